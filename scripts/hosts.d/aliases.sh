@@ -1,0 +1,63 @@
+# shellcheck shell=sh
+# What there is: the one table that ssh_config, `list` and the servers are made of.
+
+# Prints alias, user, server and what is special, separated by tabs. `-` stands for no server of ours.
+aliases() {
+    tr -s ' ' <<'TABLE' | sed '/^ *\(#.*\)\{0,1\}$/d; s/ /\t/; s/ /\t/; s/ /\t/'
+here             root           here        this machine, as root
+here-user        ofs-user       here        this machine, as an ordinary user
+web1             root           web         this machine, as root: web1 to web9 are one server, for ranges
+web2             root           web         this machine, as root
+web3             root           web         this machine, as root
+web4             root           web         this machine, as root
+web5             root           web         this machine, as root
+web6             root           web         this machine, as root
+web7             root           web         this machine, as root
+web8             root           web         this machine, as root
+web9             root           web         this machine, as root
+crowd            root           crowd       this machine, as root, with the MaxStartups that sshd comes with
+frozen           root           frozen      this machine, as root; to be stopped by the pid in DIR/frozen.pid
+jump-here        root           here        this machine, as root, reached through web1
+
+bare             root           bare        nothing but a static busybox, with /proc
+bare-user        ofs-user       bare        nothing but a static busybox, with /proc, as an ordinary user
+bare-noproc      root           bare-noproc nothing but a static busybox, no /proc
+mini             root           mini        dash and coreutils: no gzip, zstd, perl, python; with /proc
+gzip-only        root           gzip-only   dash, coreutils and gzip: no zstd, perl, python; with /proc
+
+noexec-user      ofs-user       noexec      may execute nothing it writes, but in /dev/shm
+noexec-all-user  ofs-user       noexec-all  may execute nothing it writes; has perl and python3
+nowhere-user     ofs-user       nowhere     may execute nothing it writes, cannot write to home, finds no perl or python3
+readonly         root           readonly    everything is read-only, but /dev/shm
+full-user        ofs-user       full        every writable place is full: mkdir succeeds, 1 MB does not fit
+
+shell-bash       ofs-bash       here        login shell bash
+shell-rbash      ofs-rbash      here        login shell rbash, which forbids much
+shell-dash       ofs-dash       here        login shell dash
+shell-zsh        ofs-zsh        here        login shell zsh
+shell-ksh        ofs-ksh        here        login shell ksh93
+shell-mksh       ofs-mksh       here        login shell mksh
+shell-yash       ofs-yash       here        login shell yash
+shell-csh        ofs-csh        here        login shell bsd-csh
+shell-tcsh       ofs-tcsh       here        login shell tcsh
+shell-fish       ofs-fish       here        login shell fish
+noisy            ofs-noisy      here        a banner; profiles print 100 lines and a part of one to stdout
+noisy-stderr     ofs-noisy-err  here        a banner; profiles print 100 lines and a part of one to stderr
+
+refused          root           -           nobody listens
+unknown-host     root           -           a name that does not resolve
+silent           root           -           accepts connections and never says a word
+wrong-key        ofs-wrong-key  here        does not accept our key
+unknown-hostkey  root           here        a host key that is in no known_hosts
+changed-hostkey  root           here        another host key than the one in known_hosts
+exit-at-once     ofs-false      here        login shell /bin/false
+nologin          ofs-nologin    here        login shell nologin, which says so and exits 1
+sh-exits         ofs-sh-exits   here        good login shell, but the sh in PATH exits at once with status 3
+odd-machine      ofs-odd        here        uname says Plan9 vax
+TABLE
+}
+
+# Every server of the table, once.
+servers() {
+    aliases | cut -f 3 | grep -vx -e - | sort -u
+}

@@ -1,0 +1,56 @@
+# shellcheck shell=sh
+# Debian packages, as root.
+
+# need_packages 'NAME...' 'NAME...': installs those that are missing; says nothing, and is quick, when none
+# is. The second are installed only where this release of Debian has them.
+need_packages() {
+    # shellcheck disable=SC2086 # a list of words
+    missing=$(missing_packages $1)
+    # shellcheck disable=SC2086 # a list of words
+    wanted=$(missing_packages $2)
+    # What is wanted but unknown to apt is no reason to look for news at every call.
+    # shellcheck disable=SC2086 # a list of words
+    [ -n "$missing$(known_packages $wanted)" ] || return 0
+    echo "installing $missing$wanted" >&2
+
+    # A test script must not leave a network service running that nobody asked for: packages are told not to
+    # start any, unless the machine already has a policy of its own.
+    policy=/usr/sbin/policy-rc.d
+    made_policy=
+    if [ ! -e $policy ]; then
+        made_policy=yes
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+    installed=0
+    install_packages "$missing" "$wanted" >&2 || installed=$?
+    [ -z "$made_policy" ] || rm -f $policy
+    return $installed
+}
+
+missing_packages() {
+    for package; do
+        case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+        *' installed') ;;
+        *) printf '%s ' "$package" ;;
+        esac
+    done
+}
+
+known_packages() {
+    for package; do
+        ! apt-cache show --no-all-versions "$package" >/dev/null 2>&1 || printf '%s ' "$package"
+    done
+}
+
+install_packages() {
+    # DPkg::Lock::Timeout does not cover the lock on the lists, which another apt may hold.
+    tries=0
+    until apt-get -qq update || [ $tries = 5 ]; do
+        tries=$((tries + 1))
+        sleep 3
+    done
+    # shellcheck disable=SC2046,SC2086 # lists of words
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+        $1 $(known_packages $2) </dev/null
+}

@@ -1,0 +1,76 @@
+# shellcheck shell=sh
+# Root file systems for the hosts that are less than this machine, and directories that come first in PATH
+# on hosts that are odd. They are plain directories, so a test can look for residue from outside; device
+# nodes and /proc are mounted over them, where only that host sees it (see `namespace`).
+
+make_roots() {
+    make_root bare
+    cp /bin/busybox "$base/roots/bare/bin/"
+    # Its ash runs every applet by itself, so no other name is needed ...
+    ln -s busybox "$base/roots/bare/bin/sh"
+
+    make_root bare-noproc
+    cp /bin/busybox "$base/roots/bare-noproc/bin/"
+    # ... but it runs them by way of /proc/self/exe, so without /proc there must be names.
+    for applet in $(busybox --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$base/roots/bare-noproc/bin/$applet"
+    done
+
+    make_root mini
+    dpkg -L coreutils dash | grep -E '^(/usr)?/bin/' | add_programs mini
+    ln -sf dash "$base/roots/mini/bin/sh"
+
+    make_root gzip-only
+    cp -al "$base/roots/mini/usr" "$base/roots/gzip-only/"
+    echo /bin/gzip | add_programs gzip-only
+
+    make_path nowhere
+    for program in /bin/sh /bin/gzip /usr/bin/zstd $(dpkg -L coreutils | grep -E '^(/usr)?/bin/'); do
+        ln -s "$program" "$base/path/nowhere/"
+    done
+
+    make_path sh-exits
+    printf '#!/bin/sh\nexit 3\n' >"$base/path/sh-exits/sh"
+    make_path odd-machine
+    cat >"$base/path/odd-machine/uname" <<'UNAME'
+#!/bin/sh
+case $* in
+'' | -s) echo Plan9 ;;
+-m) echo vax ;;
+*) echo Plan9 vax ;;
+esac
+UNAME
+    chmod 755 "$base"/path/*/*
+}
+
+make_path() {
+    mkdir -p "$base/path/$1"
+}
+
+# make_root NAME: a tree with nothing to run. Users are found in its passwd before and after the chroot,
+# so root's shell is one that it has.
+make_root() {
+    root=$base/roots/$1
+    mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/dev" "$root/proc" "$root/etc" "$root/home"
+    ln -s usr/bin usr/lib usr/lib64 "$root/"
+    install -d -m 1777 "$root/tmp"
+    install -d -m 700 "$root/root"
+    install -d -m 700 -o ofs-user -g ofs-user "$root/home/ofs-user"
+    {
+        echo root:x:0:0:root:/root:/bin/sh
+        echo "ofs-user:x:$(id -u ofs-user):$(id -g ofs-user)::/home/ofs-user:/bin/sh"
+        # sshd wants its own account, for the part of it that talks to strangers.
+        getent passwd sshd nobody
+    } >"$root/etc/passwd"
+    printf 'root:x:0:\nofs-user:x:%s:\n' "$(id -g ofs-user)" >"$root/etc/group"
+}
+
+# add_programs NAME <PATHS: copies programs and the libraries they need.
+add_programs() (
+    programs=$(cat)
+    # shellcheck disable=SC2086 # a list of words
+    # ldd names some libraries twice, with and without the /usr that is one with / on these systems.
+    libraries=$(ldd $programs | grep -Eo '/[^ :]+\.so[^ :]*' | sed 's,^/usr/,/,' | sort -u)
+    # shellcheck disable=SC2086 # lists of words
+    cp -L --parents $programs $libraries "$base/roots/$1/"
+)

@@ -1,0 +1,63 @@
+# shellcheck shell=sh
+# Accounts of this machine that the hosts log in to. Their homes are below $base, so nothing lands in /home.
+
+# Marks an account as ours, whatever became of $base.
+gecos='Offshoot test host'
+
+# Prints user and login shell, of those whose shell this system has.
+users() {
+    awk 'NF == 2' <<USERS
+ofs-user      /bin/bash
+ofs-bash      /bin/bash
+ofs-rbash     /bin/rbash
+ofs-dash      /bin/dash
+ofs-zsh       $(command -v zsh)
+ofs-ksh       $(command -v ksh93)
+ofs-mksh      $(command -v mksh)
+ofs-yash      $(command -v yash)
+ofs-csh       $(command -v bsd-csh)
+ofs-tcsh      $(command -v tcsh)
+ofs-fish      $(command -v fish)
+ofs-noisy     /bin/bash
+ofs-noisy-err /bin/bash
+ofs-wrong-key /bin/bash
+ofs-false     /bin/false
+ofs-nologin   $(command -v nologin)
+ofs-sh-exits  /bin/bash
+ofs-odd       /bin/bash
+USERS
+}
+
+our_users() {
+    getent passwd | awk -F: -v gecos="$gecos" '/^ofs-/ && $5 == gecos { print $1 }'
+}
+
+add_users() {
+    users | while read -r user shell; do
+        # Password `*`: without PAM, sshd takes useradd's own `!` for a locked account and refuses keys too.
+        # `-K`: no ranges of subordinate ids, which container engines on the machine would trip on.
+        useradd --no-create-home --no-log-init --user-group --comment "$gecos" --password '*' \
+            -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 --home-dir "$base/home/$user" --shell "$shell" "$user"
+        install -d -m 700 -o "$user" -g "$user" "$base/home/$user"
+    done
+    add_noise ofs-noisy ''
+    add_noise ofs-noisy-err '>&2'
+}
+
+# Debian's bash reads .bashrc for a command that comes by ssh, and .profile where it is a login shell.
+add_noise() {
+    for profile in .bashrc .profile; do
+        cat >"$base/home/$1/$profile" <<NOISE
+{
+    for i in \$(seq 100); do echo "noise \$i"; done
+    printf 'noise without an end of line'
+} $2
+NOISE
+    done
+}
+
+remove_users() {
+    for user in $(our_users); do
+        userdel "$user"
+    done
+}

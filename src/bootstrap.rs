@@ -1,0 +1,489 @@
+//! The dialogue that turns a login into a child, from first byte to hello.
+//!
+//! [`Dialogue`] decides and does no I/O: bytes and events go in, actions come
+//! out. The way of a connection:
+//!
+//! ```text
+//! login       noise, then the first stage's announcement   -> ChooseImage
+//! first stage the caller chooses an image                  -> Write, Write
+//! upload      bytes are on their way
+//! exec        the machine unpacks and executes
+//! handshake   token, magic, version, length, hello         -> Hello
+//! ```
+//!
+//! Nothing is sent behind the image until hello has come, because some tools
+//! read further than they were told to.
+
+mod first_stage;
+mod nonce;
+mod offer;
+mod opening;
+#[cfg(test)]
+mod tests;
+mod transcript;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub(crate) use self::first_stage::{first_stage, login_command};
+pub(crate) use self::nonce::Nonce;
+pub(crate) use self::offer::Offer;
+use self::opening::Opening;
+use self::transcript::{Source, Transcript, printable};
+use crate::error::{Phase, StreamError, StreamErrorKind};
+use crate::image::Packed;
+
+/// Version of everything from the handshake on.
+pub(crate) const VERSION: u16 = 1;
+/// What a child writes behind its token. It is no text, and a terminal or a
+/// transfer in text mode damages it.
+pub(crate) const MAGIC: [u8; 8] = [0x89, 0x4f, 0x46, 0x53, 0x0d, 0x0a, 0x1a, 0x0a];
+/// Largest introduction of a child, in bytes.
+pub(crate) const MAX_HELLO: usize = 4096;
+
+/// Tells what the last lines of a launcher mean, where they mean anything.
+pub(crate) type Interpret = fn(&[String]) -> Option<(StreamErrorKind, String)>;
+
+/// What has happened.
+#[derive(Debug)]
+pub(crate) enum Input<'a> {
+    /// The launcher's stdout, in pieces of any size.
+    Stdout(&'a [u8]),
+    /// The launcher's stderr, in pieces of any size.
+    Stderr(&'a [u8]),
+    /// The answer to [`Action::ChooseImage`].
+    Image(Result<Packed, StreamError>),
+    /// All that [`Action::Write`] gave has been written.
+    Sent,
+    /// The launcher has exited and its output is at end of file.
+    Ended {
+        /// As `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
+        status: String,
+    },
+    /// The time allowed for the whole connect has passed.
+    Deadline(Duration),
+    /// The router began to shut down.
+    Cancelled,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Find an image for this machine and give it as [`Input::Image`].
+    ChooseImage(Offer),
+    /// Write this to the launcher's stdin, after what was given before. That
+    /// the other end has closed is no error yet: its reason is still to come,
+    /// on stdout or with the exit status.
+    Write(Bytes),
+    /// The child is up.
+    Hello {
+        /// Its introduction, still encoded.
+        hello: Vec<u8>,
+        /// What came behind it and belongs to the next layer.
+        rest: Vec<u8>,
+    },
+    /// The connection has failed; nothing more will come.
+    Fail(StreamError),
+    /// A line for the debug log.
+    Note(String),
+}
+
+/// One connection on its way up.
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    token: Vec<u8>,
+    hop: String,
+    interpret: Interpret,
+    phase: Phase,
+    expect: Expect,
+    /// Bytes of stdout that nobody has made sense of yet. While a mark is
+    /// looked for, it holds no more than a line or the beginning of a token.
+    buffer: Vec<u8>,
+    /// How many bytes of stdout were no part of the protocol.
+    noise: usize,
+    transcript: Transcript,
+}
+
+/// What must come next.
+#[derive(Debug)]
+enum Expect {
+    /// The first stage's line.
+    Announcement { remote_name: String },
+    /// The caller's choice of an image.
+    Image { remote_name: String, offer: Box<Offer> },
+    /// The child's token or the first stage's regrets.
+    Child { upload: Option<Upload> },
+    /// The bytes behind the child's token.
+    Opening,
+    /// Nothing: hello or an error has been given out.
+    Nothing,
+}
+
+/// What was sent, for the error that may follow.
+#[derive(Debug)]
+struct Upload {
+    place: Option<String>,
+    unpacked: u64,
+    /// Position in the transcript where the upload began.
+    since: u64,
+}
+
+/// A token with what follows it, which decides what it is.
+enum Mark {
+    /// `TOKEN text newline`, from the first stage. Holds the text.
+    Line(Vec<u8>),
+    /// `TOKEN newline`, from the child.
+    Child,
+}
+
+impl Dialogue {
+    /// A dialogue with a first stage, which then becomes the child.
+    ///
+    /// `remote_name` becomes the name of a file and stands at the end of a line:
+    /// it has no slash, no control character, no blank around it, and at most
+    /// 200 bytes.
+    pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, interpret: Interpret) -> Self {
+        Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { remote_name })
+    }
+
+    /// A dialogue with a child that is executed without a first stage.
+    pub(crate) fn direct(nonce: Nonce, hop: String, interpret: Interpret) -> Self {
+        Self::new(nonce, hop, interpret, Phase::Exec, Expect::Child { upload: None })
+    }
+
+    /// How far the connection has come.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Takes an event and says what to do about it, in order.
+    ///
+    /// After [`Action::Hello`] or [`Action::Fail`] the answer is always empty.
+    pub(crate) fn input(&mut self, input: Input<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if matches!(self.expect, Expect::Nothing) {
+            return actions;
+        }
+        let result = match input {
+            Input::Stdout(bytes) => {
+                self.buffer.extend_from_slice(bytes);
+                self.advance(&mut actions)
+            }
+            Input::Stderr(bytes) => {
+                note(&mut actions, self.transcript.push(Source::Stderr, bytes));
+                Ok(())
+            }
+            Input::Image(Ok(image)) => self.upload(&image, &mut actions),
+            Input::Image(Err(mut error)) => {
+                if error.hop.is_empty() {
+                    error.hop.clone_from(&self.hop);
+                }
+                Err(error)
+            }
+            Input::Sent => {
+                if self.phase == Phase::Upload {
+                    self.phase = Phase::Exec;
+                }
+                Ok(())
+            }
+            Input::Ended { status } => Err(self.ended(&status, &mut actions)),
+            Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
+            Input::Cancelled => Err(self.error(StreamErrorKind::Cancelled, CANCELLED)),
+        };
+        if let Err(error) = result {
+            self.expect = Expect::Nothing;
+            self.buffer = Vec::new();
+            actions.push(Action::Fail(error));
+        }
+        actions
+    }
+
+    fn new(nonce: Nonce, hop: String, interpret: Interpret, phase: Phase, expect: Expect) -> Self {
+        Self {
+            token: nonce.into_token().into_bytes(),
+            hop,
+            interpret,
+            phase,
+            expect,
+            buffer: Vec::new(),
+            noise: 0,
+            transcript: Transcript::default(),
+        }
+    }
+
+    /// Goes as far as the buffered bytes allow.
+    fn advance(&mut self, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        loop {
+            match &self.expect {
+                Expect::Announcement { .. } | Expect::Child { .. } => {
+                    let Some(mark) = self.next_mark(actions)? else {
+                        return Ok(());
+                    };
+                    self.take_mark(mark, actions)?;
+                }
+                // What comes now was printed by somebody else, and is looked
+                // at once the image is on its way.
+                Expect::Image { .. } => return self.check_noise(self.buffer.len()),
+                Expect::Opening => {
+                    let split = opening::split(&self.buffer);
+                    let Some(Opening { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
+                        return Ok(());
+                    };
+                    self.buffer = Vec::new();
+                    self.expect = Expect::Nothing;
+                    actions.push(Action::Hello { hello, rest });
+                }
+                Expect::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds the next mark that this point of the dialogue allows, and treats
+    /// all before it as noise.
+    ///
+    /// A token followed by anything but a space or a newline is noise too: a
+    /// name that has it in it, for instance.
+    fn next_mark(&mut self, actions: &mut Vec<Action>) -> Result<Option<Mark>, StreamError> {
+        loop {
+            let Some(start) = find(&self.buffer, &self.token) else {
+                let keep = self.buffer.len() - overlap(&self.buffer, &self.token);
+                self.drop_noise(keep, actions)?;
+                return Ok(None);
+            };
+            self.drop_noise(start, actions)?;
+            let rest = &self.buffer[self.token.len()..];
+            match (rest, &self.expect) {
+                ([] | [b'\r'], _) => return Ok(None),
+                ([b' ', ..], Expect::Announcement { .. } | Expect::Child { upload: Some(_) }) => {
+                    let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+                        return if rest.len() > MAX_LINE {
+                            let text = format!("the first stage's line is longer than {MAX_LINE} bytes");
+                            Err(self.error(StreamErrorKind::Oversize, text))
+                        } else {
+                            Ok(None)
+                        };
+                    };
+                    let line = rest[..length].to_vec();
+                    self.buffer.drain(..self.token.len() + length + 1);
+                    return Ok(Some(Mark::Line(line)));
+                }
+                ([b'\n', ..] | [b'\r', b'\n', ..], Expect::Child { .. }) => {
+                    let newline = if rest[0] == b'\n' { 1 } else { 2 };
+                    self.buffer.drain(..self.token.len() + newline);
+                    return Ok(Some(Mark::Child));
+                }
+                _ => self.drop_noise(1, actions)?,
+            }
+        }
+    }
+
+    fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
+            (Mark::Child, _) => {
+                self.phase = Phase::Handshake;
+                self.expect = Expect::Opening;
+                Ok(())
+            }
+            (Mark::Line(line), Expect::Announcement { remote_name }) => {
+                self.phase = Phase::FirstStage;
+                self.take_announcement(&line, remote_name, actions)
+            }
+            (Mark::Line(line), Expect::Child { upload: Some(upload) }) => {
+                match printable(&line).strip_prefix(" failed") {
+                    Some(rest) => Err(self.upload_failed(rest, &upload, actions)),
+                    None => {
+                        self.expect = Expect::Child { upload: Some(upload) };
+                        Ok(())
+                    }
+                }
+            }
+            (Mark::Line(_), expect) => {
+                self.expect = expect;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_announcement(
+        &mut self,
+        line: &[u8],
+        remote_name: String,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), StreamError> {
+        let Some(offer) = Offer::parse(line) else {
+            let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
+            return Err(self.error(StreamErrorKind::Corrupt, text));
+        };
+        actions.push(Action::Note(offer.to_string()));
+        if offer.machine == "-" {
+            let text = "the machine does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH";
+            return Err(self.error(StreamErrorKind::Unsupported, text));
+        }
+        if !offer.has_route() {
+            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+        }
+        actions.push(Action::ChooseImage(offer.clone()));
+        self.expect = Expect::Image { remote_name, offer: Box::new(offer) };
+        Ok(())
+    }
+
+    fn upload(&mut self, image: &Packed, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        let Expect::Image { remote_name, offer } = &self.expect else {
+            // Nobody asked for it.
+            return Ok(());
+        };
+        actions.push(Action::Write(offer.request(image, remote_name).into()));
+        actions.push(Action::Write(image.bytes.clone()));
+        self.phase = Phase::Upload;
+        self.expect = Expect::Child {
+            upload: Some(Upload {
+                place: offer.place.clone(),
+                unpacked: image.unpacked,
+                since: self.transcript.position(),
+            }),
+        };
+        self.advance(actions)
+    }
+
+    /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
+    /// has come ahead of it, as noise.
+    fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> StreamError {
+        note(actions, self.transcript.finish());
+        let rest = rest.trim();
+        let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let complaints: Vec<&str> = self.transcript.since(upload.since).collect();
+        let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
+        let full = ["no space left", "quota exceeded", "file too large"];
+        let is_full = full.iter().any(|text| reason.to_ascii_lowercase().contains(text));
+        let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        match (&upload.place, size) {
+            (Some(place), _) if is_full => {
+                let text =
+                    format!("{place} cannot hold the image of {} bytes{by_tools}; make room there", upload.unpacked);
+                self.error(StreamErrorKind::NoPlace, text)
+            }
+            (None, "-") => self.error(
+                StreamErrorKind::NoPlace,
+                format!("every place refuses execution and the image cannot be run from memory either{by_tools}"),
+            ),
+            (_, "-") => {
+                self.error(StreamErrorKind::Corrupt, format!("the machine could not unpack the image{by_tools}"))
+            }
+            _ => {
+                let text = format!("the image arrived with size {size} instead of {}{by_tools}", upload.unpacked);
+                self.error(StreamErrorKind::Corrupt, text)
+            }
+        }
+    }
+
+    fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> StreamError {
+        self.flush(actions);
+        let lines = self.transcript.lines();
+        if let Some((kind, text)) = (self.interpret)(&lines).filter(|(kind, _)| self.is_credible(*kind)) {
+            if is_login(kind) {
+                self.phase = Phase::Login;
+            }
+            return self.error(kind, text);
+        }
+        let none = if lines.is_empty() { " none" } else { "" };
+        let text = format!(
+            "EOF on stream; last 100 lines received:{none} (phase {}, {status}{})",
+            self.phase,
+            hint(self.phase, status)
+        );
+        self.error(StreamErrorKind::Eof, text)
+    }
+
+    /// Once the first stage has spoken the login has succeeded, and lines that
+    /// look otherwise are not the launcher's.
+    fn is_credible(&self, kind: StreamErrorKind) -> bool {
+        let announced = self.phase != Phase::Login && !matches!(self.expect, Expect::Child { upload: None });
+        !(announced && is_login(kind))
+    }
+
+    fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> StreamError {
+        self.flush(actions);
+        let what = match self.phase {
+            Phase::Start | Phase::Login => {
+                "nothing of ours has run on the machine yet: slow, or waiting for an answer?"
+            }
+            Phase::FirstStage => "no image was chosen in that time",
+            Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
+            Phase::Exec => "the image was sent or started, but no child has spoken",
+            Phase::Handshake => "the child did not finish introducing itself",
+        };
+        let text = format!("connection timed out after {after:?} in phase {}; {what}", self.phase);
+        self.error(StreamErrorKind::Timeout, text)
+    }
+
+    /// Makes noise of what is left in the buffer. Only before an error.
+    fn flush(&mut self, actions: &mut Vec<Action>) {
+        let buffer = std::mem::take(&mut self.buffer);
+        note(actions, self.transcript.push(Source::Stdout, &buffer));
+        note(actions, self.transcript.finish());
+    }
+
+    fn drop_noise(&mut self, length: usize, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        note(actions, self.transcript.push(Source::Stdout, &self.buffer[..length]));
+        self.buffer.drain(..length);
+        self.noise += length;
+        self.check_noise(0)
+    }
+
+    fn check_noise(&self, more: usize) -> Result<(), StreamError> {
+        if self.noise + more <= MAX_NOISE {
+            return Ok(());
+        }
+        let text = format!(
+            "more than {MAX_NOISE} bytes of other output in phase {}; does a profile or the login shell print without end?",
+            self.phase
+        );
+        Err(self.error(StreamErrorKind::Oversize, text))
+    }
+
+    fn error(&self, kind: StreamErrorKind, text: impl Into<String>) -> StreamError {
+        let mut error = StreamError::new(kind, self.phase, &self.hop, text);
+        error.tail = self.transcript.lines();
+        error
+    }
+}
+
+fn is_login(kind: StreamErrorKind) -> bool {
+    matches!(kind, StreamErrorKind::Password | StreamErrorKind::HostKey | StreamErrorKind::Auth)
+}
+
+fn note(actions: &mut Vec<Action>, lines: Vec<String>) {
+    actions.extend(lines.into_iter().map(Action::Note));
+}
+
+fn hint(phase: Phase, status: &str) -> &'static str {
+    match phase {
+        Phase::Start | Phase::Login if status.ends_with(" 127") => {
+            "; a command was not found there: is there an `sh` on PATH?"
+        }
+        Phase::Start | Phase::Login if status.ends_with(" 255") => {
+            "; an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
+        }
+        Phase::Start | Phase::Login => "; nothing of ours has run: does the account's shell accept `sh -c`?",
+        Phase::FirstStage | Phase::Upload => "; the first stage ended before it had the whole image",
+        Phase::Exec => "; the image did not come up: is it for this processor, and may it be executed there?",
+        Phase::Handshake => "; the child ended while it introduced itself",
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// Length of the longest end of `haystack` that is a beginning of `needle`.
+fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
+    let longest = haystack.len().min(needle.len().saturating_sub(1));
+    (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
+}
+
+const CANCELLED: &str = "connection cancelled because the associated Broker began to shut down";
+/// Most bytes of other output before the child is up.
+const MAX_NOISE: usize = 1 << 20;
+/// Longest line of a first stage, in bytes.
+const MAX_LINE: usize = 16 * 1024;

@@ -1,0 +1,156 @@
+//! The line of shell that receives an image and executes it.
+//!
+//! It runs under whatever `sh` the machine has, after whatever login shell the
+//! account has, and needs `uname mkdir chmod rm` and either `head -c` or `dd`.
+//! It travels in single quotes as one argument, so it has no `'`, no newline,
+//! no backslash before a backslash or a quote mark (fish), and no `!` before
+//! anything but `;`, a space or `$` (csh and tcsh expand `!word` even inside
+//! single quotes).
+//!
+//! What it prints on stdout, each as one line:
+//!
+//! - `TOKEN SYSTEM MACHINE DECOMPRESSOR READER INTERPRETER |PLACE|DIR|REASON|DIR|REASON...`
+//! - `TOKEN failed SIZE [REASON]`, preceded by whatever the tools complained of
+//!
+//! What it reads: `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE NAME`, a newline, and
+//! `BYTES` bytes of image, which unpack to `SIZE` bytes.
+//!
+//! The image finds itself open on descriptor 9 and is started as
+//! `NAME offshoot-child:A:B DIRECTORY WATCHER`. It removes `DIRECTORY` with all
+//! that is in it, takes it off the front of `PATH`, and kills and reaps the
+//! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
+//! none; in the routes through memory both are, as there is nothing to remove.
+
+use super::Nonce;
+
+/// The whole line, made for one connection.
+pub(crate) fn first_stage(nonce: &Nonce) -> String {
+    let [a, b] = nonce.halves();
+    SECTIONS.concat().replace("@A@", a).replace("@B@", b)
+}
+
+/// The line as a command for a login shell, or for `ssh`.
+///
+/// `shell` is a piece of shell command such as `sh` or `busybox sh`, and is
+/// passed on as it is.
+pub(crate) fn login_command(shell: &str, nonce: &Nonce) -> String {
+    // The command must not begin with `exec`, which a restricted shell refuses.
+    format!("{shell} -c '{}'", first_stage(nonce))
+}
+
+/// The parts of the line, in the order in which they run.
+const SECTIONS: [&str; 13] = [
+    // The token stands here in two halves only: argv is repeated by `ps`, by
+    // `ssh -v` and by error texts, which could then be taken for the token.
+    "A=@A@ B=@B@;",
+    // An exported SHELLOPTS may have brought any of these options along. Where
+    // to try is kept in "$@", since a home directory may contain spaces.
+    r#"set +Ceuvx -f -- "${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
+    "f=.offshoot-$A-$B;p=;e=;k=-;",
+    // The watcher removes the directory when this process is gone (exec keeps
+    // the pid, so that covers the image too), and ends when the directory has
+    // been there and is gone. It is begun before the directory is made: begun
+    // after, a kill in between leaves the directory behind. Without a `sleep`
+    // it gives up, as it would spin.
+    concat!(
+        r#"(trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
+        r#"for d do [ -d "$d/$f" ]&&s=1&&continue 2;done;[ $s ]&&exit;done;"#,
+        r#"for d do rm -rf "$d/$f";done)</dev/null >/dev/null 2>&1&w=$!;"#,
+    ),
+    // The first place where a file can be made and executed. The file is a shell
+    // script of no commands, and 126 the one status that means "no": busybox
+    // without /proc says 127 for it. A colon would split PATH. `:` instead of
+    // `echo` would end some shells where the file cannot be made.
+    concat!(
+        r#"for d do case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
+        r#"x=$(exec 2>&1;mkdir -m 700 "$p"&&echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
+        r#"[ $? = 126 ]||break;[ -d "$p" ]&&rm -rf "$p";e="$e|$d|$x";p=;done;"#,
+    ),
+    "z=-;for c in gzip zstd;do command -v $c >/dev/null 2>&1&&z=$c;done;",
+    // perl executes through /proc/self/fd, python3 by descriptor.
+    concat!(
+        "i=none;command -v python3 >/dev/null 2>&1&&i=python3;",
+        "[ -d /proc/self/fd ]&&command -v perl >/dev/null 2>&1&&i=perl;",
+    ),
+    // Whether `head` knows -c shows in passing.
+    concat!(r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#, r#"[ "$u" ]||{ h=dd;u=$(uname -sm);};"#,),
+    // $u and $e are not quoted, so that newlines in them become spaces.
+    r#"echo $A$B ${u:-- -} $z $h $i "|${p:-none}"$e;"#,
+    // The watcher would remove the directory too, but only in a while.
+    concat!(
+        r#"q(){ [ "$p" ]&&rm -rf "$p";exit 1;};read -r n z y s N||q;"#,
+        // One read of a larger block from a pipe returns what is there, so dd
+        // has to read byte by byte to count right.
+        r#"c="dd ibs=1 obs=65536 count=$n 2>/dev/null";[ $h = head ]&&c="head -c $n";"#,
+        r#"[ $z = - ]||c="$c|$z -dc";"#,
+    ),
+    // Complaints of the tools go to stdout, ahead of the line that says failed.
+    // Without `wc` the size is taken on trust. The image is found through PATH,
+    // as that is the only way for sh to give it a name of our choice; and some
+    // shells close descriptors that `exec 9<` alone has opened.
+    concat!(
+        r#"if [ "$p" ];then g=$p/$N;"#,
+        r#"{ eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
+        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]||{ echo $A$B failed $k;q;};"#,
+        r#"kill -0 $w 2>/dev/null||w=;"#,
+        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";fi;"#,
+    ),
+    // No place: into memory. Flag 16 is MFD_EXEC, which some systems demand and
+    // kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec,
+    // and opens a handle again onto the same descriptor.
+    concat!(
+        r#"{ kill -9 $w;wait $w;} 2>/dev/null;c="{ $c >&9;} 2>&1";case $i in perl)"#,
+        r#"exec perl -le "\$^F=9;my(\$N,\$y,\$s,\$t,\$c)=@ARGV;"#,
+        r#"sub x{\$t=~s/.*?:(.*):/\$1/;print qq(\$t failed @_);exit 1}"#,
+        r#"my \$m=\$N;my \$f=syscall(\$y,\$m,16);\$f<0 and \$f=syscall(\$y,\$m,0);"#,
+        r#"\$f<0 and x(q(-),q(memfd_create:),\$! );"#,
+        r#"open(F,q(<&=9));open(F,qq(+<&\$f));open(G,qq(<&=\$f));close G;"#,
+        r#"(system(\$c)||(-s F)-\$s)and x(0+(-s F));"#,
+        r#"exec{q(/proc/self/fd/9)}\$N,\$t,q(),q();x(q(-),q(exec:),\$! )" "#,
+        r#""$N" $y $s "offshoot-child:$A:$B" "$c" 9</dev/null;;"#,
+    ),
+    concat!(
+        r#"python3)exec python3 -IS -c "import os,sys;N,s,t,c=sys.argv[1:];m=os.memfd_create;"#,
+        r#"exec(\"try:f=m(N,16)\nexcept OSError:f=m(N,0)\");os.dup2(f,9);f-9 and os.close(f);"#,
+        r#"r=os.system(c);k=os.fstat(9).st_size;"#,
+        r#"(r or k-int(s))and(print(t.replace(\":\",\"\")[14:],\"failed\",k),sys.exit(1));"#,
+        r#"os.execve(9,[N,t,\"\",\"\"],os.environ)" "#,
+        r#""$N" $s "offshoot-child:$A:$B" "$c";;esac"#,
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> (Nonce, String) {
+        let nonce = Nonce::from_bytes([0xa7; 16]);
+        let line = first_stage(&nonce);
+        (nonce, line)
+    }
+
+    #[test]
+    fn every_login_shell_takes_it_in_single_quotes() {
+        let (_, line) = line();
+        assert!(line.is_ascii() && !line.contains(|c: char| c.is_control() || c == '\''));
+        for (at, _) in line.match_indices('!') {
+            let next = line[at + 1..].chars().next();
+            assert!(matches!(next, Some(';' | ' ')), "! before {next:?}");
+        }
+        assert!(!line.contains(r"\\") && !line.contains(r"\'"));
+        // rbash: restricted.
+        assert!(!line.starts_with("exec"));
+    }
+
+    #[test]
+    fn it_is_short_and_holds_the_token_in_halves_only() {
+        let (nonce, line) = line();
+        assert!(line.len() < 2200, "{} bytes", line.len());
+        let command = login_command("sh", &nonce);
+        assert_eq!(command, format!("sh -c '{line}'"));
+        let [a, b] = nonce.halves();
+        assert!(command.starts_with(&format!("sh -c 'A={a} B={b};set ")), "{command}");
+        assert!(!command.contains(&nonce.token()) && !line.contains("@A@") && !line.contains("@B@"));
+        assert_eq!(nonce.directory_name(), format!(".offshoot-{a}-{b}"));
+    }
+}

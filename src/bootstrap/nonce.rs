@@ -1,0 +1,94 @@
+//! The token that tells our own lines from everything else on a connection.
+
+/// A random token for one connection.
+///
+/// The far side announces itself with the whole token. Command lines carry its
+/// two halves apart, so that nothing that repeats a command line (`ps`, `ssh
+/// -v`, an engine's error text) can be taken for an announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nonce {
+    a: String,
+    b: String,
+}
+
+impl Nonce {
+    /// The token for 16 random bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+        let (a, b) = hex.split_at(HALF);
+        Self { a: a.into(), b: b.into() }
+    }
+
+    /// The whole token, as it stands on stdout and nowhere else.
+    pub(crate) fn token(&self) -> String {
+        format!("{}{}", self.a, self.b)
+    }
+
+    /// [`token`](Self::token), where nothing else is needed any more.
+    pub(super) fn into_token(self) -> String {
+        self.a + &self.b
+    }
+
+    /// The two halves, of 16 lower-case hex digits each.
+    pub(crate) fn halves(&self) -> [&str; 2] {
+        [&self.a, &self.b]
+    }
+
+    /// The first argument of a process that is to be a child.
+    pub(crate) fn child_argument(&self) -> String {
+        format!("{CHILD_PREFIX}{}:{}", self.a, self.b)
+    }
+
+    /// Takes [`child_argument`](Self::child_argument) apart. `None`: this is
+    /// not a child.
+    pub(crate) fn parse_child_argument(argument: &str) -> Option<Self> {
+        let (a, b) = argument.strip_prefix(CHILD_PREFIX)?.split_once(':')?;
+        let valid =
+            |half: &str| half.len() == HALF && half.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (valid(a) && valid(b)).then(|| Self { a: a.into(), b: b.into() })
+    }
+
+    /// Name of the directory that the first stage makes. It has a hyphen in
+    /// the middle because tools name it in what they complain about.
+    #[cfg(test)]
+    pub(super) fn directory_name(&self) -> String {
+        format!(".offshoot-{}-{}", self.a, self.b)
+    }
+}
+
+const HALF: usize = 16;
+const CHILD_PREFIX: &str = "offshoot-child:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_argument_has_the_halves_but_not_the_token() {
+        let nonce = Nonce::from_bytes(*b"\x00\x01\x02\x03\x04\x05\x06\x07\xf8\xf9\xfa\xfb\xfc\xfd\xfe\xff");
+        assert_eq!(nonce.token(), "0001020304050607f8f9fafbfcfdfeff");
+        assert_eq!(nonce.child_argument(), "offshoot-child:0001020304050607:f8f9fafbfcfdfeff");
+        assert!(!nonce.child_argument().contains(&nonce.token()));
+        assert!(!nonce.directory_name().contains(&nonce.token()));
+        assert_eq!(Nonce::parse_child_argument(&nonce.child_argument()), Some(nonce));
+    }
+
+    #[test]
+    fn other_arguments_are_not_taken_for_a_child_argument() {
+        for argument in [
+            "",
+            "run",
+            "offshoot-child",
+            "offshoot-child:",
+            "offshoot-child:0001020304050607",
+            "offshoot-child:0001020304050607:",
+            "offshoot-child:0001020304050607:f8f9fafbfcfdfef",
+            "offshoot-child:0001020304050607:f8f9fafbfcfdfeff0",
+            "offshoot-child:0001020304050607:F8F9FAFBFCFDFEFF",
+            "offshoot-child:0001020304050607:f8f9fafbfcfdfefg",
+            " offshoot-child:0001020304050607:f8f9fafbfcfdfeff",
+        ] {
+            assert_eq!(Nonce::parse_child_argument(argument), None, "{argument}");
+        }
+    }
+}

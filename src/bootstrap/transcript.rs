@@ -1,0 +1,179 @@
+//! What the far side printed besides the protocol.
+
+use std::collections::VecDeque;
+
+/// The last lines of both streams, in the order in which they were finished.
+///
+/// Bounded in lines, in bytes, and in the length of a line that never ends.
+#[derive(Debug, Default)]
+pub(super) struct Transcript {
+    kept: VecDeque<String>,
+    kept_bytes: usize,
+    /// How many lines were ever kept.
+    seen: u64,
+    partial: [Vec<u8>; 2],
+}
+
+/// Where bytes came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    Stdout,
+    Stderr,
+}
+
+impl Transcript {
+    /// Adds bytes; returns the lines that they finished, for the debug log.
+    pub(super) fn push(&mut self, source: Source, bytes: &[u8]) -> Vec<String> {
+        let mut finished = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let partial = &mut self.partial[source as usize];
+                let (head, tail) = rest.split_at(rest.len().min(MAX_LINE - partial.len()));
+                partial.extend_from_slice(head);
+                rest = tail;
+                if partial.ends_with(b"\n") || partial.len() == MAX_LINE {
+                    finished.extend(self.finish_line(source));
+                }
+            }
+        }
+        finished
+    }
+
+    /// Ends both unfinished lines.
+    pub(super) fn finish(&mut self) -> Vec<String> {
+        [Source::Stdout, Source::Stderr].into_iter().filter_map(|source| self.finish_line(source)).collect()
+    }
+
+    /// At most 100 lines and 32 KiB, oldest first.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.kept.iter().cloned().collect()
+    }
+
+    /// A position to give to [`since`](Self::since).
+    pub(super) fn position(&self) -> u64 {
+        self.seen
+    }
+
+    /// The lines that were kept after `position`, oldest first.
+    pub(super) fn since(&self, position: u64) -> impl Iterator<Item = &str> {
+        let new = usize::try_from(self.seen - position).unwrap_or(usize::MAX);
+        self.kept.iter().skip(self.kept.len().saturating_sub(new)).map(String::as_str)
+    }
+
+    fn finish_line(&mut self, source: Source) -> Option<String> {
+        let bytes = std::mem::take(&mut self.partial[source as usize]);
+        let line = printable(&bytes);
+        if line.is_empty() {
+            return None;
+        }
+        // Asked for with `ssh -v`, these would push out all that matters.
+        if !is_ssh_debug(&line) {
+            self.seen += 1;
+            self.kept_bytes += line.len();
+            self.kept.push_back(line.clone());
+            while self.kept.len() > MAX_LINES || self.kept_bytes > MAX_BYTES {
+                let Some(oldest) = self.kept.pop_front() else {
+                    break;
+                };
+                self.kept_bytes -= oldest.len();
+            }
+        }
+        Some(line)
+    }
+}
+
+/// Text without control characters, terminal escapes, and characters that
+/// reorder what is displayed, and without space at its end.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut chars = text.chars().peekable();
+    let mut line = String::with_capacity(text.len());
+    while let Some(char) = chars.next() {
+        match char {
+            '\t' => line.push(' '),
+            '\x1b' => match chars.next_if(|next| matches!(next, '[' | ']')) {
+                // A control sequence ends with the first of `@` to `~`.
+                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
+                // A title or link ends with BEL or ESC.
+                Some(_) => while chars.next().is_some_and(|c| c != '\x07' && c != '\x1b') {},
+                None => {}
+            },
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            _ if char.is_control() => {}
+            _ => line.push(char),
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn is_ssh_debug(line: &str) -> bool {
+    ["debug1:", "debug2:", "debug3:"].iter().any(|prefix| line.starts_with(prefix))
+}
+
+const MAX_LINES: usize = 100;
+const MAX_BYTES: usize = 32 * 1024;
+const MAX_LINE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_both_streams_keep_the_order_in_which_they_ended() {
+        let mut transcript = Transcript::default();
+        assert!(transcript.push(Source::Stdout, b"Wel").is_empty());
+        assert_eq!(transcript.push(Source::Stderr, b"warning\n"), ["warning"]);
+        assert_eq!(transcript.push(Source::Stdout, b"come\r\n\n$ "), ["Welcome"]);
+        assert_eq!(transcript.finish(), ["$"]);
+        assert_eq!(transcript.lines(), ["warning", "Welcome", "$"]);
+    }
+
+    #[test]
+    fn terminal_escapes_do_not_survive() {
+        assert_eq!(printable(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07a\x07b\tc\x7f\r\n"), "red ab c");
+        assert_eq!(printable("\u{202e}txt.exe \u{9b}2J".as_bytes()), "txt.exe 2J");
+        assert_eq!(printable(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+        assert_eq!(printable(b"\x1b["), "");
+    }
+
+    #[test]
+    fn it_keeps_a_hundred_lines_and_32_kib() {
+        let mut transcript = Transcript::default();
+        for n in 0..1000 {
+            transcript.push(Source::Stderr, format!("line {n}\n").as_bytes());
+        }
+        assert_eq!(transcript.lines().len(), 100);
+        assert_eq!(transcript.lines()[99], "line 999");
+
+        for _ in 0..20 {
+            transcript.push(Source::Stdout, &[b'x'; 4096]);
+        }
+        let total: usize = transcript.lines().iter().map(String::len).sum();
+        assert_eq!(total, 32 * 1024);
+        // A megabyte without a newline is not stored either.
+        transcript.push(Source::Stdout, &vec![b'y'; 1 << 20]);
+        assert!(transcript.lines().iter().map(String::len).sum::<usize>() <= 32 * 1024);
+        assert!(transcript.partial.iter().all(|partial| partial.len() < MAX_LINE));
+    }
+
+    #[test]
+    fn lines_since_a_position_are_found_even_when_older_ones_have_gone() {
+        let mut transcript = Transcript::default();
+        transcript.push(Source::Stdout, b"before\n");
+        let position = transcript.position();
+        assert_eq!(transcript.since(position).count(), 0);
+        transcript.push(Source::Stderr, b"one\ntwo\n");
+        assert_eq!(transcript.since(position).collect::<Vec<_>>(), ["one", "two"]);
+        transcript.push(Source::Stderr, &b"x\n".repeat(200));
+        assert_eq!(transcript.since(position).count(), 100);
+    }
+
+    #[test]
+    fn debug_lines_of_ssh_are_reported_but_not_kept() {
+        let mut transcript = Transcript::default();
+        assert_eq!(transcript.push(Source::Stderr, b"debug1: Connecting\n").len(), 1);
+        assert!(transcript.lines().is_empty());
+    }
+}

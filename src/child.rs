@@ -1,0 +1,248 @@
+//! The life of a child context, from its first instruction to its last.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::bootstrap::{self, Nonce};
+use crate::broker::Broker;
+use crate::dispatch::Dispatcher;
+use crate::handshake::{Hello, Welcome};
+use crate::image::Image;
+use crate::io::{self, Parent, Setup};
+use crate::link::{Pipe, Stream};
+use crate::log::LogSource;
+use crate::process;
+use crate::router::{Router, Shared};
+
+/// The descriptor that a first stage opens the image as.
+const STAGED_IMAGE: RawFd = 9;
+
+/// Whether this process has asked whether it is a child.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// What a process that is to be a child was started with.
+struct Arguments {
+    nonce: Nonce,
+    /// The directory that the first stage has made, and the process that
+    /// watches over it.
+    directory: Option<PathBuf>,
+    watcher: Option<i32>,
+    /// The image, open.
+    image: Option<RawFd>,
+}
+
+impl Arguments {
+    /// By the arguments alone, never by the environment: `None` if this
+    /// process is no child.
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
+        let nonce = Nonce::parse_child_argument(args.next()?.to_str()?)?;
+        let mut next = || args.next().filter(|arg| !arg.is_empty());
+        let directory = next().map(PathBuf::from);
+        let watcher = next().and_then(|pid| pid.to_str()?.parse().ok());
+        let image = match next() {
+            Some(fd) => fd.to_str().and_then(|fd| fd.parse().ok()),
+            None => Some(STAGED_IMAGE),
+        };
+        Some(Self { nonce, directory, watcher, image })
+    }
+
+    fn staged(&self) -> bool {
+        self.image == Some(STAGED_IMAGE)
+    }
+}
+
+/// Becomes the child if this process was started as one; then it never
+/// returns. Otherwise returns at once.
+///
+/// Call it first in `main`, in programs that do not use
+/// [`run`](crate::run): a child that gets past this line would be a second
+/// controller.
+pub fn child() {
+    CLAIMED.store(true, Ordering::Relaxed);
+    if let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) {
+        live(&arguments);
+    }
+}
+
+/// Becomes the child if this run of a test binary was started as one. For
+/// [`testing!`](crate::testing).
+#[doc(hidden)]
+pub fn test_child() {
+    CLAIMED.store(true, Ordering::Relaxed);
+    // The harness has its own first argument.
+    let mut args = std::env::args_os().skip(2).take(1);
+    if let Some(mut arguments) = Arguments::parse(&mut args) {
+        arguments.image = None;
+        live(&arguments);
+    }
+}
+
+/// Whether this process was started as a child and does not know it yet.
+pub(crate) fn is_unclaimed() -> bool {
+    let is_child = |arg: OsString| arg.to_str().is_some_and(|arg| Nonce::parse_child_argument(arg).is_some());
+    !CLAIMED.load(Ordering::Relaxed) && std::env::args_os().skip(1).take(2).any(is_child)
+}
+
+/// A test that becomes the child, by its path in the test binary.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct TestEntry {
+    /// As `module_path!()` has it, with the test's name.
+    pub path: &'static str,
+}
+
+inventory::collect!(TestEntry);
+
+/// The test to run in a copy of this test binary, if it is one.
+pub(crate) fn test_path() -> Option<&'static str> {
+    let entry = inventory::iter::<TestEntry>.into_iter().next()?;
+    // The harness leaves out the name of the crate.
+    Some(entry.path.split_once("::").map_or(entry.path, |(_, path)| path))
+}
+
+/// Lets the `#[test]`s of this binary start [`local`](crate::Router::local)
+/// and [`fork`](crate::Router::fork) children. Once per test binary, at the
+/// top of a module:
+///
+/// ```
+/// offshoot::testing!();
+/// ```
+#[macro_export]
+macro_rules! testing {
+    () => {
+        #[cfg(test)]
+        #[test]
+        fn offshoot_child() {
+            $crate::__private::test_child();
+        }
+        #[cfg(test)]
+        const _: () = {
+            $crate::__private::inventory::submit! {
+                $crate::__private::TestEntry { path: concat!(module_path!(), "::offshoot_child") }
+            }
+        };
+    };
+}
+
+fn live(arguments: &Arguments) -> ! {
+    if let Err(why) = try_live(arguments) {
+        // stderr still is the launcher's: the parent shows it.
+        eprintln!("offshoot: {why}");
+    }
+    process::exit_now(1);
+}
+
+fn try_live(arguments: &Arguments) -> Result<(), String> {
+    leave_no_trace(arguments);
+    let io_error = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("{what}: {error}")
+    };
+    let hello = Hello::own(arguments.staged())?;
+    let mut input = File::from(process::dup_high(0).map_err(io_error("stdin"))?);
+    let mut output = File::from(process::dup_high(1).map_err(io_error("stdout"))?);
+    hello.write(&arguments.nonce, &mut output).map_err(io_error("cannot say hello"))?;
+    let welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
+    drop((input, output));
+    let fds = process::take_stdio().map_err(io_error("cannot set up stdio"))?;
+    serve(welcome, fds)
+}
+
+/// Takes the image out of the way of everyone else: the file, its directory,
+/// the watcher, and what the first stage put into PATH.
+fn leave_no_trace(arguments: &Arguments) {
+    if let Some(fd) = arguments.image
+        && let Ok(fd) = process::adopt(fd)
+    {
+        Image::adopt(fd);
+    }
+    if let Some(directory) = &arguments.directory {
+        remove(directory);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let rest = std::env::join_paths(std::env::split_paths(&path).filter(|element| element != directory));
+        if let Ok(rest) = rest {
+            set_path(&rest);
+        }
+    }
+    if let Some(watcher) = arguments.watcher {
+        // It has nothing left to watch over.
+        let pid = nix::unistd::Pid::from_raw(watcher);
+        if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).is_ok() {
+            process::reap_now(watcher);
+        }
+    }
+}
+
+fn remove(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let _ = std::fs::remove_file(entry.path());
+    }
+    let _ = std::fs::remove_dir(directory);
+}
+
+fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
+    let (shared, queue) =
+        Shared::new(welcome.id, welcome.name, welcome.parent_ids, welcome.max_message_size, welcome.unidirectional);
+    let log = LogSource::new(Arc::clone(&shared), welcome.log_level);
+    // A program that has set its own up before has chosen.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone()));
+    let broker = Broker::new().map_err(|error| error.to_string())?;
+    let router = Router::from_parts(Arc::clone(&shared), None);
+    let (dispatcher, mut calls) = Dispatcher::new(router);
+    let (ended, has_ended) = oneshot::channel();
+    broker
+        .defer(move || {
+            let pipes = Pipe::new(fds.input).and_then(|input| Ok(Stream { input, output: Pipe::new(fds.output)? }));
+            let lines = Pipe::new(fds.stdout).and_then(|stdout| Ok([stdout, Pipe::new(fds.stderr)?]));
+            let (Ok(stream), Ok([stdout, stderr])) = (pipes, lines) else {
+                process::exit_now(1);
+            };
+            let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
+            let parent = Parent { stream, dispatcher, printed, ended };
+            io::spawn(Setup { shared, queue, parent: Some(parent) });
+            tokio::task::spawn_local(async move {
+                // Whatever the other threads do: this is the end.
+                let _ = has_ended.await;
+                process::exit_now(0);
+            });
+        })
+        .map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no event queue for the main thread: {error}"))?;
+    loop {
+        let call = match calls.try_recv() {
+            Ok(call) => Some(call),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => runtime.block_on(calls.recv()),
+        };
+        match call {
+            Some(call) => call.run_here(&runtime),
+            // The I/O thread ends the process when it has said its last.
+            None => std::thread::park(),
+        }
+    }
+}
+
+/// For tests of the first stage, which is otherwise nobody's business.
+#[doc(hidden)]
+pub fn first_stage_for_tests(a: &str, b: &str) -> String {
+    Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))
+        .map(|nonce| bootstrap::first_stage(&nonce))
+        .unwrap_or_default()
+}
+
+#[expect(unsafe_code, reason = "the process has one thread still, so nobody reads the environment")]
+fn set_path(path: &std::ffi::OsStr) {
+    // SAFETY: called before any other thread exists.
+    unsafe { std::env::set_var("PATH", path) };
+}

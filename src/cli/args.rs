@@ -1,0 +1,386 @@
+//! The command line.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::exit::{Exit, Outcome};
+use super::{duration, quote};
+
+/// Runs commands on many machines that have nothing but a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "offshoot", version, after_help = EXAMPLES, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Say more about what happens, on stderr; twice for still more
+    #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Whether to use colour
+    #[arg(long, global = true, display_order = 901, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command on hosts and show its output as it comes
+    Run(Box<RunArgs>),
+    /// Show which hosts an expression stands for
+    Hosts(HostsArgs),
+}
+
+/// `offshoot run`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = RUN_EXAMPLES, override_usage = RUN_USAGE)]
+pub(crate) struct RunArgs {
+    /// Run this line in a shell there, instead of CMD
+    #[arg(short, long, value_name = "LINE", conflicts_with = "argv")]
+    pub(crate) shell: Option<OsString>,
+    /// How long the command may run on each host, as 30s or 5m [default: no limit]
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Run in this directory [default: where the login begins]
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) chdir: Option<PathBuf>,
+    /// Set an environment variable there; may be given again
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable_parser())]
+    pub(crate) env: Vec<Variable>,
+    /// The command and its arguments, as they are: no shell takes them apart
+    #[arg(value_name = "CMD", trailing_var_arg = true, required_unless_present = "shell")]
+    pub(crate) argv: Vec<OsString>,
+    // Last, since the heading of a group holds for all that follow.
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Which hosts, and how to reach them.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Hosts")]
+pub(crate) struct ReachArgs {
+    /// The hosts, as web[01-40,50], bastion/web1/sudo or ^FILE; may be given again
+    #[arg(short = 'w', long, value_name = "HOSTS", required = true)]
+    pub(crate) hosts: Vec<String>,
+    /// Reach all of them through this path
+    #[arg(long, value_name = "PATH")]
+    pub(crate) via: Option<String>,
+    /// How many hosts at once
+    #[arg(short, long, value_name = "N", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) fanout: u32,
+    /// How long the way to each host may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub(crate) connect_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) ssh: SshArgs,
+}
+
+/// What is passed on to ssh. Options of a host's own, as in `deploy@web1:2222`,
+/// come before these.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+#[command(next_help_heading = "Options passed to ssh")]
+pub(crate) struct SshArgs {
+    /// Configuration file
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// An option as in the configuration file; may be given again
+    #[arg(short = 'o', long, value_name = "OPT")]
+    pub(crate) ssh_option: Vec<OsString>,
+    /// Jump through these hosts
+    #[arg(short = 'J', long, value_name = "DEST")]
+    pub(crate) jump: Option<OsString>,
+    /// Port
+    #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Who to log in as
+    #[arg(short = 'l', long, value_name = "USER")]
+    pub(crate) login: Option<OsString>,
+    /// File with a private key; may be given again
+    #[arg(short = 'i', long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print one JSON document at the end
+    #[arg(long, conflicts_with_all = ["jsonl", "raw"])]
+    pub(crate) json: bool,
+    /// Print one JSON object per line as things happen
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) jsonl: bool,
+    /// Let terminal escapes through even to a terminal
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// End with the largest exit code of any host
+    #[arg(short = 'S', long)]
+    pub(crate) remote_code: bool,
+}
+
+/// `offshoot hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = HOSTS_HELP)]
+pub(crate) struct HostsArgs {
+    /// Host expressions; several stand for what any of them does
+    #[arg(value_name = "EXPR", required = true)]
+    pub(crate) expressions: Vec<String>,
+    /// Print only how many there are
+    #[arg(short, long, conflicts_with = "fold")]
+    pub(crate) count: bool,
+    /// Print them as one short expression
+    #[arg(short, long)]
+    pub(crate) fold: bool,
+}
+
+/// An environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: OsString,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// `is_terminal` is that of the stream in question, `no_color` whether the
+    /// variable `NO_COLOR` is set and not empty.
+    pub(crate) fn is_on(self, is_terminal: bool, no_color: bool) -> bool {
+        match self {
+            Self::Auto => is_terminal && !no_color,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Reads the command line, the name of the program first. If there is nothing
+/// left to do, because help was wanted or something is wrong, says so and
+/// returns how to end.
+pub(crate) fn parse<I, T>(argv: I) -> Result<Cli, Exit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    Cli::try_parse_from(argv).map_err(|error| {
+        // Nobody is left to tell if this fails.
+        let _ = error.print();
+        exit_of(error.kind())
+    })
+}
+
+/// clap's own code for a wrong command line is 2, which has another meaning here.
+fn exit_of(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done(Outcome::default()),
+        _ => Exit::Usage,
+    }
+}
+
+impl Cli {
+    /// The command that does the same for `hosts` only, for a shell. `program`
+    /// is how this one was called.
+    pub(crate) fn rerun(&self, program: &OsStr, hosts: &str) -> String {
+        quote::line(self.argv(program, hosts))
+    }
+
+    fn argv(&self, program: &OsStr, hosts: &str) -> Vec<OsString> {
+        let mut argv = Words(vec![program.to_owned()]);
+        for _ in 0..self.verbose {
+            argv.flag("-v", true);
+        }
+        if let Some(color) = self.color.to_possible_value().filter(|_| self.color != Color::Auto) {
+            argv.option("", "--color", color.get_name());
+        }
+        match &self.command {
+            Command::Run(args) => args.push(&mut argv, hosts),
+            Command::Hosts(args) => {
+                argv.flag("hosts", true);
+                argv.flag("--count", args.count);
+                argv.flag("--fold", args.fold);
+                argv.flag(hosts, true);
+            }
+        }
+        argv.0
+    }
+}
+
+impl RunArgs {
+    fn push(&self, argv: &mut Words, hosts: &str) {
+        argv.flag("run", true);
+        self.reach.push(argv, hosts);
+        self.output.push(argv);
+        argv.options("-t", "--timeout", self.timeout.map(duration::format));
+        argv.options("-C", "--chdir", &self.chdir);
+        argv.options("-e", "--env", self.env.iter().map(Variable::text));
+        argv.options("-s", "--shell", &self.shell);
+        if !self.argv.is_empty() {
+            argv.flag("--", true);
+            argv.0.extend(self.argv.iter().cloned());
+        }
+    }
+}
+
+impl ReachArgs {
+    fn push(&self, argv: &mut Words, hosts: &str) {
+        argv.option("-w", "--hosts", hosts);
+        argv.options("", "--via", &self.via);
+        if self.fanout != 32 {
+            argv.option("-f", "--fanout", self.fanout.to_string());
+        }
+        if self.connect_timeout != Duration::from_secs(30) {
+            argv.option("", "--connect-timeout", duration::format(self.connect_timeout));
+        }
+        argv.0.extend(self.ssh.to_argv());
+    }
+}
+
+impl SshArgs {
+    /// The options as ssh, and the tool itself, take them.
+    pub(crate) fn to_argv(&self) -> Vec<OsString> {
+        let mut argv = Vec::new();
+        let mut push = |option: &str, value: &OsStr| {
+            let mut word = OsString::from(option);
+            if value.as_encoded_bytes().starts_with(b"-") {
+                // In one word, or the tool takes it for an option.
+                word.push(value);
+                argv.push(word);
+            } else {
+                argv.extend([word, value.to_owned()]);
+            }
+        };
+        self.ssh_config.iter().for_each(|file| push("-F", file.as_os_str()));
+        self.ssh_option.iter().for_each(|option| push("-o", option));
+        self.jump.iter().for_each(|jump| push("-J", jump));
+        self.port.iter().for_each(|port| push("-p", OsStr::new(&port.to_string())));
+        self.login.iter().for_each(|login| push("-l", login));
+        self.identity.iter().for_each(|file| push("-i", file.as_os_str()));
+        argv
+    }
+}
+
+impl OutputArgs {
+    fn push(self, argv: &mut Words) {
+        argv.flag("--json", self.json);
+        argv.flag("--jsonl", self.jsonl);
+        argv.flag("--raw", self.raw);
+        argv.flag("-S", self.remote_code);
+    }
+}
+
+impl Variable {
+    fn text(&self) -> OsString {
+        let mut text = OsString::from(&self.name);
+        text.push("=");
+        text.push(&self.value);
+        text
+    }
+}
+
+/// Words of a command line that is being put together.
+struct Words(Vec<OsString>);
+
+impl Words {
+    fn flag(&mut self, flag: &str, is_set: bool) {
+        if is_set {
+            self.0.push(flag.into());
+        }
+    }
+
+    fn options<V: AsRef<OsStr>>(&mut self, short: &str, long: &str, values: impl IntoIterator<Item = V>) {
+        for value in values {
+            self.option(short, long, value);
+        }
+    }
+
+    fn option(&mut self, short: &str, long: &str, value: impl AsRef<OsStr>) {
+        let value = value.as_ref();
+        // A value that could be taken for an option must be in its word.
+        if short.is_empty() || value.as_encoded_bytes().starts_with(b"-") {
+            let mut word = OsString::from(long);
+            word.push("=");
+            word.push(value);
+            self.0.push(word);
+        } else {
+            self.0.extend([short.into(), value.to_owned()]);
+        }
+    }
+}
+
+fn variable_parser() -> impl TypedValueParser<Value = Variable> {
+    OsStringValueParser::new().try_map(|text| variable(&text))
+}
+
+fn variable(text: &OsStr) -> Result<Variable, String> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = text.as_bytes();
+    let wrong = || "write NAME=VALUE; a name is of letters, digits and _".to_owned();
+    let equals = bytes.iter().position(|b| *b == b'=').ok_or_else(wrong)?;
+    let name = std::str::from_utf8(&bytes[..equals]).map_err(|_| wrong())?;
+    let is_name =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && name.starts_with(|c: char| !c.is_ascii_digit());
+    if !is_name {
+        return Err(wrong());
+    }
+    let value = OsStr::from_bytes(&bytes[equals + 1..]).to_owned();
+    Ok(Variable { name: name.to_owned(), value })
+}
+
+const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
+       offshoot run [OPTIONS] -w HOSTS -s LINE";
+
+const EXAMPLES: &str = "\
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
+  offshoot run -w '^hosts.txt' --jsonl -s 'df -P | tail -n +2'
+  offshoot hosts --fold 'web[1-9]!web5,db1'
+
+Exit codes:
+  0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
+  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted";
+
+const RUN_EXAMPLES: &str = "\
+The commands read /dev/null.
+
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'deploy@web[1-9]:2222/sudo' -t 5m -- apt-get -y upgrade
+  offshoot run -w '^hosts.txt!db1' --via bastion -f 100 -s 'uname -a; id'
+  offshoot run -w 'local[1-3]' -e GREETING=hello -s 'echo $GREETING'
+  offshoot run -w web1/docker:app -C /srv --json -- ls -l";
+
+const HOSTS_HELP: &str = "\
+Expressions:
+  web1,web2               a list
+  web[01-40,50] n[1-9/2]  numbers, with steps; rack[1-4]n[1-20] combines them
+  a!b  a&b  a^b           in a but not in b, in both, in one only; left to right,
+                          each up to the next comma
+  @group  ^file  -        from the inventory, from a file, from stdin
+  deploy@web1:2222        by ssh; [fe80::1]:22 is an address
+  bastion/web1/sudo:root/docker:app
+                          hop by hop: METHOD:TARGET/METHOD:TARGET..., where
+                          METHOD is one of local fork ssh sudo su doas docker
+                          podman buildah kubectl lxc lxd incus jail setns
+  local[1-3]              children on this machine
+  docker:{registry/app:1} braces keep a name together
+
+Examples:
+  offshoot hosts 'web[01-03]!web02'
+  offshoot hosts --count '@all&^up.txt'
+  sort -u hosts.txt | offshoot hosts --fold -";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! What is wrong with a host expression, and where.
+
+use std::fmt;
+
+/// How many characters of a long line are shown around the fault.
+const WINDOW: usize = 60;
+
+/// A host expression that cannot be expanded.
+///
+/// Its text says what is wrong and what to write instead, then shows the line
+/// with a caret below the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExprError {
+    /// What kind of fault it is; the exit code depends on it.
+    pub(crate) kind: FaultKind,
+    /// Where in `line` the fault is.
+    pub(crate) span: Span,
+    /// What is wrong, and the remedy.
+    pub(crate) message: String,
+    /// The line that holds the fault.
+    pub(crate) line: String,
+    /// Where the line was read; `None` is the command line.
+    pub(crate) place: Option<String>,
+}
+
+impl ExprError {
+    pub(crate) fn new(fault: Fault, line: &str, place: Option<String>) -> Self {
+        let Fault { kind, span, message } = fault;
+        Self { kind, span, message, line: line.to_owned(), place }
+    }
+}
+
+impl fmt::Display for ExprError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if self.kind == FaultKind::Empty {
+            return Ok(());
+        }
+        let (shown, column, width) = window(&self.line, self.span);
+        write!(f, " (at byte {})\n    {shown}\n    ", self.span.at)?;
+        write!(f, "{:column$}{}", "", "^".repeat(width))
+    }
+}
+
+impl std::error::Error for ExprError {}
+
+/// What kind of fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// The expression is not well formed.
+    Syntax,
+    /// It is larger than what is allowed.
+    Limit,
+    /// A group, a file or stdin could not be read.
+    Source,
+    /// It is well formed, but no host is left.
+    Empty,
+}
+
+/// A fault before it is known which line it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn syntax(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Syntax, span, message: message.into() }
+    }
+
+    pub(crate) fn limit(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Limit, span, message: message.into() }
+    }
+
+    pub(crate) fn source(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Source, span, message: message.into() }
+    }
+
+    pub(crate) fn empty(message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Empty, span: Span::new(0, 0), message: message.into() }
+    }
+}
+
+/// A part of a line, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+impl Span {
+    pub(crate) fn new(at: usize, len: usize) -> Self {
+        Self { at, len }
+    }
+}
+
+/// The part of the line that is shown, and the column and width of the carets
+/// in characters. Control characters cannot be printed, so a mark stands for each.
+fn window(line: &str, span: Span) -> (String, usize, usize) {
+    let before = line.char_indices().take_while(|(at, _)| *at < span.at).count();
+    let marked = line.char_indices().filter(|(at, _)| (span.at..span.at.saturating_add(span.len)).contains(at)).count();
+    let first = before.saturating_sub(WINDOW);
+    let width = marked.clamp(1, WINDOW);
+    let last = before + width + WINDOW;
+    let mut shown = String::new();
+    let mut column = before - first;
+    if first > 0 {
+        shown.push_str("...");
+        column += 3;
+    }
+    shown.extend(line.chars().take(last).skip(first).map(|c| match c {
+        '\t' => ' ',
+        c if is_unprintable(c) => '\u{fffd}',
+        c => c,
+    }));
+    if line.chars().nth(last).is_some() {
+        shown.push_str("...");
+    }
+    (shown, column, width)
+}
+
+/// Control characters, and those that change how others are shown or are not
+/// seen at all: in a name they can only mislead.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(line: &str, at: usize, len: usize) -> ExprError {
+        ExprError::new(Fault::syntax(Span::new(at, len), "no"), line, None)
+    }
+
+    #[test]
+    fn the_caret_stands_below_the_fault() {
+        assert_eq!(error("web[3-1]", 4, 3).to_string(), "no (at byte 4)\n    web[3-1]\n        ^^^");
+    }
+
+    #[test]
+    fn the_caret_counts_characters_not_bytes() {
+        let line = "häß,[";
+        assert_eq!(error(line, line.len() - 1, 1).to_string(), "no (at byte 6)\n    häß,[\n        ^");
+    }
+
+    #[test]
+    fn a_fault_at_the_end_of_the_line_has_a_caret_too() {
+        assert_eq!(error("a,", 2, 0).to_string(), "no (at byte 2)\n    a,\n      ^");
+    }
+
+    #[test]
+    fn control_characters_are_not_printed() {
+        let text = error("a\x1b[2Jb\t\u{202e}", 1, 1).to_string();
+        assert!(!text.contains('\x1b') && !text.contains('\u{202e}') && !text.contains('\t'));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_fault() {
+        let line = format!("{}X{}", "a".repeat(5_000), "b".repeat(5_000));
+        let text = error(&line, 5_000, 1).to_string();
+        let mut lines = text.lines().skip(1);
+        let shown = lines.next().unwrap();
+        let caret = lines.next().unwrap();
+        assert!(shown.len() < 200);
+        assert_eq!(shown.find('X'), caret.find('^'));
+        assert!(shown.ends_with("...") && shown.trim_start().starts_with("..."));
+    }
+
+    #[test]
+    fn a_fault_that_spans_a_long_line_is_cut_too() {
+        let line = "a".repeat(100_000);
+        assert!(error(&line, 0, line.len()).to_string().len() < 400);
+    }
+
+    #[test]
+    fn the_place_comes_first() {
+        let error = ExprError::new(Fault::syntax(Span::new(0, 1), "no"), "]", Some("^f, line 3".into()));
+        assert_eq!(error.to_string(), "^f, line 3: no (at byte 0)\n    ]\n    ^");
+    }
+}

@@ -1,0 +1,329 @@
+//! What happened, as text or JSON.
+//!
+//! Events go in; bytes for stdout and stderr come out. Nothing here knows where
+//! events come from or what time it is.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::args::{Color, OutputArgs};
+use super::json::{self, Kept};
+use super::jsonl;
+use super::line::{Line, Lines};
+use super::pipe::Pipe;
+use super::summary::{End, Status, Summary};
+use super::text::Look;
+use super::visible;
+
+/// A host by its place in the list that the report was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostIndex(pub(crate) usize);
+
+/// What happened on a host.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// It printed something; chunks need not be whole lines.
+    Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
+    /// It is done. Only the first counts.
+    Exit { host: HostIndex, exit: HostExit },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// How it ended on a host.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HostExit {
+    pub(crate) status: Status,
+    /// The command's exit code, if it ended by itself.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// From the start of the connect to the end.
+    pub(crate) seconds: f64,
+    /// Why it could not be run, or not to the end.
+    pub(crate) error: Option<ErrorInfo>,
+}
+
+impl HostExit {
+    /// A host that was not begun, or not ended, when the run was stopped.
+    pub(crate) fn cancelled() -> Self {
+        Self { status: Status::Cancelled, code: None, signal: None, seconds: 0.0, error: None }
+    }
+
+    /// The code as a shell would give it.
+    fn shell_code(&self) -> u8 {
+        let code = match (self.signal, self.code) {
+            (Some(signal), _) => signal.saturating_add(128),
+            (None, Some(code)) => code,
+            (None, None) => 0,
+        };
+        // What no byte can hold must not become 0, which is success.
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
+}
+
+/// An error as it stands in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorInfo {
+    pub(crate) kind: String,
+    pub(crate) phase: String,
+    /// The hop that failed, as `ssh.web1`.
+    pub(crate) hop: String,
+    pub(crate) text: String,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) format: Format,
+    pub(crate) stdout: Look,
+    pub(crate) stderr: Look,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Jsonl,
+}
+
+/// What the style depends on besides the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) stdout_is_terminal: bool,
+    pub(crate) stderr_is_terminal: bool,
+    /// Whether the variable `NO_COLOR` is set and not empty.
+    pub(crate) no_color: bool,
+}
+
+impl Style {
+    pub(crate) fn new(args: OutputArgs, color: Color, around: Surroundings) -> Self {
+        let look =
+            |is_terminal| Look { color: color.is_on(is_terminal, around.no_color), visible: is_terminal && !args.raw };
+        let format = match (args.json, args.jsonl) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Jsonl,
+            _ => Format::Text,
+        };
+        Self { format, stdout: look(around.stdout_is_terminal), stderr: look(around.stderr_is_terminal) }
+    }
+}
+
+/// Whether it makes sense to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Flow {
+    Continue,
+    /// Nobody reads stdout any more: stop quietly.
+    ReaderGone,
+}
+
+/// Shows what happens on hosts, and counts.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    style: Style,
+    hosts: Vec<Host>,
+    /// How many bytes `--json` keeps of all hosts.
+    kept: usize,
+    stdout: Pipe<'a>,
+    stderr: Pipe<'a>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    name: String,
+    stdout: Lines,
+    stderr: Lines,
+    kept: Kept,
+    exit: Option<HostExit>,
+}
+
+impl<'a> Report<'a> {
+    /// `hosts` are the names, in the order of the expression.
+    pub(crate) fn new(style: Style, hosts: Vec<String>, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
+        let host = |name| Host { name, ..Host::default() };
+        Self {
+            style,
+            hosts: hosts.into_iter().map(host).collect(),
+            kept: 0,
+            stdout: Pipe::new(stdout),
+            stderr: Pipe::new(stderr),
+        }
+    }
+
+    /// Shows an event. Blocks while the readers of stdout and stderr are slow.
+    ///
+    /// # Errors
+    ///
+    /// Stdout cannot be written, for another reason than that its reader has
+    /// gone.
+    pub(crate) fn handle(&mut self, now: SystemTime, event: Event) -> io::Result<Flow> {
+        let mut shown = Shown::default();
+        match event {
+            Event::Output { host: HostIndex(index), stream, bytes } => {
+                self.output(now, index, stream, &bytes, &mut shown);
+            }
+            Event::Exit { host: HostIndex(index), exit } => {
+                self.exit(now, index, exit, &mut shown);
+            }
+        }
+        self.write(&shown)?;
+        Ok(if self.stdout.is_gone() { Flow::ReaderGone } else { Flow::Continue })
+    }
+
+    /// Shows what is left and the summary. Hosts that are not done were
+    /// cancelled. `rerun` makes of an expression the command to run for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Report::handle`].
+    pub(crate) fn finish(
+        mut self,
+        now: SystemTime,
+        end: End,
+        seconds: f64,
+        rerun: &dyn Fn(&str) -> String,
+    ) -> io::Result<Summary> {
+        let mut shown = Shown::default();
+        for index in 0..self.hosts.len() {
+            self.flush(now, index, &mut shown);
+            self.exit(now, index, HostExit::cancelled(), &mut shown);
+        }
+        self.write(&shown)?;
+        let mut shown = Shown::default();
+        let statuses = |host: &Host| {
+            let status = host.exit.as_ref().map_or(Status::Cancelled, |exit| exit.status);
+            (host.name.clone(), status)
+        };
+        let codes = self.hosts.iter().filter_map(|host| host.exit.as_ref()).map(HostExit::shell_code);
+        let mut summary = Summary::new(
+            self.hosts.iter().map(statuses).collect(),
+            end,
+            seconds,
+            codes.max().unwrap_or(0),
+            self.stdout.is_gone(),
+        );
+        match self.style.format {
+            Format::Text => {
+                let not_ok = summary.not_ok();
+                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok));
+                self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
+            }
+            Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
+            Format::Json => self.document(&summary, &mut shown)?,
+        }
+        self.write(&shown)?;
+        summary.reader_gone = self.stdout.is_gone();
+        Ok(summary)
+    }
+
+    fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        if self.style.format == Format::Json {
+            host.kept.push(stream, bytes, &mut self.kept);
+            return;
+        }
+        let Host { name, stdout, stderr, .. } = host;
+        let lines = match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        };
+        lines.push(bytes, |line| shown.line(self.style, now, (index, name), stream, line));
+    }
+
+    fn exit(&mut self, now: SystemTime, index: usize, exit: HostExit, shown: &mut Shown) {
+        self.flush(now, index, shown);
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        if host.exit.is_some() {
+            return;
+        }
+        match self.style.format {
+            Format::Text => self.style.stderr.exit(&host.name, &exit, &mut shown.stderr),
+            Format::Jsonl => jsonl::exit(&host.name, now, &exit, &mut shown.stdout),
+            Format::Json => {}
+        }
+        host.exit = Some(exit);
+    }
+
+    /// Shows lines that will not be ended any more.
+    fn flush(&mut self, now: SystemTime, index: usize, shown: &mut Shown) {
+        let style = self.style;
+        if let Some(Host { name, stdout, stderr, .. }) = self.hosts.get_mut(index) {
+            let host = (index, name.as_str());
+            stdout.finish(|line| shown.line(style, now, host, Stream::Stdout, line));
+            stderr.finish(|line| shown.line(style, now, host, Stream::Stderr, line));
+        }
+    }
+
+    fn document(&mut self, summary: &Summary, shown: &mut Shown) -> io::Result<()> {
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in std::mem::take(&mut self.hosts) {
+            if host.kept.truncated > 0 {
+                let note = format!(
+                    "offshoot: {}: the last {} bytes of output are missing, because --json keeps \
+                     at most {} MiB of a host and {} MiB of all; --jsonl has no such limit\n",
+                    host.name,
+                    host.kept.truncated,
+                    json::MAX_OF_HOST >> 20,
+                    json::MAX_OF_ALL >> 20,
+                );
+                visible::text(&note, "", &mut shown.stderr);
+                shown.stderr.push(b'\n');
+            }
+            let exit = host.exit.unwrap_or_else(HostExit::cancelled);
+            hosts.push((host.name, exit, host.kept));
+        }
+        json::document(hosts, summary, &mut self.stdout)
+    }
+
+    fn write(&mut self, shown: &Shown) -> io::Result<()> {
+        let result = self.stdout.write(&shown.stdout);
+        self.stderr.write_if_possible(&shown.stderr);
+        result
+    }
+}
+
+/// What an event adds to stdout and stderr; written in one go.
+#[derive(Debug, Default)]
+struct Shown {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Shown {
+    fn line(&mut self, style: Style, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {
+        match (style.format, stream) {
+            (Format::Text, Stream::Stdout) => {
+                style.stdout.line((index, name), stream, line, &mut self.stdout);
+            }
+            (Format::Text, Stream::Stderr) => {
+                style.stderr.line((index, name), stream, line, &mut self.stderr);
+            }
+            _ => jsonl::line(name, now, stream, line, &mut self.stdout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! What can go wrong, by phase and by blame.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::{ContextId, Handle};
+
+/// Everything the library reports.
+///
+/// All variants are serialisable, so that an error keeps its type when it
+/// happened in another context and was passed back through `via`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Error {
+    /// The called function returned an error or panicked.
+    #[error(transparent)]
+    Call(Box<CallError>),
+    /// The other end of a channel cannot be reached or has refused: no route,
+    /// policy, disconnect, closed.
+    #[error("{reason}")]
+    Channel {
+        /// The context that reported it.
+        context: ContextId,
+        /// The reason, in the words of the context that reported it.
+        reason: String,
+    },
+    /// A connection could not be made.
+    #[error(transparent)]
+    Stream(Box<StreamError>),
+    /// The time that was allowed has passed.
+    #[error("{what} did not finish within {after:?}")]
+    Timeout {
+        /// The time that was allowed.
+        after: Duration,
+        /// What was waited for.
+        what: String,
+    },
+    /// A value could not be encoded or decoded.
+    #[error("{0}")]
+    Payload(String),
+    /// A message is larger than the router allows.
+    #[error(
+        "message of {size} bytes is too large (max {max} bytes); send it in chunks through a Sender, or raise max_message_size"
+    )]
+    TooLarge {
+        /// Size of the message, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// The function is not in the compiled-in table of this program or of the
+    /// context that was asked to run it.
+    #[error(
+        "function {function} is not in the function table; add `offshoot::export!({})` beside it, and if it lives in another crate, mention that crate (`use that_crate as _;`)",
+        short_name(function)
+    )]
+    NotExported {
+        /// Full name of the function.
+        function: String,
+    },
+    /// Misuse of a `Select`.
+    #[error("{0}")]
+    Select(String),
+    /// This end has been closed: the receiver, or the router.
+    #[error("{0}")]
+    Closed(String),
+    /// A handle is taken or unknown.
+    #[error("handle {handle}: {reason}")]
+    Handle {
+        /// The handle.
+        handle: Handle,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A service refused or failed.
+    #[error("{0}")]
+    Service(String),
+    /// A unix listener could not be made or reached.
+    #[error("{0}")]
+    Unix(String),
+}
+
+impl Error {
+    /// The receiver was closed at this end.
+    pub(crate) fn receiver_closed() -> Self {
+        Self::Closed("the Receiver has been closed".into())
+    }
+
+    /// The router's I/O side has ended.
+    pub(crate) fn router_ended() -> Self {
+        Self::Closed("the router has shut down".into())
+    }
+}
+
+impl From<StreamError> for Error {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(Box::new(error))
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        Self::Call(Box::new(error))
+    }
+}
+
+fn short_name(function: &str) -> &str {
+    function.rsplit("::").next().unwrap_or(function)
+}
+
+/// A function that was called returned `Err`, panicked, or could not be run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CallError {
+    /// Rust's name of the error type, or `panic`.
+    pub type_name: String,
+    /// The error's text; for a panic with its location.
+    pub message: String,
+    /// The texts of the error's sources, outermost first.
+    pub chain: Vec<String>,
+    /// Name of the context that ran the function.
+    pub context: String,
+    /// Name of the function.
+    pub function: String,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.type_name, self.message)?;
+        for cause in &self.chain {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Why a connection could not be made, or was lost while it was being made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StreamError {
+    /// What kind of failure it is.
+    pub kind: StreamErrorKind,
+    /// How far the connection had come.
+    pub phase: Phase,
+    /// Which hop failed, as `ssh.web1` or `local`.
+    pub hop: String,
+    /// What happened and what to do about it.
+    pub text: String,
+    /// The last lines that the far side printed, at most 100, with control
+    /// characters taken out.
+    pub tail: Vec<String>,
+}
+
+impl StreamError {
+    /// An error without recorded output.
+    pub fn new(kind: StreamErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new() }
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.hop, self.text)?;
+        for line in &self.tail {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+/// The kinds of [`StreamError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StreamErrorKind {
+    /// The launcher (`ssh`, `sudo`, ...) could not be started.
+    Start,
+    /// A password is needed or was refused.
+    Password,
+    /// The host key is unknown or has changed.
+    HostKey,
+    /// The login was refused for another reason.
+    Auth,
+    /// The connection ended before the child was up.
+    Eof,
+    /// The time for the whole connect has passed.
+    Timeout,
+    /// The router began to shut down.
+    Cancelled,
+    /// There is no image for the machine.
+    Unsupported,
+    /// No place on the machine can hold and execute the image.
+    NoPlace,
+    /// The image could not be read, packed or fetched.
+    Image,
+    /// The child is another build or another program.
+    Mismatch,
+    /// The bytes that arrived are not what was sent.
+    Corrupt,
+    /// Something is larger than its limit.
+    Oversize,
+}
+
+impl StreamErrorKind {
+    /// The kind in lower case, as it stands in the tool's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Password => "password",
+            Self::HostKey => "host_key",
+            Self::Auth => "auth",
+            Self::Eof => "eof",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Unsupported => "unsupported",
+            Self::NoPlace => "no_place",
+            Self::Image => "image",
+            Self::Mismatch => "mismatch",
+            Self::Corrupt => "corrupt",
+            Self::Oversize => "oversize",
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The launcher is being started.
+    Start,
+    /// The launcher is logging in; nothing of ours runs on the machine yet.
+    Login,
+    /// The first stage has announced itself.
+    FirstStage,
+    /// The image is on its way.
+    Upload,
+    /// The image is complete and is being executed.
+    Exec,
+    /// The child and its parent agree on terms.
+    Handshake,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Login => "login",
+            Self::FirstStage => "first stage",
+            Self::Upload => "upload",
+            Self::Exec => "exec",
+            Self::Handshake => "handshake",
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Frames: how messages lie on a link. Bytes in, frames out; no I/O.
+//!
+//! A frame is 32 bytes of header, big-endian, and at most 64 KiB of payload:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 2 | magic `0x4f53` |
+//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message |
+//! | 1 | lane |
+//! | 4 each | dst, src, auth, handle, reply_to, length |
+//! | 4 | time left in ms, 0 for no limit |
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes};
+
+use crate::message::{ContextId, Handle, Lane, Message};
+
+/// Bytes of a header.
+pub(crate) const HEADER: usize = 32;
+/// The most payload one frame carries.
+pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+const MAGIC: u16 = 0x4f53;
+
+const MORE: u8 = 1;
+const RAW: u8 = 2;
+const SINGLE_REPLY: u8 = 4;
+
+/// One frame: a message or a fragment of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// The header's fields; `data` is this frame's payload.
+    pub(crate) part: Message,
+    /// More fragments of the same message follow.
+    pub(crate) more: bool,
+}
+
+/// Why a link's bytes are not frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error(
+        "corruption detected: frame signature incorrect, which means that something else writes to this connection; received: {0}"
+    )]
+    Signature(String),
+    #[error("corruption detected: unknown lane {0}")]
+    Lane(u8),
+    #[error("corruption detected: frame of {0} bytes (max {MAX_PAYLOAD})")]
+    Length(u32),
+}
+
+/// Appends the frame's bytes to `out`.
+pub(crate) fn encode(part: &Message, payload: &[u8], more: bool, now: Instant, out: &mut Vec<u8>) {
+    debug_assert!(payload.len() <= MAX_PAYLOAD);
+    let flags =
+        if more { MORE } else { 0 } | if part.raw { RAW } else { 0 } | if part.single_reply { SINGLE_REPLY } else { 0 };
+    // 0 means "no limit", so what has run out is sent as its last millisecond.
+    let left = part.deadline.map_or(0, |deadline| {
+        u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
+    });
+    out.put_u16(MAGIC);
+    out.put_u8(flags);
+    out.put_u8(part.lane as u8);
+    for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0] {
+        out.put_u32(field);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD")]
+    out.put_u32(payload.len() as u32);
+    out.put_u32(left);
+    out.extend_from_slice(payload);
+}
+
+/// Takes the first frame off the front of `input`.
+///
+/// Returns the frame and the number of bytes it took, or `None` if `input`
+/// does not hold a whole frame yet. A bad header is refused as soon as it is
+/// there, before its payload is waited for.
+pub(crate) fn decode(input: &[u8], now: Instant) -> Result<Option<(Frame, usize)>, FrameError> {
+    let mark = input.len().min(2);
+    if input[..mark] != MAGIC.to_be_bytes()[..mark] {
+        let shown = &input[..input.len().min(256)];
+        return Err(FrameError::Signature(shown.escape_ascii().to_string()));
+    }
+    let Some((header, rest)) = input.split_at_checked(HEADER) else {
+        return Ok(None);
+    };
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let lane = match header[3] {
+        0 => Lane::Control,
+        1 => Lane::User,
+        2 => Lane::Log,
+        other => return Err(FrameError::Lane(other)),
+    };
+    let length = word(24);
+    if length as usize > MAX_PAYLOAD {
+        return Err(FrameError::Length(length));
+    }
+    let Some(payload) = rest.get(..length as usize) else {
+        return Ok(None);
+    };
+    let flags = header[2];
+    let left = word(28);
+    let part = Message {
+        dst: ContextId(word(4)),
+        src: ContextId(word(8)),
+        auth: ContextId(word(12)),
+        handle: Handle(word(16)),
+        reply_to: Handle(word(20)),
+        deadline: (left != 0).then(|| now + Duration::from_millis(left.into())),
+        raw: flags & RAW != 0,
+        single_reply: flags & SINGLE_REPLY != 0,
+        lane,
+        data: Bytes::copy_from_slice(payload),
+    };
+    Ok(Some((Frame { part, more: flags & MORE != 0 }, HEADER + length as usize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(data: &'static [u8]) -> Message {
+        Message {
+            dst: ContextId(1),
+            src: ContextId(0),
+            handle: Handle(2),
+            reply_to: Handle(3),
+            data: Bytes::from_static(data),
+            ..Message::default()
+        }
+    }
+
+    #[test]
+    fn each_field_stands_at_its_offset() {
+        let mut out = Vec::new();
+        let mut message = sample(b"hello");
+        message.auth = ContextId(9);
+        message.raw = true;
+        encode(&message, &message.data, true, Instant::now(), &mut out);
+        let expected = [
+            0x4f, 0x53, 3, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 0, b'h',
+            b'e', b'l', b'l', b'o',
+        ];
+        assert_eq!(out, expected);
+        assert_eq!(HEADER, expected.len() - 5);
+    }
+
+    #[test]
+    fn frames_split_at_every_byte_parse_identically() {
+        let now = Instant::now();
+        let mut out = Vec::new();
+        for data in [&b""[..], b"x", b"a longer payload"] {
+            encode(&sample(b""), data, false, now, &mut out);
+        }
+        for cut in 0..out.len() {
+            let (mut held, mut frames) = (out[..cut].to_vec(), Vec::new());
+            for rest in [&out[cut..], b""] {
+                while let Some((frame, used)) = decode(&held, now).unwrap() {
+                    held.drain(..used);
+                    frames.push(frame.part.data);
+                }
+                held.extend_from_slice(rest);
+            }
+            assert_eq!(frames, [&b""[..], b"x", b"a longer payload"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn noise_is_refused_at_its_first_byte() {
+        let error = decode(b"x", Instant::now()).unwrap_err();
+        assert!(error.to_string().contains("signature incorrect"), "{error}");
+        assert!(decode(b"", Instant::now()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_endless_frame_is_refused_before_its_payload_comes() {
+        let mut out = Vec::new();
+        encode(&sample(b""), b"", false, Instant::now(), &mut out);
+        out[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(decode(&out, Instant::now()), Err(FrameError::Length(u32::MAX)));
+    }
+
+    #[test]
+    fn the_time_left_shrinks_by_the_time_a_hop_held_it() {
+        let now = Instant::now();
+        let mut message = sample(b"");
+        message.deadline = Some(now + Duration::from_millis(500));
+        let mut out = Vec::new();
+        encode(&message, b"", false, now + Duration::from_millis(200), &mut out);
+        assert_eq!(out[28..32], 300u32.to_be_bytes());
+        out.clear();
+        encode(&message, b"", false, now + Duration::from_secs(2), &mut out);
+        assert_eq!(out[28..32], 1u32.to_be_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused_without_panic(bytes: Vec<u8>) {
+            let _ = decode(&bytes, Instant::now());
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(dst: u32, src: u32, auth: u32, handle: u32, reply: u32, raw: bool, more: bool, data: Vec<u8>) {
+            let message = Message {
+                dst: ContextId(dst), src: ContextId(src), auth: ContextId(auth), handle: Handle(handle),
+                reply_to: Handle(reply), raw, data: data.into(), ..Message::default()
+            };
+            let mut out = Vec::new();
+            encode(&message, &message.data, more, Instant::now(), &mut out);
+            let (frame, used) = decode(&out, Instant::now()).unwrap().unwrap();
+            prop_assert_eq!(used, out.len());
+            prop_assert_eq!(frame, Frame { part: message, more });
+        }
+    }
+}

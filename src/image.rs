@@ -1,0 +1,208 @@
+//! Images: the executable bytes that make a child.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::process;
+
+/// The most bytes that an image has, unpacked.
+const MAX_IMAGE: u64 = 1 << 30;
+
+/// How an image travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// An image as it travels.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    pub(crate) compression: Compression,
+    pub(crate) bytes: Bytes,
+    /// Size of the image itself, in bytes.
+    pub(crate) unpacked: u64,
+}
+
+/// The executable of this process, packed at most once in each way.
+#[derive(Debug)]
+pub(crate) struct Image {
+    file: File,
+    packed: Mutex<HashMap<Compression, Packed>>,
+    digest: OnceLock<[u8; 32]>,
+}
+
+static OWN: OnceLock<Result<Arc<Image>, String>> = OnceLock::new();
+
+impl Image {
+    /// The image of this process.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub(crate) fn own() -> Result<Arc<Self>, String> {
+        OWN.get_or_init(|| {
+            let path = if cfg!(target_os = "linux") {
+                "/proc/self/exe".into()
+            } else {
+                std::env::current_exe().map_err(|error| error.to_string())?
+            };
+            // Moved up, as descriptors that are passed by number must be.
+            let file = File::open(&path).and_then(|file| {
+                use std::os::fd::AsRawFd;
+                process::dup_high(file.as_raw_fd())
+            });
+            let file = file.map_err(|error| format!("cannot read the own image {}: {error}", path.display()))?;
+            Ok(Arc::new(Self::from_file(file.into())))
+        })
+        .clone()
+    }
+
+    /// Makes the image that whoever started this process has opened for it
+    /// the own one. Without effect once [`Image::own`] has been called.
+    pub(crate) fn adopt(fd: OwnedFd) {
+        let _ = OWN.set(Ok(Arc::new(Self::from_file(fd.into()))));
+    }
+
+    fn from_file(file: File) -> Self {
+        Self { file, packed: Mutex::default(), digest: OnceLock::new() }
+    }
+
+    /// A descriptor to execute.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        use std::os::fd::AsRawFd;
+        process::dup_high(self.file.as_raw_fd())
+    }
+
+    /// The image, packed. Blocks for some milliseconds the first time.
+    pub(crate) fn pack(&self, compression: Compression) -> io::Result<Packed> {
+        // Held while packing, so that many connects at once pack once.
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = packed.get(&compression) {
+            return Ok(packed.clone());
+        }
+        let plain = self.read()?;
+        let bytes = match compression {
+            Compression::Plain => plain.clone().into(),
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+                encoder.write_all(&plain)?;
+                encoder.finish()?.into()
+            }
+            Compression::Zstd => zstd(&plain)?.into(),
+        };
+        let result = Packed { compression, bytes, unpacked: plain.len() as u64 };
+        packed.insert(compression, result.clone());
+        Ok(result)
+    }
+
+    /// SHA-256 of the image. Blocks for some milliseconds the first time.
+    pub(crate) fn digest(&self) -> io::Result<[u8; 32]> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(*digest);
+        }
+        let digest = Sha256::digest(self.read()?).into();
+        Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// The whole file, without touching the offset, which others share.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let size = self.file.metadata()?.len();
+        if size > MAX_IMAGE {
+            return Err(io::Error::other(format!("the image has {size} bytes (max {MAX_IMAGE})")));
+        }
+        let mut bytes = Vec::new();
+        Offset { file: &self.file, at: 0 }.take(MAX_IMAGE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+struct Offset<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for Offset<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Whether this program can pack with zstd; the thin images cannot.
+pub(crate) const HAS_ZSTD: bool = cfg!(feature = "cli");
+
+#[cfg(feature = "cli")]
+fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(plain)?;
+    encoder.finish()
+}
+
+#[cfg(not(feature = "cli"))]
+fn zstd(_: &[u8]) -> io::Result<Vec<u8>> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this image cannot pack with zstd"))
+}
+
+/// The target that this program was built for, as far as children are
+/// concerned: system and processor as `uname -sm` names them.
+pub(crate) fn own_machine() -> (&'static str, &'static str) {
+    let system = match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "Darwin",
+        "freebsd" => "FreeBSD",
+        other => other,
+    };
+    (system, std::env::consts::ARCH)
+}
+
+/// Whether an image for `own` runs on a machine that calls itself `machine`.
+pub(crate) fn runs_on(own: (&str, &str), system: &str, machine: &str) -> bool {
+    let processor = match machine {
+        "amd64" | "x86-64" => "x86_64",
+        "arm64" => "aarch64",
+        "i386" | "i486" | "i586" | "i686" => "x86",
+        "ppc64le" => "powerpc64",
+        other if other.starts_with("armv") => "arm",
+        other => other,
+    };
+    own == (system, processor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_recognised_by_all_their_names() {
+        assert!(runs_on(("Linux", "x86_64"), "Linux", "x86_64"));
+        assert!(runs_on(("FreeBSD", "x86_64"), "FreeBSD", "amd64"));
+        assert!(runs_on(("Darwin", "aarch64"), "Darwin", "arm64"));
+        assert!(runs_on(("Linux", "x86"), "Linux", "i686"));
+        assert!(!runs_on(("Linux", "x86_64"), "Linux", "aarch64"));
+        assert!(!runs_on(("Linux", "x86_64"), "Plan9", "x86_64"));
+    }
+
+    #[test]
+    fn the_own_image_is_packed_once_and_unpacks_to_itself() {
+        let own = Image::own().unwrap();
+        let plain = own.pack(Compression::Plain).unwrap();
+        assert_eq!(plain.unpacked, plain.bytes.len() as u64);
+        let gzip = own.pack(Compression::Gzip).unwrap();
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&gzip.bytes[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(Sha256::digest(&unpacked).as_slice(), own.digest().unwrap());
+        assert_eq!(own.pack(Compression::Gzip).unwrap().bytes.as_ptr(), gzip.bytes.as_ptr());
+    }
+}

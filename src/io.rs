@@ -1,0 +1,786 @@
+//! The I/O side of one router: the owner of its state.
+//!
+//! Everything here runs on the I/O thread. Reader tasks hand in frames,
+//! [`Command`]s come from everywhere else, and what is to leave goes into the
+//! outbox of a link, whose writer task is woken. State is borrowed only
+//! between two awaits.
+
+mod lines;
+mod standard;
+mod windows;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::channel::Queue;
+use crate::dispatch::Dispatcher;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::link::{LinkState, Pipe, Stream};
+use crate::log::{LogSink, LogSource};
+use crate::message::{ContextId, Handle, Lane, Message};
+use crate::method;
+use crate::outbox::Left;
+use crate::process::{self, Launched};
+use crate::router::{Command, Shared, Stats};
+use crate::routing::{Gone, LinkId, Registration, Routing, Sink, Verdict};
+use windows::Windows;
+
+/// Time that the children of the master have to end on shutdown.
+const MASTER_GRACE: Duration = Duration::from_secs(5);
+/// The same for children of a child.
+const CHILD_GRACE: Duration = Duration::from_secs(3);
+/// The same when the parent has vanished.
+const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+/// Time for what was printed last to arrive.
+const LAST_LINES: Duration = Duration::from_millis(100);
+/// A link whose frames fill more than this in other links' queues is not read.
+const MAX_HELD: usize = 8 * 1024 * 1024;
+
+/// What a new router starts with.
+pub(crate) struct Setup {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: mpsc::UnboundedReceiver<Command>,
+    pub(crate) parent: Option<Parent>,
+}
+
+/// A child's link to its parent, and what runs its calls.
+pub(crate) struct Parent {
+    pub(crate) stream: Stream,
+    pub(crate) dispatcher: Dispatcher,
+    /// What this process and its descendants print, to be sent as log
+    /// records.
+    pub(crate) printed: Vec<(Pipe, &'static str, LogSource)>,
+    /// Told when everything behind this context has ended.
+    pub(crate) ended: oneshot::Sender<()>,
+}
+
+/// Where a message for a handle goes.
+pub(crate) enum Target {
+    /// To whoever awaits this one reply.
+    Reply { to: oneshot::Sender<Message>, timer: Option<TimerKey> },
+    /// Into a receiver's queue.
+    Queue(Arc<Queue>),
+    /// To the user's handler.
+    User(Arc<dyn Fn(Message) + Send + Sync>),
+    /// To one of the standard handlers.
+    Standard(fn(&Rc<Io>, Message, Option<LinkId>)),
+    /// To the window that the dead message concerns.
+    Window { dst: ContextId, handle: Handle },
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reply { .. } => "Reply",
+            Self::Queue(_) => "Queue",
+            Self::User(_) => "User",
+            Self::Standard(_) => "Standard",
+            Self::Window { .. } => "Window",
+        })
+    }
+}
+
+/// When a timer goes off, and a number that makes it unique.
+pub(crate) type TimerKey = (Instant, u64);
+
+pub(crate) enum Timer {
+    /// The time of a call that was made here is up.
+    Reply(Handle),
+    /// The time of a call that runs here is up.
+    Call(ContextId, Handle),
+    /// A child was told to end and has not.
+    Kill(LinkId),
+    Wake(oneshot::Sender<()>),
+}
+
+/// A message that is coming in by fragments: one run per (src, handle,
+/// reply_to, lane).
+type RunKey = (ContextId, Handle, Handle, Lane);
+
+enum Run {
+    Growing {
+        data: BytesMut,
+    },
+    /// Refused; the rest of it is thrown away as it comes.
+    Refused,
+}
+
+pub(crate) struct Io {
+    pub(crate) shared: Arc<Shared>,
+    state: RefCell<State>,
+    /// Set when the router begins to end.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The tasks that forward what is printed here.
+    printing: TaskTracker,
+    pub(crate) dispatcher: Option<Dispatcher>,
+    logs: LogSink,
+    /// Rung when a timer was set, a link has gone, or the end has come.
+    bell: Notify,
+    link_gone: Notify,
+}
+
+struct State {
+    routing: Routing<Target>,
+    links: HashMap<LinkId, LinkState>,
+    windows: Windows,
+    queues: HashMap<Handle, Weak<Queue>>,
+    runs: HashMap<RunKey, Run>,
+    /// Bytes in `runs`.
+    run_bytes: u64,
+    timers: BTreeMap<TimerKey, Timer>,
+    next_timer: u64,
+    next_link: u32,
+    watchers: HashMap<ContextId, Vec<oneshot::Sender<()>>>,
+    /// Connects that wait for an id of their child, and whether more ids are
+    /// on their way.
+    id_waiters: Vec<oneshot::Sender<ContextId>>,
+    ids_requested: bool,
+    end_waiters: Vec<oneshot::Sender<()>>,
+    ended: bool,
+    parent_gone: bool,
+}
+
+/// Starts the I/O side of a router. Must be called on the I/O thread.
+pub(crate) fn spawn(setup: Setup) {
+    tokio::task::spawn_local(run(setup));
+}
+
+async fn run(setup: Setup) {
+    let Setup { shared, mut queue, parent } = setup;
+    let (io, told) = match parent {
+        None => (Rc::new(Io::new(shared, None)), None),
+        Some(Parent { stream, dispatcher, printed, ended }) => {
+            let io = Rc::new(Io::new(shared, Some(dispatcher)));
+            for (pipe, name, log) in printed {
+                io.printing.spawn_local(lines::forward(pipe, name, log));
+            }
+            io.attach_parent(stream);
+            (io, Some(ended))
+        }
+    };
+    io.add_standard_handlers();
+    let mut batch = Vec::new();
+    loop {
+        let next = io.run_timers();
+        tokio::select! {
+            count = queue.recv_many(&mut batch, 256) => {
+                if count == 0 {
+                    break;
+                }
+                for command in batch.drain(..) {
+                    io.command(command);
+                }
+            }
+            () = sleep_until(next) => {}
+            () = io.bell.notified() => {}
+        }
+        if io.state.borrow().ended {
+            break;
+        }
+    }
+    // From here on every request fails, and everyone who waited for an answer
+    // to an earlier one is told.
+    queue.close();
+    while queue.try_recv().is_ok() {}
+    io.tasks.close();
+    let waiters = std::mem::take(&mut io.state.borrow_mut().end_waiters);
+    drop(waiters);
+    if let Some(told) = told {
+        let _ = told.send(());
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl State {
+    /// Adds a fragment to its run. Returns the whole payload if this was the
+    /// last, and the reason if the run is refused from here on.
+    fn assemble(
+        &mut self,
+        part: &Message,
+        more: bool,
+        from: Option<LinkId>,
+        max: u64,
+    ) -> (Option<Bytes>, Option<String>) {
+        let key = run_key(part);
+        let mut refusal = None;
+        let mut run = self.runs.remove(&key).unwrap_or_else(|| {
+            // Whoever may not write here may not fill memory here either.
+            refusal = self.routing.check(part, from).err();
+            if refusal.is_none() { Run::Growing { data: BytesMut::new() } } else { Run::Refused }
+        });
+        if let Run::Growing { data } = &mut run {
+            let before = data.len() as u64;
+            data.extend_from_slice(&part.data);
+            self.run_bytes += part.data.len() as u64;
+            // All that is half here is together bounded too.
+            if data.len() as u64 > max || self.run_bytes > max.saturating_mul(2) {
+                self.run_bytes -= before + part.data.len() as u64;
+                refusal = Some(format!("message too large (max {max} bytes)"));
+                run = Run::Refused;
+            }
+        }
+        if more {
+            self.runs.insert(key, run);
+            return (None, refusal);
+        }
+        match run {
+            Run::Growing { data } => {
+                self.run_bytes -= data.len() as u64;
+                (Some(data.freeze()), refusal)
+            }
+            Run::Refused => (None, refusal),
+        }
+    }
+}
+
+impl Io {
+    fn new(shared: Arc<Shared>, dispatcher: Option<Dispatcher>) -> Self {
+        let routing = Routing::new(shared.me, Arc::clone(&shared.parent_ids), shared.unidirectional);
+        let state = State {
+            routing,
+            links: HashMap::new(),
+            windows: Windows::default(),
+            queues: HashMap::new(),
+            runs: HashMap::new(),
+            run_bytes: 0,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            next_link: 1,
+            watchers: HashMap::new(),
+            id_waiters: Vec::new(),
+            ids_requested: false,
+            end_waiters: Vec::new(),
+            ended: false,
+            parent_gone: false,
+        };
+        Self {
+            shared,
+            state: RefCell::new(state),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            printing: TaskTracker::new(),
+            dispatcher,
+            logs: LogSink::default(),
+            bell: Notify::new(),
+            link_gone: Notify::new(),
+        }
+    }
+
+    fn command(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Send(message) => self.send(message),
+            Command::SendMetered { message, accepted } => self.send_metered(message, accepted),
+            Command::Call { message, reply, timeout } => self.call(message, reply, timeout),
+            Command::Cancel(handle) => self.cancel(handle),
+            Command::Answer { call, reply, grant } => self.answer(call, reply, grant),
+            Command::Grant(grant) => self.give(grant),
+            Command::AddHandler { handle, registration, done } => {
+                let result = self.add_handler(handle, registration);
+                if let Some(done) = done {
+                    let _ = done.send(result);
+                }
+            }
+            Command::DelHandler(handle) => {
+                let registration = {
+                    let mut state = self.state.borrow_mut();
+                    state.queues.remove(&handle);
+                    state.routing.del_handler(handle)
+                };
+                if let Some(Registration { sink: Target::Queue(queue), .. }) = registration {
+                    queue.farewells().into_iter().for_each(|grant| self.give(grant));
+                }
+            }
+            Command::Connect { spec, mut done } => {
+                let io = Rc::clone(self);
+                self.tasks.spawn_local(async move {
+                    let result = tokio::select! {
+                        result = method::connect(&io, *spec) => result,
+                        () = done.closed() => return,
+                    };
+                    if let Err(Ok(connected)) = done.send(result) {
+                        io.order_shutdown(connected.id);
+                    }
+                });
+            }
+            Command::Watch { context, gone } => {
+                let mut state = self.state.borrow_mut();
+                if state.routing.link_to(context).is_some() {
+                    state.watchers.entry(context).or_default().push(gone);
+                }
+            }
+            Command::End(context) => self.order_shutdown(context),
+            Command::Log(record) => self.forward_log(record),
+            Command::SetLogHook(hook) => self.logs.set_hook(hook),
+            Command::Sleep { until, woken } => {
+                self.set_timer(until, Timer::Wake(woken));
+            }
+            Command::Stats(reply) => {
+                let _ = reply.send(self.stats());
+            }
+            Command::Shutdown { done } => {
+                let grace = if self.dispatcher.is_some() { CHILD_GRACE } else { MASTER_GRACE };
+                self.begin_shutdown(grace, done);
+            }
+        }
+    }
+
+    /// Sends a message of this context's own, without a window.
+    pub(crate) fn send(self: &Rc<Self>, mut message: Message) {
+        message.src = self.shared.me;
+        message.auth = self.shared.me;
+        let size = message.data.len() as u64;
+        if size > self.shared.max_message_size {
+            let max = self.shared.max_message_size;
+            return self.refuse(&message, &format!("message too large (max {max} bytes)"));
+        }
+        self.route(message, false, None);
+    }
+
+    /// Takes in a frame from a link.
+    pub(crate) fn on_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
+        self.route(frame.part, frame.more, Some(link));
+    }
+
+    fn route(self: &Rc<Self>, mut part: Message, more: bool, from: Option<LinkId>) {
+        let verdict = self.state.borrow_mut().routing.route(&mut part, from);
+        match verdict {
+            Verdict::Local if !more && !self.state.borrow().runs.contains_key(&run_key(&part)) => {
+                self.deliver(part, from);
+            }
+            Verdict::Local => self.assemble(part, more, from),
+            Verdict::Forward(out) => self.push(out, part, more, from),
+            // A long message is refused once, at its end.
+            Verdict::Refuse(reason) if !more => self.refuse(&part, &reason),
+            Verdict::Refuse(_) => {}
+            Verdict::Forged(why) => tracing::warn!("{why}: dropped"),
+        }
+    }
+
+    /// Takes in a fragment of a message for this context.
+    fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
+        let max = self.shared.max_message_size;
+        let (whole, refusal) = self.state.borrow_mut().assemble(&part, more, from, max);
+        if let Some(reason) = refusal {
+            self.refuse(&part, &reason);
+            // A reply that is too large must still end the wait for it.
+            if part.reply_to == Handle::NONE {
+                let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..Message::dead(&reason) };
+                self.deliver(dead, from);
+            }
+        }
+        if let Some(data) = whole {
+            self.deliver(Message { data, ..part }, from);
+        }
+    }
+
+    /// Hands a complete message to its handle.
+    pub(crate) fn deliver(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
+        let mut state = self.state.borrow_mut();
+        if let Err(reason) = state.routing.check(&message, from) {
+            drop(state);
+            return self.refuse(&message, &reason);
+        }
+        let target = match state.routing.sink(message.handle) {
+            None => return,
+            Some(Sink::Taken(target)) => target,
+            Some(Sink::Kept(Target::Queue(queue))) => Target::Queue(Arc::clone(queue)),
+            Some(Sink::Kept(Target::User(handler))) => Target::User(Arc::clone(handler)),
+            Some(Sink::Kept(Target::Standard(handler))) => Target::Standard(*handler),
+            Some(Sink::Kept(Target::Window { dst, handle })) => Target::Window { dst: *dst, handle: *handle },
+            Some(Sink::Kept(Target::Reply { .. })) => return,
+        };
+        if let Target::Reply { timer: Some(timer), .. } = &target {
+            state.timers.remove(timer);
+        }
+        drop(state);
+        self.hand_over(target, message, from);
+    }
+
+    fn hand_over(self: &Rc<Self>, target: Target, message: Message, from: Option<LinkId>) {
+        match target {
+            // Whoever awaited it may just have lost interest.
+            Target::Reply { to, .. } => drop(to.send(message)),
+            Target::Queue(queue) => {
+                let header = Message { data: Bytes::new(), ..message.clone() };
+                if !queue.push(message) {
+                    self.refuse(&header, "window exceeded");
+                }
+            }
+            Target::User(handler) => {
+                let call = std::panic::AssertUnwindSafe(|| handler(message));
+                if std::panic::catch_unwind(call).is_err() {
+                    tracing::error!("a handler panicked");
+                }
+            }
+            Target::Standard(handler) => handler(self, message, from),
+            Target::Window { dst, handle } => {
+                let reason = message.dead_reason(self.shared.me);
+                self.fail_window(dst, handle, message.src, &reason, true);
+            }
+        }
+    }
+
+    /// Tells whoever awaits an answer to `message` that there will be none.
+    /// Dead messages are never answered.
+    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &str) {
+        if message.wants_reply() {
+            let dead = Message { dst: message.src, handle: message.reply_to, ..Message::dead(reason) };
+            self.send(dead);
+        } else if !message.is_dead() {
+            tracing::debug!(handle = message.handle.0, src = message.src.0, "message dropped: {reason}");
+        }
+    }
+
+    /// Puts a message or frame into a link's outbox.
+    fn push(&self, out: LinkId, part: Message, more: bool, from: Option<LinkId>) {
+        let mut state = self.state.borrow_mut();
+        let bytes = part.data.len();
+        let src = part.src;
+        let Some(link) = state.links.get_mut(&out) else {
+            return;
+        };
+        if link.outbox.push(part, more, from) {
+            link.wake.notify_one();
+            if let Some(from) = from.and_then(|from| state.links.get_mut(&from)) {
+                from.held += bytes;
+            }
+        } else {
+            link.logs_dropped += 1;
+            if link.logs_dropped.is_power_of_two() {
+                tracing::warn!("log records of context {src} come too fast: {} dropped", link.logs_dropped);
+            }
+        }
+    }
+
+    /// Accounts for what has left a link's outbox: the links that it had come
+    /// in by may be read again.
+    pub(crate) fn account(&self, left: &[Left]) {
+        let mut state = self.state.borrow_mut();
+        for left in left {
+            if let Some(link) = left.origin.and_then(|origin| state.links.get_mut(&origin)) {
+                link.held -= left.bytes;
+                if link.held <= MAX_HELD {
+                    link.resume.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Runs `f` on the state of a link that still exists.
+    pub(crate) fn with_link<T>(&self, link: LinkId, f: impl FnOnce(&mut LinkState) -> T) -> Option<T> {
+        self.state.borrow_mut().links.get_mut(&link).map(f)
+    }
+
+    /// Whether a link may be read now, by what its frames already fill.
+    pub(crate) fn may_read(&self, link: LinkId) -> bool {
+        self.state.borrow().links.get(&link).is_none_or(|link| link.held <= MAX_HELD)
+    }
+
+    fn attach_parent(self: &Rc<Self>, stream: Stream) {
+        let Some(&parent) = self.shared.parent_ids.first() else {
+            return;
+        };
+        let id = self.new_link(None);
+        self.state.borrow_mut().routing.add_parent(id, parent);
+        crate::link::start(self, id, stream, Vec::new());
+    }
+
+    /// Attaches a child that has said hello, and announces it upstream.
+    pub(crate) fn attach_child(
+        self: &Rc<Self>,
+        child: ContextId,
+        name: &str,
+        stream: Stream,
+        rest: Vec<u8>,
+        process: Launched,
+    ) {
+        let id = self.new_link(Some(process));
+        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), None);
+        if let Some(&parent) = self.shared.parent_ids.first() {
+            self.send(standard::add_route(parent, child, name));
+        }
+        crate::link::start(self, id, stream, rest);
+    }
+
+    fn new_link(&self, process: Option<Launched>) -> LinkId {
+        let mut state = self.state.borrow_mut();
+        let id = LinkId(state.next_link);
+        state.next_link += 1;
+        state.links.insert(id, LinkState::new(process));
+        id
+    }
+
+    /// A link has ended, for the reason given if it was not a clean end.
+    pub(crate) fn link_lost(self: &Rc<Self>, link: LinkId, why: Option<&str>) {
+        let mut state = self.state.borrow_mut();
+        let Some(mut lost) = state.links.remove(&link) else {
+            return;
+        };
+        let was_parent = state.routing.parent() == Some(link);
+        let child = state.routing.remote(link);
+        if let Some(why) = why {
+            tracing::warn!("link to context {child} lost: {why}");
+        }
+        let gone = state.routing.del_link(link);
+        drop(state);
+        self.account(&lost.outbox.drain());
+        lost.closed.cancel();
+        if was_parent {
+            self.state.borrow_mut().parent_gone = true;
+        }
+        if let Some(process) = lost.process.take() {
+            // Whoever waits for the end of this child waits until it is
+            // reaped.
+            let watchers = self.state.borrow_mut().watchers.remove(&child).unwrap_or_default();
+            self.tasks.spawn_local(async move {
+                process.reap().await;
+                watchers.into_iter().for_each(|watcher| drop(watcher.send(())));
+            });
+        }
+        self.contexts_gone(&gone);
+        self.link_gone.notify_waiters();
+        if was_parent {
+            self.begin_shutdown(ORPHAN_GRACE, None);
+        }
+    }
+
+    /// Wakes everyone who waits for a context that has gone, and tells the
+    /// neighbours that have dealt with it.
+    fn contexts_gone(self: &Rc<Self>, gone: &Gone) {
+        for &(link, context) in &gone.tell {
+            let mut state = self.state.borrow_mut();
+            let mut notice = standard::del_route(state.routing.remote(link), context);
+            notice.src = self.shared.me;
+            notice.auth = self.shared.me;
+            if let Some(link) = state.links.get_mut(&link) {
+                link.outbox.push_farewell(context, notice);
+                link.wake.notify_one();
+            }
+        }
+        for &context in &gone.contexts {
+            let mut state = self.state.borrow_mut();
+            let orphans = state.routing.orphans(context);
+            let watchers = state.watchers.remove(&context).unwrap_or_default();
+            let mut freed = 0;
+            state.runs.retain(|key, run| {
+                if key.0 == context
+                    && let Run::Growing { data } = run
+                {
+                    freed += data.len() as u64;
+                }
+                key.0 != context
+            });
+            state.run_bytes -= freed;
+            state.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
+            for orphan in &orphans {
+                if let Target::Reply { timer: Some(timer), .. } = &orphan.sink {
+                    state.timers.remove(timer);
+                }
+            }
+            drop(state);
+            if let Some(dispatcher) = &self.dispatcher {
+                dispatcher.forget(context);
+            }
+            self.drop_windows(context);
+            let dead = Message::dead("the respondent Context has disconnected");
+            for orphan in orphans {
+                self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None);
+            }
+            watchers.into_iter().for_each(|watcher| drop(watcher.send(())));
+        }
+    }
+
+    fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {
+        let mut state = self.state.borrow_mut();
+        let queue = match &registration.sink {
+            Target::Queue(queue) => Some(Arc::clone(queue)),
+            _ => None,
+        };
+        match state.routing.add_handler(handle, registration) {
+            Ok(()) => {
+                if let Some(queue) = queue {
+                    state.queues.insert(handle, Arc::downgrade(&queue));
+                }
+                Ok(())
+            }
+            Err(refused) => {
+                if let Target::Queue(queue) = refused.sink {
+                    queue.close();
+                }
+                Err(Error::Handle { handle, reason: "cannot register a handle that already exists".into() })
+            }
+        }
+    }
+
+    pub(crate) fn set_timer(&self, when: Instant, timer: Timer) -> TimerKey {
+        let mut state = self.state.borrow_mut();
+        let key = (when, state.next_timer);
+        state.next_timer += 1;
+        state.timers.insert(key, timer);
+        self.bell.notify_one();
+        key
+    }
+
+    pub(crate) fn clear_timer(&self, key: TimerKey) {
+        self.state.borrow_mut().timers.remove(&key);
+    }
+
+    /// Carries out what is due; returns when the next timer goes off.
+    fn run_timers(self: &Rc<Self>) -> Option<Instant> {
+        loop {
+            let mut state = self.state.borrow_mut();
+            let (&key, _) = state.timers.first_key_value()?;
+            if key.0 > Instant::now() {
+                return Some(key.0);
+            }
+            let timer = state.timers.remove(&key);
+            drop(state);
+            match timer {
+                Some(Timer::Reply(handle)) => self.expire(handle),
+                Some(Timer::Call(src, handle)) => {
+                    if let Some(dispatcher) = &self.dispatcher {
+                        dispatcher.cancel(src, handle);
+                    }
+                }
+                Some(Timer::Kill(link)) => {
+                    self.with_link(link, LinkState::kill);
+                }
+                Some(Timer::Wake(woken)) => drop(woken.send(())),
+                None => {}
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let state = self.state.borrow();
+        Stats {
+            links: state.links.len(),
+            routes: state.routing.known().len(),
+            handles: state.routing.handler_count(),
+            windows: state.windows.len(),
+            queued_bytes: state.links.values().map(|link| link.outbox.bytes()).sum(),
+            waiting: state.windows.waiting(),
+            tasks: self.tasks.len(),
+        }
+    }
+
+    /// Orders a context, and so everything behind it, to end.
+    pub(crate) fn order_shutdown(self: &Rc<Self>, context: ContextId) {
+        let link = self.state.borrow().routing.link_to(context);
+        if let Some(link_id) = link {
+            let mut state = self.state.borrow_mut();
+            if state.routing.remote(link_id) == context
+                && let Some(link) = state.links.get_mut(&link_id)
+                && !link.ordered_to_end
+            {
+                link.ordered_to_end = true;
+                drop(state);
+                self.set_timer(Instant::now() + CHILD_GRACE + ORPHAN_GRACE, Timer::Kill(link_id));
+            }
+        }
+        let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
+        self.send(order);
+    }
+
+    /// Ends the router: children first, which have `grace` to do so.
+    pub(crate) fn begin_shutdown(self: &Rc<Self>, grace: Duration, done: Option<oneshot::Sender<()>>) {
+        self.state.borrow_mut().end_waiters.extend(done);
+        if self.stop.is_cancelled() {
+            return;
+        }
+        self.stop.cancel();
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.stop();
+        }
+        let io = Rc::clone(self);
+        tokio::task::spawn_local(async move { io.end(grace).await });
+    }
+
+    async fn end(self: Rc<Self>, grace: Duration) {
+        let deadline = tokio::time::Instant::now() + grace;
+        let children = self.state.borrow().routing.children();
+        for (_, child) in &children {
+            self.order_shutdown(*child);
+        }
+        loop {
+            let changed = self.link_gone.notified();
+            if self.state.borrow().routing.children().is_empty() {
+                break;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                break;
+            }
+        }
+        for (link, child) in self.state.borrow().routing.children() {
+            tracing::error!("context {child} did not end within {grace:?} and is killed");
+            self.with_link(link, |link| link.kill());
+        }
+        for (link, _) in &children {
+            self.link_lost(*link, None);
+        }
+        // What this context has said reaches its parent before it ends.
+        if self.dispatcher.is_some() && !self.state.borrow().parent_gone {
+            process::close_stdio();
+            self.printing.close();
+            // Subprocesses may hold their ends for longer than anyone cares.
+            let _ = tokio::time::timeout(LAST_LINES, self.printing.wait()).await;
+            // The lines are in the queue of requests, behind this moment.
+            tokio::task::yield_now().await;
+            self.flush_parent(deadline).await;
+        }
+        self.tasks.close();
+        // Reaping is bounded; nothing else outlives the stop.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.wait()).await;
+        let handlers = self.state.borrow_mut().routing.drain_handlers();
+        let dead = Message { src: self.shared.me, ..Message::dead("the Broker has exited") };
+        for handler in handlers {
+            if let Target::Queue(queue) = &handler.sink {
+                queue.push(dead.clone());
+                queue.close();
+            } else if matches!(handler.sink, Target::Reply { .. } | Target::User(_)) {
+                self.hand_over(handler.sink, dead.clone(), None);
+            }
+        }
+        self.logs.close();
+        let mut state = self.state.borrow_mut();
+        state.ended = true;
+        state.end_waiters.drain(..).for_each(|waiter| drop(waiter.send(())));
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Lets what is queued for the parent leave, and ends that link.
+    async fn flush_parent(&self, deadline: tokio::time::Instant) {
+        let parent = self.state.borrow().routing.parent();
+        let Some(parent) = parent else { return };
+        let flushed = self.with_link(parent, |link| {
+            link.closing = true;
+            link.wake.notify_one();
+            link.flushed.clone()
+        });
+        if let Some(flushed) = flushed {
+            let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
+        }
+    }
+}
+
+fn run_key(part: &Message) -> RunKey {
+    (part.src, part.handle, part.reply_to, part.lane)
+}

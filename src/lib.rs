@@ -1,0 +1,92 @@
+//! Self-replicating programs: one static binary reaches machines that have
+//! nothing but a POSIX `sh`, uploads a copy of itself, and the copies call
+//! each other's functions.
+//!
+//! ```no_run
+//! use offshoot::{Router, export};
+//!
+//! /// Bytes used below `path`, on whichever machine this runs.
+//! fn disk_usage(path: std::path::PathBuf) -> std::io::Result<u64> {
+//!     Ok(std::fs::metadata(path)?.len())
+//! }
+//! export!(disk_usage);
+//!
+//! fn main() -> std::process::ExitCode {
+//!     offshoot::run(app) // a child never gets past this line
+//! }
+//!
+//! async fn app(router: Router) -> Result<(), offshoot::Error> {
+//!     let web = router.ssh("web1").username("deploy").connect().await?;
+//!     let used: u64 = web.call(disk_usage, ("/var".into(),)).await?;
+//!     println!("{used}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! In the order in which data goes, each file one noun:
+//!
+//! - [`run`], [`child`](child()): how a process begins, as controller or as child
+//! - `router`, `context`, `function`: what the user holds, calls, exports
+//! - `channel`, `payload`, `message`: typed streams, encoding, addresses
+//! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
+//! - `routing`, `flow`, `outbox`, `frame`: what it decides with, without I/O
+//! - `link`: descriptors; `dispatch`: calls that come in
+//! - `method`, `bootstrap`, `handshake`, `image`, `process`: how a child comes up
+//! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
+//! - `log`: records from everywhere to the master
+
+#![deny(unsafe_code)]
+
+mod bootstrap;
+mod broker;
+mod channel;
+mod child;
+pub mod command;
+mod context;
+mod dispatch;
+mod error;
+pub mod facts;
+pub mod file;
+mod flow;
+mod frame;
+mod function;
+mod handshake;
+mod image;
+mod io;
+mod link;
+mod log;
+mod message;
+mod method;
+mod outbox;
+mod panic;
+mod payload;
+pub mod policy;
+mod process;
+mod router;
+mod routing;
+mod run;
+
+pub use broker::Broker;
+pub use channel::{Receiver, ReceiverBuilder, Sender, Sending};
+pub use child::child;
+pub use context::{Call, Context, Econtext, Limited};
+pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
+pub use function::{Function, Value};
+pub use log::{LogHook, Record};
+pub use message::{ContextId, Handle, Message};
+pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Fork, Keepalive, Local, Ssh};
+pub use payload::{Blob, Secret};
+pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, Stats, run_with_router};
+pub use routing::{Peer, Policy};
+pub use run::run;
+
+/// What the macros expand to. Not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use inventory;
+
+    pub use crate::child::{TestEntry, first_stage_for_tests, test_child};
+    pub use crate::function::{Entry, Lead, Running, name_of, run, signature_of};
+}

@@ -1,0 +1,367 @@
+//! Methods: the ways to start a child.
+//!
+//! A method only says which command to run. What follows is the same for all:
+//! launch it, carry the bootstrap dialogue, attach the link.
+
+mod connect;
+mod local;
+mod ssh;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+pub(crate) use connect::connect;
+pub use local::{Fork, Local};
+pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
+
+use crate::channel::block_on;
+use crate::context::{Context, Econtext};
+use crate::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::function::{Function, Value};
+use crate::message::ContextId;
+use crate::router::{Command, Router};
+
+/// Default time for a whole connect.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A child to start: everything that has to travel when another context is to
+/// start it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) method: Method,
+    pub(crate) name: Option<String>,
+    pub(crate) remote_name: Option<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) unidirectional: Option<bool>,
+    /// The level that the master listens to; `None` until it is known.
+    pub(crate) log_level: Option<u8>,
+    /// Put before the first stage's shell.
+    pub(crate) exec_prefix: Vec<String>,
+    pub(crate) shell: String,
+    /// An image that is there already: nothing is uploaded.
+    pub(crate) binary: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[doc(hidden)]
+pub enum Method {
+    Local(Local),
+    Fork(Fork),
+    Ssh(Ssh),
+}
+
+/// A child that has been started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Connected {
+    pub(crate) id: ContextId,
+    pub(crate) name: String,
+}
+
+/// The outcome of a connect in another context.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Proxied {
+    Connected(Connected),
+    Failed(Error),
+}
+
+impl Value for Proxied {}
+
+/// Starts a child of this context on behalf of another.
+async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
+    match connect_here(econtext.router(), spec).await {
+        Ok(connected) => Proxied::Connected(connected),
+        Err(error) => Proxied::Failed(error),
+    }
+}
+crate::export!(io proxy_connect);
+
+async fn connect_here(router: &Router, spec: Spec) -> Result<Connected, Error> {
+    let (done, result) = oneshot::channel();
+    if !router.shared().command(Command::Connect { spec: Box::new(spec), done }) {
+        return Err(Error::router_ended());
+    }
+    result.await.unwrap_or_else(|_| {
+        Err(StreamError::new(
+            StreamErrorKind::Cancelled,
+            Phase::Start,
+            "offshoot",
+            "Connection cancelled because the associated Broker began to shut down.",
+        )
+        .into())
+    })
+}
+
+/// A child to start: settings, ended by [`Connect::connect`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before connect()"]
+pub struct Connect<M> {
+    router: Router,
+    via: Option<Context>,
+    spec: Spec,
+    method: M,
+}
+
+impl<M: Into<Method>> Connect<M> {
+    pub(crate) fn new(router: &Router, method: M) -> Self {
+        let spec = Spec {
+            method: Method::Local(Local::default()),
+            name: None,
+            remote_name: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            unidirectional: None,
+            log_level: None,
+            exec_prefix: Vec::new(),
+            shell: "sh".into(),
+            binary: None,
+        };
+        Self { router: router.clone(), via: None, spec, method }
+    }
+
+    /// Name of the new context. Default: by the method, as `ssh.web1`; behind
+    /// another context with that one's name in front.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.spec.name = Some(name.into());
+        self
+    }
+
+    /// What `ps` shows of the child, as `offshoot:NAME`. Must not contain
+    /// slashes. Default: `USER@HOST:PID` of the process that starts it.
+    pub fn remote_name(mut self, name: impl Into<String>) -> Self {
+        self.spec.remote_name = Some(name.into());
+        self
+    }
+
+    /// Time for everything up to the handshake: login, upload, start.
+    /// Default: 30 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.spec.connect_timeout = limit;
+        self
+    }
+
+    /// Whether the child's children may talk only to their parents and
+    /// children. Default: as the router that starts it.
+    pub fn unidirectional(mut self, on: bool) -> Self {
+        self.spec.unidirectional = Some(on);
+        self
+    }
+
+    /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
+    /// Default: none.
+    pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
+        self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The shell that runs the first stage. Default: `sh`.
+    pub fn shell(mut self, shell: impl Into<String>) -> Self {
+        self.spec.shell = shell.into();
+        self
+    }
+
+    /// A copy of this program that is there already, to be run instead of
+    /// uploading one. Default: none.
+    pub fn binary(mut self, path: impl Into<String>) -> Self {
+        self.spec.binary = Some(path.into());
+        self
+    }
+
+    /// The context that starts the child. Default: this one.
+    pub fn via(mut self, via: &Context) -> Self {
+        self.via = Some(via.clone());
+        self
+    }
+
+    /// Starts the child and waits until it is up. Dropping the future ends
+    /// what has been started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stream`] with the phase and the hop where it failed, also
+    /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
+    pub async fn connect(self) -> Result<Context, Error> {
+        let Self { router, via, mut spec, method } = self;
+        spec.method = method.into();
+        spec.log_level = Some(crate::log::current_level());
+        let shared = router.shared();
+        let Some(via) = via.filter(|via| via.id() != shared.me) else {
+            let connected = connect_here(&router, spec).await?;
+            return Ok(Context::new(shared.clone(), connected.id, &connected.name));
+        };
+        // The far side keeps the deadline; this is for a far side that hangs.
+        let limit = spec.connect_timeout;
+        let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
+        match via.timeout(limit + Duration::from_secs(1)).call(proxy_connect, (spec,)).await {
+            Ok(Proxied::Connected(connected)) => {
+                let name = format!("{}.{}", via.name(), connected.name);
+                Ok(Context::new(shared.clone(), connected.id, &name))
+            }
+            Ok(Proxied::Failed(Error::Stream(mut error))) => {
+                error.hop = format!("{}.{}", via.name(), error.hop);
+                Err(Error::Stream(error))
+            }
+            Ok(Proxied::Failed(error)) => Err(error),
+            Err(Error::Timeout { .. }) => {
+                let text = format!("Connection timed out: {via} did not answer within {limit:?}");
+                Err(StreamError::new(StreamErrorKind::Timeout, Phase::Start, name, text).into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`Connect::connect`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::connect`].
+    pub fn blocking_connect(self) -> Result<Context, Error> {
+        block_on(self.connect())
+    }
+}
+
+impl Connect<Fork> {
+    /// A function that runs in the child before its first call; if it fails,
+    /// so does the connect. Default: none.
+    pub fn on_start<F, K>(mut self, function: F) -> Self
+    where
+        F: Function<K, Args = ()>,
+    {
+        let _ = function;
+        self.method.on_start = Some(std::any::type_name::<F>().to_owned());
+        self
+    }
+}
+
+impl From<Ssh> for Method {
+    fn from(ssh: Ssh) -> Self {
+        Self::Ssh(ssh)
+    }
+}
+
+impl Connect<Ssh> {
+    /// User to log in as. Default: as ssh decides.
+    pub fn username(mut self, user: impl Into<String>) -> Self {
+        self.method.username = Some(user.into());
+        self
+    }
+
+    /// Port. Default: as ssh decides.
+    pub fn port(mut self, port: u16) -> Self {
+        self.method.port = Some(port);
+        self
+    }
+
+    /// The client to run. Default: `ssh`.
+    pub fn ssh_path(mut self, path: impl Into<String>) -> Self {
+        self.method.ssh_path = path.into();
+        self
+    }
+
+    /// What to do about host keys that are unknown or have changed. Default:
+    /// as ssh decides.
+    pub fn check_host_keys(mut self, check: CheckHostKeys) -> Self {
+        self.method.check_host_keys = check;
+        self
+    }
+
+    /// File of a private key. Default: as ssh decides.
+    pub fn identity_file(mut self, path: impl Into<String>) -> Self {
+        self.method.identity_file = Some(path.into());
+        self
+    }
+
+    /// Whether only the key of [`Connect::identity_file`] is offered. Default:
+    /// true.
+    pub fn identities_only(mut self, on: bool) -> Self {
+        self.method.identities_only = on;
+        self
+    }
+
+    /// Whether ssh compresses. Default: as ssh decides.
+    pub fn compression(mut self, on: bool) -> Self {
+        self.method.compression = Some(on);
+        self
+    }
+
+    /// How ssh finds out that the other end has gone. Default: as ssh
+    /// decides.
+    pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
+        self.method.keepalive = Some(Keepalive { interval, count });
+        self
+    }
+
+    /// Arguments for ssh. They come before all others, and so win over them.
+    pub fn ssh_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.method.ssh_args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// How much ssh says about itself, 0 to 3; it goes to the log. Default: 0.
+    pub fn ssh_debug_level(mut self, level: u8) -> Self {
+        self.method.ssh_debug_level = level;
+        self
+    }
+}
+
+/// What a method wants to have run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The own image, by descriptor.
+    OwnImage,
+    /// This command, which runs the first stage or, with `binary`, the image.
+    Command(Vec<String>),
+}
+
+impl Spec {
+    /// What the child is called, if not by its pid.
+    fn default_name(&self, pid: u32) -> String {
+        match &self.method {
+            Method::Local(_) => format!("local.{pid}"),
+            Method::Fork(_) => format!("fork.{pid}"),
+            Method::Ssh(ssh) => ssh.name(),
+        }
+    }
+
+    /// The method's name, for errors before there is a child.
+    pub(crate) fn hop(&self) -> String {
+        match (&self.name, &self.method) {
+            (Some(name), _) => name.clone(),
+            (None, Method::Local(_)) => "local".into(),
+            (None, Method::Fork(_)) => "fork".into(),
+            (None, Method::Ssh(ssh)) => ssh.name(),
+        }
+    }
+
+    /// The new context's name, without that of its parent.
+    pub(crate) fn context_name(&self, pid: u32) -> String {
+        self.name.clone().unwrap_or_else(|| self.default_name(pid))
+    }
+
+    /// How to read what the launcher says on stderr.
+    pub(crate) fn interpreter(&self) -> fn(&[String]) -> Option<(StreamErrorKind, String)> {
+        match &self.method {
+            Method::Ssh(_) => ssh::interpret,
+            Method::Local(_) | Method::Fork(_) => |_| None,
+        }
+    }
+
+    /// `offshoot:` and this is the child's argv[0].
+    pub(crate) fn remote_name(&self) -> Result<String, String> {
+        let name = match &self.remote_name {
+            Some(name) => name.clone(),
+            None => {
+                let (user, host) = crate::handshake::whoami();
+                format!("{user}@{host}:{}", std::process::id()).replace(['/', '\\'], "_")
+            }
+        };
+        if name.contains(['/', '\\']) {
+            return Err("remote_name cannot contain slashes".into());
+        }
+        // It is a file name there, and a word in one line of sh's `read`.
+        if name.is_empty() || name.len() > 128 || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err("remote_name must have 1 to 128 characters without blanks".into());
+        }
+        Ok(name)
+    }
+}

@@ -1,0 +1,377 @@
+//! One connect: launches what the method says, carries the bootstrap dialogue
+//! between the launcher and its pure core, and attaches the link.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStderr;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Connected, Method, Plan, Spec};
+use crate::bootstrap::{self, Action, Dialogue, Input, Nonce, Offer};
+use crate::dispatch;
+use crate::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::handshake::{Hello, Welcome};
+use crate::image::{self, Compression, Image, Packed};
+use crate::io::Io;
+use crate::link::Stream;
+use crate::message::{ContextId, Handle, Message};
+use crate::process::{self, Launch, Launched};
+use crate::router::Command;
+
+/// What a launcher still says on stderr is awaited for this long after its
+/// end.
+const STDERR_GRACE: Duration = Duration::from_millis(100);
+/// A launcher that has closed its stdout has this long to exit.
+const EXIT_GRACE: Duration = Duration::from_secs(1);
+
+/// Starts a child of this context.
+pub(crate) async fn connect(io: &Rc<Io>, spec: Spec) -> Result<Connected, Error> {
+    io.stock_ids();
+    let mut attempt = Attempt::start(&spec)?;
+    let up = attempt.carry(io, &spec).await;
+    let (hello, rest) = match up {
+        Ok(up) => up,
+        Err(error) => {
+            // The end of its link ends whatever we had started; the rest is
+            // only to leave no zombie.
+            let Attempt { launched, stream, .. } = attempt;
+            drop(stream);
+            io.tasks.spawn_local(launched.reap());
+            return Err(error.into());
+        }
+    };
+    attempt.attach(io, spec, &hello, rest).await
+}
+
+struct Attempt {
+    hop: String,
+    dialogue: Dialogue,
+    deadline: Instant,
+    launched: Launched,
+    stream: Stream,
+    stderr: ChildStderr,
+    /// Digest of the image that was sent.
+    sent: Option<[u8; 32]>,
+}
+
+impl Attempt {
+    fn start(spec: &Spec) -> Result<Self, StreamError> {
+        let hop = spec.hop();
+        let fail = |kind, text: String| StreamError::new(kind, Phase::Start, hop.clone(), text);
+        let remote_name = spec.remote_name().map_err(|why| fail(StreamErrorKind::Start, why))?;
+        let nonce = nonce().map_err(|error| fail(StreamErrorKind::Start, format!("no random bytes: {error}")))?;
+        let plan = spec.plan(&nonce).map_err(|why| fail(StreamErrorKind::Start, why))?;
+        let staged = matches!(plan, Plan::Command(_)) && spec.binary.is_none();
+        let launch = match plan {
+            Plan::Command(argv) => Launch::Tool(argv),
+            Plan::OwnImage => {
+                let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
+                let image = image.descriptor().map_err(|error| fail(StreamErrorKind::Image, error.to_string()))?;
+                Launch::Image { image, argv: own_argv(&nonce, &remote_name) }
+            }
+        };
+        let command = match &launch {
+            Launch::Tool(argv) => argv.first().cloned().unwrap_or_default(),
+            Launch::Image { .. } => "the own image".into(),
+        };
+        let (launched, stream, stderr) = process::launch(launch).map_err(|error| {
+            let text = match error.raw_os_error() {
+                Some(code) => {
+                    let reason = nix::errno::Errno::from_raw(code).desc();
+                    format!("Child start failed: [Errno {code}] {reason}: {command}; is it installed and in PATH?")
+                }
+                None => format!("Child start failed: {error}: {command}"),
+            };
+            fail(StreamErrorKind::Start, text)
+        })?;
+        let interpret = spec.interpreter();
+        let dialogue = if staged {
+            // The usual case is prepared while the login is under way.
+            if image::HAS_ZSTD {
+                drop(tokio::task::spawn_blocking(|| pack(Compression::Zstd)));
+            }
+            Dialogue::staged(nonce, hop.clone(), remote_name, interpret)
+        } else {
+            Dialogue::direct(nonce, hop.clone(), interpret)
+        };
+        let deadline = Instant::now() + spec.connect_timeout;
+        Ok(Self { hop, dialogue, deadline, launched, stream, stderr, sent: None })
+    }
+
+    /// Carries bytes and events to the dialogue and its actions out, until
+    /// the child has said hello.
+    async fn carry(&mut self, io: &Rc<Io>, spec: &Spec) -> Result<(Hello, Vec<u8>), StreamError> {
+        let (mut buffer, mut errors) = (vec![0; 32 * 1024], vec![0; 4 * 1024]);
+        let mut unsent: VecDeque<Bytes> = VecDeque::new();
+        let (mut stdout_open, mut stderr_open) = (true, true);
+        let mut exit: Option<ExitStatus> = None;
+        let mut packing: Option<tokio::task::JoinHandle<_>> = None;
+        // When the launcher counts as ended, whatever is still open.
+        let mut end: Option<Instant> = None;
+        let stop = io.stop.clone();
+        loop {
+            let actions = tokio::select! {
+                count = self.stream.input.read(&mut buffer), if stdout_open => {
+                    match count.unwrap_or(0) {
+                        0 => {
+                            stdout_open = false;
+                            Vec::new()
+                        }
+                        count => self.dialogue.input(Input::Stdout(&buffer[..count])),
+                    }
+                }
+                count = self.stderr.read(&mut errors), if stderr_open => {
+                    match count.unwrap_or(0) {
+                        0 => {
+                            stderr_open = false;
+                            Vec::new()
+                        }
+                        count => self.dialogue.input(Input::Stderr(&errors[..count])),
+                    }
+                }
+                count = write_front(&self.stream, &unsent), if !unsent.is_empty() => {
+                    advance(&mut unsent, count);
+                    if unsent.is_empty() { self.dialogue.input(Input::Sent) } else { Vec::new() }
+                }
+                packed = finished(&mut packing) => {
+                    packing = None;
+                    let packed = packed.map(|(packed, digest)| {
+                        self.sent = Some(digest);
+                        packed
+                    });
+                    let packed = packed.map_err(|why| {
+                        StreamError::new(StreamErrorKind::Image, Phase::FirstStage, self.hop.clone(), why)
+                    });
+                    self.dialogue.input(Input::Image(packed))
+                }
+                status = self.launched.wait(), if exit.is_none() => {
+                    exit = Some(status.unwrap_or_default());
+                    Vec::new()
+                }
+                () = tokio::time::sleep_until(self.deadline) => {
+                    self.dialogue.input(Input::Deadline(spec.connect_timeout))
+                }
+                () = sleep_until(end) => {
+                    if exit.is_none() {
+                        self.launched.kill();
+                        exit = self.launched.wait().await.ok();
+                    }
+                    let status = exit.map_or_else(|| "ended".into(), process::describe);
+                    self.dialogue.input(Input::Ended { status })
+                }
+                () = stop.cancelled() => self.dialogue.input(Input::Cancelled),
+            };
+            if !stdout_open && end.is_none() && exit.is_none() {
+                end = Some(Instant::now() + EXIT_GRACE);
+            }
+            if !stdout_open && exit.is_some() {
+                let now = Instant::now();
+                let grace = if stderr_open { STDERR_GRACE } else { Duration::ZERO };
+                end = Some(end.map_or(now + grace, |end| end.min(now + grace)));
+            }
+            for action in actions {
+                match action {
+                    Action::Write(bytes) => unsent.push_back(bytes),
+                    Action::ChooseImage(offer) => packing = Some(self.choose(&offer)?),
+                    Action::Hello { hello, rest } => {
+                        return Ok((Hello::check(&hello, self.sent, &self.hop)?, rest));
+                    }
+                    Action::Fail(error) => return Err(error),
+                    Action::Note(line) => tracing::debug!("{}: {line}", self.hop),
+                }
+            }
+        }
+    }
+
+    /// Starts to pack an image for the machine.
+    fn choose(
+        &self,
+        offer: &Offer,
+    ) -> Result<tokio::task::JoinHandle<Result<(Packed, [u8; 32]), String>>, StreamError> {
+        let own = image::own_machine();
+        if !image::runs_on(own, &offer.system, &offer.machine) {
+            let text = format!(
+                "there is no image for {} {}; this program carries {} {}",
+                offer.system, offer.machine, own.0, own.1
+            );
+            return Err(StreamError::new(StreamErrorKind::Unsupported, Phase::FirstStage, self.hop.clone(), text));
+        }
+        let compression = match offer.compression {
+            // Whoever has zstd has gzip, in practice.
+            Compression::Zstd if !image::HAS_ZSTD => Compression::Gzip,
+            compression => compression,
+        };
+        Ok(tokio::task::spawn_blocking(move || pack(compression)))
+    }
+
+    async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
+        let timed_out = |phase: Phase| {
+            let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
+            Error::from(StreamError::new(StreamErrorKind::Timeout, phase, self.hop.clone(), text))
+        };
+        let id = tokio::time::timeout_at(self.deadline, io.allocate_id()).await;
+        let id = id.map_err(|_| timed_out(Phase::Handshake))??;
+        // A local child is known by its launcher's pid, which is its own.
+        let name = spec.context_name(self.launched.pid().unwrap_or(hello.pid));
+        let mut parent_ids = vec![io.shared.me];
+        parent_ids.extend_from_slice(&io.shared.parent_ids);
+        let welcome = Welcome {
+            id,
+            parent_ids,
+            name: name.clone(),
+            log_level: spec.log_level.unwrap_or_else(crate::log::current_level),
+            unidirectional: spec.unidirectional.unwrap_or(io.shared.unidirectional),
+            max_message_size: io.shared.max_message_size,
+        };
+        let fail = |text: String| StreamError::new(StreamErrorKind::Eof, Phase::Handshake, self.hop.clone(), text);
+        let welcome = welcome.encode().map_err(fail)?;
+        let written = tokio::time::timeout_at(self.deadline, self.stream.output.write_all(&welcome)).await;
+        written
+            .map_err(|_| timed_out(Phase::Handshake))?
+            .map_err(|error| fail(format!("the child has gone during the handshake: {error}")))?;
+        io.tasks.spawn_local(drain(self.stderr, name.clone(), io.stop.clone()));
+        io.attach_child(id, &name, self.stream, rest, self.launched);
+        let connected = Connected { id, name };
+        if let Method::Fork(fork) = &spec.method
+            && let Some(function) = &fork.on_start
+            && let Err(error) = run_on_start(io, id, function).await
+        {
+            io.order_shutdown(id);
+            return Err(error);
+        }
+        Ok(connected)
+    }
+}
+
+impl Spec {
+    fn plan(&self, nonce: &Nonce) -> Result<Plan, String> {
+        let direct = self.binary.as_ref().map(|binary| [binary.clone(), nonce.child_argument()]);
+        match &self.method {
+            Method::Local(_) | Method::Fork(_) => {
+                let command = match direct {
+                    Some(direct) => direct.to_vec(),
+                    None if self.exec_prefix.is_empty() => return Ok(Plan::OwnImage),
+                    None => vec![self.shell.clone(), "-c".into(), bootstrap::first_stage(nonce)],
+                };
+                Ok(Plan::Command(self.exec_prefix.iter().cloned().chain(command).collect()))
+            }
+            Method::Ssh(ssh) => {
+                let command = match direct {
+                    Some(direct) => direct.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+                    None => bootstrap::login_command(&quote(&self.shell), nonce),
+                };
+                let prefix: String = self.exec_prefix.iter().map(|word| quote(word) + " ").collect();
+                ssh.argv(&(prefix + &command), self.connect_timeout).map(Plan::Command)
+            }
+        }
+    }
+}
+
+/// A word as every login shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The arguments of a child that is executed directly.
+fn own_argv(nonce: &Nonce, remote_name: &str) -> Vec<OsString> {
+    let argv0 = format!("offshoot:{remote_name}");
+    let argument = nonce.child_argument();
+    let words: Vec<&str> = match crate::child::test_path() {
+        // The test harness runs the one test that becomes the child; it takes
+        // our argument for the name of another test.
+        Some(path) => vec![&argv0, path, &argument, "--exact", "--nocapture", "--test-threads=1"],
+        None => vec![&argv0, &argument, "", "", "{fd}"],
+    };
+    words.into_iter().map(OsString::from).collect()
+}
+
+fn nonce() -> io::Result<Nonce> {
+    let mut bytes = [0; 16];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(Nonce::from_bytes(bytes))
+}
+
+/// Packs the own image. Blocks.
+fn pack(compression: Compression) -> Result<(Packed, [u8; 32]), String> {
+    let image: Arc<Image> = Image::own()?;
+    let packed = image.pack(compression).map_err(|error| format!("the image cannot be packed: {error}"))?;
+    let digest = image.digest().map_err(|error| format!("the image cannot be read: {error}"))?;
+    Ok((packed, digest))
+}
+
+async fn write_front(stream: &Stream, unsent: &VecDeque<Bytes>) -> io::Result<usize> {
+    match unsent.front() {
+        Some(bytes) => stream.output.write(bytes).await,
+        None => Ok(0),
+    }
+}
+
+/// Takes off what was written. A write that failed ends the upload: why it
+/// did is learnt from stdout, stderr or the exit status.
+fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
+    let (Ok(count), Some(front)) = (written, unsent.front_mut()) else {
+        return unsent.clear();
+    };
+    bytes::Buf::advance(front, count);
+    if front.is_empty() {
+        unsent.pop_front();
+    }
+}
+
+async fn finished<T>(task: &mut Option<tokio::task::JoinHandle<Result<T, String>>>) -> Result<T, String> {
+    match task {
+        Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads what a launcher says while its child is up, so that it never blocks.
+async fn drain(mut stderr: ChildStderr, name: String, stop: tokio_util::sync::CancellationToken) {
+    let mut buffer = [0; 4096];
+    loop {
+        let count = tokio::select! {
+            count = stderr.read(&mut buffer) => count.unwrap_or(0),
+            () = stop.cancelled() => 0,
+        };
+        if count == 0 {
+            return;
+        }
+        for line in String::from_utf8_lossy(&buffer[..count]).lines() {
+            tracing::debug!("{name}: {}", crate::message::printable(line));
+        }
+    }
+}
+
+async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str) -> Result<(), Error> {
+    let data = dispatch::encode_call(function, &()).map_err(Error::Payload)?;
+    let (reply, answer) = oneshot::channel();
+    let reply_to = io.shared.next_handle();
+    let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
+    io.shared.command(Command::Call { message, reply, timeout: None });
+    let answer = answer.await.map_err(|_| Error::router_ended())?;
+    if answer.is_dead() {
+        return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(io.shared.me) });
+    }
+    dispatch::decode_reply(&answer.data, &io.shared).map(drop)
+}

@@ -1,0 +1,60 @@
+//! Panics of called functions: told to the caller, not to the terminal.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Once;
+
+thread_local! {
+    /// While a call runs on this thread: where its panic happened.
+    static PLACE: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, a panic on this thread is noted instead of printed.
+pub(crate) struct Quiet {
+    /// It belongs to its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Quiet {
+    pub(crate) fn begin() -> Self {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                let noted = PLACE.with(|place| {
+                    let mut place = place.borrow_mut();
+                    let quiet = place.is_some();
+                    if quiet {
+                        *place = Some(info.location().map(ToString::to_string));
+                    }
+                    quiet
+                });
+                if !noted {
+                    before(info);
+                }
+            }));
+        });
+        PLACE.with(|place| *place.borrow_mut() = Some(None));
+        Self { thread: PhantomData }
+    }
+
+    /// The panic's text and place.
+    pub(crate) fn describe(&self, payload: &(dyn Any + Send)) -> String {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "the panic has no text".into());
+        match PLACE.with(|place| place.borrow().clone()).flatten() {
+            Some(place) => format!("{text}, at {place}"),
+            None => text,
+        }
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        PLACE.with(|place| *place.borrow_mut() = None);
+    }
+}

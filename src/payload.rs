@@ -1,0 +1,181 @@
+//! How values become bytes: bincode, by position, typed at both ends.
+//!
+//! The encoding does not describe itself. What serde can express and bincode
+//! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
+//! `flatten`, `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is
+//! not UTF-8. Such a failure is an [`Error::Payload`](crate::Error::Payload)
+//! where the value was to be sent and a [`CallError`](crate::CallError) where
+//! a result could not be sent back; both name the function.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::router::Shared;
+
+/// The most bytes that one value may decode to.
+const LIMIT: usize = 1 << 28;
+const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
+
+thread_local! {
+    /// The router that a `Context` or `Sender` being decoded will belong to.
+    static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+}
+
+/// The value's bytes.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    encode_into(value, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the value's bytes to `out`.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, out, CONFIG).map(drop).map_err(|error| error.to_string())
+}
+
+/// The value in `bytes`, all of them. Contexts and senders in it belong to
+/// `router`.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], router: Option<&Arc<Shared>>) -> Result<T, String> {
+    let (value, used) = decode_front(bytes, router)?;
+    if used != bytes.len() {
+        return Err(format!("{} bytes left over after the value", bytes.len() - used));
+    }
+    Ok(value)
+}
+
+/// The value at the front of `bytes`, and how many bytes it took.
+pub(crate) fn decode_front<T: DeserializeOwned>(
+    bytes: &[u8],
+    router: Option<&Arc<Shared>>,
+) -> Result<(T, usize), String> {
+    let before = CURRENT.with(|current| current.replace(router.cloned()));
+    let result = bincode::serde::decode_from_slice(bytes, CONFIG);
+    CURRENT.with(|current| *current.borrow_mut() = before);
+    result.map_err(|error| error.to_string())
+}
+
+/// The router of the decoding that is under way on this thread.
+pub(crate) fn current_router() -> Option<Arc<Shared>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// Bytes, encoded in one piece. Far quicker than `Vec<u8>`, which serde takes
+/// byte by byte.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[blob: {} bytes]", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+/// A text that is neither shown nor left in memory after use.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &T) {
+        assert_eq!(&decode::<T>(&encode(value).unwrap(), None).unwrap(), value);
+    }
+
+    #[test]
+    fn values_of_every_kind_survive_the_round_trip() {
+        round_trip(&(true, None::<u8>, -1.5f64, u128::MAX, i64::MIN));
+        round_trip(&vec![String::new(), "text \u{1f30d}".to_owned()]);
+        round_trip(&BTreeMap::from([(1u8, vec![Some("x".to_owned())])]));
+        round_trip(&Blob::default());
+        round_trip(&Blob(vec![0; 1000]));
+        round_trip(&Secret::new(""));
+        round_trip(&Secret::new("hunter2"));
+    }
+
+    #[test]
+    fn blobs_and_secrets_do_not_show_their_content() {
+        assert_eq!(format!("{:?}", Blob(vec![1; 128])), "[blob: 128 bytes]");
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[secret]");
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(&7u8).unwrap();
+        bytes.push(0);
+        assert!(decode::<u8>(&bytes, None).unwrap_err().contains("left over"));
+    }
+
+    #[test]
+    fn a_hostile_length_is_refused_instead_of_allocated() {
+        let huge = [253, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(decode::<Vec<u8>>(&huge, None).is_err());
+        assert!(decode::<String>(&huge, None).is_err());
+        assert!(decode::<Blob>(&huge, None).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
+            let _ = decode::<(String, Vec<(u64, Option<String>)>, Blob)>(&bytes, None);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Processes: starting them, ending them, and the descriptors that a child
+//! context begins with. What one platform alone has, and all unsafe code, is
+//! in [`sys`].
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::link::{Pipe, Stream};
+
+/// A process whose link has ended has this long to follow.
+const TERM_AFTER: Duration = Duration::from_millis(500);
+/// After SIGTERM it has this long until SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(1);
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) enum Launch {
+    /// A tool, found through PATH.
+    Tool(Vec<String>),
+    /// An image that is open as this descriptor, with all its arguments.
+    Image { image: OwnedFd, argv: Vec<OsString> },
+}
+
+/// A launcher or child context that this process has started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    child: Child,
+    pid: Option<u32>,
+}
+
+/// Starts a process with one socket as its stdin and stdout, and a pipe as
+/// its stderr, in a session of its own. It dies with this thread, which must
+/// be the I/O thread.
+pub(crate) fn launch(what: Launch) -> io::Result<(Launched, Stream, ChildStderr)> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(io::Error::from)?;
+    let mut command = match &what {
+        Launch::Tool(argv) => {
+            let Some((tool, args)) = argv.split_first() else {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to start"));
+            };
+            let mut command = std::process::Command::new(tool);
+            command.args(args);
+            command
+        }
+        // The name is only for error texts: it is never looked up.
+        Launch::Image { .. } => std::process::Command::new("/offshoot"),
+    };
+    command.stdin(Stdio::from(theirs.try_clone()?)).stdout(Stdio::from(theirs)).stderr(Stdio::piped());
+    let exec = match what {
+        Launch::Tool(_) => None,
+        Launch::Image { image, argv } => Some(sys::Exec::new(image, &argv)?),
+    };
+    sys::start_in_own_session(&mut command, exec);
+    let mut command = Command::from(command);
+    let mut child = command.kill_on_drop(true).spawn()?;
+    let stderr = child.stderr.take().ok_or_else(|| io::Error::other("the process has no stderr"))?;
+    let stream = Stream { input: Pipe::new(ours.try_clone()?)?, output: Pipe::new(ours)? };
+    let pid = child.id();
+    Ok((Launched { child, pid }, stream, stderr))
+}
+
+impl Launched {
+    /// The process's id, as long as it has not been reaped.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Kills the process and its group.
+    pub(crate) fn kill(&mut self) {
+        if self.child.id().is_some() {
+            signal_group(self.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Waits for its end. Cancel safe.
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Sees to it that the process ends, and reaps it: first it may end by
+    /// itself, then SIGTERM, then SIGKILL.
+    pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
+        for (wait, signal) in [(TERM_AFTER, Signal::SIGTERM), (KILL_AFTER, Signal::SIGKILL)] {
+            match tokio::time::timeout(wait, self.child.wait()).await {
+                Ok(status) => return status.ok(),
+                Err(_) => signal_group(self.pid, signal),
+            }
+        }
+        self.child.wait().await.ok()
+    }
+}
+
+/// Signals a group that a session leader of ours leads.
+pub(crate) fn signal_group(leader: Option<u32>, signal: Signal) {
+    if let Some(leader) = leader.and_then(|pid| i32::try_from(pid).ok()) {
+        // It may just have ended.
+        let _ = killpg(Pid::from_raw(leader), signal);
+    }
+}
+
+/// `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with return code {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("exited due to signal {number} ({})", signal.as_str()),
+            Err(_) => format!("exited due to signal {number}"),
+        },
+        (None, None) => "ended in an unknown way".into(),
+    }
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "argument with a NUL byte"))
+}
+
+/// The descriptors of a child context, out of the way of whatever it starts.
+#[derive(Debug)]
+pub(crate) struct ChildFds {
+    /// The link to the parent.
+    pub(crate) input: OwnedFd,
+    pub(crate) output: OwnedFd,
+    /// What this process and its descendants print, to be read.
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Moves the link to high descriptors that nobody inherits; 0 becomes
+/// `/dev/null`, 1 and 2 become pipes.
+pub(crate) fn take_stdio() -> io::Result<ChildFds> {
+    let input = sys::dup_high(0)?;
+    let output = sys::dup_high(1)?;
+    let null = match std::fs::File::open("/dev/null") {
+        Ok(null) => OwnedFd::from(null),
+        // A bare root file system has none: an empty pipe reads as nothing.
+        Err(_) => nix::unistd::pipe()?.0,
+    };
+    sys::replace(&null, 0)?;
+    let (stdout, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    sys::replace(&write, 1)?;
+    let (stderr, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    sys::replace(&write, 2)?;
+    Ok(ChildFds { input, output, stdout, stderr })
+}
+
+/// Closes this process's ends of the pipes that [`take_stdio`] made, so that
+/// their readers come to an end.
+pub(crate) fn close_stdio() {
+    // Without /dev/null there is nothing better than leaving them open.
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        for fd in [1, 2] {
+            let _ = sys::replace(&null, fd);
+        }
+    }
+}
+
+pub(crate) use sys::{adopt, dup_high, exit_now, own_session};
+
+/// Reaps a direct child that has ended or is about to.
+pub(crate) fn reap_now(pid: i32) {
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
+}
+
+#[expect(unsafe_code, reason = "fork, exec and raw descriptors; everything else is safe code")]
+mod sys {
+    use std::os::fd::{AsFd, FromRawFd, RawFd};
+
+    use nix::libc;
+
+    use super::*;
+
+    /// Descriptors of ours stay clear of the low numbers, which shells and
+    /// scripts use by number.
+    const HIGH: RawFd = 20;
+    const MAX_ARGS: usize = 15;
+
+    /// An `execveat` that is ready to happen between fork and exec, where
+    /// nothing may be allocated.
+    #[derive(Debug)]
+    pub(crate) struct Exec {
+        image: OwnedFd,
+        argv: Vec<CString>,
+    }
+
+    impl Exec {
+        /// `{fd}` in the last argument becomes the image's descriptor, which
+        /// the new process inherits.
+        pub(crate) fn new(image: OwnedFd, argv: &[OsString]) -> io::Result<Self> {
+            let number = image.as_raw_fd().to_string();
+            let argv: Vec<CString> = argv
+                .iter()
+                .map(|arg| c_string(if arg == "{fd}" { OsStr::new(&number) } else { arg }))
+                .collect::<io::Result<_>>()?;
+            if argv.len() > MAX_ARGS {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many arguments"));
+            }
+            Ok(Self { image, argv })
+        }
+
+        fn exec(&self) -> io::Error {
+            unsafe extern "C" {
+                static environ: *const *const libc::c_char;
+            }
+            let mut argv = [std::ptr::null(); MAX_ARGS + 1];
+            for (slot, arg) in argv.iter_mut().zip(&self.argv) {
+                *slot = arg.as_ptr();
+            }
+            let fd = self.image.as_raw_fd();
+            // SAFETY: only async-signal-safe calls; the arrays are
+            // NUL-terminated and live until the new image replaces us.
+            unsafe {
+                libc::fcntl(fd, libc::F_SETFD, 0);
+                exec_fd(fd, argv.as_ptr(), environ);
+            }
+            io::Error::last_os_error()
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
+        // By number: musl has no symbol for it.
+        // SAFETY: the caller's arrays are valid and NUL-terminated.
+        unsafe {
+            libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
+        }
+    }
+
+    #[cfg(target_os = "freebsd")]
+    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
+        // SAFETY: the caller's arrays are valid and NUL-terminated.
+        unsafe {
+            libc::fexecve(fd, argv.cast(), env.cast());
+        }
+    }
+
+    #[cfg(target_os = "macos")]
+    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
+        let mut path = [0 as libc::c_char; 1024];
+        // SAFETY: the buffer has the size that F_GETPATH asks for.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETPATH, path.as_mut_ptr()) == 0 {
+                libc::execve(path.as_ptr(), argv, env);
+            }
+        }
+    }
+
+    /// Between fork and exec: a session of its own, death with the parent,
+    /// and, if given, the image to become.
+    pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>) {
+        let parent = std::process::id();
+        // SAFETY: the closure makes async-signal-safe calls only and
+        // allocates nothing.
+        unsafe {
+            command.pre_exec(move || {
+                libc::setsid();
+                die_with_parent(parent);
+                match &exec {
+                    Some(exec) => Err(exec.exec()),
+                    None => Ok(()),
+                }
+            });
+        }
+    }
+
+    /// The same for a process that a function starts.
+    pub(crate) fn own_session(command: &mut tokio::process::Command) {
+        let parent = std::process::id();
+        // SAFETY: as above.
+        unsafe {
+            command.pre_exec(move || {
+                libc::setsid();
+                die_with_parent(parent);
+                Ok(())
+            });
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn die_with_parent(parent: u32) {
+        // SAFETY: plain system calls.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // It may have died before that.
+            if u32::try_from(libc::getppid()) != Ok(parent) {
+                libc::_exit(1);
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn die_with_parent(_: u32) {}
+
+    /// Takes over a descriptor that was opened for this process by whoever
+    /// started it.
+    pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+        let high = dup_high(fd)?;
+        // SAFETY: the number was passed to this process for its own use, and
+        // the only user of it has just got its copy.
+        unsafe { libc::close(fd) };
+        Ok(high)
+    }
+
+    /// A copy of a descriptor with a high number, which nobody inherits.
+    pub(crate) fn dup_high(fd: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: the new descriptor belongs to nobody else.
+        unsafe {
+            let mut copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, HIGH);
+            if copy < 0 {
+                copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
+            }
+            if copy < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(copy)) }
+        }
+    }
+
+    /// Makes `fd` a copy of `with`.
+    pub(crate) fn replace(with: &impl AsFd, fd: RawFd) -> io::Result<()> {
+        // SAFETY: 0, 1 and 2 are owned by the process as a whole.
+        let result = unsafe { libc::dup2(with.as_fd().as_raw_fd(), fd) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Ends the process now, whatever its other threads do.
+    pub(crate) fn exit_now(code: i32) -> ! {
+        // SAFETY: never returns.
+        unsafe { libc::_exit(code) }
+    }
+}

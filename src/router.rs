@@ -1,0 +1,396 @@
+//! The router: one context's place in the tree, as the rest of its process
+//! sees it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::broker::Broker;
+use crate::context::Context;
+use crate::error::Error;
+use crate::flow::Grant;
+use crate::io::{self, Setup};
+use crate::log::{LogHook, Record};
+use crate::message::{ContextId, Handle, Message};
+use crate::method::{Connect, Connected, Fork, Local, Spec, Ssh};
+use crate::routing::{Policy, Registration};
+
+/// Default of [`RouterBuilder::max_message_size`], in bytes.
+pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
+
+/// A context's place in the tree: the way to start children and to reach
+/// every other context.
+///
+/// Cheap to clone. When the last clone is dropped, the children end.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+    /// Ends the router when its last clone goes.
+    alive: Arc<Alive>,
+}
+
+struct Alive {
+    shared: Arc<Shared>,
+    broker: Option<Broker>,
+}
+
+/// What every handle to a router holds: the queue to its I/O side.
+pub(crate) struct Shared {
+    pub(crate) me: ContextId,
+    /// Name of this context, as its errors give it.
+    pub(crate) name: String,
+    pub(crate) parent_ids: Arc<[ContextId]>,
+    pub(crate) max_message_size: u64,
+    pub(crate) unidirectional: bool,
+    next_handle: AtomicU32,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A request to the I/O side. Requests are carried out in the order in which
+/// they are made.
+pub(crate) enum Command {
+    /// Send a message, without a window.
+    Send(Message),
+    /// Send a message in its turn and as far as its window allows.
+    SendMetered {
+        message: Message,
+        accepted: Option<oneshot::Sender<Result<(), Error>>>,
+    },
+    /// Call a function: register the handle for the reply and send.
+    Call {
+        message: Message,
+        reply: oneshot::Sender<Message>,
+        timeout: Option<Duration>,
+    },
+    /// The caller has lost interest in a reply.
+    Cancel(Handle),
+    /// A call has been taken from the queue, or has been answered.
+    Answer {
+        call: (ContextId, Handle),
+        reply: Option<Message>,
+        grant: Option<Grant>,
+    },
+    /// Room to give back.
+    Grant(Grant),
+    AddHandler {
+        handle: Handle,
+        registration: Registration<io::Target>,
+        done: Option<oneshot::Sender<Result<(), Error>>>,
+    },
+    DelHandler(Handle),
+    Connect {
+        spec: Box<Spec>,
+        done: oneshot::Sender<Result<Connected, Error>>,
+    },
+    /// Tell when the context has gone.
+    Watch {
+        context: ContextId,
+        gone: oneshot::Sender<()>,
+    },
+    /// Order a context to end.
+    End(ContextId),
+    Log(Record),
+    SetLogHook(LogHook),
+    Sleep {
+        until: Instant,
+        woken: oneshot::Sender<()>,
+    },
+    Stats(oneshot::Sender<Stats>),
+    /// End the router and everything behind it.
+    Shutdown {
+        done: Option<oneshot::Sender<()>>,
+    },
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("me", &self.me).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+/// Counters of a router, for tests and for the curious.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Directly attached neighbours.
+    pub links: usize,
+    /// Contexts that a route leads to.
+    pub routes: usize,
+    /// Registered handles, among them one per pending call.
+    pub handles: usize,
+    /// Windows to other contexts.
+    pub windows: usize,
+    /// Payload bytes waiting to leave, over all links.
+    pub queued_bytes: usize,
+    /// Messages that wait for room in a window.
+    pub waiting: usize,
+    /// Tasks of the I/O side.
+    pub tasks: usize,
+}
+
+impl Shared {
+    /// The shared part and the queue of a new router.
+    pub(crate) fn new(
+        me: ContextId,
+        name: String,
+        parent_ids: Vec<ContextId>,
+        max_message_size: u64,
+        unidirectional: bool,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Command>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "callers queue at once by contract; windows bound what leaves, and each caller holds its own backlog"
+        )]
+        let (commands, queue) = mpsc::unbounded_channel();
+        let shared = Self {
+            me,
+            name,
+            parent_ids: parent_ids.into(),
+            max_message_size,
+            unidirectional,
+            next_handle: AtomicU32::new(Handle::FIRST_DYNAMIC.0),
+            commands,
+        };
+        (Arc::new(shared), queue)
+    }
+
+    /// Queues a request; false if the router has ended.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    pub(crate) fn next_handle(&self) -> Handle {
+        Handle(self.next_handle.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A future that ends at `until`, by the I/O side's clock, under any
+    /// executor.
+    pub(crate) fn sleep_until(&self, until: Instant) -> oneshot::Receiver<()> {
+        let (woken, sleep) = oneshot::channel();
+        self.command(Command::Sleep { until, woken });
+        sleep
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.shared.command(Command::Shutdown { done: None });
+        // The thread goes on until the children have ended; nobody waits here.
+        drop(self.broker.take());
+    }
+}
+
+/// Settings of a new router.
+#[derive(Debug, Clone)]
+pub struct RouterBuilder {
+    broker: Option<Broker>,
+    max_message_size: u64,
+    unidirectional: bool,
+}
+
+impl RouterBuilder {
+    /// The I/O thread to use. Default: one of its own.
+    #[must_use]
+    pub fn broker(mut self, broker: &Broker) -> Self {
+        self.broker = Some(broker.clone());
+        self
+    }
+
+    /// The largest message that is sent or taken, in bytes. All descendants
+    /// inherit it. Default: 128 MiB.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Whether contexts may talk only to their parents and children, not to
+    /// their siblings. All descendants inherit it. Default: false.
+    #[must_use]
+    pub fn unidirectional(mut self, on: bool) -> Self {
+        self.unidirectional = on;
+        self
+    }
+
+    /// Starts the router.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the I/O thread cannot be started, or if this
+    /// process is a child whose `main` has not called [`child`](crate::child)
+    /// first.
+    pub fn build(self) -> Result<Router, Error> {
+        if crate::child::is_unclaimed() {
+            return Err(Error::Closed(
+                "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
+            ));
+        }
+        let broker = match self.broker {
+            Some(broker) => broker,
+            None => Broker::new()?,
+        };
+        let (shared, queue) =
+            Shared::new(ContextId::MASTER, "master".into(), Vec::new(), self.max_message_size, self.unidirectional);
+        let setup = Setup { shared: Arc::clone(&shared), queue, parent: None };
+        broker.defer(move || {
+            io::spawn(setup);
+        })?;
+        Ok(Router::from_parts(shared, Some(broker)))
+    }
+}
+
+impl Router {
+    /// A router with the default settings, on an I/O thread of its own: the
+    /// master of a new tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`RouterBuilder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A router with settings.
+    pub fn builder() -> RouterBuilder {
+        RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false }
+    }
+
+    pub(crate) fn from_parts(shared: Arc<Shared>, broker: Option<Broker>) -> Self {
+        let alive = Alive { shared: Arc::clone(&shared), broker };
+        Self { shared, alive: Arc::new(alive) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// This context.
+    pub fn myself(&self) -> Context {
+        Context::new(Arc::clone(&self.shared), self.shared.me, "self")
+    }
+
+    /// The context with this id, whether or not it exists.
+    pub fn context_by_id(&self, id: ContextId) -> Context {
+        Context::new(Arc::clone(&self.shared), id, &format!("context {id}"))
+    }
+
+    /// The largest message that is sent or taken, in bytes.
+    pub fn max_message_size(&self) -> u64 {
+        self.shared.max_message_size
+    }
+
+    /// A child on this machine, without a shell in between.
+    pub fn local(&self) -> Connect<Local> {
+        Connect::new(self, Local::default())
+    }
+
+    /// As [`Router::local`], with a function that runs in the child before
+    /// its first call.
+    pub fn fork(&self) -> Connect<Fork> {
+        Connect::new(self, Fork::default())
+    }
+
+    /// A child on another machine, by the user's own `ssh` and its
+    /// configuration.
+    pub fn ssh(&self, hostname: impl Into<String>) -> Connect<Ssh> {
+        Connect::new(self, Ssh::new(hostname.into()))
+    }
+
+    /// Sends a message as it stands, without a window. Failure is reported
+    /// only by a dead message to its `reply_to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn route(&self, message: Message) -> Result<(), Error> {
+        if self.shared.command(Command::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Calls `handler` for each message to `handle` (default: the next free
+    /// one), on the I/O thread, where it must not block. A panic in it is
+    /// logged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handle`] if the handle is taken.
+    pub async fn add_handler(
+        &self,
+        handle: Option<Handle>,
+        policy: Option<Policy>,
+        handler: impl Fn(Message) + Send + Sync + 'static,
+    ) -> Result<Handle, Error> {
+        let handle = handle.unwrap_or_else(|| self.shared.next_handle());
+        let registration =
+            Registration { sink: io::Target::User(Arc::new(handler)), once: false, respondent: None, policy };
+        let (done, added) = oneshot::channel();
+        self.shared.command(Command::AddHandler { handle, registration, done: Some(done) });
+        added.await.unwrap_or_else(|_| Err(Error::router_ended()))?;
+        Ok(handle)
+    }
+
+    /// Removes a handler.
+    pub fn del_handler(&self, handle: Handle) {
+        self.shared.command(Command::DelHandler(handle));
+    }
+
+    /// Calls `hook` for each log record that comes from another context,
+    /// on a thread of its own. Default: a record becomes a `tracing` event
+    /// with the target `offshoot::remote`.
+    pub fn on_log(&self, hook: impl Fn(&Record) + Send + Sync + 'static) {
+        self.shared.command(Command::SetLogHook(Arc::new(hook)));
+    }
+
+    /// Counters of this context.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let (reply, stats) = oneshot::channel();
+        self.shared.command(Command::Stats(reply));
+        stats.await.map_err(|_| Error::router_ended())
+    }
+
+    /// Ends all children and waits for them: 5 s at most, then they are
+    /// killed. Pending calls fail. Every later use of the router fails with
+    /// [`Error::Closed`].
+    pub async fn shutdown(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.shared.command(Command::Shutdown { done: Some(done) }) {
+            // An error means that the I/O side has ended without saying so.
+            let _ = ended.await;
+        }
+    }
+
+    /// [`Router::shutdown`] for code that is not async: blocks.
+    pub fn blocking_shutdown(&self) {
+        crate::channel::block_on(self.shutdown());
+    }
+
+    /// The I/O thread of this router, if it is its own.
+    pub fn broker(&self) -> Option<&Broker> {
+        self.alive.broker.as_ref()
+    }
+}
+
+/// Runs `f` with a router of its own, and ends the router whether `f`
+/// returns or panics.
+///
+/// # Errors
+///
+/// As [`Router::new`].
+pub async fn run_with_router<T>(f: impl AsyncFnOnce(Router) -> T) -> Result<T, Error> {
+    let router = Router::new()?;
+    let result = f(router.clone()).await;
+    router.shutdown().await;
+    Ok(result)
+}

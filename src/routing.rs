@@ -1,0 +1,628 @@
+//! Who may say what to whom, and which way it goes. No I/O: messages in,
+//! verdicts out.
+//!
+//! A hop trusts a frame only as far as the link it came in by: `auth` and
+//! `src` must lie behind that link, or the frame is dropped. What is for this
+//! context meets its handle's respondent and policy; everything else goes out
+//! by the route to its destination, or to the parent.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::message::{ContextId, Handle, Message, printable};
+
+/// A directly attached neighbour's link, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LinkId(pub(crate) u32);
+
+/// Routes that one link may announce.
+pub(crate) const MAX_ROUTES: usize = 65_536;
+/// Bytes of a context's name.
+pub(crate) const MAX_NAME: usize = 255;
+/// Destinations remembered per link; a link that uses more is told of every
+/// context that goes.
+pub(crate) const MAX_ADDRESSED: usize = 4_096;
+/// Ids in a block.
+pub(crate) const BLOCK: u32 = 1_000;
+/// Blocks that one context may hold without having announced any context out
+/// of them.
+const MAX_UNUSED_BLOCKS: usize = 2;
+
+/// The neighbour by which a message came in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The neighbour, or this context itself.
+    pub id: ContextId,
+    /// The context that decides.
+    pub me: ContextId,
+    /// Its parents, the most direct first.
+    pub parent_ids: Arc<[ContextId]>,
+}
+
+/// Decides whether a message may reach a handler.
+///
+/// Runs on the I/O thread and must not block.
+pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
+
+/// What a handle stands for.
+pub(crate) struct Registration<S> {
+    pub(crate) sink: S,
+    /// The handle is removed before its first message is delivered.
+    pub(crate) once: bool,
+    /// Only this context may write here, and its end is reported here.
+    pub(crate) respondent: Option<ContextId>,
+    pub(crate) policy: Option<Policy>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Registration<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("sink", &self.sink).field("once", &self.once).finish_non_exhaustive()
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is for this context.
+    Local,
+    /// It goes out by this link.
+    Forward(LinkId),
+    /// It cannot go on; whoever awaits an answer is told this.
+    Refuse(String),
+    /// It is forged; nobody is told, the reason is logged.
+    Forged(String),
+}
+
+/// The end of one or more contexts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) contexts: Vec<ContextId>,
+    /// `DEL_ROUTE` for a context, to a neighbour.
+    pub(crate) tell: Vec<(LinkId, ContextId)>,
+}
+
+struct Link {
+    remote: ContextId,
+    /// Whatever comes in acts under this authority instead of its own.
+    stamp: Option<ContextId>,
+    routes: HashSet<ContextId>,
+    addressed: HashSet<ContextId>,
+    addressed_overflow: bool,
+    blocks: Vec<Block>,
+}
+
+struct Block {
+    ids: Range<u32>,
+    owner: ContextId,
+    used: bool,
+}
+
+/// Routes, handles and ids of one context.
+pub(crate) struct Routing<S> {
+    me: ContextId,
+    parent_ids: Arc<[ContextId]>,
+    parent: Option<LinkId>,
+    unidirectional: bool,
+    links: HashMap<LinkId, Link>,
+    routes: HashMap<ContextId, LinkId>,
+    names: HashMap<ContextId, String>,
+    handles: HashMap<Handle, Registration<S>>,
+    by_respondent: HashMap<ContextId, HashSet<Handle>>,
+    /// The ids that are this context's to give; endless in the master.
+    ids: Range<u32>,
+}
+
+impl<S> fmt::Debug for Routing<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routing").field("me", &self.me).field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl<S> Routing<S> {
+    pub(crate) fn new(me: ContextId, parent_ids: Arc<[ContextId]>, unidirectional: bool) -> Self {
+        let ids = if me == ContextId::MASTER { 1..u32::MAX } else { 0..0 };
+        Self {
+            me,
+            parent_ids,
+            parent: None,
+            unidirectional,
+            links: HashMap::new(),
+            routes: HashMap::new(),
+            names: HashMap::new(),
+            handles: HashMap::new(),
+            by_respondent: HashMap::new(),
+            ids,
+        }
+    }
+
+    /// Decides where a message goes. `from` is the link it came in by, `None`
+    /// if it begins here. Stamps the link's authority on it.
+    pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
+        let towards = |routing: &Self, id: ContextId| routing.routes.get(&id).copied().or(routing.parent);
+        if let Some(from) = from {
+            if towards(self, message.auth) != Some(from) {
+                return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
+            }
+            if message.src != message.auth && towards(self, message.src) != Some(from) {
+                return Verdict::Forged(format!("bad src_id: got {} via {}", message.src, self.remote(from)));
+            }
+            if let Some(link) = self.links.get_mut(&from) {
+                if let Some(stamp) = link.stamp {
+                    message.auth = stamp;
+                }
+                if !link.addressed_overflow
+                    && link.addressed.insert(message.dst)
+                    && link.addressed.len() > MAX_ADDRESSED
+                {
+                    link.addressed_overflow = true;
+                    link.addressed = HashSet::new();
+                }
+            }
+        }
+        if message.dst == self.me {
+            return Verdict::Local;
+        }
+        let out = self.routes.get(&message.dst).copied();
+        // What came from the parent is never bounced back to it.
+        let out = out.or_else(|| self.parent.filter(|_| from != self.parent || from.is_none()));
+        let Some(out) = out else {
+            return Verdict::Refuse(format!("no route to {}, my ID is {}", message.dst, self.me));
+        };
+        if let Some(from) = from
+            && self.unidirectional
+            && !self.privileged(from)
+            && !self.privileged(out)
+        {
+            return Verdict::Refuse(format!(
+                "routing mode prevents forward of message from context {} to context {} via context {}",
+                self.remote(from),
+                self.remote(out),
+                self.me
+            ));
+        }
+        Verdict::Forward(out)
+    }
+
+    /// Whether a message for this context may reach its handle: `Err` with
+    /// the reason if not.
+    pub(crate) fn check(&self, message: &Message, from: Option<LinkId>) -> Result<(), String> {
+        let Some(registration) = self.handles.get(&message.handle) else {
+            return Err("invalid handle".into());
+        };
+        if let Some(respondent) = registration.respondent
+            && respondent != message.src
+            && !message.is_dead()
+        {
+            return Err("reply from unexpected context".into());
+        }
+        match &registration.policy {
+            Some(policy) if !self.ask(policy, message, from) => Err("refused by policy".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sink of a handle that [`Routing::check`] has passed, taken out if
+    /// it takes one message only.
+    pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
+        if self.handles.get(&handle)?.once {
+            return self.del_handler(handle).map(|registration| Sink::Taken(registration.sink));
+        }
+        self.handles.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
+    }
+
+    /// Registers a handle; refused with the registration if it is taken.
+    pub(crate) fn add_handler(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
+        if self.handles.contains_key(&handle) {
+            return Err(registration);
+        }
+        if let Some(respondent) = registration.respondent {
+            self.by_respondent.entry(respondent).or_default().insert(handle);
+        }
+        self.handles.insert(handle, registration);
+        Ok(())
+    }
+
+    pub(crate) fn del_handler(&mut self, handle: Handle) -> Option<Registration<S>> {
+        let registration = self.handles.remove(&handle)?;
+        if let Some(respondent) = registration.respondent
+            && let Some(handles) = self.by_respondent.get_mut(&respondent)
+        {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.by_respondent.remove(&respondent);
+            }
+        }
+        Some(registration)
+    }
+
+    /// Takes out all handles whose respondent is `gone`.
+    pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
+        let handles = self.by_respondent.remove(&gone).unwrap_or_default();
+        handles.into_iter().filter_map(|handle| self.handles.remove(&handle)).collect()
+    }
+
+    /// Takes out every handle: the router is ending.
+    pub(crate) fn drain_handlers(&mut self) -> Vec<Registration<S>> {
+        self.by_respondent.clear();
+        self.handles.drain().map(|(_, registration)| registration).collect()
+    }
+
+    /// Number of registered handles.
+    pub(crate) fn handler_count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Attaches the parent.
+    pub(crate) fn add_parent(&mut self, link: LinkId, remote: ContextId) {
+        self.parent = Some(link);
+        self.insert_link(link, remote, None);
+    }
+
+    /// Attaches a child that this context has started.
+    pub(crate) fn add_child(&mut self, link: LinkId, child: ContextId, name: String, stamp: Option<ContextId>) {
+        self.insert_link(link, child, stamp);
+        self.set_route(link, child, name);
+    }
+
+    /// A neighbour announces a context behind it.
+    pub(crate) fn add_route(&mut self, from: LinkId, target: ContextId, name: &str) -> Result<(), String> {
+        if Some(from) == self.parent {
+            return Err(format!("route to {target} announced by the parent"));
+        }
+        let Some(link) = self.links.get_mut(&from) else {
+            return Err(format!("route to {target} announced by nobody"));
+        };
+        if name.len() > MAX_NAME {
+            return Err(format!("route to {target} with a name of {} bytes (max {MAX_NAME})", name.len()));
+        }
+        if link.routes.len() >= MAX_ROUTES {
+            return Err(format!("route to {target} is one too many (max {MAX_ROUTES}) by context {}", link.remote));
+        }
+        let block = link.blocks.iter_mut().find(|block| block.ids.contains(&target.0));
+        match block {
+            Some(block) => block.used = true,
+            None if target == link.remote => {}
+            None => return Err(format!("route to {target} was not context {}'s to give", link.remote)),
+        }
+        if self.routes.contains_key(&target) {
+            return Err(format!("cannot add duplicate route to {target} via {}", self.remote(from)));
+        }
+        self.set_route(from, target, printable(name));
+        Ok(())
+    }
+
+    /// A neighbour says that a context has gone; `None` if it had no say.
+    pub(crate) fn del_route(&mut self, from: LinkId, target: ContextId) -> Option<Gone> {
+        let out = self.routes.get(&target).copied().or(self.parent)?;
+        if out != from {
+            return None;
+        }
+        if let Some(link) = self.links.get_mut(&from) {
+            link.routes.remove(&target);
+        }
+        self.routes.remove(&target);
+        Some(self.farewell(from, vec![target]))
+    }
+
+    /// A link has ended.
+    pub(crate) fn del_link(&mut self, link: LinkId) -> Gone {
+        let Some(lost) = self.links.remove(&link) else {
+            return Gone::default();
+        };
+        if self.parent == Some(link) {
+            self.parent = None;
+            return Gone { contexts: self.parent_ids.to_vec(), tell: Vec::new() };
+        }
+        let mut contexts: Vec<ContextId> = lost.routes.into_iter().collect();
+        contexts.sort_unstable();
+        for context in &contexts {
+            self.routes.remove(context);
+        }
+        self.farewell(link, contexts)
+    }
+
+    /// An id for a new child, if one is in stock.
+    pub(crate) fn take_id(&mut self) -> Option<ContextId> {
+        self.ids.next().map(ContextId)
+    }
+
+    /// Whether [`Routing::take_id`] will find one.
+    pub(crate) fn has_id(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
+    /// A block for a context, out of the master's endless stock.
+    pub(crate) fn take_block(&mut self) -> Range<u32> {
+        let start = self.ids.start;
+        self.ids.start = start.saturating_add(BLOCK);
+        start..self.ids.start
+    }
+
+    /// A block that the parent has given to this context itself.
+    pub(crate) fn give_block(&mut self, ids: Range<u32>) {
+        self.ids = ids;
+    }
+
+    /// Whether `owner` behind `link` may have another block of ids.
+    pub(crate) fn may_have_block(&self, link: LinkId, owner: ContextId) -> bool {
+        self.links.get(&link).is_some_and(|link| {
+            link.blocks.iter().filter(|block| block.owner == owner && !block.used).count() < MAX_UNUSED_BLOCKS
+        })
+    }
+
+    /// Notes that a block was handed out through `link`.
+    pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.blocks.push(Block { ids, owner, used: false });
+        }
+    }
+
+    pub(crate) fn me(&self) -> ContextId {
+        self.me
+    }
+
+    pub(crate) fn parent(&self) -> Option<LinkId> {
+        self.parent
+    }
+
+    pub(crate) fn name(&self, context: ContextId) -> Option<&str> {
+        self.names.get(&context).map(String::as_str)
+    }
+
+    /// Whether a message to `context` would find a way.
+    pub(crate) fn reaches(&self, context: ContextId) -> bool {
+        context == self.me || self.parent.is_some() || self.routes.contains_key(&context)
+    }
+
+    /// The neighbour on the way to `context`, if a route leads there.
+    pub(crate) fn link_to(&self, context: ContextId) -> Option<LinkId> {
+        self.routes.get(&context).copied()
+    }
+
+    /// The direct children.
+    pub(crate) fn children(&self) -> Vec<(LinkId, ContextId)> {
+        self.links.iter().filter(|(id, _)| Some(**id) != self.parent).map(|(id, link)| (*id, link.remote)).collect()
+    }
+
+    /// All contexts that a route leads to.
+    pub(crate) fn known(&self) -> Vec<ContextId> {
+        self.routes.keys().copied().collect()
+    }
+
+    /// The neighbour at the other end of `link`.
+    pub(crate) fn remote(&self, link: LinkId) -> ContextId {
+        self.links.get(&link).map_or(self.me, |link| link.remote)
+    }
+
+    fn insert_link(&mut self, id: LinkId, remote: ContextId, stamp: Option<ContextId>) {
+        let link = Link {
+            remote,
+            stamp,
+            routes: HashSet::new(),
+            addressed: HashSet::new(),
+            addressed_overflow: false,
+            blocks: Vec::new(),
+        };
+        self.links.insert(id, link);
+    }
+
+    fn set_route(&mut self, link: LinkId, target: ContextId, name: String) {
+        self.routes.insert(target, link);
+        self.names.insert(target, name);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.routes.insert(target);
+        }
+    }
+
+    /// Who must hear that `contexts`, which were reached by `by`, have gone:
+    /// the parent, and every neighbour that ever wrote to one of them.
+    fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
+        let mut tell = Vec::new();
+        for &context in &contexts {
+            self.names.remove(&context);
+            for (&id, link) in &mut self.links {
+                let wrote = link.addressed.remove(&context) || link.addressed_overflow;
+                if id != by && (Some(id) == self.parent || wrote) {
+                    tell.push((id, context));
+                }
+            }
+        }
+        tell.sort_unstable();
+        Gone { contexts, tell }
+    }
+
+    fn privileged(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| {
+            self.parent_ids.contains(&link.remote)
+                || link.stamp.is_some_and(|stamp| stamp == self.me || self.parent_ids.contains(&stamp))
+        })
+    }
+
+    fn ask(&self, policy: &Policy, message: &Message, from: Option<LinkId>) -> bool {
+        let peer = Peer {
+            id: from.map_or(self.me, |link| self.remote(link)),
+            me: self.me,
+            parent_ids: Arc::clone(&self.parent_ids),
+        };
+        // A policy is user code: one that panics has not agreed.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, &peer))).unwrap_or_else(|_| {
+            tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");
+            false
+        })
+    }
+}
+
+/// A sink, lent or given.
+#[derive(Debug)]
+pub(crate) enum Sink<'a, S> {
+    Kept(&'a mut S),
+    Taken(S),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
+    const UP: LinkId = LinkId(9);
+
+    fn from_to(src: u32, dst: u32) -> Message {
+        Message {
+            src: ContextId(src),
+            auth: ContextId(src),
+            dst: ContextId(dst),
+            handle: Handle(1000),
+            ..Message::default()
+        }
+    }
+
+    fn master() -> Routing<&'static str> {
+        let mut routing = Routing::new(ContextId(0), Arc::new([]), false);
+        routing.add_child(A, ContextId(1), "a".into(), None);
+        routing.add_child(B, ContextId(2), "b".into(), None);
+        routing
+    }
+
+    #[test]
+    fn siblings_may_talk_through_their_parent() {
+        assert_eq!(master().route(&mut from_to(1, 2), Some(A)), Verdict::Forward(B));
+    }
+
+    #[test]
+    fn a_forged_auth_id_or_src_id_is_dropped() {
+        let verdict = master().route(&mut from_to(2, 0), Some(A));
+        assert!(matches!(verdict, Verdict::Forged(why) if why.starts_with("bad auth_id: got 2 via 1")));
+        let mut message = from_to(2, 0);
+        message.auth = ContextId(1);
+        let verdict = master().route(&mut message, Some(A));
+        assert!(matches!(verdict, Verdict::Forged(why) if why.starts_with("bad src_id: got 2 via 1")));
+    }
+
+    #[test]
+    fn an_unknown_context_is_no_route() {
+        assert_eq!(master().route(&mut from_to(0, 1234), None), Verdict::Refuse("no route to 1234, my ID is 0".into()));
+    }
+
+    #[test]
+    fn what_comes_from_the_parent_is_not_bounced_back() {
+        let mut routing: Routing<()> = Routing::new(ContextId(5), Arc::new([ContextId(0)]), false);
+        routing.add_parent(UP, ContextId(0));
+        assert!(matches!(routing.route(&mut from_to(0, 77), Some(UP)), Verdict::Refuse(_)));
+        assert_eq!(routing.route(&mut from_to(5, 77), None), Verdict::Forward(UP));
+    }
+
+    #[test]
+    fn unidirectional_routing_keeps_siblings_apart_unless_one_is_stamped() {
+        let mut routing: Routing<()> = Routing::new(ContextId(0), Arc::new([]), true);
+        routing.add_child(A, ContextId(1), "a".into(), None);
+        routing.add_child(B, ContextId(2), "b".into(), None);
+        let expected = "routing mode prevents forward of message from context 1 to context 2 via context 0";
+        assert_eq!(routing.route(&mut from_to(1, 2), Some(A)), Verdict::Refuse(expected.into()));
+        routing.add_child(LinkId(3), ContextId(3), "c".into(), Some(ContextId(0)));
+        let mut message = from_to(3, 2);
+        assert_eq!(routing.route(&mut message, Some(LinkId(3))), Verdict::Forward(B));
+        assert_eq!(message.auth, ContextId(0));
+    }
+
+    #[test]
+    fn a_child_announces_only_what_was_handed_to_it() {
+        let mut routing = master();
+        assert_eq!(routing.take_id(), Some(ContextId(1)));
+        let block = routing.take_block();
+        assert_eq!(block, 2..1002);
+        routing.hand_out(A, ContextId(1), block);
+        assert!(routing.add_route(A, ContextId(700), "ok").is_ok());
+        assert!(routing.add_route(A, ContextId(700), "twice").is_err());
+        assert!(routing.add_route(A, ContextId(5000), "stolen").is_err());
+        assert!(routing.add_route(B, ContextId(701), "the neighbour's").is_err());
+        assert!(routing.add_route(A, ContextId(702), &"x".repeat(256)).is_err());
+        assert_eq!(routing.take_id(), Some(ContextId(1002)));
+    }
+
+    #[test]
+    fn a_context_holds_few_unused_blocks() {
+        let mut routing = master();
+        for _ in 0..MAX_UNUSED_BLOCKS {
+            assert!(routing.may_have_block(A, ContextId(1)));
+            let block = routing.take_block();
+            routing.hand_out(A, ContextId(1), block);
+        }
+        assert!(!routing.may_have_block(A, ContextId(1)));
+        assert!(routing.may_have_block(B, ContextId(2)));
+        routing.add_route(A, ContextId(1), "self").unwrap_err();
+        routing.add_route(A, ContextId(5), "used").unwrap();
+        assert!(routing.may_have_block(A, ContextId(1)));
+    }
+
+    #[test]
+    fn only_those_who_wrote_to_a_context_hear_of_its_end() {
+        let mut routing = master();
+        routing.add_child(LinkId(3), ContextId(3), "c".into(), None);
+        routing.route(&mut from_to(2, 1), Some(B));
+        let gone = routing.del_link(A);
+        assert_eq!(gone, Gone { contexts: vec![ContextId(1)], tell: vec![(B, ContextId(1))] });
+        assert!(matches!(routing.route(&mut from_to(0, 1), None), Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn a_link_that_wrote_to_too_many_hears_of_every_end() {
+        let mut routing = master();
+        for dst in 0..=MAX_ADDRESSED {
+            routing.route(&mut from_to(2, 10_000 + u32::try_from(dst).unwrap()), Some(B));
+        }
+        assert_eq!(routing.del_link(A).tell, [(B, ContextId(1))]);
+    }
+
+    #[test]
+    fn a_neighbour_ends_only_its_own_routes() {
+        let mut routing = master();
+        assert_eq!(routing.del_route(B, ContextId(1)), None);
+        assert_eq!(routing.del_route(A, ContextId(1)).map(|gone| gone.contexts), Some(vec![ContextId(1)]));
+    }
+
+    #[test]
+    fn respondent_and_policy_guard_a_handle() {
+        let mut routing = master();
+        let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
+        routing.add_handler(Handle(1000), registration).unwrap();
+        assert_eq!(routing.check(&from_to(2, 0), Some(B)), Err("reply from unexpected context".into()));
+        assert_eq!(routing.check(&from_to(1, 0), Some(A)), Ok(()));
+        assert!(matches!(routing.sink(Handle(1000)), Some(Sink::Taken("s"))));
+        assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("invalid handle".into()));
+
+        let guarded = Registration {
+            sink: "p",
+            once: false,
+            respondent: None,
+            policy: Some(Arc::new(policy::has_parent_authority)),
+        };
+        routing.add_handler(Handle(1000), guarded).unwrap();
+        assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("refused by policy".into()));
+        assert_eq!(routing.check(&from_to(0, 0), None), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_that_panics_refuses() {
+        let mut routing = master();
+        let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
+        let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+        routing.add_handler(Handle(1000), registration).unwrap();
+        assert!(routing.check(&from_to(1, 0), Some(A)).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_respondent_takes_its_handles_out() {
+        let mut routing = master();
+        for handle in [1000, 1001] {
+            let registration = Registration { sink: "r", once: true, respondent: Some(ContextId(1)), policy: None };
+            routing.add_handler(Handle(handle), registration).unwrap();
+        }
+        assert_eq!(routing.orphans(ContextId(1)).len(), 2);
+        assert_eq!(routing.handler_count(), 0);
+    }
+}

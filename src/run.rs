@@ -1,0 +1,105 @@
+//! Whole programs: from `main` to the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::process::exit_now;
+use crate::router::Router;
+
+/// Runs a program that is its own child: give it the rest of `main`.
+///
+/// In a child it never returns. In the controller it runs `app` on this
+/// thread with a new [`Router`], ends all children when `app` ends, and
+/// returns 0, or 1 if `app` failed, after printing the error and its causes.
+/// SIGINT and SIGTERM end everything in order, even if `app` blocks, with
+/// exit code 130 or 143; a second signal ends the controller at once, and
+/// with it, by the end of its links, everything else.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     offshoot::run(async |router| {
+///         let child = router.local().connect().await?;
+///         println!("{child} is up");
+///         Ok::<(), offshoot::Error>(())
+///     })
+/// }
+/// ```
+pub fn run<E: fmt::Display + fmt::Debug>(app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
+    crate::child::child();
+    let router = match Router::new() {
+        Ok(router) => router,
+        Err(error) => return fail(&error),
+    };
+    let stop = Arc::new(Stop::default());
+    watch_signals(&router, &stop);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = stop.told.notified() => None,
+            result = app(router.clone()) => Some(result),
+        }
+    });
+    runtime.block_on(router.shutdown());
+    match (stop.code.load(Ordering::Acquire), result) {
+        (0, Some(Err(error))) => fail(&error),
+        (code, _) => ExitCode::from(code),
+    }
+}
+
+#[derive(Default)]
+struct Stop {
+    told: Notify,
+    /// The exit code that a signal asks for; 0 if none came.
+    code: AtomicU8,
+}
+
+/// The signals are heard on the I/O thread, whatever `app` does with its own.
+fn watch_signals(router: &Router, stop: &Arc<Stop>) {
+    let Some(broker) = router.broker().cloned() else { return };
+    let (router, stop) = (router.clone(), Arc::clone(stop));
+    let watching = broker.defer(move || {
+        tokio::task::spawn_local(async move {
+            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+                return;
+            };
+            let code = next(&mut int, &mut term).await;
+            stop.code.store(code, Ordering::Release);
+            stop.told.notify_one();
+            tokio::select! {
+                // By now `run` has returned, unless `app` blocks its thread.
+                () = async {
+                    router.shutdown().await;
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                } => {}
+                _ = next(&mut int, &mut term) => {}
+            }
+            exit_now(code.into());
+        });
+    });
+    if let Err(error) = watching {
+        tracing::warn!("signals will not be handled: {error}");
+    }
+}
+
+async fn next(int: &mut Signal, term: &mut Signal) -> u8 {
+    tokio::select! {
+        _ = int.recv() => 130,
+        _ = term.recv() => 143,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program goes to its user")]
+fn fail(error: &(impl fmt::Display + fmt::Debug)) -> ExitCode {
+    // anyhow prints its chain with `#`; ours hold theirs in their text.
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,463 @@
+//! The first stage, run for real by every shell that can be had.
+//!
+//! A missing shell fails its trial where `CI` is set, and is reported as
+//! skipped elsewhere. What needs root is skipped likewise.
+
+mod stage;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use stage::{Image, Launch, Outcome, check, probe, tools, which};
+
+/// A trial: its name, and what it does.
+pub type Trial = (String, Box<dyn Fn() -> Result<(), String> + Send>);
+
+/// Login shells, which are given `sh -c 'LINE'`.
+const LOGIN_SHELLS: [&str; 11] =
+    ["bash", "rbash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox ash", "tcsh", "bsd-csh", "fish"];
+/// Shells that can run the line itself.
+const STAGE_SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox sh"];
+const ALL_PACKED: [&str; 3] = ["zstd", "gzip", "-"];
+const ONE_SECOND: Duration = Duration::from_secs(1);
+const THREE_SECONDS: Duration = Duration::from_secs(3);
+/// What the line needs whatever happens; `sh` is for interpreters.
+const NEEDED: [&str; 6] = ["sh", "uname", "mkdir", "chmod", "rm", "head"];
+
+/// All trials of this file.
+pub fn trials() -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
+    let mut add = |name: String, trial: fn(&str) -> Outcome, shell: &'static str| {
+        trials.push((name, Box::new(move || with_shell(shell, trial))));
+    };
+    for shell in LOGIN_SHELLS {
+        add(format!("{shell} as a login shell brings up an image"), as_login_shell, shell);
+    }
+    for shell in STAGE_SHELLS {
+        add(format!("{shell} brings up an image, strict options or not"), as_stage_shell, shell);
+        add(format!("{shell} runs an image from memory where there is no place"), from_memory, shell);
+        add(format!("{shell} ends when its input does"), ends_with_its_input, shell);
+        add(format!("{shell} says why an upload failed"), says_why, shell);
+        add(format!("{shell} leaves nothing when it is killed"), leaves_nothing_when_killed, shell);
+    }
+    add("input that ends at any byte leaves nothing".into(), |_| ends_at_any_byte(), "sh");
+    add("a home directory may have spaces in it".into(), |_| home_with_spaces(), "sh");
+    add("noise before the announcement does no harm".into(), |_| noisy_environment(), "bash");
+    add("few tools are enough".into(), |_| few_tools(), "sh");
+    add("an image that is killed before it tidies up is tidied up after".into(), |_| killed_image(), "sh");
+    for (name, trial) in [
+        ("noexec everywhere: the image runs from memory", noexec_everywhere as fn() -> Outcome),
+        ("a system that demands MFD_EXEC gets it", demands_exec_flag),
+        ("a full place is reported", full_place),
+        ("busybox alone, without /proc, brings up an image", busybox_alone),
+    ] {
+        trials.push((name.into(), Box::new(move || as_root(trial))));
+    }
+    trials
+}
+
+fn as_login_shell(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    for packed in ALL_PACKED {
+        let home = home()?;
+        let launch = Launch::new(home.path())?;
+        come_up(&launch, &words, true, packed, "web1 (op@laptop:1)").map_err(|error| format!("{packed}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn as_stage_shell(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    let strict: Vec<&str> = words.iter().copied().chain(["-euxC"]).collect();
+    for mask in ["022", "077", "000", "777"] {
+        let home = home()?;
+        let mut launch = Launch::new(home.path())?;
+        launch = launch.with_prefix(&["sh", "-c", &format!("umask {mask}; exec \"$@\""), "sh"]);
+        come_up(&launch, &words, false, "zstd", "a").map_err(|error| format!("umask {mask}: {error}"))?;
+    }
+    for packed in ALL_PACKED {
+        let home = home()?;
+        // PATH is not exported, and there is no HOME.
+        let launch = Launch::new(home.path())?.with_prefix(&["env", "-u", "HOME"]);
+        come_up(&launch, &strict, false, packed, "offshoot:b").map_err(|error| format!("strict, {packed}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn from_memory(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    for interpreter in ["perl", "python3"] {
+        let home = home()?;
+        let mut names = NEEDED.to_vec();
+        names.extend(["zstd", "gzip", "sleep", interpreter]);
+        let path = tools(home.path(), &names)?;
+        let shell = absolute(&words)?;
+        let words: Vec<&str> = shell.iter().map(String::as_str).collect();
+        for packed in ALL_PACKED {
+            let launch = Launch::new(home.path())?.with_places("").with_path(&path);
+            let start = Instant::now();
+            let announced = come_up(&launch, &words, false, packed, "c")
+                .map_err(|error| format!("{interpreter}, {packed}: {error}"))?;
+            check(announced == format!("Linux {} zstd head {interpreter} |none", machine()?), &announced)?;
+            check(start.elapsed() < THREE_SECONDS, "it is quick")?;
+        }
+        // Cut short, and told a wrong size.
+        for (request, size) in
+            [(probe()?.request("-", "d")?, "12"), (lying_request()?, &probe()?.bytes.len().to_string())]
+        {
+            let launch = Launch::new(home.path())?.with_places("").with_path(&path);
+            let mut stage = launch.start(&words, false)?;
+            stage.announcement()?;
+            let header = request.iter().position(|byte| *byte == b'\n').unwrap_or(0) + 1;
+            stage.send(if size == "12" { &request[..header + 12] } else { &request });
+            let (status, said, _) = stage.finish()?;
+            check(!status.success(), "a failed upload is an error")?;
+            check(said == [format!("{} failed {size}", launch.token())], &format!("{interpreter}: {said:?}"))?;
+            launch.expect_nothing_left(ONE_SECOND)?;
+        }
+    }
+    Ok(())
+}
+
+fn ends_with_its_input(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    let image = Image { bytes: probe()?.bytes[..2000].to_vec() };
+    let mut cut = Vec::new();
+    for packed in ALL_PACKED {
+        let request = image.request(packed, "e")?;
+        let header = request.iter().position(|byte| *byte == b'\n').unwrap_or(0) + 1;
+        for at in [0, 1, header - 1, header, header + 1, header + 100, request.len() - 1] {
+            let launch = cut_off(&words, &request[..at]);
+            cut.push(launch.map_err(|error| format!("{packed}, cut at {at}: {error}"))?);
+        }
+    }
+    // Before it has even begun.
+    let home = home()?;
+    let launch = Launch::new(home.path())?;
+    let (status, _, _) = launch.start(&words, false)?.finish()?;
+    check(!status.success(), "no input is an error")?;
+    cut.push(launch);
+    cut.iter().try_for_each(|launch| launch.expect_nothing_left(ONE_SECOND * 2))
+}
+
+fn says_why(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    let whole = probe()?;
+    let mut damaged = whole.request("gzip", "f")?;
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    let lying = lying_request()?;
+    for (request, complaint) in [(damaged, Some("gzip: ")), (lying, None)] {
+        let home = home()?;
+        let launch = Launch::new(home.path())?;
+        let mut stage = launch.start(&words, false)?;
+        stage.announcement()?;
+        stage.send(&request);
+        let mut complaints = Vec::new();
+        let failed = loop {
+            let line = stage.line()?;
+            match line.strip_prefix(&format!("{} failed", launch.token())) {
+                Some(rest) => break rest.to_owned(),
+                None => complaints.push(line),
+            }
+        };
+        match complaint {
+            Some(start) => check(complaints.iter().any(|line| line.contains(start)), &format!("{complaints:?}"))?,
+            None => {
+                check(failed == format!(" {}", whole.bytes.len()), &format!("it names the size it got: {failed}"))?;
+                check(complaints.is_empty(), &format!("nothing else: {complaints:?}"))?;
+            }
+        }
+        let (status, _, _) = stage.finish()?;
+        check(!status.success(), "a failed upload is an error")?;
+        check(launch.left_directories().is_empty(), "the directory went with the stage")?;
+        launch.expect_nothing_left(ONE_SECOND * 2)?;
+    }
+    Ok(())
+}
+
+fn leaves_nothing_when_killed(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    let request = probe()?.request("zstd", "g")?;
+    let home = home()?;
+    let mut killed = Vec::new();
+    for round in 0..24_u64 {
+        let launch = Launch::new(home.path())?;
+        let mut stage = launch.start(&words, false)?;
+        if round % 3 == 2 {
+            // In the middle of an upload, with more to come.
+            stage.announcement()?;
+            stage.send(&request[..request.len() / 2]);
+        } else {
+            std::thread::sleep(Duration::from_micros(round * 700));
+        }
+        stage.kill()?;
+        killed.push((stage, Instant::now()));
+    }
+    for (mut stage, since) in killed {
+        let rest = THREE_SECONDS.saturating_sub(since.elapsed());
+        stage.close_stdin();
+        stage.launch.expect_nothing_left(rest)?;
+    }
+    Ok(())
+}
+
+fn ends_at_any_byte() -> Outcome {
+    let image = Image { bytes: b"#!/bin/sh\necho this must not run\n".to_vec() };
+    let request = image.request("-", "h")?;
+    let mut cut = Vec::new();
+    for at in 0..request.len() {
+        cut.push(cut_off(&["sh"], &request[..at]).map_err(|error| format!("cut at {at}: {error}"))?);
+    }
+    cut.iter().try_for_each(|launch| launch.expect_nothing_left(ONE_SECOND * 2))
+}
+
+fn home_with_spaces() -> Outcome {
+    let home = home()?;
+    let spaced = home.path().join("a  home; with $(touch x) 'quotes'");
+    std::fs::create_dir(&spaced).map_err(|error| error.to_string())?;
+    for shell in STAGE_SHELLS.iter().filter(|shell| missing(shell).is_none()) {
+        let words: Vec<&str> = shell.split(' ').collect();
+        let launch = Launch::new(&spaced)?.with_places("/nonexistent \"${HOME-}\"");
+        let announced = come_up(&launch, &words, false, "gzip", "i")?;
+        check(announced.contains("/nonexistent|") && announced.contains("|/nonexistent|"), &announced)?;
+        let left = std::fs::read_dir(&spaced).map_err(|error| error.to_string())?.count();
+        check(left == 0, &format!("nothing was made in {}", spaced.display()))?;
+    }
+    Ok(())
+}
+
+/// Noise comes from BASH_ENV, and options from SHELLOPTS.
+fn noisy_environment() -> Outcome {
+    let home = home()?;
+    let profile = home.path().join("profile");
+    std::fs::write(&profile, "echo Welcome; echo Oops >&2; printf 'no newline'; set +o posix\n")
+        .map_err(|error| error.to_string())?;
+    let mut launch = Launch::new(home.path())?;
+    launch.env.insert("BASH_ENV".into(), profile.into());
+    launch.env.insert("SHELLOPTS".into(), "errexit:noclobber:noglob:nounset:verbose:xtrace".into());
+    launch.env.insert("GZIP".into(), "-9".into());
+    come_up(&launch, &["bash"], false, "zstd", "j").map(drop)
+}
+
+fn few_tools() -> Outcome {
+    // Without sleep the watcher gives up, without wc the size is not checked.
+    let bare =
+        [NEEDED.to_vec(), [&NEEDED[..5], &["dd"]].concat(), [&NEEDED[..5], &["dd", "gzip", "wc", "sleep"]].concat()];
+    for names in bare {
+        let home = home()?;
+        let path = tools(home.path(), &names)?;
+        let packed = if names.contains(&"gzip") { "gzip" } else { "-" };
+        let launch = Launch::new(home.path())?.with_path(&path);
+        let announced = come_up(&launch, &["sh"], false, packed, "k").map_err(|error| format!("{names:?}: {error}"))?;
+        let reader = if names.contains(&"head") { "head" } else { "dd" };
+        check(announced.contains(&format!(" {packed} {reader} none |/dev/shm/")), &announced)?;
+    }
+    Ok(())
+}
+
+fn killed_image() -> Outcome {
+    let home = home()?;
+    let launch = Launch::new(home.path())?;
+    let mut stage = launch.start(&["sh"], false)?;
+    stage.announcement()?;
+    stage.send(&probe()?.request("zstd", "stays")?);
+    stage.check_probe(probe()?, "stays", false)?;
+    // Two rounds of the watcher, which must not take the directory away.
+    std::thread::sleep(ONE_SECOND);
+    check(launch.left_directories().len() == 1, "the directory is there while the image runs")?;
+    stage.kill()?;
+    launch.expect_nothing_left(THREE_SECONDS)
+}
+
+fn noexec_everywhere() -> Outcome {
+    for interpreter in ["perl", "python3"] {
+        let home = home()?;
+        let mut names = NEEDED.to_vec();
+        names.extend(["gzip", "zstd", "sleep", "wc", interpreter]);
+        let path = tools(home.path(), &names)?;
+        let noexec = home.path().join("noexec");
+        std::fs::create_dir(&noexec).map_err(|error| error.to_string())?;
+        // The tools are in /tmp, which is covered too, so they are bound first.
+        let script = format!(
+            "mkdir -p /mnt && mount --bind '{}' /mnt && for d in /dev/shm /var/tmp '{}';do mount -t tmpfs -o noexec,mode=1777 none \"$d\"||exit 9;done;mount --bind '{}' '{}'&&cd '{}'&&mount -t tmpfs -o noexec,mode=1777 none /tmp;PATH=/mnt exec \"$@\"",
+            path.display(),
+            noexec.display(),
+            noexec.display(),
+            noexec.display(),
+            noexec.display()
+        );
+        let mut launch = Launch::new(home.path())?.with_prefix(&["unshare", "-m", "sh", "-c", &script, "sh"]);
+        launch.env.insert("XDG_RUNTIME_DIR".into(), "/nonexistent".into());
+        let announced = come_up(&launch, &["sh"], false, "zstd", "l")?;
+        check(announced.contains(&format!(" {interpreter} |none|/nonexistent|mkdir: ")), &announced)?;
+        for place in ["/dev/shm", "/tmp", "/var/tmp", "."] {
+            let refused = announced.split('|').skip_while(|part| *part != place).nth(1).unwrap_or_default();
+            check(refused.ends_with("Permission denied"), &format!("{place}: {announced}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn demands_exec_flag() -> Outcome {
+    if !Path::new("/proc/sys/vm/memfd_noexec").exists() {
+        skip("this kernel does not know vm.memfd_noexec");
+        return Ok(());
+    }
+    let script = "echo 1 >/proc/sys/vm/memfd_noexec && exec \"$@\"";
+    for interpreter in ["perl", "python3"] {
+        let home = home()?;
+        let mut names = NEEDED.to_vec();
+        names.extend(["zstd", "gzip", interpreter]);
+        let path = tools(home.path(), &names)?;
+        let launch = Launch::new(home.path())?.with_places("");
+        let path = format!("PATH={}", path.display());
+        let launch = launch.with_prefix(&["unshare", "-fpm", "--mount-proc", "sh", "-c", script, "sh", "env", &path]);
+        come_up(&launch, &["/bin/sh"], false, "gzip", "m").map_err(|error| format!("{interpreter}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn full_place() -> Outcome {
+    let home = home()?;
+    let small = home.path().join("small");
+    std::fs::create_dir(&small).map_err(|error| error.to_string())?;
+    let script = format!("mount -t tmpfs -o size=64k none '{}' && exec \"$@\"", small.display());
+    for packed in ALL_PACKED {
+        let mut launch = Launch::new(home.path())?.with_prefix(&["unshare", "-m", "sh", "-c", &script, "sh"]);
+        launch.env.insert("XDG_RUNTIME_DIR".into(), small.clone().into());
+        let mut stage = launch.start(&["sh"], false)?;
+        let announced = stage.announcement()?;
+        check(announced.contains(&format!("|{}/", small.display())), &announced)?;
+        stage.send(&probe()?.request(packed, "n")?);
+        let (status, said, _) = stage.finish()?;
+        check(!status.success(), "a full place is an error")?;
+        check(
+            said.iter().any(|line| line.trim_end().ends_with("No space left on device")),
+            &format!("{packed}: {said:?}"),
+        )?;
+        check(
+            said.last().is_some_and(|line| line.starts_with(&format!("{} failed", launch.token()))),
+            &format!("{said:?}"),
+        )?;
+        launch.expect_nothing_left(ONE_SECOND)?;
+    }
+    Ok(())
+}
+
+fn busybox_alone() -> Outcome {
+    if let Some(why) = missing("busybox") {
+        return why;
+    }
+    let root = home()?;
+    let make = |name: &str| std::fs::create_dir_all(root.path().join(name)).map_err(|error| error.to_string());
+    for directory in ["bin", "dev", "tmp"] {
+        make(directory)?;
+    }
+    let busybox = which("busybox").ok_or("busybox has gone")?;
+    std::fs::copy(busybox, root.path().join("bin/busybox")).map_err(|error| error.to_string())?;
+    for applet in ["sh", "uname", "mkdir", "chmod", "rm", "head", "gzip", "wc", "sleep"] {
+        std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet))
+            .map_err(|error| error.to_string())?;
+    }
+    let path = root.path().display().to_string();
+    let script = format!("touch '{path}/dev/null' && mount --bind /dev/null '{path}/dev/null' && exec \"$@\"");
+    let chroot = which("chroot").ok_or("no chroot here")?.display().to_string();
+    for packed in ["gzip", "-"] {
+        let prefix = ["unshare", "-m", "sh", "-c", &script, "sh", "env", "-i", "PATH=/bin", &chroot, &path];
+        let launch = Launch::new(root.path())?.with_prefix(&prefix);
+        let announced = come_up(&launch, &["/bin/sh"], false, packed, "o")?;
+        check(announced.contains(" gzip head none |/tmp/"), &announced)?;
+    }
+    Ok(())
+}
+
+/// From nothing to an image that is up, has tidied up, and hears its stdin.
+/// Returns what was announced.
+fn come_up(launch: &Launch, shell: &[&str], login: bool, packed: &str, name: &str) -> Outcome<String> {
+    let mut stage = launch.start(shell, login)?;
+    let announced = stage.announcement()?;
+    stage.send(&probe()?.request(packed, name)?);
+    stage.check_probe(probe()?, name, announced.contains("|none"))?;
+    let clean = stage.line()?;
+    check(clean == "clean", &clean)?;
+    check(launch.left_directories().is_empty(), "the directory is gone while the image runs")?;
+    stage.send(b"after the image");
+    let (status, said, stderr) = stage.finish()?;
+    check(status.success(), &format!("it ends well: {status}, {stderr:?}"))?;
+    check(said == ["stdin=15"], &format!("all of stdin arrives: {said:?}"))?;
+    launch.expect_nothing_left(ONE_SECOND)?;
+    Ok(announced)
+}
+
+/// Gives a stage a part of what it expects. Its watcher may still be there.
+fn cut_off(shell: &[&str], part: &[u8]) -> Outcome<Launch> {
+    let home = home()?;
+    let launch = Launch::new(home.path())?;
+    let mut stage = launch.start(shell, false)?;
+    stage.announcement()?;
+    stage.send(part);
+    let start = Instant::now();
+    let (status, said, _) = stage.finish()?;
+    check(start.elapsed() < ONE_SECOND, &format!("it ends within a second, not {:?}", start.elapsed()))?;
+    check(!status.success(), "half an image is an error")?;
+    check(!said.iter().any(|line| line.contains("PROBE") || line.contains("must not run")), &format!("{said:?}"))?;
+    check(launch.left_directories().is_empty(), "the directory went with the stage")?;
+    Ok(launch)
+}
+
+/// The whole probe, and a size that is one byte more than it has.
+fn lying_request() -> Outcome<Vec<u8>> {
+    let probe = probe()?;
+    let length = probe.bytes.len();
+    let mut request = format!("{length} - 319 {} offshoot:x\n", length + 1).into_bytes();
+    request.extend_from_slice(&probe.bytes);
+    Ok(request)
+}
+
+fn with_shell(shell: &str, trial: fn(&str) -> Outcome) -> Outcome {
+    missing(shell).unwrap_or_else(|| trial(shell))
+}
+
+/// The outcome of a trial whose shell is not there.
+fn missing(shell: &str) -> Option<Outcome> {
+    let program = shell.split(' ').next().unwrap_or(shell);
+    which(program).is_none().then(|| {
+        let text = format!("{program} is not installed (run scripts/shells)");
+        if std::env::var_os("CI").is_some() { Err(text) } else { Ok(skip(&text)) }
+    })
+}
+
+fn as_root(trial: fn() -> Outcome) -> Outcome {
+    if output_of("id", "-u")? == "0" {
+        trial()
+    } else if std::env::var_os("CI").is_some() {
+        Err("needs root".into())
+    } else {
+        skip("needs root");
+        Ok(())
+    }
+}
+
+fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+fn absolute(words: &[&str]) -> Outcome<Vec<String>> {
+    let program = which(words[0]).ok_or(format!("no {} here", words[0]))?;
+    Ok([program.display().to_string()].into_iter().chain(words[1..].iter().map(|word| (*word).to_owned())).collect())
+}
+
+fn machine() -> Outcome<String> {
+    output_of("uname", "-m")
+}
+
+fn output_of(program: &str, argument: &str) -> Outcome<String> {
+    let output = std::process::Command::new(program).arg(argument).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn home() -> Outcome<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("first-stage").tempdir().map_err(|error| error.to_string())
+}

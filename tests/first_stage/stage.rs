@@ -1,0 +1,318 @@
+//! One run of the first stage: begins it, speaks to it, and looks for what it
+//! has left behind.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The places of the line, to be replaced by a test that needs others.
+pub(super) const PLACES: &str = r#""${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" ."#;
+/// No more than this may pass between two lines.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) type Outcome<T = ()> = Result<T, String>;
+
+/// How to begin a first stage.
+#[derive(Clone)]
+pub(super) struct Launch {
+    /// The line, with its halves.
+    pub(super) line: String,
+    pub(super) halves: [String; 2],
+    /// What goes before the shell, such as `unshare -m`.
+    pub(super) prefix: Vec<OsString>,
+    pub(super) env: HashMap<String, OsString>,
+    pub(super) home: PathBuf,
+}
+
+impl Launch {
+    /// With a home directory of its own, and a token nobody else has.
+    pub(super) fn new(home: &Path) -> Outcome<Self> {
+        let mut random = [0; 16];
+        let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+        read.map_err(|error| format!("/dev/urandom: {error}"))?;
+        let hex = format!("{:032x}", u128::from_ne_bytes(random));
+        let halves = [hex[..16].to_owned(), hex[16..].to_owned()];
+        let line = offshoot::__private::first_stage_for_tests(&halves[0], &halves[1]);
+        check(line.matches(PLACES).count() == 1, "the line has its places in one spot")?;
+        Ok(Self { line, halves, prefix: Vec::new(), env: HashMap::new(), home: home.into() })
+    }
+
+    /// Tries other places than usual.
+    pub(super) fn with_places(mut self, places: &str) -> Self {
+        self.line = self.line.replace(PLACES, places);
+        self
+    }
+
+    /// Finds its tools in one directory and nowhere else.
+    pub(super) fn with_path(mut self, path: &Path) -> Self {
+        self.env.insert("PATH".into(), path.into());
+        self
+    }
+
+    pub(super) fn with_prefix(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(OsString::from).collect();
+        self
+    }
+
+    pub(super) fn token(&self) -> String {
+        self.halves.concat()
+    }
+
+    /// Runs the line as `SHELL -c LINE`. With `login`, SHELL is a login shell
+    /// that is told to run `sh -c 'LINE'`.
+    pub(super) fn start(&self, shell: &[&str], login: bool) -> Outcome<Stage> {
+        let line = if login { format!("sh -c '{}'", self.line) } else { self.line.clone() };
+        let mut argv = self.prefix.clone();
+        argv.extend(shell.iter().map(OsString::from));
+        argv.extend(["-c".into(), line.into()]);
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).current_dir(&self.home).env("HOME", &self.home);
+        command.env_remove("XDG_RUNTIME_DIR").envs(&self.env);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", argv[0].display()))?;
+        let stdout = lines_of(child.stdout.take());
+        let stderr = lines_of(child.stderr.take());
+        let stdin = child.stdin.take();
+        Ok(Stage { launch: self.clone(), child, stdin, stdout, stderr })
+    }
+
+    /// Waits until no directory and no process of this run is left.
+    pub(super) fn expect_nothing_left(&self, within: Duration) -> Outcome {
+        let start = Instant::now();
+        loop {
+            let left = self.left_directories().into_iter().chain(self.left_processes()).collect::<Vec<_>>();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if start.elapsed() > within {
+                return Err(format!("left after {within:?}: {}", left.join(", ")));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(super) fn left_directories(&self) -> Vec<String> {
+        let name = format!(".offshoot-{}-{}", self.halves[0], self.halves[1]);
+        let runtime = self.env.get("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let places = ["/dev/shm", "/tmp", "/var/tmp"].map(PathBuf::from).into_iter();
+        let places = places.chain([self.home.clone()]).chain(runtime);
+        places
+            .map(|place| place.join(&name))
+            .filter(|path| path.exists())
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+
+    /// Whether there is a `sleep`, which the watcher needs.
+    fn has_sleep(&self) -> bool {
+        self.env.get("PATH").is_none_or(|path| Path::new(path).join("sleep").exists())
+    }
+
+    /// Processes with our halves in their command line: the stage, its watcher,
+    /// the image. A zombie has no command line.
+    fn left_processes(&self) -> Vec<String> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let command_line = |path: PathBuf| fs::read(path.join("cmdline")).unwrap_or_default();
+        processes
+            .map(|entry| entry.path())
+            .filter(|path| String::from_utf8_lossy(&command_line(path.clone())).contains(&self.halves[0]))
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+}
+
+/// A first stage that runs.
+pub(super) struct Stage {
+    pub(super) launch: Launch,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Stage {
+    /// Waits for the announcement, whatever noise comes first, and returns
+    /// what stands behind the token.
+    pub(super) fn announcement(&mut self) -> Outcome<String> {
+        let token = self.launch.token();
+        loop {
+            let line = self.line()?;
+            if let Some((_, rest)) = line.split_once(&format!("{token} ")) {
+                return Ok(rest.to_owned());
+            }
+        }
+    }
+
+    /// The next line on stdout.
+    pub(super) fn line(&mut self) -> Outcome<String> {
+        self.stdout.recv_timeout(PATIENCE).map_err(|error| {
+            let _ = self.child.kill();
+            let said: Vec<String> = self.stderr.iter().collect();
+            format!("no more lines on stdout ({error}); stderr: {}", said.join(" / "))
+        })
+    }
+
+    /// Sends a request and an image. That nobody reads it any more is no error.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
+        }
+    }
+
+    pub(super) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(super) fn kill(&mut self) -> Outcome {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Closes stdin and waits; returns the status, what else came on stdout,
+    /// and what came on stderr.
+    pub(super) fn finish(mut self) -> Outcome<(ExitStatus, Vec<String>, Vec<String>)> {
+        self.close_stdin();
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        Ok((status, self.stdout.iter().collect(), self.stderr.iter().collect()))
+    }
+
+    /// Reads what the probe says, and checks all of it.
+    pub(super) fn check_probe(&mut self, probe: &Image, name: &str, in_memory: bool) -> Outcome {
+        let first = self.line()?;
+        check(first == "PROBE", &format!("the image runs, not {first:?}"))?;
+        let argv = self.line()?;
+        let argv: Vec<&str> = argv.trim_start_matches("argv=").split('|').collect();
+        let [a, b] = self.launch.halves.clone();
+        check(argv[0] == format!("offshoot:{name}"), &format!("argv[0] is {:?}", argv[0]))?;
+        check(argv[1] == format!("offshoot-child:{a}:{b}"), &format!("argv[1] is {:?}", argv[1]))?;
+        let path = self.line()?;
+        let first_of_path = path.trim_start_matches("path=");
+        if in_memory {
+            check(argv[2..] == ["", ""], &format!("no directory and no watcher: {argv:?}"))?;
+        } else {
+            check(argv[2].ends_with(&format!("/.offshoot-{a}-{b}")), &format!("the directory is {:?}", argv[2]))?;
+            check(first_of_path == argv[2], &format!("PATH begins with {first_of_path:?}"))?;
+            let watched = argv[3].parse::<u32>().is_ok() || argv[3].is_empty() && !self.launch.has_sleep();
+            check(watched, &format!("the watcher is {:?}", argv[3]))?;
+        }
+        let image = self.line()?;
+        check(image == format!("image={}", probe.description()), &format!("{image} on descriptor 9"))
+    }
+}
+
+/// An image, as it is and as it is sent.
+pub(super) struct Image {
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Image {
+    /// The line and the bytes for a first stage.
+    pub(super) fn request(&self, compression: &str, name: &str) -> Outcome<Vec<u8>> {
+        let packed = match compression {
+            "-" => self.bytes.clone(),
+            tool => pack(tool, &self.bytes)?,
+        };
+        let number = if cfg!(target_arch = "x86_64") { 319 } else { 279 };
+        let mut request =
+            format!("{} {compression} {number} {} offshoot:{name}\n", packed.len(), self.bytes.len()).into_bytes();
+        request.extend(packed);
+        Ok(request)
+    }
+
+    /// As the probe describes what it finds on descriptor 9.
+    fn description(&self) -> String {
+        let hash = self
+            .bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{}:{hash:x}", self.bytes.len())
+    }
+}
+
+/// The probe, built once.
+pub(super) fn probe() -> Outcome<&'static Image> {
+    static PROBE: OnceLock<Outcome<Image>> = OnceLock::new();
+    PROBE.get_or_init(build_probe).as_ref().map_err(Clone::clone)
+}
+
+fn build_probe() -> Outcome<Image> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/first_stage/probe.rs");
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-stage-probe");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(rustc);
+    // Static, so that it runs where there are no libraries.
+    command.args([
+        "--edition=2024",
+        "-Copt-level=s",
+        "-Cstrip=symbols",
+        "-Cpanic=abort",
+        "-Ctarget-feature=+crt-static",
+    ]);
+    let result = command.arg("-o").arg(&output).arg(source).output().map_err(|error| format!("rustc: {error}"))?;
+    check(result.status.success(), &String::from_utf8_lossy(&result.stderr))?;
+    fs::read(&output).map(|bytes| Image { bytes }).map_err(|error| format!("{}: {error}", output.display()))
+}
+
+/// A directory with links to some tools, to be used as PATH.
+pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
+    let directory = parent.join("tools");
+    fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+    for name in names {
+        let target = if *name == "python3" { python()? } else { which(name).ok_or(format!("no {name} here"))? };
+        std::os::unix::fs::symlink(target, directory.join(name)).map_err(|error| error.to_string())?;
+    }
+    Ok(directory)
+}
+
+/// The interpreter itself, as `python3` may be a script that looks for it.
+fn python() -> Outcome<PathBuf> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let output = output.map_err(|error| format!("python3: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+pub(super) fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+pub(super) fn check(condition: bool, what: &str) -> Outcome {
+    if condition { Ok(()) } else { Err(format!("not so: {what}")) }
+}
+
+fn pack(tool: &str, bytes: &[u8]) -> Outcome<Vec<u8>> {
+    let mut child = Command::new(tool)
+        .arg("-c")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{tool}: {error}"))?;
+    let stdin = child.stdin.take();
+    let bytes = bytes.to_vec();
+    let writer = thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&bytes)));
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let _ = writer.join();
+    Ok(output.stdout)
+}
+
+/// Lines as they come, from a thread that ends with the stream.
+fn lines_of(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stream?);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).ok()? > 0 {
+            let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+            sender.send(text).ok()?;
+            line.clear();
+        }
+        Some(())
+    });
+    receiver
+}
