@@ -4,8 +4,8 @@
 //! account has, and needs `uname mkdir chmod rm` and either `head -c` or `dd`.
 //! It travels in single quotes as one argument, so it has no `'`, no newline,
 //! no backslash before a backslash or a quote mark (fish), and no `!` before
-//! anything but `;`, a space or `$` (csh and tcsh expand `!word` even inside
-//! single quotes).
+//! anything but `;` or a space (csh and tcsh expand `!word` even inside single
+//! quotes).
 //!
 //! What it prints on stdout, each as one line:
 //!

@@ -1,0 +1,98 @@
+//! The tool.
+//!
+//! # Layout
+//!
+//! In the order of the data. What decides is pure: it reads no file, knows no
+//! clock and writes to what it is given.
+//!
+//! - [`args`]: the command line; [`duration`] and [`quote`] read and write parts of it.
+//! - [`expr`]: which hosts. A word is cut by [`pattern`] and [`numbers`], read by
+//!   [`hop`], and becomes a [`host`]; [`fault`] says what is wrong with it;
+//!   [`sources`] reads the files it names.
+//! - [`fold`]: the way back, from hosts to an expression; [`hosts`] prints either.
+//! - [`report`]: what happened. [`line`] cuts output into lines, [`text`], [`jsonl`]
+//!   and [`json`] show it ([`visible`] and [`base64`] the bytes), [`pipe`] writes
+//!   it, [`summary`] counts.
+//! - [`run`]: what carries it out, over the contexts of a [`tree`].
+//! - [`exit`]: how the tool ends.
+
+pub(crate) mod args;
+pub(crate) mod base64;
+pub(crate) mod duration;
+pub(crate) mod exit;
+pub(crate) mod expr;
+pub(crate) mod fault;
+pub(crate) mod fold;
+pub(crate) mod hop;
+pub(crate) mod host;
+pub(crate) mod hosts;
+pub(crate) mod json;
+pub(crate) mod jsonl;
+pub(crate) mod line;
+pub(crate) mod numbers;
+pub(crate) mod pattern;
+pub(crate) mod pipe;
+pub(crate) mod quote;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod sources;
+pub(crate) mod summary;
+pub(crate) mod text;
+pub(crate) mod tree;
+pub(crate) mod visible;
+
+use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use self::args::{Cli, Command, HostsArgs};
+use self::exit::Exit;
+
+/// The whole tool.
+pub(crate) fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    log_to_stderr(cli.verbose);
+    // A fault of ours has a code of its own.
+    let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
+        Command::Run(args) => run::run(&cli, args),
+        Command::Hosts(args) => list(args),
+    }));
+    exit.unwrap_or(Exit::Internal).into()
+}
+
+fn list(args: &HostsArgs) -> Exit {
+    let mut sources = sources::Reading::new(|_: &str| Ok(None));
+    match expr::expand(&args.expressions, &mut sources) {
+        Ok(expansion) => {
+            expansion.notes.iter().for_each(|note| run::complain(&format!("note: {note}")));
+            match std::io::stdout().write_all(hosts::listing(args, &expansion).as_bytes()) {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => run::fail(Exit::Internal, &error),
+                _ => Exit::Done(exit::Outcome::default()),
+            }
+        }
+        Err(error) => run::fail(error.kind.into(), &error),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let targets =
+        tracing_subscriber::filter::Targets::new().with_default(LevelFilter::WARN).with_target("offshoot", level);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time();
+    // Nobody else has set one up.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(targets).with(lines));
+}

@@ -1,0 +1,167 @@
+//! The contexts behind the hosts of a run. Hosts behind the same hops share
+//! them.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use offshoot::{Context, Error, Router};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::args::ReachArgs;
+use super::host::{Hop, HostPath, Method};
+
+/// Logins that one sshd sees at once: from 10 on it may refuse them.
+const LOGINS: usize = 8;
+
+/// Contexts by the hops that lead to them.
+pub(crate) struct Tree {
+    router: Router,
+    connect_timeout: Duration,
+    /// Arguments for ssh, from the command line.
+    ssh_args: Vec<String>,
+    /// A jump host, which then sees all logins.
+    jump: Option<String>,
+    nodes: HashMap<Vec<Hop>, Rc<Node>>,
+    logins: HashMap<Option<String>, Rc<Semaphore>>,
+}
+
+#[derive(Default)]
+struct Node {
+    context: OnceCell<Result<Context, Error>>,
+    /// Other hosts lie behind it.
+    is_hop: bool,
+}
+
+impl Tree {
+    /// A tree for these hosts; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// If a method is not built in yet, or an argument is no text.
+    pub(crate) fn new(router: &Router, reach: &ReachArgs, hosts: &[HostPath]) -> Result<Self, String> {
+        let mut hops = HashSet::new();
+        for host in hosts {
+            if let Some(hop) = host.hops.iter().find(|hop| !is_built_in(hop.method)) {
+                return Err(format!(
+                    "{}: the method {} is not built in yet; there are local, fork and ssh",
+                    host.text,
+                    hop.method.as_str()
+                ));
+            }
+            hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
+        }
+        let all = hosts.iter().flat_map(|host| (1..=host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
+        let nodes = all
+            .map(|path| {
+                let is_hop = hops.contains(&path);
+                (path, Rc::new(Node { is_hop, ..Node::default() }))
+            })
+            .collect();
+        let text = |word: std::ffi::OsString| {
+            word.into_string().map_err(|word| format!("the argument {} is not UTF-8", word.display()))
+        };
+        let ssh_args = reach.ssh.to_argv().into_iter().map(text).collect::<Result<_, _>>()?;
+        let jump = reach.ssh.jump.clone().map(text).transpose()?;
+        Ok(Self {
+            router: router.clone(),
+            connect_timeout: reach.connect_timeout,
+            ssh_args,
+            jump,
+            nodes,
+            logins: HashMap::new(),
+        })
+    }
+
+    /// The places where logins of one sshd take turns, made before any is
+    /// needed.
+    pub(crate) fn with_logins(mut self) -> Rc<Self> {
+        let keys: Vec<_> = self.nodes.keys().filter_map(|path| self.login_key(path)).collect();
+        for key in keys {
+            self.logins.entry(Some(key)).or_insert_with(|| Rc::new(Semaphore::new(LOGINS)));
+        }
+        Rc::new(self)
+    }
+
+    /// The context at the end of `hops`, connected by whoever asks first.
+    pub(crate) async fn context(self: &Rc<Self>, hops: &[Hop]) -> Result<Context, Error> {
+        let Some(node) = self.nodes.get(hops) else {
+            return Err(Error::Payload("a host that is not in the tree".into()));
+        };
+        let connect = Box::pin(async {
+            let via = match hops {
+                [] | [_] => None,
+                [before @ .., _] => Some(self.context(before).await?),
+            };
+            self.connect(hops, via.as_ref()).await
+        });
+        node.context.get_or_init(|| connect).await.clone()
+    }
+
+    /// Ends the context of a host that is done, unless others lie behind it.
+    pub(crate) async fn leave(&self, hops: &[Hop]) {
+        if let Some(node) = self.nodes.get(hops)
+            && !node.is_hop
+            && let Some(Ok(context)) = node.context.get()
+        {
+            context.shutdown().await;
+        }
+    }
+
+    async fn connect(&self, hops: &[Hop], via: Option<&Context>) -> Result<Context, Error> {
+        let Some(hop) = hops.last() else {
+            return Err(Error::Payload("a host without a hop".into()));
+        };
+        let login = self.logins.get(&self.login_key(hops)).map(Rc::clone);
+        let _turn = match &login {
+            Some(login) => login.acquire().await.ok(),
+            None => None,
+        };
+        macro_rules! connect {
+            ($connect:expr) => {{
+                let connect = $connect.connect_timeout(self.connect_timeout);
+                match via {
+                    Some(via) => connect.via(via).connect().await,
+                    None => connect.connect().await,
+                }
+            }};
+        }
+        match hop.method {
+            Method::Local if hop.target.is_empty() => connect!(self.router.local()),
+            Method::Local => connect!(self.router.local().name(format!("local.{}", hop.target))),
+            Method::Fork => connect!(self.router.fork()),
+            _ => connect!(self.ssh(hop)),
+        }
+    }
+
+    fn ssh(&self, hop: &Hop) -> offshoot::Connect<offshoot::Ssh> {
+        // ssh takes the first value of an option: the host's own come first,
+        // then the command line's, then what we add.
+        let mut args = Vec::new();
+        if let Some(user) = &hop.user {
+            args.extend(["-l".to_owned(), user.clone()]);
+        }
+        if let Some(port) = hop.port {
+            args.extend(["-p".to_owned(), port.to_string()]);
+        }
+        args.extend(self.ssh_args.iter().cloned());
+        let alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"];
+        args.extend(alive.map(str::to_owned));
+        let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args);
+        match hop.port {
+            Some(port) => ssh.port(port),
+            None => ssh,
+        }
+    }
+
+    /// Which sshd sees the login of the last hop; `None` if there is none.
+    fn login_key(&self, hops: &[Hop]) -> Option<String> {
+        let hop = hops.last().filter(|hop| hop.method == Method::Ssh)?;
+        let seen_by = self.jump.clone().unwrap_or_else(|| format!("{}:{:?}", hop.target, hop.port));
+        Some(format!("{:?} {seen_by}", &hops[..hops.len() - 1]))
+    }
+}
+
+fn is_built_in(method: Method) -> bool {
+    matches!(method, Method::Local | Method::Fork | Method::Ssh)
+}
