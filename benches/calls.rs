@@ -4,6 +4,8 @@
 //!
 //! `scripts/bench` runs it beside the reference and prints the ratios.
 
+#![expect(clippy::print_stdout, reason = "figures are printed")]
+
 use std::time::{Duration, Instant};
 
 use offshoot::{Blob, Context, Econtext, Receiver, Router, Sender, export};

@@ -2,6 +2,8 @@
 //! from a main thread to an I/O thread, over a socket to another process's
 //! I/O thread, to its main thread, and all the way back.
 
+#![expect(clippy::print_stdout, reason = "figures are printed")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::{Command, Stdio};

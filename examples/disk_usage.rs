@@ -3,6 +3,8 @@
 //!     cargo run --example disk_usage -- /usr            # two children on this machine
 //!     cargo run --example disk_usage -- /usr web1 web2  # over ssh
 
+#![expect(clippy::print_stdout, reason = "this is its output")]
+
 use std::path::{Path, PathBuf};
 
 use offshoot::{Router, export};

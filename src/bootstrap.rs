@@ -153,6 +153,7 @@ impl Dialogue {
     }
 
     /// How far the connection has come.
+    #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }

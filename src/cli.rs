@@ -48,7 +48,7 @@ use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-use self::args::{Cli, Command, HostsArgs};
+use self::args::{Command, HostsArgs};
 use self::exit::Exit;
 
 /// The whole tool.

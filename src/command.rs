@@ -347,7 +347,7 @@ impl Drop for Group {
                 let _ = child.wait().await;
             }
         };
-        #[expect(clippy::disallowed_methods, reason = "bounded by SIGKILL, and the process may end before it")]
+        // Bounded by SIGKILL, so nobody need wait for it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(end);
         } else {

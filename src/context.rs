@@ -63,7 +63,7 @@ impl Context {
     /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
     /// result cannot be sent.
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.start(function, args, None)
+        self.start(function, &args, None)
     }
 
     /// [`Context::call`] for code that is not async: blocks until the answer
@@ -146,8 +146,8 @@ impl Context {
         self.shared.command(Command::End(self.id));
     }
 
-    fn start<F: Function<K>, K>(&self, function: F, args: F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
-        let state = self.call_message::<F, K>(function, &args).and_then(|mut message| {
+    fn start<F: Function<K>, K>(&self, function: F, args: &F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
+        let state = self.call_message::<F, K>(function, args).and_then(|mut message| {
             let (reply, answer) = oneshot::channel();
             let handle = self.shared.next_handle();
             message.reply_to = handle;
@@ -170,7 +170,10 @@ impl Context {
 
     fn call_message<F: Function<K>, K>(&self, _: F, args: &F::Args) -> Result<Message, Error> {
         const {
-            assert!(size_of::<F>() == 0, "only plain functions can be called: no closures that capture, no fn pointers")
+            assert!(
+                size_of::<F>() == 0,
+                "only plain functions can be called: no closures that capture, no fn pointers"
+            );
         };
         let function = std::any::type_name::<F>();
         if Table::get().find(function).is_none() {
@@ -246,7 +249,7 @@ impl Limited<'_> {
     ///
     /// As [`Context::call`], and [`Error::Timeout`].
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, args, Some(self.limit))
+        self.context.start(function, &args, Some(self.limit))
     }
 
     /// [`Limited::call`] for code that is not async: blocks.

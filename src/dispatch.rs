@@ -103,18 +103,18 @@ impl Dispatcher {
     }
 
     /// A `CALL_FUNCTION` message that policy has let through.
-    pub(crate) fn on_call(&self, io: &Rc<Io>, message: Message) {
+    pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message) {
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
-            return io.refuse(&message, "window exceeded");
+            return io.refuse(message, "window exceeded");
         }
         let key = (message.src, message.reply_to);
         if self.take_early(key) {
-            return self.release(io, &message);
+            return self.release(io, message);
         }
         let (entry, args) = match find(&message.data) {
             Ok(found) => found,
             Err(error) => {
-                self.release(io, &message);
+                self.release(io, message);
                 if message.wants_reply() {
                     io.send(reply_message(key, OTHER_ERROR, &error));
                 } else {

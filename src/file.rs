@@ -129,14 +129,9 @@ async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender
         tokio::fs::OpenOptions::from(options).open(&unfinished.0).await.map_err(|error| name_it(&error, &path))?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
-    loop {
-        match pieces.recv().await.map_err(io::Error::other)? {
-            Piece::Bytes(Blob(bytes)) => {
-                size += bytes.len() as u64;
-                file.write_all(&bytes).await.map_err(|error| name_it(&error, &path))?;
-            }
-            Piece::End => break,
-        }
+    while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
+        size += bytes.len() as u64;
+        file.write_all(&bytes).await.map_err(|error| name_it(&error, &path))?;
     }
     file.flush().await.map_err(|error| name_it(&error, &path))?;
     // The mode asked for, whatever the umask.

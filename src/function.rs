@@ -4,6 +4,8 @@
 //! in to every copy of the program. A function is known by its full name,
 //! never by its address, because copies for different machines differ.
 
+mod shapes;
+
 use std::any::type_name;
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -18,7 +20,6 @@ use sha2::{Digest, Sha256};
 use crate::context::Econtext;
 use crate::error::CallError;
 use crate::payload;
-use crate::router::Router;
 
 /// A function that can be called in another context.
 ///
@@ -71,7 +72,7 @@ impl std::fmt::Debug for Running<'_> {
 
 /// The encoded result, or the error with its context still unnamed.
 #[doc(hidden)]
-pub type Outcome = Result<Vec<u8>, Failure>;
+pub(crate) type Outcome = Result<Vec<u8>, Failure>;
 
 /// The parts of a [`CallError`] that the function itself gives.
 #[doc(hidden)]
@@ -168,87 +169,13 @@ fn encode_result<T: Serialize>(value: &T) -> Outcome {
     })
 }
 
-/// Markers for the shapes of functions.
+/// Markers that tell sync functions from async ones.
 #[doc(hidden)]
-pub mod shape {
-    #[derive(Debug)]
-    pub struct Sync;
-    #[derive(Debug)]
-    pub struct Async;
-}
-
-macro_rules! shapes {
-    ($($arg:ident)*) => {
-        shapes!(@inject []; $($arg)*);
-        shapes!(@inject [Econtext]; $($arg)*);
-        shapes!(@inject [Router]; $($arg)*);
-        shapes!(@inject [Econtext Router]; $($arg)*);
-    };
-    (@inject [$($injected:ident)*]; $($arg:ident)*) => {
-        impl<FN, R, M, $($arg),*> Function<(shape::Sync, M, fn($(&$injected,)* $($arg),*) -> R)> for FN
-        where
-            FN: Fn($(&$injected,)* $($arg),*) -> R + Copy + Send + Sync + 'static,
-            R: Return<M>,
-            $($arg: Serialize + DeserializeOwned + Send + 'static,)*
-        {
-            type Args = ($($arg,)*);
-            type Ok = R::Ok;
-            fn run<'a>(self, _econtext: &'a Econtext, args: Self::Args) -> Running<'a> {
-                #[expect(non_snake_case, reason = "the type parameters' names serve as variables")]
-                let call = move |($($arg,)*): Self::Args| self($(<$injected as Inject>::inject(_econtext),)* $($arg),*);
-                Running::Done(call(args).outcome())
-            }
-        }
-
-        impl<FN, R, M, $($arg),*> Function<(shape::Async, M, fn($(&$injected,)* $($arg),*) -> R)> for FN
-        where
-            FN: AsyncFn($(&$injected,)* $($arg),*) -> R + Copy + Send + Sync + 'static,
-            R: Return<M>,
-            $($arg: Serialize + DeserializeOwned + Send + 'static,)*
-        {
-            type Args = ($($arg,)*);
-            type Ok = R::Ok;
-            fn run<'a>(self, _econtext: &'a Econtext, args: Self::Args) -> Running<'a> {
-                Running::Pending(Box::pin(async move {
-                    #[expect(non_snake_case, reason = "the type parameters' names serve as variables")]
-                    let ($($arg,)*) = args;
-                    self($(<$injected as Inject>::inject(_econtext),)* $($arg),*).await.outcome()
-                }))
-            }
-        }
-    };
-}
-
-/// What a function may ask to have injected.
-trait Inject {
-    fn inject(econtext: &Econtext) -> &Self;
-}
-
-impl Inject for Econtext {
-    fn inject(econtext: &Econtext) -> &Self {
-        econtext
-    }
-}
-
-impl Inject for Router {
-    fn inject(econtext: &Econtext) -> &Self {
-        econtext.router()
-    }
-}
-
-shapes!();
-shapes!(A);
-shapes!(A B);
-shapes!(A B C);
-shapes!(A B C D);
-shapes!(A B C D E);
-shapes!(A B C D E F);
-shapes!(A B C D E F G);
-shapes!(A B C D E F G H);
-shapes!(A B C D E F G H I);
-shapes!(A B C D E F G H I J);
-shapes!(A B C D E F G H I J L);
-shapes!(A B C D E F G H I J L N);
+#[derive(Debug)]
+pub struct Blocking;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Asynchronous;
 
 macro_rules! values {
     ($($t:ty)*) => { $(impl Value for $t {})* };
@@ -275,7 +202,7 @@ impl<T: Value> Value for std::collections::VecDeque<T> {}
 impl<T: Value + Ord> Value for std::collections::BTreeSet<T> {}
 impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {}
 impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
-impl<K: Value + Eq + std::hash::Hash, V: Value> Value for std::collections::HashMap<K, V> {}
+impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::channel::Sender<T> {}
 
 /// Where a function runs.

@@ -94,7 +94,7 @@ impl Hello {
     /// that was sent to it, if one was.
     pub(crate) fn check(bytes: &[u8], sent: Option<[u8; 32]>, hop: &str) -> Result<Self, StreamError> {
         let fail = |kind, text: String| StreamError::new(kind, Phase::Handshake, hop, text);
-        debug_assert!(bytes.len() <= MAX_HELLO as usize);
+        debug_assert!(bytes.len() <= MAX_HELLO);
         let mut hello: Self = payload::decode(bytes, None)
             .map_err(|why| fail(StreamErrorKind::Corrupt, format!("the child's hello cannot be read: {why}")))?;
         hello.triple = printable(&hello.triple);

@@ -5,44 +5,41 @@
 //! outbox of a link, whose writer task is woken. State is borrowed only
 //! between two awaits.
 
+mod lifecycle;
 mod lines;
 mod standard;
+mod timers;
 mod windows;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assembly::{Added, Runs};
 use crate::channel::Queue;
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::{LinkState, Pipe, Stream};
 use crate::log::{LogSink, LogSource};
-use crate::message::{ContextId, Handle, Lane, Message};
+use crate::message::{ContextId, Handle, Message};
 use crate::method;
 use crate::outbox::Left;
-use crate::process::{self, Launched};
 use crate::router::{Command, Shared, Stats};
-use crate::routing::{Gone, LinkId, Registration, Routing, Sink, Verdict};
+use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
+use standard::Handler;
+use timers::Timers;
+pub(crate) use timers::{Timer, TimerKey};
 use windows::Windows;
 
-/// Time that the children of the master have to end on shutdown.
-const MASTER_GRACE: Duration = Duration::from_secs(5);
-/// The same for children of a child.
-const CHILD_GRACE: Duration = Duration::from_secs(3);
-/// The same when the parent has vanished.
-const ORPHAN_GRACE: Duration = Duration::from_millis(500);
-/// Time for what was printed last to arrive.
-const LAST_LINES: Duration = Duration::from_millis(100);
 /// A link whose frames fill more than this in other links' queues is not read.
 const MAX_HELD: usize = 8 * 1024 * 1024;
 
@@ -73,7 +70,7 @@ pub(crate) enum Target {
     /// To the user's handler.
     User(Arc<dyn Fn(Message) + Send + Sync>),
     /// To one of the standard handlers.
-    Standard(fn(&Rc<Io>, Message, Option<LinkId>)),
+    Standard(Handler),
     /// To the window that the dead message concerns.
     Window { dst: ContextId, handle: Handle },
 }
@@ -88,31 +85,6 @@ impl fmt::Debug for Target {
             Self::Window { .. } => "Window",
         })
     }
-}
-
-/// When a timer goes off, and a number that makes it unique.
-pub(crate) type TimerKey = (Instant, u64);
-
-pub(crate) enum Timer {
-    /// The time of a call that was made here is up.
-    Reply(Handle),
-    /// The time of a call that runs here is up.
-    Call(ContextId, Handle),
-    /// A child was told to end and has not.
-    Kill(LinkId),
-    Wake(oneshot::Sender<()>),
-}
-
-/// A message that is coming in by fragments: one run per (src, handle,
-/// reply_to, lane).
-type RunKey = (ContextId, Handle, Handle, Lane);
-
-enum Run {
-    Growing {
-        data: BytesMut,
-    },
-    /// Refused; the rest of it is thrown away as it comes.
-    Refused,
 }
 
 pub(crate) struct Io {
@@ -135,11 +107,8 @@ struct State {
     links: HashMap<LinkId, LinkState>,
     windows: Windows,
     queues: HashMap<Handle, Weak<Queue>>,
-    runs: HashMap<RunKey, Run>,
-    /// Bytes in `runs`.
-    run_bytes: u64,
-    timers: BTreeMap<TimerKey, Timer>,
-    next_timer: u64,
+    runs: Runs,
+    timers: Timers,
     next_link: u32,
     watchers: HashMap<ContextId, Vec<oneshot::Sender<()>>>,
     /// Connects that wait for an id of their child, and whether more ids are
@@ -208,48 +177,6 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-impl State {
-    /// Adds a fragment to its run. Returns the whole payload if this was the
-    /// last, and the reason if the run is refused from here on.
-    fn assemble(
-        &mut self,
-        part: &Message,
-        more: bool,
-        from: Option<LinkId>,
-        max: u64,
-    ) -> (Option<Bytes>, Option<String>) {
-        let key = run_key(part);
-        let mut refusal = None;
-        let mut run = self.runs.remove(&key).unwrap_or_else(|| {
-            // Whoever may not write here may not fill memory here either.
-            refusal = self.routing.check(part, from).err();
-            if refusal.is_none() { Run::Growing { data: BytesMut::new() } } else { Run::Refused }
-        });
-        if let Run::Growing { data } = &mut run {
-            let before = data.len() as u64;
-            data.extend_from_slice(&part.data);
-            self.run_bytes += part.data.len() as u64;
-            // All that is half here is together bounded too.
-            if data.len() as u64 > max || self.run_bytes > max.saturating_mul(2) {
-                self.run_bytes -= before + part.data.len() as u64;
-                refusal = Some(format!("message too large (max {max} bytes)"));
-                run = Run::Refused;
-            }
-        }
-        if more {
-            self.runs.insert(key, run);
-            return (None, refusal);
-        }
-        match run {
-            Run::Growing { data } => {
-                self.run_bytes -= data.len() as u64;
-                (Some(data.freeze()), refusal)
-            }
-            Run::Refused => (None, refusal),
-        }
-    }
-}
-
 impl Io {
     fn new(shared: Arc<Shared>, dispatcher: Option<Dispatcher>) -> Self {
         let routing = Routing::new(shared.me, Arc::clone(&shared.parent_ids), shared.unidirectional);
@@ -258,10 +185,8 @@ impl Io {
             links: HashMap::new(),
             windows: Windows::default(),
             queues: HashMap::new(),
-            runs: HashMap::new(),
-            run_bytes: 0,
-            timers: BTreeMap::new(),
-            next_timer: 0,
+            runs: Runs::new(shared.max_message_size),
+            timers: Timers::default(),
             next_link: 1,
             watchers: HashMap::new(),
             id_waiters: Vec::new(),
@@ -335,7 +260,7 @@ impl Io {
                 let _ = reply.send(self.stats());
             }
             Command::Shutdown { done } => {
-                let grace = if self.dispatcher.is_some() { CHILD_GRACE } else { MASTER_GRACE };
+                let grace = if self.dispatcher.is_some() { lifecycle::CHILD_GRACE } else { lifecycle::MASTER_GRACE };
                 self.begin_shutdown(grace, done);
             }
         }
@@ -361,7 +286,7 @@ impl Io {
     fn route(self: &Rc<Self>, mut part: Message, more: bool, from: Option<LinkId>) {
         let verdict = self.state.borrow_mut().routing.route(&mut part, from);
         match verdict {
-            Verdict::Local if !more && !self.state.borrow().runs.contains_key(&run_key(&part)) => {
+            Verdict::Local if !more && !self.state.borrow().runs.continues(&part) => {
                 self.deliver(part, from);
             }
             Verdict::Local => self.assemble(part, more, from),
@@ -375,8 +300,10 @@ impl Io {
 
     /// Takes in a fragment of a message for this context.
     fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
-        let max = self.shared.max_message_size;
-        let (whole, refusal) = self.state.borrow_mut().assemble(&part, more, from, max);
+        let Added { whole, refusal } = {
+            let State { runs, routing, .. } = &mut *self.state.borrow_mut();
+            runs.add(&part, more, || routing.check(&part, from))
+        };
         if let Some(reason) = refusal {
             self.refuse(&part, &reason);
             // A reply that is too large must still end the wait for it.
@@ -429,7 +356,7 @@ impl Io {
                     tracing::error!("a handler panicked");
                 }
             }
-            Target::Standard(handler) => handler(self, message, from),
+            Target::Standard(handler) => handler(self, &message, from),
             Target::Window { dst, handle } => {
                 let reason = message.dead_reason(self.shared.me);
                 self.fail_window(dst, handle, message.src, &reason, true);
@@ -493,120 +420,6 @@ impl Io {
         self.state.borrow().links.get(&link).is_none_or(|link| link.held <= MAX_HELD)
     }
 
-    fn attach_parent(self: &Rc<Self>, stream: Stream) {
-        let Some(&parent) = self.shared.parent_ids.first() else {
-            return;
-        };
-        let id = self.new_link(None);
-        self.state.borrow_mut().routing.add_parent(id, parent);
-        crate::link::start(self, id, stream, Vec::new());
-    }
-
-    /// Attaches a child that has said hello, and announces it upstream.
-    pub(crate) fn attach_child(
-        self: &Rc<Self>,
-        child: ContextId,
-        name: &str,
-        stream: Stream,
-        rest: Vec<u8>,
-        process: Launched,
-    ) {
-        let id = self.new_link(Some(process));
-        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), None);
-        if let Some(&parent) = self.shared.parent_ids.first() {
-            self.send(standard::add_route(parent, child, name));
-        }
-        crate::link::start(self, id, stream, rest);
-    }
-
-    fn new_link(&self, process: Option<Launched>) -> LinkId {
-        let mut state = self.state.borrow_mut();
-        let id = LinkId(state.next_link);
-        state.next_link += 1;
-        state.links.insert(id, LinkState::new(process));
-        id
-    }
-
-    /// A link has ended, for the reason given if it was not a clean end.
-    pub(crate) fn link_lost(self: &Rc<Self>, link: LinkId, why: Option<&str>) {
-        let mut state = self.state.borrow_mut();
-        let Some(mut lost) = state.links.remove(&link) else {
-            return;
-        };
-        let was_parent = state.routing.parent() == Some(link);
-        let child = state.routing.remote(link);
-        if let Some(why) = why {
-            tracing::warn!("link to context {child} lost: {why}");
-        }
-        let gone = state.routing.del_link(link);
-        drop(state);
-        self.account(&lost.outbox.drain());
-        lost.closed.cancel();
-        if was_parent {
-            self.state.borrow_mut().parent_gone = true;
-        }
-        if let Some(process) = lost.process.take() {
-            // Whoever waits for the end of this child waits until it is
-            // reaped.
-            let watchers = self.state.borrow_mut().watchers.remove(&child).unwrap_or_default();
-            self.tasks.spawn_local(async move {
-                process.reap().await;
-                watchers.into_iter().for_each(|watcher| drop(watcher.send(())));
-            });
-        }
-        self.contexts_gone(&gone);
-        self.link_gone.notify_waiters();
-        if was_parent {
-            self.begin_shutdown(ORPHAN_GRACE, None);
-        }
-    }
-
-    /// Wakes everyone who waits for a context that has gone, and tells the
-    /// neighbours that have dealt with it.
-    fn contexts_gone(self: &Rc<Self>, gone: &Gone) {
-        for &(link, context) in &gone.tell {
-            let mut state = self.state.borrow_mut();
-            let mut notice = standard::del_route(state.routing.remote(link), context);
-            notice.src = self.shared.me;
-            notice.auth = self.shared.me;
-            if let Some(link) = state.links.get_mut(&link) {
-                link.outbox.push_farewell(context, notice);
-                link.wake.notify_one();
-            }
-        }
-        for &context in &gone.contexts {
-            let mut state = self.state.borrow_mut();
-            let orphans = state.routing.orphans(context);
-            let watchers = state.watchers.remove(&context).unwrap_or_default();
-            let mut freed = 0;
-            state.runs.retain(|key, run| {
-                if key.0 == context
-                    && let Run::Growing { data } = run
-                {
-                    freed += data.len() as u64;
-                }
-                key.0 != context
-            });
-            state.run_bytes -= freed;
-            state.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
-            for orphan in &orphans {
-                if let Target::Reply { timer: Some(timer), .. } = &orphan.sink {
-                    state.timers.remove(timer);
-                }
-            }
-            drop(state);
-            if let Some(dispatcher) = &self.dispatcher {
-                dispatcher.forget(context);
-            }
-            self.drop_windows(context);
-            let dead = Message::dead("the respondent Context has disconnected");
-            for orphan in orphans {
-                self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None);
-            }
-            watchers.into_iter().for_each(|watcher| drop(watcher.send(())));
-        }
-    }
-
     fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {
         let mut state = self.state.borrow_mut();
         let queue = match &registration.sink {
@@ -629,45 +442,6 @@ impl Io {
         }
     }
 
-    pub(crate) fn set_timer(&self, when: Instant, timer: Timer) -> TimerKey {
-        let mut state = self.state.borrow_mut();
-        let key = (when, state.next_timer);
-        state.next_timer += 1;
-        state.timers.insert(key, timer);
-        self.bell.notify_one();
-        key
-    }
-
-    pub(crate) fn clear_timer(&self, key: TimerKey) {
-        self.state.borrow_mut().timers.remove(&key);
-    }
-
-    /// Carries out what is due; returns when the next timer goes off.
-    fn run_timers(self: &Rc<Self>) -> Option<Instant> {
-        loop {
-            let mut state = self.state.borrow_mut();
-            let (&key, _) = state.timers.first_key_value()?;
-            if key.0 > Instant::now() {
-                return Some(key.0);
-            }
-            let timer = state.timers.remove(&key);
-            drop(state);
-            match timer {
-                Some(Timer::Reply(handle)) => self.expire(handle),
-                Some(Timer::Call(src, handle)) => {
-                    if let Some(dispatcher) = &self.dispatcher {
-                        dispatcher.cancel(src, handle);
-                    }
-                }
-                Some(Timer::Kill(link)) => {
-                    self.with_link(link, LinkState::kill);
-                }
-                Some(Timer::Wake(woken)) => drop(woken.send(())),
-                None => {}
-            }
-        }
-    }
-
     fn stats(&self) -> Stats {
         let state = self.state.borrow();
         Stats {
@@ -680,107 +454,4 @@ impl Io {
             tasks: self.tasks.len(),
         }
     }
-
-    /// Orders a context, and so everything behind it, to end.
-    pub(crate) fn order_shutdown(self: &Rc<Self>, context: ContextId) {
-        let link = self.state.borrow().routing.link_to(context);
-        if let Some(link_id) = link {
-            let mut state = self.state.borrow_mut();
-            if state.routing.remote(link_id) == context
-                && let Some(link) = state.links.get_mut(&link_id)
-                && !link.ordered_to_end
-            {
-                link.ordered_to_end = true;
-                drop(state);
-                self.set_timer(Instant::now() + CHILD_GRACE + ORPHAN_GRACE, Timer::Kill(link_id));
-            }
-        }
-        let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
-        self.send(order);
-    }
-
-    /// Ends the router: children first, which have `grace` to do so.
-    pub(crate) fn begin_shutdown(self: &Rc<Self>, grace: Duration, done: Option<oneshot::Sender<()>>) {
-        self.state.borrow_mut().end_waiters.extend(done);
-        if self.stop.is_cancelled() {
-            return;
-        }
-        self.stop.cancel();
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.stop();
-        }
-        let io = Rc::clone(self);
-        tokio::task::spawn_local(async move { io.end(grace).await });
-    }
-
-    async fn end(self: Rc<Self>, grace: Duration) {
-        let deadline = tokio::time::Instant::now() + grace;
-        let children = self.state.borrow().routing.children();
-        for (_, child) in &children {
-            self.order_shutdown(*child);
-        }
-        loop {
-            let changed = self.link_gone.notified();
-            if self.state.borrow().routing.children().is_empty() {
-                break;
-            }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                break;
-            }
-        }
-        for (link, child) in self.state.borrow().routing.children() {
-            tracing::error!("context {child} did not end within {grace:?} and is killed");
-            self.with_link(link, |link| link.kill());
-        }
-        for (link, _) in &children {
-            self.link_lost(*link, None);
-        }
-        // What this context has said reaches its parent before it ends.
-        if self.dispatcher.is_some() && !self.state.borrow().parent_gone {
-            process::close_stdio();
-            self.printing.close();
-            // Subprocesses may hold their ends for longer than anyone cares.
-            let _ = tokio::time::timeout(LAST_LINES, self.printing.wait()).await;
-            // The lines are in the queue of requests, behind this moment.
-            tokio::task::yield_now().await;
-            self.flush_parent(deadline).await;
-        }
-        self.tasks.close();
-        // Reaping is bounded; nothing else outlives the stop.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.wait()).await;
-        let handlers = self.state.borrow_mut().routing.drain_handlers();
-        let dead = Message { src: self.shared.me, ..Message::dead("the Broker has exited") };
-        for handler in handlers {
-            if let Target::Queue(queue) = &handler.sink {
-                queue.push(dead.clone());
-                queue.close();
-            } else if matches!(handler.sink, Target::Reply { .. } | Target::User(_)) {
-                self.hand_over(handler.sink, dead.clone(), None);
-            }
-        }
-        self.logs.close();
-        let mut state = self.state.borrow_mut();
-        state.ended = true;
-        state.end_waiters.drain(..).for_each(|waiter| drop(waiter.send(())));
-        drop(state);
-        self.bell.notify_one();
-    }
-
-    /// Lets what is queued for the parent leave, and ends that link.
-    async fn flush_parent(&self, deadline: tokio::time::Instant) {
-        let parent = self.state.borrow().routing.parent();
-        let Some(parent) = parent else { return };
-        let flushed = self.with_link(parent, |link| {
-            link.closing = true;
-            link.wake.notify_one();
-            link.flushed.clone()
-        });
-        if let Some(flushed) = flushed {
-            let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
-        }
-    }
-}
-
-fn run_key(part: &Message) -> RunKey {
-    (part.src, part.handle, part.reply_to, part.lane)
 }

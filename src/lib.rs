@@ -31,7 +31,7 @@
 //! - `router`, `context`, `function`: what the user holds, calls, exports
 //! - `channel`, `payload`, `message`: typed streams, encoding, addresses
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
-//! - `routing`, `flow`, `outbox`, `frame`: what it decides with, without I/O
+//! - `routing`, `flow`, `outbox`, `assembly`, `frame`: what it decides with, without I/O
 //! - `link`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, `process`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
@@ -39,6 +39,7 @@
 
 #![deny(unsafe_code)]
 
+mod assembly;
 mod bootstrap;
 mod broker;
 mod channel;

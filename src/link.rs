@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::frame::{self, HEADER, MAX_PAYLOAD};
 use crate::io::Io;
 use crate::outbox::Outbox;
-use crate::process::Launched;
+use crate::process::{self, Launched};
 use crate::routing::LinkId;
 
 /// Bytes that one read takes at most.
@@ -93,7 +93,7 @@ impl Pipe {
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         let short_read_is_empty = kind == SFlag::S_IFSOCK || kind == SFlag::S_IFIFO;
-        Ok(Self { file: AsyncFd::new(File::from(fd))?, short_read_is_empty })
+        Ok(Self { file: process::watch(File::from(fd))?, short_read_is_empty })
     }
 
     /// Reads what there is, at least a byte; 0 at the end of the file.

@@ -74,7 +74,7 @@ impl Record {
     }
 
     /// The record as it arrived from `context`, made safe to print.
-    pub(crate) fn from_context(self, context: ContextId, name: Option<String>) -> Self {
+    pub(crate) fn made_by(self, context: ContextId, name: Option<String>) -> Self {
         Self {
             context,
             context_name: name.unwrap_or_else(|| format!("context {context}")),

@@ -118,11 +118,6 @@ impl Outbox {
         self.bytes
     }
 
-    /// Whether nothing is queued.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.farewells.is_empty() && self.user.turn.is_empty() && self.log.turn.is_empty()
-    }
-
     /// All that is still queued, by the link it had come in by.
     pub(crate) fn drain(&mut self) -> Vec<Left> {
         let queues = self.user.queues.drain().chain(self.log.queues.drain());
@@ -196,7 +191,7 @@ mod tests {
     fn leave(outbox: &mut Outbox) -> Vec<(u32, u32, bool)> {
         let mut bytes = Vec::new();
         while outbox.pop(Instant::now(), &mut bytes).is_some() {}
-        assert!(outbox.is_empty() && outbox.bytes() == 0);
+        assert_eq!(outbox.bytes(), 0);
         let mut frames = Vec::new();
         let mut rest = &bytes[..];
         while let Some((frame, used)) = frame::decode(rest, Instant::now()).unwrap() {

@@ -139,8 +139,8 @@ pub(crate) struct ChildFds {
 /// Moves the link to high descriptors that nobody inherits; 0 becomes
 /// `/dev/null`, 1 and 2 become pipes.
 pub(crate) fn take_stdio() -> io::Result<ChildFds> {
-    let input = sys::dup_high(0)?;
-    let output = sys::dup_high(1)?;
+    let input = dup_high(0)?;
+    let output = dup_high(1)?;
     let null = match std::fs::File::open("/dev/null") {
         Ok(null) => OwnedFd::from(null),
         // A bare root file system has none: an empty pipe reads as nothing.
@@ -165,7 +165,7 @@ pub(crate) fn close_stdio() {
     }
 }
 
-pub(crate) use sys::{adopt, dup_high, exit_now, own_session};
+pub(crate) use sys::{adopt, dup_high, exit_now, own_session, watch};
 
 /// Reaps a direct child that has ended or is about to.
 pub(crate) fn reap_now(pid: i32) {
@@ -274,7 +274,7 @@ mod sys {
     }
 
     /// The same for a process that a function starts.
-    pub(crate) fn own_session(command: &mut tokio::process::Command) {
+    pub(crate) fn own_session(command: &mut Command) {
         let parent = std::process::id();
         // SAFETY: as above.
         unsafe {
@@ -328,6 +328,13 @@ mod sys {
         // SAFETY: 0, 1 and 2 are owned by the process as a whole.
         let result = unsafe { libc::dup2(with.as_fd().as_raw_fd(), fd) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Has the event queue of this thread watch a descriptor.
+    pub(crate) fn watch(file: std::fs::File) -> io::Result<tokio::io::unix::AsyncFd<std::fs::File>> {
+        // SAFETY: a File keeps its descriptor open for as long as it lives,
+        // and always gives the same one.
+        unsafe { tokio::io::unix::AsyncFd::register(file) }.map_err(Into::into)
     }
 
     /// Ends the process now, whatever its other threads do.

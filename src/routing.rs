@@ -360,10 +360,6 @@ impl<S> Routing<S> {
         }
     }
 
-    pub(crate) fn me(&self) -> ContextId {
-        self.me
-    }
-
     pub(crate) fn parent(&self) -> Option<LinkId> {
         self.parent
     }

@@ -15,6 +15,9 @@ use crate::policy;
 use crate::router::Command;
 use crate::routing::{LinkId, Policy, Registration};
 
+/// What a standard handle does with a message.
+pub(crate) type Handler = fn(&Rc<Io>, &Message, Option<LinkId>);
+
 /// The message that announces a context to a neighbour.
 pub(super) fn add_route(to: ContextId, target: ContextId, name: &str) -> Message {
     let mut data = target.0.to_be_bytes().to_vec();
@@ -33,19 +36,18 @@ impl Io {
         let parents: Policy = Arc::new(policy::has_parent_authority);
         let neighbours: Policy = Arc::new(policy::is_immediate_child);
         let is_child = self.dispatcher.is_some();
-        let all: [(Handle, Option<Policy>, fn(&Rc<Self>, Message, Option<LinkId>)); 5] = [
+        let all: [(Handle, Option<Policy>, Handler); 5] = [
             (Handle::ADD_ROUTE, Some(Arc::clone(&neighbours)), Self::on_add_route),
             (Handle::DEL_ROUTE, Some(Arc::clone(&neighbours)), Self::on_del_route),
             (Handle::ALLOCATE_ID, Some(neighbours), Self::on_allocate_id),
             (Handle::CREDIT, None, Self::on_credit),
             (Handle::CANCEL, None, Self::on_cancel),
         ];
-        let of_children: [(Handle, Option<Policy>, fn(&Rc<Self>, Message, Option<LinkId>)); 2] = [
+        let of_children: [(Handle, Option<Policy>, Handler); 2] = [
             (Handle::CALL_FUNCTION, Some(Arc::clone(&parents)), Self::on_call),
             (Handle::SHUTDOWN, Some(parents), Self::on_shutdown),
         ];
-        let of_master: [(Handle, Option<Policy>, fn(&Rc<Self>, Message, Option<LinkId>)); 1] =
-            [(Handle::FORWARD_LOG, None, Self::on_log)];
+        let of_master: [(Handle, Option<Policy>, Handler); 1] = [(Handle::FORWARD_LOG, None, Self::on_log)];
         let role = if is_child { &of_children[..] } else { &of_master[..] };
         for (handle, policy, handler) in all.iter().chain(role) {
             let registration = Registration {
@@ -59,7 +61,7 @@ impl Io {
         }
     }
 
-    fn on_add_route(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
+    fn on_add_route(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         let (Some(from), Some((target, name))) = (from, message.data.split_at_checked(4)) else {
             return;
         };
@@ -76,7 +78,7 @@ impl Io {
         }
     }
 
-    fn on_del_route(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
+    fn on_del_route(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         let (Some(from), Ok(target)) = (from, <[u8; 4]>::try_from(&message.data[..])) else {
             return;
         };
@@ -89,7 +91,7 @@ impl Io {
 
     /// A neighbour asks for a block of ids for itself or for someone behind
     /// it. The master has them; everyone else asks on.
-    fn on_allocate_id(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
+    fn on_allocate_id(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         let (Some(link), Ok(owner)) = (from, <[u8; 4]>::try_from(&message.data[..])) else {
             return;
         };
@@ -98,16 +100,16 @@ impl Io {
         let knows_owner = state.routing.link_to(owner) == Some(link);
         if !knows_owner || !state.routing.may_have_block(link, owner) {
             drop(state);
-            return self.refuse(&message, "a context may not hold so many unused ids");
+            return self.refuse(message, "a context may not hold so many unused ids");
         }
         if self.dispatcher.is_none() {
             let ids = state.routing.take_block();
             state.routing.hand_out(link, owner, ids.clone());
             drop(state);
-            return self.send(block_reply(&message, &ids));
+            return self.send(block_reply(message, &ids));
         }
         drop(state);
-        let io = Rc::clone(self);
+        let (io, message) = (Rc::clone(self), message.clone());
         let upstream = self.ask_parent(Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
         self.tasks.spawn_local(async move {
             match upstream.await.as_ref().map(parse_block) {
@@ -192,7 +194,7 @@ impl Io {
         reply
     }
 
-    fn on_call(self: &Rc<Self>, message: Message, _: Option<LinkId>) {
+    fn on_call(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         if message.is_dead() {
             return;
         }
@@ -223,15 +225,15 @@ impl Io {
 
     /// Only the context that made a call may cancel it: calls are kept by the
     /// source of the message, which routing has verified.
-    fn on_cancel(self: &Rc<Self>, message: Message, _: Option<LinkId>) {
+    fn on_cancel(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         if let (Some(dispatcher), Ok(handle)) = (&self.dispatcher, <[u8; 4]>::try_from(&message.data[..])) {
             dispatcher.cancel(message.src, Handle(u32::from_be_bytes(handle)));
         }
     }
 
-    fn on_shutdown(self: &Rc<Self>, message: Message, _: Option<LinkId>) {
+    fn on_shutdown(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         if !message.is_dead() {
-            self.begin_shutdown(super::CHILD_GRACE, None);
+            self.begin_shutdown(super::lifecycle::CHILD_GRACE, None);
         }
     }
 
@@ -247,11 +249,11 @@ impl Io {
         record.sent();
     }
 
-    fn on_log(self: &Rc<Self>, message: Message, _: Option<LinkId>) {
+    fn on_log(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         match payload::decode::<Record>(&message.data, None) {
             Ok(record) => {
                 let name = self.state.borrow().routing.name(message.src).map(str::to_owned);
-                self.logs.emit(record.from_context(message.src, name));
+                self.logs.emit(record.made_by(message.src, name));
             }
             Err(why) => tracing::warn!("bad log record from context {}: {why}", message.src),
         }

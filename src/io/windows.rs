@@ -125,7 +125,7 @@ impl Io {
     }
 
     /// A receiver gives room back.
-    pub(super) fn on_credit(self: &Rc<Self>, message: Message, _: Option<LinkId>) {
+    pub(super) fn on_credit(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         let Some(grant) = Grant::decode(self.shared.me, &message.data) else {
             return;
         };

@@ -52,6 +52,9 @@ pub(crate) async fn connect(io: &Rc<Io>, spec: Spec) -> Result<Connected, Error>
     attempt.attach(io, spec, &hello, rest).await
 }
 
+/// An image that is being packed, and its digest.
+type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), String>>;
+
 struct Attempt {
     hop: String,
     dialogue: Dialogue,
@@ -114,7 +117,7 @@ impl Attempt {
         let mut unsent: VecDeque<Bytes> = VecDeque::new();
         let (mut stdout_open, mut stderr_open) = (true, true);
         let mut exit: Option<ExitStatus> = None;
-        let mut packing: Option<tokio::task::JoinHandle<_>> = None;
+        let mut packing: Option<Packing> = None;
         // When the launcher counts as ended, whatever is still open.
         let mut end: Option<Instant> = None;
         let stop = io.stop.clone();
@@ -193,10 +196,7 @@ impl Attempt {
     }
 
     /// Starts to pack an image for the machine.
-    fn choose(
-        &self,
-        offer: &Offer,
-    ) -> Result<tokio::task::JoinHandle<Result<(Packed, [u8; 32]), String>>, StreamError> {
+    fn choose(&self, offer: &Offer) -> Result<Packing, StreamError> {
         let own = image::own_machine();
         if !image::runs_on(own, &offer.system, &offer.machine) {
             let text = format!(
@@ -213,7 +213,7 @@ impl Attempt {
         Ok(tokio::task::spawn_blocking(move || pack(compression)))
     }
 
-    async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
+    async fn attach(self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
         let timed_out = |phase: Phase| {
             let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
             Error::from(StreamError::new(StreamErrorKind::Timeout, phase, self.hop.clone(), text))
@@ -332,7 +332,7 @@ fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
     }
 }
 
-async fn finished<T>(task: &mut Option<tokio::task::JoinHandle<Result<T, String>>>) -> Result<T, String> {
+async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), String> {
     match task {
         Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,

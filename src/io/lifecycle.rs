@@ -1,0 +1,237 @@
+//! Beginnings and ends: of links, of contexts, of the router itself.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::timers::Timer;
+use super::{Io, Target, standard};
+use crate::link::{LinkState, Stream};
+use crate::message::{ContextId, Handle, Lane, Message};
+use crate::process::{self, Launched};
+use crate::routing::{Gone, LinkId};
+
+/// Time that the children of the master have to end on shutdown.
+pub(super) const MASTER_GRACE: Duration = Duration::from_secs(5);
+/// The same for children of a child.
+pub(super) const CHILD_GRACE: Duration = Duration::from_secs(3);
+/// The same when the parent has vanished.
+const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+/// Time for what was printed last to arrive.
+const LAST_LINES: Duration = Duration::from_millis(100);
+/// Time for processes to be reaped when all else has ended.
+const REAP: Duration = Duration::from_secs(2);
+
+impl Io {
+    pub(super) fn attach_parent(self: &Rc<Self>, stream: Stream) {
+        let Some(&parent) = self.shared.parent_ids.first() else {
+            return;
+        };
+        let id = self.new_link(None);
+        self.state.borrow_mut().routing.add_parent(id, parent);
+        crate::link::start(self, id, stream, Vec::new());
+    }
+
+    /// Attaches a child that has said hello, and announces it upstream.
+    pub(crate) fn attach_child(
+        self: &Rc<Self>,
+        child: ContextId,
+        name: &str,
+        stream: Stream,
+        rest: Vec<u8>,
+        process: Launched,
+    ) {
+        let id = self.new_link(Some(process));
+        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), None);
+        if let Some(&parent) = self.shared.parent_ids.first() {
+            self.send(standard::add_route(parent, child, name));
+        }
+        crate::link::start(self, id, stream, rest);
+    }
+
+    fn new_link(&self, process: Option<Launched>) -> LinkId {
+        let mut state = self.state.borrow_mut();
+        let id = LinkId(state.next_link);
+        state.next_link += 1;
+        state.links.insert(id, LinkState::new(process));
+        id
+    }
+
+    /// A link has ended, for the reason given if it was not a clean end.
+    pub(crate) fn link_lost(self: &Rc<Self>, link: LinkId, why: Option<&str>) {
+        let mut state = self.state.borrow_mut();
+        let Some(mut lost) = state.links.remove(&link) else {
+            return;
+        };
+        let was_parent = state.routing.parent() == Some(link);
+        let child = state.routing.remote(link);
+        if let Some(why) = why {
+            tracing::warn!("link to context {child} lost: {why}");
+        }
+        let gone = state.routing.del_link(link);
+        drop(state);
+        self.account(&lost.outbox.drain());
+        lost.closed.cancel();
+        if was_parent {
+            self.state.borrow_mut().parent_gone = true;
+        }
+        if let Some(process) = lost.process.take() {
+            // Whoever waits for the end of this child waits until it is
+            // reaped.
+            let watchers = self.state.borrow_mut().watchers.remove(&child).unwrap_or_default();
+            self.tasks.spawn_local(async move {
+                process.reap().await;
+                for watcher in watchers {
+                    let _ = watcher.send(());
+                }
+            });
+        }
+        self.contexts_gone(&gone);
+        self.link_gone.notify_waiters();
+        if was_parent {
+            self.begin_shutdown(ORPHAN_GRACE, None);
+        }
+    }
+
+    /// Wakes everyone who waits for a context that has gone, and tells the
+    /// neighbours that have dealt with it.
+    pub(super) fn contexts_gone(self: &Rc<Self>, gone: &Gone) {
+        for &(link, context) in &gone.tell {
+            let mut state = self.state.borrow_mut();
+            let mut notice = standard::del_route(state.routing.remote(link), context);
+            notice.src = self.shared.me;
+            notice.auth = self.shared.me;
+            if let Some(link) = state.links.get_mut(&link) {
+                link.outbox.push_farewell(context, notice);
+                link.wake.notify_one();
+            }
+        }
+        for &context in &gone.contexts {
+            let mut state = self.state.borrow_mut();
+            let orphans = state.routing.orphans(context);
+            let watchers = state.watchers.remove(&context).unwrap_or_default();
+            state.runs.forget(context);
+            state.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
+            for orphan in &orphans {
+                if let Target::Reply { timer: Some(timer), .. } = &orphan.sink {
+                    state.timers.remove(timer);
+                }
+            }
+            drop(state);
+            if let Some(dispatcher) = &self.dispatcher {
+                dispatcher.forget(context);
+            }
+            self.drop_windows(context);
+            let dead = Message::dead("the respondent Context has disconnected");
+            for orphan in orphans {
+                self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None);
+            }
+            for watcher in watchers {
+                let _ = watcher.send(());
+            }
+        }
+    }
+
+    /// Orders a context, and so everything behind it, to end.
+    pub(crate) fn order_shutdown(self: &Rc<Self>, context: ContextId) {
+        let link = self.state.borrow().routing.link_to(context);
+        if let Some(link_id) = link {
+            let mut state = self.state.borrow_mut();
+            if state.routing.remote(link_id) == context
+                && let Some(link) = state.links.get_mut(&link_id)
+                && !link.ordered_to_end
+            {
+                link.ordered_to_end = true;
+                drop(state);
+                self.set_timer(Instant::now() + CHILD_GRACE + ORPHAN_GRACE, Timer::Kill(link_id));
+            }
+        }
+        let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
+        self.send(order);
+    }
+
+    /// Ends the router: children first, which have `grace` to do so.
+    pub(crate) fn begin_shutdown(self: &Rc<Self>, grace: Duration, done: Option<oneshot::Sender<()>>) {
+        self.state.borrow_mut().end_waiters.extend(done);
+        if self.stop.is_cancelled() {
+            return;
+        }
+        self.stop.cancel();
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.stop();
+        }
+        let io = Rc::clone(self);
+        tokio::task::spawn_local(async move { io.end(grace).await });
+    }
+
+    async fn end(self: Rc<Self>, grace: Duration) {
+        let deadline = tokio::time::Instant::now() + grace;
+        let children = self.state.borrow().routing.children();
+        for (_, child) in &children {
+            self.order_shutdown(*child);
+        }
+        loop {
+            let changed = self.link_gone.notified();
+            if self.state.borrow().routing.children().is_empty() {
+                break;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                break;
+            }
+        }
+        for (link, child) in self.state.borrow().routing.children() {
+            tracing::error!("context {child} did not end within {grace:?} and is killed");
+            self.with_link(link, |link| link.kill());
+        }
+        for (link, _) in &children {
+            self.link_lost(*link, None);
+        }
+        // What this context has said reaches its parent before it ends.
+        if self.dispatcher.is_some() && !self.state.borrow().parent_gone {
+            process::close_stdio();
+            self.printing.close();
+            // Subprocesses may hold their ends for longer than anyone cares.
+            let _ = tokio::time::timeout(LAST_LINES, self.printing.wait()).await;
+            // The lines are in the queue of requests, behind this moment.
+            tokio::task::yield_now().await;
+            self.flush_parent(deadline).await;
+        }
+        self.tasks.close();
+        // Reaping is bounded; nothing else outlives the stop.
+        let _ = tokio::time::timeout(REAP, self.tasks.wait()).await;
+        let handlers = self.state.borrow_mut().routing.drain_handlers();
+        let dead = Message { src: self.shared.me, ..Message::dead("the Broker has exited") };
+        for handler in handlers {
+            if let Target::Queue(queue) = &handler.sink {
+                queue.push(dead.clone());
+                queue.close();
+            } else if matches!(handler.sink, Target::Reply { .. } | Target::User(_)) {
+                self.hand_over(handler.sink, dead.clone(), None);
+            }
+        }
+        self.logs.close();
+        let mut state = self.state.borrow_mut();
+        state.ended = true;
+        for waiter in state.end_waiters.drain(..) {
+            let _ = waiter.send(());
+        }
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Lets what is queued for the parent leave, and ends that link.
+    async fn flush_parent(&self, deadline: tokio::time::Instant) {
+        let parent = self.state.borrow().routing.parent();
+        let Some(parent) = parent else { return };
+        let flushed = self.with_link(parent, |link| {
+            link.closing = true;
+            link.wake.notify_one();
+            link.flushed.clone()
+        });
+        if let Some(flushed) = flushed {
+            let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Ends: of contexts, of hops, of whole trees; and what is left of them.
+
+use std::time::{Duration, Instant};
+
+use offshoot::{Error, Router, StreamErrorKind, export};
+
+use super::{Tree, block, block_on, eventually, is_alive, pid, reason};
+
+fn die() {
+    nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL).ok();
+}
+export!(die);
+
+fn name_in_ps() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/self/cmdline")?.split('\0').next().unwrap_or_default().to_owned())
+}
+export!(name_in_ps);
+
+fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_child_that_dies_in_a_call_is_told_at_once() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let start = Instant::now();
+    let error = child.blocking_call(die, ()).unwrap_err();
+    assert_eq!(reason(error), "the respondent Context has disconnected");
+    assert!(start.elapsed() < Duration::from_secs(1));
+    let error = child.blocking_call(pid, ()).unwrap_err();
+    assert_eq!(reason(error), "no route to 1, my ID is 0");
+}
+
+#[test]
+fn the_end_of_a_hop_is_the_end_of_all_behind_it() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let far = tree.behind(&tree.behind(&hop));
+    let (hop_pid, far_pid) = (hop.blocking_call(pid, ()).unwrap(), far.blocking_call(pid, ()).unwrap());
+    let call = far.call(block, (1000,));
+    kill(hop_pid, nix::sys::signal::Signal::SIGKILL);
+    assert_eq!(reason(block_on(call).unwrap_err()), "the respondent Context has disconnected");
+    eventually("the end of the far context", || !is_alive(far_pid));
+}
+
+#[test]
+fn shutdown_waits_and_reaps() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let process = child.blocking_call(pid, ()).unwrap();
+    child.blocking_shutdown();
+    assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "not even a zombie is left");
+    child.blocking_shutdown();
+}
+
+#[test]
+fn a_hung_function_does_not_delay_shutdown() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let far = tree.behind(&hop);
+    let process = far.blocking_call(pid, ()).unwrap();
+    let call = far.call(block, (1000,));
+    let start = Instant::now();
+    hop.blocking_shutdown();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(matches!(block_on(call), Err(Error::Channel { .. })));
+    eventually("the end of the far context", || !is_alive(process));
+}
+
+#[test]
+fn a_stopped_child_is_killed_when_its_grace_is_over() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let process = child.blocking_call(pid, ()).unwrap();
+    kill(process, nix::sys::signal::Signal::SIGSTOP);
+    let start = Instant::now();
+    child.blocking_shutdown();
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(!is_alive(process));
+}
+
+#[test]
+fn the_end_of_the_router_ends_the_tree_and_fails_what_is_pending() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let far = tree.behind(&child);
+    let processes = [child.blocking_call(pid, ()).unwrap(), far.blocking_call(pid, ()).unwrap()];
+    let call = child.call(block, (1000,));
+    tree.0.blocking_shutdown();
+    assert!(block_on(call).is_err());
+    assert!(matches!(child.blocking_call(pid, ()).unwrap_err(), Error::Closed(_)));
+    for process in processes {
+        eventually("the end of the tree", || !is_alive(process));
+    }
+}
+
+#[test]
+fn children_end_with_the_last_clone_of_the_router() {
+    let router = Router::new().unwrap();
+    let child = router.local().blocking_connect().unwrap();
+    let process = child.blocking_call(pid, ()).unwrap();
+    let clone = router.clone();
+    drop(router);
+    assert!(child.blocking_call(pid, ()).is_ok());
+    drop(clone);
+    eventually("the end of the child", || !is_alive(process));
+}
+
+#[test]
+fn ten_contexts_deep_is_no_different() {
+    let tree = Tree::new();
+    let mut context = tree.child();
+    for _ in 0..9 {
+        context = tree.behind(&context);
+    }
+    let process = context.blocking_call(pid, ()).unwrap();
+    assert!(is_alive(process));
+    assert_eq!(context.name().matches("local.").count(), 10);
+}
+
+#[test]
+fn twenty_connects_at_once_succeed() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| tree.child().blocking_call(pid, ()).unwrap());
+            scope.spawn(|| tree.behind(&hop).blocking_call(pid, ()).unwrap());
+        }
+    });
+}
+
+#[test]
+fn nothing_leaks_over_many_connects() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let cycle = || {
+        let (near, far) = (tree.child(), tree.behind(&hop));
+        near.blocking_call(pid, ()).unwrap();
+        far.blocking_call(pid, ()).unwrap();
+        far.blocking_shutdown();
+        near.blocking_shutdown();
+    };
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let count_there = || hop.blocking_call(open_files, ()).unwrap();
+    for _ in 0..5 {
+        cycle();
+    }
+    let routes = || block_on(tree.0.stats()).unwrap();
+    let before = (count("fd"), count_there(), routes());
+    for _ in 0..100 {
+        cycle();
+    }
+    // Other tests of this process open and close files meanwhile.
+    eventually("the end of all that was opened", || count("fd") <= before.0 + 20);
+    assert_eq!(count_there(), before.1);
+    let after = routes();
+    assert_eq!((after.links, after.routes, after.handles), (before.2.links, before.2.routes, before.2.handles));
+}
+
+fn open_files() -> std::io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}
+export!(open_files);
+
+#[test]
+fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
+    let tree = Tree::new();
+    let error = block_on(tree.0.local().exec_prefix(["/nonexistent/tool"]).connect()).unwrap_err();
+    let Error::Stream(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.kind, StreamErrorKind::Start);
+    assert!(error.text.starts_with("Child start failed: [Errno 2] No such file or directory"), "{error}");
+    let script = ["sh", "-c", "echo some trouble >&2; exit 3"];
+    let hop = tree.child();
+    for via in [None, Some(&hop)] {
+        let connect = tree.0.local().exec_prefix(script);
+        let connect = if let Some(via) = via { connect.via(via) } else { connect };
+        let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+        assert_eq!(error.kind, StreamErrorKind::Eof);
+        assert!(error.text.starts_with("EOF on stream; last 100 lines received:"), "{error}");
+        assert!(error.to_string().contains("exited with return code 3"), "{error}");
+        assert!(error.to_string().contains("some trouble"), "{error}");
+        assert_eq!(error.hop.contains(hop.name()), via.is_some(), "{}", error.hop);
+    }
+}
+
+#[test]
+fn a_connect_that_takes_too_long_says_where_it_was() {
+    let tree = Tree::new();
+    let start = Instant::now();
+    let connect = tree.0.local().exec_prefix(["sleep", "1000"]).connect_timeout(Duration::from_millis(300));
+    // `sleep` refuses the first stage's words and ends, or waits: either is
+    // an error in good time.
+    assert!(block_on(connect.connect()).is_err());
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let silent = ["sh", "-c", "exec sleep 1000"];
+    let connect = tree.0.local().exec_prefix(silent).connect_timeout(Duration::from_millis(300));
+    let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+    assert_eq!(error.kind, StreamErrorKind::Timeout);
+    assert_eq!(error.phase, offshoot::Phase::Login);
+    assert!(error.text.contains("login"), "{error}");
+}
+
+#[test]
+fn remote_names_are_shown_and_checked() {
+    let tree = Tree::new();
+    let child = block_on(tree.0.local().remote_name("someone@there:1").connect()).unwrap();
+    assert_eq!(child.blocking_call(name_in_ps, ()).unwrap(), "offshoot:someone@there:1");
+    let error = block_on(tree.0.local().remote_name("a/b").connect()).unwrap_err();
+    assert!(error.to_string().contains("remote_name cannot contain slashes"), "{error}");
+}

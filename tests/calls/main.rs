@@ -1,0 +1,104 @@
+//! The library over `local` children: calls, cancellation, flow, isolation,
+//! ends.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
+offshoot::testing!();
+
+mod cancelling;
+mod commands;
+mod ending;
+mod flow;
+mod isolation;
+mod logs;
+mod typed;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use offshoot::{Context, Error, Router, export};
+
+/// Runs a test's future on this thread, without any runtime: the futures of
+/// the library need none.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Task::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park_timeout(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// A router, and its end when the test ends.
+struct Tree(Router);
+
+impl Tree {
+    fn new() -> Self {
+        Self(Router::new().unwrap())
+    }
+
+    fn child(&self) -> Context {
+        self.0.local().blocking_connect().unwrap()
+    }
+
+    fn behind(&self, via: &Context) -> Context {
+        self.0.local().via(via).blocking_connect().unwrap()
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.0.blocking_shutdown();
+    }
+}
+
+fn pid() -> u32 {
+    std::process::id()
+}
+export!(pid);
+
+/// Kibibytes of this process in memory.
+fn resident() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    Ok(line.trim().trim_end_matches(" kB").parse().unwrap_or(0))
+}
+export!(concurrent resident);
+
+fn block(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+export!(block);
+
+/// Waits until `done`, for ten seconds at most.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process exists and is no zombie.
+fn is_alive(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+fn reason(error: Error) -> String {
+    match error {
+        Error::Channel { reason, .. } => reason,
+        other => panic!("not a channel error: {other:?}"),
+    }
+}
