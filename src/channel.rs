@@ -23,6 +23,9 @@ use crate::payload;
 use crate::router::{Command, Router, Shared};
 use crate::routing::{Policy, Registration};
 
+/// Bytes that wait in one receiver, whoever sent them.
+const MAX_QUEUED: usize = 512 * 1024 * 1024;
+
 /// Messages that wait for the application, and the windows of their senders.
 pub(crate) struct Queue {
     handle: Handle,
@@ -32,6 +35,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     messages: VecDeque<Message>,
+    /// Bytes of payload in `messages`.
+    bytes: usize,
     inlets: Inlets,
     wakers: Vec<Waker>,
     closed: bool,
@@ -45,9 +50,14 @@ impl Queue {
     /// Takes in a message; false if its sender had no room for it.
     pub(crate) fn push(&self, message: Message) -> bool {
         let mut state = self.lock();
-        if !message.is_dead() && !state.inlets.admit(message.src, message.data.len(), false) {
-            return false;
+        if !message.is_dead() {
+            // Windows bound each sender, this bounds a crowd of them.
+            let full = state.bytes > MAX_QUEUED;
+            if full || !state.inlets.admit(message.src, message.data.len(), false) {
+                return false;
+            }
         }
+        state.bytes += message.data.len();
         state.messages.push_back(message);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -99,6 +109,7 @@ impl Queue {
 
     fn pop_locked(state: &mut State, handle: Handle) -> Result<Option<(Message, Option<Grant>)>, Error> {
         if let Some(message) = state.messages.pop_front() {
+            state.bytes -= message.data.len();
             let grant = if message.is_dead() {
                 None
             } else {

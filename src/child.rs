@@ -174,10 +174,7 @@ fn leave_no_trace(arguments: &Arguments) {
     }
     if let Some(watcher) = arguments.watcher {
         // It has nothing left to watch over.
-        let pid = nix::unistd::Pid::from_raw(watcher);
-        if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).is_ok() {
-            process::reap_now(watcher);
-        }
+        process::end_child(watcher);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::message::{ContextId, Handle, Message};
 use crate::panic;
 use crate::payload;
 use crate::router::{Command, Router, Shared};
+use crate::routing::LinkId;
 
 /// Threads for concurrent functions; more calls wait.
 const MAX_THREADS: usize = 64;
@@ -103,9 +104,9 @@ impl Dispatcher {
     }
 
     /// A `CALL_FUNCTION` message that policy has let through.
-    pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message) {
+    pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
-            return io.refuse(message, "window exceeded");
+            return io.refuse(message, "window exceeded", from);
         }
         let key = (message.src, message.reply_to);
         if self.take_early(key) {

@@ -76,8 +76,9 @@ impl Hello {
     /// The child's opening: token, magic, version, and this.
     pub(crate) fn write(&self, nonce: &Nonce, out: &mut impl Write) -> io::Result<()> {
         let mut shortened = self.clone();
-        shortened.user.truncate(256);
-        shortened.host.truncate(256);
+        for text in [&mut shortened.user, &mut shortened.host] {
+            *text = text.chars().take(64).collect();
+        }
         let body = payload::encode(&shortened).map_err(io::Error::other)?;
         let mut bytes = nonce.token().into_bytes();
         bytes.push(b'\n');

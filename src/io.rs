@@ -42,6 +42,8 @@ use windows::Windows;
 
 /// A link whose frames fill more than this in other links' queues is not read.
 const MAX_HELD: usize = 8 * 1024 * 1024;
+/// What a frame in a queue costs besides its payload.
+const QUEUED_FRAME: usize = 128;
 
 /// What a new router starts with.
 pub(crate) struct Setup {
@@ -273,28 +275,41 @@ impl Io {
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
             let max = self.shared.max_message_size;
-            return self.refuse(&message, &format!("message too large (max {max} bytes)"));
+            return self.refuse(&message, &format!("message too large (max {max} bytes)"), None);
         }
-        self.route(message, false, None);
+        self.route(message, false, None, None);
     }
 
     /// Takes in a frame from a link.
     pub(crate) fn on_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
-        self.route(frame.part, frame.more, Some(link));
+        self.route(frame.part, frame.more, Some(link), Some(link));
     }
 
-    fn route(self: &Rc<Self>, mut part: Message, more: bool, from: Option<LinkId>) {
+    /// `from` is the link that a frame came in by. `origin` is the link that
+    /// has caused it, and is not read while too much of that is queued.
+    fn route(self: &Rc<Self>, mut part: Message, more: bool, from: Option<LinkId>, origin: Option<LinkId>) {
         let verdict = self.state.borrow_mut().routing.route(&mut part, from);
         match verdict {
             Verdict::Local if !more && !self.state.borrow().runs.continues(&part) => {
                 self.deliver(part, from);
             }
             Verdict::Local => self.assemble(part, more, from),
-            Verdict::Forward(out) => self.push(out, part, more, from),
+            Verdict::Forward(out) => self.push(out, part, more, origin),
             // A long message is refused once, at its end.
-            Verdict::Refuse(reason) if !more => self.refuse(&part, &reason),
+            Verdict::Refuse(reason) if !more => self.refuse(&part, &reason, from),
             Verdict::Refuse(_) => {}
-            Verdict::Forged(why) => tracing::warn!("{why}: dropped"),
+            Verdict::Forged(why) => {
+                let count = from.and_then(|from| {
+                    self.with_link(from, |link| {
+                        link.forged += 1;
+                        link.forged
+                    })
+                });
+                // Whoever forges may do so without end.
+                if count.is_none_or(u64::is_power_of_two) {
+                    tracing::warn!("{why}: dropped");
+                }
+            }
         }
     }
 
@@ -302,10 +317,14 @@ impl Io {
     fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
         let Added { whole, refusal } = {
             let State { runs, routing, .. } = &mut *self.state.borrow_mut();
-            runs.add(&part, more, || routing.check(&part, from))
+            runs.add(&part, more, || match part.handle {
+                // Nothing else that is standard is longer than a frame.
+                Handle(101 | 107 | 110 | 1000..) => routing.check(&part, from),
+                _ => Err("message too large for its handle".into()),
+            })
         };
         if let Some(reason) = refusal {
-            self.refuse(&part, &reason);
+            self.refuse(&part, &reason, from);
             // A reply that is too large must still end the wait for it.
             if part.reply_to == Handle::NONE {
                 let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..Message::dead(&reason) };
@@ -322,7 +341,7 @@ impl Io {
         let mut state = self.state.borrow_mut();
         if let Err(reason) = state.routing.check(&message, from) {
             drop(state);
-            return self.refuse(&message, &reason);
+            return self.refuse(&message, &reason, from);
         }
         let target = match state.routing.sink(message.handle) {
             None => return,
@@ -347,7 +366,7 @@ impl Io {
             Target::Queue(queue) => {
                 let header = Message { data: Bytes::new(), ..message.clone() };
                 if !queue.push(message) {
-                    self.refuse(&header, "window exceeded");
+                    self.refuse(&header, "window exceeded", from);
                 }
             }
             Target::User(handler) => {
@@ -365,28 +384,31 @@ impl Io {
     }
 
     /// Tells whoever awaits an answer to `message` that there will be none.
-    /// Dead messages are never answered.
-    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &str) {
+    /// Dead messages are never answered. `from` is the link that the message
+    /// came in by: a neighbour that provokes refusals and does not read them
+    /// is not read either.
+    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &str, from: Option<LinkId>) {
         if message.wants_reply() {
-            let dead = Message { dst: message.src, handle: message.reply_to, ..Message::dead(reason) };
-            self.send(dead);
+            let (src, auth) = (self.shared.me, self.shared.me);
+            let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..Message::dead(reason) };
+            self.route(dead, false, None, from);
         } else if !message.is_dead() {
             tracing::debug!(handle = message.handle.0, src = message.src.0, "message dropped: {reason}");
         }
     }
 
     /// Puts a message or frame into a link's outbox.
-    fn push(&self, out: LinkId, part: Message, more: bool, from: Option<LinkId>) {
+    fn push(&self, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
         let mut state = self.state.borrow_mut();
-        let bytes = part.data.len();
+        let bytes = part.data.len() + QUEUED_FRAME;
         let src = part.src;
         let Some(link) = state.links.get_mut(&out) else {
             return;
         };
-        if link.outbox.push(part, more, from) {
+        if link.outbox.push(part, more, origin) {
             link.wake.notify_one();
-            if let Some(from) = from.and_then(|from| state.links.get_mut(&from)) {
-                from.held += bytes;
+            if let Some(origin) = origin.and_then(|origin| state.links.get_mut(&origin)) {
+                origin.held += bytes;
             }
         } else {
             link.logs_dropped += 1;
@@ -402,7 +424,7 @@ impl Io {
         let mut state = self.state.borrow_mut();
         for left in left {
             if let Some(link) = left.origin.and_then(|origin| state.links.get_mut(&origin)) {
-                link.held -= left.bytes;
+                link.held -= left.bytes + QUEUED_FRAME;
                 if link.held <= MAX_HELD {
                     link.resume.notify_one();
                 }

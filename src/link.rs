@@ -35,6 +35,8 @@ pub(crate) struct LinkState {
     /// Rung when `held` has fallen.
     pub(crate) resume: Rc<Notify>,
     pub(crate) logs_dropped: u64,
+    /// Frames from it that were forged.
+    pub(crate) forged: u64,
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
     pub(crate) ordered_to_end: bool,
@@ -53,6 +55,7 @@ impl LinkState {
             held: 0,
             resume: Rc::default(),
             logs_dropped: 0,
+            forged: 0,
             process,
             ordered_to_end: false,
             closing: false,
@@ -217,6 +220,10 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Pipe, rest: Vec<u8>) -> Result<
             Ok(0) => return Err("it ended in the middle of a frame".into()),
             Ok(count) => filled += count,
             Err(error) => return Err(error.to_string()),
+        }
+        if filled == buffer.len() {
+            // There is more, and others have work to do as well.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -10,8 +10,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -101,6 +102,13 @@ impl Launched {
     }
 }
 
+impl Drop for Launched {
+    /// Whatever was not reaped was not wanted: it goes, and its group with it.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// Signals a group that a session leader of ours leads.
 pub(crate) fn signal_group(leader: Option<u32>, signal: Signal) {
     if let Some(leader) = leader.and_then(|pid| i32::try_from(pid).ok()) {
@@ -167,9 +175,15 @@ pub(crate) fn close_stdio() {
 
 pub(crate) use sys::{adopt, dup_high, exit_now, own_session, watch};
 
-/// Reaps a direct child that has ended or is about to.
-pub(crate) fn reap_now(pid: i32) {
-    let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
+/// Kills and reaps a direct child that this process has inherited from what
+/// it was before. Blocks for as long as the kernel takes.
+pub(crate) fn end_child(pid: i32) {
+    let pid = Pid::from_raw(pid);
+    // A pid that is not our child's any more may be anybody's.
+    if waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+        let _ = kill(pid, Signal::SIGKILL);
+        let _ = waitpid(pid, None);
+    }
 }
 
 #[expect(unsafe_code, reason = "fork, exec and raw descriptors; everything else is safe code")]

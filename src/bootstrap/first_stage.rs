@@ -51,11 +51,12 @@ const SECTIONS: [&str; 13] = [
     // the pid, so that covers the image too), and ends when the directory has
     // been there and is gone. It is begun before the directory is made: begun
     // after, a kill in between leaves the directory behind. Without a `sleep`
-    // it gives up, as it would spin.
+    // it gives up, as it would spin. (In parentheses it would be the child of
+    // what yash calls $!.)
     concat!(
-        r#"(trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
+        r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
         r#"for d do [ -d "$d/$f" ]&&s=1&&continue 2;done;[ $s ]&&exit;done;"#,
-        r#"for d do rm -rf "$d/$f";done)</dev/null >/dev/null 2>&1&w=$!;"#,
+        r#"for d do rm -rf "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;"#,
     ),
     // The first place where a file can be made and executed. The file is a shell
     // script of no commands, and 126 the one status that means "no": busybox
@@ -87,13 +88,14 @@ const SECTIONS: [&str; 13] = [
     // Complaints of the tools go to stdout, ahead of the line that says failed.
     // Without `wc` the size is taken on trust. The image is found through PATH,
     // as that is the only way for sh to give it a name of our choice; and some
-    // shells close descriptors that `exec 9<` alone has opened.
+    // shells close descriptors that `exec 9<` alone has opened. yash goes on after
+    // an exec that failed.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
         r#"{ eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
         r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]||{ echo $A$B failed $k;q;};"#,
         r#"kill -0 $w 2>/dev/null||w=;"#,
-        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";fi;"#,
+        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;fi;"#,
     ),
     // No place: into memory. Flag 16 is MFD_EXEC, which some systems demand and
     // kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec,

@@ -100,7 +100,7 @@ impl Io {
         let knows_owner = state.routing.link_to(owner) == Some(link);
         if !knows_owner || !state.routing.may_have_block(link, owner) {
             drop(state);
-            return self.refuse(message, "a context may not hold so many unused ids");
+            return self.refuse(message, "a context may not hold so many unused ids", from);
         }
         if self.dispatcher.is_none() {
             let ids = state.routing.take_block();
@@ -117,7 +117,7 @@ impl Io {
                     io.state.borrow_mut().routing.hand_out(link, owner, ids.clone());
                     io.send(block_reply(&message, &ids));
                 }
-                _ => io.refuse(&message, "no ids to be had"),
+                _ => io.refuse(&message, "no ids to be had", Some(link)),
             }
         });
     }
@@ -194,12 +194,12 @@ impl Io {
         reply
     }
 
-    fn on_call(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
+    fn on_call(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         if message.is_dead() {
             return;
         }
         if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.on_call(self, message);
+            dispatcher.on_call(self, message, from);
         }
     }
 

@@ -147,16 +147,22 @@ fn nothing_leaks_over_many_connects() {
     for _ in 0..5 {
         cycle();
     }
+    // What a hop opens once it keeps; what a child has cost it lets go soon.
+    let settled = (0..20).map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        count_there()
+    });
+    let there = settled.min().unwrap();
     let routes = || block_on(tree.0.stats()).unwrap();
-    let before = (count("fd"), count_there(), routes());
+    let before = (count("fd"), routes());
     for _ in 0..100 {
         cycle();
     }
     // Other tests of this process open and close files meanwhile.
     eventually("the end of all that was opened", || count("fd") <= before.0 + 20);
-    assert_eq!(count_there(), before.1);
+    eventually("the end of all that the hop had opened", || count_there() <= there);
     let after = routes();
-    assert_eq!((after.links, after.routes, after.handles), (before.2.links, before.2.routes, before.2.handles));
+    assert_eq!((after.links, after.routes, after.handles), (before.1.links, before.1.routes, before.1.handles));
 }
 
 fn open_files() -> std::io::Result<usize> {

@@ -9,6 +9,7 @@ mod cancelling;
 mod commands;
 mod ending;
 mod flow;
+mod hostile;
 mod isolation;
 mod logs;
 mod typed;
