@@ -1,13 +1,22 @@
 //! The tool. A copy of it that was started as a child never gets past the
-//! first line.
+//! first line of `main`; without the feature `cli` there is nothing beyond it.
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "cli")]
 mod cli;
 
 use std::process::ExitCode;
 
+#[cfg(feature = "cli")]
 fn main() -> ExitCode {
     offshoot::child();
     cli::main()
+}
+
+#[cfg(not(feature = "cli"))]
+fn main() -> ExitCode {
+    offshoot::child();
+    eprintln!("offshoot: this is an image for children; it is started by the tool, not by hand");
+    ExitCode::from(64)
 }

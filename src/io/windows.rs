@@ -80,8 +80,12 @@ impl Io {
         let target = (message.dst, message.handle);
         let counted = message.handle == Handle::CALL_FUNCTION;
         let mut state = self.state.borrow_mut();
-        if !counted && !state.routing.reaches(message.dst) {
+        if !state.routing.reaches(message.dst) {
             drop(state);
+            if counted {
+                // Whoever awaits the reply is told by a dead message.
+                return self.send(message);
+            }
             let reason = format!("no route to {}, my ID is {}", message.dst, self.shared.me);
             let error = Error::Channel { context: self.shared.me, reason };
             return accepted.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
