@@ -1,0 +1,65 @@
+# `make` builds the tool, `make check` is what CI runs, `make help` lists the rest.
+
+TARGET ?= $(shell uname -m)-unknown-linux-musl
+export TARGET
+
+# What scripts/setup installs, for everything that is started from here.
+tools := $(CURDIR)/target/tools
+export PATH := $(tools)/bin:$(PATH)
+export CARGO_ZIGBUILD_ZIG_PATH := $(tools)/ziglang/zig
+export CARGO_ZIGBUILD_CACHE_DIR := $(CURDIR)/target/tools-cache
+
+output := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)
+sources := $(shell find src -type f) $(wildcard build.rs) Cargo.toml Cargo.lock
+# Those that are read into others are checked with them.
+shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
+
+.NOTPARALLEL:
+.PHONY: all setup check lint docs test example fmt bench size help clean
+
+all: dist/offshoot ## build the tool as one static binary (default)
+	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
+
+# Moved into place, since a copy of it may be running.
+dist/offshoot: $(sources) | setup
+	OFFSHOOT_BUILD=$$(scripts/build-id) cargo-zigbuild zigbuild --locked --release --bin offshoot --target $(TARGET)
+	mkdir -p dist
+	cp $(output)/release/offshoot dist/.offshoot.new
+	mv -f dist/.offshoot.new dist/offshoot
+
+setup: ## install what building takes: the musl target, and zig in target/tools
+	@scripts/setup
+
+check: lint docs test example size ## all that CI checks
+
+lint: setup ## formatting, clippy, and shellcheck if it is there
+	cargo fmt --check
+	cargo-zigbuild clippy --locked --all-targets --target $(TARGET) -- -D warnings
+	cargo-zigbuild clippy --locked --no-default-features --target $(TARGET) -- -D warnings
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -a -S warning $(shell_scripts); fi
+
+docs: setup ## the documentation, without warnings
+	RUSTDOCFLAGS='-D warnings' cargo-zigbuild doc --locked --no-deps --target $(TARGET)
+
+test: setup ## the tests, on real ssh hosts that live as long as the tests run
+	scripts/test
+
+example: setup ## run the example of the README
+	cargo-zigbuild run --quiet --locked --target $(TARGET) --example disk_usage -- src
+
+fmt: ## format the sources
+	cargo fmt
+
+bench: setup ## measure beside Mitogen, execnet and OpenSSH; takes minutes
+	scripts/bench
+
+size: setup ## the size of an image as it travels, against its budget
+	scripts/size
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
+
+clean: ## remove all that was built, and test hosts that are still up
+	[ ! -e target/hosts/ssh_config ] || scripts/hosts down target/hosts
+	rm -rf dist
+	cargo clean
