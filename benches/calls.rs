@@ -1,51 +1,256 @@
 //! Figures of the library itself, one per line: `name value unit`.
 //!
-//!     calls [connect|round-trip|pipelined|bulk|resident|hops]...   [--ssh HOST] [--config FILE]
+//!     calls FIGURE... [--ssh HOST] [--config FILE] [--binary PATH]
+//!     calls start -- COMMAND...      time from its start to its end
+//!     calls drain -- COMMAND...      rate at which its output comes, from the first byte on
+//!     calls pour                     a GiB of output, for `drain`
 //!
-//! `scripts/bench` runs it beside the reference and prints the ratios.
+//! Figures are `connect`, `round-trip`, `pipelined`, `bulk`, `resident` and
+//! `hops`. `scripts/bench` runs it beside the reference and prints the ratios.
 
-#![expect(clippy::print_stdout, reason = "figures are printed")]
+#![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
+use std::io::{Read, Write};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use offshoot::{Blob, Context, Econtext, Receiver, Router, Sender, export};
+use offshoot::{Blob, Context, Econtext, Error, Receiver, Router, Sender, export};
+
+/// Bytes of one chunk of bulk data.
+const CHUNK: usize = 64 * 1024;
+/// Chunks of one measurement: 256 MiB.
+const CHUNKS: u32 = 4096;
+/// Calls under way at once.
+const PIPELINED: u32 = 20_000;
 
 fn nothing() {}
 export!(nothing);
 
-fn resident() -> std::io::Result<u64> {
+/// A line of this process's status, in KiB.
+fn status(line: String) -> std::io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    Ok(line.trim().trim_end_matches(" kB").parse().unwrap_or(0))
+    let value = status.lines().find_map(|entry| entry.strip_prefix(line.as_str())?.strip_prefix(':')).unwrap_or("0");
+    Ok(value.trim().trim_end_matches(" kB").parse().unwrap_or(0))
 }
-export!(resident);
+export!(status);
 
-async fn flood(_: &Econtext, to: Sender<Blob>, chunks: u32) -> Result<(), offshoot::Error> {
+async fn flood(_: &Econtext, to: Sender<Blob>, chunks: u32) -> Result<(), Error> {
     for _ in 0..chunks {
-        to.send(Blob(vec![7; 64 * 1024])).await?;
+        to.send(Blob(vec![7; CHUNK])).await?;
     }
     Ok(())
 }
 export!(flood);
 
+#[derive(Default)]
 struct Options {
     what: Vec<String>,
     ssh: Option<String>,
     config: Option<String>,
+    binary: Option<String>,
 }
 
-async fn child(router: &Router, options: &Options) -> Result<Context, offshoot::Error> {
-    match &options.ssh {
-        None => router.local().connect().await,
-        Some(host) => {
-            let ssh = router.ssh(host);
-            let ssh = match &options.config {
-                Some(config) => ssh.ssh_args(["-F", config]),
-                None => ssh,
-            };
-            ssh.connect().await
+fn main() -> ExitCode {
+    offshoot::child();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match &args[..] {
+        [what, dashes, command @ ..] if what == "start" && dashes == "--" => start(command),
+        [what, dashes, command @ ..] if what == "drain" && dashes == "--" => drain(command),
+        [what] if what == "pour" => pour(),
+        _ => return offshoot::run(async |router| figures(&router, options(args)).await),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("calls: {error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn options(args: Vec<String>) -> Options {
+    let mut options = Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--ssh" => options.ssh = args.next(),
+            "--config" => options.config = args.next(),
+            "--binary" => options.binary = args.next(),
+            // `cargo bench` passes this.
+            "--bench" => {}
+            _ => options.what.push(arg),
+        }
+    }
+    if options.what.is_empty() {
+        options.what = ["connect", "round-trip", "pipelined", "bulk", "resident"].map(String::from).to_vec();
+    }
+    options
+}
+
+async fn figures(router: &Router, options: Options) -> Result<(), Error> {
+    for what in &options.what {
+        match what.as_str() {
+            "connect" => connect(router, &options).await?,
+            "round-trip" => round_trip(router, &options).await?,
+            "pipelined" => pipelined(router, &options).await?,
+            "bulk" => bulk(router, &options).await?,
+            "resident" => resident(router, &options).await?,
+            "hops" => hops(router, &options).await?,
+            other => eprintln!("calls: no such figure: {other}"),
+        }
+    }
+    Ok(())
+}
+
+async fn child(router: &Router, options: &Options) -> Result<Context, Error> {
+    let Some(host) = &options.ssh else {
+        return router.local().connect().await;
+    };
+    let mut ssh = router.ssh(host);
+    if let Some(config) = &options.config {
+        ssh = ssh.ssh_args(["-F", config]);
+    }
+    if let Some(binary) = &options.binary {
+        ssh = ssh.binary(binary);
+    }
+    ssh.connect().await
+}
+
+/// From nothing to the result of the first call.
+async fn connect(router: &Router, options: &Options) -> Result<(), Error> {
+    let mut times = Vec::new();
+    for _ in 0..if options.ssh.is_some() { 5 } else { 40 } {
+        let start = Instant::now();
+        let context = child(router, options).await?;
+        context.call(nothing, ()).await?;
+        times.push(start.elapsed());
+        context.shutdown().await;
+    }
+    println!("connect {:.3} ms", median(times) * 1e3);
+    Ok(())
+}
+
+async fn round_trip(router: &Router, options: &Options) -> Result<(), Error> {
+    let context = child(router, options).await?;
+    println!("round-trip {:.2} us", median_round_trip(&context).await? * 1e6);
+    context.shutdown().await;
+    Ok(())
+}
+
+async fn median_round_trip(context: &Context) -> Result<f64, Error> {
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let start = Instant::now();
+        for _ in 0..200 {
+            context.call(nothing, ()).await?;
+        }
+        times.push(start.elapsed() / 200);
+    }
+    Ok(median(times))
+}
+
+async fn pipelined(router: &Router, options: &Options) -> Result<(), Error> {
+    let context = child(router, options).await?;
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        let start = Instant::now();
+        let calls: Vec<_> = (0..PIPELINED).map(|_| context.call(nothing, ())).collect();
+        for call in calls {
+            call.await?;
+        }
+        times.push(start.elapsed());
+    }
+    println!("pipelined {:.0} calls/s", f64::from(PIPELINED) / median(times));
+    context.shutdown().await;
+    Ok(())
+}
+
+async fn bulk(router: &Router, options: &Options) -> Result<(), Error> {
+    let context = child(router, options).await?;
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let receiver: Receiver<Blob> = Receiver::new(router);
+        let start = Instant::now();
+        let call = context.call(flood, (receiver.sender(), CHUNKS));
+        for _ in 0..CHUNKS {
+            receiver.recv().await?;
+        }
+        call.await?;
+        times.push(start.elapsed());
+    }
+    println!("bulk {:.0} MiB/s", f64::from(CHUNKS) * CHUNK as f64 / MIB / median(times));
+    println!("bulk-peak {} KiB", context.call(status, ("VmHWM".into(),)).await?);
+    context.shutdown().await;
+    Ok(())
+}
+
+async fn resident(router: &Router, options: &Options) -> Result<(), Error> {
+    let context = child(router, options).await?;
+    println!("resident {} KiB", context.call(status, ("VmRSS".into(),)).await?);
+    context.shutdown().await;
+    Ok(())
+}
+
+/// Round trips to a child, a child of that, and so on: what each further hop
+/// adds.
+async fn hops(router: &Router, options: &Options) -> Result<(), Error> {
+    let first = child(router, options).await?;
+    let near = median_round_trip(&first).await?;
+    let mut far = first;
+    for _ in 0..FURTHER_HOPS {
+        far = router.local().via(&far).connect().await?;
+    }
+    let added = (median_round_trip(&far).await? - near) / f64::from(FURTHER_HOPS);
+    println!("hop {:.2} us", added * 1e6);
+    Ok(())
+}
+
+fn start(command: &[String]) -> std::io::Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..if command.first().is_some_and(|program| program == "ssh") { 5 } else { 40 } {
+        let start = Instant::now();
+        let status = process(command).stdout(Stdio::null()).status()?;
+        times.push(start.elapsed());
+        if !status.success() {
+            return Err(std::io::Error::other(format!("{command:?}: {status}")));
+        }
+    }
+    println!("start {:.3} ms", median(times) * 1e3);
+    Ok(())
+}
+
+fn drain(command: &[String]) -> std::io::Result<()> {
+    let mut child = process(command).stdout(Stdio::piped()).spawn()?;
+    let mut output = child.stdout.take().ok_or_else(|| std::io::Error::other("no output"))?;
+    let mut buffer = vec![0; CHUNK];
+    // The first chunk says that it is under way.
+    let _ = output.read(&mut buffer)?;
+    let (start, mut bytes) = (Instant::now(), 0);
+    loop {
+        match output.read(&mut buffer)? {
+            0 => break,
+            count => bytes += count,
+        }
+    }
+    println!("drain {:.0} MiB/s", bytes as f64 / MIB / start.elapsed().as_secs_f64());
+    child.wait()?;
+    Ok(())
+}
+
+fn pour() -> std::io::Result<()> {
+    let chunk = vec![7; CHUNK];
+    let mut output = std::io::stdout().lock();
+    for _ in 0..CHUNKS * 4 {
+        output.write_all(&chunk)?;
+    }
+    Ok(())
+}
+
+fn process(command: &[String]) -> Command {
+    let (program, args) = command.split_first().expect("a command");
+    let mut process = Command::new(program);
+    process.args(args).stdin(Stdio::null());
+    process
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
@@ -53,105 +258,5 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64()
 }
 
-async fn app(router: Router, options: Options) -> Result<(), offshoot::Error> {
-    let rounds = if options.ssh.is_some() { 10 } else { 40 };
-    for what in &options.what {
-        match what.as_str() {
-            "connect" => {
-                let mut times = Vec::new();
-                for _ in 0..rounds {
-                    let start = Instant::now();
-                    let context = child(&router, &options).await?;
-                    context.call(nothing, ()).await?;
-                    times.push(start.elapsed());
-                    context.shutdown().await;
-                }
-                println!("connect {:.3} ms", median(times) * 1e3);
-            }
-            "round-trip" => {
-                let context = child(&router, &options).await?;
-                let mut times = Vec::new();
-                for _ in 0..20 {
-                    let start = Instant::now();
-                    for _ in 0..500 {
-                        context.call(nothing, ()).await?;
-                    }
-                    times.push(start.elapsed() / 500);
-                }
-                println!("round-trip {:.2} us", median(times) * 1e6);
-                context.shutdown().await;
-            }
-            "pipelined" => {
-                let context = child(&router, &options).await?;
-                let mut times = Vec::new();
-                const CALLS: u32 = 20_000;
-                for _ in 0..10 {
-                    let start = Instant::now();
-                    let calls: Vec<_> = (0..CALLS).map(|_| context.call(nothing, ())).collect();
-                    for call in calls {
-                        call.await?;
-                    }
-                    times.push(start.elapsed());
-                }
-                println!("pipelined {:.0} calls/s", f64::from(CALLS) / median(times));
-                context.shutdown().await;
-            }
-            "bulk" => {
-                let context = child(&router, &options).await?;
-                let mut times = Vec::new();
-                const CHUNKS: u32 = 4096;
-                for _ in 0..5 {
-                    let receiver: Receiver<Blob> = Receiver::new(&router);
-                    let start = Instant::now();
-                    let call = context.call(flood, (receiver.sender(), CHUNKS));
-                    for _ in 0..CHUNKS {
-                        receiver.recv().await?;
-                    }
-                    call.await?;
-                    times.push(start.elapsed());
-                }
-                println!("bulk {:.0} MiB/s", f64::from(CHUNKS) / 16.0 / median(times));
-                println!("bulk-resident {} KiB", context.call(resident, ()).await?);
-                context.shutdown().await;
-            }
-            "resident" => {
-                let context = child(&router, &options).await?;
-                println!("resident {} KiB", context.call(resident, ()).await?);
-                context.shutdown().await;
-            }
-            "hops" => {
-                let mut context = child(&router, &options).await?;
-                for depth in 1..=4 {
-                    let start = Instant::now();
-                    for _ in 0..2000 {
-                        context.call(nothing, ()).await?;
-                    }
-                    println!("hop-{depth} {:.2} us", start.elapsed().as_secs_f64() / 2000.0 * 1e6);
-                    context = router.local().via(&context).connect().await?;
-                }
-            }
-            other => eprintln!("unknown figure: {other}"),
-        }
-    }
-    Ok(())
-}
-
-fn main() -> std::process::ExitCode {
-    offshoot::run(async |router| {
-        let mut options = Options { what: Vec::new(), ssh: None, config: None };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--ssh" => options.ssh = args.next(),
-                "--config" => options.config = args.next(),
-                // cargo bench passes this.
-                "--bench" => {}
-                _ => options.what.push(arg),
-            }
-        }
-        if options.what.is_empty() {
-            options.what = ["connect", "round-trip", "pipelined", "bulk", "resident"].map(String::from).to_vec();
-        }
-        app(router, options).await
-    })
-}
+const MIB: f64 = 1024.0 * 1024.0;
+const FURTHER_HOPS: u32 = 3;

@@ -1,10 +1,14 @@
 //! The yardstick of a call: the same wake-ups without a codec. 64 bytes go
 //! from a main thread to an I/O thread, over a socket to another process's
 //! I/O thread, to its main thread, and all the way back.
+//!
+//! Beside it, what the socket costs without threads or an event queue, which
+//! is the yardstick of one more hop.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -15,7 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 type Packet = [u8; 64];
-const ROUNDS: u32 = 20_000;
+/// Round trips of one measurement, of which there are 20.
+const ROUNDS: u32 = 500;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -49,50 +54,75 @@ fn io_thread(stream: StdStream) -> (Sender<Packet>, Receiver<Packet>) {
 }
 
 fn main() {
-    if std::env::args().any(|arg| arg == "--echo") {
-        use std::os::fd::AsFd;
-        let stdin = std::io::stdin().as_fd().try_clone_to_owned().expect("a descriptor");
-        let stream = StdStream::from(stdin);
-        let (to_io, mut from_io) = io_thread(stream);
-        return runtime().block_on(async move {
-            while let Some(packet) = from_io.recv().await {
-                if to_io.send(packet).await.is_err() {
-                    break;
-                }
-            }
-        });
-    }
-    let (ours, theirs) = StdStream::pair().expect("a socket pair");
-    let program = std::env::current_exe().expect("a path");
-    let mut echo = Command::new(program)
-        .arg("--echo")
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .spawn()
-        .expect("the echo process");
-    raw(&ours);
-    let (to_io, mut from_io) = io_thread(ours);
-    let mut times = Vec::new();
-    runtime().block_on(async {
-        for _ in 0..20 {
-            let start = Instant::now();
-            for _ in 0..ROUNDS / 20 {
-                to_io.send([1; 64]).await.expect("send");
-                from_io.recv().await.expect("receive");
-            }
-            times.push(start.elapsed() / (ROUNDS / 20));
+    match std::env::args().nth(1).as_deref() {
+        Some("--echo") => echo(own_stdin()),
+        Some("--echo-raw") => echo_raw(&own_stdin()),
+        _ => {
+            measure("--echo-raw", "raw", |mut stream| {
+                Box::new(move |rounds| {
+                    let mut packet = [1; 64];
+                    for _ in 0..rounds {
+                        stream.write_all(&packet).expect("write");
+                        stream.read_exact(&mut packet).expect("read");
+                    }
+                })
+            });
+            measure("--echo", "pingpong", |stream| {
+                let (to_io, mut from_io) = io_thread(stream);
+                let runtime = runtime();
+                Box::new(move |rounds| {
+                    runtime.block_on(async {
+                        for _ in 0..rounds {
+                            to_io.send([1; 64]).await.expect("send");
+                            from_io.recv().await.expect("receive");
+                        }
+                    });
+                })
+            });
         }
-    });
-    times.sort_unstable();
-    println!("pingpong {:.2} us", times[times.len() / 2].as_secs_f64() * 1e6);
-    drop(to_io);
-    let _ = echo.kill();
-    let _ = echo.wait();
+    }
 }
 
-/// One round without threads on this side warms the other side up.
-fn raw(stream: &StdStream) {
+/// Prints the median time of a round trip to this program, started again.
+fn measure(mode: &str, name: &str, prepare: impl FnOnce(StdStream) -> Box<dyn FnMut(u32)>) {
+    let (ours, theirs) = StdStream::pair().expect("a socket pair");
+    let program = std::env::current_exe().expect("a path");
+    let mut other = Command::new(program)
+        .arg(mode)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .expect("the other process");
+    let mut run = prepare(ours);
+    let mut times = Vec::new();
+    // The first warm it up.
+    for _ in 0..21 {
+        let start = Instant::now();
+        run(ROUNDS);
+        times.push(start.elapsed() / ROUNDS);
+    }
+    times.remove(0);
+    times.sort_unstable();
+    println!("{name} {:.2} us", times[times.len() / 2].as_secs_f64() * 1e6);
+    other.kill().expect("the other process");
+    other.wait().expect("the other process");
+}
+
+fn echo(stream: StdStream) {
+    let (to_io, mut from_io) = io_thread(stream);
+    runtime().block_on(async move {
+        while let Some(packet) = from_io.recv().await {
+            if to_io.send(packet).await.is_err() {
+                break;
+            }
+        }
+    });
+}
+
+fn echo_raw(mut stream: &StdStream) {
     let mut packet = [0; 64];
-    let mut stream = stream;
-    stream.write_all(&packet).expect("write");
-    stream.read_exact(&mut packet).expect("read");
+    while stream.read_exact(&mut packet).and_then(|()| stream.write_all(&packet)).is_ok() {}
+}
+
+fn own_stdin() -> StdStream {
+    StdStream::from(std::io::stdin().as_fd().try_clone_to_owned().expect("a descriptor"))
 }
