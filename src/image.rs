@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::process;
 
 /// The most bytes that an image has, unpacked.
-const MAX_IMAGE: u64 = 1 << 30;
+pub(crate) const MAX_IMAGE: u64 = 1 << 30;
 
 /// How an image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,12 +33,20 @@ pub(crate) struct Packed {
     pub(crate) unpacked: u64,
 }
 
-/// The executable of this process, packed at most once in each way.
+/// An executable, packed at most once in each way.
 #[derive(Debug)]
 pub(crate) struct Image {
-    file: File,
+    source: Source,
     packed: Mutex<HashMap<Compression, Packed>>,
     digest: OnceLock<[u8; 32]>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A file that is open for as long as this process lives.
+    File(File),
+    /// An image for another target, as it lies in a bundle and travels.
+    Zstd { bytes: Bytes, unpacked: u64 },
 }
 
 static OWN: OnceLock<Result<Arc<Image>, String>> = OnceLock::new();
@@ -57,12 +65,9 @@ impl Image {
                 std::env::current_exe().map_err(|error| error.to_string())?
             };
             // Moved up, as descriptors that are passed by number must be.
-            let file = File::open(&path).and_then(|file| {
-                use std::os::fd::AsRawFd;
-                process::dup_high(file.as_raw_fd())
-            });
+            let file = File::open(&path).and_then(|file| process::dup_high(file.as_raw_fd()));
             let file = file.map_err(|error| format!("cannot read the own image {}: {error}", path.display()))?;
-            Ok(Arc::new(Self::from_file(file.into())))
+            Ok(Arc::new(Self::new(Source::File(file.into()))))
         })
         .clone()
     }
@@ -70,17 +75,24 @@ impl Image {
     /// Makes the image that whoever started this process has opened for it
     /// the own one. Without effect once [`Image::own`] has been called.
     pub(crate) fn adopt(fd: OwnedFd) {
-        let _ = OWN.set(Ok(Arc::new(Self::from_file(fd.into()))));
+        let _ = OWN.set(Ok(Arc::new(Self::new(Source::File(fd.into())))));
     }
 
-    fn from_file(file: File) -> Self {
-        Self { file, packed: Mutex::default(), digest: OnceLock::new() }
+    /// An image that was packed with zstd.
+    pub(crate) fn from_zstd(bytes: Bytes, unpacked: u64) -> Self {
+        Self::new(Source::Zstd { bytes, unpacked })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, packed: Mutex::default(), digest: OnceLock::new() }
     }
 
     /// A descriptor to execute.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
-        use std::os::fd::AsRawFd;
-        process::dup_high(self.file.as_raw_fd())
+        match &self.source {
+            Source::File(file) => process::dup_high(file.as_raw_fd()),
+            Source::Zstd { .. } => Err(io::Error::other("an image for another machine")),
+        }
     }
 
     /// The image, packed. Blocks for some milliseconds the first time.
@@ -90,17 +102,21 @@ impl Image {
         if let Some(packed) = packed.get(&compression) {
             return Ok(packed.clone());
         }
-        let plain = self.read()?;
-        let bytes = match compression {
-            Compression::Plain => plain.clone().into(),
-            Compression::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-                encoder.write_all(&plain)?;
-                encoder.finish()?.into()
+        let result = match (&self.source, compression) {
+            (Source::Zstd { bytes, unpacked }, Compression::Zstd) => {
+                Packed { compression, bytes: bytes.clone(), unpacked: *unpacked }
             }
-            Compression::Zstd => zstd(&plain)?.into(),
+            _ => {
+                let plain = self.read()?;
+                let unpacked = plain.len() as u64;
+                let bytes = match compression {
+                    Compression::Plain => plain,
+                    Compression::Gzip => gzip(&plain)?,
+                    Compression::Zstd => zstd(&plain)?,
+                };
+                Packed { compression, bytes: bytes.into(), unpacked }
+            }
         };
-        let result = Packed { compression, bytes, unpacked: plain.len() as u64 };
         packed.insert(compression, result.clone());
         Ok(result)
     }
@@ -114,16 +130,61 @@ impl Image {
         Ok(*self.digest.get_or_init(|| digest))
     }
 
-    /// The whole file, without touching the offset, which others share.
+    /// All of it, unpacked.
     fn read(&self) -> io::Result<Vec<u8>> {
-        let size = self.file.metadata()?.len();
-        if size > MAX_IMAGE {
-            return Err(io::Error::other(format!("the image has {size} bytes (max {MAX_IMAGE})")));
+        match &self.source {
+            Source::File(file) => {
+                // An offset is shared by all who have the file open: ours is
+                // our own business.
+                let size = file.metadata()?.len();
+                check_size(size)?;
+                let mut bytes = Vec::new();
+                Offset { file, at: 0 }.take(MAX_IMAGE).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+            Source::Zstd { bytes, unpacked } => unzstd(bytes, *unpacked),
         }
-        let mut bytes = Vec::new();
-        Offset { file: &self.file, at: 0 }.take(MAX_IMAGE).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
+}
+
+fn check_size(size: u64) -> io::Result<()> {
+    if size > MAX_IMAGE {
+        return Err(io::Error::other(format!("the image has {size} bytes (max {MAX_IMAGE})")));
+    }
+    Ok(())
+}
+
+fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(plain)?;
+    encoder.finish()
+}
+
+#[cfg(feature = "cli")]
+fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(plain)?;
+    encoder.finish()
+}
+
+/// Thin images have no C in them: they pack less tightly.
+#[cfg(not(feature = "cli"))]
+fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    Ok(compress_to_vec(plain, CompressionLevel::Fastest))
+}
+
+/// Unpacks what must have `unpacked` bytes.
+fn unzstd(bytes: &[u8], unpacked: u64) -> io::Result<Vec<u8>> {
+    check_size(unpacked)?;
+    let decoder = ruzstd::decoding::StreamingDecoder::new(bytes).map_err(io::Error::other)?;
+    let mut plain = Vec::new();
+    decoder.take(unpacked + 1).read_to_end(&mut plain)?;
+    if plain.len() as u64 != unpacked {
+        return Err(io::Error::other(format!("the image unpacks to {} bytes instead of {unpacked}", plain.len())));
+    }
+    Ok(plain)
 }
 
 struct Offset<'a> {
@@ -137,22 +198,6 @@ impl Read for Offset<'_> {
         self.at += count as u64;
         Ok(count)
     }
-}
-
-/// Whether this program can pack with zstd; the thin images cannot.
-pub(crate) const HAS_ZSTD: bool = cfg!(feature = "cli");
-
-#[cfg(feature = "cli")]
-fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
-    encoder.include_checksum(true)?;
-    encoder.write_all(plain)?;
-    encoder.finish()
-}
-
-#[cfg(not(feature = "cli"))]
-fn zstd(_: &[u8]) -> io::Result<Vec<u8>> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this image cannot pack with zstd"))
 }
 
 /// The target that this program was built for, as far as children are
@@ -204,5 +249,18 @@ mod tests {
         flate2::read::GzDecoder::new(&gzip.bytes[..]).read_to_end(&mut unpacked).unwrap();
         assert_eq!(Sha256::digest(&unpacked).as_slice(), own.digest().unwrap());
         assert_eq!(own.pack(Compression::Gzip).unwrap().bytes.as_ptr(), gzip.bytes.as_ptr());
+        let packed = own.pack(Compression::Zstd).unwrap();
+        let carried = Image::from_zstd(packed.bytes, packed.unpacked);
+        assert_eq!(carried.digest().unwrap(), own.digest().unwrap());
+        assert!(carried.pack(Compression::Plain).unwrap().bytes == plain.bytes);
+    }
+
+    #[test]
+    fn an_image_that_unpacks_to_another_size_is_refused() {
+        let packed = zstd(&[7; 1000]).unwrap();
+        assert!(unzstd(&packed, 1000).is_ok());
+        assert!(unzstd(&packed, 999).is_err());
+        assert!(unzstd(&packed, 1001).is_err());
+        assert!(unzstd(b"nonsense", 8).is_err());
     }
 }

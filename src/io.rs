@@ -5,6 +5,7 @@
 //! outbox of a link, whose writer task is woken. State is borrowed only
 //! between two awaits.
 
+mod images;
 mod lifecycle;
 mod lines;
 mod standard;
@@ -35,6 +36,8 @@ use crate::method;
 use crate::outbox::Left;
 use crate::router::{Command, Shared, Stats};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
+use images::Images;
+pub(crate) use images::Missing;
 use standard::Handler;
 use timers::Timers;
 pub(crate) use timers::{Timer, TimerKey};
@@ -108,6 +111,7 @@ struct State {
     routing: Routing<Target>,
     links: HashMap<LinkId, LinkState>,
     windows: Windows,
+    images: Images,
     queues: HashMap<Handle, Weak<Queue>>,
     runs: Runs,
     timers: Timers,
@@ -186,6 +190,7 @@ impl Io {
             routing,
             links: HashMap::new(),
             windows: Windows::default(),
+            images: Images::default(),
             queues: HashMap::new(),
             runs: Runs::new(shared.max_message_size),
             timers: Timers::default(),

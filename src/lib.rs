@@ -33,7 +33,7 @@
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
 //! - `routing`, `flow`, `outbox`, `assembly`, `frame`: what it decides with, without I/O
 //! - `link`: descriptors; `dispatch`: calls that come in
-//! - `method`, `bootstrap`, `handshake`, `image`, `process`: how a child comes up
+//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
 //! - `log`: records from everywhere to the master
 
@@ -42,6 +42,7 @@
 mod assembly;
 mod bootstrap;
 mod broker;
+pub mod bundle;
 mod channel;
 mod child;
 pub mod command;

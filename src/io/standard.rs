@@ -36,14 +36,16 @@ impl Io {
         let parents: Policy = Arc::new(policy::has_parent_authority);
         let neighbours: Policy = Arc::new(policy::is_immediate_child);
         let is_child = self.dispatcher.is_some();
-        let all: [(Handle, Option<Policy>, Handler); 5] = [
+        let all: [(Handle, Option<Policy>, Handler); 6] = [
+            (Handle::GET_IMAGE, Some(Arc::clone(&neighbours)), Self::on_get_image),
             (Handle::ADD_ROUTE, Some(Arc::clone(&neighbours)), Self::on_add_route),
             (Handle::DEL_ROUTE, Some(Arc::clone(&neighbours)), Self::on_del_route),
             (Handle::ALLOCATE_ID, Some(neighbours), Self::on_allocate_id),
             (Handle::CREDIT, None, Self::on_credit),
             (Handle::CANCEL, None, Self::on_cancel),
         ];
-        let of_children: [(Handle, Option<Policy>, Handler); 2] = [
+        let of_children: [(Handle, Option<Policy>, Handler); 3] = [
+            (Handle::LOAD_IMAGE, Some(Arc::clone(&parents)), Self::on_load_image),
             (Handle::CALL_FUNCTION, Some(Arc::clone(&parents)), Self::on_call),
             (Handle::SHUTDOWN, Some(parents), Self::on_shutdown),
         ];

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +16,12 @@ use tokio::time::Instant;
 
 use super::{Connected, Method, Plan, Spec};
 use crate::bootstrap::{self, Action, Dialogue, Input, Nonce, Offer};
+use crate::bundle::Bundle;
 use crate::dispatch;
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::handshake::{Hello, Welcome};
 use crate::image::{self, Compression, Image, Packed};
-use crate::io::Io;
+use crate::io::{Io, Missing};
 use crate::link::Stream;
 use crate::message::{ContextId, Handle, Message};
 use crate::process::{self, Launch, Launched};
@@ -53,7 +53,7 @@ pub(crate) async fn connect(io: &Rc<Io>, spec: Spec) -> Result<Connected, Error>
 }
 
 /// An image that is being packed, and its digest.
-type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), String>>;
+type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), StreamError>>;
 
 struct Attempt {
     hop: String,
@@ -99,9 +99,7 @@ impl Attempt {
         let interpret = spec.interpreter();
         let dialogue = if staged {
             // The usual case is prepared while the login is under way.
-            if image::HAS_ZSTD {
-                drop(tokio::task::spawn_blocking(|| pack(Compression::Zstd)));
-            }
+            drop(tokio::task::spawn_blocking(prepare));
             Dialogue::staged(nonce, hop.clone(), remote_name, interpret)
         } else {
             Dialogue::direct(nonce, hop.clone(), interpret)
@@ -151,9 +149,6 @@ impl Attempt {
                         self.sent = Some(digest);
                         packed
                     });
-                    let packed = packed.map_err(|why| {
-                        StreamError::new(StreamErrorKind::Image, Phase::FirstStage, self.hop.clone(), why)
-                    });
                     self.dialogue.input(Input::Image(packed))
                 }
                 status = self.launched.wait(), if exit.is_none() => {
@@ -184,7 +179,7 @@ impl Attempt {
             for action in actions {
                 match action {
                     Action::Write(bytes) => unsent.push_back(bytes),
-                    Action::ChooseImage(offer) => packing = Some(self.choose(&offer)?),
+                    Action::ChooseImage(offer) => packing = Some(self.choose(io, &offer)),
                     Action::Hello { hello, rest } => {
                         return Ok((Hello::check(&hello, self.sent, &self.hop)?, rest));
                     }
@@ -195,22 +190,25 @@ impl Attempt {
         }
     }
 
-    /// Starts to pack an image for the machine.
-    fn choose(&self, offer: &Offer) -> Result<Packing, StreamError> {
-        let own = image::own_machine();
-        if !image::runs_on(own, &offer.system, &offer.machine) {
-            let text = format!(
-                "there is no image for {} {}; this program carries {} {}",
-                offer.system, offer.machine, own.0, own.1
-            );
-            return Err(StreamError::new(StreamErrorKind::Unsupported, Phase::FirstStage, self.hop.clone(), text));
-        }
-        let compression = match offer.compression {
-            // Whoever has zstd has gzip, in practice.
-            Compression::Zstd if !image::HAS_ZSTD => Compression::Gzip,
-            compression => compression,
-        };
-        Ok(tokio::task::spawn_blocking(move || pack(compression)))
+    /// Starts to find and pack an image for the machine.
+    fn choose(&self, io: &Rc<Io>, offer: &Offer) -> Packing {
+        let (io, hop) = (Rc::clone(io), self.hop.clone());
+        let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
+        tokio::task::spawn_local(async move {
+            let fail = |kind, text| StreamError::new(kind, Phase::FirstStage, hop.clone(), text);
+            let image = io.image_for(&system, &machine).await.map_err(|missing| match missing {
+                Missing::Unknown(known) => {
+                    let text =
+                        format!("there is no image for {system} {machine}; this program carries {}", known.join(", "));
+                    fail(StreamErrorKind::Unsupported, text)
+                }
+                Missing::Broken(why) => fail(StreamErrorKind::Image, why),
+            })?;
+            tokio::task::spawn_blocking(move || pack(&image, compression))
+                .await
+                .unwrap_or_else(|error| Err(error.to_string()))
+                .map_err(|why| fail(StreamErrorKind::Image, why))
+        })
     }
 
     async fn attach(self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
@@ -305,12 +303,22 @@ fn nonce() -> io::Result<Nonce> {
     Ok(Nonce::from_bytes(bytes))
 }
 
-/// Packs the own image. Blocks.
-fn pack(compression: Compression) -> Result<(Packed, [u8; 32]), String> {
-    let image: Arc<Image> = Image::own()?;
+/// Packs an image. Blocks.
+fn pack(image: &Image, compression: Compression) -> Result<(Packed, [u8; 32]), String> {
     let packed = image.pack(compression).map_err(|error| format!("the image cannot be packed: {error}"))?;
     let digest = image.digest().map_err(|error| format!("the image cannot be read: {error}"))?;
     Ok((packed, digest))
+}
+
+/// Packs what a machine like this one would get. Blocks.
+fn prepare() {
+    let (system, processor) = image::own_machine();
+    let image = match Bundle::own().and_then(|bundle| bundle.find(system, processor)) {
+        Ok(Some(image)) => Ok(image),
+        _ => Image::own(),
+    };
+    // If it fails, it fails again when it is needed, and is reported then.
+    let _ = image.and_then(|image| pack(&image, Compression::Zstd));
 }
 
 async fn write_front(stream: &Stream, unsent: &VecDeque<Bytes>) -> io::Result<usize> {
@@ -332,9 +340,11 @@ fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
     }
 }
 
-async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), String> {
+async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), StreamError> {
     match task {
-        Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
+        Some(task) => task.await.unwrap_or_else(|error| {
+            Err(StreamError::new(StreamErrorKind::Image, Phase::FirstStage, "", error.to_string()))
+        }),
         None => std::future::pending().await,
     }
 }

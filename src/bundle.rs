@@ -1,0 +1,280 @@
+//! Bundles: a program with the images of other targets behind its last byte.
+//!
+//! ```text
+//! program | image, zstd | image, zstd | ... | index | length of index, u32 | magic, 8 bytes
+//! ```
+//!
+//! The index says where each image lies and what it must unpack to.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::image::{Image, MAX_IMAGE, runs_on};
+use crate::payload;
+
+const MAGIC: [u8; 8] = *b"\x89OFSBDL\n";
+const TRAILER: u64 = 12;
+/// Bytes of an index.
+const MAX_INDEX: u32 = 64 * 1024;
+
+/// One image in a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The target, as rustc names it.
+    pub triple: String,
+    /// The operating system, as `uname -s` names it.
+    pub system: String,
+    /// The processor, as Rust names it: `x86_64`, `aarch64`, `x86`.
+    pub processor: String,
+    /// Bytes of the image.
+    pub size: u64,
+    /// Bytes of it as it lies in the bundle and travels.
+    pub packed: u64,
+    /// SHA-256 of the image.
+    pub digest: [u8; 32],
+    /// Where it lies in the file.
+    offset: u64,
+}
+
+impl Entry {
+    /// The digest in hexadecimal.
+    pub fn digest_hex(&self) -> String {
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The images that a program carries.
+#[derive(Debug)]
+pub struct Bundle {
+    file: File,
+    entries: Vec<Entry>,
+    /// Bytes of the program itself.
+    program: u64,
+    loaded: Vec<OnceLock<Arc<Image>>>,
+}
+
+impl Bundle {
+    /// What this program carries; without images if it is no bundle.
+    ///
+    /// # Errors
+    ///
+    /// If the own executable cannot be read, or is damaged.
+    pub fn own() -> io::Result<&'static Self> {
+        static OWN: OnceLock<Result<Bundle, String>> = OnceLock::new();
+        let own = OWN.get_or_init(|| {
+            let file = Image::own().and_then(|own| own.descriptor().map_err(|error| error.to_string()))?;
+            Self::read(file.into()).map_err(|error| error.to_string())
+        });
+        own.as_ref().map_err(|why| io::Error::other(why.clone()))
+    }
+
+    /// What the program at `path` carries.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is damaged.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::read(File::open(path)?)
+    }
+
+    /// The images, in their order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn read(file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        let none = |file| Self { file, entries: Vec::new(), program: size, loaded: Vec::new() };
+        let Some(end) = size.checked_sub(TRAILER) else { return Ok(none(file)) };
+        let mut trailer = [0; TRAILER as usize];
+        file.read_exact_at(&mut trailer, end)?;
+        let (length, magic) = trailer.split_at(4);
+        if magic != MAGIC {
+            return Ok(none(file));
+        }
+        let length = length.iter().fold(0, |length, byte| length << 8 | u32::from(*byte));
+        let start = end.checked_sub(length.into()).filter(|_| length <= MAX_INDEX);
+        let start = start.ok_or_else(|| damaged("its index is longer than it may be"))?;
+        let mut index = vec![0; length as usize];
+        file.read_exact_at(&mut index, start)?;
+        let entries: Vec<Entry> = payload::decode(&index, None).map_err(damaged)?;
+        let mut program = start;
+        for entry in &entries {
+            let end = entry.offset.checked_add(entry.packed).filter(|end| *end <= start && entry.size <= MAX_IMAGE);
+            end.ok_or_else(|| damaged("an image lies outside of it"))?;
+            program = program.min(entry.offset);
+        }
+        let loaded = entries.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { file, entries, program, loaded })
+    }
+
+    /// The image for a machine, by the words of `uname -sm`. Reads it the
+    /// first time, and checks it: blocks for some milliseconds.
+    pub(crate) fn find(&self, system: &str, machine: &str) -> io::Result<Option<Arc<Image>>> {
+        let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine);
+        let Some(at) = self.entries.iter().position(fits) else {
+            return Ok(None);
+        };
+        if let Some(image) = self.loaded[at].get() {
+            return Ok(Some(Arc::clone(image)));
+        }
+        let image = Arc::new(self.load(&self.entries[at])?);
+        Ok(Some(Arc::clone(self.loaded[at].get_or_init(|| image))))
+    }
+
+    fn load(&self, entry: &Entry) -> io::Result<Image> {
+        let mut bytes = vec![0; usize::try_from(entry.packed).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, entry.offset)?;
+        let image = Image::from_zstd(bytes.into(), entry.size);
+        if image.digest()? != entry.digest {
+            return Err(damaged(format!("the image for {} has another digest", entry.triple)));
+        }
+        Ok(image)
+    }
+
+    /// Writes the program without what it carries, and with `images` instead,
+    /// each given with its target.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be read or written, or is no executable.
+    #[cfg(feature = "cli")]
+    pub fn write(&self, images: &[(String, Vec<u8>)], mut out: impl io::Write) -> io::Result<Vec<Entry>> {
+        let mut program = vec![0; usize::try_from(self.program).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut program, 0)?;
+        out.write_all(&program)?;
+        let mut offset = self.program;
+        let mut entries = Vec::new();
+        for (triple, image) in images {
+            let (system, processor) = machine_of(image)
+                .ok_or_else(|| io::Error::other(format!("the image for {triple} is no executable that we know")))?;
+            let packed = zstd::bulk::compress(image, 19)?;
+            out.write_all(&packed)?;
+            entries.push(Entry {
+                triple: triple.clone(),
+                system: system.into(),
+                processor: processor.into(),
+                size: image.len() as u64,
+                packed: packed.len() as u64,
+                digest: Sha256::digest(image).into(),
+                offset,
+            });
+            offset += packed.len() as u64;
+        }
+        let index = payload::encode(&entries).map_err(io::Error::other)?;
+        let length = u32::try_from(index.len()).ok().filter(|length| *length <= MAX_INDEX);
+        let length = length.ok_or_else(|| io::Error::other("too many images"))?;
+        out.write_all(&index)?;
+        out.write_all(&length.to_be_bytes())?;
+        out.write_all(&MAGIC)?;
+        Ok(entries)
+    }
+}
+
+fn damaged(why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the bundle is damaged: {why}"))
+}
+
+/// The machine that an executable is for, by its header: system as `uname -s`
+/// has it, processor as Rust has it.
+pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
+    match executable.first_chunk::<20>()? {
+        [0x7f, b'E', b'L', b'F', class, endian, _, abi, rest @ ..] => {
+            let machine = [rest[10], rest[11]];
+            let machine = if *endian == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
+            let system = if *abi == 9 { "FreeBSD" } else { "Linux" };
+            let processor = match (machine, class) {
+                (62, 2) => "x86_64",
+                (183, 2) => "aarch64",
+                (3, 1) => "x86",
+                (40, 1) => "arm",
+                (243, 2) => "riscv64",
+                (22, 2) => "s390x",
+                (21, 2) => "powerpc64",
+                _ => return None,
+            };
+            Some((system, processor))
+        }
+        [0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1, ..] => Some(("Darwin", "x86_64")),
+        [0xcf, 0xfa, 0xed, 0xfe, 12, 0, 0, 1, ..] => Some(("Darwin", "aarch64")),
+        _ => None,
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+
+    fn elf(machine: u8, class: u8, filler: usize) -> Vec<u8> {
+        let mut bytes = vec![0x7f, b'E', b'L', b'F', class, 1, 1, 0];
+        bytes.extend_from_slice(&[0; 10]);
+        bytes.extend_from_slice(&[machine, 0]);
+        bytes.extend((0..filler).map(|n| n.to_le_bytes()[0]));
+        bytes
+    }
+
+    fn bundle(directory: &Path, name: &str, bytes: &[u8]) -> Bundle {
+        std::fs::write(directory.join(name), bytes).unwrap();
+        Bundle::open(&directory.join(name)).unwrap()
+    }
+
+    #[test]
+    fn what_is_put_into_a_bundle_is_found_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = bundle(directory.path(), "plain", b"#!/bin/sh\necho the program\n");
+        assert!(plain.entries().is_empty());
+        let images = [("aarch64-x".to_owned(), elf(183, 2, 5000)), ("i686-x".to_owned(), elf(3, 1, 70_000))];
+        let mut bytes = Vec::new();
+        plain.write(&images, &mut bytes).unwrap();
+        assert!(bytes.starts_with(b"#!/bin/sh\necho the program\n"));
+        let full = bundle(directory.path(), "full", &bytes);
+        assert_eq!(full.entries().iter().map(|entry| &entry.triple[..]).collect::<Vec<_>>(), ["aarch64-x", "i686-x"]);
+        let image = full.find("Linux", "arm64").unwrap().unwrap();
+        assert!(image.pack(crate::image::Compression::Plain).unwrap().bytes == images[0].1);
+        assert!(full.find("Linux", "i586").unwrap().is_some());
+        assert!(full.find("Linux", "s390x").unwrap().is_none());
+        assert!(full.find("FreeBSD", "arm64").unwrap().is_none());
+        // A bundle made of a bundle holds the new images only, and the same
+        // images make the same bytes.
+        let mut again = Vec::new();
+        full.write(&images, &mut again).unwrap();
+        assert!(again == bytes);
+    }
+
+    #[test]
+    fn a_damaged_bundle_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = bundle(directory.path(), "plain", b"program");
+        let mut bytes = Vec::new();
+        plain.write(&[("aarch64-x".to_owned(), elf(183, 2, 5000))], &mut bytes).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[20] ^= 1;
+        let flipped = bundle(directory.path(), "flipped", &flipped);
+        assert!(flipped.find("Linux", "aarch64").is_err());
+        let length = bytes.len() - 12;
+        bytes[length..length + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+        std::fs::write(directory.path().join("long"), &bytes).unwrap();
+        assert!(Bundle::open(&directory.path().join("long")).unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn machines_are_read_from_headers() {
+        assert_eq!(machine_of(&elf(62, 2, 0)), Some(("Linux", "x86_64")));
+        let mut big = elf(0, 2, 0);
+        big[5] = 2;
+        big[18..20].copy_from_slice(&[0, 22]);
+        assert_eq!(machine_of(&big), Some(("Linux", "s390x")));
+        let mut freebsd = elf(62, 2, 0);
+        freebsd[7] = 9;
+        assert_eq!(machine_of(&freebsd), Some(("FreeBSD", "x86_64")));
+        assert_eq!(machine_of(b"#!/bin/sh, which is long enough"), None);
+        assert_eq!(machine_of(b"short"), None);
+    }
+}
