@@ -14,6 +14,7 @@
 //!   and [`json`] show it ([`visible`] and [`base64`] the bytes), [`pipe`] writes
 //!   it, [`summary`] counts.
 //! - [`run`]: what carries it out, over the contexts of a [`tree`].
+//! - [`images`]: what a program carries for other targets.
 //! - [`exit`]: how the tool ends.
 
 pub(crate) mod args;
@@ -26,6 +27,7 @@ pub(crate) mod fold;
 pub(crate) mod hop;
 pub(crate) mod host;
 pub(crate) mod hosts;
+pub(crate) mod images;
 pub(crate) mod json;
 pub(crate) mod jsonl;
 pub(crate) mod line;
@@ -62,6 +64,8 @@ pub(crate) fn main() -> ExitCode {
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         Command::Run(args) => run::run(&cli, args),
         Command::Hosts(args) => list(args),
+        Command::Images(args) => images::images(args),
+        Command::Bundle(args) => images::bundle(args),
     }));
     exit.unwrap_or(Exit::Internal).into()
 }

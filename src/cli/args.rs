@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show which hosts an expression stands for
     Hosts(HostsArgs),
+    /// Show the images of other targets that a program carries
+    Images(ImagesArgs),
+    /// Make a program that carries images of other targets
+    Bundle(BundleArgs),
 }
 
 /// `offshoot run`.
@@ -139,6 +143,31 @@ pub(crate) struct HostsArgs {
     pub(crate) fold: bool,
 }
 
+/// `offshoot images`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct ImagesArgs {
+    /// The program [default: this one]
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `offshoot bundle`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct BundleArgs {
+    /// The program that is to carry them; what it carries already is left out [default: this one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) program: Option<PathBuf>,
+    /// Where to write the bundle
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// The program as built for other targets, each as TRIPLE=FILE or as cargo's path to it
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<String>,
+}
+
 /// An environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Variable {
@@ -212,6 +241,8 @@ impl Cli {
                 argv.flag("--fold", args.fold);
                 argv.flag(hosts, true);
             }
+            // They know no hosts.
+            Command::Images(_) | Command::Bundle(_) => {}
         }
         argv.0
     }
