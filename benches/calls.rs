@@ -207,7 +207,8 @@ async fn hops(router: &Router, options: &Options) -> Result<(), Error> {
 
 fn start(command: &[String]) -> std::io::Result<()> {
     let mut times = Vec::new();
-    for _ in 0..if command.first().is_some_and(|program| program == "ssh") { 5 } else { 40 } {
+    let end = Instant::now() + Duration::from_secs(1);
+    while times.is_empty() || times.len() < 40 && Instant::now() < end {
         let start = Instant::now();
         let status = process(command).stdout(Stdio::null()).status()?;
         times.push(start.elapsed());

@@ -1,0 +1,46 @@
+"""The figures of benches/calls.rs that execnet has a like of: with_execnet.py FIGURE [SSH-HOST SSH-CONFIG PYTHON-THERE]"""
+
+import statistics
+import sys
+import time
+
+import execnet
+
+ECHO = """
+for item in channel:
+    channel.send(item)
+"""
+
+
+def gateway(where):
+    if not where:
+        return execnet.makegateway("popen//python=" + sys.executable)
+    host, config, python = where
+    return execnet.makegateway("ssh=-F %s %s//python=%s" % (config, host, python))
+
+
+def connect(where):
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        there = gateway(where)
+        there.remote_exec("channel.send(None)").receive()
+        times.append(time.perf_counter() - start)
+        there.exit()
+    print("connect %.3f ms" % (statistics.median(times) * 1e3))
+
+
+def round_trip(where):
+    channel = gateway(where).remote_exec(ECHO)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        for _ in range(100):
+            channel.send(None)
+            channel.receive()
+        times.append((time.perf_counter() - start) / 100)
+    print("round-trip %.2f us" % (statistics.median(times) * 1e6))
+
+
+{"connect": connect, "round-trip": round_trip}[sys.argv[1]](sys.argv[2:])
+execnet.default_group.terminate(1)
