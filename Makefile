@@ -15,7 +15,7 @@ sources := $(shell find src -type f) $(wildcard build.rs) Cargo.toml Cargo.lock
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all setup check lint docs test example fmt bench size help clean
+.PHONY: all setup check lint docs test example fmt bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
 	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
@@ -46,6 +46,9 @@ test: setup ## the tests, on real ssh hosts that live as long as the tests run
 
 example: setup ## run the example of the README
 	cargo-zigbuild run --quiet --locked --target $(TARGET) --example disk_usage -- src
+
+bundle: setup ## build dist/offshoot with the images of all TARGETS in it
+	scripts/bundle
 
 fmt: ## format the sources
 	cargo fmt

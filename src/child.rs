@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
-use tracing_subscriber::layer::SubscriberExt;
 
 use crate::bootstrap::{self, Nonce};
 use crate::broker::Broker;
@@ -190,7 +189,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
         Shared::new(welcome.id, welcome.name, welcome.parent_ids, welcome.max_message_size, welcome.unidirectional);
     let log = LogSource::new(Arc::clone(&shared), welcome.log_level);
     // A program that has set its own up before has chosen.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone()));
+    let _ = tracing::subscriber::set_global_default(log.clone());
     let broker = Broker::new().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), None);
     let (dispatcher, mut calls) = Dispatcher::new(router);

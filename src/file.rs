@@ -1,11 +1,11 @@
 //! Reading and writing files of other contexts, in chunks.
 
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::channel::{Receiver, Sender};
 use crate::context::{Context, Econtext};
@@ -38,7 +38,7 @@ pub async fn read(
     router: &Router,
     context: &Context,
     path: impl Into<PathBuf>,
-    mut sink: impl io::Write,
+    mut sink: impl Write,
 ) -> Result<u64, Error> {
     let pieces: Receiver<Piece> = Receiver::builder(router).respondent(context.id()).build();
     let mut call = context.call(read_file, (path.into(), pieces.sender()));
@@ -76,7 +76,7 @@ pub async fn write(
     context: &Context,
     path: impl Into<PathBuf>,
     mode: u32,
-    mut source: impl io::Read,
+    mut source: impl Read,
 ) -> Result<u64, Error> {
     let ready: Receiver<Sender<Piece>> = Receiver::builder(router).respondent(context.id()).build();
     let mut call = context.call(write_file, (path.into(), mode, ready.sender()));
@@ -108,12 +108,20 @@ pub async fn write(
 }
 
 async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
-    let mut file = tokio::fs::File::open(&path).await.map_err(|error| name_it(&error, &path))?;
+    let name = path.clone();
+    let mut file = blocking(&path, move || File::open(name)).await?;
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        if file.read_buf(&mut chunk).await.map_err(|error| name_it(&error, &path))? == 0 {
+        let (rest, chunk) = blocking(&path, move || {
+            let mut chunk = vec![0; CHUNK];
+            let count = file.read(&mut chunk)?;
+            chunk.truncate(count);
+            Ok((file, chunk))
+        })
+        .await?;
+        if chunk.is_empty() {
             break;
         }
+        file = rest;
         pieces.send(Piece::Bytes(Blob(chunk))).await.map_err(io::Error::other)?;
     }
     pieces.send(Piece::End).await.map_err(io::Error::other)
@@ -123,24 +131,34 @@ crate::export!(io read_file);
 async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender<Sender<Piece>>) -> io::Result<u64> {
     let pieces: Receiver<Piece> = Receiver::builder(econtext.router()).respondent(econtext.caller()).build();
     let unfinished = Unfinished(beside(&path)?);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
-    let mut file =
-        tokio::fs::OpenOptions::from(options).open(&unfinished.0).await.map_err(|error| name_it(&error, &path))?;
+    let (name, target) = (unfinished.0.clone(), path.clone());
+    let open = move || OpenOptions::new().write(true).create_new(true).mode(mode).open(name);
+    let mut file = blocking(&path, open).await?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
     while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
         size += bytes.len() as u64;
-        file.write_all(&bytes).await.map_err(|error| name_it(&error, &path))?;
+        file = blocking(&path, move || file.write_all(&bytes).map(|()| file)).await?;
     }
-    file.flush().await.map_err(|error| name_it(&error, &path))?;
-    // The mode asked for, whatever the umask.
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    file.set_permissions(permissions).await.map_err(|error| name_it(&error, &path))?;
-    tokio::fs::rename(&unfinished.0, &path).await.map_err(|error| name_it(&error, &path))?;
+    let name = unfinished.0.clone();
+    let finish = move || {
+        // The mode asked for, whatever the umask.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        std::fs::rename(name, target)
+    };
+    blocking(&path, finish).await?;
     Ok(size)
 }
 crate::export!(io write_file);
+
+/// Does what may block on a thread that may, and names the file in the error.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
 
 /// A file that is removed unless it was renamed.
 struct Unfinished(PathBuf);
@@ -160,8 +178,4 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!(".{}.offshoot-{}-{count}", name.to_string_lossy(), std::process::id());
     Ok(path.with_file_name(name))
-}
-
-fn name_it(error: &io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::layer::{Context as LayerContext, Layer};
+use tracing::span::{self, Attributes, Id};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::message::{ContextId, printable};
 use crate::outbox::MAX_LOG_BYTES;
@@ -140,16 +140,18 @@ impl LogSource {
     }
 }
 
-impl<S: Subscriber> Layer<S> for LogSource {
+/// The whole subscriber of a child: events go to the master, spans are not
+/// kept. (A registry of spans would be in every image.)
+impl Subscriber for LogSource {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= &self.level
+    }
+
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(self.level)
     }
 
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: LayerContext<'_, S>) -> bool {
-        metadata.level() <= &self.level
-    }
-
-    fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
+    fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
         let level = number(*event.metadata().level());
@@ -157,6 +159,18 @@ impl<S: Subscriber> Layer<S> for LogSource {
         record.fields = text.fields;
         self.push(record);
     }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 /// The number of a level, 1 error to 5 trace.

@@ -93,7 +93,8 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
         images.push((triple, image));
     }
     // Beside its place and renamed, so that a copy that runs is not touched.
-    let directory = args.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let directory =
+        args.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let unfinished = directory.join(format!(".offshoot-bundle.{}", std::process::id()));
     let result = (|| {
         let mut out = BufWriter::new(File::create(&unfinished)?);
