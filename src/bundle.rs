@@ -6,6 +6,9 @@
 //!
 //! The index says where each image lies and what it must unpack to.
 
+#[cfg(feature = "cli")]
+mod pack;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,7 +16,6 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::image::{Image, MAX_IMAGE, runs_on};
 use crate::payload;
@@ -56,6 +58,7 @@ pub struct Bundle {
     file: File,
     entries: Vec<Entry>,
     /// Bytes of the program itself.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only for making bundles"))]
     program: u64,
     loaded: Vec<OnceLock<Arc<Image>>>,
 }
@@ -138,44 +141,6 @@ impl Bundle {
         }
         Ok(image)
     }
-
-    /// Writes the program without what it carries, and with `images` instead,
-    /// each given with its target.
-    ///
-    /// # Errors
-    ///
-    /// If something cannot be read or written, or is no executable.
-    #[cfg(feature = "cli")]
-    pub fn write(&self, images: &[(String, Vec<u8>)], mut out: impl io::Write) -> io::Result<Vec<Entry>> {
-        let mut program = vec![0; usize::try_from(self.program).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut program, 0)?;
-        out.write_all(&program)?;
-        let mut offset = self.program;
-        let mut entries = Vec::new();
-        for (triple, image) in images {
-            let (system, processor) = machine_of(image)
-                .ok_or_else(|| io::Error::other(format!("the image for {triple} is no executable that we know")))?;
-            let packed = zstd::bulk::compress(image, 19)?;
-            out.write_all(&packed)?;
-            entries.push(Entry {
-                triple: triple.clone(),
-                system: system.into(),
-                processor: processor.into(),
-                size: image.len() as u64,
-                packed: packed.len() as u64,
-                digest: Sha256::digest(image).into(),
-                offset,
-            });
-            offset += packed.len() as u64;
-        }
-        let index = payload::encode(&entries).map_err(io::Error::other)?;
-        let length = u32::try_from(index.len()).ok().filter(|length| *length <= MAX_INDEX);
-        let length = length.ok_or_else(|| io::Error::other("too many images"))?;
-        out.write_all(&index)?;
-        out.write_all(&length.to_be_bytes())?;
-        out.write_all(&MAGIC)?;
-        Ok(entries)
-    }
 }
 
 fn damaged(why: impl std::fmt::Display) -> io::Error {
@@ -205,76 +170,5 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
         [0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1, ..] => Some(("Darwin", "x86_64")),
         [0xcf, 0xfa, 0xed, 0xfe, 12, 0, 0, 1, ..] => Some(("Darwin", "aarch64")),
         _ => None,
-    }
-}
-
-#[cfg(all(test, feature = "cli"))]
-mod tests {
-    use super::*;
-
-    fn elf(machine: u8, class: u8, filler: usize) -> Vec<u8> {
-        let mut bytes = vec![0x7f, b'E', b'L', b'F', class, 1, 1, 0];
-        bytes.extend_from_slice(&[0; 10]);
-        bytes.extend_from_slice(&[machine, 0]);
-        bytes.extend((0..filler).map(|n| n.to_le_bytes()[0]));
-        bytes
-    }
-
-    fn bundle(directory: &Path, name: &str, bytes: &[u8]) -> Bundle {
-        std::fs::write(directory.join(name), bytes).unwrap();
-        Bundle::open(&directory.join(name)).unwrap()
-    }
-
-    #[test]
-    fn what_is_put_into_a_bundle_is_found_in_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let plain = bundle(directory.path(), "plain", b"#!/bin/sh\necho the program\n");
-        assert!(plain.entries().is_empty());
-        let images = [("aarch64-x".to_owned(), elf(183, 2, 5000)), ("i686-x".to_owned(), elf(3, 1, 70_000))];
-        let mut bytes = Vec::new();
-        plain.write(&images, &mut bytes).unwrap();
-        assert!(bytes.starts_with(b"#!/bin/sh\necho the program\n"));
-        let full = bundle(directory.path(), "full", &bytes);
-        assert_eq!(full.entries().iter().map(|entry| &entry.triple[..]).collect::<Vec<_>>(), ["aarch64-x", "i686-x"]);
-        let image = full.find("Linux", "arm64").unwrap().unwrap();
-        assert!(image.pack(crate::image::Compression::Plain).unwrap().bytes == images[0].1);
-        assert!(full.find("Linux", "i586").unwrap().is_some());
-        assert!(full.find("Linux", "s390x").unwrap().is_none());
-        assert!(full.find("FreeBSD", "arm64").unwrap().is_none());
-        // A bundle made of a bundle holds the new images only, and the same
-        // images make the same bytes.
-        let mut again = Vec::new();
-        full.write(&images, &mut again).unwrap();
-        assert!(again == bytes);
-    }
-
-    #[test]
-    fn a_damaged_bundle_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let plain = bundle(directory.path(), "plain", b"program");
-        let mut bytes = Vec::new();
-        plain.write(&[("aarch64-x".to_owned(), elf(183, 2, 5000))], &mut bytes).unwrap();
-        let mut flipped = bytes.clone();
-        flipped[20] ^= 1;
-        let flipped = bundle(directory.path(), "flipped", &flipped);
-        assert!(flipped.find("Linux", "aarch64").is_err());
-        let length = bytes.len() - 12;
-        bytes[length..length + 4].copy_from_slice(&u32::MAX.to_be_bytes());
-        std::fs::write(directory.path().join("long"), &bytes).unwrap();
-        assert!(Bundle::open(&directory.path().join("long")).unwrap_err().to_string().contains("damaged"));
-    }
-
-    #[test]
-    fn machines_are_read_from_headers() {
-        assert_eq!(machine_of(&elf(62, 2, 0)), Some(("Linux", "x86_64")));
-        let mut big = elf(0, 2, 0);
-        big[5] = 2;
-        big[18..20].copy_from_slice(&[0, 22]);
-        assert_eq!(machine_of(&big), Some(("Linux", "s390x")));
-        let mut freebsd = elf(62, 2, 0);
-        freebsd[7] = 9;
-        assert_eq!(machine_of(&freebsd), Some(("FreeBSD", "x86_64")));
-        assert_eq!(machine_of(b"#!/bin/sh, which is long enough"), None);
-        assert_eq!(machine_of(b"short"), None);
     }
 }
