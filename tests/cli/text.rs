@@ -1,0 +1,201 @@
+//! What people see, and the exit code.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::stat::Mode;
+
+use crate::support::process::Process;
+use crate::support::tool::{Ended, Running, run, tool};
+use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE};
+
+/// Runs the tool to its end, after which nothing of it may be left.
+pub(crate) fn offshoot(args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace) = tool(args);
+    let ended = run(&mut command)?;
+    trace.expect_nothing_left(AT_ONCE)?;
+    Ok(ended)
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort_unstable();
+    lines
+}
+
+pub(crate) fn a_command_runs_on_children_and_on_a_child_of_a_child() -> Result<()> {
+    let ended = offshoot(&["run", "-w", "local[1-2],local1/local3", "--", "echo", "a  b"])?;
+    assert_eq!(sorted(ended.stdout), ["local1/local3: a  b", "local1: a  b", "local2: a  b"]);
+    ensure!(
+        ended.stderr.len() == 1 && ended.stderr[0].starts_with("offshoot: 3 hosts: 3 ok in "),
+        "{:?}",
+        ended.stderr
+    );
+    assert_eq!(ended.code, Some(0));
+    Ok(())
+}
+
+pub(crate) fn lines_are_shown_as_they_come() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
+    let line = format!("echo first; read x <'{}'; echo $x", fifo.display());
+    let (mut command, _) = tool(&["run", "-w", "local1", "-s", &line]);
+    let mut running = Running::start(&mut command)?;
+    assert_eq!(running.line()?, "local1: first");
+    ensure!(!running.has_ended(), "the command still waits");
+    writeln!(std::fs::OpenOptions::new().write(true).open(&fifo)?, "second")?;
+    assert_eq!(running.line()?, "local1: second");
+    assert_eq!(running.finish()?.code, Some(0));
+    Ok(())
+}
+
+pub(crate) fn stdout_and_stderr_stay_apart() -> Result<()> {
+    let ended = offshoot(&["run", "-w", "local1", "-s", "echo out; echo err >&2"])?;
+    assert_eq!(ended.stdout, ["local1: out"]);
+    ensure!(ended.stderr.iter().any(|line| line == "local1: err"), "{:?}", ended.stderr);
+    Ok(())
+}
+
+pub(crate) fn much_output_of_many_hosts_arrives_whole_and_in_order() -> Result<()> {
+    let ended = offshoot(&["run", "-w", "local[1-8]", "--", "seq", "20000"])?;
+    assert_eq!(ended.code, Some(0));
+    for host in 1..=8 {
+        let prefix = format!("local{host}: ");
+        let numbers = ended.stdout.iter().filter_map(|line| line.strip_prefix(&prefix));
+        ensure!(numbers.eq((1..=20_000).map(|number| number.to_string())), "local{host} counts to 20000");
+    }
+    Ok(())
+}
+
+pub(crate) fn forty_children_are_no_matter() -> Result<()> {
+    let ended = offshoot(&["run", "-w", "local[1-40]", "--", "echo", "up"])?;
+    assert_eq!((ended.stdout.len(), ended.code), (40, Some(0)), "{:?}", ended.stderr);
+    Ok(())
+}
+
+pub(crate) fn the_command_has_its_directory_its_variables_and_no_input() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().canonicalize()?;
+    let path = path.to_str().context("a path of text")?;
+    let line = "pwd; echo \"$A=$B\"; cat";
+    let args = ["run", "-w", "local1", "-C", path, "-e", "A=x y", "-e", "B=", "-s", line];
+    // Its stdin stays open: a tool in a loop that reads hosts must not eat them.
+    let (mut command, _) = tool(&args);
+    let running = Running::start(&mut command)?;
+    assert_eq!([running.line()?, running.line()?], [format!("local1: {path}"), "local1: x y=".to_owned()]);
+    let ended = running.stdout.recv_timeout(PATIENCE);
+    ensure!(ended == Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "cat has nothing to read: {ended:?}");
+    assert_eq!(running.finish()?.code, Some(0));
+    Ok(())
+}
+
+pub(crate) fn a_command_is_not_taken_apart_by_any_shell() -> Result<()> {
+    let words = ["$HOME", "a;b", "'q\"", "", "--json", "*"];
+    let mut args = vec!["run", "-w", "local1", "--", "printf", "[%s]\\n"];
+    args.extend(words);
+    let ended = offshoot(&args)?;
+    assert_eq!(ended.stdout, words.map(|word| format!("local1: [{word}]")));
+    Ok(())
+}
+
+pub(crate) fn hosts_lists_what_run_would_use() -> Result<()> {
+    assert_eq!(offshoot(&["hosts", "web[08-11]!web09"])?.stdout, ["web08", "web10", "web11"]);
+    assert_eq!(offshoot(&["hosts", "--count", "web[1-1000]"])?.stdout, ["1000"]);
+    Ok(())
+}
+
+pub(crate) fn the_exit_code_tells_what_went_wrong() -> Result<()> {
+    let refused = "127.0.0.1:1";
+    for (code, args) in [
+        (0, &["run", "-w", "local1", "--", "true"][..]),
+        (0, &["--version"]),
+        (0, &["run", "--help"]),
+        (2, &["run", "-w", "local[1-2]", "--", "false"]),
+        (2, &["run", "-w", "local1", "--", "/no/such/program"]),
+        (2, &["run", "-w", "local1", "-C", "/no/such/directory", "--", "true"]),
+        (4, &["run", "-F", "none", "-w", refused, "--", "true"]),
+        (4, &["run", "-F", "none", "-w", &format!("local1,{refused}"), "--", "true"]),
+        (6, &["run", "-F", "none", "-w", &format!("local1,{refused}"), "--", "false"]),
+        (64, &[]),
+        (64, &["run", "-w", "local1"]),
+        (64, &["run", "-w", "local1", "--no-such-option", "--", "true"]),
+        (64, &["run", "-w", "local[1-", "--", "true"]),
+        (64, &["run", "-w", "dockr:x", "--", "true"]),
+        (66, &["run", "-w", "web1!web1", "--", "true"]),
+        (66, &["run", "-w", "^/no/such/file", "--", "true"]),
+    ] {
+        let ended = offshoot(args)?;
+        ensure!(ended.code == Some(code), "{args:?} ends with {:?}, not {code}: {:?}", ended.code, ended.stderr);
+        let said = if args.contains(&"--help") || args.contains(&"--version") { &ended.stdout } else { &ended.stderr };
+        ensure!(!said.is_empty(), "{args:?} says something");
+    }
+    Ok(())
+}
+
+pub(crate) fn the_largest_code_of_a_host_is_given_when_asked_for() -> Result<()> {
+    for (line, code) in [("exit 7", 7), ("exit 0", 0), ("kill -KILL $$", 137)] {
+        let ended = offshoot(&["run", "-S", "-w", "local[1-3]", "-s", line])?;
+        assert_eq!(ended.code, Some(code), "{line}: {:?}", ended.stderr);
+    }
+    // A file that one host alone takes away.
+    let file = tempfile::NamedTempFile::new()?;
+    let line = format!("mv '{0}' '{0}'.$$ 2>/dev/null && exit 3; exit 5", file.path().display());
+    assert_eq!(offshoot(&["run", "-S", "-f1", "-w", "local[1-3]", "-s", &line])?.code, Some(5));
+    Ok(())
+}
+
+pub(crate) fn what_did_not_succeed_can_be_run_again() -> Result<()> {
+    let ended = offshoot(&["run", "-w", "local[1-3]", "-s", "exit 4"])?;
+    ensure!(ended.stderr.iter().any(|line| line == "local2: exited with return code 4"), "{:?}", ended.stderr);
+    let rerun = ended.stderr.iter().find_map(|line| line.trim().strip_prefix("rerun: ")).context("there is a rerun")?;
+    let (program, rest) = rerun.split_once(' ').context("it has arguments")?;
+    assert_eq!((program, rest), (env!("CARGO_BIN_EXE_offshoot"), "run -w 'local[1-3]' -s 'exit 4'"));
+    let mut shell = std::process::Command::new("sh");
+    assert_eq!(run(shell.args(["-c", rerun]))?.code, Some(2));
+    Ok(())
+}
+
+pub(crate) fn no_more_hosts_at_once_than_the_fan_out_allows() -> Result<()> {
+    let ended = offshoot(&["run", "-f", "2", "-w", "local[1-6]", "-s", "date +%s%N; sleep 0.2; date +%s%N"])?;
+    let mut events = Vec::new();
+    for host in 1..=6 {
+        let prefix = format!("local{host}: ");
+        let times: Vec<u128> =
+            ended.stdout.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect();
+        let [began, stopped] = times[..] else { anyhow::bail!("two times of local{host}: {:?}", ended.stdout) };
+        events.extend([(began, 1), (stopped, -1)]);
+    }
+    events.sort_unstable();
+    let counts = events.iter().scan(0, |count, (_, change)| {
+        *count += change;
+        Some(*count)
+    });
+    assert_eq!(counts.max(), Some(2));
+    Ok(())
+}
+
+pub(crate) fn a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_environment() -> Result<()> {
+    let (mut command, mut trace) = tool(&["run", "-w", "local1", "-s", "env; echo; echo $PPID; exec sleep 10000"]);
+    command.env("USER", "op/er");
+    let running = Running::start(&mut command)?;
+    let mut environment = Vec::new();
+    let parent = loop {
+        match running.line()?.strip_prefix("local1: ") {
+            Some("") => break running.line()?,
+            Some(line) => environment.push(line.to_owned()),
+            None => anyhow::bail!("a line of local1"),
+        }
+    };
+    let parent: i32 = parent.strip_prefix("local1: ").context("a line of local1")?.parse()?;
+    let host = nix::unistd::gethostname()?.into_string().unwrap_or_default();
+    let child = Process::of(parent).context("the child runs")?;
+    // Slashes and backslashes become underscores.
+    ensure!(child.is_context(&format!("op_er@{host}:{}", running.pid)), "{child}");
+    let nonce = child.argv.get(1).and_then(|word| word.split(':').nth(1)).context("a nonce")?;
+    for line in environment {
+        ensure!(!line.contains("offshoot-") && !line.contains(nonce), "{line}");
+    }
+    running.signal(nix::sys::signal::Signal::SIGTERM)?;
+    running.finish()?;
+    trace.expect_nothing_left(ONE_SECOND)
+}

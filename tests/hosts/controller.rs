@@ -1,0 +1,190 @@
+//! Controllers: copies of this binary that connect and wait for a word on stdin. They can be another user's, and
+//! they can be killed.
+
+use std::fs;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use offshoot::Router;
+use offshoot::command;
+
+use crate::fleet::{self, Fleet};
+use crate::helper::CONTROLLER;
+use crate::support::tool::{MARK, Running};
+use crate::visit;
+
+/// No trial takes this long.
+const WHOLE_TRIAL: Duration = Duration::from_secs(120);
+
+/// What a controller is to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings<'a> {
+    /// `visit`, or else what to hold: `ssh`, `local`, `staged` or `chain`.
+    pub(crate) what: &'a str,
+    pub(crate) alias: &'a str,
+    pub(crate) config: &'a Path,
+    pub(crate) mark: &'a str,
+    /// The client to run.
+    pub(crate) ssh: &'a str,
+    /// How long the command that is held takes, for `sleep`.
+    pub(crate) time: &'a str,
+}
+
+/// A controller that runs.
+pub(crate) struct Controller {
+    running: Running,
+}
+
+impl Settings<'_> {
+    /// The command that becomes this controller, of this user or of the ordinary one.
+    pub(crate) fn command(&self, user: Option<&Fleet>) -> Result<Command> {
+        let mut command = Command::new(public_copy()?);
+        command.arg(CONTROLLER).args([self.what, self.alias]).arg(self.config);
+        command.args([self.mark, self.ssh, self.time]).env(MARK, self.mark);
+        if let Some(fleet) = user {
+            let user = nix::unistd::User::from_name(&fleet.user)?.context("no ordinary user")?;
+            // As a login would give it; nothing of root's.
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            command.env_clear().env(MARK, self.mark).env("PATH", path).env("USER", &user.name);
+            command.env("HOME", &user.dir).current_dir(&user.dir).uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        Ok(command)
+    }
+}
+
+impl Controller {
+    pub(crate) fn start(settings: &Settings<'_>, user: Option<&Fleet>) -> Result<Self> {
+        Ok(Self { running: Running::start(&mut settings.command(user)?)? })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// Waits for a word from it.
+    pub(crate) fn expect(&self, word: &str) -> Result<()> {
+        let line = self.running.line()?;
+        ensure!(line == word, "the controller says {line}, not {word}");
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        writeln!(self.running.stdin().context("it listens")?).context("the controller has gone")
+    }
+
+    /// Lets it end, which it must do well.
+    pub(crate) fn finish(self) -> Result<()> {
+        let ended = self.running.finish()?;
+        ensure!(ended.code == Some(0), "the controller ended with {ended:?}");
+        Ok(())
+    }
+}
+
+/// What a controller does.
+pub(crate) fn main(args: &[String]) -> ExitCode {
+    let [what, alias, config, mark, ssh, time] = args else {
+        eprintln!("controller: {args:?} are not its arguments");
+        return ExitCode::FAILURE;
+    };
+    let settings = Settings { what, alias, config: Path::new(config), mark, ssh, time };
+    offshoot::run(async |router| match settings.what {
+        "visit" => {
+            let visit = visit::visit(&router, settings.alias, settings.config, settings.mark, async || {
+                say("up");
+                hear().await;
+                Ok(())
+            });
+            visit.await?;
+            say("done");
+            hear().await;
+            Ok(())
+        }
+        _ => hold(&router, &settings).await,
+    })
+}
+
+/// Has a command run until it ends or stdin does.
+async fn hold(router: &Router, settings: &Settings<'_>) -> Result<()> {
+    match start(router, settings).await {
+        Ok(running) => {
+            say("up");
+            tokio::select! {
+                exit = running.exit => say(&format!("lost: {exit:?}")),
+                () = hear() => return Ok(()),
+            }
+        }
+        Err(error) => say(&format!("failed: {error:#}").replace('\n', " / ")),
+    }
+    hear().await;
+    Ok(())
+}
+
+async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Running> {
+    let ssh = || fleet::ssh(router, settings.alias, settings.config, settings.mark).ssh_path(settings.ssh);
+    let local = || router.local().remote_name(settings.mark);
+    let context = match settings.what {
+        "ssh" => ssh().connect().await?,
+        "local" => local().connect().await?,
+        // By a first stage of its own, on this machine.
+        "staged" => local().exec_prefix(["env", "-u", "XDG_RUNTIME_DIR"]).connect().await?,
+        "chain" => local().via(&ssh().connect().await?).connect().await?,
+        other => bail!("{other} cannot be held"),
+    };
+    Ok(command::Command::new("sleep").arg(settings.time).spawn(router, &context))
+}
+
+#[expect(clippy::print_stdout, reason = "stdout is how a controller answers")]
+fn say(word: &str) {
+    println!("{word}");
+}
+
+/// Waits for a line on stdin, or for its end.
+async fn hear() {
+    let (heard, word) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        let _ = heard.send(());
+    });
+    let _ = word.await;
+}
+
+/// Runs the future of a trial to its end.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let limited = async { tokio::time::timeout(WHOLE_TRIAL, future).await };
+    runtime.block_on(limited).context("the trial takes too long")?
+}
+
+/// A copy of this binary that every user can execute, and that [`clean_up`] removes.
+fn public_copy() -> Result<PathBuf> {
+    let copy = COPY.get_or_init(|| make_copy().map_err(|error| format!("{error:#}")));
+    copy.clone().map_err(anyhow::Error::msg)
+}
+
+static COPY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+fn make_copy() -> Result<PathBuf> {
+    let directory = tempfile::Builder::new().prefix("ofs-controller").tempdir()?.keep();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+    let copy = directory.join("controller");
+    fs::copy(std::env::current_exe()?, &copy)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
+}
+
+/// Removes what all trials had in common.
+pub(crate) fn clean_up() {
+    if let Some(Ok(copy)) = COPY.get()
+        && let Some(directory) = copy.parent()
+    {
+        let _ = fs::remove_dir_all(directory);
+    }
+}

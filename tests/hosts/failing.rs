@@ -1,0 +1,242 @@
+//! Hosts that cannot be had: each failure has its kind, says what to do, and harms no other host.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use offshoot::{Phase, Router, StreamErrorKind};
+use serde_json::Value;
+
+use crate::OnHosts;
+use crate::controller::block_on;
+use crate::fleet::Fleet;
+use crate::launcher::Launcher;
+use crate::support::tool::{run, tool};
+use crate::support::{AT_ONCE, THREE_SECONDS, promised, unique};
+use crate::via::stream_error;
+
+/// A host, how a connect to it fails, and what the error has to say.
+struct Bad {
+    alias: &'static str,
+    kind: StreamErrorKind,
+    phase: Phase,
+    says: &'static [&'static str],
+}
+
+const BAD: [Bad; 13] = [
+    Bad {
+        alias: "refused",
+        kind: StreamErrorKind::Eof,
+        phase: Phase::Login,
+        says: &["connection refused", "127.0.0.9:1"],
+    },
+    Bad { alias: "unknown-host", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["does-not-exist.invalid"] },
+    Bad {
+        alias: "wrong-key",
+        kind: StreamErrorKind::Auth,
+        phase: Phase::Login,
+        says: &["no key was accepted", "ofs-wrong-key@"],
+    },
+    Bad { alias: "unknown-hostkey", kind: StreamErrorKind::HostKey, phase: Phase::Login, says: &["not known yet"] },
+    Bad {
+        alias: "changed-hostkey",
+        kind: StreamErrorKind::HostKey,
+        phase: Phase::Login,
+        says: &["has changed", "ssh-keygen"],
+    },
+    Bad {
+        alias: "exit-at-once",
+        kind: StreamErrorKind::Eof,
+        phase: Phase::Login,
+        says: &["exited with return code 1", "sh -c"],
+    },
+    Bad { alias: "nologin", kind: StreamErrorKind::Auth, phase: Phase::Login, says: &["nologin", "chsh"] },
+    Bad { alias: "sh-exits", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["exited with return code 3"] },
+    Bad {
+        alias: "odd-machine",
+        kind: StreamErrorKind::Unsupported,
+        phase: Phase::FirstStage,
+        says: &["Plan9 vax", "Linux"],
+    },
+    Bad {
+        alias: "full-user",
+        kind: StreamErrorKind::NoPlace,
+        phase: Phase::Exec,
+        says: &["No space left on device", "/dev/shm"],
+    },
+    Bad {
+        alias: "nowhere-user",
+        kind: StreamErrorKind::NoPlace,
+        phase: Phase::FirstStage,
+        says: &[
+            "/dev/shm does not allow execution",
+            "/tmp does not",
+            "/var/tmp does not",
+            "home/ofs-user cannot be written",
+            "python3",
+        ],
+    },
+    Bad { alias: "silent", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+    Bad { alias: "frozen", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+];
+/// For hosts that let one wait. ssh has the same limit, and so speaks up at about the same time.
+const SHORT: Duration = THREE_SECONDS;
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    for bad in &BAD {
+        trials.push((
+            format!("{} fails as {} and harms nobody", bad.alias, bad.kind.as_str()),
+            Box::new(|fleet| fails(fleet, bad)),
+        ));
+    }
+    let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
+    add("a client that is not there is named", no_client);
+    add("a remote name with a slash is refused", slash_in_name);
+    add("all bad hosts at once do not hold up the good ones", all_at_once);
+    trials
+}
+
+fn fails(fleet: &Fleet, bad: &'static Bad) -> Result<()> {
+    let _frozen = if bad.alias == "frozen" { Some(Frozen::new(fleet)?) } else { None };
+    let limit = if bad.kind == StreamErrorKind::Timeout { SHORT } else { crate::fleet::CONNECT };
+    by_library(fleet, bad, limit)?;
+    by_tool(fleet, bad, limit)
+}
+
+fn by_library(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
+    let mark = unique();
+    let launcher = Launcher::that_notes()?;
+    let mut trace = fleet.trace(&mark).with_notes(launcher.notes());
+    let error = block_on(async {
+        let router = Router::new()?;
+        let start = Instant::now();
+        let connect = fleet.ssh(&router, bad.alias, &mark).ssh_path(launcher.program()).connect_timeout(limit);
+        let error = stream_error(connect.connect().await)?;
+        ensure!(start.elapsed() < promised(limit), "it took {:?}", start.elapsed());
+        // Nobody waits until the router ends.
+        trace.expect_nothing_left(THREE_SECONDS)?;
+        router.shutdown().await;
+        Ok(error)
+    })?;
+    ensure!((error.kind, error.phase) == (bad.kind, bad.phase), "{error:?}");
+    ensure!(error.hop == format!("ssh.{}", bad.alias), "{error:?}");
+    for part in bad.says {
+        ensure!(error.text.contains(part), "{part:?} is not in {:?}", error.text);
+    }
+    Ok(())
+}
+
+fn by_tool(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
+    let config = fleet.config.display().to_string();
+    let hosts = format!("web1,{},local1", bad.alias);
+    let limit = format!("{}s", limit.as_secs());
+    let (mut command, trace) =
+        tool(&["run", "--json", "-F", &config, "--connect-timeout", &limit, "-w", &hosts, "--", "echo", "well"]);
+    let launcher = Launcher::that_notes()?;
+    launcher.lead(&mut command);
+    let mut trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(4), "{ended:?}");
+    let document: Value = serde_json::from_str(&ended.stdout.concat())?;
+    for good in ["web1", "local1"] {
+        let host = &document["hosts"][good];
+        ensure!(host["status"] == "ok" && host["stdout"] == "well\n", "{good}: {host}");
+    }
+    let host = &document["hosts"][bad.alias];
+    ensure!(host["status"] == "unreachable", "{host}");
+    ensure!(host["error"]["kind"] == bad.kind.as_str() && host["error"]["phase"] == bad.phase.to_string(), "{host}");
+    let text = host["error"]["text"].as_str().context("a text")?;
+    ensure!(bad.says.iter().all(|part| text.contains(part)), "{text}");
+    trace.expect_nothing_left(THREE_SECONDS)
+}
+
+fn no_client(_: &Fleet) -> Result<()> {
+    let error = block_on(async {
+        let router = Router::new()?;
+        let error = stream_error(router.ssh("web1").ssh_path("/nonexistent/ssh").connect().await)?;
+        router.shutdown().await;
+        Ok(error)
+    })?;
+    ensure!((error.kind, error.phase) == (StreamErrorKind::Start, Phase::Start), "{error:?}");
+    ensure!(
+        error.text.starts_with("Child start failed: [Errno 2]") && error.text.contains("/nonexistent/ssh"),
+        "{error}"
+    );
+    let (mut command, mut trace) = tool(&["run", "-w", "web1,local1", "--", "/bin/echo", "well"]);
+    let ended = run(command.env("PATH", "/nonexistent"))?;
+    ensure!(ended.code == Some(4) && ended.stdout == ["local1: well"], "{ended:?}");
+    ensure!(
+        ended.stderr.iter().any(|line| line.contains("web1: unreachable: ssh.web1: Child start failed")),
+        "{ended:?}"
+    );
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+fn slash_in_name(_: &Fleet) -> Result<()> {
+    for name in ["a/b", "a\\b"] {
+        let error = block_on(async {
+            let router = Router::new()?;
+            let errors = [
+                stream_error(router.ssh("web1").remote_name(name).connect().await)?,
+                stream_error(router.local().remote_name(name).connect().await)?,
+            ];
+            router.shutdown().await;
+            Ok(errors)
+        })?;
+        for error in error {
+            ensure!(error.kind == StreamErrorKind::Start, "{error:?}");
+            ensure!(error.text == "remote_name cannot contain slashes", "{error}");
+        }
+    }
+    Ok(())
+}
+
+fn all_at_once(fleet: &Fleet) -> Result<()> {
+    // The one that is stopped belongs to another trial.
+    let bad: Vec<&Bad> = BAD.iter().filter(|bad| bad.alias != "frozen").collect();
+    let mut hosts: Vec<&str> = bad.iter().map(|bad| bad.alias).collect();
+    hosts.extend(["web[1-3]", "local[1-3]"]);
+    let config = fleet.config.display().to_string();
+    let (mut command, mut trace) = tool(&[
+        "run",
+        "--json",
+        "-F",
+        &config,
+        "--connect-timeout",
+        "8s",
+        "-w",
+        &hosts.join(","),
+        "-s",
+        "echo well; exit 3",
+    ]);
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(6), "{ended:?}");
+    ensure!(ended.elapsed < promised(Duration::from_secs(8)), "it took {:?}", ended.elapsed);
+    let document: Value = serde_json::from_str(&ended.stdout.concat())?;
+    let summary = &document["summary"];
+    ensure!(summary["failed"] == 6 && summary["unreachable"] == bad.len(), "{summary}");
+    for bad in bad {
+        let host = &document["hosts"][bad.alias];
+        ensure!(host["error"]["kind"] == bad.kind.as_str(), "{}: {host}", bad.alias);
+    }
+    trace.expect_nothing_left(THREE_SECONDS)
+}
+
+/// The host `frozen`, which is stopped as long as this lives.
+struct Frozen(Pid);
+
+impl Frozen {
+    fn new(fleet: &Fleet) -> Result<Self> {
+        let pid = Pid::from_raw(fleet.frozen()?);
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}

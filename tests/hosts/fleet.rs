@@ -1,0 +1,180 @@
+//! The hosts that `scripts/hosts` has started, and the way to become root, who alone can look at them from
+//! outside.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use offshoot::{Connect, Router, Ssh};
+
+use crate::support::trace::Trace;
+
+/// Time for a connect. Far more than it takes, since many trials run at once.
+pub(crate) const CONNECT: Duration = Duration::from_secs(30);
+
+/// The hosts.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    /// ssh_config for root.
+    pub(crate) config: PathBuf,
+    /// The ordinary user, and a copy of ssh_config for that one.
+    pub(crate) user: String,
+    pub(crate) user_config: PathBuf,
+    pub(crate) homes: PathBuf,
+    roots: PathBuf,
+    run: PathBuf,
+    frozen_pid_file: PathBuf,
+    /// Login names by alias.
+    logins: BTreeMap<String, String>,
+    /// Where first stages may leave something, on all hosts.
+    pub(crate) places: Vec<PathBuf>,
+}
+
+/// Why a trial cannot be run.
+#[derive(Debug, Clone)]
+pub(crate) struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Fleet {
+    /// The hosts, or why there are none.
+    pub(crate) fn find() -> Result<Self, Missing> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Missing("needs root".into()));
+        }
+        if !cfg!(target_env = "musl") {
+            return Err(Missing("needs a static binary: run make test".into()));
+        }
+        Self::read().map_err(|error| Missing(format!("needs hosts (scripts/hosts up): {error:#}")))
+    }
+
+    fn read() -> Result<Self> {
+        let directory = std::env::var_os("OFS_HOSTS_DIR").map(PathBuf::from);
+        let directory = directory.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/hosts"));
+        let file = directory.join("env");
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let variables: BTreeMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name, value.trim_matches('\'')))
+            .collect();
+        let variable = |name: &str| variables.get(name).copied().with_context(|| format!("no {name}"));
+        let config = PathBuf::from(variable("OFS_SSH_CONFIG")?);
+        let text = fs::read_to_string(&config).with_context(|| config.display().to_string())?;
+        let mut fleet = Self {
+            logins: logins(&text),
+            config,
+            user: variable("OFS_USER")?.into(),
+            user_config: variable("OFS_USER_SSH_CONFIG")?.into(),
+            homes: variable("OFS_HOMES")?.into(),
+            roots: variable("OFS_ROOTS")?.into(),
+            run: variable("OFS_RUN")?.into(),
+            frozen_pid_file: variable("OFS_FROZEN_PID_FILE")?.into(),
+            places: Vec::new(),
+        };
+        fleet.places = fleet.find_places()?;
+        Ok(fleet)
+    }
+
+    /// Who logs in to a host.
+    pub(crate) fn login(&self, alias: &str) -> Result<&str> {
+        let login = self.logins.get(alias).map(String::as_str);
+        // Not every system has every login shell.
+        login.ok_or_else(|| Missing(format!("this system has no {alias}")).into())
+    }
+
+    /// A connect to a host that leaves a trace by this name.
+    pub(crate) fn ssh(&self, router: &Router, alias: &str, mark: &str) -> Connect<Ssh> {
+        ssh(router, alias, &self.config, mark)
+    }
+
+    /// A trace that looks at all hosts.
+    pub(crate) fn trace(&self, mark: &str) -> Trace {
+        Trace::new(mark).with_places(&self.places)
+    }
+
+    /// The pid of the sshd that can be stopped.
+    pub(crate) fn frozen(&self) -> Result<i32> {
+        Ok(fs::read_to_string(&self.frozen_pid_file)?.trim().parse()?)
+    }
+
+    /// Every place on every host. A host may have mounts that only it sees, so it is looked at through its sshd.
+    fn find_places(&self) -> Result<Vec<PathBuf>> {
+        let mut places = Vec::new();
+        for entry in fs::read_dir(&self.run)? {
+            let file = entry?.path();
+            if file.extension().is_none_or(|extension| extension != "pid") {
+                continue;
+            }
+            let server = file.file_stem().context("a name")?;
+            let pid = fs::read_to_string(&file)?;
+            let outside = PathBuf::from(format!("/proc/{}/root", pid.split(' ').next().unwrap_or_default()));
+            let within = |path: &Path| outside.join(path.strip_prefix("/").unwrap_or(path));
+            let root = self.roots.join(server);
+            if root.is_dir() {
+                let root = within(&root);
+                places
+                    .extend(["dev/shm", "tmp", "var/tmp", "root", "home/ofs-user", "."].map(|place| root.join(place)));
+            } else {
+                places.extend(["/dev/shm", "/tmp", "/var/tmp", "/root", "/"].map(|place| within(Path::new(place))));
+                let homes = fs::read_dir(&self.homes)?.chain(fs::read_dir("/run/user").into_iter().flatten());
+                places.extend(homes.flatten().map(|home| within(&home.path())));
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// A connect for whoever may read `config`. The mark is an option that does nothing, and the child's name.
+pub(crate) fn ssh(router: &Router, alias: &str, config: &Path, mark: &str) -> Connect<Ssh> {
+    let ignored = format!("IgnoreUnknown={mark}");
+    let args = ["-F".to_owned(), config.display().to_string(), "-o".to_owned(), ignored];
+    router.ssh(alias).ssh_args(args).remote_name(mark).connect_timeout(CONNECT)
+}
+
+/// The user of each host of an ssh_config.
+fn logins(config: &str) -> BTreeMap<String, String> {
+    let mut logins = BTreeMap::new();
+    let mut host = None;
+    for line in config.lines() {
+        match line.trim().split_once(' ') {
+            Some(("Host", alias)) => host = Some(alias.to_owned()),
+            Some(("User", user)) => logins.extend(host.take().map(|host| (host, user.to_owned()))),
+            _ => {}
+        }
+    }
+    logins
+}
+
+/// Runs all of this as root if that takes no password. `None`: this process goes on by itself.
+pub(crate) fn as_root() -> Option<ExitCode> {
+    if nix::unistd::geteuid().is_root() || !can_sudo() {
+        return None;
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", "env"]);
+    for (name, value) in std::env::vars_os() {
+        let mut variable = name;
+        variable.push("=");
+        variable.push(value);
+        command.arg(variable);
+    }
+    let error = command.args(std::env::args_os()).exec();
+    eprintln!("sudo: {error}");
+    Some(ExitCode::FAILURE)
+}
+
+fn can_sudo() -> bool {
+    Command::new("sudo").args(["-n", "true"]).output().is_ok_and(|output| output.status.success())
+}

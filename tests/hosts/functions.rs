@@ -1,0 +1,34 @@
+//! What the copies of this binary can be asked to do.
+
+use std::io;
+
+use offshoot::{ContextId, Econtext, Error, export};
+
+pub(crate) fn double(number: u64) -> u64 {
+    number * 2
+}
+
+pub(crate) fn refuse(what: String) -> io::Result<()> {
+    Err(io::Error::other(format!("no {what} today")))
+}
+
+pub(crate) fn pid() -> u32 {
+    std::process::id()
+}
+
+/// The arguments and the environment of a context.
+pub(crate) fn surroundings() -> (Vec<String>, Vec<(String, String)>) {
+    (std::env::args().collect(), std::env::vars().collect())
+}
+
+/// Asks another context for its pid, and says what comes of it.
+pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
+    match econtext.router().context_by_id(other).call(pid, ()).await {
+        Ok(pid) => format!("answered {pid}"),
+        Err(Error::Channel { reason, .. }) => reason,
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+export!(double, refuse, pid, surroundings);
+export!(concurrent ask);

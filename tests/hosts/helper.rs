@@ -1,0 +1,75 @@
+//! What this binary does when it was started by itself, other than being a child: the first argument says what.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::controller;
+
+/// A controller, as [`Controller`](controller::Controller) starts it.
+pub(crate) const CONTROLLER: &str = "@controller";
+/// A launcher that damages what goes through it: how, where, the notes, and the command to run.
+pub(crate) const DAMAGE: &str = "@damage";
+
+/// `None`: this process is to run trials.
+pub(crate) fn main() -> Option<ExitCode> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (what, rest) = args.split_first()?;
+    match what.as_str() {
+        CONTROLLER => Some(controller::main(rest)),
+        DAMAGE => Some(match damage(rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("damage: {error:#}");
+                ExitCode::FAILURE
+            }
+        }),
+        _ => None,
+    }
+}
+
+/// Runs a launcher whose input is damaged on the way.
+///
+/// What is sent to a first stage is a line, which begins with the size of the image, and the image. The place is
+/// in thousandths of the image, or `line` for the middle of the line, or `last` for the last byte of the image.
+fn damage(args: &[String]) -> Result<()> {
+    let [how, place, notes, program, args @ ..] = args else { anyhow::bail!("too few arguments") };
+    // Pipes of its own on both sides: ssh makes what it is given non-blocking for everybody who has it.
+    let mut launcher = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut output = launcher.stdin.take().context("it has an input")?;
+    let mut answers = launcher.stdout.take().context("it has an output")?;
+    // Not through std's stdout, which holds back what is no whole line.
+    let mut stdout = fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let answering = std::thread::spawn(move || std::io::copy(&mut answers, &mut stdout));
+    let mut input = BufReader::new(std::io::stdin());
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    let size = String::from_utf8_lossy(&line).split(' ').next().unwrap_or_default().parse().unwrap_or(0_u64);
+    let line_length = line.len() as u64;
+    let before = match (place.as_str(), place.parse::<u64>()) {
+        ("line", _) => line_length / 2,
+        ("last", _) => line_length + size.saturating_sub(1),
+        (_, thousandths) => line_length + size * thousandths? / 1000,
+    };
+    let mut input = std::io::Cursor::new(line).chain(input);
+    std::io::copy(&mut (&mut input).take(before), &mut output)?;
+    fs::write(notes, format!("{}", std::time::UNIX_EPOCH.elapsed()?.as_micros()))?;
+    match how.as_str() {
+        "flip" => {
+            let mut byte = [0];
+            input.read_exact(&mut byte)?;
+            output.write_all(&[byte[0] ^ 0x55])?;
+            // Ends with this process at the latest.
+            std::thread::spawn(move || std::io::copy(&mut input, &mut output));
+        }
+        // The connection ends in this direction only.
+        "cut" => drop(output),
+        other => anyhow::bail!("{other} is no kind of damage"),
+    }
+    launcher.wait()?;
+    let _ = answering.join();
+    Ok(())
+}

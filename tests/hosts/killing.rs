@@ -1,0 +1,296 @@
+//! SIGKILL, at any moment, of any one process of ours. Within three seconds nothing is left but those that were
+//! not behind it, and they have noticed.
+//!
+//! Not promised is what a user's own functions have detached, and more than one kill at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::OnHosts;
+use crate::controller::Settings;
+use crate::fleet::Fleet;
+use crate::launcher::Launcher;
+use crate::random::Random;
+use crate::support::process::Process;
+use crate::support::tool::{MARK, Running, tool};
+use crate::support::trace::Trace;
+use crate::support::{PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    Controller,
+    Launcher,
+    FirstStage,
+    /// What the first stage has running to receive the image.
+    Reader,
+    /// The context that the controller started. Everything else is behind it.
+    Context,
+}
+
+/// What is brought up to be killed.
+#[derive(Debug, Clone, Copy)]
+struct Scene {
+    /// As [`Settings::what`], or `tool` or `tool over ssh`.
+    what: &'static str,
+    rounds: u32,
+    victims: &'static [Victim],
+}
+
+const SCENES: [Scene; 6] = [
+    Scene {
+        what: "ssh",
+        rounds: 14,
+        victims: &[Victim::Controller, Victim::Launcher, Victim::FirstStage, Victim::Reader, Victim::Context],
+    },
+    Scene {
+        what: "tool over ssh",
+        rounds: 14,
+        victims: &[Victim::Controller, Victim::Launcher, Victim::FirstStage, Victim::Context],
+    },
+    Scene { what: "chain", rounds: 10, victims: &[Victim::Controller, Victim::Launcher, Victim::Context] },
+    Scene { what: "staged", rounds: 6, victims: &[Victim::Controller, Victim::FirstStage, Victim::Context] },
+    Scene { what: "local", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
+    Scene { what: "tool", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
+];
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    for scene in &SCENES {
+        let name = format!("{} kills in {}: after three seconds nothing is left", scene.rounds, scene.what);
+        trials.push((name, Box::new(|fleet| scene.play(fleet))));
+    }
+    trials.push(("a watcher that is killed is not missed".into(), Box::new(killed_watcher)));
+    trials
+}
+
+impl Scene {
+    fn play(&'static self, fleet: &Fleet) -> Result<()> {
+        let (mut random, seed) = Random::new(self.what);
+        let usual = Round::begin(self, fleet)?.time_to_be_up()?;
+        let mut tally: BTreeMap<(Victim, Moment), u32> = BTreeMap::new();
+        for number in 1..=self.rounds {
+            let victim = random.pick(self.victims);
+            // By turns at any time, and as soon as something has begun, since some moments are short.
+            let when = match number % 2 {
+                0 => When::After(random.time(usual * 5 / 4)),
+                _ => When::At(random.pick(&Moment::ALL)),
+            };
+            let what = format!("round {number} of {}: {victim:?} killed {when:?} ({seed})", self.what);
+            let round = Round::begin(self, fleet).with_context(|| what.clone())?;
+            let killed = round.kill(victim, when, &mut random).context(what)?;
+            *tally.entry(killed).or_default() += 1;
+        }
+        let tally: Vec<String> =
+            tally.iter().map(|((victim, moment), count)| format!("{count}x {victim:?} {moment}")).collect();
+        eprintln!("kills in {} ({seed}; up after {usual:?}): {}", self.what, tally.join(", "));
+        Ok(())
+    }
+}
+
+/// How far things had come when the victim was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Login,
+    FirstStage,
+    Upload,
+    Handshake,
+    Running,
+}
+
+impl Moment {
+    const ALL: [Self; 5] = [Self::Login, Self::FirstStage, Self::Upload, Self::Handshake, Self::Running];
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login => "at login",
+            Self::FirstStage => "in the first stage",
+            Self::Upload => "during the upload",
+            Self::Handshake => "in the child's first moments",
+            Self::Running => "while the command runs",
+        })
+    }
+}
+
+/// When the victim is killed, or as soon after that as there is one.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    After(Duration),
+    At(Moment),
+}
+
+/// A controller with all that it starts.
+struct Round {
+    scene: &'static Scene,
+    controller: Running,
+    trace: Trace,
+    time: String,
+    since: Instant,
+    /// Keeps the launcher's directory.
+    _launcher: Launcher,
+}
+
+impl Round {
+    fn begin(scene: &'static Scene, fleet: &Fleet) -> Result<Self> {
+        let (mark, time) = (unique(), long_time());
+        let launcher = Launcher::that_notes()?;
+        let mut command = scene.command(fleet, &mark, &time, &launcher)?;
+        let trace = fleet.trace(&mark).with_needle(&time).with_notes(launcher.notes());
+        let controller = Running::start(&mut command)?;
+        Ok(Self { scene, controller, trace, time, since: Instant::now(), _launcher: launcher })
+    }
+
+    /// Waits until the command runs, and ends all of it in order.
+    fn time_to_be_up(mut self) -> Result<Duration> {
+        let up = wait_for(PATIENCE, || (self.moment() == Moment::Running).then(|| self.since.elapsed()));
+        let up = up.context("the command does not run")?;
+        if self.scene.what.starts_with("tool") {
+            self.controller.signal(Signal::SIGTERM)?;
+        }
+        self.controller.finish()?;
+        self.trace.expect_nothing_left(THREE_SECONDS)?;
+        Ok(up)
+    }
+
+    /// Kills a process, and sees what becomes of the others.
+    fn kill(mut self, victim: Victim, when: When, random: &mut Random) -> Result<(Victim, Moment)> {
+        wait_for(PATIENCE, || {
+            let is_time = match when {
+                When::After(delay) => self.since.elapsed() >= delay,
+                When::At(moment) => self.moment() >= moment,
+            };
+            is_time.then_some(())
+        });
+        let found = wait_for(PATIENCE, || {
+            // A first stage that has become a child does not come back.
+            let is_early = matches!(victim, Victim::FirstStage | Victim::Reader);
+            let has_gone = is_early && self.moment() >= Moment::Handshake;
+            let wanted = if has_gone { Victim::Context } else { victim };
+            let candidates = self.candidates(wanted);
+            (!candidates.is_empty())
+                .then(|| (wanted, candidates[random.below(candidates.len() as u64) as usize].clone()))
+        });
+        let (victim, process) = found.context("there is nobody to kill")?;
+        let moment = self.moment();
+        process.signal(Signal::SIGKILL)?;
+        if victim != Victim::Controller {
+            self.trace.exempt(self.controller.pid);
+        }
+        let gone = wait_for(promised(THREE_SECONDS), || {
+            // It is this process that has to reap the controller.
+            self.controller.has_ended();
+            self.trace.left().is_empty().then_some(())
+        });
+        let left = self.trace.left();
+        ensure!(gone.is_some(), "{process} was killed {moment}, and left:\n    {}", left.join("\n    "));
+        self.check_controller(victim)?;
+        Ok((victim, moment))
+    }
+
+    /// A controller that was not killed has noticed, and ends well when it is told to.
+    fn check_controller(mut self, victim: Victim) -> Result<()> {
+        let is_tool = self.scene.what.starts_with("tool");
+        self.trace.exempt_no_more(self.controller.pid);
+        if victim == Victim::Controller {
+            self.controller.finish()?;
+        } else if is_tool {
+            let ended = self.controller.finish()?;
+            ensure!(ended.code == Some(4), "the host is lost to the tool: {ended:?}");
+        } else {
+            let mut said = self.controller.line()?;
+            if said == "up" {
+                said = self.controller.line()?;
+            }
+            ensure!(said.starts_with("lost: Err(") || said.starts_with("failed: "), "the controller says {said}");
+            let ended = self.controller.finish()?;
+            ensure!(ended.code == Some(0), "the controller ends well: {ended:?}");
+        }
+        self.trace.expect_nothing_left(THREE_SECONDS)
+    }
+
+    fn candidates(&mut self, victim: Victim) -> Vec<Process> {
+        let controller = i32::try_from(self.controller.pid).unwrap_or(0);
+        let all = self.trace.look();
+        let is_alive = |process: &Process| !process.is_zombie();
+        let found = all.iter().filter(|process| is_alive(process)).filter(|process| match victim {
+            Victim::Controller => process.pid == controller,
+            Victim::Launcher => process.parent == controller,
+            Victim::FirstStage => is_first_stage(process, &all),
+            Victim::Reader => is_reader(process),
+            Victim::Context => {
+                is_context(process) && !all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
+            }
+        });
+        found.cloned().collect()
+    }
+
+    fn moment(&mut self) -> Moment {
+        let processes = self.trace.look();
+        let runs = |process: &Process| process.argv.first().is_some_and(|argv0| argv0 == "sleep");
+        if processes.iter().any(|process| runs(process) && process.argv.contains(&self.time)) {
+            Moment::Running
+        } else if processes.iter().any(is_context) {
+            Moment::Handshake
+        } else if !self.trace.directories().is_empty() {
+            Moment::Upload
+        } else if processes.iter().any(|process| is_first_stage(process, &processes)) {
+            Moment::FirstStage
+        } else {
+            Moment::Login
+        }
+    }
+}
+
+fn is_context(process: &Process) -> bool {
+    process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"))
+}
+
+fn is_reader(process: &Process) -> bool {
+    process.argv.first().is_some_and(|argv0| ["head", "zstd", "gzip"].contains(&argv0.as_str()))
+}
+
+fn is_stage(process: &Process) -> bool {
+    matches!(&process.argv[..], [shell, option, line] if shell == "sh" && option == "-c" && line.starts_with("A="))
+}
+
+/// The shell that runs the line itself, not what it has forked: its parent is another program.
+fn is_first_stage(process: &Process, all: &[Process]) -> bool {
+    is_stage(process) && !all.iter().any(|parent| parent.pid == process.parent && is_stage(parent))
+}
+
+/// The process that watches over a directory. Whoever comes up removes that by itself.
+fn killed_watcher(fleet: &Fleet) -> Result<()> {
+    let mut round = Round::begin(&SCENES[0], fleet)?;
+    let watcher = wait_for(PATIENCE, || {
+        let all = round.trace.look();
+        all.iter().find(|process| is_stage(process) && !is_first_stage(process, &all)).cloned()
+    });
+    watcher.context("there is no watcher")?.signal(Signal::SIGKILL)?;
+    round.time_to_be_up().map(drop)
+}
+
+impl Scene {
+    fn command(&self, fleet: &Fleet, mark: &str, time: &str, launcher: &Launcher) -> Result<Command> {
+        let config = fleet.config.display().to_string();
+        let hosts = match self.what {
+            "tool" => "local1",
+            "tool over ssh" => "here-user",
+            what => {
+                let ssh = launcher.program();
+                return Settings { what, alias: "here-user", config: &fleet.config, mark, ssh: &ssh, time }
+                    .command(None);
+            }
+        };
+        let (mut command, _) = tool(&["run", "-F", &config, "-w", hosts, "--", "sleep", time]);
+        launcher.lead(&mut command);
+        command.env(MARK, mark);
+        Ok(command)
+    }
+}

@@ -1,0 +1,201 @@
+//! The tool over ssh.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use offshoot::Router;
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+
+use crate::OnHosts;
+use crate::controller::block_on;
+use crate::fleet::Fleet;
+use crate::functions::double;
+use crate::launcher::Launcher;
+use crate::support::tool::{Ended, Running, run, tool};
+use crate::support::trace::Trace;
+use crate::support::{ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
+    add("the tool runs a command on a range of hosts", a_range);
+    add("the tool goes from host to host and into children there", paths);
+    add("the tool ends a remote command that takes too long", too_long);
+    add("ctrl-c ends remote commands", interrupted);
+    add("ctrl-c twice ends remote commands that do not want to", interrupted_twice);
+    add("the time to connect is limited", connect_timeout);
+    add("eight logins at once are no crowd to the library", crowd);
+    add("the tool logs in to one sshd with moderation", moderation);
+    add("many hosts behind one jump host are all reached", jump);
+    trials
+}
+
+/// The tool with the hosts' configuration.
+fn on_hosts(fleet: &Fleet, args: &[&str]) -> Result<(std::process::Command, Trace, Launcher)> {
+    let config = fleet.config.display().to_string();
+    let (mut command, trace) = tool(&[&["run", "-F", &config], args].concat());
+    let launcher = Launcher::that_notes()?;
+    launcher.lead(&mut command);
+    let trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
+    Ok((command, trace, launcher))
+}
+
+fn on_hosts_to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace, _launcher) = on_hosts(fleet, args)?;
+    let ended = run(&mut command)?;
+    trace.expect_nothing_left(ONE_SECOND)?;
+    Ok(ended)
+}
+
+fn a_range(fleet: &Fleet) -> Result<()> {
+    let ended = on_hosts_to_the_end(fleet, &["-w", "web[1-3]", "--", "uptime"])?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == 3, "{ended:?}");
+    for host in ["web1: ", "web2: ", "web3: "] {
+        ensure!(ended.stdout.iter().any(|line| line.starts_with(host) && line.contains("load average")), "{ended:?}");
+    }
+    ensure!(ended.stderr.len() == 1 && ended.stderr[0].starts_with("offshoot: 3 hosts: 3 ok in "), "{ended:?}");
+    Ok(())
+}
+
+fn paths(fleet: &Fleet) -> Result<()> {
+    let hosts = "web1/here-user,web1/local1/local2,local1/bare,web2/fork";
+    let ended = on_hosts_to_the_end(fleet, &["--json", "-w", hosts, "-s", "cd; pwd"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    let document: Value = serde_json::from_str(&ended.stdout.concat())?;
+    let home = format!("{}\n", fleet.homes.join(&fleet.user).display());
+    for (host, home) in [
+        ("web1/here-user", &*home),
+        ("web1/local1/local2", "/root\n"),
+        ("local1/bare", "/root\n"),
+        ("web2/fork", "/root\n"),
+    ] {
+        ensure!(document["hosts"][host]["stdout"] == home, "{host}: {document}");
+    }
+    Ok(())
+}
+
+fn too_long(fleet: &Fleet) -> Result<()> {
+    let time = long_time();
+    let (mut command, trace, _launcher) = on_hosts(fleet, &["-t", "1s", "-w", "here-user,mini", "--", "sleep", &time])?;
+    let mut trace = trace.with_needle(&time);
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(2), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.contains("2 timed out in ")), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.starts_with("here-user: timed out after ")), "{ended:?}");
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+/// Starts a command that says that it has begun and does not end, and waits until it runs on all hosts.
+fn begin(fleet: &Fleet, line: &str) -> Result<(Running, Trace, Launcher)> {
+    let (mut command, mut trace, launcher) = on_hosts(fleet, &["-w", "here-user,bare,web1/mini", "-s", line])?;
+    let running = Running::start(&mut command)?;
+    for _ in 0..3 {
+        let line = running.line()?;
+        ensure!(line.ends_with(": begun"), "{line}");
+    }
+    trace.look();
+    Ok((running, trace, launcher))
+}
+
+fn interrupted(fleet: &Fleet) -> Result<()> {
+    let time = long_time();
+    let (running, trace, _launcher) = begin(fleet, &format!("echo begun; sleep {time}"))?;
+    let mut trace = trace.with_needle(&time);
+    ensure!(trace.look().iter().any(|process| process.argv.contains(&time)), "the command runs");
+    let start = Instant::now();
+    running.signal(Signal::SIGINT)?;
+    let ended = running.finish()?;
+    ensure!(ended.code == Some(130) && start.elapsed() < promised(ONE_SECOND), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.contains("interrupted: 3 hosts: 3 cancelled")), "{ended:?}");
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn interrupted_twice(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let line = format!("trap '' INT TERM HUP; echo begun; while :; do sleep 1; : {mark}; done");
+    let (mut running, trace, _launcher) = begin(fleet, &line)?;
+    let mut trace = trace.with_needle(&mark);
+    ensure!(!trace.look().is_empty(), "the commands run");
+    let ended = wait_for(promised(ONE_SECOND), || {
+        let has_ended = running.has_ended() || running.signal(Signal::SIGINT).is_err();
+        has_ended.then_some(())
+    });
+    ensure!(ended.is_some(), "it does not wait for anything");
+    let ended = running.finish()?;
+    ensure!(ended.code == Some(130), "{ended:?}");
+    trace.expect_nothing_left(THREE_SECONDS)
+}
+
+fn connect_timeout(fleet: &Fleet) -> Result<()> {
+    let ended = on_hosts_to_the_end(fleet, &["--connect-timeout", "2s", "-w", "silent,local1", "--", "true"])?;
+    ensure!(ended.code == Some(4) && ended.elapsed < promised(ONE_SECOND * 2), "{ended:?}");
+    ensure!(
+        ended.stderr.iter().any(|line| line.starts_with("silent: unreachable: ssh.silent: connection timed out")),
+        "{ended:?}"
+    );
+    Ok(())
+}
+
+/// That sshd has as many logins at once as it takes, so trials take turns.
+static CROWD: Mutex<()> = Mutex::new(());
+
+fn crowd(fleet: &Fleet) -> Result<()> {
+    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    block_on(async {
+        let router = Router::new()?;
+        let tasks = TaskTracker::new();
+        let connects = (0..8).map(|_| tasks.spawn(fleet.ssh(&router, "crowd", &mark).connect()));
+        // All are begun before the first is awaited.
+        let connects: Vec<_> = connects.collect();
+        let mut ids = BTreeSet::new();
+        for connect in connects {
+            let context = connect.await??;
+            ensure!(context.call(double, (8,)).await? == 16, "{context} works");
+            ids.insert(context.id());
+        }
+        ensure!(ids.len() == 8, "eight contexts: {ids:?}");
+        router.shutdown().await;
+        Ok(())
+    })?;
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+/// One sshd with the limits it comes with, and more accounts than it takes logins at once.
+fn moderation(fleet: &Fleet) -> Result<()> {
+    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
+    let users = [
+        "root",
+        "ofs-user",
+        "ofs-bash",
+        "ofs-rbash",
+        "ofs-dash",
+        "ofs-noisy",
+        "ofs-noisy-err",
+        "ofs-odd",
+        "ofs-sh-exits",
+    ];
+    let more = ["ofs-zsh", "ofs-ksh", "ofs-mksh", "ofs-yash", "ofs-csh", "ofs-tcsh", "ofs-fish"];
+    let there = more.into_iter().filter(|user| matches!(nix::unistd::User::from_name(user), Ok(Some(_))));
+    let hosts: Vec<String> = users.into_iter().chain(there).map(|user| format!("{user}@crowd")).collect();
+    let ended = on_hosts_to_the_end(fleet, &["-w", &hosts.join(","), "--", "id", "-un"])?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == hosts.len(), "{ended:?}");
+    for host in &hosts {
+        let line = format!("{host}: {}", host.split('@').next().unwrap_or_default());
+        ensure!(ended.stdout.contains(&line), "{line} is not in {ended:?}");
+    }
+    Ok(())
+}
+
+fn jump(fleet: &Fleet) -> Result<()> {
+    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
+    let hosts = "web[1-9],here,here-user,bare-noproc,mini,gzip-only,noexec-user,readonly";
+    let ended = on_hosts_to_the_end(fleet, &["-J", "crowd", "-w", hosts, "-s", "echo well"])?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == 16, "{ended:?}");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What the tests of whole programs share.
+
+pub(crate) mod lines;
+pub(crate) mod process;
+pub(crate) mod tool;
+pub(crate) mod trace;
+
+use std::time::{Duration, Instant};
+
+/// How often a thing that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// Nothing that a test waits for takes this long, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// What is to be gone when something has ended in order.
+pub(crate) const AT_ONCE: Duration = Duration::ZERO;
+pub(crate) const ONE_SECOND: Duration = Duration::from_secs(1);
+/// What is promised when any one process of ours is killed.
+pub(crate) const THREE_SECONDS: Duration = Duration::from_secs(3);
+/// What a promised time is granted on top, on a machine that has nothing else to do.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// A promised time as it can be asked of this machine now: a machine that has more to do than it has processors
+/// gets the margin as many times over.
+pub(crate) fn promised(time: Duration) -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    time + MARGIN.mul_f64((load / processors).clamp(1.0, 10.0))
+}
+
+/// Looks again and again until there is something, or the time is up.
+pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if start.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A text that nothing else on this machine has.
+pub(crate) fn unique() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:x}-{:x}-{number}", std::process::id(), now.as_micros() % 0xffff_ffff)
+}
+
+/// An argument for `sleep` that nothing else on this machine has. It takes longer than any test.
+pub(crate) fn long_time() -> String {
+    let digits: String = unique().bytes().map(|byte| format!("{byte:03}")).collect();
+    format!("10000.{digits}")
+}

@@ -1,0 +1,117 @@
+//! Runs of a program that is watched from outside: the tool, or a copy of a test.
+
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::lines::lines_of;
+use super::trace::Trace;
+use super::{PATIENCE, unique, wait_for};
+
+/// The name of the variable by which everything that a run starts on this machine is known.
+pub(crate) const MARK: &str = "OFS_TEST_MARK";
+
+/// The tool, to be run with these arguments, and what it will leave behind.
+pub(crate) fn tool(args: &[&str]) -> (Command, Trace) {
+    let mark = unique();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    command.args(args).env(MARK, &mark).env_remove("NO_COLOR");
+    (command, Trace::new(&mark))
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    pub(crate) pid: u32,
+    pub(crate) stdout: Receiver<String>,
+    pub(crate) stderr: Receiver<String>,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    since: Instant,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What was not read before.
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
+    pub(crate) elapsed: Duration,
+}
+
+impl Running {
+    /// Starts it, with pipes.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
+        Ok(Self {
+            pid: child.id(),
+            stdout: lines_of(child.stdout.take()),
+            stderr: lines_of(child.stderr.take()),
+            stdin: child.stdin.take(),
+            child,
+            since: Instant::now(),
+        })
+    }
+
+    /// The next line on stdout.
+    pub(crate) fn line(&self) -> Result<String> {
+        self.stdout.recv_timeout(PATIENCE).map_err(|error| {
+            let said: Vec<String> = self.stderr.try_iter().collect();
+            anyhow!("no more lines on stdout ({error}); stderr: {}", said.join(" / "))
+        })
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid)?), signal)?)
+    }
+
+    pub(crate) fn stdin(&mut self) -> Option<&mut ChildStdin> {
+        self.stdin.as_mut()
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Closes stdin and waits for the end.
+    pub(crate) fn finish(mut self) -> Result<Ended> {
+        self.close_stdin();
+        let status = wait_for(PATIENCE, || self.child.try_wait().transpose()).context("it does not end")??;
+        let elapsed = self.since.elapsed();
+        Ok(Ended { code: status.code(), stdout: rest(&self.stdout), stderr: rest(&self.stderr), elapsed })
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails leaves nothing either.
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What is still to come of a stream whose writer has ended. Others may hold it open.
+fn rest(lines: &Receiver<String>) -> Vec<String> {
+    let mut rest = Vec::new();
+    while let Ok(line) = lines.recv_timeout(Duration::from_secs(5)) {
+        rest.push(line);
+    }
+    rest
+}
+
+/// Runs it to the end.
+pub(crate) fn run(command: &mut Command) -> Result<Ended> {
+    Running::start(command)?.finish()
+}

@@ -1,0 +1,156 @@
+//! What one test has started, wherever it runs, and what of it is left.
+//!
+//! A process belongs to a trace if its arguments or its environment have one of the trace's needles in them, or
+//! if it was once seen to descend from one that has. Needles are a mark that the test hands out, an argument of
+//! a command that it runs, and the nonce of each connect, which is learnt from the command lines.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::process::{Process, below};
+use super::{promised, wait_for};
+
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    needles: BTreeSet<String>,
+    /// Directories that first stages of ours have made, by name.
+    directories: BTreeSet<String>,
+    /// Where such directories may be.
+    places: Vec<PathBuf>,
+    /// What a launcher has been told to run, if a wrapper writes it down.
+    notes: Option<PathBuf>,
+    /// Processes that were seen: pid and time of their start.
+    seen: HashMap<i32, u64>,
+    /// Processes that may be there. Their zombie children may not.
+    exempt: Vec<i32>,
+}
+
+impl Trace {
+    pub(crate) fn new(mark: &str) -> Self {
+        let exempt = vec![i32::try_from(std::process::id()).unwrap_or(0)];
+        Self { needles: BTreeSet::from([mark.to_owned()]), exempt, ..Self::default() }
+    }
+
+    pub(crate) fn with_needle(mut self, needle: &str) -> Self {
+        self.needles.insert(needle.to_owned());
+        self
+    }
+
+    pub(crate) fn with_places(mut self, places: &[PathBuf]) -> Self {
+        self.places = places.to_vec();
+        self
+    }
+
+    pub(crate) fn with_notes(mut self, notes: PathBuf) -> Self {
+        self.notes = Some(notes);
+        self
+    }
+
+    /// Allows this process to live on.
+    pub(crate) fn exempt(&mut self, pid: u32) {
+        self.exempt.extend(i32::try_from(pid));
+    }
+
+    /// Takes that back.
+    pub(crate) fn exempt_no_more(&mut self, pid: u32) {
+        self.exempt.retain(|exempt| u32::try_from(*exempt) != Ok(pid));
+    }
+
+    /// The processes that belong to it now, which are remembered.
+    pub(crate) fn look(&mut self) -> Vec<Process> {
+        self.read_notes();
+        // A process can lead to a nonce, and the nonce to processes elsewhere.
+        loop {
+            let all = Process::all();
+            let ours = self.ours(&all);
+            let known = self.needles.len();
+            for process in &ours {
+                process.argv.iter().for_each(|word| self.learn(word));
+            }
+            if self.needles.len() == known {
+                self.seen.extend(ours.iter().map(|process| (process.pid, process.started)));
+                return ours;
+            }
+        }
+    }
+
+    /// The directories that this trace may have made and that are there.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        let all = self.places.iter().flat_map(|place| self.directories.iter().map(move |name| place.join(name)));
+        all.filter(|path| path.symlink_metadata().is_ok()).collect()
+    }
+
+    /// What is left: processes, zombies and directories.
+    pub(crate) fn left(&mut self) -> Vec<String> {
+        let mut left: Vec<String> =
+            self.look().iter().filter(|process| !process.is_zombie()).map(ToString::to_string).collect();
+        for process in Process::all() {
+            let was_seen = self.seen.get(&process.pid) == Some(&process.started);
+            // Whatever became of its parent, PID 1 reaps it when it gets round to it.
+            let is_stray = process.is_zombie() && process.parent > 1 && was_seen;
+            let is_unreaped = process.is_zombie() && self.exempt[1..].contains(&process.parent);
+            if is_stray || is_unreaped {
+                left.push(process.to_string());
+            }
+        }
+        left.extend(self.directories().iter().map(|path| path.display().to_string()));
+        left
+    }
+
+    /// Waits until nothing is left, which takes no longer than was promised.
+    ///
+    /// # Errors
+    ///
+    /// Names what is left when the time is up.
+    pub(crate) fn expect_nothing_left(&mut self, promise: Duration) -> Result<()> {
+        let within = promised(promise);
+        if wait_for(within, || self.left().is_empty().then_some(())).is_none() {
+            let left = self.left();
+            if !left.is_empty() {
+                bail!("left after {within:?}:\n    {}", left.join("\n    "));
+            }
+        }
+        Ok(())
+    }
+
+    fn ours(&self, all: &[Process]) -> Vec<Process> {
+        let mut ours: HashMap<i32, &Process> = HashMap::new();
+        for process in all {
+            let was_seen = self.seen.get(&process.pid) == Some(&process.started);
+            if was_seen || self.needles.iter().any(|needle| process.mentions(needle)) {
+                ours.insert(process.pid, process);
+                ours.extend(below(process.pid, all).into_iter().map(|process| (process.pid, process)));
+            }
+        }
+        ours.into_values().filter(|process| !self.exempt.contains(&process.pid)).cloned().collect()
+    }
+
+    fn read_notes(&mut self) {
+        let notes = self.notes.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        notes.iter().for_each(|notes| self.learn(notes));
+    }
+
+    /// Finds nonces in a command line.
+    fn learn(&mut self, text: &str) {
+        let staged = text.match_indices("A=").filter_map(|(at, _)| {
+            let rest = &text[at + 2..];
+            Some((rest.get(..HALF)?, rest.get(HALF..)?.strip_prefix(" B=")?.get(..HALF)?))
+        });
+        let child = text.strip_prefix("offshoot-child:").and_then(|rest| {
+            let (a, b) = rest.split_once(':')?;
+            Some((a, b.get(..HALF)?))
+        });
+        for (a, b) in staged.chain(child).collect::<Vec<_>>() {
+            if [a, b].iter().all(|half| half.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+                self.needles.insert(a.to_owned());
+                self.directories.insert(format!(".offshoot-{a}-{b}"));
+            }
+        }
+    }
+}
+
+/// Length of each half of a nonce.
+const HALF: usize = 16;
