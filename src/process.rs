@@ -204,6 +204,8 @@ mod sys {
     #[derive(Debug)]
     pub(crate) struct Exec {
         image: OwnedFd,
+        /// The same by name, for emulators that do not know `execveat`.
+        path: CString,
         argv: Vec<CString>,
     }
 
@@ -219,7 +221,8 @@ mod sys {
             if argv.len() > MAX_ARGS {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many arguments"));
             }
-            Ok(Self { image, argv })
+            let path = c_string(OsStr::new(&format!("/proc/self/fd/{number}")))?;
+            Ok(Self { image, path, argv })
         }
 
         fn exec(&self) -> io::Error {
@@ -236,6 +239,9 @@ mod sys {
             unsafe {
                 libc::fcntl(fd, libc::F_SETFD, 0);
                 exec_fd(fd, argv.as_ptr(), environ);
+                if nix::errno::Errno::last_raw() == libc::ENOSYS {
+                    libc::execve(self.path.as_ptr(), argv.as_ptr(), environ);
+                }
             }
             io::Error::last_os_error()
         }
