@@ -30,6 +30,7 @@ pub(crate) use self::first_stage::{first_stage, login_command};
 pub(crate) use self::nonce::Nonce;
 pub(crate) use self::offer::Offer;
 use self::opening::Opening;
+pub(crate) use self::opening::opening;
 use self::transcript::{Source, Transcript, printable};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 use crate::image::Packed;

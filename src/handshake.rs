@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::{MAGIC, MAX_HELLO, Nonce, VERSION};
+use crate::bootstrap::{MAX_HELLO, Nonce, opening};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 use crate::function::Table;
 use crate::image::Image;
@@ -80,14 +80,7 @@ impl Hello {
             *text = text.chars().take(64).collect();
         }
         let body = payload::encode(&shortened).map_err(io::Error::other)?;
-        let mut bytes = nonce.token().into_bytes();
-        bytes.push(b'\n');
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(&body);
-        out.write_all(&bytes)?;
+        out.write_all(&opening(nonce, &body))?;
         out.flush()
     }
 

@@ -52,8 +52,7 @@ fn wrong_magic(received: &[u8]) -> String {
 }
 
 /// All that a child writes before it has been welcomed.
-#[cfg(test)]
-pub(super) fn opening(nonce: &super::Nonce, hello: &[u8]) -> Vec<u8> {
+pub(crate) fn opening(nonce: &super::Nonce, hello: &[u8]) -> Vec<u8> {
     let mut bytes = nonce.token().into_bytes();
     bytes.push(b'\n');
     bytes.extend_from_slice(&MAGIC);
