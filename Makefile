@@ -22,7 +22,7 @@ all: dist/offshoot ## build the tool as one static binary (default)
 
 # Moved into place, since a copy of it may be running.
 dist/offshoot: $(sources) | setup
-	OFFSHOOT_BUILD=$$(scripts/build-id) cargo-zigbuild zigbuild --locked --release --bin offshoot --target $(TARGET)
+	scripts/release-build --bin offshoot
 	mkdir -p dist
 	cp $(output)/release/offshoot dist/.offshoot.new
 	mv -f dist/.offshoot.new dist/offshoot
@@ -41,8 +41,8 @@ lint: setup ## formatting, clippy, and shellcheck if it is there
 docs: setup ## the documentation, without warnings
 	RUSTDOCFLAGS='-D warnings' cargo-zigbuild doc --locked --no-deps --target $(TARGET)
 
-test: setup ## the tests, on real ssh hosts that live as long as the tests run
-	scripts/test
+test: setup ## the tests, on real ssh hosts that live as long as they run; ARGS go to cargo test
+	scripts/test $(ARGS)
 
 example: setup ## run the example of the README
 	cargo-zigbuild run --quiet --locked --target $(TARGET) --example disk_usage -- src
@@ -53,8 +53,8 @@ bundle: setup ## build dist/offshoot with the images of all TARGETS in it
 fmt: ## format the sources
 	cargo fmt
 
-bench: setup ## measure beside Mitogen, execnet and OpenSSH; takes minutes
-	scripts/bench
+bench: dist/offshoot ## measure beside Mitogen, execnet and OpenSSH; takes minutes; ARGS are groups
+	scripts/bench $(ARGS)
 
 size: setup ## the size of an image as it travels, against its budget
 	scripts/size
