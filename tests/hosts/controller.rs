@@ -1,14 +1,11 @@
 //! Controllers: copies of this binary that connect and wait for a word on stdin. They can be another user's, and
 //! they can be killed.
 
-use std::fs;
 use std::future::Future;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,6 +14,7 @@ use offshoot::command;
 
 use crate::fleet::{self, Fleet};
 use crate::helper::CONTROLLER;
+use crate::launcher;
 use crate::support::tool::{MARK, Running};
 use crate::visit;
 
@@ -45,7 +43,7 @@ pub(crate) struct Controller {
 impl Settings<'_> {
     /// The command that becomes this controller, of this user or of the ordinary one.
     pub(crate) fn command(&self, user: Option<&Fleet>) -> Result<Command> {
-        let mut command = Command::new(public_copy()?);
+        let mut command = Command::new(launcher::controller()?);
         command.arg(CONTROLLER).args([self.what, self.alias]).arg(self.config);
         command.args([self.mark, self.ssh, self.time]).env(MARK, self.mark);
         if let Some(fleet) = user {
@@ -113,6 +111,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
 
 /// Has a command run until it ends or stdin does.
 async fn hold(router: &Router, settings: &Settings<'_>) -> Result<()> {
+    say("begun");
     match start(router, settings).await {
         Ok(running) => {
             say("up");
@@ -161,30 +160,4 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limited = async { tokio::time::timeout(WHOLE_TRIAL, future).await };
     runtime.block_on(limited).context("the trial takes too long")?
-}
-
-/// A copy of this binary that every user can execute, and that [`clean_up`] removes.
-fn public_copy() -> Result<PathBuf> {
-    let copy = COPY.get_or_init(|| make_copy().map_err(|error| format!("{error:#}")));
-    copy.clone().map_err(anyhow::Error::msg)
-}
-
-static COPY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-
-fn make_copy() -> Result<PathBuf> {
-    let directory = tempfile::Builder::new().prefix("ofs-controller").tempdir()?.keep();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
-    let copy = directory.join("controller");
-    fs::copy(std::env::current_exe()?, &copy)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-    Ok(copy)
-}
-
-/// Removes what all trials had in common.
-pub(crate) fn clean_up() {
-    if let Some(Ok(copy)) = COPY.get()
-        && let Some(directory) = copy.parent()
-    {
-        let _ = fs::remove_dir_all(directory);
-    }
 }

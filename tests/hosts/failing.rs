@@ -229,7 +229,7 @@ struct Frozen(Pid);
 
 impl Frozen {
     fn new(fleet: &Fleet) -> Result<Self> {
-        let pid = Pid::from_raw(fleet.frozen()?);
+        let pid = Pid::from_raw(fleet.server("frozen")?);
         kill(pid, Signal::SIGSTOP)?;
         Ok(Self(pid))
     }

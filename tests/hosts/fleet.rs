@@ -28,7 +28,6 @@ pub(crate) struct Fleet {
     pub(crate) homes: PathBuf,
     roots: PathBuf,
     run: PathBuf,
-    frozen_pid_file: PathBuf,
     /// Login names by alias.
     logins: BTreeMap<String, String>,
     /// Where first stages may leave something, on all hosts.
@@ -80,7 +79,6 @@ impl Fleet {
             homes: variable("OFS_HOMES")?.into(),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
-            frozen_pid_file: variable("OFS_FROZEN_PID_FILE")?.into(),
             places: Vec::new(),
         };
         fleet.places = fleet.find_places()?;
@@ -104,9 +102,9 @@ impl Fleet {
         Trace::new(mark).with_places(&self.places)
     }
 
-    /// The pid of the sshd that can be stopped.
-    pub(crate) fn frozen(&self) -> Result<i32> {
-        Ok(fs::read_to_string(&self.frozen_pid_file)?.trim().parse()?)
+    /// The pid of a host's sshd.
+    pub(crate) fn server(&self, name: &str) -> Result<i32> {
+        pid_in(&self.run.join(format!("{name}.pid")))
     }
 
     /// Every place on every host. A host may have mounts that only it sees, so it is looked at through its sshd.
@@ -118,8 +116,7 @@ impl Fleet {
                 continue;
             }
             let server = file.file_stem().context("a name")?;
-            let pid = fs::read_to_string(&file)?;
-            let outside = PathBuf::from(format!("/proc/{}/root", pid.split(' ').next().unwrap_or_default()));
+            let outside = PathBuf::from(format!("/proc/{}/root", pid_in(&file)?));
             let within = |path: &Path| outside.join(path.strip_prefix("/").unwrap_or(path));
             let root = self.roots.join(server);
             if root.is_dir() {
@@ -141,6 +138,12 @@ pub(crate) fn ssh(router: &Router, alias: &str, config: &Path, mark: &str) -> Co
     let ignored = format!("IgnoreUnknown={mark}");
     let args = ["-F".to_owned(), config.display().to_string(), "-o".to_owned(), ignored];
     router.ssh(alias).ssh_args(args).remote_name(mark).connect_timeout(CONNECT)
+}
+
+/// Such a file holds a pid, and when that process was started.
+fn pid_in(file: &Path) -> Result<i32> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    Ok(text.split_ascii_whitespace().next().context("no pid")?.parse()?)
 }
 
 /// The user of each host of an ssh_config.

@@ -26,6 +26,8 @@ use crate::support::{PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_
 enum Victim {
     Controller,
     Launcher,
+    /// The sshd of the connection, which is what a lost network comes to.
+    Session,
     FirstStage,
     /// What the first stage has running to receive the image.
     Reader,
@@ -46,7 +48,14 @@ const SCENES: [Scene; 6] = [
     Scene {
         what: "ssh",
         rounds: 14,
-        victims: &[Victim::Controller, Victim::Launcher, Victim::FirstStage, Victim::Reader, Victim::Context],
+        victims: &[
+            Victim::Controller,
+            Victim::Launcher,
+            Victim::Session,
+            Victim::FirstStage,
+            Victim::Reader,
+            Victim::Context,
+        ],
     },
     Scene {
         what: "tool over ssh",
@@ -186,8 +195,14 @@ impl Round {
         let gone = wait_for(promised(THREE_SECONDS), || {
             // It is this process that has to reap the controller.
             self.controller.has_ended();
-            self.trace.left().is_empty().then_some(())
+            let is_up = victim == Victim::Reader && self.moment() == Moment::Running;
+            (is_up || self.trace.left().is_empty()).then_some(())
         });
+        if victim == Victim::Reader && self.moment() == Moment::Running {
+            // It had done its work before it was killed.
+            self.time_to_be_up()?;
+            return Ok((victim, Moment::Handshake));
+        }
         let left = self.trace.left();
         ensure!(gone.is_some(), "{process} was killed {moment}, and left:\n    {}", left.join("\n    "));
         self.check_controller(victim)?;
@@ -205,7 +220,7 @@ impl Round {
             ensure!(ended.code == Some(4), "the host is lost to the tool: {ended:?}");
         } else {
             let mut said = self.controller.line()?;
-            if said == "up" {
+            while said == "begun" || said == "up" {
                 said = self.controller.line()?;
             }
             ensure!(said.starts_with("lost: Err(") || said.starts_with("failed: "), "the controller says {said}");
@@ -222,13 +237,18 @@ impl Round {
         let found = all.iter().filter(|process| is_alive(process)).filter(|process| match victim {
             Victim::Controller => process.pid == controller,
             Victim::Launcher => process.parent == controller,
+            Victim::Session => false,
             Victim::FirstStage => is_first_stage(process, &all),
             Victim::Reader => is_reader(process),
             Victim::Context => {
                 is_context(process) && !all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
             }
         });
-        found.cloned().collect()
+        let found: Vec<Process> = found.cloned().collect();
+        match victim {
+            Victim::Session => all.iter().filter_map(session_of).collect(),
+            _ => found,
+        }
     }
 
     fn moment(&mut self) -> Moment {
@@ -250,6 +270,11 @@ impl Round {
 
 fn is_context(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"))
+}
+
+/// The sshd that has started a process, if one has.
+fn session_of(process: &Process) -> Option<Process> {
+    Process::of(process.parent).filter(|parent| parent.argv.first().is_some_and(|argv0| argv0.starts_with("sshd")))
 }
 
 fn is_reader(process: &Process) -> bool {

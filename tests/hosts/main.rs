@@ -15,6 +15,7 @@ mod controller;
 mod failing;
 mod fleet;
 mod functions;
+mod giving_up;
 mod helper;
 mod killing;
 mod launcher;
@@ -47,15 +48,28 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("cli: {name}"), move || trial().map_err(|error| format!("{error:#}").into())));
     }
     let fleet = Fleet::find();
-    let on_hosts =
-        [visit::trials(), via::trials(), failing::trials(), upload::trials(), running::trials(), killing::trials()];
+    let on_hosts = [
+        visit::trials(),
+        via::trials(),
+        failing::trials(),
+        giving_up::trials(),
+        upload::trials(),
+        running::trials(),
+        killing::trials(),
+    ];
     for (name, trial) in on_hosts.into_iter().flatten() {
         let fleet = fleet.clone();
         trials.push(Trial::ignorable_test(name, move || run(fleet, &trial)));
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    controller::clean_up();
-    conclusion.exit_code()
+    // Before anything runs at the same time.
+    let _kit = match launcher::prepare() {
+        Ok(kit) => kit,
+        Err(error) => {
+            eprintln!("hosts: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// What a trial does with the hosts.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use offshoot::Router;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::functions::double;
 use crate::launcher::Launcher;
+use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
 use crate::support::{ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
@@ -49,6 +50,25 @@ fn on_hosts_to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
     let ended = run(&mut command)?;
     trace.expect_nothing_left(ONE_SECOND)?;
     Ok(ended)
+}
+
+/// The same, while somebody watches how many logins the server `crowd` has under way. Returns the most.
+fn on_crowd(fleet: &Fleet, args: &[&str]) -> Result<(Ended, u32)> {
+    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut command, mut trace, _launcher) = on_hosts(fleet, args)?;
+    let server = fleet.server("crowd")?;
+    let mut running = Running::start(&mut command)?;
+    let mut most = 0;
+    while !running.has_ended() {
+        // sshd: /usr/sbin/sshd -D [listener] 3 of 10-100 startups
+        let title = Process::of(server).context("crowd has gone")?.argv.join(" ");
+        let logins = title.split_once("[listener] ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        most = most.max(logins.with_context(|| title.clone())?);
+        std::thread::yield_now();
+    }
+    let ended = running.finish()?;
+    trace.expect_nothing_left(ONE_SECOND)?;
+    Ok((ended, most))
 }
 
 fn a_range(fleet: &Fleet) -> Result<()> {
@@ -168,7 +188,6 @@ fn crowd(fleet: &Fleet) -> Result<()> {
 
 /// One sshd with the limits it comes with, and more accounts than it takes logins at once.
 fn moderation(fleet: &Fleet) -> Result<()> {
-    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let users = [
         "root",
         "ofs-user",
@@ -183,7 +202,8 @@ fn moderation(fleet: &Fleet) -> Result<()> {
     let more = ["ofs-zsh", "ofs-ksh", "ofs-mksh", "ofs-yash", "ofs-csh", "ofs-tcsh", "ofs-fish"];
     let there = more.into_iter().filter(|user| matches!(nix::unistd::User::from_name(user), Ok(Some(_))));
     let hosts: Vec<String> = users.into_iter().chain(there).map(|user| format!("{user}@crowd")).collect();
-    let ended = on_hosts_to_the_end(fleet, &["-w", &hosts.join(","), "--", "id", "-un"])?;
+    let (ended, most) = on_crowd(fleet, &["-w", &hosts.join(","), "--", "id", "-un"])?;
+    ensure!((2..=8).contains(&most), "{most} logins at once");
     ensure!(ended.code == Some(0) && ended.stdout.len() == hosts.len(), "{ended:?}");
     for host in &hosts {
         let line = format!("{host}: {}", host.split('@').next().unwrap_or_default());
@@ -193,9 +213,9 @@ fn moderation(fleet: &Fleet) -> Result<()> {
 }
 
 fn jump(fleet: &Fleet) -> Result<()> {
-    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let hosts = "web[1-9],here,here-user,bare-noproc,mini,gzip-only,noexec-user,readonly";
-    let ended = on_hosts_to_the_end(fleet, &["-J", "crowd", "-w", hosts, "-s", "echo well"])?;
+    let (ended, most) = on_crowd(fleet, &["-J", "crowd", "-w", hosts, "-s", "echo well"])?;
+    ensure!((2..=8).contains(&most), "{most} logins at once");
     ensure!(ended.code == Some(0) && ended.stdout.len() == 16, "{ended:?}");
     Ok(())
 }
