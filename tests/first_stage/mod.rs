@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use stage::{Image, Launch, Outcome, check, probe, tools, which};
 
 /// A trial: its name, and what it does.
-pub type Trial = (String, Box<dyn Fn() -> Result<(), String> + Send>);
+pub(crate) type Trial = (String, Box<dyn Fn() -> Result<(), String> + Send>);
 
 /// Login shells, which are given `sh -c 'LINE'`.
 const LOGIN_SHELLS: [&str; 11] =
@@ -25,7 +25,7 @@ const THREE_SECONDS: Duration = Duration::from_secs(3);
 const NEEDED: [&str; 6] = ["sh", "uname", "mkdir", "chmod", "rm", "head"];
 
 /// All trials of this file.
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = Vec::new();
     let mut add = |name: String, trial: fn(&str) -> Outcome, shell: &'static str| {
         trials.push((name, Box::new(move || with_shell(shell, trial))));
@@ -173,7 +173,21 @@ fn says_why(shell: &str) -> Outcome {
         check(launch.left_directories().is_empty(), "the directory went with the stage")?;
         launch.expect_nothing_left(ONE_SECOND * 2)?;
     }
-    Ok(())
+    foreign_image(&words)
+}
+
+/// What looks like a program and is none, as one for another processor does.
+fn foreign_image(shell: &[&str]) -> Outcome {
+    let home = home()?;
+    let launch = Launch::new(home.path())?;
+    let image = Image { bytes: [b"\x7fELF\x02\x01\x01".to_vec(), vec![0; 200]].concat() };
+    let mut stage = launch.start(shell, false)?;
+    stage.announcement()?;
+    stage.send(&image.request("-", "p")?);
+    // The parent is still there, so the end has to come by itself.
+    let status = stage.ends_within(ONE_SECOND)?;
+    check(!status.success(), "it is an error")?;
+    launch.expect_nothing_left(ONE_SECOND * 2)
 }
 
 fn leaves_nothing_when_killed(shell: &str) -> Outcome {
@@ -382,6 +396,9 @@ fn come_up(launch: &Launch, shell: &[&str], login: bool, packed: &str, name: &st
     let clean = stage.line()?;
     check(clean == "clean", &clean)?;
     check(launch.left_directories().is_empty(), "the directory is gone while the image runs")?;
+    if !login {
+        launch.expect_only_the_image()?;
+    }
     stage.send(b"after the image");
     let (status, said, stderr) = stage.finish()?;
     check(status.success(), &format!("it ends well: {status}, {stderr:?}"))?;
@@ -424,7 +441,11 @@ fn missing(shell: &str) -> Option<Outcome> {
     let program = shell.split(' ').next().unwrap_or(shell);
     which(program).is_none().then(|| {
         let text = format!("{program} is not installed (run scripts/shells)");
-        if std::env::var_os("CI").is_some() { Err(text) } else { Ok(skip(&text)) }
+        if std::env::var_os("CI").is_some() {
+            return Err(text);
+        }
+        skip(&text);
+        Ok(())
     })
 }
 
@@ -444,7 +465,7 @@ fn skip(why: &str) {
 }
 
 fn absolute(words: &[&str]) -> Outcome<Vec<String>> {
-    let program = which(words[0]).ok_or(format!("no {} here", words[0]))?;
+    let program = which(words[0]).ok_or_else(|| format!("no {} here", words[0]))?;
     Ok([program.display().to_string()].into_iter().chain(words[1..].iter().map(|word| (*word).to_owned())).collect())
 }
 

@@ -98,6 +98,14 @@ impl Launch {
         }
     }
 
+    /// The watcher must not outlive its purpose, even while the image runs.
+    pub(super) fn expect_only_the_image(&self) -> Outcome {
+        // `unshare` waits for what it has started.
+        let waits = self.prefix.iter().any(|word| word == "-fpm");
+        let left = self.left_processes();
+        check(left.len() == 1 + usize::from(waits), &format!("the image is alone: {}", left.join(", ")))
+    }
+
     pub(super) fn left_directories(&self) -> Vec<String> {
         let name = format!(".offshoot-{}-{}", self.halves[0], self.halves[1]);
         let runtime = self.env.get("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -172,6 +180,19 @@ impl Stage {
 
     pub(super) fn kill(&mut self) -> Outcome {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Waits for the end with stdin open.
+    pub(super) fn ends_within(&mut self, within: Duration) -> Outcome<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) if start.elapsed() < within => thread::sleep(Duration::from_millis(5)),
+                Ok(None) => return Err(format!("it still runs after {within:?}")),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 
     /// Closes stdin and waits; returns the status, what else came on stdout,
@@ -264,7 +285,8 @@ pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
     let directory = parent.join("tools");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     for name in names {
-        let target = if *name == "python3" { python()? } else { which(name).ok_or(format!("no {name} here"))? };
+        let target =
+            if *name == "python3" { python()? } else { which(name).ok_or_else(|| format!("no {name} here"))? };
         std::os::unix::fs::symlink(target, directory.join(name)).map_err(|error| error.to_string())?;
     }
     Ok(directory)
