@@ -1,17 +1,20 @@
 //! The first stage, run for real by every shell that can be had.
 //!
-//! A missing shell fails its trial where `CI` is set, and is reported as
-//! skipped elsewhere. What needs root is skipped likewise.
+//! A trial whose shell is not there, or that needs root and has not got it, is
+//! [`Missing`] that.
 
 mod stage;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
+use crate::support::{Missing, ONE_SECOND, THREE_SECONDS, promised};
 use stage::{Image, Launch, Outcome, check, probe, tools, which};
 
 /// A trial: its name, and what it does.
-pub(crate) type Trial = (String, Box<dyn Fn() -> Result<(), String> + Send>);
+pub(crate) type Trial = (String, Box<dyn Fn() -> Outcome + Send>);
 
 /// Login shells, which are given `sh -c 'LINE'`.
 const LOGIN_SHELLS: [&str; 11] =
@@ -19,8 +22,6 @@ const LOGIN_SHELLS: [&str; 11] =
 /// Shells that can run the line itself.
 const STAGE_SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox sh"];
 const ALL_PACKED: [&str; 3] = ["zstd", "gzip", "-"];
-const ONE_SECOND: Duration = Duration::from_secs(1);
-const THREE_SECONDS: Duration = Duration::from_secs(3);
 /// What the line needs whatever happens; `sh` is for interpreters.
 const NEEDED: [&str; 6] = ["sh", "uname", "mkdir", "chmod", "rm", "head"];
 
@@ -61,7 +62,7 @@ fn as_login_shell(shell: &str) -> Outcome {
     for packed in ALL_PACKED {
         let home = home()?;
         let launch = Launch::new(home.path())?;
-        come_up(&launch, &words, true, packed, "web1 (op@laptop:1)").map_err(|error| format!("{packed}: {error}"))?;
+        come_up(&launch, &words, true, packed, "web1 (op@laptop:1)").with_context(|| packed.to_string())?;
     }
     Ok(())
 }
@@ -73,13 +74,13 @@ fn as_stage_shell(shell: &str) -> Outcome {
         let home = home()?;
         let mut launch = Launch::new(home.path())?;
         launch = launch.with_prefix(&["sh", "-c", &format!("umask {mask}; exec \"$@\""), "sh"]);
-        come_up(&launch, &words, false, "zstd", "a").map_err(|error| format!("umask {mask}: {error}"))?;
+        come_up(&launch, &words, false, "zstd", "a").with_context(|| format!("umask {mask}"))?;
     }
     for packed in ALL_PACKED {
         let home = home()?;
         // PATH is not exported, and there is no HOME.
         let launch = Launch::new(home.path())?.with_prefix(&["env", "-u", "HOME"]);
-        come_up(&launch, &strict, false, packed, "offshoot:b").map_err(|error| format!("strict, {packed}: {error}"))?;
+        come_up(&launch, &strict, false, packed, "offshoot:b").with_context(|| format!("strict, {packed}"))?;
     }
     Ok(())
 }
@@ -96,10 +97,10 @@ fn from_memory(shell: &str) -> Outcome {
         for packed in ALL_PACKED {
             let launch = Launch::new(home.path())?.with_places("").with_path(&path);
             let start = Instant::now();
-            let announced = come_up(&launch, &words, false, packed, "c")
-                .map_err(|error| format!("{interpreter}, {packed}: {error}"))?;
+            let announced =
+                come_up(&launch, &words, false, packed, "c").with_context(|| format!("{interpreter}, {packed}"))?;
             check(announced == format!("Linux {} zstd head {interpreter} |none", machine()?), &announced)?;
-            check(start.elapsed() < THREE_SECONDS, "it is quick")?;
+            check(start.elapsed() < promised(THREE_SECONDS), "it is quick")?;
         }
         // Cut short, and told a wrong size.
         for (request, size) in
@@ -128,7 +129,7 @@ fn ends_with_its_input(shell: &str) -> Outcome {
         let header = request.iter().position(|byte| *byte == b'\n').unwrap_or(0) + 1;
         for at in [0, 1, header - 1, header, header + 1, header + 100, request.len() - 1] {
             let launch = cut_off(&words, &request[..at]);
-            cut.push(launch.map_err(|error| format!("{packed}, cut at {at}: {error}"))?);
+            cut.push(launch.with_context(|| format!("{packed}, cut at {at}"))?);
         }
     }
     // Before it has even begun.
@@ -221,7 +222,7 @@ fn ends_at_any_byte() -> Outcome {
     let request = image.request("-", "h")?;
     let mut cut = Vec::new();
     for at in 0..request.len() {
-        cut.push(cut_off(&["sh"], &request[..at]).map_err(|error| format!("cut at {at}: {error}"))?);
+        cut.push(cut_off(&["sh"], &request[..at]).with_context(|| format!("cut at {at}"))?);
     }
     cut.iter().try_for_each(|launch| launch.expect_nothing_left(ONE_SECOND * 2))
 }
@@ -229,13 +230,13 @@ fn ends_at_any_byte() -> Outcome {
 fn home_with_spaces() -> Outcome {
     let home = home()?;
     let spaced = home.path().join("a  home; with $(touch x) 'quotes'");
-    std::fs::create_dir(&spaced).map_err(|error| error.to_string())?;
-    for shell in STAGE_SHELLS.iter().filter(|shell| missing(shell).is_none()) {
+    std::fs::create_dir(&spaced)?;
+    for shell in STAGE_SHELLS.iter().filter(|shell| need(shell).is_ok()) {
         let words: Vec<&str> = shell.split(' ').collect();
         let launch = Launch::new(&spaced)?.with_places("/nonexistent \"${HOME-}\"");
         let announced = come_up(&launch, &words, false, "gzip", "i")?;
         check(announced.contains("/nonexistent|") && announced.contains("|/nonexistent|"), &announced)?;
-        let left = std::fs::read_dir(&spaced).map_err(|error| error.to_string())?.count();
+        let left = std::fs::read_dir(&spaced)?.count();
         check(left == 0, &format!("nothing was made in {}", spaced.display()))?;
     }
     Ok(())
@@ -245,8 +246,7 @@ fn home_with_spaces() -> Outcome {
 fn noisy_environment() -> Outcome {
     let home = home()?;
     let profile = home.path().join("profile");
-    std::fs::write(&profile, "echo Welcome; echo Oops >&2; printf 'no newline'; set +o posix\n")
-        .map_err(|error| error.to_string())?;
+    std::fs::write(&profile, "echo Welcome; echo Oops >&2; printf 'no newline'; set +o posix\n")?;
     let mut launch = Launch::new(home.path())?;
     launch.env.insert("BASH_ENV".into(), profile.into());
     launch.env.insert("SHELLOPTS".into(), "errexit:noclobber:noglob:nounset:verbose:xtrace".into());
@@ -263,7 +263,7 @@ fn few_tools() -> Outcome {
         let path = tools(home.path(), &names)?;
         let packed = if names.contains(&"gzip") { "gzip" } else { "-" };
         let launch = Launch::new(home.path())?.with_path(&path);
-        let announced = come_up(&launch, &["sh"], false, packed, "k").map_err(|error| format!("{names:?}: {error}"))?;
+        let announced = come_up(&launch, &["sh"], false, packed, "k").with_context(|| format!("{names:?}"))?;
         let reader = if names.contains(&"head") { "head" } else { "dd" };
         check(announced.contains(&format!(" {packed} {reader} none |/dev/shm/")), &announced)?;
     }
@@ -291,7 +291,7 @@ fn noexec_everywhere() -> Outcome {
         names.extend(["gzip", "zstd", "sleep", "wc", interpreter]);
         let path = tools(home.path(), &names)?;
         let noexec = home.path().join("noexec");
-        std::fs::create_dir(&noexec).map_err(|error| error.to_string())?;
+        std::fs::create_dir(&noexec)?;
         // The tools are in /tmp, which is covered too, so they are bound first.
         let script = format!(
             "mkdir -p /mnt && mount --bind '{}' /mnt && for d in /dev/shm /var/tmp '{}';do mount -t tmpfs -o noexec,mode=1777 none \"$d\"||exit 9;done;mount --bind '{}' '{}'&&cd '{}'&&mount -t tmpfs -o noexec,mode=1777 none /tmp;PATH=/mnt exec \"$@\"",
@@ -315,8 +315,7 @@ fn noexec_everywhere() -> Outcome {
 
 fn demands_exec_flag() -> Outcome {
     if !Path::new("/proc/sys/vm/memfd_noexec").exists() {
-        skip("this kernel does not know vm.memfd_noexec");
-        return Ok(());
+        return Err(Missing("this kernel does not know vm.memfd_noexec".into()).into());
     }
     let script = "echo 1 >/proc/sys/vm/memfd_noexec && exec \"$@\"";
     for interpreter in ["perl", "python3"] {
@@ -327,7 +326,7 @@ fn demands_exec_flag() -> Outcome {
         let launch = Launch::new(home.path())?.with_places("");
         let path = format!("PATH={}", path.display());
         let launch = launch.with_prefix(&["unshare", "-fpm", "--mount-proc", "sh", "-c", script, "sh", "env", &path]);
-        come_up(&launch, &["/bin/sh"], false, "gzip", "m").map_err(|error| format!("{interpreter}: {error}"))?;
+        come_up(&launch, &["/bin/sh"], false, "gzip", "m").with_context(|| interpreter.to_string())?;
     }
     Ok(())
 }
@@ -335,7 +334,7 @@ fn demands_exec_flag() -> Outcome {
 fn full_place() -> Outcome {
     let home = home()?;
     let small = home.path().join("small");
-    std::fs::create_dir(&small).map_err(|error| error.to_string())?;
+    std::fs::create_dir(&small)?;
     let script = format!("mount -t tmpfs -o size=64k none '{}' && exec \"$@\"", small.display());
     for packed in ALL_PACKED {
         let mut launch = Launch::new(home.path())?.with_prefix(&["unshare", "-m", "sh", "-c", &script, "sh"]);
@@ -360,23 +359,20 @@ fn full_place() -> Outcome {
 }
 
 fn busybox_alone() -> Outcome {
-    if let Some(why) = missing("busybox") {
-        return why;
-    }
+    need("busybox")?;
     let root = home()?;
-    let make = |name: &str| std::fs::create_dir_all(root.path().join(name)).map_err(|error| error.to_string());
+    let make = |name: &str| std::fs::create_dir_all(root.path().join(name));
     for directory in ["bin", "dev", "tmp"] {
         make(directory)?;
     }
-    let busybox = which("busybox").ok_or("busybox has gone")?;
-    std::fs::copy(busybox, root.path().join("bin/busybox")).map_err(|error| error.to_string())?;
+    let busybox = which("busybox").context("busybox has gone")?;
+    std::fs::copy(busybox, root.path().join("bin/busybox"))?;
     for applet in ["sh", "uname", "mkdir", "chmod", "rm", "head", "gzip", "wc", "sleep"] {
-        std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet))
-            .map_err(|error| error.to_string())?;
+        std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet))?;
     }
     let path = root.path().display().to_string();
     let script = format!("touch '{path}/dev/null' && mount --bind /dev/null '{path}/dev/null' && exec \"$@\"");
-    let chroot = which("chroot").ok_or("no chroot here")?.display().to_string();
+    let chroot = which("chroot").context("no chroot here")?.display().to_string();
     for packed in ["gzip", "-"] {
         let prefix = ["unshare", "-m", "sh", "-c", &script, "sh", "env", "-i", "PATH=/bin", &chroot, &path];
         let launch = Launch::new(root.path())?.with_prefix(&prefix);
@@ -416,7 +412,7 @@ fn cut_off(shell: &[&str], part: &[u8]) -> Outcome<Launch> {
     stage.send(part);
     let start = Instant::now();
     let (status, said, _) = stage.finish()?;
-    check(start.elapsed() < ONE_SECOND, &format!("it ends within a second, not {:?}", start.elapsed()))?;
+    check(start.elapsed() < promised(ONE_SECOND), &format!("it ends within a second, not {:?}", start.elapsed()))?;
     check(!status.success(), "half an image is an error")?;
     check(!said.iter().any(|line| line.contains("PROBE") || line.contains("must not run")), &format!("{said:?}"))?;
     check(launch.left_directories().is_empty(), "the directory went with the stage")?;
@@ -433,39 +429,28 @@ fn lying_request() -> Outcome<Vec<u8>> {
 }
 
 fn with_shell(shell: &str, trial: fn(&str) -> Outcome) -> Outcome {
-    missing(shell).unwrap_or_else(|| trial(shell))
+    need(shell)?;
+    trial(shell)
 }
 
-/// The outcome of a trial whose shell is not there.
-fn missing(shell: &str) -> Option<Outcome> {
+/// Whether a shell is there.
+fn need(shell: &str) -> Outcome {
     let program = shell.split(' ').next().unwrap_or(shell);
-    which(program).is_none().then(|| {
-        let text = format!("{program} is not installed (run scripts/shells)");
-        if std::env::var_os("CI").is_some() {
-            return Err(text);
-        }
-        skip(&text);
-        Ok(())
-    })
-}
-
-fn as_root(trial: fn() -> Outcome) -> Outcome {
-    if output_of("id", "-u")? == "0" {
-        trial()
-    } else if std::env::var_os("CI").is_some() {
-        Err("needs root".into())
-    } else {
-        skip("needs root");
-        Ok(())
+    match which(program) {
+        Some(_) => Ok(()),
+        None => Err(Missing(format!("{program} is not installed (run scripts/shells)")).into()),
     }
 }
 
-fn skip(why: &str) {
-    eprintln!("SKIPPED: {why}");
+fn as_root(trial: fn() -> Outcome) -> Outcome {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Missing("needs root".into()).into());
+    }
+    trial()
 }
 
 fn absolute(words: &[&str]) -> Outcome<Vec<String>> {
-    let program = which(words[0]).ok_or_else(|| format!("no {} here", words[0]))?;
+    let program = which(words[0]).with_context(|| format!("no {} here", words[0]))?;
     Ok([program.display().to_string()].into_iter().chain(words[1..].iter().map(|word| (*word).to_owned())).collect())
 }
 
@@ -475,10 +460,10 @@ fn machine() -> Outcome<String> {
 
 fn output_of(program: &str, argument: &str) -> Outcome<String> {
     let output = std::process::Command::new(program).arg(argument).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let output = output.with_context(|| program.to_string())?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn home() -> Outcome<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("first-stage").tempdir().map_err(|error| error.to_string())
+    Ok(tempfile::Builder::new().prefix("first-stage").tempdir()?)
 }

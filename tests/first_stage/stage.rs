@@ -4,20 +4,23 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+
+use crate::support::lines::lines_of;
+use crate::support::{PATIENCE, promised, wait_for};
 
 /// The places of the line, to be replaced by a test that needs others.
 pub(super) const PLACES: &str = r#""${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" ."#;
-/// No more than this may pass between two lines.
-const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) type Outcome<T = ()> = Result<T, String>;
+pub(super) type Outcome<T = ()> = anyhow::Result<T>;
 
 /// How to begin a first stage.
 #[derive(Clone)]
@@ -36,7 +39,7 @@ impl Launch {
     pub(super) fn new(home: &Path) -> Outcome<Self> {
         let mut random = [0; 16];
         let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
-        read.map_err(|error| format!("/dev/urandom: {error}"))?;
+        read.context("/dev/urandom")?;
         let hex = format!("{:032x}", u128::from_ne_bytes(random));
         let halves = [hex[..16].to_owned(), hex[16..].to_owned()];
         let line = offshoot::__private::first_stage_for_tests(&halves[0], &halves[1]);
@@ -76,7 +79,7 @@ impl Launch {
         command.args(&argv[1..]).current_dir(&self.home).env("HOME", &self.home);
         command.env_remove("XDG_RUNTIME_DIR").envs(&self.env);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{}: {error}", argv[0].display()))?;
+        let mut child = command.spawn().with_context(|| argv[0].display().to_string())?;
         let stdout = lines_of(child.stdout.take());
         let stderr = lines_of(child.stderr.take());
         let stdin = child.stdin.take();
@@ -84,18 +87,10 @@ impl Launch {
     }
 
     /// Waits until no directory and no process of this run is left.
-    pub(super) fn expect_nothing_left(&self, within: Duration) -> Outcome {
-        let start = Instant::now();
-        loop {
-            let left = self.left_directories().into_iter().chain(self.left_processes()).collect::<Vec<_>>();
-            if left.is_empty() {
-                return Ok(());
-            }
-            if start.elapsed() > within {
-                return Err(format!("left after {within:?}: {}", left.join(", ")));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+    pub(super) fn expect_nothing_left(&self, promise: Duration) -> Outcome {
+        let left = || self.left_directories().into_iter().chain(self.left_processes()).collect::<Vec<_>>();
+        let gone = wait_for(promised(promise), || left().is_empty().then_some(()));
+        check(gone.is_some(), &format!("nothing is left after {promise:?}: {}", left().join(", ")))
     }
 
     /// The watcher must not outlive its purpose, even while the image runs.
@@ -163,7 +158,7 @@ impl Stage {
         self.stdout.recv_timeout(PATIENCE).map_err(|error| {
             let _ = self.child.kill();
             let said: Vec<String> = self.stderr.iter().collect();
-            format!("no more lines on stdout ({error}); stderr: {}", said.join(" / "))
+            anyhow!("no more lines on stdout ({error}); stderr: {}", said.join(" / "))
         })
     }
 
@@ -179,27 +174,22 @@ impl Stage {
     }
 
     pub(super) fn kill(&mut self) -> Outcome {
-        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|error| error.to_string())
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Waits for the end with stdin open.
-    pub(super) fn ends_within(&mut self, within: Duration) -> Outcome<ExitStatus> {
-        let start = Instant::now();
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Ok(status),
-                Ok(None) if start.elapsed() < within => thread::sleep(Duration::from_millis(5)),
-                Ok(None) => return Err(format!("it still runs after {within:?}")),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
+    pub(super) fn ends_within(&mut self, promise: Duration) -> Outcome<ExitStatus> {
+        let ended = wait_for(promised(promise), || self.child.try_wait().transpose());
+        Ok(ended.with_context(|| format!("it still runs after {promise:?}"))??)
     }
 
     /// Closes stdin and waits; returns the status, what else came on stdout,
     /// and what came on stderr.
     pub(super) fn finish(mut self) -> Outcome<(ExitStatus, Vec<String>, Vec<String>)> {
         self.close_stdin();
-        let status = self.child.wait().map_err(|error| error.to_string())?;
+        let status = self.child.wait()?;
         Ok((status, self.stdout.iter().collect(), self.stderr.iter().collect()))
     }
 
@@ -259,7 +249,7 @@ impl Image {
 /// The probe, built once.
 pub(super) fn probe() -> Outcome<&'static Image> {
     static PROBE: OnceLock<Outcome<Image>> = OnceLock::new();
-    PROBE.get_or_init(build_probe).as_ref().map_err(Clone::clone)
+    PROBE.get_or_init(build_probe).as_ref().map_err(|error| anyhow!("{error:#}"))
 }
 
 fn build_probe() -> Outcome<Image> {
@@ -275,19 +265,20 @@ fn build_probe() -> Outcome<Image> {
         "-Cpanic=abort",
         "-Ctarget-feature=+crt-static",
     ]);
-    let result = command.arg("-o").arg(&output).arg(source).output().map_err(|error| format!("rustc: {error}"))?;
+    let result = command.arg("-o").arg(&output).arg(source).output().context("rustc")?;
     check(result.status.success(), &String::from_utf8_lossy(&result.stderr))?;
-    fs::read(&output).map(|bytes| Image { bytes }).map_err(|error| format!("{}: {error}", output.display()))
+    let bytes = fs::read(&output).with_context(|| output.display().to_string())?;
+    Ok(Image { bytes })
 }
 
 /// A directory with links to some tools, to be used as PATH.
 pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
     let directory = parent.join("tools");
-    fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+    fs::create_dir_all(&directory)?;
     for name in names {
         let target =
-            if *name == "python3" { python()? } else { which(name).ok_or_else(|| format!("no {name} here"))? };
-        std::os::unix::fs::symlink(target, directory.join(name)).map_err(|error| error.to_string())?;
+            if *name == "python3" { python()? } else { which(name).with_context(|| format!("no {name} here"))? };
+        std::os::unix::fs::symlink(target, directory.join(name))?;
     }
     Ok(directory)
 }
@@ -295,7 +286,7 @@ pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
 /// The interpreter itself, as `python3` may be a script that looks for it.
 fn python() -> Outcome<PathBuf> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let output = output.map_err(|error| format!("python3: {error}"))?;
+    let output = output.context("python3")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
@@ -305,7 +296,8 @@ pub(super) fn which(name: &str) -> Option<PathBuf> {
 }
 
 pub(super) fn check(condition: bool, what: &str) -> Outcome {
-    if condition { Ok(()) } else { Err(format!("not so: {what}")) }
+    ensure!(condition, "not so: {what}");
+    Ok(())
 }
 
 fn pack(tool: &str, bytes: &[u8]) -> Outcome<Vec<u8>> {
@@ -314,27 +306,11 @@ fn pack(tool: &str, bytes: &[u8]) -> Outcome<Vec<u8>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("{tool}: {error}"))?;
+        .with_context(|| tool.to_owned())?;
     let stdin = child.stdin.take();
     let bytes = bytes.to_vec();
     let writer = thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&bytes)));
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let output = child.wait_with_output()?;
     let _ = writer.join();
     Ok(output.stdout)
-}
-
-/// Lines as they come, from a thread that ends with the stream.
-fn lines_of(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut reader = BufReader::new(stream?);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).ok()? > 0 {
-            let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
-            sender.send(text).ok()?;
-            line.clear();
-        }
-        Some(())
-    });
-    receiver
 }

@@ -2,7 +2,6 @@
 //! outside.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use offshoot::{Connect, Router, Ssh};
 
+use crate::support::Missing;
 use crate::support::trace::Trace;
 
 /// Time for a connect. Far more than it takes, since many trials run at once.
@@ -33,18 +33,6 @@ pub(crate) struct Fleet {
     /// Where first stages may leave something, on all hosts.
     pub(crate) places: Vec<PathBuf>,
 }
-
-/// Why a trial cannot be run.
-#[derive(Debug, Clone)]
-pub(crate) struct Missing(String);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Missing {}
 
 impl Fleet {
     /// The hosts, or why there are none.
@@ -160,13 +148,16 @@ fn logins(config: &str) -> BTreeMap<String, String> {
     logins
 }
 
+const BY_SUDO: &str = "OFS_TEST_BY_SUDO";
+
 /// Runs all of this as root if that takes no password. `None`: this process goes on by itself.
 pub(crate) fn as_root() -> Option<ExitCode> {
-    if nix::unistd::geteuid().is_root() || !can_sudo() {
+    // Once: what sudo makes of it need not be root.
+    if nix::unistd::geteuid().is_root() || std::env::var_os(BY_SUDO).is_some() || !can_sudo() {
         return None;
     }
     let mut command = Command::new("sudo");
-    command.args(["-n", "env"]);
+    command.args(["-n", "env"]).arg(format!("{BY_SUDO}=1"));
     for (name, value) in std::env::vars_os() {
         let mut variable = name;
         variable.push("=");

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use offshoot::{Error, Router, StreamErrorKind};
 
 use crate::OnHosts;
 use crate::controller::{Settings, block_on};
 use crate::fleet::Fleet;
-use crate::functions::double;
+use crate::functions::{double, pid};
 use crate::launcher::Launcher;
 use crate::random::Random;
 use crate::support::tool::Running;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("a connect that is dropped at any moment leaves nothing", dropped);
     add("a connect that runs out of time at any moment says so and leaves nothing", out_of_time);
     add("a shutdown cancels connects at any moment and leaves nothing", cancelled);
+    add("a child elsewhere that is stopped holds up neither the others nor the end", stopped);
     add("a program that is told to end ends everything, at any moment", told_to_end);
     trials
 }
@@ -106,6 +108,32 @@ fn cancelled(fleet: &Fleet) -> Result<()> {
         trace.expect_nothing_left(ONE_SECOND).context(what)?;
     }
     Ok(())
+}
+
+/// That the stopped one ends while it is stopped is not promised: its parent cannot reach it.
+fn stopped(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    block_on(async {
+        let router = Router::new()?;
+        let well = fleet.ssh(&router, "web6", &format!("{mark}-well")).connect().await?;
+        let stopped = fleet.ssh(&router, "here-user", &mark).connect().await?;
+        let process = Pid::from_raw(i32::try_from(stopped.call(pid, ()).await?)?);
+        kill(process, Signal::SIGSTOP)?;
+        let limit = Duration::from_millis(300);
+        let waited = stopped.timeout(limit).call(double, (1,)).await;
+        ensure!(matches!(waited, Err(Error::Timeout { .. })), "a call there: {waited:?}");
+        ensure!(well.call(double, (2,)).await? == 4, "the other is well");
+        // It is ordered to end, then given up.
+        let start = Instant::now();
+        stopped.shutdown().await;
+        ensure!(start.elapsed() < promised(Duration::from_secs(5)), "it took {:?}", start.elapsed());
+        ensure!(well.call(double, (3,)).await? == 6, "the other is still well");
+        kill(process, Signal::SIGCONT)?;
+        router.shutdown().await;
+        Ok(())
+    })?;
+    trace.expect_nothing_left(THREE_SECONDS)
 }
 
 fn told_to_end(fleet: &Fleet) -> Result<()> {

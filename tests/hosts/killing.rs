@@ -183,12 +183,13 @@ impl Round {
             let has_gone = is_early && self.moment() >= Moment::Handshake;
             let wanted = if has_gone { Victim::Context } else { victim };
             let candidates = self.candidates(wanted);
-            (!candidates.is_empty())
-                .then(|| (wanted, candidates[random.below(candidates.len() as u64) as usize].clone()))
+            let moment = self.moment();
+            let process = candidates.get(random.below(candidates.len() as u64) as usize)?;
+            // Some are gone before they can be killed.
+            process.signal(Signal::SIGKILL).ok()?;
+            Some((wanted, process.clone(), moment))
         });
-        let (victim, process) = found.context("there is nobody to kill")?;
-        let moment = self.moment();
-        process.signal(Signal::SIGKILL)?;
+        let (victim, process, moment) = found.context("there is nobody to kill")?;
         if victim != Victim::Controller {
             self.trace.exempt(self.controller.pid);
         }

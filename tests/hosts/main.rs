@@ -27,9 +27,11 @@ mod visit;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use fleet::{Fleet, Missing};
+use fleet::Fleet;
+use support::Missing;
 
 fn main() -> ExitCode {
     offshoot::child();
@@ -41,11 +43,14 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
+    let mut add = |name: String, trial: Box<dyn Fn() -> Result<()> + Send>| {
+        trials.push(Trial::ignorable_test(name, move || completion(trial())));
+    };
     for (name, trial) in first_stage::trials() {
-        trials.push(Trial::test(format!("first stage: {name}"), move || trial().map_err(Failed::from)));
+        add(format!("first stage: {name}"), trial);
     }
     for (name, trial) in cli::trials() {
-        trials.push(Trial::test(format!("cli: {name}"), move || trial().map_err(|error| format!("{error:#}").into())));
+        add(format!("cli: {name}"), Box::new(trial));
     }
     let fleet = Fleet::find();
     let on_hosts = [
@@ -59,7 +64,7 @@ fn main() -> ExitCode {
     ];
     for (name, trial) in on_hosts.into_iter().flatten() {
         let fleet = fleet.clone();
-        trials.push(Trial::ignorable_test(name, move || run(fleet, &trial)));
+        add(name, Box::new(move || trial(fleet.as_ref().map_err(Clone::clone)?)));
     }
     // Before anything runs at the same time.
     let _kit = match launcher::prepare() {
@@ -72,12 +77,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// What a trial does with the hosts.
-type OnHosts = (String, Box<dyn Fn(&Fleet) -> anyhow::Result<()> + Send>);
+/// A trial that needs the hosts.
+type OnHosts = (String, Box<dyn Fn(&Fleet) -> Result<()> + Send>);
 
-/// Runs a trial, or says why it cannot be run, which is a failure where `CI` is set.
-fn run(fleet: Result<Fleet, Missing>, trial: &dyn Fn(&Fleet) -> anyhow::Result<()>) -> Result<Completion, Failed> {
-    let outcome = fleet.map_err(anyhow::Error::new).and_then(|fleet| trial(&fleet));
+/// What cannot be tried here is skipped, and is a failure where `CI` is set.
+fn completion(outcome: Result<()>) -> Result<Completion, Failed> {
     match outcome {
         Ok(()) => Ok(Completion::Completed),
         Err(error) if error.is::<Missing>() && std::env::var_os("CI").is_none() => {

@@ -5,6 +5,7 @@ pub(crate) mod process;
 pub(crate) mod tool;
 pub(crate) mod trace;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How often a thing that is waited for is looked at.
@@ -56,3 +57,15 @@ pub(crate) fn long_time() -> String {
     let digits: String = unique().bytes().map(|byte| format!("{byte:03}")).collect();
     format!("10000.{digits}")
 }
+
+/// What a trial needs and this machine has not got.
+#[derive(Debug, Clone)]
+pub(crate) struct Missing(pub(crate) String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
