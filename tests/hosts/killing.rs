@@ -38,40 +38,52 @@ enum Victim {
 /// What is brought up to be killed.
 #[derive(Debug, Clone, Copy)]
 struct Scene {
-    /// As [`Settings::what`], or `tool` or `tool over ssh`.
-    what: &'static str,
+    what: What,
+    alias: &'static str,
     rounds: u32,
     victims: &'static [Victim],
 }
 
-const SCENES: [Scene; 6] = [
-    Scene {
-        what: "ssh",
-        rounds: 14,
-        victims: &[
-            Victim::Controller,
-            Victim::Launcher,
-            Victim::Session,
-            Victim::FirstStage,
-            Victim::Reader,
-            Victim::Context,
-        ],
-    },
-    Scene {
-        what: "tool over ssh",
-        rounds: 14,
-        victims: &[Victim::Controller, Victim::Launcher, Victim::FirstStage, Victim::Context],
-    },
-    Scene { what: "chain", rounds: 10, victims: &[Victim::Controller, Victim::Launcher, Victim::Context] },
-    Scene { what: "staged", rounds: 6, victims: &[Victim::Controller, Victim::FirstStage, Victim::Context] },
-    Scene { what: "local", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
-    Scene { what: "tool", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A controller that holds something, as [`Settings::what`].
+    Held(&'static str),
+    Tool,
+}
+
+const SCENES: [Scene; 9] = [
+    Scene::held("ssh", "here-user", 14, &Victim::ALL),
+    // No /proc, and the tools of busybox.
+    Scene::held("ssh", "bare-noproc", 6, &Victim::ALL),
+    // The image is in memory.
+    Scene::held("ssh", "noexec-all-user", 6, &Victim::ALL),
+    // A login shell that waits for the first stage.
+    Scene::held("ssh", "shell-tcsh", 6, &Victim::ALL),
+    Scene::held("chain", "here-user", 10, &[Victim::Controller, Victim::Launcher, Victim::Session, Victim::Context]),
+    Scene::held("staged", "here", 6, &[Victim::Controller, Victim::FirstStage, Victim::Reader, Victim::Context]),
+    Scene::held("local", "here", 4, &[Victim::Controller, Victim::Context]),
+    Scene { what: What::Tool, alias: "here-user", rounds: 14, victims: &Victim::ALL },
+    Scene { what: What::Tool, alias: "local1", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
 ];
+
+impl Victim {
+    const ALL: [Self; 6] =
+        [Self::Controller, Self::Launcher, Self::Session, Self::FirstStage, Self::Reader, Self::Context];
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.what {
+            What::Held(what) => write!(f, "{what}, {}", self.alias),
+            What::Tool => write!(f, "the tool, {}", self.alias),
+        }
+    }
+}
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     for scene in &SCENES {
-        let name = format!("{} kills in {}: after three seconds nothing is left", scene.rounds, scene.what);
+        let name = format!("{} kills ({scene}): after three seconds nothing is left", scene.rounds);
         trials.push((name, Box::new(|fleet| scene.play(fleet))));
     }
     trials.push(("a watcher that is killed is not missed".into(), Box::new(killed_watcher)));
@@ -79,8 +91,12 @@ pub(crate) fn trials() -> Vec<OnHosts> {
 }
 
 impl Scene {
+    const fn held(what: &'static str, alias: &'static str, rounds: u32, victims: &'static [Victim]) -> Self {
+        Self { what: What::Held(what), alias, rounds, victims }
+    }
+
     fn play(&'static self, fleet: &Fleet) -> Result<()> {
-        let (mut random, seed) = Random::new(self.what);
+        let (mut random, seed) = Random::new(&self.to_string());
         let usual = Round::begin(self, fleet)?.time_to_be_up()?;
         let mut tally: BTreeMap<(Victim, Moment), u32> = BTreeMap::new();
         for number in 1..=self.rounds {
@@ -90,14 +106,14 @@ impl Scene {
                 0 => When::After(random.time(usual * 5 / 4)),
                 _ => When::At(random.pick(&Moment::ALL)),
             };
-            let what = format!("round {number} of {}: {victim:?} killed {when:?} ({seed})", self.what);
+            let what = format!("round {number} of {self}: {victim:?} killed {when:?} ({seed})");
             let round = Round::begin(self, fleet).with_context(|| what.clone())?;
             let killed = round.kill(victim, when, &mut random).context(what)?;
             *tally.entry(killed).or_default() += 1;
         }
         let tally: Vec<String> =
             tally.iter().map(|((victim, moment), count)| format!("{count}x {victim:?} {moment}")).collect();
-        eprintln!("kills in {} ({seed}; up after {usual:?}): {}", self.what, tally.join(", "));
+        eprintln!("kills ({self}; {seed}; up after {usual:?}): {}", tally.join(", "));
         Ok(())
     }
 }
@@ -160,7 +176,7 @@ impl Round {
     fn time_to_be_up(mut self) -> Result<Duration> {
         let up = wait_for(PATIENCE, || (self.moment() == Moment::Running).then(|| self.since.elapsed()));
         let up = up.context("the command does not run")?;
-        if self.scene.what.starts_with("tool") {
+        if self.scene.what == What::Tool {
             self.controller.signal(Signal::SIGTERM)?;
         }
         self.controller.finish()?;
@@ -212,11 +228,10 @@ impl Round {
 
     /// A controller that was not killed has noticed, and ends well when it is told to.
     fn check_controller(mut self, victim: Victim) -> Result<()> {
-        let is_tool = self.scene.what.starts_with("tool");
         self.trace.exempt_no_more(self.controller.pid);
         if victim == Victim::Controller {
             self.controller.finish()?;
-        } else if is_tool {
+        } else if self.scene.what == What::Tool {
             let ended = self.controller.finish()?;
             ensure!(ended.code == Some(4), "the host is lost to the tool: {ended:?}");
         } else {
@@ -304,19 +319,21 @@ fn killed_watcher(fleet: &Fleet) -> Result<()> {
 
 impl Scene {
     fn command(&self, fleet: &Fleet, mark: &str, time: &str, launcher: &Launcher) -> Result<Command> {
-        let config = fleet.config.display().to_string();
-        let hosts = match self.what {
-            "tool" => "local1",
-            "tool over ssh" => "here-user",
-            what => {
-                let ssh = launcher.program();
-                return Settings { what, alias: "here-user", config: &fleet.config, mark, ssh: &ssh, time }
-                    .command(None);
+        if self.alias != "local1" {
+            fleet.login(self.alias)?;
+        }
+        match self.what {
+            What::Held(what) => {
+                let ssh = &launcher.program();
+                Settings { what, alias: self.alias, config: &fleet.config, mark, ssh, time }.command(None)
             }
-        };
-        let (mut command, _) = tool(&["run", "-F", &config, "-w", hosts, "--", "sleep", time]);
-        launcher.lead(&mut command);
-        command.env(MARK, mark);
-        Ok(command)
+            What::Tool => {
+                let config = fleet.config.display().to_string();
+                let (mut command, _) = tool(&["run", "-F", &config, "-w", self.alias, "--", "sleep", time]);
+                launcher.lead(&mut command);
+                command.env(MARK, mark);
+                Ok(command)
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("the time to connect is limited", connect_timeout);
     add("eight logins at once are no crowd to the library", crowd);
     add("the tool logs in to one sshd with moderation", moderation);
+    add("whatever ssh_config asks for besides, the connection is clean", odd_configuration);
+    add("connections that ssh shares are shared, and end by themselves", shared);
     add("many hosts behind one jump host are all reached", jump);
     trials
 }
@@ -208,6 +210,51 @@ fn moderation(fleet: &Fleet) -> Result<()> {
     for host in &hosts {
         let line = format!("{host}: {}", host.split('@').next().unwrap_or_default());
         ensure!(ended.stdout.contains(&line), "{line} is not in {ended:?}");
+    }
+    Ok(())
+}
+
+fn odd_configuration(fleet: &Fleet) -> Result<()> {
+    for options in [
+        &["RequestTTY=force"][..],
+        &["LogLevel=DEBUG3"],
+        &["Compression=yes", "VisualHostKey=yes", "LogLevel=VERBOSE"],
+        &["PermitLocalCommand=yes", "LocalCommand=echo local noise; echo more >&2"],
+        &["SendEnv=*", "SetEnv=LC_ALL=C.UTF-8", "TCPKeepAlive=no"],
+        &["EscapeChar=a", "IPQoS=none"],
+    ] {
+        let mut args = vec!["-w", "here-user,mini"];
+        args.extend(options.iter().flat_map(|option| ["-o", option]));
+        args.extend(["-s", "echo a; echo b >&2"]);
+        let ended = on_hosts_to_the_end(fleet, &args)?;
+        ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{options:?}: {ended:?}");
+        ensure!(ended.stderr.iter().filter(|line| line.ends_with(": b")).count() == 2, "{options:?}: {ended:?}");
+    }
+    // What cannot be is refused in words.
+    let ended = on_hosts_to_the_end(fleet, &["-w", "here-user", "-o", "RemoteCommand=id", "--", "true"])?;
+    ensure!(ended.code == Some(4) && ended.stderr.concat().contains("RemoteCommand=none"), "{ended:?}");
+    Ok(())
+}
+
+fn shared(fleet: &Fleet) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = format!("ControlPath={}/%C", directory.path().display());
+    let options = ["-o", "ControlMaster=auto", "-o", &path, "-o", "ControlPersist=2"];
+    let mut traces = Vec::new();
+    for _ in 0..2 {
+        let args = [&options[..], &["-w", "here-user", "-s", "echo $SSH_CONNECTION"]].concat();
+        let (mut command, trace, launcher) = on_hosts(fleet, &args)?;
+        // The process that holds the connection shows where, and nothing else.
+        let mut trace = trace.with_needle(&directory.path().display().to_string());
+        let ended = run(&mut command)?;
+        ensure!(ended.code == Some(0) && ended.stdout.len() == 1, "{ended:?}");
+        let left = trace.left();
+        ensure!(left.len() == 1 && left[0].contains("[mux]"), "what the user asked for is left: {left:?}");
+        traces.push((trace, launcher, ended.stdout));
+    }
+    ensure!(traces[0].2 == traces[1].2, "it is one connection: {} and {}", traces[0].2[0], traces[1].2[0]);
+    for (trace, _, _) in &mut traces {
+        trace.expect_nothing_left(THREE_SECONDS)?;
     }
     Ok(())
 }

@@ -14,15 +14,19 @@ use crate::random::Random;
 use crate::support::{ONE_SECOND, promised, unique, wait_for};
 use crate::via::stream_error;
 
-const CUTS: usize = 12;
+const CUTS: usize = 8;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     // What is not packed is executed, and says itself that it is damaged, so it may not be damaged where that does
     // harm. The last byte belongs to a table that nobody needs.
-    for (alias, packing, place) in
-        [("here-user", "zstd", "700"), ("gzip-only", "gzip", "700"), ("mini", "nothing", "last")]
-    {
+    for (alias, packing, place) in [
+        ("here-user", "zstd", "700"),
+        ("gzip-only", "gzip", "700"),
+        ("mini", "nothing", "last"),
+        ("bare-noproc", "gzip, for busybox without /proc,", "700"),
+        ("noexec-all-user", "zstd, for memory,", "700"),
+    ] {
         trials.push((
             format!("an image packed by {packing} that is damaged on the way is refused as corrupt"),
             Box::new(move |fleet| damaged(fleet, alias, "flip", place)),
