@@ -56,7 +56,7 @@ fmt: ## format the sources
 bench: dist/offshoot ## measure beside Mitogen, execnet and OpenSSH; takes minutes; ARGS are groups
 	scripts/bench $(ARGS)
 
-size: setup ## the size of an image as it travels, against its budget
+size: setup ## what an image weighs as it travels, against its budget, and whose code it is
 	scripts/size
 
 help: ## this list
