@@ -13,12 +13,14 @@
 //! - [`report`]: what happened. [`line`] cuts output into lines, [`text`], [`jsonl`]
 //!   and [`json`] show it ([`visible`] and [`base64`] the bytes), [`pipe`] writes
 //!   it, [`summary`] counts.
-//! - [`run`]: what carries it out, over the contexts of a [`tree`].
+//! - [`run`]: what carries it out, over the contexts of a [`tree`]; [`call`] finds
+//!   functions by name and lists them.
 //! - [`images`]: what a program carries for other targets.
 //! - [`exit`]: how the tool ends.
 
 pub(crate) mod args;
 pub(crate) mod base64;
+pub(crate) mod call;
 pub(crate) mod duration;
 pub(crate) mod exit;
 pub(crate) mod expr;
@@ -63,6 +65,8 @@ pub(crate) fn main() -> ExitCode {
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         Command::Run(args) => run::run(&cli, args),
+        Command::Call(args) => run::call(&cli, args),
+        Command::Functions(args) => call::functions(args),
         Command::Hosts(args) => list(args),
         Command::Images(args) => images::images(args),
         Command::Bundle(args) => images::bundle(args),
@@ -75,12 +79,18 @@ fn list(args: &HostsArgs) -> Exit {
     match expr::expand(&args.expressions, &mut sources) {
         Ok(expansion) => {
             expansion.notes.iter().for_each(|note| run::complain(&format!("note: {note}")));
-            match std::io::stdout().write_all(hosts::listing(args, &expansion).as_bytes()) {
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => run::fail(Exit::Internal, &error),
-                _ => Exit::Done(exit::Outcome::default()),
-            }
+            print(&hosts::listing(args, &expansion))
         }
         Err(error) => run::fail(error.kind.into(), &error),
+    }
+}
+
+/// Writes to stdout all that a command has to say. That nobody reads it is no
+/// fault.
+pub(crate) fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => run::fail(Exit::Internal, &error),
+        _ => Exit::Done(exit::Outcome::default()),
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -147,7 +146,21 @@ impl Context {
     }
 
     fn start<F: Function<K>, K>(&self, function: F, args: &F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
-        let state = self.call_message::<F, K>(function, args).and_then(|mut message| {
+        let message = self.call_message::<F, K>(function, args);
+        let decode = |value: &[u8], shared: &Arc<Shared>| payload::decode(value, Some(shared));
+        self.start_encoded(std::any::type_name::<F>(), message, timeout, decode)
+    }
+
+    /// Makes a call whose message is ready; `decode` makes the result of what
+    /// comes back.
+    pub(crate) fn start_encoded<R>(
+        &self,
+        function: &'static str,
+        message: Result<Message, Error>,
+        timeout: Option<Duration>,
+        decode: fn(&[u8], &Arc<Shared>) -> Result<R, String>,
+    ) -> Call<R> {
+        let state = message.and_then(|mut message| {
             let (reply, answer) = oneshot::channel();
             let handle = self.shared.next_handle();
             message.reply_to = handle;
@@ -163,8 +176,8 @@ impl Context {
             state,
             error,
             timeout: timeout.map(|limit| (Instant::now(), limit)),
-            function: std::any::type_name::<F>(),
-            of: PhantomData,
+            function,
+            decode,
         }
     }
 
@@ -181,6 +194,11 @@ impl Context {
         }
         let data = dispatch::encode_call(function, args)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
+        self.message_of(data)
+    }
+
+    /// The message of a call that is encoded.
+    pub(crate) fn message_of(&self, data: Vec<u8>) -> Result<Message, Error> {
         let (size, max) = (data.len() as u64, self.shared.max_message_size);
         if size > max {
             return Err(Error::TooLarge { size, max });
@@ -275,7 +293,7 @@ pub struct Call<R> {
     error: Option<Error>,
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
-    of: PhantomData<fn() -> R>,
+    decode: fn(&[u8], &Arc<Shared>) -> Result<R, String>,
 }
 
 struct Pending {
@@ -289,10 +307,7 @@ impl<R> Call<R> {
         self.state = None;
     }
 
-    fn finish(&self, answer: Result<Message, oneshot::error::RecvError>) -> Result<R, Error>
-    where
-        R: DeserializeOwned,
-    {
+    fn finish(&self, answer: Result<Message, oneshot::error::RecvError>) -> Result<R, Error> {
         let message = answer.map_err(|_| match self.timeout {
             Some((started, limit)) if started.elapsed() >= limit => {
                 Error::Timeout { after: limit, what: format!("call of {}", self.function) }
@@ -303,7 +318,7 @@ impl<R> Call<R> {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
         }
         let value = dispatch::decode_reply(&message.data, &self.shared)?;
-        payload::decode(value, Some(&self.shared))
+        (self.decode)(value, &self.shared)
             .map_err(|why| Error::Payload(format!("the result of {} cannot be read: {why}", self.function)))
     }
 }
@@ -314,7 +329,7 @@ impl<R> fmt::Debug for Call<R> {
     }
 }
 
-impl<R: DeserializeOwned> Future for Call<R> {
+impl<R> Future for Call<R> {
     type Output = Result<R, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {

@@ -226,32 +226,35 @@ pub struct Entry {
     pub(crate) run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
     pub(crate) lead: Lead,
     pub(crate) place: &'static str,
+    /// For those who know the types by name only.
+    #[cfg(feature = "cli")]
+    pub(crate) shim: crate::exported::Shim,
 }
 
 impl Entry {
     /// Only for [`export!`](crate::export).
-    pub const fn new(
-        name: fn() -> &'static str,
-        signature: fn() -> String,
+    pub const fn new<F: Function<K>, K>(
+        _: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
         lead: Lead,
         place: &'static str,
     ) -> Self {
-        Self { name, signature, run, lead, place }
+        Self {
+            name: type_name::<F>,
+            signature: signature_of::<F, K>,
+            run,
+            lead,
+            place,
+            #[cfg(feature = "cli")]
+            shim: crate::exported::Shim::of::<F, K>(),
+        }
     }
 }
 
 inventory::collect!(Entry);
 
-/// Name of a function, as the table has it.
-#[doc(hidden)]
-pub fn name_of<F>(_: &F) -> &'static str {
-    type_name::<F>()
-}
-
 /// `name(args) -> ok`: what the table's digest is made of.
-#[doc(hidden)]
-pub fn signature_of<F: Function<K>, K>(_: F) -> String {
+fn signature_of<F: Function<K>, K>() -> String {
     format!("{}{} -> {}", type_name::<F>(), type_name::<F::Args>(), type_name::<F::Ok>())
 }
 
@@ -308,6 +311,12 @@ impl Table {
         self.by_name.get(name).copied()
     }
 
+    /// All of them, in no order.
+    #[cfg(feature = "cli")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
+        self.by_name.values().copied()
+    }
+
     pub(crate) fn digest(&self) -> [u8; 32] {
         self.digest
     }
@@ -341,8 +350,7 @@ macro_rules! export {
             }
             $crate::__private::inventory::submit! {
                 $crate::__private::Entry::new(
-                    || $crate::__private::name_of(&$function),
-                    || $crate::__private::signature_of($function),
+                    $function,
                     run,
                     $crate::__private::Lead::$lead,
                     concat!(file!(), ":", line!()),

@@ -28,7 +28,8 @@
 //! In the order in which data goes, each file one noun:
 //!
 //! - [`run`], [`child`](child()): how a process begins, as controller or as child
-//! - `router`, `context`, `function`: what the user holds, calls, exports
+//! - `router`, `context`, `function`: what the user holds, calls, exports;
+//!   `exported`: the same by name and in JSON, for tools
 //! - `channel`, `payload`, `message`: typed streams, encoding, addresses
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
 //! - `routing`, `flow`, `outbox`, `assembly`, `frame`: what it decides with, without I/O
@@ -49,6 +50,8 @@ pub mod command;
 mod context;
 mod dispatch;
 mod error;
+#[cfg(feature = "cli")]
+mod exported;
 pub mod facts;
 pub mod file;
 mod flow;
@@ -75,6 +78,8 @@ pub use channel::{Receiver, ReceiverBuilder, Sender, Sending};
 pub use child::child;
 pub use context::{Call, Context, Econtext, Limited};
 pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
+#[cfg(feature = "cli")]
+pub use exported::{EncodedArgs, Exported};
 pub use function::{Function, Value};
 pub use log::{LogHook, Record};
 pub use message::{ContextId, Handle, Message};
@@ -90,5 +95,5 @@ pub mod __private {
     pub use inventory;
 
     pub use crate::child::{TestEntry, first_stage_for_tests, test_child};
-    pub use crate::function::{Entry, Lead, Running, name_of, run, signature_of};
+    pub use crate::function::{Entry, Lead, Running, run};
 }

@@ -30,6 +30,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command on hosts and show its output as it comes
     Run(Box<RunArgs>),
+    /// Call a function of this program on hosts and show its result as JSON
+    Call(Box<CallArgs>),
+    /// Show the functions that `call` knows
+    Functions(FunctionsArgs),
     /// Show which hosts an expression stands for
     Hosts(HostsArgs),
     /// Show the images of other targets that a program carries
@@ -62,6 +66,36 @@ pub(crate) struct RunArgs {
     pub(crate) reach: ReachArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// `offshoot call`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = CALL_EXAMPLES)]
+pub(crate) struct CallArgs {
+    /// How long the call may take on each host, as 30s or 5m [default: no limit]
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// The function: its name, or any end of it that only one has, as host_facts
+    #[arg(value_name = "FUNCTION")]
+    pub(crate) function: String,
+    /// Its arguments, as a JSON array
+    #[arg(value_name = "JSON-ARGS", default_value = "[]")]
+    pub(crate) arguments: String,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `offshoot functions`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct FunctionsArgs {
+    /// Only those with this in their names
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which hosts, and how to reach them.
@@ -241,8 +275,9 @@ impl Cli {
                 argv.flag("--fold", args.fold);
                 argv.flag(hosts, true);
             }
+            Command::Call(args) => args.push(&mut argv, hosts),
             // They know no hosts.
-            Command::Images(_) | Command::Bundle(_) => {}
+            Command::Images(_) | Command::Bundle(_) | Command::Functions(_) => {}
         }
         argv.0
     }
@@ -261,6 +296,18 @@ impl RunArgs {
             argv.flag("--", true);
             argv.0.extend(self.argv.iter().cloned());
         }
+    }
+}
+
+impl CallArgs {
+    fn push(&self, argv: &mut Words, hosts: &str) {
+        argv.flag("call", true);
+        self.reach.push(argv, hosts);
+        self.output.push(argv);
+        argv.options("-t", "--timeout", self.timeout.map(duration::format));
+        argv.flag("--", true);
+        argv.flag(&self.function, true);
+        argv.flag(&self.arguments, self.arguments != "[]");
     }
 }
 
@@ -392,6 +439,12 @@ Examples:
   offshoot run -w '^hosts.txt!db1' --via bastion -f 100 -s 'uname -a; id'
   offshoot run -w 'local[1-3]' -e GREETING=hello -s 'echo $GREETING'
   offshoot run -w web1/docker:app -C /srv --json -- ls -l";
+
+const CALL_EXAMPLES: &str = "\
+Examples:
+  offshoot call -w 'web[1-3]' host_facts
+  offshoot call -w bastion/db1 --jsonl -t 5s facts::host_facts
+  offshoot functions";
 
 const HOSTS_HELP: &str = "\
 Expressions:

@@ -30,10 +30,7 @@ pub(crate) fn images(args: &ImagesArgs) -> Exit {
         },
     };
     let text = if args.json { to_json(bundle.entries()) } else { table(bundle.entries()) };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(Exit::Internal, &error),
-        _ => Exit::Done(Outcome::default()),
-    }
+    super::print(&text)
 }
 
 fn to_json(entries: &[Entry]) -> String {

@@ -9,11 +9,14 @@
 //! Hosts are in the order of the expression. Output that is not UTF-8 is in
 //! `stdout_base64` or `stderr_base64`, and `stdout` or `stderr` is null. Output
 //! must be kept until the end, so it is bounded: the beginning is kept, and
-//! `truncated` is how many bytes are missing; `--jsonl` has no such bound.
+//! `truncated` is how many bytes are missing; `--jsonl` has no such bound. What
+//! a function has returned is `result`, which is there for `offshoot call` only
+//! and counts as output.
 
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::base64;
 use super::jsonl::{SummaryRecord, VERSION, to_millis};
@@ -32,6 +35,8 @@ pub(crate) const MAX_OF_ALL: usize = 512 << 20;
 pub(crate) struct Kept {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    /// What a function has returned.
+    result: Option<Box<RawValue>>,
     /// How many bytes are missing at the end.
     pub(crate) truncated: u64,
 }
@@ -53,6 +58,17 @@ impl Kept {
         }
         *all += kept.len();
         self.truncated += (bytes.len() - kept.len()) as u64;
+    }
+
+    /// Keeps a result, if there is room for all of it.
+    pub(crate) fn keep_result(&mut self, result: Box<RawValue>, all: &mut usize) {
+        let size = result.get().len();
+        if size <= MAX_OF_ALL - *all {
+            *all += size;
+            self.result = Some(result);
+        } else {
+            self.truncated += size as u64;
+        }
     }
 }
 
@@ -85,6 +101,8 @@ struct HostRecord<'a> {
     stderr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "is_zero")]
     truncated: u64,
     seconds: f64,
@@ -103,6 +121,7 @@ impl<'a> HostRecord<'a> {
             stdout_base64,
             stderr,
             stderr_base64,
+            result: kept.result.as_deref(),
             truncated: kept.truncated,
             seconds: to_millis(exit.seconds),
             error: exit.error.as_ref(),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! {"v":1,"event":"line","host":H,"time":T,"stream":"stdout","text":"..."}
+//! {"v":1,"event":"result","host":H,"time":T,"result":ANY}
 //! {"v":1,"event":"exit","host":H,"time":T,"status":"ok","code":0,"signal":null,"seconds":S,"error":null}
 //! {"v":1,"event":"summary","time":T,"hosts":N,"ok":N,...,"seconds":S}
 //! ```
@@ -10,11 +11,13 @@
 //! place of `text`, and one that did not end in a newline, because the output
 //! ended or the line is very long, has `"partial":true`. Every host has exactly
 //! one `exit`, and `summary` is last. New keys may be added; `v` changes when
-//! one is taken away or gets another meaning.
+//! one is taken away or gets another meaning. `result` is what a function has
+//! returned.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::base64;
 use super::line::Line;
@@ -40,6 +43,11 @@ pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, 
         },
         out,
     );
+}
+
+pub(crate) fn result(name: &str, now: SystemTime, result: &RawValue, out: &mut Vec<u8>) {
+    let (v, event, time) = (VERSION, "result", unix_time(now));
+    push(&ResultRecord { v, event, host: name, time, result }, out);
 }
 
 pub(crate) fn exit(name: &str, now: SystemTime, exit: &HostExit, out: &mut Vec<u8>) {
@@ -101,6 +109,15 @@ impl<'a> SummaryRecord<'a> {
 /// Seconds to the nearest thousandth: more digits would be noise.
 pub(crate) fn to_millis(seconds: f64) -> f64 {
     if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
+}
+
+#[derive(Serialize)]
+struct ResultRecord<'a> {
+    v: u32,
+    event: &'a str,
+    host: &'a str,
+    time: f64,
+    result: &'a RawValue,
 }
 
 #[derive(Serialize)]

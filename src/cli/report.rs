@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::args::{Color, OutputArgs};
 use super::json::{self, Kept};
@@ -26,6 +27,8 @@ pub(crate) struct HostIndex(pub(crate) usize);
 pub(crate) enum Event {
     /// It printed something; chunks need not be whole lines.
     Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
+    /// What a function has returned, as JSON on one line.
+    Result { host: HostIndex, json: String },
     /// It is done. Only the first counts.
     Exit { host: HostIndex, exit: HostExit },
 }
@@ -178,6 +181,7 @@ impl<'a> Report<'a> {
             Event::Output { host: HostIndex(index), stream, bytes } => {
                 self.output(now, index, stream, &bytes, &mut shown);
             }
+            Event::Result { host: HostIndex(index), json } => self.result(now, index, json, &mut shown),
             Event::Exit { host: HostIndex(index), exit } => {
                 self.exit(now, index, exit, &mut shown);
             }
@@ -247,6 +251,25 @@ impl<'a> Report<'a> {
             Stream::Stderr => stderr,
         };
         lines.push(bytes, |line| shown.line(self.style, now, (index, name), stream, line));
+    }
+
+    fn result(&mut self, now: SystemTime, index: usize, json: String, shown: &mut Shown) {
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        let Ok(value) = RawValue::from_string(json) else {
+            debug_assert!(false, "a result that is not JSON");
+            return;
+        };
+        match self.style.format {
+            Format::Text => {
+                let line = Line { bytes: value.get().as_bytes(), is_whole: true };
+                self.style.stdout.line((index, &host.name), Stream::Stdout, line, &mut shown.stdout);
+            }
+            Format::Jsonl => jsonl::result(&host.name, now, &value, &mut shown.stdout),
+            Format::Json => host.kept.keep_result(value, &mut self.kept),
+        }
     }
 
     fn exit(&mut self, now: SystemTime, index: usize, exit: HostExit, shown: &mut Shown) {

@@ -1,17 +1,19 @@
-//! `offshoot run`: a command on many hosts at once.
+//! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
+//! at once.
 
 use std::io::{IsTerminal, Write};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use offshoot::command::{self, Command};
-use offshoot::{Blob, Error, Router};
+use offshoot::{Blob, Context, EncodedArgs, Error, Exported, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 
-use super::args::{Cli, RunArgs};
+use super::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
+use super::call;
 use super::exit::Exit;
 use super::expr;
 use super::host::HostPath;
@@ -23,9 +25,44 @@ use super::tree::Tree;
 /// Events that wait for stdout. When it is slow, so become the hosts.
 const WAITING: usize = 256;
 
+/// What is to be done on each host.
+#[derive(Clone)]
+enum Work {
+    Command(Command),
+    Call(Exported, EncodedArgs),
+}
+
+/// What is to be done, where, for how long, and how to show it.
+#[derive(Clone)]
+struct Job {
+    work: Work,
+    reach: ReachArgs,
+    output: OutputArgs,
+    timeout: Option<Duration>,
+}
+
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
-    let hosts = match expand(args) {
+    let work = Work::Command(command(args));
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+}
+
+/// Calls the function on all hosts and reports.
+pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
+    let all = Exported::all();
+    let found = call::find(&all, &args.function)
+        .and_then(|function| Ok((*function, function.encode(&args.arguments)?)))
+        .map_err(|why| fail(Exit::Usage, &why));
+    let (function, arguments) = match found {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let work = Work::Call(function, arguments);
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+}
+
+fn carry_out(cli: &Cli, job: Job) -> Exit {
+    let hosts = match expand(&job.reach) {
         Ok(hosts) => hosts,
         Err(exit) => return exit,
     };
@@ -37,12 +74,12 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    let tree = match Tree::new(&router, &args.reach, &hosts) {
+    let tree = match Tree::new(&router, &job.reach, &hosts) {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
     let local = LocalSet::new();
-    let exit = local.block_on(&runtime, report(cli, args, hosts, tree, &router));
+    let exit = local.block_on(&runtime, report(cli, job, hosts, tree, &router));
     // Whatever still runs stops here.
     drop(local);
     runtime.block_on(end(&router));
@@ -50,13 +87,13 @@ pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
 }
 
 /// The hosts of the command line, or how to end.
-fn expand(args: &RunArgs) -> Result<Vec<HostPath>, Exit> {
+fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     let mut sources = Reading::new(|_: &str| Ok(None));
-    let expansion = expr::expand(&args.reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+    let expansion = expr::expand(&reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
     for note in &expansion.notes {
         complain(&format!("note: {note}"));
     }
-    let Some(via) = &args.reach.via else {
+    let Some(via) = &reach.via else {
         return Ok(expansion.hosts);
     };
     let via = expr::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
@@ -64,20 +101,20 @@ fn expand(args: &RunArgs) -> Result<Vec<HostPath>, Exit> {
 }
 
 /// Starts the hosts, shows what they say, and sums up.
-async fn report(cli: &Cli, args: &RunArgs, hosts: Vec<HostPath>, tree: Rc<Tree>, router: &Router) -> Exit {
+async fn report(cli: &Cli, job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: &Router) -> Exit {
+    let output = job.output;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let around = Surroundings {
         stdout_is_terminal: out.is_terminal(),
         stderr_is_terminal: err.is_terminal(),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
-    let style = Style::new(args.output, cli.color, around);
+    let style = Style::new(output, cli.color, around);
     let names = hosts.iter().map(|host| host.text.clone()).collect();
     let mut report = Report::new(style, names, &mut out, &mut err);
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
-    let starting =
-        tokio::task::spawn_local(start_all(command(args), args.clone(), hosts, tree, router.clone(), events));
+    let starting = tokio::task::spawn_local(start_all(job, hosts, tree, router.clone(), events));
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return fail(Exit::Internal, &"signals cannot be handled");
     };
@@ -105,7 +142,7 @@ async fn report(cli: &Cli, args: &RunArgs, hosts: Vec<HostPath>, tree: Rc<Tree>,
     let program = std::env::args_os().next().unwrap_or_else(|| "offshoot".into());
     let rerun = |hosts: &str| cli.rerun(&program, hosts);
     match report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun) {
-        Ok(summary) => summary.exit(args.output.remote_code),
+        Ok(summary) => summary.exit(output.remote_code),
         Err(error) => fail(Exit::Internal, &format!("cannot write the output: {error}")),
     }
 }
@@ -124,23 +161,16 @@ fn command(args: &RunArgs) -> Command {
 }
 
 /// Works on as many hosts at once as the fan-out allows, in their order.
-async fn start_all(
-    command: Command,
-    args: RunArgs,
-    hosts: Vec<HostPath>,
-    tree: Rc<Tree>,
-    router: Router,
-    events: mpsc::Sender<Event>,
-) {
-    let places = Arc::new(Semaphore::new(args.reach.fanout as usize));
+async fn start_all(job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: Router, events: mpsc::Sender<Event>) {
+    let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
+    let job = Rc::new(job);
     for (index, host) in hosts.into_iter().enumerate() {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (command, tree, router, events) = (command.clone(), Rc::clone(&tree), router.clone(), events.clone());
-        let limit = args.timeout;
+        let (job, tree, router, events) = (Rc::clone(&job), Rc::clone(&tree), router.clone(), events.clone());
         tokio::task::spawn_local(async move {
             let worker = Worker { host: HostIndex(index), router, events };
             let started = Instant::now();
-            let mut exit = worker.work(&tree, &host, command, limit).await;
+            let mut exit = worker.work(&tree, &host, &job).await;
             exit.seconds = started.elapsed().as_secs_f64();
             // An error means that nobody listens any more.
             let _ = worker.events.send(Event::Exit { host: worker.host, exit }).await;
@@ -158,40 +188,52 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(
-        &self,
-        tree: &Rc<Tree>,
-        host: &HostPath,
-        command: Command,
-        limit: Option<std::time::Duration>,
-    ) -> HostExit {
+    async fn work(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
         let context = match tree.context(&host.hops).await {
             Ok(context) => context,
             Err(error) => return unreachable(&error),
         };
-        let running = command.spawn(&self.router, &context);
-        let done = self.follow(running);
-        let result = match limit {
-            Some(limit) => match tokio::time::timeout(limit, done).await {
-                Ok(result) => result,
-                Err(_) => return timed_out(limit),
-            },
-            None => done.await,
+        let (what, done) = match &job.work {
+            Work::Command(command) => ("command", self.command(&context, command, job.timeout).await),
+            Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
         };
-        match result {
-            Ok(exit) => HostExit {
-                status: if exit.success() { Status::Ok } else { Status::Failed },
-                code: exit.code,
-                signal: exit.signal,
-                seconds: 0.0,
-                error: None,
-            },
-            Err(Error::Call(error)) => failed(Status::Failed, "call", "command", &error.context, error.message.clone()),
-            Err(error @ (Error::Channel { .. } | Error::Closed(_))) => {
-                failed(Status::Unreachable, "disconnect", "command", context.name(), error.to_string())
+        let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
+        done.unwrap_or_else(|error| match error {
+            Error::Call(error) if what == "command" => fail(Status::Failed, "call", error.message),
+            Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
+            Error::Timeout { after, .. } => {
+                let text = format!("the {what} did not end within {after:?} and was stopped");
+                failed(Status::Timeout, "timeout", what, "", text)
             }
-            Err(error) => failed(Status::Failed, "internal", "command", context.name(), error.to_string()),
-        }
+            Error::Channel { .. } | Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
+            Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
+            error => fail(Status::Failed, "internal", error.to_string()),
+        })
+    }
+
+    async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
+        let done = self.follow(command.clone().spawn(&self.router, context));
+        let exit = match limit {
+            Some(after) => tokio::time::timeout(after, done)
+                .await
+                .map_err(|_| Error::Timeout { after, what: "command".into() })??,
+            None => done.await?,
+        };
+        let status = if exit.success() { Status::Ok } else { Status::Failed };
+        Ok(HostExit { status, code: exit.code, signal: exit.signal, ..HostExit::cancelled() })
+    }
+
+    async fn call(
+        &self,
+        context: &Context,
+        function: Exported,
+        args: &EncodedArgs,
+        limit: Option<Duration>,
+    ) -> Result<HostExit, Error> {
+        let json = function.call(context, args, limit).await?;
+        // An error means that nobody listens any more.
+        let _ = self.events.send(Event::Result { host: self.host, json }).await;
+        Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
     /// Passes on what the command says, and returns how it ended.
@@ -225,11 +267,6 @@ impl Worker {
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
     let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
-}
-
-fn timed_out(limit: std::time::Duration) -> HostExit {
-    let text = format!("the command did not end within {limit:?} and was stopped");
-    failed(Status::Timeout, "timeout", "command", "", text)
 }
 
 fn unreachable(error: &Error) -> HostExit {

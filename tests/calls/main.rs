@@ -5,6 +5,8 @@
 
 offshoot::testing!();
 
+#[cfg(feature = "cli")]
+mod by_name;
 mod cancelling;
 mod commands;
 mod ending;

@@ -1,5 +1,6 @@
 //! The tool, from its command line to its exit code, on children of this machine.
 
+mod calling;
 mod ending;
 mod json;
 mod text;
@@ -33,6 +34,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             json_is_one_document_with_every_host
             jsonl_tells_everything_as_it_happens
             a_command_that_cannot_be_started_is_an_error_in_json
+        ;
+        calling:
+            functions_are_listed_with_their_signatures
+            a_function_is_called_by_any_end_of_its_name
+            results_are_part_of_both_kinds_of_json
+            what_cannot_be_called_is_told_before_anything_is_connected
         ;
         ending:
             a_command_that_takes_too_long_is_ended

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("the tool runs a command on a range of hosts", a_range);
     add("the tool goes from host to host and into children there", paths);
+    add("the tool calls a function behind two hosts", a_call);
     add("the tool ends a remote command that takes too long", too_long);
     add("ctrl-c ends remote commands", interrupted);
     add("ctrl-c twice ends remote commands that do not want to", interrupted_twice);
@@ -98,6 +99,18 @@ fn paths(fleet: &Fleet) -> Result<()> {
         ensure!(document["hosts"][host]["stdout"] == home, "{host}: {document}");
     }
     Ok(())
+}
+
+fn a_call(fleet: &Fleet) -> Result<()> {
+    let config = fleet.config.display().to_string();
+    let (mut command, mut trace) =
+        tool(&["call", "--json", "-F", &config, "-w", "web1/here-user,nologin", "host_facts"]);
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(4), "{ended:?}");
+    let document: Value = serde_json::from_str(&ended.stdout.concat())?;
+    ensure!(document["hosts"]["web1/here-user"]["result"]["user"] == "ofs-user", "{document}");
+    ensure!(document["hosts"]["nologin"]["error"]["kind"] == "auth", "{document}");
+    trace.expect_nothing_left(ONE_SECOND)
 }
 
 fn too_long(fleet: &Fleet) -> Result<()> {

@@ -246,3 +246,11 @@ proptest! {
         prop_assert_eq!(again.map_err(|e| e.to_string()), Ok(first), "{:?}", argv);
     }
 }
+
+#[test]
+fn a_call_can_be_run_again() {
+    let line = ["offshoot", "call", "-w", "a", "-t", "5s", "--json", "--", "f", "[1, \"x y\"]"];
+    let again = cli(&line).rerun(OsStr::new("offshoot"), "b");
+    assert_eq!(again, r#"offshoot call -w b --json -t 5s -- f '[1, "x y"]'"#);
+    assert_eq!(cli(&["offshoot", "call", "-w", "a", "f"]).rerun(OsStr::new("o"), "a"), "o call -w a -- f");
+}
