@@ -15,11 +15,11 @@ use crate::broker::Broker;
 use crate::dispatch::Dispatcher;
 use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
-use crate::io::{self, Parent, Setup};
+use crate::io::{self, Parent, Role, Setup};
 use crate::link::{Pipe, Stream};
-use crate::log::LogSource;
+use crate::log::{LogSource, Recorder};
 use crate::process;
-use crate::router::{Router, Shared};
+use crate::router::{Levels, Router, Settings, Shared};
 
 /// The descriptor that a first stage opens the image as.
 const STAGED_IMAGE: RawFd = 9;
@@ -185,11 +185,15 @@ fn remove(directory: &Path) {
 }
 
 fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
-    let (shared, queue) =
-        Shared::new(welcome.id, welcome.name, welcome.parent_ids, welcome.max_message_size, welcome.unidirectional);
-    let log = LogSource::new(Arc::clone(&shared), welcome.log_level);
+    let settings = Settings {
+        max_message_size: welcome.max_message_size,
+        unidirectional: welcome.unidirectional,
+        levels: Levels::Copied(welcome.levels.clone()),
+    };
+    let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
+    let log = LogSource::new(Arc::clone(&shared), welcome.levels);
     // A program that has set its own up before has chosen.
-    let _ = tracing::subscriber::set_global_default(log.clone());
+    let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
     let broker = Broker::new().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), None);
     let (dispatcher, mut calls) = Dispatcher::new(router);
@@ -203,7 +207,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
             };
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
             let parent = Parent { stream, dispatcher, printed, ended };
-            io::spawn(Setup { shared, queue, parent: Some(parent) });
+            io::spawn(Setup { shared, queue, role: Role::Child(Box::new(parent)) });
             tokio::task::spawn_local(async move {
                 // Whatever the other threads do: this is the end.
                 let _ = has_ended.await;

@@ -7,7 +7,7 @@
 mod shapes;
 
 use std::any::type_name;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
@@ -199,7 +199,7 @@ impl<T: Value> Value for Option<T> {}
 impl<T: Value> Value for Vec<T> {}
 impl<T: Value> Value for Box<T> {}
 impl<T: Value> Value for std::collections::VecDeque<T> {}
-impl<T: Value + Ord> Value for std::collections::BTreeSet<T> {}
+impl<T: Value + Ord> Value for BTreeSet<T> {}
 impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {}
 impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
 impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
@@ -315,6 +315,12 @@ impl Table {
     #[cfg(feature = "cli")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
         self.by_name.values().copied()
+    }
+
+    /// The modules that have exported functions, and their crates, in order.
+    pub(crate) fn modules(&self) -> BTreeSet<&'static str> {
+        let paths = self.by_name.keys().filter_map(|name| name.rsplit_once("::"));
+        paths.flat_map(|(module, _)| [module.split("::").next().unwrap_or(module), module]).collect()
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {

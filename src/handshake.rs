@@ -12,6 +12,7 @@ use crate::bootstrap::{MAX_HELLO, Nonce, opening};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 use crate::function::Table;
 use crate::image::Image;
+use crate::log::Levels;
 use crate::message::{ContextId, printable};
 use crate::payload;
 
@@ -42,8 +43,8 @@ pub(crate) struct Welcome {
     /// All contexts above the child, its parent first.
     pub(crate) parent_ids: Vec<ContextId>,
     pub(crate) name: String,
-    /// The most verbose level that the parent listens to, 0 to 5.
-    pub(crate) log_level: u8,
+    /// The log records that the master shows.
+    pub(crate) levels: Levels,
     pub(crate) unidirectional: bool,
     pub(crate) max_message_size: u64,
 }
@@ -173,7 +174,7 @@ mod tests {
             id: ContextId(7),
             parent_ids: vec![ContextId(3), ContextId(0)],
             name: "local.1".into(),
-            log_level: 3,
+            levels: Levels::parse("warn,app=debug").unwrap(),
             unidirectional: true,
             max_message_size: 1 << 27,
         };

@@ -52,7 +52,13 @@ const QUEUED_FRAME: usize = 128;
 pub(crate) struct Setup {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::UnboundedReceiver<Command>,
-    pub(crate) parent: Option<Parent>,
+    pub(crate) role: Role,
+}
+
+/// What differs between the master and all others.
+pub(crate) enum Role {
+    Master { logs: Box<dyn LogSink> },
+    Child(Box<Parent>),
 }
 
 /// A child's link to its parent, and what runs its calls.
@@ -101,7 +107,8 @@ pub(crate) struct Io {
     /// The tasks that forward what is printed here.
     printing: TaskTracker,
     pub(crate) dispatcher: Option<Dispatcher>,
-    logs: LogSink,
+    /// Set in the master.
+    logs: Option<Box<dyn LogSink>>,
     /// Rung when a timer was set, a link has gone, or the end has come.
     bell: Notify,
     link_gone: Notify,
@@ -132,11 +139,12 @@ pub(crate) fn spawn(setup: Setup) {
 }
 
 async fn run(setup: Setup) {
-    let Setup { shared, mut queue, parent } = setup;
-    let (io, told) = match parent {
-        None => (Rc::new(Io::new(shared, None)), None),
-        Some(Parent { stream, dispatcher, printed, ended }) => {
-            let io = Rc::new(Io::new(shared, Some(dispatcher)));
+    let Setup { shared, mut queue, role } = setup;
+    let (io, told) = match role {
+        Role::Master { logs } => (Rc::new(Io::new(shared, None, Some(logs))), None),
+        Role::Child(parent) => {
+            let Parent { stream, dispatcher, printed, ended } = *parent;
+            let io = Rc::new(Io::new(shared, Some(dispatcher), None));
             for (pipe, name, log) in printed {
                 io.printing.spawn_local(lines::forward(pipe, name, log));
             }
@@ -184,7 +192,7 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 impl Io {
-    fn new(shared: Arc<Shared>, dispatcher: Option<Dispatcher>) -> Self {
+    fn new(shared: Arc<Shared>, dispatcher: Option<Dispatcher>, logs: Option<Box<dyn LogSink>>) -> Self {
         let routing = Routing::new(shared.me, Arc::clone(&shared.parent_ids), shared.unidirectional);
         let state = State {
             routing,
@@ -209,7 +217,7 @@ impl Io {
             tasks: TaskTracker::new(),
             printing: TaskTracker::new(),
             dispatcher,
-            logs: LogSink::default(),
+            logs,
             bell: Notify::new(),
             link_gone: Notify::new(),
         }
@@ -259,7 +267,7 @@ impl Io {
             }
             Command::End(context) => self.order_shutdown(context),
             Command::Log(record) => self.forward_log(record),
-            Command::SetLogHook(hook) => self.logs.set_hook(hook),
+            Command::SetLogHook(hook) => self.logs.iter().for_each(|logs| logs.set_hook(Arc::clone(&hook))),
             Command::Sleep { until, woken } => {
                 self.set_timer(until, Timer::Wake(woken));
             }
@@ -397,7 +405,8 @@ impl Io {
             let (src, auth) = (self.shared.me, self.shared.me);
             let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..Message::dead(reason) };
             self.route(dead, false, None, from);
-        } else if !message.is_dead() {
+        } else if !message.is_dead() && message.handle != Handle::FORWARD_LOG {
+            // (A log record that cannot go on must not cause another one.)
             tracing::debug!(handle = message.handle.0, src = message.src.0, "message dropped: {reason}");
         }
     }

@@ -36,7 +36,7 @@
 //! - `link`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
-//! - `log`: records from everywhere to the master
+//! - `log`: records from everywhere to the master, and into a file
 
 #![deny(unsafe_code)]
 
@@ -81,7 +81,7 @@ pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
 #[cfg(feature = "cli")]
 pub use exported::{EncodedArgs, Exported};
 pub use function::{Function, Value};
-pub use log::{LogHook, Record};
+pub use log::{LogHook, Record, log_to_file};
 pub use message::{ContextId, Handle, Message};
 pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Fork, Keepalive, Local, Ssh};
 pub use payload::{Blob, Secret};

@@ -20,7 +20,8 @@ use crate::channel::block_on;
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::{Function, Value};
-use crate::message::ContextId;
+use crate::log::Levels;
+use crate::message::{ContextId, printable};
 use crate::router::{Command, Router};
 
 /// Default time for a whole connect.
@@ -35,8 +36,8 @@ pub(crate) struct Spec {
     pub(crate) remote_name: Option<String>,
     pub(crate) connect_timeout: Duration,
     pub(crate) unidirectional: Option<bool>,
-    /// The level that the master listens to; `None` until it is known.
-    pub(crate) log_level: Option<u8>,
+    /// The log records that the master shows; `None` until it is known.
+    pub(crate) levels: Option<Levels>,
     /// Put before the first stage's shell.
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) shell: String,
@@ -111,7 +112,7 @@ impl<M: Into<Method>> Connect<M> {
             remote_name: None,
             connect_timeout: CONNECT_TIMEOUT,
             unidirectional: None,
-            log_level: None,
+            levels: None,
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
@@ -119,8 +120,9 @@ impl<M: Into<Method>> Connect<M> {
         Self { router: router.clone(), via: None, spec, method }
     }
 
-    /// Name of the new context. Default: by the method, as `ssh.web1`; behind
-    /// another context with that one's name in front.
+    /// Name of the new context. Default: by the method, as `ssh.web1`. Behind
+    /// another context that one's name stands in front; of more than 255 bytes
+    /// the last are kept.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.spec.name = Some(name.into());
         self
@@ -183,8 +185,8 @@ impl<M: Into<Method>> Connect<M> {
     pub async fn connect(self) -> Result<Context, Error> {
         let Self { router, via, mut spec, method } = self;
         spec.method = method.into();
-        spec.log_level = Some(crate::log::current_level());
         let shared = router.shared();
+        spec.levels = Some(shared.wanted_levels());
         let Some(via) = via.filter(|via| via.id() != shared.me) else {
             let connected = connect_here(&router, spec).await?;
             return Ok(Context::new(shared.clone(), connected.id, &connected.name));
@@ -194,8 +196,7 @@ impl<M: Into<Method>> Connect<M> {
         let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
         match via.timeout(limit + Duration::from_secs(1)).call(proxy_connect, (spec,)).await {
             Ok(Proxied::Connected(connected)) => {
-                let name = format!("{}.{}", via.name(), connected.name);
-                Ok(Context::new(shared.clone(), connected.id, &name))
+                Ok(Context::new(shared.clone(), connected.id, &printable(&connected.name)))
             }
             Ok(Proxied::Failed(Error::Stream(mut error))) => {
                 error.hop = format!("{}.{}", via.name(), error.hop);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,8 +12,8 @@ use crate::broker::Broker;
 use crate::context::Context;
 use crate::error::Error;
 use crate::flow::Grant;
-use crate::io::{self, Setup};
-use crate::log::{LogHook, Record};
+use crate::io::{self, Role, Setup};
+use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
 use crate::method::{Connect, Connected, Fork, Local, Spec, Ssh};
 use crate::routing::{Policy, Registration};
@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) parent_ids: Arc<[ContextId]>,
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
+    levels: Levels,
+    /// The user's own code takes the log records.
+    hooked: AtomicBool,
     next_handle: AtomicU32,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -137,14 +140,29 @@ pub struct Stats {
     pub tasks: usize,
 }
 
+/// Whose levels decide which log records are wanted.
+pub(crate) enum Levels {
+    /// Those of the master, as it told this context when it began.
+    Copied(log::Levels),
+    /// This is the master: asked when it matters, and told whether the user's
+    /// own code takes the records.
+    Ask(fn(bool) -> log::Levels),
+}
+
+/// What a router was told, and tells its children.
+pub(crate) struct Settings {
+    pub(crate) max_message_size: u64,
+    pub(crate) unidirectional: bool,
+    pub(crate) levels: Levels,
+}
+
 impl Shared {
     /// The shared part and the queue of a new router.
     pub(crate) fn new(
         me: ContextId,
         name: String,
         parent_ids: Vec<ContextId>,
-        max_message_size: u64,
-        unidirectional: bool,
+        settings: Settings,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Command>) {
         #[expect(
             clippy::disallowed_methods,
@@ -155,8 +173,10 @@ impl Shared {
             me,
             name,
             parent_ids: parent_ids.into(),
-            max_message_size,
-            unidirectional,
+            max_message_size: settings.max_message_size,
+            unidirectional: settings.unidirectional,
+            levels: settings.levels,
+            hooked: AtomicBool::new(false),
             next_handle: AtomicU32::new(Handle::FIRST_DYNAMIC.0),
             commands,
         };
@@ -166,6 +186,14 @@ impl Shared {
     /// Queues a request; false if the router has ended.
     pub(crate) fn command(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
+    }
+
+    /// The log records that a new child is to send.
+    pub(crate) fn wanted_levels(&self) -> log::Levels {
+        match &self.levels {
+            Levels::Copied(levels) => levels.clone(),
+            Levels::Ask(ask) => ask(self.hooked.load(Ordering::Relaxed)),
+        }
     }
 
     pub(crate) fn next_handle(&self) -> Handle {
@@ -238,11 +266,16 @@ impl RouterBuilder {
             Some(broker) => broker,
             None => Broker::new()?,
         };
-        let (shared, queue) =
-            Shared::new(ContextId::MASTER, "master".into(), Vec::new(), self.max_message_size, self.unidirectional);
-        let setup = Setup { shared: Arc::clone(&shared), queue, parent: None };
+        let settings = Settings {
+            max_message_size: self.max_message_size,
+            unidirectional: self.unidirectional,
+            levels: Levels::Ask(log::wanted),
+        };
+        let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
+        let also = Arc::clone(&shared);
         broker.defer(move || {
-            io::spawn(setup);
+            let logs = Box::new(MasterSink::default());
+            io::spawn(Setup { shared: also, queue, role: Role::Master { logs } });
         })?;
         Ok(Router::from_parts(shared, Some(broker)))
     }
@@ -342,10 +375,20 @@ impl Router {
         self.shared.command(Command::DelHandler(handle));
     }
 
-    /// Calls `hook` for each log record that comes from another context,
-    /// on a thread of its own. Default: a record becomes a `tracing` event
-    /// with the target `offshoot::remote`.
+    /// Calls `hook` for each log record that comes from another context, on a
+    /// thread of its own, one after the other and in the order of each
+    /// context. It may block: meanwhile 1 MiB of records of each context
+    /// waits, and what is beyond that is dropped and counted. A panic in it is
+    /// logged.
+    ///
+    /// Default: a record becomes a `tracing` event with its own target and
+    /// level, and the context's name in the field `context`.
+    ///
+    /// Children send what is shown here at the time of their `connect`: with
+    /// a hook at least level info, and beyond it what this process's own
+    /// `tracing` subscriber shows of their targets.
     pub fn on_log(&self, hook: impl Fn(&Record) + Send + Sync + 'static) {
+        self.shared.hooked.store(true, Ordering::Relaxed);
         self.shared.command(Command::SetLogHook(Arc::new(hook)));
     }
 

@@ -211,7 +211,7 @@ impl Io {
                 self.hand_over(handler.sink, dead.clone(), None);
             }
         }
-        self.logs.close();
+        self.logs.iter().for_each(|logs| logs.close());
         let mut state = self.state.borrow_mut();
         state.ended = true;
         for waiter in state.end_waiters.drain(..) {

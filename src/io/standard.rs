@@ -241,8 +241,8 @@ impl Io {
 
     /// Sends a record of this context to the master.
     pub(super) fn forward_log(self: &Rc<Self>, record: Record) {
-        if self.dispatcher.is_none() {
-            return self.logs.emit(record);
+        if let Some(logs) = &self.logs {
+            return logs.emit(record);
         }
         if let Ok(data) = payload::encode(&record) {
             let data = Bytes::from(data);
@@ -255,7 +255,9 @@ impl Io {
         match payload::decode::<Record>(&message.data, None) {
             Ok(record) => {
                 let name = self.state.borrow().routing.name(message.src).map(str::to_owned);
-                self.logs.emit(record.made_by(message.src, name));
+                if let Some(logs) = &self.logs {
+                    logs.emit(record.made_by(message.src, name));
+                }
             }
             Err(why) => tracing::warn!("bad log record from context {}: {why}", message.src),
         }

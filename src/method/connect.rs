@@ -26,6 +26,7 @@ use crate::link::Stream;
 use crate::message::{ContextId, Handle, Message};
 use crate::process::{self, Launch, Launched};
 use crate::router::Command;
+use crate::routing::MAX_NAME;
 
 /// What a launcher still says on stderr is awaited for this long after its
 /// end.
@@ -219,14 +220,14 @@ impl Attempt {
         let id = tokio::time::timeout_at(self.deadline, io.allocate_id()).await;
         let id = id.map_err(|_| timed_out(Phase::Handshake))??;
         // A local child is known by its launcher's pid, which is its own.
-        let name = spec.context_name(self.launched.pid().unwrap_or(hello.pid));
+        let name = behind(io, &spec.context_name(self.launched.pid().unwrap_or(hello.pid)));
         let mut parent_ids = vec![io.shared.me];
         parent_ids.extend_from_slice(&io.shared.parent_ids);
         let welcome = Welcome {
             id,
             parent_ids,
             name: name.clone(),
-            log_level: spec.log_level.unwrap_or_else(crate::log::current_level),
+            levels: spec.levels.clone().unwrap_or_else(|| io.shared.wanted_levels()),
             unidirectional: spec.unidirectional.unwrap_or(io.shared.unidirectional),
             max_message_size: io.shared.max_message_size,
         };
@@ -272,6 +273,20 @@ impl Spec {
             }
         }
     }
+}
+
+/// A child's name, with that of this context in front, unless it is the
+/// master. What is too long to be announced loses its beginning.
+fn behind(io: &Io, name: &str) -> String {
+    let whole = match io.shared.parent_ids.first() {
+        Some(_) => format!("{}.{name}", io.shared.name),
+        None => name.to_owned(),
+    };
+    let mut cut = whole.len().saturating_sub(MAX_NAME);
+    while !whole.is_char_boundary(cut) {
+        cut += 1;
+    }
+    whole[cut..].to_owned()
 }
 
 /// A word as every login shell takes it.
