@@ -48,7 +48,6 @@ pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     Ok(HostFacts {
         hostname: whoami().1,
         os: std::env::consts::OS.into(),
@@ -62,7 +61,7 @@ pub async fn host_facts() -> std::io::Result<HostFacts> {
         home: std::env::var("HOME").ok(),
         pid: std::process::id(),
         cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
-        memory: total_memory(&memory),
+        memory: crate::process::memory(),
     })
 }
 crate::export!(io host_facts);
@@ -72,20 +71,12 @@ fn distribution(os_release: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned())
 }
 
-fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn files_of_the_kernel_and_the_distribution_are_read() {
-        assert_eq!(total_memory("MemTotal:       24634240 kB\nMemFree: 1 kB\n"), Some(24_634_240 * 1024));
-        assert_eq!(total_memory("nonsense"), None);
+    fn the_name_of_the_distribution_is_read() {
         let release = "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
         assert_eq!(distribution(release).as_deref(), Some("Debian GNU/Linux 12 (bookworm)"));
     }

@@ -61,11 +61,7 @@ impl Image {
     /// Why it cannot be read.
     pub(crate) fn own() -> Result<Arc<Self>, String> {
         OWN.get_or_init(|| {
-            let path = if cfg!(target_os = "linux") {
-                "/proc/self/exe".into()
-            } else {
-                std::env::current_exe().map_err(|error| error.to_string())?
-            };
+            let path = process::own_executable().map_err(|error| error.to_string())?;
             // Moved up, as descriptors that are passed by number must be.
             let file = File::open(&path).and_then(|file| process::dup_high(file.as_raw_fd()));
             let file = file.map_err(|error| format!("cannot read the own image {}: {error}", path.display()))?;

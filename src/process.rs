@@ -1,17 +1,27 @@
 //! Processes: starting them, ending them, and the descriptors that a child
-//! context begins with. What one platform alone has, and all unsafe code, is
-//! in [`sys`].
+//! context begins with. What needs unsafe code is in [`sys`], what each
+//! platform has its own way of in [`platform`].
+
+#[cfg(target_os = "freebsd")]
+#[path = "process/freebsd.rs"]
+mod platform;
+#[cfg(target_os = "linux")]
+#[path = "process/linux.rs"]
+mod platform;
+#[cfg(target_os = "macos")]
+#[path = "process/macos.rs"]
+mod platform;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, Command};
@@ -43,8 +53,9 @@ pub(crate) struct Launched {
 /// its stderr, in a session of its own. It dies with this thread, which must
 /// be the I/O thread.
 pub(crate) fn launch(what: Launch) -> io::Result<(Launched, Stream, ChildStderr)> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(io::Error::from)?;
+    // Closed on exec, like all that std opens.
+    let (ours, theirs) = UnixStream::pair()?;
+    let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
     let mut command = match &what {
         Launch::Tool(argv) => {
             let Some((tool, args)) = argv.split_first() else {
@@ -152,14 +163,14 @@ pub(crate) fn take_stdio() -> io::Result<ChildFds> {
     let null = match std::fs::File::open("/dev/null") {
         Ok(null) => OwnedFd::from(null),
         // A bare root file system has none: an empty pipe reads as nothing.
-        Err(_) => nix::unistd::pipe()?.0,
+        Err(_) => io::pipe()?.0.into(),
     };
     sys::replace(&null, 0)?;
-    let (stdout, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (stdout, write) = io::pipe()?;
     sys::replace(&write, 1)?;
-    let (stderr, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (stderr, write) = io::pipe()?;
     sys::replace(&write, 2)?;
-    Ok(ChildFds { input, output, stdout, stderr })
+    Ok(ChildFds { input, output, stdout: stdout.into(), stderr: stderr.into() })
 }
 
 /// Closes this process's ends of the pipes that [`take_stdio`] made, so that
@@ -173,6 +184,7 @@ pub(crate) fn close_stdio() {
     }
 }
 
+pub(crate) use platform::{memory, own_executable};
 pub(crate) use sys::{adopt, dup_high, exit_now, own_session, watch};
 
 /// Kills and reaps a direct child that this process has inherited from what
@@ -199,13 +211,11 @@ mod sys {
     const HIGH: RawFd = 20;
     const MAX_ARGS: usize = 15;
 
-    /// An `execveat` that is ready to happen between fork and exec, where
-    /// nothing may be allocated.
+    /// An exec that is ready to happen between fork and exec, where nothing
+    /// may be allocated.
     #[derive(Debug)]
     pub(crate) struct Exec {
         image: OwnedFd,
-        /// The same by name, for emulators that do not know `execveat`.
-        path: CString,
         argv: Vec<CString>,
     }
 
@@ -221,8 +231,7 @@ mod sys {
             if argv.len() > MAX_ARGS {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many arguments"));
             }
-            let path = c_string(OsStr::new(&format!("/proc/self/fd/{number}")))?;
-            Ok(Self { image, path, argv })
+            Ok(Self { image, argv })
         }
 
         fn exec(&self) -> io::Error {
@@ -238,40 +247,9 @@ mod sys {
             // NUL-terminated and live until the new image replaces us.
             unsafe {
                 libc::fcntl(fd, libc::F_SETFD, 0);
-                exec_fd(fd, argv.as_ptr(), environ);
-                if nix::errno::Errno::last_raw() == libc::ENOSYS {
-                    libc::execve(self.path.as_ptr(), argv.as_ptr(), environ);
-                }
+                platform::exec_fd(fd, argv.as_ptr(), environ);
             }
             io::Error::last_os_error()
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
-        // By number: musl has no symbol for it.
-        // SAFETY: the caller's arrays are valid and NUL-terminated.
-        unsafe {
-            libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
-        }
-    }
-
-    #[cfg(target_os = "freebsd")]
-    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
-        // SAFETY: the caller's arrays are valid and NUL-terminated.
-        unsafe {
-            libc::fexecve(fd, argv.cast(), env.cast());
-        }
-    }
-
-    #[cfg(target_os = "macos")]
-    unsafe fn exec_fd(fd: RawFd, argv: *const *const libc::c_char, env: *const *const libc::c_char) {
-        let mut path = [0 as libc::c_char; 1024];
-        // SAFETY: the buffer has the size that F_GETPATH asks for.
-        unsafe {
-            if libc::fcntl(fd, libc::F_GETPATH, path.as_mut_ptr()) == 0 {
-                libc::execve(path.as_ptr(), argv, env);
-            }
         }
     }
 
@@ -284,7 +262,7 @@ mod sys {
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
-                die_with_parent(parent);
+                platform::die_with_parent(parent);
                 match &exec {
                     Some(exec) => Err(exec.exec()),
                     None => Ok(()),
@@ -300,26 +278,11 @@ mod sys {
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
-                die_with_parent(parent);
+                platform::die_with_parent(parent);
                 Ok(())
             });
         }
     }
-
-    #[cfg(target_os = "linux")]
-    fn die_with_parent(parent: u32) {
-        // SAFETY: plain system calls.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // It may have died before that.
-            if u32::try_from(libc::getppid()) != Ok(parent) {
-                libc::_exit(1);
-            }
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn die_with_parent(_: u32) {}
 
     /// Takes over a descriptor that was opened for this process by whoever
     /// started it.
