@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::dispatch::Dispatcher;
 use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
-use crate::io::{self, Parent, Role, Setup};
+use crate::io::{Parent, Role, Setup};
 use crate::link::{Pipe, Stream};
 use crate::log::{LogSource, Recorder};
 use crate::process;
@@ -194,12 +194,12 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
     let log = LogSource::new(Arc::clone(&shared), welcome.levels);
     // A program that has set its own up before has chosen.
     let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
-    let broker = Broker::new().map_err(|error| error.to_string())?;
-    let router = Router::from_parts(Arc::clone(&shared), None);
+    let broker = Broker::of_child().map_err(|error| error.to_string())?;
+    let router = Router::from_parts(Arc::clone(&shared), broker.thread());
     let (dispatcher, mut calls) = Dispatcher::new(router);
     let (ended, has_ended) = oneshot::channel();
     broker
-        .defer(move || {
+        .add_router(move || {
             let pipes = Pipe::new(fds.input).and_then(|input| Ok(Stream { input, output: Pipe::new(fds.output)? }));
             let lines = Pipe::new(fds.stdout).and_then(|stdout| Ok([stdout, Pipe::new(fds.stderr)?]));
             let (Ok(stream), Ok([stdout, stderr])) = (pipes, lines) else {
@@ -207,12 +207,12 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
             };
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
             let parent = Parent { stream, dispatcher, printed, ended };
-            io::spawn(Setup { shared, queue, role: Role::Child(Box::new(parent)) });
             tokio::task::spawn_local(async move {
                 // Whatever the other threads do: this is the end.
                 let _ = has_ended.await;
                 process::exit_now(0);
             });
+            Setup { shared, queue, role: Role::Child(Box::new(parent)) }
         })
         .map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

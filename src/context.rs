@@ -38,6 +38,10 @@ impl Context {
         Self { shared, id, name: name.into() }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Its number in the tree.
     pub fn id(&self) -> ContextId {
         self.id
@@ -127,22 +131,21 @@ impl Context {
     /// A context that does not end by itself is killed by its parent when its
     /// grace of 3 s is over. Does nothing if it has gone already.
     pub async fn shutdown(&self) {
-        let (gone, ended) = oneshot::channel();
-        self.shared.command(Command::Watch { context: self.id, gone });
-        self.shutdown_nowait();
-        // An error means that there was nothing to wait for.
-        let _ = ended.await;
+        self.shutdown_nowait().await;
     }
 
     /// [`Context::shutdown`] for code that is not async: blocks.
     pub fn blocking_shutdown(&self) {
-        block_on(self.shutdown());
+        self.shutdown_nowait().wait();
     }
 
     /// Orders the context and everything behind it to end, and returns at
-    /// once.
-    pub fn shutdown_nowait(&self) {
+    /// once. What it returns can be waited for, or dropped.
+    pub fn shutdown_nowait(&self) -> Ending {
+        let (gone, ended) = oneshot::channel();
+        self.shared.command(Command::Watch { context: self.id, gone });
         self.shared.command(Command::End(self.id));
+        Ending { ended }
     }
 
     fn start<F: Function<K>, K>(&self, function: F, args: &F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
@@ -249,6 +252,31 @@ impl<'de> Deserialize<'de> for Context {
         let shared = payload::current_router()
             .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
         Ok(Self::new(shared, id, &printable(&name)))
+    }
+}
+
+/// The end of a context that is on its way: a future that is ready when the
+/// context has gone and, if this context had started it, has been reaped.
+///
+/// Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Ending {
+    ended: oneshot::Receiver<()>,
+}
+
+impl Ending {
+    /// Awaits it, for code that is not async: blocks.
+    pub fn wait(self) {
+        block_on(self);
+    }
+}
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // An error means that there was nothing to wait for.
+        Pin::new(&mut self.ended).poll(cx).map(drop)
     }
 }
 

@@ -240,7 +240,11 @@ impl Invocation {
             Running::Pending(work) => tokio::select! {
                 biased;
                 () = self.econtext.cancelled() => None,
-                outcome = work => Some(outcome),
+                // Other calls are between two polls of this one, so that the
+                // place of its panic cannot be noted.
+                outcome = panic::caught(work) => {
+                    Some(outcome.unwrap_or_else(|_| Err(Failure::new("panic", "a built-in function panicked"))))
+                }
             },
         };
         self.answer(outcome, grant)

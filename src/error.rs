@@ -66,6 +66,9 @@ pub enum Error {
     /// This end has been closed: the receiver, or the router.
     #[error("{0}")]
     Closed(String),
+    /// A blocking call on the thread that would have to serve it.
+    #[error("{0}")]
+    Deadlock(String),
     /// A handle is taken or unknown.
     #[error("handle {handle}: {reason}")]
     Handle {

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assembly::{Added, Runs};
+use crate::broker::Thread;
 use crate::channel::Queue;
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
@@ -38,6 +39,7 @@ use crate::router::{Command, Shared, Stats};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
 use images::Images;
 pub(crate) use images::Missing;
+use lifecycle::Guard;
 use standard::Handler;
 use timers::Timers;
 pub(crate) use timers::{Timer, TimerKey};
@@ -100,6 +102,7 @@ impl fmt::Debug for Target {
 
 pub(crate) struct Io {
     pub(crate) shared: Arc<Shared>,
+    thread: Arc<Thread>,
     state: RefCell<State>,
     /// Set when the router begins to end.
     pub(crate) stop: CancellationToken,
@@ -133,18 +136,15 @@ struct State {
     parent_gone: bool,
 }
 
-/// Starts the I/O side of a router. Must be called on the I/O thread.
-pub(crate) fn spawn(setup: Setup) {
-    tokio::task::spawn_local(run(setup));
-}
-
-async fn run(setup: Setup) {
-    let Setup { shared, mut queue, role } = setup;
+/// The I/O side of a router, and its work, which is to be run on this, the
+/// I/O thread.
+pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future<Output = ()>) {
+    let Setup { shared, queue, role } = setup;
     let (io, told) = match role {
-        Role::Master { logs } => (Rc::new(Io::new(shared, None, Some(logs))), None),
+        Role::Master { logs } => (Rc::new(Io::new(shared, thread, None, Some(logs))), None),
         Role::Child(parent) => {
             let Parent { stream, dispatcher, printed, ended } = *parent;
-            let io = Rc::new(Io::new(shared, Some(dispatcher), None));
+            let io = Rc::new(Io::new(shared, thread, Some(dispatcher), None));
             for (pipe, name, log) in printed {
                 io.printing.spawn_local(lines::forward(pipe, name, log));
             }
@@ -153,6 +153,11 @@ async fn run(setup: Setup) {
         }
     };
     io.add_standard_handlers();
+    (Rc::clone(&io), run(io, queue, told))
+}
+
+async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Command>, told: Option<oneshot::Sender<()>>) {
+    let guard = Guard::new(&io);
     let mut batch = Vec::new();
     loop {
         let next = io.run_timers();
@@ -182,9 +187,11 @@ async fn run(setup: Setup) {
     if let Some(told) = told {
         let _ = told.send(());
     }
+    guard.done();
 }
 
-async fn sleep_until(when: Option<Instant>) {
+/// Ends at `when`, if ever.
+pub(crate) async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when.into()).await,
         None => std::future::pending().await,
@@ -192,7 +199,12 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 impl Io {
-    fn new(shared: Arc<Shared>, dispatcher: Option<Dispatcher>, logs: Option<Box<dyn LogSink>>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        thread: Arc<Thread>,
+        dispatcher: Option<Dispatcher>,
+        logs: Option<Box<dyn LogSink>>,
+    ) -> Self {
         let routing = Routing::new(shared.me, Arc::clone(&shared.parent_ids), shared.unidirectional);
         let state = State {
             routing,
@@ -212,6 +224,7 @@ impl Io {
         };
         Self {
             shared,
+            thread,
             state: RefCell::new(state),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -266,6 +279,16 @@ impl Io {
                 }
             }
             Command::End(context) => self.order_shutdown(context),
+            Command::Disconnect(context) => {
+                if let Some(link) = self.child_link(context) {
+                    self.link_lost(link, None);
+                }
+            }
+            Command::Read { context, on } => {
+                if let Some(link) = self.child_link(context) {
+                    self.with_link(link, |link| link.read(on));
+                }
+            }
             Command::Log(record) => self.forward_log(record),
             Command::SetLogHook(hook) => self.logs.iter().for_each(|logs| logs.set_hook(Arc::clone(&hook))),
             Command::Sleep { until, woken } => {
@@ -274,10 +297,9 @@ impl Io {
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
             }
-            Command::Shutdown { done } => {
-                let grace = if self.dispatcher.is_some() { lifecycle::CHILD_GRACE } else { lifecycle::MASTER_GRACE };
-                self.begin_shutdown(grace, done);
-            }
+            Command::Shutdown { done } => self.begin_shutdown(done),
+            #[cfg(test)]
+            Command::Crash => panic!("a crash was asked for"),
         }
     }
 
@@ -451,9 +473,10 @@ impl Io {
         self.state.borrow_mut().links.get_mut(&link).map(f)
     }
 
-    /// Whether a link may be read now, by what its frames already fill.
+    /// Whether a link may be read now: by what its frames already fill, and by
+    /// what the user wants.
     pub(crate) fn may_read(&self, link: LinkId) -> bool {
-        self.state.borrow().links.get(&link).is_none_or(|link| link.held <= MAX_HELD)
+        self.state.borrow().links.get(&link).is_none_or(|link| link.held <= MAX_HELD && !link.paused)
     }
 
     fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {

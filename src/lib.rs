@@ -73,10 +73,10 @@ mod router;
 mod routing;
 mod run;
 
-pub use broker::Broker;
+pub use broker::{Broker, Timer};
 pub use channel::{Receiver, ReceiverBuilder, Sender, Sending};
 pub use child::child;
-pub use context::{Call, Context, Econtext, Limited};
+pub use context::{Call, Context, Econtext, Ending, Limited};
 pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
 #[cfg(feature = "cli")]
 pub use exported::{EncodedArgs, Exported};

@@ -32,8 +32,10 @@ pub(crate) struct LinkState {
     pub(crate) wake: Rc<Notify>,
     /// Bytes that came in by this link and wait in other links' outboxes.
     pub(crate) held: usize,
-    /// Rung when `held` has fallen.
+    /// Rung when `held` has fallen, or reading is wanted again.
     pub(crate) resume: Rc<Notify>,
+    /// The user wants it not to be read.
+    pub(crate) paused: bool,
     pub(crate) logs_dropped: u64,
     /// Frames from it that were forged.
     pub(crate) forged: u64,
@@ -54,6 +56,7 @@ impl LinkState {
             wake: Rc::default(),
             held: 0,
             resume: Rc::default(),
+            paused: false,
             logs_dropped: 0,
             forged: 0,
             process,
@@ -62,6 +65,12 @@ impl LinkState {
             flushed: CancellationToken::new(),
             closed: CancellationToken::new(),
         }
+    }
+
+    /// Has it read, or not read, from now on.
+    pub(crate) fn read(&mut self, on: bool) {
+        self.paused = !on;
+        self.resume.notify_one();
     }
 
     /// Kills the process at the other end, if it is ours to kill.
@@ -209,22 +218,28 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Pipe, rest: Vec<u8>) -> Result<
         buffer.copy_within(used..filled, 0);
         filled -= used;
         debug_assert!(filled < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
-        while !io.may_read(link) {
-            let Some(resume) = io.with_link(link, |link| Rc::clone(&link.resume)) else {
-                return Ok(());
-            };
-            resume.notified().await;
-        }
+        allowed(io, link).await;
         match input.read(&mut buffer[filled..]).await {
             Ok(0) if filled == 0 => return Ok(()),
             Ok(0) => return Err("it ended in the middle of a frame".into()),
             Ok(count) => filled += count,
             Err(error) => return Err(error.to_string()),
         }
+        // It may have been stopped while there was nothing to read.
+        allowed(io, link).await;
         if filled == buffer.len() {
             // There is more, and others have work to do as well.
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Waits until a link may be read, or has gone.
+async fn allowed(io: &Rc<Io>, link: LinkId) {
+    while !io.may_read(link)
+        && let Some(resume) = io.with_link(link, |link| Rc::clone(&link.resume))
+    {
+        resume.notified().await;
     }
 }
 

@@ -1,13 +1,27 @@
-//! Panics of called functions: told to the caller, not to the terminal.
+//! Panics of user code: told to whoever waits for it.
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Once;
+use std::task::Poll;
 
 thread_local! {
     /// While a call runs on this thread: where its panic happened.
     static PLACE: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+}
+
+/// Awaits `work`, and a panic in it as well.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// While it lives, a panic on this thread is noted instead of printed.

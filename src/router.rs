@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Thread};
 use crate::context::Context;
 use crate::error::Error;
 use crate::flow::Grant;
@@ -16,6 +16,7 @@ use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
 use crate::method::{Connect, Connected, Fork, Local, Spec, Ssh};
+use crate::panic;
 use crate::routing::{Policy, Registration};
 
 /// Default of [`RouterBuilder::max_message_size`], in bytes.
@@ -34,7 +35,7 @@ pub struct Router {
 
 struct Alive {
     shared: Arc<Shared>,
-    broker: Option<Broker>,
+    thread: Arc<Thread>,
 }
 
 /// What every handle to a router holds: the queue to its I/O side.
@@ -95,6 +96,13 @@ pub(crate) enum Command {
     },
     /// Order a context to end.
     End(ContextId),
+    /// Cut the link to a child.
+    Disconnect(ContextId),
+    /// Read the link to a child, or do not.
+    Read {
+        context: ContextId,
+        on: bool,
+    },
     Log(Record),
     SetLogHook(LogHook),
     Sleep {
@@ -106,6 +114,8 @@ pub(crate) enum Command {
     Shutdown {
         done: Option<oneshot::Sender<()>>,
     },
+    #[cfg(test)]
+    Crash,
 }
 
 impl fmt::Debug for Shared {
@@ -211,9 +221,8 @@ impl Shared {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.shared.command(Command::Shutdown { done: None });
         // The thread goes on until the children have ended; nobody waits here.
-        drop(self.broker.take());
+        self.shared.command(Command::Shutdown { done: None });
     }
 }
 
@@ -273,11 +282,11 @@ impl RouterBuilder {
         };
         let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
         let also = Arc::clone(&shared);
-        broker.defer(move || {
+        broker.add_router(move || {
             let logs = Box::new(MasterSink::default());
-            io::spawn(Setup { shared: also, queue, role: Role::Master { logs } });
+            Setup { shared: also, queue, role: Role::Master { logs } }
         })?;
-        Ok(Router::from_parts(shared, Some(broker)))
+        Ok(Router::from_parts(shared, broker.thread()))
     }
 }
 
@@ -297,8 +306,8 @@ impl Router {
         RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false }
     }
 
-    pub(crate) fn from_parts(shared: Arc<Shared>, broker: Option<Broker>) -> Self {
-        let alive = Alive { shared: Arc::clone(&shared), broker };
+    pub(crate) fn from_parts(shared: Arc<Shared>, thread: &Arc<Thread>) -> Self {
+        let alive = Alive { shared: Arc::clone(&shared), thread: Arc::clone(thread) };
         Self { shared, alive: Arc::new(alive) }
     }
 
@@ -375,6 +384,15 @@ impl Router {
         self.shared.command(Command::DelHandler(handle));
     }
 
+    /// Cuts the link to a child of this context: the child and everything
+    /// behind it ends as if this process had died, and whoever waits for one
+    /// of them is told. Does nothing to contexts behind others.
+    ///
+    /// [`Context::shutdown`] is the orderly way.
+    pub fn disconnect(&self, context: &Context) {
+        self.shared.command(Command::Disconnect(context.id()));
+    }
+
     /// Calls `hook` for each log record that comes from another context, on a
     /// thread of its own, one after the other and in the order of each
     /// context. It may block: meanwhile 1 MiB of records of each context
@@ -419,21 +437,29 @@ impl Router {
         crate::channel::block_on(self.shutdown());
     }
 
-    /// The I/O thread of this router, if it is its own.
-    pub fn broker(&self) -> Option<&Broker> {
-        self.alive.broker.as_ref()
+    /// The I/O thread of this router.
+    pub fn broker(&self) -> Broker {
+        Broker::of(&self.alive.thread)
     }
 }
 
-/// Runs `f` with a router of its own, and ends the router whether `f`
-/// returns or panics.
+/// Runs `f` with a router of its own, and ends the router and its I/O thread
+/// whether `f` returns or panics.
 ///
 /// # Errors
 ///
 /// As [`Router::new`].
+///
+/// # Panics
+///
+/// If `f` does.
 pub async fn run_with_router<T>(f: impl AsyncFnOnce(Router) -> T) -> Result<T, Error> {
     let router = Router::new()?;
-    let result = f(router.clone()).await;
-    router.shutdown().await;
-    Ok(result)
+    let result = panic::caught(f(router.clone())).await;
+    let broker = router.broker();
+    broker.shutdown();
+    let thread = Arc::clone(broker.thread());
+    drop((router, broker));
+    thread.join().await;
+    result.or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -64,8 +64,9 @@ struct Stop {
 
 /// The signals are heard on the I/O thread, whatever `app` does with its own.
 fn watch_signals(router: &Router, stop: &Arc<Stop>) {
-    let Some(broker) = router.broker().cloned() else { return };
-    let (router, stop) = (router.clone(), Arc::clone(stop));
+    let broker = router.broker();
+    // The task's own handle keeps the thread until the very end.
+    let (router, stop, kept) = (router.clone(), Arc::clone(stop), broker.clone());
     let watching = broker.defer(move || {
         tokio::task::spawn_local(async move {
             let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
@@ -82,6 +83,7 @@ fn watch_signals(router: &Router, stop: &Arc<Stop>) {
                 } => {}
                 _ = next(&mut int, &mut term) => {}
             }
+            drop(kept);
             exit_now(code.into());
         });
     });

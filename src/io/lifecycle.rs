@@ -13,12 +13,11 @@ use crate::message::{ContextId, Handle, Lane, Message};
 use crate::process::{self, Launched};
 use crate::routing::{Gone, LinkId};
 
-/// Time that the children of the master have to end on shutdown.
-pub(super) const MASTER_GRACE: Duration = Duration::from_secs(5);
-/// The same for children of a child.
-pub(super) const CHILD_GRACE: Duration = Duration::from_secs(3);
-/// The same when the parent has vanished.
+/// Time that children have to end when the parent has vanished.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+/// A child that has had its time to end is given this much more before it is
+/// killed, since it learnt later that it was to end.
+const KILL_DELAY: Duration = Duration::from_millis(500);
 /// Time for what was printed last to arrive.
 const LAST_LINES: Duration = Duration::from_millis(100);
 /// Time for processes to be reaped when all else has ended.
@@ -91,7 +90,7 @@ impl Io {
         self.contexts_gone(&gone);
         self.link_gone.notify_waiters();
         if was_parent {
-            self.begin_shutdown(ORPHAN_GRACE, None);
+            self.begin_end(ORPHAN_GRACE, None);
         }
     }
 
@@ -136,24 +135,32 @@ impl Io {
 
     /// Orders a context, and so everything behind it, to end.
     pub(crate) fn order_shutdown(self: &Rc<Self>, context: ContextId) {
-        let link = self.state.borrow().routing.link_to(context);
-        if let Some(link_id) = link {
-            let mut state = self.state.borrow_mut();
-            if state.routing.remote(link_id) == context
-                && let Some(link) = state.links.get_mut(&link_id)
-                && !link.ordered_to_end
-            {
-                link.ordered_to_end = true;
-                drop(state);
-                self.set_timer(Instant::now() + CHILD_GRACE + ORPHAN_GRACE, Timer::Kill(link_id));
+        if let Some(id) = self.child_link(context) {
+            let first = self.with_link(id, |link| {
+                // Its end is to be seen.
+                link.read(true);
+                !std::mem::replace(&mut link.ordered_to_end, true)
+            });
+            if first == Some(true) {
+                self.set_timer(Instant::now() + self.thread.child_grace() + KILL_DELAY, Timer::Kill(id));
             }
         }
         let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
         self.send(order);
     }
 
-    /// Ends the router: children first, which have `grace` to do so.
-    pub(crate) fn begin_shutdown(self: &Rc<Self>, grace: Duration, done: Option<oneshot::Sender<()>>) {
+    /// The link to a direct child.
+    pub(super) fn child_link(&self, context: ContextId) -> Option<LinkId> {
+        let routing = &self.state.borrow().routing;
+        routing.link_to(context).filter(|link| routing.remote(*link) == context)
+    }
+
+    /// Ends the router: children first, which have their grace to do so.
+    pub(crate) fn begin_shutdown(self: &Rc<Self>, done: Option<oneshot::Sender<()>>) {
+        self.begin_end(self.thread.grace(), done);
+    }
+
+    fn begin_end(self: &Rc<Self>, grace: Duration, done: Option<oneshot::Sender<()>>) {
         self.state.borrow_mut().end_waiters.extend(done);
         if self.stop.is_cancelled() {
             return;
@@ -162,11 +169,14 @@ impl Io {
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.stop();
         }
-        let io = Rc::clone(self);
-        tokio::task::spawn_local(async move { io.end(grace).await });
+        let (io, guard) = (Rc::clone(self), Guard::new(self));
+        tokio::task::spawn_local(async move {
+            io.end(grace).await;
+            guard.done();
+        });
     }
 
-    async fn end(self: Rc<Self>, grace: Duration) {
+    async fn end(self: &Rc<Self>, grace: Duration) {
         let deadline = tokio::time::Instant::now() + grace;
         let children = self.state.borrow().routing.children();
         for (_, child) in &children {
@@ -182,7 +192,9 @@ impl Io {
             }
         }
         for (link, child) in self.state.borrow().routing.children() {
-            tracing::error!("context {child} did not end within {grace:?} and is killed");
+            tracing::error!(
+                "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
+            );
             self.with_link(link, |link| link.kill());
         }
         for (link, _) in &children {
@@ -201,6 +213,19 @@ impl Io {
         self.tasks.close();
         // Reaping is bounded; nothing else outlives the stop.
         let _ = tokio::time::timeout(REAP, self.tasks.wait()).await;
+        self.tell_handlers();
+        self.logs.iter().for_each(|logs| logs.close());
+        let mut state = self.state.borrow_mut();
+        state.ended = true;
+        for waiter in state.end_waiters.drain(..) {
+            let _ = waiter.send(());
+        }
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Everyone who waits for a message learns that there will be none.
+    fn tell_handlers(self: &Rc<Self>) {
         let handlers = self.state.borrow_mut().routing.drain_handlers();
         let dead = Message { src: self.shared.me, ..Message::dead("the Broker has exited") };
         for handler in handlers {
@@ -211,13 +236,33 @@ impl Io {
                 self.hand_over(handler.sink, dead.clone(), None);
             }
         }
-        self.logs.iter().for_each(|logs| logs.close());
-        let mut state = self.state.borrow_mut();
-        state.ended = true;
-        for waiter in state.end_waiters.drain(..) {
-            let _ = waiter.send(());
+    }
+
+    /// Whether something has to end before this router can.
+    pub(crate) fn is_busy(&self) -> bool {
+        // The two tasks of the link to the parent end by themselves.
+        let state = self.state.borrow();
+        let own = if state.routing.parent().is_some() { 2 } else { 0 };
+        !state.routing.children().is_empty() || self.tasks.len() > own
+    }
+
+    /// Ends everything at once: whoever waits is told, children are killed.
+    fn crash(self: &Rc<Self>) {
+        self.stop.cancel();
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.stop();
         }
+        self.tell_handlers();
+        let mut state = self.state.borrow_mut();
+        let links = std::mem::take(&mut state.links);
+        let dropped = (std::mem::take(&mut state.watchers), std::mem::take(&mut state.id_waiters));
+        let waiters = std::mem::take(&mut state.end_waiters);
+        state.ended = true;
         drop(state);
+        for link in links.values() {
+            link.closed.cancel();
+        }
+        drop((links, dropped, waiters));
         self.bell.notify_one();
     }
 
@@ -232,6 +277,33 @@ impl Io {
         });
         if let Some(flushed) = flushed {
             let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
+        }
+    }
+}
+
+/// Sees to it that nobody waits for ever for a router whose own code has
+/// panicked, or whose thread has.
+pub(super) struct Guard {
+    io: Option<Rc<Io>>,
+}
+
+impl Guard {
+    pub(super) fn new(io: &Rc<Io>) -> Self {
+        Self { io: Some(Rc::clone(io)) }
+    }
+
+    pub(super) fn done(mut self) {
+        self.io = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(io) = self.io.take() {
+            if std::thread::panicking() {
+                tracing::error!("broker crashed");
+            }
+            io.crash();
         }
     }
 }

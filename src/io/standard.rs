@@ -235,7 +235,7 @@ impl Io {
 
     fn on_shutdown(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
         if !message.is_dead() {
-            self.begin_shutdown(super::lifecycle::CHILD_GRACE, None);
+            self.begin_shutdown(None);
         }
     }
 

@@ -5,6 +5,7 @@
 
 offshoot::testing!();
 
+mod broker;
 #[cfg(feature = "cli")]
 mod by_name;
 mod cancelling;
