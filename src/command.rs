@@ -20,13 +20,15 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 
-use crate::channel::{Receiver, Sender};
-use crate::context::{Call, Context, Econtext};
+use crate::call::Call;
+use crate::context::{Context, Econtext};
 use crate::error::Error;
 use crate::function::Value;
 use crate::payload::Blob;
 use crate::process::{own_session, signal_group};
+use crate::receiver::Receiver;
 use crate::router::Router;
+use crate::sender::Sender;
 
 /// Bytes of one chunk of output.
 const CHUNK: usize = 32 * 1024;

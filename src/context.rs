@@ -1,12 +1,11 @@
 //! Contexts: calling functions elsewhere, and what a called function knows of
 //! where it runs.
 
+use std::any::type_name;
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -14,12 +13,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{Receiver, block_on};
+use crate::blocking::block_on;
+#[cfg(feature = "cli")]
+use crate::call::Convert;
+use crate::call::{Call, RawCall};
+use crate::chain::CallChain;
 use crate::dispatch;
 use crate::error::Error;
 use crate::function::{Function, Table};
 use crate::message::{ContextId, Handle, Message, printable};
 use crate::payload;
+use crate::receiver::Receiver;
 use crate::router::{Command, Router, Shared};
 
 /// A process in the tree, as others see it.
@@ -66,7 +70,7 @@ impl Context {
     /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
     /// result cannot be sent.
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.start(function, &args, None)
+        self.start(function, &args, None, 0)
     }
 
     /// [`Context::call`] for code that is not async: blocks until the answer
@@ -86,8 +90,13 @@ impl Context {
     /// What can be known at once: [`Error::NotExported`], [`Error::Payload`],
     /// [`Error::TooLarge`], [`Error::Closed`].
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        let message = self.call_message::<F, K>(function, &args)?;
-        self.queue(Command::SendMetered { message, accepted: None })
+        self.start_no_reply(function, &args, 0)
+    }
+
+    /// A chain of calls to this context: after one of them has failed, none
+    /// of the later ones runs. See [`CallChain`].
+    pub fn call_chain(&self) -> CallChain {
+        CallChain::new(self)
     }
 
     /// Calls made on the result fail with [`Error::Timeout`] when `limit` has
@@ -96,33 +105,66 @@ impl Context {
         Limited { context: self, limit }
     }
 
-    /// Sends a message there as it stands, without a window.
+    /// Sends a message there. Nobody reports whether it has arrived; a dead
+    /// message to its `reply_to`, if it has one, says that it has not. Does
+    /// not block.
+    ///
+    /// A message without `reply_to` waits here until a receiver has room for
+    /// it, as values of a [`Sender`](crate::Sender) do; one with `reply_to`
+    /// goes at once, and may be refused with `window exceeded`.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn send(&self, message: Message) -> Result<(), Error> {
-        self.queue(Command::Send(Message { dst: self.id, ..message }))
+        let message = Message { dst: self.id, ..message };
+        let metered = message.reply_to == Handle::NONE && message.handle >= Handle::FIRST_DYNAMIC;
+        self.queue(if metered { Command::SendMetered { message, accepted: None } } else { Command::Send(message) })
     }
 
-    /// Sends a message there and returns a receiver for what comes back.
+    /// Sends a message there and returns a receiver for what comes back: one
+    /// message, or [`Error::Channel`] if the context cannot be reached, has
+    /// gone, or refuses. Does not block.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`] if the router has ended.
-    pub fn send_async<T: DeserializeOwned>(&self, router: &Router, message: Message) -> Result<Receiver<T>, Error> {
-        let receiver = Receiver::<T>::builder(router).respondent(self.id).build();
-        self.send(Message { reply_to: receiver.handle(), ..message })?;
+    pub fn send_async<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
+        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).persist(false).build();
+        self.send(Message { reply_to: receiver.handle(), single_reply: true, ..message })?;
         Ok(receiver)
     }
 
-    /// Sends a message there and waits for the answer.
+    /// As [`Context::send_async`], for an answer of any number of messages.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`], [`Error::Payload`], [`Error::Closed`].
-    pub async fn send_await<T: DeserializeOwned>(&self, router: &Router, message: Message) -> Result<T, Error> {
-        self.send_async(router, message)?.recv().await
+    /// [`Error::Closed`] if the router has ended.
+    pub fn send_stream<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
+        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).build();
+        self.send(Message { reply_to: receiver.handle(), single_reply: false, ..message })?;
+        Ok(receiver)
+    }
+
+    /// Sends a message there and waits for the answer. Dropping the future
+    /// gives up the wait, nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if the context cannot be reached, has gone, or
+    /// refuses, [`Error::Payload`] if the answer is not a `T`,
+    /// [`Error::Closed`] if the router has ended.
+    pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
+        self.send_async(message)?.recv().await
+    }
+
+    /// [`Context::send_await`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send_await`].
+    pub fn blocking_send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
+        self.send_async(message)?.blocking_recv()
     }
 
     /// Ends the context and everything behind it, and waits until it has
@@ -148,54 +190,49 @@ impl Context {
         Ending { ended }
     }
 
-    fn start<F: Function<K>, K>(&self, function: F, args: &F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
-        let message = self.call_message::<F, K>(function, args);
-        let decode = |value: &[u8], shared: &Arc<Shared>| payload::decode(value, Some(shared));
-        self.start_encoded(std::any::type_name::<F>(), message, timeout, decode)
+    /// `chain` is the number of the chain that the call belongs to; 0 if to
+    /// none.
+    pub(crate) fn start<F: Function<K>, K>(
+        &self,
+        _: F,
+        args: &F::Args,
+        timeout: Option<Duration>,
+        chain: u32,
+    ) -> Call<F::Ok> {
+        let message = self.call_message::<F, K>(args, chain);
+        Call::from_raw(RawCall::start(&self.shared, &self.name, type_name::<F>(), message, timeout))
     }
 
-    /// Makes a call whose message is ready; `decode` makes the result of what
-    /// comes back.
-    pub(crate) fn start_encoded<R>(
+    /// Makes a call whose message is ready; `convert` makes of its result what
+    /// the caller gets.
+    #[cfg(feature = "cli")]
+    pub(crate) fn start_converted(
         &self,
         function: &'static str,
         message: Result<Message, Error>,
         timeout: Option<Duration>,
-        decode: fn(&[u8], &Arc<Shared>) -> Result<R, String>,
-    ) -> Call<R> {
-        let state = message.and_then(|mut message| {
-            let (reply, answer) = oneshot::channel();
-            let handle = self.shared.next_handle();
-            message.reply_to = handle;
-            self.queue(Command::Call { message, reply, timeout })?;
-            Ok(Pending { answer, handle })
-        });
-        let (state, error) = match state {
-            Ok(pending) => (Some(pending), None),
-            Err(error) => (None, Some(error)),
-        };
-        Call {
-            shared: Arc::clone(&self.shared),
-            state,
-            error,
-            timeout: timeout.map(|limit| (Instant::now(), limit)),
-            function,
-            decode,
-        }
+        convert: Convert,
+    ) -> Call<String> {
+        Call::converted(RawCall::start(&self.shared, &self.name, function, message, timeout), convert)
     }
 
-    fn call_message<F: Function<K>, K>(&self, _: F, args: &F::Args) -> Result<Message, Error> {
+    pub(crate) fn start_no_reply<F: Function<K>, K>(&self, _: F, args: &F::Args, chain: u32) -> Result<(), Error> {
+        let message = self.call_message::<F, K>(args, chain)?;
+        self.queue(Command::SendMetered { message, accepted: None })
+    }
+
+    fn call_message<F: Function<K>, K>(&self, args: &F::Args, chain: u32) -> Result<Message, Error> {
         const {
             assert!(
                 size_of::<F>() == 0,
                 "only plain functions can be called: no closures that capture, no fn pointers"
             );
         };
-        let function = std::any::type_name::<F>();
+        let function = type_name::<F>();
         if Table::get().find(function).is_none() {
             return Err(Error::NotExported { function: function.to_owned() });
         }
-        let data = dispatch::encode_call(function, args)
+        let data = dispatch::encode_call(function, args, chain)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
         self.message_of(data)
     }
@@ -207,6 +244,10 @@ impl Context {
             return Err(Error::TooLarge { size, max });
         }
         Ok(Message::new(self.id, Handle::CALL_FUNCTION, data))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn queue(&self, command: Command) -> Result<(), Error> {
@@ -295,7 +336,7 @@ impl Limited<'_> {
     ///
     /// As [`Context::call`], and [`Error::Timeout`].
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, Some(self.limit))
+        self.context.start(function, &args, Some(self.limit), 0)
     }
 
     /// [`Limited::call`] for code that is not async: blocks.
@@ -305,80 +346,6 @@ impl Limited<'_> {
     /// As [`Limited::call`].
     pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
         block_on(self.call(function, args))
-    }
-}
-
-/// A call on its way: a future of its result.
-///
-/// Dropping it cancels the call: a queued one never runs, an async one is
-/// dropped at its next await, a blocking one runs on and its result is thrown
-/// away, and processes that it has started through this crate are killed.
-#[must_use = "dropping a call cancels it: await it or detach it"]
-pub struct Call<R> {
-    shared: Arc<Shared>,
-    state: Option<Pending>,
-    /// Why it was not even sent.
-    error: Option<Error>,
-    timeout: Option<(Instant, Duration)>,
-    function: &'static str,
-    decode: fn(&[u8], &Arc<Shared>) -> Result<R, String>,
-}
-
-struct Pending {
-    answer: oneshot::Receiver<Message>,
-    handle: Handle,
-}
-
-impl<R> Call<R> {
-    /// Lets the call run on without anybody waiting for it.
-    pub fn detach(mut self) {
-        self.state = None;
-    }
-
-    fn finish(&self, answer: Result<Message, oneshot::error::RecvError>) -> Result<R, Error> {
-        let message = answer.map_err(|_| match self.timeout {
-            Some((started, limit)) if started.elapsed() >= limit => {
-                Error::Timeout { after: limit, what: format!("call of {}", self.function) }
-            }
-            _ => Error::router_ended(),
-        })?;
-        if message.is_dead() {
-            return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
-        }
-        let value = dispatch::decode_reply(&message.data, &self.shared)?;
-        (self.decode)(value, &self.shared)
-            .map_err(|why| Error::Payload(format!("the result of {} cannot be read: {why}", self.function)))
-    }
-}
-
-impl<R> fmt::Debug for Call<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("function", &self.function).finish_non_exhaustive()
-    }
-}
-
-impl<R> Future for Call<R> {
-    type Output = Result<R, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if let Some(pending) = &mut self.state {
-            return match Pin::new(&mut pending.answer).poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(answer) => {
-                    self.state = None;
-                    Poll::Ready(self.finish(answer))
-                }
-            };
-        }
-        Poll::Ready(Err(self.error.take().unwrap_or_else(|| Error::Closed("the call has already ended".into()))))
-    }
-}
-
-impl<R> Drop for Call<R> {
-    fn drop(&mut self) {
-        if let Some(pending) = &self.state {
-            self.shared.command(Command::Cancel(pending.handle));
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Plain functions run on the main thread, first in, first out. Concurrent
 //! ones run on a bounded pool. Built-in ones are tasks of the I/O thread.
 
+mod chains;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,7 @@ use crate::panic;
 use crate::payload;
 use crate::router::{Command, Router, Shared};
 use crate::routing::LinkId;
+use chains::{Chains, Failed};
 
 /// Threads for concurrent functions; more calls wait.
 const MAX_THREADS: usize = 64;
@@ -39,6 +42,7 @@ pub(crate) struct Dispatcher {
     pool: Arc<Pool>,
     inlets: Arc<Mutex<Inlets>>,
     calls: RefCell<HashMap<(ContextId, Handle), Call>>,
+    chains: RefCell<Chains<Invocation>>,
     /// A cancellation may overtake its call, which is then not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     root: CancellationToken,
@@ -56,30 +60,67 @@ pub(crate) struct Invocation {
     /// What the message costs in its sender's window.
     size: usize,
     reply_to: Handle,
+    /// The chain it belongs to, by its number, and why that has ended.
+    chain: Option<(u32, Failed)>,
     econtext: Econtext,
     inlets: Arc<Mutex<Inlets>>,
 }
+
+/// How a call has ended.
+enum Ended {
+    Outcome(Outcome),
+    /// Nobody waits for it any more.
+    Cancelled,
+    /// It did not run, as an earlier call of its chain had failed.
+    NotRun(Bytes),
+}
+
+/// In the length of a call's name: the number of its chain follows.
+const CHAINED: u16 = 1 << 15;
 
 /// The first bytes of a reply, which say what the rest is.
 const OK: u8 = 0;
 const CALL_ERROR: u8 = 1;
 const OTHER_ERROR: u8 = 2;
 
-/// The payload of a call of `function`.
-pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T) -> Result<Vec<u8>, String> {
-    let length = u16::try_from(function.len()).map_err(|_| "the function's name is too long".to_owned())?;
-    let mut data = length.to_be_bytes().to_vec();
-    data.extend_from_slice(function.as_bytes());
+/// The payload of a call of `function`, in a chain if that has a number.
+pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T, chain: u32) -> Result<Vec<u8>, String> {
+    let mut data = encode_name(function, chain)?;
     payload::encode_into(args, &mut data)?;
     Ok(data)
 }
 
+fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
+    let length = u16::try_from(function.len()).ok().filter(|length| length & CHAINED == 0);
+    let length = length.ok_or("the function's name is too long")?;
+    let mut data = Vec::with_capacity(function.len() + 64);
+    if chain == 0 {
+        data.put_u16(length);
+    } else {
+        data.put_u16(length | CHAINED);
+        data.put_u32(chain);
+    }
+    data.extend_from_slice(function.as_bytes());
+    Ok(data)
+}
+
+/// The payload that tells that nothing more will come in a chain: a call of
+/// nothing.
+pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
+    encode_name("", chain).unwrap_or_default()
+}
+
+/// Whether a payload is a call in a chain.
+pub(crate) fn is_chained(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| u16::from(*first) << 8 & CHAINED != 0)
+}
+
 /// The encoded result in the payload of a reply, or the error.
-pub(crate) fn decode_reply<'a>(data: &'a [u8], shared: &Arc<Shared>) -> Result<&'a [u8], Error> {
+pub(crate) fn decode_reply(data: &Bytes, shared: &Arc<Shared>) -> Result<Bytes, Error> {
     let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
     match *kind {
-        OK => Ok(rest),
+        OK => Ok(data.slice(1..)),
         CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?))),
         OTHER_ERROR => Err(payload::decode(rest, Some(shared)).map_err(malformed)?),
         other => Err(malformed(format!("unknown kind {other}"))),
@@ -97,6 +138,7 @@ impl Dispatcher {
             pool: Arc::default(),
             inlets: Arc::default(),
             calls: RefCell::default(),
+            chains: RefCell::default(),
             early: RefCell::default(),
             root: CancellationToken::new(),
         };
@@ -109,39 +151,80 @@ impl Dispatcher {
             return io.refuse(message, "window exceeded", from);
         }
         let key = (message.src, message.reply_to);
-        if self.take_early(key) {
+        let Asked { name, chain, args } = match Asked::parse(&message.data) {
+            Ok(asked) => asked,
+            Err(error) => return self.fail(io, message, None, &error),
+        };
+        let overtaken = self.take_early(key);
+        if chain == 0 && overtaken {
             return self.release(io, message);
         }
-        let (entry, args) = match find(&message.data) {
-            Ok(found) => found,
-            Err(error) => {
-                self.release(io, message);
-                if message.wants_reply() {
-                    io.send(reply_message(key, OTHER_ERROR, &error));
-                } else {
-                    tracing::error!("no-reply function call failed: {error}");
-                }
-                return;
+        let chain = match chain {
+            0 => None,
+            number if name.is_empty() => {
+                self.chains.borrow_mut().forget((message.src, number));
+                return self.release(io, message);
             }
+            number => match self.chains.borrow_mut().open((message.src, number)) {
+                Some(failed) => Some((number, failed)),
+                None => {
+                    let reason = "too many chains have failed; reset or drop those that are no longer needed";
+                    let error = Error::Channel { context: io.shared.me, reason: reason.into() };
+                    return self.fail(io, message, None, &error);
+                }
+            },
+        };
+        let Some(entry) = Table::get().find(name) else {
+            return self.fail(io, message, chain, &Error::NotExported { function: name.to_owned() });
         };
         let cancelled = if message.wants_reply() { CancellationToken::new() } else { self.root.child_token() };
+        if overtaken {
+            // In its turn it ends its chain.
+            cancelled.cancel();
+        }
         if message.wants_reply() {
             let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
             self.calls.borrow_mut().insert(key, Call { cancelled: cancelled.clone(), timer });
         }
+        let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
         let invocation = Invocation {
             entry,
             args: message.data.slice(args..),
             size: message.data.len(),
             reply_to: message.reply_to,
+            chain,
             econtext: Econtext::new(self.router.clone(), message.src, message.deadline, cancelled),
             inlets: Arc::clone(&self.inlets),
         };
-        match entry.lead {
+        let ready = match chained {
+            Some(chain) => self.chains.borrow_mut().begin(chain, entry.lead, invocation),
+            None => Some(invocation),
+        };
+        if let Some(invocation) = ready {
+            self.start(io, invocation);
+        }
+    }
+
+    fn start(&self, io: &Rc<Io>, invocation: Invocation) {
+        match invocation.entry.lead {
             // An error means that the main thread has ended, and so shall we.
             Lead::Queued => drop(self.queue.send(invocation)),
             Lead::Concurrent => self.pool.submit(invocation),
             Lead::Io => io.spawn_answer(invocation.run_as_task()),
+        }
+    }
+
+    /// Answers a call that cannot run.
+    fn fail(&self, io: &Rc<Io>, message: &Message, chain: Option<(u32, Failed)>, error: &Error) {
+        self.release(io, message);
+        let data = encode_error(OTHER_ERROR, error);
+        if let Some((_, failed)) = chain {
+            let _ = failed.set(data.clone());
+        } else if !message.wants_reply() {
+            tracing::error!("No-reply function call failed: {error}");
+        }
+        if message.wants_reply() {
+            io.send(Message::new(message.src, message.reply_to, data));
         }
     }
 
@@ -157,8 +240,13 @@ impl Dispatcher {
         early.push_back((src, handle));
     }
 
-    /// A call has been answered; returns its timer.
-    pub(crate) fn finished(&self, src: ContextId, handle: Handle) -> Option<TimerKey> {
+    /// A call has been answered, and what waited for that begins; returns its
+    /// timer.
+    pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
+        if chain != 0 {
+            let next = self.chains.borrow_mut().ended((src, chain));
+            next.into_iter().for_each(|invocation| self.start(io, invocation));
+        }
         self.calls.borrow_mut().remove(&(src, handle)).and_then(|call| call.timer)
     }
 
@@ -166,6 +254,12 @@ impl Dispatcher {
     pub(crate) fn forget(&self, caller: ContextId) {
         self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.cancelled.cancel());
         lock(&self.inlets).forget(caller);
+        self.chains.borrow_mut().forget_all(caller);
+    }
+
+    /// Number of chains that have failed or are under way.
+    pub(crate) fn chains(&self) -> usize {
+        self.chains.borrow().len()
     }
 
     /// The context is ending: all work is to stop.
@@ -188,21 +282,39 @@ impl Dispatcher {
     }
 }
 
-/// The function that a call asks for, and where its arguments begin.
-fn find(data: &[u8]) -> Result<(&'static Entry, usize), Error> {
-    let malformed = || Error::Payload("malformed call: its function has no name".into());
-    let (length, rest) = data.split_first_chunk().ok_or_else(malformed)?;
-    let name = rest.get(..u16::from_be_bytes(*length).into()).ok_or_else(malformed)?;
-    let name = std::str::from_utf8(name).map_err(|_| malformed())?;
-    let entry = Table::get().find(name).ok_or_else(|| Error::NotExported { function: name.to_owned() })?;
-    Ok((entry, 2 + name.len()))
+/// What a call asks for.
+struct Asked<'a> {
+    name: &'a str,
+    /// 0 if it belongs to none.
+    chain: u32,
+    /// Where its arguments begin.
+    args: usize,
 }
 
-fn reply_message<T: serde::Serialize>((src, handle): (ContextId, Handle), kind: u8, value: &T) -> Message {
+impl<'a> Asked<'a> {
+    fn parse(data: &'a [u8]) -> Result<Self, Error> {
+        Self::parse_parts(data).ok_or_else(|| Error::Payload("malformed call: its function has no name".into()))
+    }
+
+    fn parse_parts(data: &'a [u8]) -> Option<Self> {
+        let (length, mut rest) = data.split_first_chunk()?;
+        let length = u16::from_be_bytes(*length);
+        let mut chain = 0;
+        if length & CHAINED != 0 {
+            let (number, after) = rest.split_first_chunk()?;
+            (chain, rest) = (u32::from_be_bytes(*number), after);
+        }
+        let name = std::str::from_utf8(rest.get(..usize::from(length & !CHAINED))?).ok()?;
+        Some(Self { name, chain, args: data.len() - rest.len() + name.len() })
+    }
+}
+
+/// The payload of a reply that is an error. Errors are plain data: they can be
+/// encoded.
+fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
     let mut data = vec![kind];
-    // Errors are plain data: they can be encoded.
-    let _ = payload::encode_into(value, &mut data);
-    Message::new(src, handle, data)
+    let _ = payload::encode_into(error, &mut data);
+    data.into()
 }
 
 impl Invocation {
@@ -211,47 +323,51 @@ impl Invocation {
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
         let shared = Arc::clone(self.econtext.shared());
         let grant = self.taken();
-        let outcome = if self.econtext.is_cancelled() {
-            None
-        } else {
-            match self.begin() {
-                Running::Done(outcome) => Some(outcome),
-                Running::Pending(work) => {
-                    let cancelled = self.econtext.cancelled();
-                    let work = async {
-                        tokio::select! {
-                            biased;
-                            () = cancelled => None,
-                            outcome = work => Some(outcome),
-                        }
-                    };
-                    catch(|| runtime.block_on(work)).unwrap_or_else(|panic| Some(Err(panic)))
-                }
+        let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
+            Running::Done(outcome) => Ended::Outcome(outcome),
+            Running::Pending(work) => {
+                let work = self.until_cancelled(work);
+                catch(|| runtime.block_on(work)).unwrap_or_else(|panic| Ended::Outcome(Err(panic)))
             }
-        };
-        shared.command(self.answer(outcome, grant));
+        });
+        shared.command(self.answer(ended, grant));
     }
 
     /// Runs a built-in function, which never blocks.
     async fn run_as_task(self) -> Command {
         let grant = self.taken();
-        let outcome = match self.begin() {
-            Running::Done(outcome) => Some(outcome),
-            Running::Pending(work) => tokio::select! {
-                biased;
-                () = self.econtext.cancelled() => None,
+        let ended = match self.already_ended() {
+            Some(ended) => ended,
+            None => match self.begin() {
+                Running::Done(outcome) => Ended::Outcome(outcome),
                 // Other calls are between two polls of this one, so that the
                 // place of its panic cannot be noted.
-                outcome = panic::caught(work) => {
-                    Some(outcome.unwrap_or_else(|_| Err(Failure::new("panic", "a built-in function panicked"))))
-                }
+                Running::Pending(work) => panic::caught(self.until_cancelled(work)).await.unwrap_or_else(|_| {
+                    Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))
+                }),
             },
         };
-        self.answer(outcome, grant)
+        self.answer(ended, grant)
+    }
+
+    /// Why it is not to run at all.
+    fn already_ended(&self) -> Option<Ended> {
+        if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
+            return Some(Ended::NotRun(error.clone()));
+        }
+        self.econtext.is_cancelled().then_some(Ended::Cancelled)
     }
 
     fn begin(&self) -> Running<'_> {
         catch(|| (self.entry.run)(&self.econtext, &self.args)).unwrap_or_else(|panic| Running::Done(Err(panic)))
+    }
+
+    async fn until_cancelled(&self, work: impl Future<Output = Outcome>) -> Ended {
+        tokio::select! {
+            biased;
+            () = self.econtext.cancelled() => Ended::Cancelled,
+            outcome = work => Ended::Outcome(outcome),
+        }
     }
 
     /// The call has left the queue.
@@ -259,32 +375,40 @@ impl Invocation {
         lock(&self.inlets).release(self.econtext.caller(), Handle::CALL_FUNCTION, self.size, true)
     }
 
-    fn answer(&self, outcome: Option<Outcome>, grant: Option<crate::flow::Grant>) -> Command {
-        let key = (self.econtext.caller(), self.reply_to);
+    fn answer(&self, ended: Ended, grant: Option<crate::flow::Grant>) -> Command {
         let shared = self.econtext.shared();
-        let name = (self.entry.name)();
         let max = shared.max_message_size;
-        let reply = match outcome {
-            None => None,
-            Some(Err(failure)) if self.reply_to == Handle::NONE => {
-                let error = failure.into_call_error(&shared.name, name);
-                tracing::error!("no-reply function call failed: {error}");
-                None
-            }
-            Some(_) if self.reply_to == Handle::NONE => None,
-            Some(Ok(value)) if value.len() as u64 >= max => {
-                let size = value.len() as u64;
-                Some(reply_message(key, OTHER_ERROR, &Error::TooLarge { size, max }))
-            }
-            Some(Ok(value)) => {
+        let (reply, failed) = match ended {
+            Ended::Outcome(Ok(value)) if (value.len() as u64) < max => {
                 let mut data = Vec::with_capacity(value.len() + 1);
                 data.push(OK);
                 data.extend_from_slice(&value);
-                Some(Message::new(key.0, key.1, data))
+                (Some(data.into()), false)
             }
-            Some(Err(failure)) => Some(reply_message(key, CALL_ERROR, &failure.into_call_error(&shared.name, name))),
+            Ended::Outcome(Ok(value)) => {
+                (Some(encode_error(OTHER_ERROR, &Error::TooLarge { size: value.len() as u64, max })), true)
+            }
+            Ended::Outcome(Err(failure)) => {
+                let error = failure.into_call_error(&shared.name, (self.entry.name)());
+                // In a chain the next call tells of it.
+                if self.reply_to == Handle::NONE && self.chain.is_none() {
+                    tracing::error!("No-reply function call failed: {error}");
+                }
+                (Some(encode_error(CALL_ERROR, &error)), true)
+            }
+            Ended::Cancelled => (None, true),
+            Ended::NotRun(error) => (Some(error), false),
         };
-        Command::Answer { call: key, reply, grant }
+        if let Some((_, chain)) = self.chain.as_ref().filter(|_| failed) {
+            let _ = chain.set(reply.clone().unwrap_or_else(|| {
+                let reason = "an earlier call of this chain was cancelled or ran out of time";
+                encode_error(OTHER_ERROR, &Error::Channel { context: shared.me, reason: reason.into() })
+            }));
+        }
+        let call = (self.econtext.caller(), self.reply_to);
+        let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
+        let reply = reply.map(|data| Message::new(call.0, call.1, data));
+        Command::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
     }
 }
 
@@ -326,9 +450,10 @@ impl Pool {
                     drop(state);
                     if let Some(invocation) = invocation {
                         let shared = Arc::clone(invocation.econtext.shared());
-                        let failure = Failure::new("offshoot::Error", format!("no thread can be started: {error}"));
+                        let why = format!("no thread can be started: {error}");
+                        let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
                         let grant = invocation.taken();
-                        shared.command(invocation.answer(Some(Err(failure)), grant));
+                        shared.command(invocation.answer(failed, grant));
                     }
                 }
             }

@@ -4,7 +4,8 @@ use std::any::type_name;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::{Call, Context};
+use crate::call::Call;
+use crate::context::Context;
 use crate::dispatch;
 use crate::function::{Entry, Function, Table};
 use crate::payload;
@@ -81,7 +82,7 @@ impl Exported {
     /// started by is our own business.
     pub fn takes_json(&self) -> bool {
         let types = (self.0.shim.types)();
-        let bound = [type_name::<Context>(), "::channel::Sender<", "::method::Spec"];
+        let bound = [type_name::<Context>(), "::sender::Sender<", "::method::Spec"];
         !types.iter().any(|types| bound.iter().any(|bound| types.contains(bound)))
     }
 
@@ -105,10 +106,10 @@ impl Exported {
     /// As [`Context::call`]; [`Error::Payload`](crate::Error::Payload) also if
     /// JSON cannot express the result.
     pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
-        let message = dispatch::encode_call(self.name(), &())
+        let message = dispatch::encode_call(self.name(), &(), 0)
             .map_err(crate::Error::Payload)
             .and_then(|head| context.message_of([head, args.0.clone()].concat()));
-        context.start_encoded(self.name(), message, timeout, self.0.shim.ok)
+        context.start_converted(self.name(), message, timeout, self.0.shim.ok)
     }
 }
 

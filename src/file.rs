@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Receiver, Sender};
 use crate::context::{Context, Econtext};
 use crate::error::Error;
 use crate::function::Value;
 use crate::payload::Blob;
+use crate::receiver::Receiver;
 use crate::router::Router;
+use crate::sender::Sender;
 
 /// Bytes of one chunk.
 const CHUNK: usize = 64 * 1024;

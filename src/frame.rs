@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes};
 
-use crate::message::{ContextId, Handle, Lane, Message};
+use crate::message::{Arrival, ContextId, Handle, Lane, Message};
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 32;
@@ -109,6 +109,7 @@ pub(crate) fn decode(input: &[u8], now: Instant) -> Result<Option<(Frame, usize)
         raw: flags & RAW != 0,
         single_reply: flags & SINGLE_REPLY != 0,
         lane,
+        arrival: Arrival::default(),
         data: Bytes::copy_from_slice(payload),
     };
     Ok(Some((Frame { part, more: flags & MORE != 0 }, HEADER + length as usize)))

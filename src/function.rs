@@ -203,7 +203,7 @@ impl<T: Value + Ord> Value for BTreeSet<T> {}
 impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {}
 impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
 impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
-impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::channel::Sender<T> {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::sender::Sender<T> {}
 
 /// Where a function runs.
 #[doc(hidden)]

@@ -26,15 +26,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::assembly::{Added, Runs};
 use crate::broker::Thread;
-use crate::channel::Queue;
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::handler::Callback;
 use crate::link::{LinkState, Pipe, Stream};
 use crate::log::{LogSink, LogSource};
-use crate::message::{ContextId, Handle, Message};
+use crate::message::{Arrival, ContextId, Handle, Message};
 use crate::method;
 use crate::outbox::Left;
+use crate::queue::Queue;
 use crate::router::{Command, Shared, Stats};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
 use images::Images;
@@ -81,11 +82,22 @@ pub(crate) enum Target {
     /// Into a receiver's queue.
     Queue(Arc<Queue>),
     /// To the user's handler.
-    User(Arc<dyn Fn(Message) + Send + Sync>),
+    User(Arc<Callback>),
     /// To one of the standard handlers.
     Standard(Handler),
     /// To the window that the dead message concerns.
     Window { dst: ContextId, handle: Handle },
+}
+
+impl Target {
+    /// What accounts for the messages of a handle that the user holds.
+    fn queue(&self) -> Option<&Arc<Queue>> {
+        match self {
+            Self::Queue(queue) => Some(queue),
+            Self::User(handler) => Some(&handler.queue),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Target {
@@ -242,24 +254,17 @@ impl Io {
             Command::SendMetered { message, accepted } => self.send_metered(message, accepted),
             Command::Call { message, reply, timeout } => self.call(message, reply, timeout),
             Command::Cancel(handle) => self.cancel(handle),
-            Command::Answer { call, reply, grant } => self.answer(call, reply, grant),
+            Command::Answer { call, chain, reply, grant } => self.answer(call, chain, reply, grant),
             Command::Grant(grant) => self.give(grant),
-            Command::AddHandler { handle, registration, done } => {
-                let result = self.add_handler(handle, registration);
-                if let Some(done) = done {
-                    let _ = done.send(result);
+            Command::AddHandler { handle, registration, overwrite } => {
+                if overwrite {
+                    self.del_handler(handle, None);
+                }
+                if let Err(error) = self.add_handler(handle, registration) {
+                    tracing::error!("{error}");
                 }
             }
-            Command::DelHandler(handle) => {
-                let registration = {
-                    let mut state = self.state.borrow_mut();
-                    state.queues.remove(&handle);
-                    state.routing.del_handler(handle)
-                };
-                if let Some(Registration { sink: Target::Queue(queue), .. }) = registration {
-                    queue.farewells().into_iter().for_each(|grant| self.give(grant));
-                }
-            }
+            Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
             Command::Connect { spec, mut done } => {
                 let io = Rc::clone(self);
                 self.tasks.spawn_local(async move {
@@ -310,7 +315,14 @@ impl Io {
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
             let max = self.shared.max_message_size;
-            return self.refuse(&message, &format!("message too large (max {max} bytes)"), None);
+            let reason = format!("message too large (max {max} bytes)");
+            if message.wants_reply() || message.is_dead() {
+                return self.refuse(&message, &reason, None);
+            }
+            // Whoever waits for this message, as for an answer, must not wait
+            // for ever.
+            let Message { dst, handle, .. } = message;
+            message = Message { dst, handle, src: self.shared.me, auth: self.shared.me, ..Message::dead(&reason) };
         }
         self.route(message, false, None, None);
     }
@@ -378,36 +390,40 @@ impl Io {
             drop(state);
             return self.refuse(&message, &reason, from);
         }
-        let target = match state.routing.sink(message.handle) {
+        let (target, last) = match state.routing.sink(message.handle) {
             None => return,
-            Some(Sink::Taken(target)) => target,
-            Some(Sink::Kept(Target::Queue(queue))) => Target::Queue(Arc::clone(queue)),
-            Some(Sink::Kept(Target::User(handler))) => Target::User(Arc::clone(handler)),
-            Some(Sink::Kept(Target::Standard(handler))) => Target::Standard(*handler),
-            Some(Sink::Kept(Target::Window { dst, handle })) => Target::Window { dst: *dst, handle: *handle },
+            Some(Sink::Taken(target)) => (target, true),
+            Some(Sink::Kept(Target::Queue(queue))) => (Target::Queue(Arc::clone(queue)), false),
+            Some(Sink::Kept(Target::User(handler))) => (Target::User(Arc::clone(handler)), false),
+            Some(Sink::Kept(Target::Standard(handler))) => (Target::Standard(*handler), false),
+            Some(Sink::Kept(Target::Window { dst, handle })) => (Target::Window { dst: *dst, handle: *handle }, false),
             Some(Sink::Kept(Target::Reply { .. })) => return,
         };
         if let Target::Reply { timer: Some(timer), .. } = &target {
             state.timers.remove(timer);
         }
         drop(state);
-        self.hand_over(target, message, from);
+        self.hand_over(target, message, from, last);
     }
 
-    fn hand_over(self: &Rc<Self>, target: Target, message: Message, from: Option<LinkId>) {
+    /// `last`: the handle has been given up, so nothing follows.
+    fn hand_over(self: &Rc<Self>, target: Target, message: Message, from: Option<LinkId>, last: bool) {
         match target {
             // Whoever awaited it may just have lost interest.
             Target::Reply { to, .. } => drop(to.send(message)),
             Target::Queue(queue) => {
                 let header = Message { data: Bytes::new(), ..message.clone() };
-                if !queue.push(message) {
-                    self.refuse(&header, "window exceeded", from);
+                if let Err(why) = queue.push(message) {
+                    self.refuse(&header, why, from);
+                }
+                if last {
+                    self.retire(&queue);
                 }
             }
             Target::User(handler) => {
-                let call = std::panic::AssertUnwindSafe(|| handler(message));
-                if std::panic::catch_unwind(call).is_err() {
-                    tracing::error!("a handler panicked");
+                self.call_handler(&handler, message, from);
+                if last {
+                    self.retire(&handler.queue);
                 }
             }
             Target::Standard(handler) => handler(self, &message, from),
@@ -416,6 +432,31 @@ impl Io {
                 self.fail_window(dst, handle, message.src, &reason, true);
             }
         }
+    }
+
+    /// Runs a user's handler. It takes a message at once, so its sender gets
+    /// the room back at once.
+    fn call_handler(self: &Rc<Self>, handler: &Callback, mut message: Message, from: Option<LinkId>) {
+        if let Err(why) = handler.queue.admit(&message) {
+            return self.refuse(&message, why, from);
+        }
+        let (src, size, dead) = (message.src, message.data.len(), message.is_dead());
+        message.arrival = Arrival(Some(Arc::clone(&self.shared)));
+        let call = std::panic::AssertUnwindSafe(|| (handler.call)(message));
+        if std::panic::catch_unwind(call).is_err() {
+            tracing::error!("a handler panicked");
+        }
+        if let Some(grant) = handler.queue.taken(src, size, dead) {
+            self.give(grant);
+        }
+    }
+
+    /// Nothing more will come to this queue: its handle has been given up.
+    fn retire(self: &Rc<Self>, queue: &Arc<Queue>) {
+        self.shared.ports().release(queue.handle, Some(queue));
+        self.state.borrow_mut().queues.remove(&queue.handle);
+        queue.latch.finish();
+        queue.farewells().into_iter().for_each(|grant| self.give(grant));
     }
 
     /// Tells whoever awaits an answer to `message` that there will be none.
@@ -481,10 +522,7 @@ impl Io {
 
     fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {
         let mut state = self.state.borrow_mut();
-        let queue = match &registration.sink {
-            Target::Queue(queue) => Some(Arc::clone(queue)),
-            _ => None,
-        };
+        let queue = registration.sink.queue().cloned();
         match state.routing.add_handler(handle, registration) {
             Ok(()) => {
                 if let Some(queue) = queue {
@@ -492,12 +530,30 @@ impl Io {
                 }
                 Ok(())
             }
-            Err(refused) => {
-                if let Target::Queue(queue) = refused.sink {
-                    queue.close();
+            Err(_) => {
+                if let Some(queue) = queue {
+                    queue.latch.close();
                 }
                 Err(Error::Handle { handle, reason: "cannot register a handle that already exists".into() })
             }
+        }
+    }
+
+    /// Gives up a handle; if a queue is named, only if it still stands behind
+    /// it.
+    fn del_handler(self: &Rc<Self>, handle: Handle, queue: Option<&Queue>) {
+        let mut state = self.state.borrow_mut();
+        let is_other =
+            |target: &Target| !target.queue().is_some_and(|held| queue.is_none_or(|q| std::ptr::eq(&**held, q)));
+        if state.routing.handler(handle).is_none_or(is_other) {
+            return;
+        }
+        let registration = state.routing.del_handler(handle);
+        state.queues.remove(&handle);
+        drop(state);
+        if let Some(queue) = registration.as_ref().and_then(|registration| registration.sink.queue()) {
+            queue.latch.finish();
+            queue.farewells().into_iter().for_each(|grant| self.give(grant));
         }
     }
 
@@ -510,6 +566,7 @@ impl Io {
             windows: state.windows.len(),
             queued_bytes: state.links.values().map(|link| link.outbox.bytes()).sum(),
             waiting: state.windows.waiting(),
+            chains: self.dispatcher.as_ref().map_or(0, Dispatcher::chains),
             tasks: self.tasks.len(),
         }
     }

@@ -30,7 +30,10 @@
 //! - [`run`], [`child`](child()): how a process begins, as controller or as child
 //! - `router`, `context`, `function`: what the user holds, calls, exports;
 //!   `exported`: the same by name and in JSON, for tools
-//! - `channel`, `payload`, `message`: typed streams, encoding, addresses
+//! - `call`, `chain`: calls under way, and chains of them
+//! - `sender`, `receiver`, `channel`, `handler`: what else goes to and fro
+//! - `queue`, `latch`, `blocking`: what waits, and who waits for it
+//! - `payload`, `message`: encoding, addresses
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
 //! - `routing`, `flow`, `outbox`, `assembly`, `frame`: what it decides with, without I/O
 //! - `link`: descriptors; `dispatch`: calls that come in
@@ -41,9 +44,12 @@
 #![deny(unsafe_code)]
 
 mod assembly;
+mod blocking;
 mod bootstrap;
 mod broker;
 pub mod bundle;
+mod call;
+mod chain;
 mod channel;
 mod child;
 pub mod command;
@@ -57,9 +63,11 @@ pub mod file;
 mod flow;
 mod frame;
 mod function;
+mod handler;
 mod handshake;
 mod image;
 mod io;
+mod latch;
 mod link;
 mod log;
 mod message;
@@ -69,25 +77,33 @@ mod panic;
 mod payload;
 pub mod policy;
 mod process;
+mod queue;
+mod receiver;
 mod router;
 mod routing;
 mod run;
+mod sender;
 
 pub use broker::{Broker, Timer};
-pub use channel::{Receiver, ReceiverBuilder, Sender, Sending};
+pub use call::Call;
+pub use chain::CallChain;
+pub use channel::Channel;
 pub use child::child;
-pub use context::{Call, Context, Econtext, Ending, Limited};
+pub use context::{Context, Econtext, Ending, Limited};
 pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
 #[cfg(feature = "cli")]
 pub use exported::{EncodedArgs, Exported};
 pub use function::{Function, Value};
+pub use handler::HandlerBuilder;
 pub use log::{LogHook, Record, log_to_file};
-pub use message::{ContextId, Handle, Message};
+pub use message::{ContextId, Handle, Message, Values};
 pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Fork, Keepalive, Local, Ssh};
 pub use payload::{Blob, Secret};
+pub use receiver::{Iter, Receiver, ReceiverBuilder};
 pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, Stats, run_with_router};
 pub use routing::{Peer, Policy};
 pub use run::run;
+pub use sender::{Sender, Sending};
 
 /// What the macros expand to. Not for use by hand.
 #[doc(hidden)]

@@ -16,7 +16,7 @@ pub(crate) use connect::connect;
 pub use local::{Fork, Local};
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
 
-use crate::channel::block_on;
+use crate::blocking::block_on;
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::{Function, Value};

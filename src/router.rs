@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,12 +12,14 @@ use crate::broker::{Broker, Thread};
 use crate::context::Context;
 use crate::error::Error;
 use crate::flow::Grant;
+use crate::handler::Ports;
 use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
 use crate::method::{Connect, Connected, Fork, Local, Spec, Ssh};
 use crate::panic;
-use crate::routing::{Policy, Registration};
+use crate::queue::Queue;
+use crate::routing::Registration;
 
 /// Default of [`RouterBuilder::max_message_size`], in bytes.
 pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
@@ -49,7 +51,7 @@ pub(crate) struct Shared {
     levels: Levels,
     /// The user's own code takes the log records.
     hooked: AtomicBool,
-    next_handle: AtomicU32,
+    ports: Ports,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     /// A call has been taken from the queue, or has been answered.
     Answer {
         call: (ContextId, Handle),
+        /// The number of its chain; 0 if it belongs to none.
+        chain: u32,
         reply: Option<Message>,
         grant: Option<Grant>,
     },
@@ -82,9 +86,11 @@ pub(crate) enum Command {
     AddHandler {
         handle: Handle,
         registration: Registration<io::Target>,
-        done: Option<oneshot::Sender<Result<(), Error>>>,
+        overwrite: bool,
     },
-    DelHandler(Handle),
+    /// Give up a handle; if a queue is named, only if it still stands behind
+    /// it.
+    DelHandler(Handle, Option<Arc<Queue>>),
     Connect {
         spec: Box<Spec>,
         done: oneshot::Sender<Result<Connected, Error>>,
@@ -146,6 +152,8 @@ pub struct Stats {
     pub queued_bytes: usize,
     /// Messages that wait for room in a window.
     pub waiting: usize,
+    /// Chains of calls into this context that have failed or are under way.
+    pub chains: usize,
     /// Tasks of the I/O side.
     pub tasks: usize,
 }
@@ -187,7 +195,7 @@ impl Shared {
             unidirectional: settings.unidirectional,
             levels: settings.levels,
             hooked: AtomicBool::new(false),
-            next_handle: AtomicU32::new(Handle::FIRST_DYNAMIC.0),
+            ports: Ports::default(),
             commands,
         };
         (Arc::new(shared), queue)
@@ -207,7 +215,11 @@ impl Shared {
     }
 
     pub(crate) fn next_handle(&self) -> Handle {
-        Handle(self.next_handle.fetch_add(1, Ordering::Relaxed))
+        self.ports.next()
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// A future that ends at `until`, by the I/O side's clock, under any
@@ -357,33 +369,6 @@ impl Router {
         if self.shared.command(Command::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
     }
 
-    /// Calls `handler` for each message to `handle` (default: the next free
-    /// one), on the I/O thread, where it must not block. A panic in it is
-    /// logged.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Handle`] if the handle is taken.
-    pub async fn add_handler(
-        &self,
-        handle: Option<Handle>,
-        policy: Option<Policy>,
-        handler: impl Fn(Message) + Send + Sync + 'static,
-    ) -> Result<Handle, Error> {
-        let handle = handle.unwrap_or_else(|| self.shared.next_handle());
-        let registration =
-            Registration { sink: io::Target::User(Arc::new(handler)), once: false, respondent: None, policy };
-        let (done, added) = oneshot::channel();
-        self.shared.command(Command::AddHandler { handle, registration, done: Some(done) });
-        added.await.unwrap_or_else(|_| Err(Error::router_ended()))?;
-        Ok(handle)
-    }
-
-    /// Removes a handler.
-    pub fn del_handler(&self, handle: Handle) {
-        self.shared.command(Command::DelHandler(handle));
-    }
-
     /// Cuts the link to a child of this context: the child and everything
     /// behind it ends as if this process had died, and whoever waits for one
     /// of them is told. Does nothing to contexts behind others.
@@ -434,7 +419,7 @@ impl Router {
 
     /// [`Router::shutdown`] for code that is not async: blocks.
     pub fn blocking_shutdown(&self) {
-        crate::channel::block_on(self.shutdown());
+        crate::blocking::block_on(self.shutdown());
     }
 
     /// The I/O thread of this router.

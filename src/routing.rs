@@ -238,6 +238,11 @@ impl<S> Routing<S> {
         Some(registration)
     }
 
+    /// What stands behind a handle.
+    pub(crate) fn handler(&self, handle: Handle) -> Option<&S> {
+        self.handles.get(&handle).map(|registration| &registration.sink)
+    }
+
     /// Takes out all handles whose respondent is `gone`.
     pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
         let handles = self.by_respondent.remove(&gone).unwrap_or_default();

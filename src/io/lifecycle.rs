@@ -125,7 +125,7 @@ impl Io {
             self.drop_windows(context);
             let dead = Message::dead("the respondent Context has disconnected");
             for orphan in orphans {
-                self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None);
+                self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None, true);
             }
             for watcher in watchers {
                 let _ = watcher.send(());
@@ -227,13 +227,10 @@ impl Io {
     /// Everyone who waits for a message learns that there will be none.
     fn tell_handlers(self: &Rc<Self>) {
         let handlers = self.state.borrow_mut().routing.drain_handlers();
-        let dead = Message { src: self.shared.me, ..Message::dead("the Broker has exited") };
+        let dead = Message { src: self.shared.me, ..Message::dead("Broker has exitted") };
         for handler in handlers {
-            if let Target::Queue(queue) = &handler.sink {
-                queue.push(dead.clone());
-                queue.close();
-            } else if matches!(handler.sink, Target::Reply { .. } | Target::User(_)) {
-                self.hand_over(handler.sink, dead.clone(), None);
+            if matches!(handler.sink, Target::Reply { .. } | Target::Queue(_) | Target::User(_)) {
+                self.hand_over(handler.sink, dead.clone(), None, true);
             }
         }
     }

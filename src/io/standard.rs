@@ -209,11 +209,12 @@ impl Io {
     pub(crate) fn answer(
         self: &Rc<Self>,
         (src, handle): (ContextId, Handle),
+        chain: u32,
         reply: Option<Message>,
         grant: Option<crate::flow::Grant>,
     ) {
         if let Some(dispatcher) = &self.dispatcher
-            && let Some(timer) = dispatcher.finished(src, handle)
+            && let Some(timer) = dispatcher.finished(self, src, handle, chain)
         {
             self.clear_timer(timer);
         }

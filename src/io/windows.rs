@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Io, Target, Timer};
+use crate::dispatch;
 use crate::error::Error;
 use crate::flow::{Grant, Outlet};
 use crate::message::{ContextId, Handle, Lane, Message};
@@ -97,7 +98,7 @@ impl Io {
             return accepted.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
         }
         let mut complain = None;
-        if !counted && !message.is_dead() {
+        if !counted && message.reply_to == Handle::NONE {
             message.reply_to = *window.complaints.get_or_insert_with(|| {
                 let handle = self.shared.next_handle();
                 complain = Some(handle);
@@ -237,7 +238,10 @@ impl Io {
         let mut state = self.state.borrow_mut();
         if let Some(window) = state.windows.by_target.get_mut(&(callee, Handle::CALL_FUNCTION)) {
             let before = window.waiting.len();
-            window.waiting.retain(|waiting| waiting.message.reply_to != handle);
+            // A call of a chain is needed there all the same, to end it.
+            window
+                .waiting
+                .retain(|waiting| waiting.message.reply_to != handle || dispatch::is_chained(&waiting.message.data));
             if window.waiting.len() < before {
                 // It has not left yet, so it never will.
                 return;

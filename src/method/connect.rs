@@ -389,7 +389,7 @@ async fn drain(mut stderr: ChildStderr, name: String, stop: tokio_util::sync::Ca
 }
 
 async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str) -> Result<(), Error> {
-    let data = dispatch::encode_call(function, &()).map_err(Error::Payload)?;
+    let data = dispatch::encode_call(function, &(), 0).map_err(Error::Payload)?;
     let (reply, answer) = oneshot::channel();
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };

@@ -1,6 +1,6 @@
 //! Streams between contexts: windows, order, ends.
 
-use offshoot::{Blob, Econtext, Error, Handle, Message, Receiver, Router, Sender, export};
+use offshoot::{Blob, Econtext, Error, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, pid, reason};
 
@@ -49,51 +49,6 @@ fn closing_a_sender_ends_the_stream_after_all_that_was_sent() {
     }
     assert_eq!(reason(numbers.blocking_recv().unwrap_err()), "Sender was explicitly closed");
     assert_eq!(block_on(call).unwrap(), "done");
-}
-
-#[test]
-fn closing_a_receiver_wakes_all_who_wait() {
-    let tree = Tree::new();
-    let receiver: Receiver<u32> = Receiver::new(&tree.0);
-    assert!(receiver.handle() >= Handle::FIRST_DYNAMIC);
-    std::thread::scope(|scope| {
-        let waiting: Vec<_> = (0..5)
-            .map(|_| {
-                let receiver = receiver.clone();
-                scope.spawn(move || receiver.blocking_recv().unwrap_err().to_string())
-            })
-            .collect();
-        receiver.close();
-        for thread in waiting {
-            assert_eq!(thread.join().unwrap(), "the Receiver has been closed");
-        }
-    });
-}
-
-#[test]
-fn a_handle_cannot_be_registered_twice() {
-    let tree = Tree::new();
-    block_on(async {
-        let handle = tree.0.add_handler(None, None, |_| {}).await.unwrap();
-        let error = tree.0.add_handler(Some(handle), None, |_| {}).await.unwrap_err();
-        assert!(error.to_string().contains("already exists"), "{error}");
-        tree.0.del_handler(handle);
-        tree.0.add_handler(Some(handle), None, |_| {}).await.unwrap();
-    });
-}
-
-#[test]
-fn a_refusing_policy_tells_whoever_waits() {
-    let tree = Tree::new();
-    let myself = tree.0.myself();
-    block_on(async {
-        let handle = tree.0.add_handler(None, Some(std::sync::Arc::new(|_, _| false)), |_| {}).await.unwrap();
-        let message = Message::new(myself.id(), handle, "x");
-        let error = myself.send_await::<String>(&tree.0, message).await.unwrap_err();
-        assert_eq!(reason(error), "refused by policy");
-        let message = Message::new(myself.id(), Handle(99_999), "x");
-        assert_eq!(reason(myself.send_await::<String>(&tree.0, message).await.unwrap_err()), "invalid handle");
-    });
 }
 
 #[test]

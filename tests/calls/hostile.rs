@@ -40,7 +40,7 @@ fn link() -> Option<RawFd> {
 
 /// A frame as the wire has it.
 fn frame(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x4f, 0x53, 2, lane];
+    let mut bytes = vec![0x4f, 0x53, 0, lane];
     for field in addresses {
         bytes.extend_from_slice(&field.to_be_bytes());
     }
@@ -151,7 +151,7 @@ fn a_malformed_call_is_answered_with_an_error_and_the_child_goes_on() {
     let child = tree.child();
     for payload in [&b""[..], b"\xff\xff", b"\0\x03abc", b"\0\x05no::x"] {
         let message = Message::new(child.id(), Handle::CALL_FUNCTION, payload.to_vec());
-        let answer = block_on(child.send_async::<String>(&tree.0, message).unwrap().recv_message());
+        let answer = block_on(child.send_async::<String>(message).unwrap().recv_message());
         assert_eq!(answer.unwrap().data.first(), Some(&2), "an error of the library");
     }
     // The right function with wrong arguments: a Vec that claims 2^60 elements.
@@ -160,7 +160,7 @@ fn a_malformed_call_is_answered_with_an_error_and_the_child_goes_on() {
     payload.extend_from_slice(name.as_bytes());
     payload.extend_from_slice(&[253, 0, 0, 0, 0, 0, 0, 0, 16]);
     let message = Message::new(child.id(), Handle::CALL_FUNCTION, payload);
-    let answer = block_on(child.send_async::<String>(&tree.0, message).unwrap().recv_message()).unwrap();
+    let answer = block_on(child.send_async::<String>(message).unwrap().recv_message()).unwrap();
     assert_eq!(answer.data.first(), Some(&1), "a CallError");
     assert!(String::from_utf8_lossy(&answer.data).contains("arguments are not of type"));
     assert!(child.blocking_call(pid, ()).is_ok());

@@ -9,12 +9,15 @@ mod broker;
 #[cfg(feature = "cli")]
 mod by_name;
 mod cancelling;
+mod chains;
 mod commands;
 mod ending;
 mod flow;
+mod handlers;
 mod hostile;
 mod isolation;
 mod logs;
+mod receivers;
 mod typed;
 
 use std::future::Future;
