@@ -5,12 +5,12 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::blocking::{block_on, block_until};
 use crate::dispatch;
@@ -55,8 +55,9 @@ pub struct Call<R> {
 pub(crate) struct RawCall {
     shared: Arc<Shared>,
     state: Option<Pending>,
-    /// Why it was not even sent.
-    error: Option<Error>,
+    /// How it has ended, if nobody has been told yet: perhaps it was not even
+    /// sent.
+    ended: Option<Result<Bytes, Error>>,
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
     context: Arc<str>,
@@ -91,15 +92,15 @@ impl RawCall {
             }
             Ok(Pending { answer, handle })
         });
-        let (state, error) = match sent {
+        let (state, ended) = match sent {
             Ok(pending) => (Some(pending), None),
-            Err(error) => (None, Some(error)),
+            Err(error) => (None, Some(Err(error))),
         };
         let timeout = timeout.map(|limit| (Instant::now(), limit));
         Self {
             shared: Arc::clone(shared),
             state,
-            error,
+            ended,
             timeout,
             function,
             context: Arc::clone(context),
@@ -110,13 +111,48 @@ impl RawCall {
 
     /// The encoded result.
     pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Bytes, Error>> {
-        if let Some(pending) = &mut self.state {
-            return Pin::new(&mut pending.answer).poll(cx).map(|answer| {
-                self.state = None;
-                self.finish(answer.ok())
-            });
+        if !self.is_ready(cx.waker()) {
+            return Poll::Pending;
         }
-        Poll::Ready(Err(self.error.take().unwrap_or_else(|| Error::Closed("the call has already ended".into()))))
+        let ended = self.ended.take();
+        Poll::Ready(ended.unwrap_or_else(|| Err(Error::Closed("the call has already ended".into()))))
+    }
+
+    /// Whether it has ended; if not, `waker` is woken when it has.
+    pub(crate) fn is_ready(&mut self, waker: &Waker) -> bool {
+        if let Some(pending) = &mut self.state {
+            match Pin::new(&mut pending.answer).poll(&mut TaskContext::from_waker(waker)) {
+                Poll::Pending => return false,
+                Poll::Ready(answer) => {
+                    self.state = None;
+                    self.ended = Some(self.finish(answer.ok()));
+                }
+            }
+        }
+        true
+    }
+
+    /// The encoded result, if it is there.
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Bytes, Error>> {
+        if let Some(pending) = &mut self.state {
+            let answer = match pending.answer.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(TryRecvError::Closed) => None,
+                Err(TryRecvError::Empty) => return None,
+            };
+            self.state = None;
+            return Some(self.finish(answer));
+        }
+        self.ended.take()
+    }
+
+    /// Whether the result is there.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some() || self.state.as_ref().is_some_and(|pending| !pending.answer.is_empty())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn finish(&self, answer: Option<Message>) -> Result<Bytes, Error> {

@@ -104,6 +104,18 @@ impl<I> Latch<I> {
         self.end(true);
     }
 
+    /// Makes everyone look again.
+    pub(crate) fn poke(&self) {
+        let mut state = self.lock();
+        let (line, watchers) = (std::mem::take(&mut state.line), std::mem::take(&mut state.watchers));
+        drop(state);
+        ring(line.into_iter().map(|(_, waker)| waker), watchers, None);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().items.len()
     }
@@ -118,6 +130,11 @@ impl<I> Latch<I> {
         state.hook = Some(hook);
         // The end counts as an item.
         Some(state.items.len() + usize::from(state.closed))
+    }
+
+    pub(crate) fn clear_hook(&self) {
+        let hook = self.lock().hook.take();
+        drop(hook);
     }
 
     fn end(&self, discard: bool) {

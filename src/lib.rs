@@ -31,7 +31,7 @@
 //! - `router`, `context`, `function`: what the user holds, calls, exports;
 //!   `exported`: the same by name and in JSON, for tools
 //! - `call`, `chain`: calls under way, and chains of them
-//! - `sender`, `receiver`, `channel`, `handler`: what else goes to and fro
+//! - `sender`, `receiver`, `channel`, `select`, `handler`: what else goes to and fro
 //! - `queue`, `latch`, `blocking`: what waits, and who waits for it
 //! - `payload`, `message`: encoding, addresses
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
@@ -82,6 +82,7 @@ mod receiver;
 mod router;
 mod routing;
 mod run;
+mod select;
 mod sender;
 
 pub use broker::{Broker, Timer};
@@ -103,6 +104,7 @@ pub use receiver::{Iter, Receiver, ReceiverBuilder};
 pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, Stats, run_with_router};
 pub use routing::{Peer, Policy};
 pub use run::run;
+pub use select::{Event, Member, MemberId, Select};
 pub use sender::{Sender, Sending};
 
 /// What the macros expand to. Not for use by hand.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::blocking::{block_on, block_until};
 use crate::error::Error;
 use crate::io::Target;
-use crate::latch::Got;
+use crate::latch::{Got, Latch};
 use crate::message::{Arrival, ContextId, Handle, Message};
 use crate::queue::Queue;
 use crate::router::{Command, Router, Shared};
@@ -117,6 +117,14 @@ impl Inner {
         }
         message.arrival = Arrival(Some(Arc::clone(&self.shared)));
         Ok(Some(message))
+    }
+
+    pub(crate) fn latch(&self) -> &Latch<Message> {
+        &self.queue.latch
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn close(&self) {

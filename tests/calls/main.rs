@@ -18,6 +18,7 @@ mod hostile;
 mod isolation;
 mod logs;
 mod receivers;
+mod selects;
 mod typed;
 
 use std::future::Future;
