@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::block_on;
+use crate::blocking::block_on;
 use crate::context::Context;
 use crate::error::Error;
 use crate::io::{self, Io, Setup};
@@ -468,7 +468,7 @@ mod tests {
     use tracing::{Event, Id, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::channel::Receiver;
+    use crate::receiver::Receiver;
     use crate::router::Router;
 
     /// Every log text of this process.
@@ -516,7 +516,7 @@ mod tests {
             let waiting = scope.spawn(|| block_on(receiver.recv()));
             while !block_on(broker.keep_alive()) {}
             router.shared().command(Command::Crash);
-            assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "the Broker has exited");
+            assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "Broker has exitted");
             let error = connecting.join().unwrap().unwrap_err();
             assert!(matches!(error, Error::Stream(_) | Error::Closed(_)), "{error:?}");
         });

@@ -5,7 +5,9 @@ use std::any::type_name;
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -244,10 +246,6 @@ impl Context {
             return Err(Error::TooLarge { size, max });
         }
         Ok(Message::new(self.id, Handle::CALL_FUNCTION, data))
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 
     fn queue(&self, command: Command) -> Result<(), Error> {

@@ -342,9 +342,9 @@ impl Invocation {
                 Running::Done(outcome) => Ended::Outcome(outcome),
                 // Other calls are between two polls of this one, so that the
                 // place of its panic cannot be noted.
-                Running::Pending(work) => panic::caught(self.until_cancelled(work)).await.unwrap_or_else(|_| {
-                    Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))
-                }),
+                Running::Pending(work) => panic::caught(self.until_cancelled(work))
+                    .await
+                    .unwrap_or_else(|_| Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))),
             },
         };
         self.answer(ended, grant)

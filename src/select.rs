@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use self::core::{Core, Item, Source, Value};
+use self::core::{Core, Item, Source, Value, late};
 use crate::blocking::{block_on, block_until};
 use crate::call::Call;
 use crate::error::Error;
@@ -267,7 +267,7 @@ impl<T: DeserializeOwned> Select<T> {
     /// As [`Select::recv_timeout`].
     pub fn blocking_recv_timeout(&self, limit: Duration) -> Result<(MemberId, T), Error> {
         let item = block_until(self.core.recv(), Instant::now() + limit);
-        plain(item.unwrap_or_else(|| Err(self::core::late(limit)))?)
+        plain(item.unwrap_or_else(|| Err(late(limit)))?)
     }
 
     /// As [`Select::recv`], if something waits; `None` if not. Does not block.

@@ -28,7 +28,7 @@ pub(super) struct Core {
     ready: Latch<MemberId>,
     members: Mutex<BTreeMap<MemberId, Source>>,
     /// The select that this one is a member of.
-    owner: Mutex<Weak<Core>>,
+    owner: Mutex<Weak<Self>>,
     oneshot: AtomicBool,
 }
 
