@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 use offshoot::{Blob, Context, Econtext, Error, Receiver, Router, Sender, export};
 
+#[global_allocator]
+static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
+
 /// Bytes of one chunk of bulk data.
 const CHUNK: usize = 64 * 1024;
 /// Chunks of one measurement: 256 MiB.

@@ -16,8 +16,8 @@ use crate::dispatch::Dispatcher;
 use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
 use crate::io::{Parent, Role, Setup};
-use crate::link::{Pipe, Stream};
 use crate::log::{LogSource, Recorder};
+use crate::pipe::{Input, Output, Stream};
 use crate::process;
 use crate::router::{Levels, Router, Settings, Shared};
 
@@ -200,8 +200,8 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
     let (ended, has_ended) = oneshot::channel();
     broker
         .add_router(move || {
-            let pipes = Pipe::new(fds.input).and_then(|input| Ok(Stream { input, output: Pipe::new(fds.output)? }));
-            let lines = Pipe::new(fds.stdout).and_then(|stdout| Ok([stdout, Pipe::new(fds.stderr)?]));
+            let pipes = Input::new(fds.input).and_then(|input| Ok(Stream { input, output: Output::new(fds.output)? }));
+            let lines = Input::new(fds.stdout).and_then(|stdout| Ok([stdout, Input::new(fds.stderr)?]));
             let (Ok(stream), Ok([stdout, stderr])) = (pipes, lines) else {
                 process::exit_now(1);
             };

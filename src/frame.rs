@@ -12,14 +12,18 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::batch::Batch;
 use crate::message::{Arrival, ContextId, Handle, Lane, Message};
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 32;
 /// The most payload one frame carries.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+/// A payload from this size on is not copied out of the buffer that it came
+/// in; a shorter one would keep too much memory that is not its own.
+const SHARED: usize = 16 * 1024;
 const MAGIC: u16 = 0x4f53;
 
 const MORE: u8 = 1;
@@ -48,8 +52,8 @@ pub(crate) enum FrameError {
     Length(u32),
 }
 
-/// Appends the frame's bytes to `out`.
-pub(crate) fn encode(part: &Message, payload: &[u8], more: bool, now: Instant, out: &mut Vec<u8>) {
+/// Appends the frame to `out`.
+pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut Batch) {
     debug_assert!(payload.len() <= MAX_PAYLOAD);
     let flags =
         if more { MORE } else { 0 } | if part.raw { RAW } else { 0 } | if part.single_reply { SINGLE_REPLY } else { 0 };
@@ -57,24 +61,24 @@ pub(crate) fn encode(part: &Message, payload: &[u8], more: bool, now: Instant, o
     let left = part.deadline.map_or(0, |deadline| {
         u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
     });
-    out.put_u16(MAGIC);
-    out.put_u8(flags);
-    out.put_u8(part.lane as u8);
-    for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0] {
-        out.put_u32(field);
-    }
+    let mut header = [0; HEADER];
+    let mut rest = &mut header[..];
+    rest.put_u16(MAGIC);
+    rest.put_u8(flags);
+    rest.put_u8(part.lane as u8);
     #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD")]
-    out.put_u32(payload.len() as u32);
-    out.put_u32(left);
-    out.extend_from_slice(payload);
+    let length = payload.len() as u32;
+    for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0, length, left] {
+        rest.put_u32(field);
+    }
+    out.push(&header, payload);
 }
 
 /// Takes the first frame off the front of `input`.
 ///
-/// Returns the frame and the number of bytes it took, or `None` if `input`
-/// does not hold a whole frame yet. A bad header is refused as soon as it is
-/// there, before its payload is waited for.
-pub(crate) fn decode(input: &[u8], now: Instant) -> Result<Option<(Frame, usize)>, FrameError> {
+/// Returns `None` if `input` does not hold a whole frame yet. A bad header is
+/// refused as soon as it is there, before its payload is waited for.
+pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>, FrameError> {
     let mark = input.len().min(2);
     if input[..mark] != MAGIC.to_be_bytes()[..mark] {
         let shown = &input[..input.len().min(256)];
@@ -94,12 +98,12 @@ pub(crate) fn decode(input: &[u8], now: Instant) -> Result<Option<(Frame, usize)
     if length as usize > MAX_PAYLOAD {
         return Err(FrameError::Length(length));
     }
-    let Some(payload) = rest.get(..length as usize) else {
+    if rest.len() < length as usize {
         return Ok(None);
-    };
+    }
     let flags = header[2];
     let left = word(28);
-    let part = Message {
+    let mut part = Message {
         dst: ContextId(word(4)),
         src: ContextId(word(8)),
         auth: ContextId(word(12)),
@@ -110,9 +114,17 @@ pub(crate) fn decode(input: &[u8], now: Instant) -> Result<Option<(Frame, usize)
         single_reply: flags & SINGLE_REPLY != 0,
         lane,
         arrival: Arrival::default(),
-        data: Bytes::copy_from_slice(payload),
+        data: Bytes::new(),
     };
-    Ok(Some((Frame { part, more: flags & MORE != 0 }, HEADER + length as usize)))
+    input.advance(HEADER);
+    part.data = if length as usize >= SHARED {
+        input.split_to(length as usize).freeze()
+    } else {
+        let copy = Bytes::copy_from_slice(&input[..length as usize]);
+        input.advance(length as usize);
+        copy
+    };
+    Ok(Some(Frame { part, more: flags & MORE != 0 }))
 }
 
 #[cfg(test)]
@@ -132,54 +144,58 @@ mod tests {
         }
     }
 
+    fn encoded(message: &Message, more: bool, now: Instant) -> Vec<u8> {
+        let mut out = Batch::default();
+        encode(message, message.data.clone(), more, now, &mut out);
+        out.to_vec()
+    }
+
+    fn decoded(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
+        decode(&mut BytesMut::from(bytes), Instant::now())
+    }
+
     #[test]
     fn each_field_stands_at_its_offset() {
-        let mut out = Vec::new();
         let mut message = sample(b"hello");
         message.auth = ContextId(9);
         message.raw = true;
-        encode(&message, &message.data, true, Instant::now(), &mut out);
         let expected = [
             0x4f, 0x53, 3, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 0, b'h',
             b'e', b'l', b'l', b'o',
         ];
-        assert_eq!(out, expected);
+        assert_eq!(encoded(&message, true, Instant::now()), expected);
         assert_eq!(HEADER, expected.len() - 5);
     }
 
     #[test]
     fn frames_split_at_every_byte_parse_identically() {
         let now = Instant::now();
-        let mut out = Vec::new();
-        for data in [&b""[..], b"x", b"a longer payload"] {
-            encode(&sample(b""), data, false, now, &mut out);
-        }
-        for cut in 0..out.len() {
-            let (mut held, mut frames) = (out[..cut].to_vec(), Vec::new());
-            for rest in [&out[cut..], b""] {
-                while let Some((frame, used)) = decode(&held, now).unwrap() {
-                    held.drain(..used);
+        let payloads = [&b""[..], b"x", b"a longer payload"];
+        let bytes: Vec<u8> = payloads.iter().flat_map(|data| encoded(&sample(data), false, now)).collect();
+        for cut in 0..bytes.len() {
+            let (mut held, mut frames) = (BytesMut::from(&bytes[..cut]), Vec::new());
+            for rest in [&bytes[cut..], b""] {
+                while let Some(frame) = decode(&mut held, now).unwrap() {
                     frames.push(frame.part.data);
                 }
                 held.extend_from_slice(rest);
             }
-            assert_eq!(frames, [&b""[..], b"x", b"a longer payload"], "cut at {cut}");
+            assert_eq!(frames, payloads, "cut at {cut}");
         }
     }
 
     #[test]
     fn noise_is_refused_at_its_first_byte() {
-        let error = decode(b"x", Instant::now()).unwrap_err();
+        let error = decoded(b"x").unwrap_err();
         assert!(error.to_string().contains("signature incorrect"), "{error}");
-        assert!(decode(b"", Instant::now()).unwrap().is_none());
+        assert!(decoded(b"").unwrap().is_none());
     }
 
     #[test]
     fn an_endless_frame_is_refused_before_its_payload_comes() {
-        let mut out = Vec::new();
-        encode(&sample(b""), b"", false, Instant::now(), &mut out);
-        out[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
-        assert_eq!(decode(&out, Instant::now()), Err(FrameError::Length(u32::MAX)));
+        let mut bytes = encoded(&sample(b""), false, Instant::now());
+        bytes[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(decoded(&bytes), Err(FrameError::Length(u32::MAX)));
     }
 
     #[test]
@@ -187,30 +203,29 @@ mod tests {
         let now = Instant::now();
         let mut message = sample(b"");
         message.deadline = Some(now + Duration::from_millis(500));
-        let mut out = Vec::new();
-        encode(&message, b"", false, now + Duration::from_millis(200), &mut out);
-        assert_eq!(out[28..32], 300u32.to_be_bytes());
-        out.clear();
-        encode(&message, b"", false, now + Duration::from_secs(2), &mut out);
-        assert_eq!(out[28..32], 1u32.to_be_bytes());
+        assert_eq!(encoded(&message, false, now + Duration::from_millis(200))[28..32], 300u32.to_be_bytes());
+        assert_eq!(encoded(&message, false, now + Duration::from_secs(2))[28..32], 1u32.to_be_bytes());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused_without_panic(bytes: Vec<u8>) {
-            let _ = decode(&bytes, Instant::now());
+            let _ = decoded(&bytes);
         }
 
         #[test]
-        fn what_is_encoded_is_decoded(dst: u32, src: u32, auth: u32, handle: u32, reply: u32, raw: bool, more: bool, data: Vec<u8>) {
+        fn what_is_encoded_is_decoded(
+            dst: u32, src: u32, auth: u32, handle: u32, reply: u32, raw: bool, more: bool,
+            size in prop_oneof![0..100usize, SHARED - 2..SHARED + 2, MAX_PAYLOAD..=MAX_PAYLOAD],
+        ) {
             let message = Message {
                 dst: ContextId(dst), src: ContextId(src), auth: ContextId(auth), handle: Handle(handle),
-                reply_to: Handle(reply), raw, data: data.into(), ..Message::default()
+                reply_to: Handle(reply), raw, data: vec![7; size].into(), ..Message::default()
             };
-            let mut out = Vec::new();
-            encode(&message, &message.data, more, Instant::now(), &mut out);
-            let (frame, used) = decode(&out, Instant::now()).unwrap().unwrap();
-            prop_assert_eq!(used, out.len());
+            let mut bytes = BytesMut::from(&encoded(&message, more, Instant::now())[..]);
+            bytes.extend_from_slice(b"rest");
+            let frame = decode(&mut bytes, Instant::now()).unwrap().unwrap();
+            prop_assert_eq!(&bytes[..], b"rest");
             prop_assert_eq!(frame, Frame { part: message, more });
         }
     }

@@ -30,11 +30,12 @@ use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::handler::Callback;
-use crate::link::{LinkState, Pipe, Stream};
+use crate::link::LinkState;
 use crate::log::{LogSink, LogSource};
 use crate::message::{Arrival, ContextId, Handle, Message};
 use crate::method;
 use crate::outbox::Left;
+use crate::pipe::{Input, Stream};
 use crate::queue::Queue;
 use crate::router::{Command, Shared, Stats};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
@@ -70,7 +71,7 @@ pub(crate) struct Parent {
     pub(crate) dispatcher: Dispatcher,
     /// What this process and its descendants print, to be sent as log
     /// records.
-    pub(crate) printed: Vec<(Pipe, &'static str, LogSource)>,
+    pub(crate) printed: Vec<(Input, &'static str, LogSource)>,
     /// Told when everything behind this context has ended.
     pub(crate) ended: oneshot::Sender<()>,
 }

@@ -35,15 +35,17 @@
 //! - `queue`, `latch`, `blocking`: what waits, and who waits for it
 //! - `payload`, `message`: encoding, addresses
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
-//! - `routing`, `flow`, `outbox`, `assembly`, `frame`: what it decides with, without I/O
-//! - `link`: descriptors; `dispatch`: calls that come in
+//! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
+//! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
 //! - `log`: records from everywhere to the master, and into a file
 
 #![deny(unsafe_code)]
 
+mod allocator;
 mod assembly;
+mod batch;
 mod blocking;
 mod bootstrap;
 mod broker;
@@ -75,6 +77,7 @@ mod method;
 mod outbox;
 mod panic;
 mod payload;
+mod pipe;
 pub mod policy;
 mod process;
 mod queue;
@@ -85,6 +88,7 @@ mod run;
 mod select;
 mod sender;
 
+pub use allocator::Allocator;
 pub use broker::{Broker, Timer};
 pub use call::Call;
 pub use chain::CallChain;

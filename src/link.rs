@@ -1,26 +1,23 @@
 //! Links: the tasks that move frames between a file descriptor and the
 //! router.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Batch;
 use crate::frame::{self, HEADER, MAX_PAYLOAD};
 use crate::io::Io;
 use crate::outbox::Outbox;
-use crate::process::{self, Launched};
+use crate::pipe::{Input, Output, Stream, is_end};
+use crate::process::Launched;
 use crate::routing::LinkId;
 
-/// Bytes that one read takes at most.
+/// Bytes that there is room for before a read.
 const READ: usize = 128 * 1024;
 /// Bytes that are gathered for one write, but for the last frame's excess.
 const WRITE: usize = 128 * 1024;
@@ -81,80 +78,6 @@ impl LinkState {
     }
 }
 
-/// Both directions of a byte stream.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) input: Pipe,
-    pub(crate) output: Pipe,
-}
-
-/// One direction: a socket, a pipe or a terminal, read or written as it
-/// becomes ready.
-#[derive(Debug)]
-pub(crate) struct Pipe {
-    file: AsyncFd<File>,
-    /// A short read of a socket or pipe has emptied it; of a terminal it says
-    /// nothing.
-    short_read_is_empty: bool,
-}
-
-impl Pipe {
-    /// Must be called on the I/O thread.
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-        fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
-        let short_read_is_empty = kind == SFlag::S_IFSOCK || kind == SFlag::S_IFIFO;
-        Ok(Self { file: process::watch(File::from(fd))?, short_read_is_empty })
-    }
-
-    /// Reads what there is, at least a byte; 0 at the end of the file.
-    ///
-    /// Cancel safe.
-    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut ready = self.file.readable().await?;
-            match ready.try_io(|file| file.get_ref().read(buffer)) {
-                Ok(Ok(count)) => {
-                    if self.short_read_is_empty && count < buffer.len() {
-                        ready.clear_ready();
-                    }
-                    return Ok(count);
-                }
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal whose other end is closed, a socket that was cut.
-                Ok(Err(error)) if is_end(&error) => return Ok(0),
-                Ok(Err(error)) => return Err(error),
-                Err(_would_block) => {}
-            }
-        }
-    }
-
-    /// Writes at least a byte of `bytes`. Cancel safe.
-    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.file.async_io(Interest::WRITABLE, |mut file| file.write(bytes)).await {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Writes all of `bytes`. Not cancel safe.
-    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let count = self.write(bytes).await?;
-            bytes = &bytes[count..];
-        }
-        Ok(())
-    }
-}
-
-fn is_end(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EIO | Errno::ECONNRESET | Errno::EPIPE))
-}
-
 /// Starts the tasks of a link. `rest` is what was read behind the handshake.
 pub(crate) fn start(io: &Rc<Io>, link: LinkId, stream: Stream, rest: Vec<u8>) {
     let Some(closed) = io.with_link(link, |link| link.closed.clone()) else {
@@ -198,36 +121,28 @@ impl Drop for Guard {
     }
 }
 
-async fn read(io: &Rc<Io>, link: LinkId, input: &Pipe, rest: Vec<u8>) -> Result<(), String> {
-    let mut buffer = rest;
-    let mut filled = buffer.len();
-    buffer.resize(READ.max(filled), 0);
+async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result<(), String> {
+    let mut buffer = BytesMut::from(&rest[..]);
     loop {
-        let mut used = 0;
         let now = Instant::now();
-        loop {
-            match frame::decode(&buffer[used..filled], now) {
-                Ok(Some((frame, size))) => {
-                    used += size;
-                    io.on_frame(link, frame);
-                }
-                Ok(None) => break,
-                Err(error) => return Err(error.to_string()),
-            }
+        while let Some(frame) = frame::decode(&mut buffer, now).map_err(|error| error.to_string())? {
+            io.on_frame(link, frame);
         }
-        buffer.copy_within(used..filled, 0);
-        filled -= used;
-        debug_assert!(filled < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
+        debug_assert!(buffer.len() < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
         allowed(io, link).await;
-        match input.read(&mut buffer[filled..]).await {
-            Ok(0) if filled == 0 => return Ok(()),
+        if buffer.capacity() - buffer.len() < READ / 2 {
+            // Takes the same memory again, unless a payload still lies there.
+            buffer.reserve(READ);
+        }
+        match input.read_buf(&mut buffer).await {
+            Ok(0) if buffer.is_empty() => return Ok(()),
             Ok(0) => return Err("it ended in the middle of a frame".into()),
-            Ok(count) => filled += count,
+            Ok(_) => {}
             Err(error) => return Err(error.to_string()),
         }
         // It may have been stopped while there was nothing to read.
         allowed(io, link).await;
-        if filled == buffer.len() {
+        if buffer.len() == buffer.capacity() {
             // There is more, and others have work to do as well.
             tokio::task::yield_now().await;
         }
@@ -243,16 +158,16 @@ async fn allowed(io: &Rc<Io>, link: LinkId) {
     }
 }
 
-async fn write(io: &Rc<Io>, link: LinkId, output: &Pipe) -> Result<(), String> {
-    let mut buffer = Vec::new();
+async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String> {
+    let mut batch = Batch::default();
     let mut left = Vec::new();
     loop {
-        buffer.clear();
+        batch.clear();
         left.clear();
         let now = Instant::now();
         let state = io.with_link(link, |link| {
-            while buffer.len() < WRITE
-                && let Some(one) = link.outbox.pop(now, &mut buffer)
+            while batch.len() < WRITE
+                && let Some(one) = link.outbox.pop(now, &mut batch)
             {
                 left.push(one);
             }
@@ -262,8 +177,8 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Pipe) -> Result<(), String> {
             return Ok(());
         };
         io.account(&left);
-        if !buffer.is_empty() {
-            match output.write_all(&buffer).await {
+        if !batch.is_empty() {
+            match write_all(output, &batch).await {
                 Ok(()) => {}
                 Err(error) if is_end(&error) => return Ok(()),
                 Err(error) => return Err(error.to_string()),
@@ -275,4 +190,12 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Pipe) -> Result<(), String> {
             wake.notified().await;
         }
     }
+}
+
+async fn write_all(output: &Output, batch: &Batch) -> io::Result<()> {
+    let mut written = 0;
+    while written < batch.len() {
+        written += output.write_vectored(&batch.slices(written)).await?;
+    }
+    Ok(())
 }

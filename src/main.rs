@@ -8,6 +8,9 @@ mod cli;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
+
 #[cfg(feature = "cli")]
 fn main() -> ExitCode {
     offshoot::child();

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use crate::batch::Batch;
 use crate::frame::{self, MAX_PAYLOAD};
 use crate::message::{ContextId, Lane, Message};
 use crate::routing::LinkId;
@@ -91,7 +92,7 @@ impl Outbox {
 
     /// Moves the next frame to `out`. Returns what left, or `None` if nothing
     /// is queued.
-    pub(crate) fn pop(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Left> {
+    pub(crate) fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
         if let Some(entry) = self.control.front_mut() {
             let (left, done) = take_fragment(entry, now, out);
             if done {
@@ -144,7 +145,7 @@ impl Turns {
         queue.entries.push_back(entry);
     }
 
-    fn pop(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Left> {
+    fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
         let pair = self.turn.pop_front()?;
         let queue = self.queues.get_mut(&pair)?;
         let entry = queue.entries.front_mut()?;
@@ -163,17 +164,17 @@ impl Turns {
 }
 
 /// Writes the next fragment of `entry`; true if it was the last.
-fn take_fragment(entry: &mut Entry, now: Instant, out: &mut Vec<u8>) -> (Left, bool) {
+fn take_fragment(entry: &mut Entry, now: Instant, out: &mut Batch) -> (Left, bool) {
     let size = entry.part.data.len().min(MAX_PAYLOAD);
     let payload = entry.part.data.split_to(size);
     let done = entry.part.data.is_empty();
-    frame::encode(&entry.part, &payload, entry.more || !done, now, out);
+    frame::encode(&entry.part, payload, entry.more || !done, now, out);
     (Left { origin: entry.origin, bytes: size, lane: entry.part.lane }, done)
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use bytes::{Bytes, BytesMut};
 
     use super::*;
     use crate::message::Handle;
@@ -189,14 +190,13 @@ mod tests {
     }
 
     fn leave(outbox: &mut Outbox) -> Vec<(u32, u32, bool)> {
-        let mut bytes = Vec::new();
-        while outbox.pop(Instant::now(), &mut bytes).is_some() {}
+        let mut batch = Batch::default();
+        while outbox.pop(Instant::now(), &mut batch).is_some() {}
         assert_eq!(outbox.bytes(), 0);
         let mut frames = Vec::new();
-        let mut rest = &bytes[..];
-        while let Some((frame, used)) = frame::decode(rest, Instant::now()).unwrap() {
+        let mut bytes = BytesMut::from(&batch.to_vec()[..]);
+        while let Some(frame) = frame::decode(&mut bytes, Instant::now()).unwrap() {
             frames.push((frame.part.src.0, frame.part.handle.0, frame.more));
-            rest = &rest[used..];
         }
         frames
     }

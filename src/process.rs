@@ -26,7 +26,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::link::{Pipe, Stream};
+use crate::pipe::{Input, Output, Stream};
 
 /// A process whose link has ended has this long to follow.
 const TERM_AFTER: Duration = Duration::from_millis(500);
@@ -77,7 +77,7 @@ pub(crate) fn launch(what: Launch) -> io::Result<(Launched, Stream, ChildStderr)
     let mut command = Command::from(command);
     let mut child = command.kill_on_drop(true).spawn()?;
     let stderr = child.stderr.take().ok_or_else(|| io::Error::other("the process has no stderr"))?;
-    let stream = Stream { input: Pipe::new(ours.try_clone()?)?, output: Pipe::new(ours)? };
+    let stream = Stream { input: Input::new(ours.try_clone()?)?, output: Output::new(ours)? };
     let pid = child.id();
     Ok((Launched { child, pid }, stream, stderr))
 }
@@ -185,7 +185,7 @@ pub(crate) fn close_stdio() {
 }
 
 pub(crate) use platform::{memory, own_executable};
-pub(crate) use sys::{adopt, dup_high, exit_now, own_session, watch};
+pub(crate) use sys::{adopt, dup_high, exit_now, own_session, read_into, watch};
 
 /// Kills and reaps a direct child that this process has inherited from what
 /// it was before. Blocks for as long as the kernel takes.
@@ -200,9 +200,14 @@ pub(crate) fn end_child(pid: i32) {
 
 #[expect(unsafe_code, reason = "fork, exec and raw descriptors; everything else is safe code")]
 mod sys {
+    use std::fs::File;
     use std::os::fd::{AsFd, FromRawFd, RawFd};
+    use std::sync::Arc;
 
+    use bytes::BytesMut;
     use nix::libc;
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
 
     use super::*;
 
@@ -313,11 +318,29 @@ mod sys {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// A descriptor that stays open and the same for as long as it lives.
+    pub(crate) trait Lasting: AsRawFd {}
+    impl Lasting for File {}
+    impl Lasting for Arc<File> {}
+
     /// Has the event queue of this thread watch a descriptor.
-    pub(crate) fn watch(file: std::fs::File) -> io::Result<tokio::io::unix::AsyncFd<std::fs::File>> {
-        // SAFETY: a File keeps its descriptor open for as long as it lives,
-        // and always gives the same one.
-        unsafe { tokio::io::unix::AsyncFd::register(file) }.map_err(Into::into)
+    pub(crate) fn watch<T: Lasting>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+        // SAFETY: it is `Lasting`.
+        unsafe { AsyncFd::register_with_interest(file, interest) }
+            .map_err(|error| io::Error::from(error.into_parts().1))
+    }
+
+    /// Reads once, into the spare capacity of `buffer`.
+    pub(crate) fn read_into(file: &File, buffer: &mut BytesMut) -> io::Result<usize> {
+        let spare = buffer.spare_capacity_mut();
+        // SAFETY: at most `spare.len()` bytes are written, behind what the
+        // buffer holds, and as many as the kernel says are taken in.
+        unsafe {
+            let count = libc::read(file.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len());
+            let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+            buffer.set_len(buffer.len() + count);
+            Ok(count)
+        }
     }
 
     /// Ends the process now, whatever its other threads do.

@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::timers::Timer;
 use super::{Io, Target, standard};
-use crate::link::{LinkState, Stream};
+use crate::link::LinkState;
 use crate::message::{ContextId, Handle, Lane, Message};
+use crate::pipe::Stream;
 use crate::process::{self, Launched};
 use crate::routing::{Gone, LinkId};
 

@@ -1,14 +1,14 @@
 //! What a child prints, line by line, as log records.
 
-use crate::link::Pipe;
 use crate::log::LogSource;
+use crate::pipe::Input;
 
 /// A longer line is cut into several records.
 const MAX_LINE: usize = 16 * 1024;
 
 /// Reads `pipe` to its end and forwards its lines, the unterminated last one
 /// too.
-pub(super) async fn forward(pipe: Pipe, name: &'static str, log: LogSource) {
+pub(super) async fn forward(pipe: Input, name: &'static str, log: LogSource) {
     let mut buffer = vec![0; MAX_LINE];
     let mut filled = 0;
     loop {

@@ -1,0 +1,99 @@
+//! Frames on their way into one write. No I/O.
+//!
+//! Headers and short payloads are copied behind each other; a long payload
+//! stays where it is, and the kernel gathers it from there.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+/// Payloads from this size on are not copied.
+const LONG: usize = 4 * 1024;
+
+/// Frames to be written together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    copied: Vec<u8>,
+    /// Long payloads, each with the number of copied bytes that go before it.
+    long: Vec<(usize, Bytes)>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Bytes of all frames.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.copied.clear();
+        self.long.clear();
+        self.bytes = 0;
+    }
+
+    pub(crate) fn push(&mut self, header: &[u8], payload: Bytes) {
+        self.bytes += header.len() + payload.len();
+        self.copied.extend_from_slice(header);
+        if payload.len() < LONG {
+            self.copied.extend_from_slice(&payload);
+        } else {
+            self.long.push((self.copied.len(), payload));
+        }
+    }
+
+    /// All that lies behind the first `written` bytes, in order.
+    pub(crate) fn slices(&self, mut written: usize) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(2 * self.long.len() + 1);
+        let mut add = |bytes| {
+            let rest = written.min(<[u8]>::len(bytes));
+            written -= rest;
+            if rest < bytes.len() {
+                slices.push(IoSlice::new(&bytes[rest..]));
+            }
+        };
+        let mut copied = 0;
+        for (before, payload) in &self.long {
+            add(&self.copied[copied..*before]);
+            add(payload);
+            copied = *before;
+        }
+        add(&self.copied[copied..]);
+        slices
+    }
+}
+
+#[cfg(test)]
+impl Batch {
+    /// All bytes in order.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        self.slices(0).iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bytes_come_out_in_order_wherever_a_write_stops() {
+        let mut batch = Batch::default();
+        let mut expected = Vec::new();
+        for (number, size) in [(1u8, 3), (2, LONG), (3, 0), (4, LONG + 7), (5, LONG - 1)] {
+            let payload = vec![number; size];
+            batch.push(&[number + 100; 5], payload.clone().into());
+            expected.extend_from_slice(&[number + 100; 5]);
+            expected.extend_from_slice(&payload);
+        }
+        assert_eq!(batch.len(), expected.len());
+        for written in 0..=expected.len() {
+            let rest: Vec<u8> = batch.slices(written).iter().flat_map(|slice| slice.to_vec()).collect();
+            assert!(rest == expected[written..], "after {written} bytes");
+        }
+        batch.clear();
+        assert!(batch.is_empty() && batch.slices(0).is_empty());
+    }
+}
