@@ -326,8 +326,7 @@ mod sys {
     /// Has the event queue of this thread watch a descriptor.
     pub(crate) fn watch<T: Lasting>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
         // SAFETY: it is `Lasting`.
-        unsafe { AsyncFd::register_with_interest(file, interest) }
-            .map_err(|error| io::Error::from(error.into_parts().1))
+        unsafe { AsyncFd::register_with_interest(file, interest) }.map_err(Into::into)
     }
 
     /// Reads once, into the spare capacity of `buffer`.
