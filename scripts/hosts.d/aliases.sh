@@ -25,6 +25,13 @@ bare-noproc      root           bare-noproc nothing but a static busybox, no /pr
 mini             root           mini        dash and coreutils: no gzip, zstd, perl, python; with /proc
 gzip-only        root           gzip-only   dash, coreutils and gzip: no zstd, perl, python; with /proc
 
+aarch64          root           aarch64     a processor of this kind, by emulation; a static busybox, with /proc
+aarch64-user     ofs-user       aarch64     a processor of this kind, by emulation, as an ordinary user
+armv7            root           armv7       a processor of this kind, by emulation; a static busybox, with /proc
+s390x            root           s390x       a processor of this kind, whose numbers begin at the other end; likewise
+i686             root           i686        a kernel that calls itself so; a static busybox of 32 bits, with /proc
+i686-on-x86_64   root           i686-on-x86_64 a static busybox of 32 bits on a kernel that calls itself x86_64
+
 noexec-user      ofs-user       noexec      may execute nothing it writes, but in /dev/shm
 noexec-all-user  ofs-user       noexec-all  may execute nothing it writes; has perl and python3
 nowhere-user     ofs-user       nowhere     may execute nothing it writes, cannot write to home, finds no perl or python3

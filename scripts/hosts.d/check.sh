@@ -69,6 +69,7 @@ check() {
     count=0
     check_machine
     check_less
+    check_foreign
     check_confined
     check_shells
     check_failures
@@ -111,6 +112,16 @@ check_less() {
         'id -un; uname -sm; ls /proc | wc -l | sed s/^0/none/; head -c 3 /dev/zero | gzip | gzip -dc | wc -c'
     probe mini 0 "root $system end /proc/self" "id -un; uname -sm; $try_programs; ls -d /proc/self"
     probe gzip-only 0 "root $system gzip end" "id -un; uname -sm; $try_programs"
+}
+
+check_foreign() {
+    probe aarch64 0 "root Linux aarch64 /proc/self" 'id -un; uname -sm; ls -d /proc/self'
+    probe aarch64-user 0 "ofs-user Linux aarch64"
+    probe armv7 0 "root Linux armv7l"
+    probe s390x 0 "root Linux s390x"
+    # There is nothing on it that is not of 32 bits.
+    probe i686 0 "root Linux i686 1" 'id -un; uname -sm; head -c 5 /bin/busybox | tail -c 1 | od -An -tu1'
+    probe i686-on-x86_64 0 "root Linux x86_64 1" 'id -un; uname -sm; head -c 5 /bin/busybox | tail -c 1 | od -An -tu1'
 }
 
 check_confined() {

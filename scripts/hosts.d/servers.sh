@@ -139,7 +139,7 @@ Match User ofs-odd
     SetEnv PATH=$base/path/odd-machine:/usr/local/bin:/usr/bin:/bin
 CONF
         ;;
-    bare | bare-noproc | mini | gzip-only) echo "ChrootDirectory $base/roots/$1" ;;
+    bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
     nowhere) echo "SetEnv PATH=$base/path/nowhere" ;;
     esac
 }
