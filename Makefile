@@ -47,8 +47,10 @@ elsewhere: setup ## build for FreeBSD and macOS, which nothing here can run
 test: setup ## the tests, on real ssh hosts that live as long as they run; ARGS go to cargo test
 	scripts/test $(ARGS)
 
-example: setup ## run the example of the README
+example: setup ## run the examples
 	cargo-zigbuild run --quiet --locked --target $(TARGET) --example disk_usage -- src
+	cargo-zigbuild run --quiet --locked --target $(TARGET) --example ping_pong
+	cargo-zigbuild run --quiet --locked --target $(TARGET) --example select_loop
 
 bundle: setup ## build dist/offshoot with the images of all TARGETS in it
 	scripts/bundle

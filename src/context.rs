@@ -232,7 +232,7 @@ impl Context {
         };
         let function = type_name::<F>();
         if Table::get().find(function).is_none() {
-            return Err(Error::NotExported { function: function.to_owned() });
+            return Err(Error::NotExported { function: function.to_owned(), context: self.shared.name.clone() });
         }
         let data = dispatch::encode_call(function, args, chain)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
@@ -243,7 +243,7 @@ impl Context {
     pub(crate) fn message_of(&self, data: Vec<u8>) -> Result<Message, Error> {
         let (size, max) = (data.len() as u64, self.shared.max_message_size);
         if size > max {
-            return Err(Error::TooLarge { size, max });
+            return Err(Error::TooLarge { size, max, context: self.shared.name.clone() });
         }
         Ok(Message::new(self.id, Handle::CALL_FUNCTION, data))
     }

@@ -121,8 +121,10 @@ pub(crate) fn decode_reply(data: &Bytes, shared: &Arc<Shared>) -> Result<Bytes, 
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
     match *kind {
         OK => Ok(data.slice(1..)),
-        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?))),
-        OTHER_ERROR => Err(payload::decode(rest, Some(shared)).map_err(malformed)?),
+        CALL_ERROR => {
+            Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?)).from_elsewhere())
+        }
+        OTHER_ERROR => Err(payload::decode::<Error>(rest, Some(shared)).map_err(malformed)?.from_elsewhere()),
         other => Err(malformed(format!("unknown kind {other}"))),
     }
 }
@@ -175,7 +177,8 @@ impl Dispatcher {
             },
         };
         let Some(entry) = Table::get().find(name) else {
-            return self.fail(io, message, chain, &Error::NotExported { function: name.to_owned() });
+            let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
+            return self.fail(io, message, chain, &error);
         };
         let cancelled = if message.wants_reply() { CancellationToken::new() } else { self.root.child_token() };
         if overtaken {
@@ -386,7 +389,8 @@ impl Invocation {
                 (Some(data.into()), false)
             }
             Ended::Outcome(Ok(value)) => {
-                (Some(encode_error(OTHER_ERROR, &Error::TooLarge { size: value.len() as u64, max })), true)
+                let error = Error::TooLarge { size: value.len() as u64, max, context: shared.name.clone() };
+                (Some(encode_error(OTHER_ERROR, &error)), true)
             }
             Ended::Outcome(Err(failure)) => {
                 let error = failure.into_call_error(&shared.name, (self.entry.name)());

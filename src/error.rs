@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{ContextId, Handle};
+use crate::message::{ContextId, Handle, printable_lines};
 
 /// Everything the library reports.
 ///
@@ -42,23 +42,27 @@ pub enum Error {
     Payload(String),
     /// A message is larger than the router allows.
     #[error(
-        "message of {size} bytes is too large (max {max} bytes); send it in chunks through a Sender, or raise max_message_size"
+        "message of {size} bytes in {context} is too large (max {max} bytes); send it in chunks through a Sender, or raise max_message_size"
     )]
     TooLarge {
         /// Size of the message, in bytes.
         size: u64,
         /// The limit, in bytes.
         max: u64,
+        /// Name of the context that was to send it.
+        context: String,
     },
     /// The function is not in the compiled-in table of this program or of the
     /// context that was asked to run it.
     #[error(
-        "function {function} is not in the function table; add `offshoot::export!({})` beside it, and if it lives in another crate, mention that crate (`use that_crate as _;`)",
+        "function {function} is not in the function table of {context}; add `offshoot::export!({})` beside it, and if it lives in another crate, mention that crate (`use that_crate as _;`)",
         short_name(function)
     )]
     NotExported {
         /// Full name of the function.
         function: String,
+        /// Name of the context whose table it is.
+        context: String,
     },
     /// Misuse of a `Select`.
     #[error("{0}")]
@@ -91,6 +95,36 @@ impl Error {
         Self::Closed("the Receiver has been closed".into())
     }
 
+    /// An error that another context reports: its texts cannot drive a
+    /// terminal here.
+    pub(crate) fn from_elsewhere(mut self) -> Self {
+        let clean = |text: &mut String| *text = printable_lines(text);
+        match &mut self {
+            Self::Call(error) => {
+                [&mut error.type_name, &mut error.message, &mut error.context, &mut error.function]
+                    .into_iter()
+                    .for_each(clean);
+                error.chain.iter_mut().for_each(clean);
+            }
+            Self::Stream(error) => {
+                [&mut error.hop, &mut error.text].into_iter().for_each(clean);
+                error.tail.iter_mut().for_each(clean);
+            }
+            Self::NotExported { function, context } => [function, context].into_iter().for_each(clean),
+            Self::Channel { reason: text, .. }
+            | Self::Timeout { what: text, .. }
+            | Self::TooLarge { context: text, .. }
+            | Self::Handle { reason: text, .. }
+            | Self::Payload(text)
+            | Self::Select(text)
+            | Self::Closed(text)
+            | Self::Deadlock(text)
+            | Self::Service(text)
+            | Self::Unix(text) => clean(text),
+        }
+        self
+    }
+
     /// The router's I/O side has ended.
     pub(crate) fn router_ended() -> Self {
         Self::Closed("the router has shut down".into())
@@ -114,6 +148,9 @@ fn short_name(function: &str) -> &str {
 }
 
 /// A function that was called returned `Err`, panicked, or could not be run.
+///
+/// Its text is `type_name: message`, the texts of the sources, and in
+/// parentheses the function and the context that it happened in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallError {
@@ -135,7 +172,7 @@ impl fmt::Display for CallError {
         for cause in &self.chain {
             write!(f, ": {cause}")?;
         }
-        Ok(())
+        write!(f, " (in {}, {})", self.function, self.context)
     }
 }
 
@@ -258,5 +295,43 @@ impl fmt::Display for Phase {
             Self::Exec => "exec",
             Self::Handshake => "handshake",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_context_reports_cannot_drive_a_terminal() {
+        let nasty = || "a\x1b[2J\nb".to_owned();
+        let call = CallError {
+            type_name: nasty(),
+            message: nasty(),
+            chain: vec![nasty()],
+            context: nasty(),
+            function: nasty(),
+        };
+        let stream = StreamError {
+            tail: vec![nasty()],
+            ..StreamError::new(StreamErrorKind::Eof, Phase::Login, nasty(), nasty())
+        };
+        let channel = Error::Channel { context: ContextId(1), reason: nasty() };
+        for error in [call.into(), stream.into(), channel, Error::Payload(nasty())] {
+            let shown = Error::from_elsewhere(error).to_string();
+            assert!(!shown.contains('\x1b') && shown.contains("a\\u{1b}[2J\nb"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_call_error_begins_with_its_type_and_ends_with_its_place() {
+        let error = CallError {
+            type_name: "std::io::Error".into(),
+            message: "no such file".into(),
+            chain: vec!["cause".into()],
+            context: "ssh.web1".into(),
+            function: "prog::read".into(),
+        };
+        assert_eq!(error.to_string(), "std::io::Error: no such file: cause (in prog::read, ssh.web1)");
     }
 }

@@ -111,6 +111,11 @@ pub use run::run;
 pub use select::{Event, Member, MemberId, Select};
 pub use sender::{Sender, Sending};
 
+/// Compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-mitogen.md")]
+mod from_mitogen {}
+
 /// What the macros expand to. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {

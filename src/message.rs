@@ -331,17 +331,20 @@ pub(crate) fn unreadable(src: ContextId, of: &str, why: &str) -> Error {
 /// `text` with control characters shown as escapes: what a child sends must
 /// not drive its parent's terminal.
 pub(crate) fn printable(text: &str) -> String {
-    if !text.chars().any(|c| c.is_control() && c != '\t') {
-        return text.to_owned();
+    escape(text, |c| c.is_control() && c != '\t')
+}
+
+/// As [`printable`], of a text that may have several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    escape(text, |c| c.is_control() && !matches!(c, '\t' | '\n'))
+}
+
+fn escape(text: &str, is_bad: fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_bad(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
-    text.chars()
-        .flat_map(|c| {
-            let escape = c.is_control() && c != '\t';
-            let shown: Box<dyn Iterator<Item = char>> =
-                if escape { Box::new(c.escape_default()) } else { Box::new(std::iter::once(c)) };
-            shown
-        })
-        .collect()
+    shown
 }
 
 #[cfg(test)]

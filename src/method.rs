@@ -198,11 +198,13 @@ impl<M: Into<Method>> Connect<M> {
             Ok(Proxied::Connected(connected)) => {
                 Ok(Context::new(shared.clone(), connected.id, &printable(&connected.name)))
             }
-            Ok(Proxied::Failed(Error::Stream(mut error))) => {
-                error.hop = format!("{}.{}", via.name(), error.hop);
-                Err(Error::Stream(error))
+            Ok(Proxied::Failed(error)) => {
+                let mut error = error.from_elsewhere();
+                if let Error::Stream(error) = &mut error {
+                    error.hop = format!("{}.{}", via.name(), error.hop);
+                }
+                Err(error)
             }
-            Ok(Proxied::Failed(error)) => Err(error),
             Err(Error::Timeout { .. }) => {
                 let text = format!("Connection timed out: {via} did not answer within {limit:?}");
                 Err(StreamError::new(StreamErrorKind::Timeout, Phase::Start, name, text).into())

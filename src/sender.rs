@@ -90,7 +90,8 @@ impl<T> Sender<T> {
     fn send_message(&self, message: Message) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
-            return Err(Error::TooLarge { size, max: self.shared.max_message_size });
+            let (max, context) = (self.shared.max_message_size, self.shared.name.clone());
+            return Err(Error::TooLarge { size, max, context });
         }
         let (accepted, sending) = oneshot::channel();
         let message = Message { dst: self.dst, handle: self.handle, ..message };

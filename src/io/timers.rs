@@ -29,11 +29,22 @@ pub(crate) enum Timer {
 pub(super) struct Timers {
     by_time: BTreeMap<TimerKey, Timer>,
     next: u64,
+    /// When there are this many, those that nobody waits for any more are
+    /// thrown out.
+    crowd: usize,
 }
 
 impl Timers {
     pub(super) fn remove(&mut self, key: &TimerKey) -> Option<Timer> {
         self.by_time.remove(key)
+    }
+
+    /// A wait with a timeout that ends before it leaves its timer behind.
+    fn tidy(&mut self) {
+        if self.by_time.len() > self.crowd.max(1024) {
+            self.by_time.retain(|_, timer| !matches!(timer, Timer::Wake(woken) if woken.is_closed()));
+            self.crowd = 2 * self.by_time.len();
+        }
     }
 }
 
@@ -43,6 +54,7 @@ impl Io {
         let key = (when, timers.next);
         timers.next += 1;
         timers.by_time.insert(key, timer);
+        timers.tidy();
         self.bell.notify_one();
         key
     }

@@ -12,6 +12,7 @@ mod cancelling;
 mod chains;
 mod commands;
 mod ending;
+mod far;
 mod flow;
 mod handlers;
 mod hostile;

@@ -155,7 +155,7 @@ fn what_is_not_exported_is_refused_before_anything_is_sent() {
     let tree = Tree::new();
     let child = tree.child();
     let error = child.blocking_call(never_exported, ()).unwrap_err();
-    assert!(matches!(&error, Error::NotExported { function } if function.ends_with("typed::never_exported")));
+    assert!(matches!(&error, Error::NotExported { function, .. } if function.ends_with("typed::never_exported")));
     assert!(error.to_string().contains("offshoot::export!(never_exported)"), "{error}");
 }
 
