@@ -15,7 +15,7 @@ const END: u32 = 30;
 #[derive(Serialize, Deserialize)]
 enum Ball {
     /// Where to play it to.
-    Partner(Sender<Ball>),
+    Partner(Sender<Self>),
     Number(u32),
 }
 

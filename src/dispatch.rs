@@ -121,10 +121,8 @@ pub(crate) fn decode_reply(data: &Bytes, shared: &Arc<Shared>) -> Result<Bytes, 
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
     match *kind {
         OK => Ok(data.slice(1..)),
-        CALL_ERROR => {
-            Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?)).from_elsewhere())
-        }
-        OTHER_ERROR => Err(payload::decode::<Error>(rest, Some(shared)).map_err(malformed)?.from_elsewhere()),
+        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?)).escaped()),
+        OTHER_ERROR => Err(payload::decode::<Error>(rest, Some(shared)).map_err(malformed)?.escaped()),
         other => Err(malformed(format!("unknown kind {other}"))),
     }
 }

@@ -97,7 +97,7 @@ impl Error {
 
     /// An error that another context reports: its texts cannot drive a
     /// terminal here.
-    pub(crate) fn from_elsewhere(mut self) -> Self {
+    pub(crate) fn escaped(mut self) -> Self {
         let clean = |text: &mut String| *text = printable_lines(text);
         match &mut self {
             Self::Call(error) => {
@@ -318,7 +318,7 @@ mod tests {
         };
         let channel = Error::Channel { context: ContextId(1), reason: nasty() };
         for error in [call.into(), stream.into(), channel, Error::Payload(nasty())] {
-            let shown = Error::from_elsewhere(error).to_string();
+            let shown = error.escaped().to_string();
             assert!(!shown.contains('\x1b') && shown.contains("a\\u{1b}[2J\nb"), "{shown}");
         }
     }

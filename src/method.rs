@@ -199,7 +199,7 @@ impl<M: Into<Method>> Connect<M> {
                 Ok(Context::new(shared.clone(), connected.id, &printable(&connected.name)))
             }
             Ok(Proxied::Failed(error)) => {
-                let mut error = error.from_elsewhere();
+                let mut error = error.escaped();
                 if let Error::Stream(error) = &mut error {
                     error.hop = format!("{}.{}", via.name(), error.hop);
                 }
