@@ -18,6 +18,7 @@ mod first_stage;
 mod nonce;
 mod offer;
 mod opening;
+mod prompt;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -31,9 +32,12 @@ pub(crate) use self::nonce::Nonce;
 pub(crate) use self::offer::Offer;
 use self::opening::Opening;
 pub(crate) use self::opening::opening;
+use self::prompt::Reply;
+pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
 use self::transcript::{Source, Transcript, printable};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 use crate::image::Packed;
+use crate::payload::Secret;
 
 /// Version of everything from the handshake on.
 pub(crate) const VERSION: u16 = 1;
@@ -51,8 +55,15 @@ pub(crate) type Interpret = fn(&[String]) -> Option<(StreamErrorKind, String)>;
 pub(crate) enum Input<'a> {
     /// The launcher's stdout, in pieces of any size.
     Stdout(&'a [u8]),
-    /// The launcher's stderr, in pieces of any size.
+    /// The launcher's stderr or terminal, in pieces of any size.
     Stderr(&'a [u8]),
+    /// The launcher has a terminal and has said nothing there for a while.
+    Waiting {
+        /// The terminal shows what is typed.
+        echoes: bool,
+    },
+    /// The answer to [`Action::Ask`], if there is one.
+    Answer(Option<&'a Secret>),
     /// The answer to [`Action::ChooseImage`].
     Image(Result<Packed, StreamError>),
     /// All that [`Action::Write`] gave has been written.
@@ -77,6 +88,12 @@ pub(crate) enum Action {
     /// the other end has closed is no error yet: its reason is still to come,
     /// on stdout or with the exit status.
     Write(Bytes),
+    /// Type this and a newline, once the terminal does not show it. With
+    /// `by_stdin` it goes to the launcher's stdin instead if the terminal goes
+    /// on showing it, as nobody reads a secret there then.
+    Type { secret: Secret, by_stdin: bool },
+    /// Have somebody answer a question of the launcher, by [`Input::Answer`].
+    Ask(String),
     /// The child is up.
     Hello {
         /// Its introduction, still encoded.
@@ -96,6 +113,7 @@ pub(crate) struct Dialogue {
     token: Vec<u8>,
     hop: String,
     interpret: Interpret,
+    prompts: Prompts,
     phase: Phase,
     expect: Expect,
     /// Bytes of stdout that nobody has made sense of yet. While a mark is
@@ -109,8 +127,9 @@ pub(crate) struct Dialogue {
 /// What must come next.
 #[derive(Debug)]
 enum Expect {
-    /// The first stage's line.
-    Announcement { remote_name: String },
+    /// The first stage's line; or the child's token, where it may come up
+    /// without an upload.
+    Announcement { remote_name: String, or_child: bool },
     /// The caller's choice of an image.
     Image { remote_name: String, offer: Box<Offer> },
     /// The child's token or the first stage's regrets.
@@ -145,12 +164,26 @@ impl Dialogue {
     /// it has no slash, no control character, no blank around it, and at most
     /// 200 bytes.
     pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, interpret: Interpret) -> Self {
-        Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { remote_name })
+        Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { remote_name, or_child: false })
     }
 
     /// A dialogue with a child that is executed without a first stage.
     pub(crate) fn direct(nonce: Nonce, hop: String, interpret: Interpret) -> Self {
         Self::new(nonce, hop, interpret, Phase::Exec, Expect::Child { upload: None })
+    }
+
+    /// Takes a child that comes up instead of the first stage, too.
+    pub(crate) fn or_child(mut self) -> Self {
+        if let Expect::Announcement { or_child, .. } = &mut self.expect {
+            *or_child = true;
+        }
+        self
+    }
+
+    /// Has the launcher's questions answered.
+    pub(crate) fn with_prompts(mut self, prompts: Prompts) -> Self {
+        self.prompts = prompts;
+        self
     }
 
     /// How far the connection has come.
@@ -170,12 +203,15 @@ impl Dialogue {
         let result = match input {
             Input::Stdout(bytes) => {
                 self.buffer.extend_from_slice(bytes);
-                self.advance(&mut actions)
+                let advanced = self.advance(&mut actions);
+                advanced.and_then(|()| self.reply(&mut actions, |prompts| prompts.input(true, bytes)))
             }
             Input::Stderr(bytes) => {
                 note(&mut actions, self.transcript.push(Source::Stderr, bytes));
-                Ok(())
+                self.reply(&mut actions, |prompts| prompts.input(false, bytes))
             }
+            Input::Waiting { echoes } => self.reply(&mut actions, |prompts| prompts.waiting(echoes)),
+            Input::Answer(answer) => self.reply(&mut actions, |prompts| Some(prompts.answer(answer))),
             Input::Image(Ok(image)) => self.upload(&image, &mut actions),
             Input::Image(Err(mut error)) => {
                 if error.hop.is_empty() {
@@ -206,11 +242,40 @@ impl Dialogue {
             token: nonce.into_token().into_bytes(),
             hop,
             interpret,
+            prompts: Prompts::default(),
             phase,
             expect,
             buffer: Vec::new(),
             noise: 0,
             transcript: Transcript::default(),
+        }
+    }
+
+    /// Has a question answered. Once something of ours runs, nobody asks any
+    /// more, and what looks like a question is not the launcher's.
+    fn reply(
+        &mut self,
+        actions: &mut Vec<Action>,
+        reply: impl FnOnce(&mut Prompts) -> Option<Reply>,
+    ) -> Result<(), StreamError> {
+        if !matches!(self.expect, Expect::Announcement { .. } | Expect::Child { upload: None }) {
+            return Ok(());
+        }
+        match reply(&mut self.prompts) {
+            None => Ok(()),
+            Some(Reply::Type(secret)) => {
+                actions.push(Action::Type { secret, by_stdin: self.prompts.by_stdin });
+                Ok(())
+            }
+            Some(Reply::Ask(question)) => {
+                actions.push(Action::Ask(question));
+                Ok(())
+            }
+            Some(Reply::Fail(kind, text)) => {
+                self.flush(actions);
+                self.phase = Phase::Login;
+                Err(self.error(kind, text))
+            }
         }
     }
 
@@ -270,7 +335,10 @@ impl Dialogue {
                     self.buffer.drain(..self.token.len() + length + 1);
                     return Ok(Some(Mark::Line(line)));
                 }
-                ([b'\n', ..] | [b'\r', b'\n', ..], Expect::Child { .. }) => {
+                (
+                    [b'\n', ..] | [b'\r', b'\n', ..],
+                    Expect::Child { .. } | Expect::Announcement { or_child: true, .. },
+                ) => {
                     let newline = if rest[0] == b'\n' { 1 } else { 2 };
                     self.buffer.drain(..self.token.len() + newline);
                     return Ok(Some(Mark::Child));
@@ -287,7 +355,7 @@ impl Dialogue {
                 self.expect = Expect::Opening;
                 Ok(())
             }
-            (Mark::Line(line), Expect::Announcement { remote_name }) => {
+            (Mark::Line(line), Expect::Announcement { remote_name, .. }) => {
                 self.phase = Phase::FirstStage;
                 self.take_announcement(&line, remote_name, actions)
             }

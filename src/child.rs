@@ -24,6 +24,9 @@ use crate::router::{Levels, Router, Settings, Shared};
 /// The descriptor that a first stage opens the image as.
 const STAGED_IMAGE: RawFd = 9;
 
+/// What comes before a name in the argument that asks for it.
+const AGAIN_AS: &str = "as:";
+
 /// Whether this process has asked whether it is a child.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
@@ -36,6 +39,9 @@ struct Arguments {
     watcher: Option<i32>,
     /// The image, open.
     image: Option<RawFd>,
+    /// Executed under another name than is to be shown: to be executed again
+    /// under this one.
+    again_as: Option<String>,
 }
 
 impl Arguments {
@@ -46,11 +52,14 @@ impl Arguments {
         let mut next = || args.next().filter(|arg| !arg.is_empty());
         let directory = next().map(PathBuf::from);
         let watcher = next().and_then(|pid| pid.to_str()?.parse().ok());
-        let image = match next() {
-            Some(fd) => fd.to_str().and_then(|fd| fd.parse().ok()),
-            None => Some(STAGED_IMAGE),
+        let (image, again_as) = match next() {
+            Some(word) => match word.to_str().and_then(|word| word.strip_prefix(AGAIN_AS)) {
+                Some(name) => (None, Some(name.to_owned())),
+                None => (word.to_str().and_then(|fd| fd.parse().ok()), None),
+            },
+            None => (Some(STAGED_IMAGE), None),
         };
-        Some(Self { nonce, directory, watcher, image })
+        Some(Self { nonce, directory, watcher, image, again_as })
     }
 
     fn staged(&self) -> bool {
@@ -131,6 +140,21 @@ macro_rules! testing {
     };
 }
 
+/// The last argument of a process that is executed by way of another one's
+/// image, so that it is to be called `remote_name`.
+pub(crate) fn again_argument(remote_name: &str) -> String {
+    format!("{AGAIN_AS}{remote_name}")
+}
+
+/// Executes the own image once more, as nobody could give it its name.
+fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
+    let image = Image::own()?.descriptor().map_err(|error| error.to_string())?;
+    let argv =
+        [format!("offshoot:{name}"), arguments.nonce.child_argument(), String::new(), String::new(), "{fd}".into()];
+    let exec = process::Exec::new(image, &argv.map(OsString::from)).map_err(|error| error.to_string())?;
+    Err(format!("cannot execute the own image again: {}", exec.exec()))
+}
+
 fn live(arguments: &Arguments) -> ! {
     if let Err(why) = try_live(arguments) {
         // stderr still is the launcher's: the parent shows it.
@@ -140,6 +164,9 @@ fn live(arguments: &Arguments) -> ! {
 }
 
 fn try_live(arguments: &Arguments) -> Result<(), String> {
+    if let Some(name) = &arguments.again_as {
+        again(arguments, name)?;
+    }
     leave_no_trace(arguments);
     let io_error = |what: &str| {
         let what = what.to_owned();

@@ -266,11 +266,11 @@ impl Io {
                 }
             }
             Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
-            Command::Connect { spec, mut done } => {
+            Command::Connect { spec, answerer, mut done } => {
                 let io = Rc::clone(self);
                 self.tasks.spawn_local(async move {
                     let result = tokio::select! {
-                        result = method::connect(&io, *spec) => result,
+                        result = method::connect(&io, *spec, answerer) => result,
                         () = done.closed() => return,
                     };
                     if let Err(Ok(connected)) = done.send(result) {

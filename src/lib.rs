@@ -37,7 +37,7 @@
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
 //! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
 //! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
-//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`: how a child comes up
+//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
 //! - `log`: records from everywhere to the master, and into a file
 
@@ -87,6 +87,7 @@ mod routing;
 mod run;
 mod select;
 mod sender;
+mod terminal;
 
 pub use allocator::Allocator;
 pub use broker::{Broker, Timer};
@@ -102,7 +103,7 @@ pub use function::{Function, Value};
 pub use handler::HandlerBuilder;
 pub use log::{LogHook, Record, log_to_file};
 pub use message::{ContextId, Handle, Message, Values};
-pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Fork, Keepalive, Local, Ssh};
+pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Fork, Keepalive, Local, Ssh, Su, Sudo};
 pub use payload::{Blob, Secret};
 pub use receiver::{Iter, Receiver, ReceiverBuilder};
 pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, Stats, run_with_router};

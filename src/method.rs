@@ -1,27 +1,41 @@
 //! Methods: the ways to start a child.
 //!
-//! A method only says which command to run. What follows is the same for all:
-//! launch it, carry the bootstrap dialogue, attach the link.
+//! A method makes a [`Plan`]: which command to run, with which kind of stdio,
+//! what that may ask, and how to read what it says. What follows is the same
+//! for all: launch it, carry the bootstrap dialogue, attach the link.
 
 mod connect;
+mod doas;
+mod errand;
 mod local;
 mod ssh;
+mod su;
+mod sudo;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use connect::connect;
+pub use doas::Doas;
+use errand::Errand;
 pub use local::{Fork, Local};
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
+pub use su::Su;
+pub use sudo::Sudo;
 
 use crate::blocking::block_on;
+use crate::bootstrap::{self, Ask, Interpret, Nonce, Prompts, Sign};
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::{Function, Value};
 use crate::log::Levels;
 use crate::message::{ContextId, printable};
+use crate::payload::Secret;
+use crate::process::Stdio;
 use crate::router::{Command, Router};
 
 /// Default time for a whole connect.
@@ -51,6 +65,21 @@ pub enum Method {
     Local(Local),
     Fork(Fork),
     Ssh(Ssh),
+    Sudo(Sudo),
+    Su(Su),
+    Doas(Doas),
+}
+
+/// Answers questions of a launcher that nothing else answers.
+#[derive(Clone)]
+pub(crate) struct Answerer(Arc<Answer>);
+
+type Answer = dyn Fn(&str) -> Option<Secret> + Send + Sync;
+
+impl fmt::Debug for Answerer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answerer")
+    }
 }
 
 /// A child that has been started.
@@ -71,16 +100,16 @@ impl Value for Proxied {}
 
 /// Starts a child of this context on behalf of another.
 async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
-    match connect_here(econtext.router(), spec).await {
+    match connect_here(econtext.router(), spec, None).await {
         Ok(connected) => Proxied::Connected(connected),
         Err(error) => Proxied::Failed(error),
     }
 }
 crate::export!(io proxy_connect);
 
-async fn connect_here(router: &Router, spec: Spec) -> Result<Connected, Error> {
+async fn connect_here(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
     let (done, result) = oneshot::channel();
-    if !router.shared().command(Command::Connect { spec: Box::new(spec), done }) {
+    if !router.shared().command(Command::Connect { spec: Box::new(spec), answerer, done }) {
         return Err(Error::router_ended());
     }
     result.await.unwrap_or_else(|_| {
@@ -101,6 +130,7 @@ pub struct Connect<M> {
     router: Router,
     via: Option<Context>,
     spec: Spec,
+    answerer: Option<Answerer>,
     method: M,
 }
 
@@ -117,7 +147,7 @@ impl<M: Into<Method>> Connect<M> {
             shell: "sh".into(),
             binary: None,
         };
-        Self { router: router.clone(), via: None, spec, method }
+        Self { router: router.clone(), via: None, spec, answerer: None, method }
     }
 
     /// Name of the new context. Default: by the method, as `ssh.web1`. Behind
@@ -169,6 +199,17 @@ impl<M: Into<Method>> Connect<M> {
         self
     }
 
+    /// Answers what ssh, sudo, su or doas may ask besides the password, as for
+    /// a code that is valid once: gets the question, returns what to type, or
+    /// `None` to give up. It runs on a thread where it may block. Not for
+    /// connects by way of [`Connect::via`], as a function stays where it is:
+    /// such a connect fails. Default: a question that nobody answers is an
+    /// error that repeats it.
+    pub fn on_question(mut self, answer: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
+        self.answerer = Some(Answerer(Arc::new(answer)));
+        self
+    }
+
     /// The context that starts the child. Default: this one.
     pub fn via(mut self, via: &Context) -> Self {
         self.via = Some(via.clone());
@@ -183,14 +224,18 @@ impl<M: Into<Method>> Connect<M> {
     /// [`Error::Stream`] with the phase and the hop where it failed, also
     /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
     pub async fn connect(self) -> Result<Context, Error> {
-        let Self { router, via, mut spec, method } = self;
+        let Self { router, via, mut spec, answerer, method } = self;
         spec.method = method.into();
         let shared = router.shared();
         spec.levels = Some(shared.wanted_levels());
         let Some(via) = via.filter(|via| via.id() != shared.me) else {
-            let connected = connect_here(&router, spec).await?;
+            let connected = connect_here(&router, spec, answerer).await?;
             return Ok(Context::new(shared.clone(), connected.id, &connected.name));
         };
+        if answerer.is_some() {
+            let text = format!("on_question cannot be used behind {via}: a function cannot travel");
+            return Err(StreamError::new(StreamErrorKind::Start, Phase::Start, spec.hop(), text).into());
+        }
         // The far side keeps the deadline; this is for a far side that hangs.
         let limit = spec.connect_timeout;
         let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
@@ -236,12 +281,6 @@ impl Connect<Fork> {
     }
 }
 
-impl From<Ssh> for Method {
-    fn from(ssh: Ssh) -> Self {
-        Self::Ssh(ssh)
-    }
-}
-
 impl Connect<Ssh> {
     /// User to log in as. Default: as ssh decides.
     pub fn username(mut self, user: impl Into<String>) -> Self {
@@ -274,8 +313,21 @@ impl Connect<Ssh> {
         self
     }
 
-    /// Whether only the key of [`Connect::identity_file`] is offered. Default:
-    /// true.
+    /// The password to type if ssh asks for one. Default: none, and then ssh
+    /// is told not to ask.
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.method.password = Some(password.into());
+        self
+    }
+
+    /// The passphrase of the keys that are used. Default: none.
+    pub fn passphrase(mut self, passphrase: impl Into<Secret>) -> Self {
+        self.method.passphrase = Some(passphrase.into());
+        self
+    }
+
+    /// Whether only the key of [`Connect::identity_file`] is offered, and with
+    /// a password none of an agent's. Default: true.
     pub fn identities_only(mut self, on: bool) -> Self {
         self.method.identities_only = on;
         self
@@ -307,46 +359,97 @@ impl Connect<Ssh> {
     }
 }
 
-/// What a method wants to have run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Plan {
+/// What a method wants to have done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) run: Run,
+    pub(crate) stdio: Stdio,
+    pub(crate) prompts: Prompts,
+    /// The command may bring the child up without an upload.
+    pub(crate) may_be_direct: bool,
+    /// How to read what the launcher says.
+    pub(crate) interpret: Interpret,
+}
+
+#[derive(Debug)]
+pub(crate) enum Run {
     /// The own image, by descriptor.
     OwnImage,
     /// This command, which runs the first stage or, with `binary`, the image.
     Command(Vec<String>),
 }
 
+impl Plan {
+    /// Something that asks nothing.
+    fn new(run: Run, interpret: Interpret) -> Self {
+        Self { run, stdio: Stdio::Pipe, prompts: Prompts::default(), may_be_direct: false, interpret }
+    }
+
+    /// Something that may ask.
+    fn on_terminal(argv: Vec<String>, prompts: Prompts, interpret: Interpret) -> Self {
+        Self { run: Run::Command(argv), stdio: Stdio::Terminal, prompts, may_be_direct: false, interpret }
+    }
+}
+
 impl Spec {
-    /// What the child is called, if not by its pid.
-    fn default_name(&self, pid: u32) -> String {
+    /// # Errors
+    ///
+    /// Which option cannot be, and why.
+    fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
+        let mut errand = match &self.binary {
+            Some(binary) => Errand::binary(nonce, &self.exec_prefix, binary),
+            None => Errand::staged(nonce, &self.exec_prefix, &self.shell),
+        };
+        let direct = match &self.method {
+            Method::Sudo(sudo) => sudo.is_direct(),
+            Method::Su(su) => su.is_direct(),
+            Method::Doas(doas) => doas.is_direct(),
+            _ => false,
+        };
+        if direct && self.binary.is_none() && self.exec_prefix.is_empty() {
+            errand.try_own_image(nonce, remote_name);
+        }
+        let mut plan = match &self.method {
+            Method::Local(_) | Method::Fork(_) => {
+                let own = self.exec_prefix.is_empty() && self.binary.is_none();
+                let run = if own { Run::OwnImage } else { Run::Command(errand.words()) };
+                Plan::new(run, |_| None)
+            }
+            Method::Ssh(ssh) => ssh.plan(&errand, self.connect_timeout, has_answerer)?,
+            Method::Sudo(sudo) => sudo.plan(nonce, &errand)?,
+            Method::Su(su) => su.plan(&errand)?,
+            Method::Doas(doas) => doas.plan(&errand)?,
+        };
+        plan.prompts.has_answerer = has_answerer;
+        plan.may_be_direct = errand.may_be_direct();
+        Ok(plan)
+    }
+
+    /// What the child is called where it was not given a name, without that
+    /// of its parent. Before there is a child it has no pid.
+    fn default_name(&self, pid: Option<u32>) -> String {
+        let with_pid = |method: &str| match pid {
+            Some(pid) => format!("{method}.{pid}"),
+            None => method.into(),
+        };
         match &self.method {
-            Method::Local(_) => format!("local.{pid}"),
-            Method::Fork(_) => format!("fork.{pid}"),
+            Method::Local(_) => with_pid("local"),
+            Method::Fork(_) => with_pid("fork"),
             Method::Ssh(ssh) => ssh.name(),
+            Method::Sudo(sudo) => sudo.name(),
+            Method::Su(su) => su.name(),
+            Method::Doas(doas) => doas.name(),
         }
     }
 
     /// The method's name, for errors before there is a child.
     pub(crate) fn hop(&self) -> String {
-        match (&self.name, &self.method) {
-            (Some(name), _) => name.clone(),
-            (None, Method::Local(_)) => "local".into(),
-            (None, Method::Fork(_)) => "fork".into(),
-            (None, Method::Ssh(ssh)) => ssh.name(),
-        }
+        self.name.clone().unwrap_or_else(|| self.default_name(None))
     }
 
     /// The new context's name, without that of its parent.
     pub(crate) fn context_name(&self, pid: u32) -> String {
-        self.name.clone().unwrap_or_else(|| self.default_name(pid))
-    }
-
-    /// How to read what the launcher says on stderr.
-    pub(crate) fn interpreter(&self) -> fn(&[String]) -> Option<(StreamErrorKind, String)> {
-        match &self.method {
-            Method::Ssh(_) => ssh::interpret,
-            Method::Local(_) | Method::Fork(_) => |_| None,
-        }
+        self.name.clone().unwrap_or_else(|| self.default_name(Some(pid)))
     }
 
     /// `offshoot:` and this is the child's argv[0].
@@ -367,4 +470,42 @@ impl Spec {
         }
         Ok(name)
     }
+}
+
+fn is_root(user: &str) -> bool {
+    matches!(user, "root" | "#0" | "0")
+}
+
+/// `sudo password is required`, and for whom and where.
+fn password_text(tool: &str, what: &str, user: &str) -> String {
+    let (me, host) = crate::handshake::whoami();
+    let remedy = if what == "is required" { "; give one" } else { "" };
+    format!("{tool} password {what}, for {me} to become {user} on {host}{remedy}")
+}
+
+/// A tool that asks for a password in words of its own.
+struct ByWords<'a> {
+    tool: &'static str,
+    user: &'a str,
+    password: &'a Option<Secret>,
+}
+
+fn by_words(
+    who: ByWords<'_>,
+    prompt: Option<&str>,
+    incorrect: Option<&[String]>,
+    default_incorrect: &[&str],
+) -> Prompts {
+    let password = bootstrap::Answer::Secret {
+        secret: who.password.clone(),
+        missing: password_text(who.tool, "is required", who.user),
+        wrong: password_text(who.tool, "is incorrect", who.user),
+        reusable: false,
+    };
+    let refusals: Vec<String> = match incorrect {
+        Some(lines) => lines.iter().map(|line| line.to_lowercase()).collect(),
+        None => default_incorrect.iter().map(|line| (*line).to_owned()).collect(),
+    };
+    let sign = Sign::Within(prompt.unwrap_or("password:").to_lowercase());
+    Prompts::new(vec![Ask::new(sign, password)], refusals)
 }

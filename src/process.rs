@@ -18,15 +18,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, Command};
 
 use crate::pipe::{Input, Output, Stream};
+use crate::terminal;
 
 /// A process whose link has ended has this long to follow.
 const TERM_AFTER: Duration = Duration::from_millis(500);
@@ -42,20 +43,41 @@ pub(crate) enum Launch {
     Image { image: OwnedFd, argv: Vec<OsString> },
 }
 
+/// What a launcher finds on its standard descriptors. The link is a socket on
+/// 0 and 1 in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdio {
+    /// A pipe on 2, and no terminal.
+    Pipe,
+    /// A terminal on 2, which is also what `/dev/tty` leads to. For launchers
+    /// that may ask, and that gain privileges.
+    Terminal,
+}
+
 /// A launcher or child context that this process has started.
 #[derive(Debug)]
 pub(crate) struct Launched {
     child: Child,
     pid: Option<u32>,
+    /// Our end of its terminal, which must not close before it has ended.
+    terminal: Option<Output>,
 }
 
-/// Starts a process with one socket as its stdin and stdout, and a pipe as
-/// its stderr, in a session of its own. It dies with this thread, which must
-/// be the I/O thread.
-pub(crate) fn launch(what: Launch) -> io::Result<(Launched, Stream, ChildStderr)> {
-    // Closed on exec, like all that std opens.
-    let (ours, theirs) = UnixStream::pair()?;
-    let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+/// Starts a process with one socket as its stdin and stdout, in a session of
+/// its own. It dies with this thread, which must be the I/O thread. The last
+/// of what is returned is its stderr, or the terminal.
+pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream, Input)> {
+    let (ours, theirs) = link(stdio)?;
+    let (terminal, stderr, their_stderr) = match stdio {
+        Stdio::Pipe => {
+            let (stderr, theirs) = io::pipe()?;
+            (None, OwnedFd::from(stderr), OwnedFd::from(theirs))
+        }
+        Stdio::Terminal => {
+            let (ours, theirs) = terminal::open().map_err(io::Error::other)?;
+            (Some(Output::new(ours.try_clone()?)?), ours, theirs.into())
+        }
+    };
     let mut command = match &what {
         Launch::Tool(argv) => {
             let Some((tool, args)) = argv.split_first() else {
@@ -68,18 +90,37 @@ pub(crate) fn launch(what: Launch) -> io::Result<(Launched, Stream, ChildStderr)
         // The name is only for error texts: it is never looked up.
         Launch::Image { .. } => std::process::Command::new("/offshoot"),
     };
-    command.stdin(Stdio::from(theirs.try_clone()?)).stdout(Stdio::from(theirs)).stderr(Stdio::piped());
+    command.stdin(theirs[0].try_clone()?).stdout(theirs[1].try_clone()?).stderr(their_stderr);
     let exec = match what {
         Launch::Tool(_) => None,
-        Launch::Image { image, argv } => Some(sys::Exec::new(image, &argv)?),
+        Launch::Image { image, argv } => Some(Exec::new(image, &argv)?),
     };
-    sys::start_in_own_session(&mut command, exec);
+    sys::start_in_own_session(&mut command, exec, terminal.is_some());
     let mut command = Command::from(command);
-    let mut child = command.kill_on_drop(true).spawn()?;
-    let stderr = child.stderr.take().ok_or_else(|| io::Error::other("the process has no stderr"))?;
-    let stream = Stream { input: Input::new(ours.try_clone()?)?, output: Output::new(ours)? };
+    let child = command.kill_on_drop(true).spawn()?;
+    let [input, output] = ours;
+    let stream = Stream { input: Input::new(input)?, output: Output::new(output)? };
     let pid = child.id();
-    Ok((Launched { child, pid }, stream, stderr))
+    Ok((Launched { child, pid, terminal }, stream, Input::new(stderr)?))
+}
+
+/// Both ends of a link, each as what is read from and what is written to.
+fn link(stdio: Stdio) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
+    if stdio == Stdio::Terminal && selinux_enforces() {
+        // A process that changes its domain may not use the socket of another
+        // domain; pipes it may.
+        let (input, their_output) = io::pipe()?;
+        let (their_input, output) = io::pipe()?;
+        return Ok(([input.into(), output.into()], [their_input.into(), their_output.into()]));
+    }
+    // Closed on exec, like all that std opens.
+    let (ours, theirs) = UnixStream::pair()?;
+    let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+    Ok(([ours.try_clone()?, ours], [theirs.try_clone()?, theirs]))
+}
+
+fn selinux_enforces() -> bool {
+    std::fs::read("/sys/fs/selinux/enforce").is_ok_and(|mode| mode.starts_with(b"1"))
 }
 
 impl Launched {
@@ -95,6 +136,17 @@ impl Launched {
         }
     }
 
+    /// Our end of its terminal, if it has one.
+    pub(crate) fn terminal(&self) -> Option<&Output> {
+        self.terminal.as_ref()
+    }
+
+    /// Closes its terminal. What asks a question there gives up, also where
+    /// it is another user's and cannot be signalled.
+    pub(crate) fn hang_up(&mut self) {
+        self.terminal = None;
+    }
+
     /// Waits for its end. Cancel safe.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
@@ -106,7 +158,10 @@ impl Launched {
         for (wait, signal) in [(TERM_AFTER, Signal::SIGTERM), (KILL_AFTER, Signal::SIGKILL)] {
             match tokio::time::timeout(wait, self.child.wait()).await {
                 Ok(status) => return status.ok(),
-                Err(_) => signal_group(self.pid, signal),
+                Err(_) => {
+                    self.hang_up();
+                    signal_group(self.pid, signal);
+                }
             }
         }
         self.child.wait().await.ok()
@@ -160,6 +215,11 @@ pub(crate) struct ChildFds {
 pub(crate) fn take_stdio() -> io::Result<ChildFds> {
     let input = dup_high(0)?;
     let output = dup_high(1)?;
+    if nix::unistd::isatty(io::stderr()).unwrap_or(false) {
+        // Some programs, old sudo among them, execute us in their place: when
+        // nobody had the terminal open any more, it would hang up on us.
+        std::mem::forget(dup_high(2)?);
+    }
     let null = match std::fs::File::open("/dev/null") {
         Ok(null) => OwnedFd::from(null),
         // A bare root file system has none: an empty pipe reads as nothing.
@@ -184,8 +244,8 @@ pub(crate) fn close_stdio() {
     }
 }
 
-pub(crate) use platform::{memory, own_executable};
-pub(crate) use sys::{adopt, dup_high, exit_now, own_session, read_into, watch};
+pub(crate) use platform::{memory, own_executable, terminal_name};
+pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, watch};
 
 /// Kills and reaps a direct child that this process has inherited from what
 /// it was before. Blocks for as long as the kernel takes.
@@ -239,7 +299,8 @@ mod sys {
             Ok(Self { image, argv })
         }
 
-        fn exec(&self) -> io::Error {
+        /// Returns only if it fails.
+        pub(crate) fn exec(&self) -> io::Error {
             unsafe extern "C" {
                 static environ: *const *const libc::c_char;
             }
@@ -259,14 +320,18 @@ mod sys {
     }
 
     /// Between fork and exec: a session of its own, death with the parent,
-    /// and, if given, the image to become.
-    pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>) {
+    /// and, if given, the image to become. With `terminal`, its stderr becomes
+    /// the terminal of that session.
+    pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>, terminal: bool) {
         let parent = std::process::id();
         // SAFETY: the closure makes async-signal-safe calls only and
         // allocates nothing.
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
+                if terminal && libc::ioctl(2, libc::TIOCSCTTY as _, 0) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
                 platform::die_with_parent(parent);
                 match &exec {
                     Some(exec) => Err(exec.exec()),

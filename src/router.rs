@@ -16,7 +16,7 @@ use crate::handler::Ports;
 use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
-use crate::method::{Connect, Connected, Fork, Local, Spec, Ssh};
+use crate::method::{Answerer, Connect, Connected, Doas, Fork, Local, Spec, Ssh, Su, Sudo};
 use crate::panic;
 use crate::queue::Queue;
 use crate::routing::Registration;
@@ -93,6 +93,7 @@ pub(crate) enum Command {
     DelHandler(Handle, Option<Arc<Queue>>),
     Connect {
         spec: Box<Spec>,
+        answerer: Option<Answerer>,
         done: oneshot::Sender<Result<Connected, Error>>,
     },
     /// Tell when the context has gone.
@@ -357,6 +358,22 @@ impl Router {
     /// configuration.
     pub fn ssh(&self, hostname: impl Into<String>) -> Connect<Ssh> {
         Connect::new(self, Ssh::new(hostname.into()))
+    }
+
+    /// A child of another user on this machine, by `sudo`.
+    pub fn sudo(&self) -> Connect<Sudo> {
+        Connect::new(self, Sudo::default())
+    }
+
+    /// A child of another user on this machine, by `su`, which takes that
+    /// user's password.
+    pub fn su(&self) -> Connect<Su> {
+        Connect::new(self, Su::default())
+    }
+
+    /// A child of another user on this machine, by `doas`.
+    pub fn doas(&self) -> Connect<Doas> {
+        Connect::new(self, Doas::default())
     }
 
     /// Sends a message as it stands, without a window. Failure is reported

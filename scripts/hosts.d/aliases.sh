@@ -51,6 +51,17 @@ shell-fish       ofs-fish       here        login shell fish
 noisy            ofs-noisy      here        a banner; profiles print 100 lines and a part of one to stdout
 noisy-stderr     ofs-noisy-err  here        a banner; profiles print 100 lines and a part of one to stderr
 
+nopass           ofs-nopass     priv        sudo and doas ask for nothing
+asked            ofs-asked      priv        sudo and doas ask for its own password each time
+target           ofs-target     priv        sudo asks for the password of the target
+strict           ofs-strict     priv        sudo asks for nothing, wants a terminal, runs in another, and records
+stars            ofs-stars      priv        sudo asks in its own words and shows a star for each character
+norule           ofs-norule     priv        sudo and doas allow nothing
+ssh-password     ofs-asked      password    asks for a password, without PAM
+ssh-questions    ofs-asked      questions   asks questions (keyboard-interactive), by PAM
+ssh-both         ofs-asked      both        wants a key and then a password
+ssh-locked-key   ofs-locked     here        our key for it has a passphrase
+
 refused          root           -           nobody listens
 unknown-host     root           -           a name that does not resolve
 silent           root           -           accepts connections and never says a word

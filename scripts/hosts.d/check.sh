@@ -73,6 +73,7 @@ check() {
     check_confined
     check_shells
     check_failures
+    check_privileges
     wait
     check_frozen
     check_unseen
@@ -164,6 +165,20 @@ check_failures() {
     probe nologin 1 '*This account is currently not available*'
     probe sh-exits 0 'login works 3' 'echo login works; sh -c "echo never"; echo $?'
     probe odd-machine 0 'Plan9 vax Plan9 vax' 'uname -sm; uname -s; uname -m'
+}
+
+check_privileges() {
+    probe nopass 0 'root root' 'sudo -n id -un; doas -n id -un'
+    probe strict 1 '*must have a tty*' 'sudo -n id -un'
+    for alias in asked target stars; do
+        probe $alias 1 '*a password is required*' 'sudo -n id -un'
+    done
+    probe asked 1 '*Authentication required*' 'doas -n id -un'
+    probe norule 1 '*not permitted*' 'doas -n id -un'
+    for alias in ssh-password ssh-questions ssh-both; do
+        probe $alias 255 '*Permission denied*' true -o BatchMode=yes
+    done
+    probe ssh-locked-key 255 '*Permission denied*' true -o BatchMode=yes
 }
 
 # Stopped, it takes connections (the kernel does) and answers nothing; continued, it is well again.

@@ -8,6 +8,7 @@ start_servers() {
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-client -f "$base/id"
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-host -f "$base/hostkey"
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-other-host -f "$base/otherkey"
+    ssh-keygen -q -t ed25519 -N "$passphrase" -C offshoot-test-locked -f "$base/locked"
     cp "$base/id.pub" "$base/authorized_keys"
     printf 'Welcome to a noisy host.\n\nEverything you do\n\tis printed twice.\n' >"$base/banner"
 
@@ -105,15 +106,23 @@ wait_for_file() {
     done
 }
 
+# How a server lets users in.
+asking() {
+    case $1 in
+    password) printf 'PasswordAuthentication yes\nKbdInteractiveAuthentication no\nPubkeyAuthentication no\nUsePAM no\n' ;;
+    questions) printf 'PasswordAuthentication no\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\nUsePAM yes\n' ;;
+    both) printf 'PasswordAuthentication yes\nAuthenticationMethods publickey,password\nUsePAM no\n' ;;
+    *) printf 'PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n' ;;
+    esac
+}
+
 server_config() {
     cat <<CONF
 ListenAddress $(cat "$base/run/$1.address")
 HostKey $base/hostkey
 AuthorizedKeysFile $base/authorized_keys
 PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
+$(asking "$1")
 UseDNS no
 PrintMotd no
 PidFile none
@@ -131,6 +140,8 @@ CONF
         cat <<CONF
 Match User ofs-wrong-key
     AuthorizedKeysFile none
+Match User ofs-locked
+    AuthorizedKeysFile $base/locked.pub
 Match User ofs-noisy,ofs-noisy-err
     Banner $base/banner
 Match User ofs-sh-exits

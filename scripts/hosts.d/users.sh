@@ -25,6 +25,13 @@ ofs-false     /bin/false
 ofs-nologin   $(command -v nologin)
 ofs-sh-exits  /bin/bash
 ofs-odd       /bin/bash
+ofs-nopass    /bin/bash
+ofs-asked     /bin/bash
+ofs-target    /bin/bash
+ofs-strict    /bin/bash
+ofs-stars     /bin/bash
+ofs-norule    /bin/bash
+ofs-locked    /bin/bash
 USERS
 }
 

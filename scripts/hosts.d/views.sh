@@ -28,6 +28,10 @@ OFS_USER_SSH_CONFIG='$base/user/ssh_config'
 OFS_ROOTS='$base/roots'
 OFS_HOMES='$base/home'
 OFS_RUN='$base/run'
+OFS_PASSWORD='$password'
+OFS_ROOT_PASSWORD='$root_password'
+OFS_PASSPHRASE='$passphrase'
+OFS_BUSYBOX_SU='$base/bin/su'
 ENV
     chown -h "$owner" "$1/user" "$1/frozen.pid" "$1/env"
     { views && echo "$1"; } | sort -u >"$base/views.new"
@@ -36,18 +40,19 @@ ENV
 
 rm_view() {
     [ -d "$1" ] || return 0
-    (cd "$1" && rm -f id ssh_config known_hosts known_hosts.none known_hosts.changed env frozen.pid user)
+    (cd "$1" && rm -f id locked ssh_config known_hosts known_hosts.none known_hosts.changed env frozen.pid user)
     rmdir "$1" 2>/dev/null || :
 }
 
 # publish DIR OWNER: a complete client configuration that works for that user.
 publish() {
     install -m 600 "$base/id" "$1/id"
+    install -m 600 "$base/locked" "$1/locked"
     known_hosts hostkey >"$1/known_hosts"
     known_hosts otherkey >"$1/known_hosts.changed"
     : >"$1/known_hosts.none"
     ssh_config "$1" >"$1/ssh_config"
-    chown "$2" "$1/id" "$1/known_hosts" "$1/known_hosts.changed" "$1/known_hosts.none" "$1/ssh_config"
+    chown "$2" "$1/id" "$1/locked" "$1/known_hosts" "$1/known_hosts.changed" "$1/known_hosts.none" "$1/ssh_config"
 }
 
 known_hosts() {
@@ -75,6 +80,9 @@ ssh_config() {
             ;;
         changed-hostkey) echo "    UserKnownHostsFile \"$1/known_hosts.changed\"" ;;
         jump-here) echo '    ProxyJump web1' ;;
+        ssh-password | ssh-questions) echo '    PreferredAuthentications password,keyboard-interactive' ;;
+        ssh-both) echo '    PreferredAuthentications publickey,password' ;;
+        ssh-locked-key) echo "    IdentityFile \"$1/locked\"" ;;
         esac
         [ "$server" = - ] || cat <<HOST
     HostName $(cat "$base/run/$server.address")

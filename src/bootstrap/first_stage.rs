@@ -29,13 +29,13 @@ pub(crate) fn first_stage(nonce: &Nonce) -> String {
     SECTIONS.concat().replace("@A@", a).replace("@B@", b)
 }
 
-/// The line as a command for a login shell, or for `ssh`.
+/// A line such as that as a command for a login shell, or for `ssh`.
 ///
 /// `shell` is a piece of shell command such as `sh` or `busybox sh`, and is
 /// passed on as it is.
-pub(crate) fn login_command(shell: &str, nonce: &Nonce) -> String {
+pub(crate) fn login_command(shell: &str, line: &str) -> String {
     // The command must not begin with `exec`, which a restricted shell refuses.
-    format!("{shell} -c '{}'", first_stage(nonce))
+    format!("{shell} -c '{line}'")
 }
 
 /// The parts of the line, in the order in which they run.
@@ -148,7 +148,7 @@ mod tests {
     fn it_is_short_and_holds_the_token_in_halves_only() {
         let (nonce, line) = line();
         assert!(line.len() < 2200, "{} bytes", line.len());
-        let command = login_command("sh", &nonce);
+        let command = login_command("sh", &line);
         assert_eq!(command, format!("sh -c '{line}'"));
         let [a, b] = nonce.halves();
         assert!(command.starts_with(&format!("sh -c 'A={a} B={b};set ")), "{command}");

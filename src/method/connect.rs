@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
-use tokio::process::ChildStderr;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Connected, Method, Plan, Spec};
-use crate::bootstrap::{self, Action, Dialogue, Input, Nonce, Offer};
+use zeroize::Zeroizing;
+
+use super::{Answerer, Connected, Method, Run, Spec};
+use crate::bootstrap::{Action, Dialogue, Input, Nonce, Offer};
 use crate::bundle::Bundle;
 use crate::dispatch;
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
@@ -23,35 +23,60 @@ use crate::handshake::{Hello, Welcome};
 use crate::image::{self, Compression, Image, Packed};
 use crate::io::{Io, Missing};
 use crate::message::{ContextId, Handle, Message};
-use crate::pipe::Stream;
+use crate::payload::Secret;
+use crate::pipe::{Input as Reading, Stream};
 use crate::process::{self, Launch, Launched};
 use crate::router::Command;
 use crate::routing::MAX_NAME;
+use crate::terminal;
 
 /// What a launcher still says on stderr is awaited for this long after its
 /// end.
 const STDERR_GRACE: Duration = Duration::from_millis(100);
 /// A launcher that has closed its stdout has this long to exit.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// A launcher that has said nothing on its terminal for this long may wait
+/// for an answer.
+const QUIET: Duration = Duration::from_millis(300);
+/// Whoever reads a secret from a terminal has switched its echo off this long
+/// after asking; some do it a moment before, some a moment after. The second
+/// is for those that might read it from stdin, and then do not care.
+const ECHO_OFF: Duration = Duration::from_secs(1);
+const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
+/// How often the echo is looked at.
+const ECHO_POLL: Duration = Duration::from_millis(2);
 
 /// Starts a child of this context.
-pub(crate) async fn connect(io: &Rc<Io>, spec: Spec) -> Result<Connected, Error> {
+pub(crate) async fn connect(io: &Rc<Io>, spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
     io.stock_ids();
-    let mut attempt = Attempt::start(&spec)?;
+    let mut attempt = Attempt::start(&spec, answerer)?;
     let up = attempt.carry(io, &spec).await;
     let (hello, rest) = match up {
         Ok(up) => up,
         Err(error) => {
             // The end of its link ends whatever we had started; the rest is
             // only to leave no zombie.
-            let Attempt { launched, stream, .. } = attempt;
-            drop(stream);
+            let Attempt { mut launched, stream, stderr, .. } = attempt;
+            drop((stream, stderr));
+            launched.hang_up();
             io.tasks.spawn_local(launched.reap());
             return Err(error.into());
         }
     };
     attempt.attach(io, spec, &hello, rest).await
 }
+
+/// A secret to be typed when the terminal does not show it, or at the limit.
+struct Typing {
+    secret: Secret,
+    by_stdin: bool,
+    /// When to look next.
+    next: Instant,
+    limit: Instant,
+}
+
+/// A question that somebody thinks about.
+type Answering = tokio::task::JoinHandle<Option<Secret>>;
 
 /// An image that is being packed, and its digest.
 type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), StreamError>>;
@@ -62,22 +87,25 @@ struct Attempt {
     deadline: Instant,
     launched: Launched,
     stream: Stream,
-    stderr: ChildStderr,
+    /// Its stderr, or its terminal.
+    stderr: Reading,
+    answerer: Option<Answerer>,
     /// Digest of the image that was sent.
     sent: Option<[u8; 32]>,
 }
 
 impl Attempt {
-    fn start(spec: &Spec) -> Result<Self, StreamError> {
+    fn start(spec: &Spec, answerer: Option<Answerer>) -> Result<Self, StreamError> {
         let hop = spec.hop();
         let fail = |kind, text: String| StreamError::new(kind, Phase::Start, hop.clone(), text);
         let remote_name = spec.remote_name().map_err(|why| fail(StreamErrorKind::Start, why))?;
         let nonce = nonce().map_err(|error| fail(StreamErrorKind::Start, format!("no random bytes: {error}")))?;
-        let plan = spec.plan(&nonce).map_err(|why| fail(StreamErrorKind::Start, why))?;
-        let staged = matches!(plan, Plan::Command(_)) && spec.binary.is_none();
-        let launch = match plan {
-            Plan::Command(argv) => Launch::Tool(argv),
-            Plan::OwnImage => {
+        let plan = spec.plan(&nonce, &remote_name, answerer.is_some());
+        let plan = plan.map_err(|why| fail(StreamErrorKind::Start, why))?;
+        let staged = matches!(plan.run, Run::Command(_)) && spec.binary.is_none();
+        let launch = match plan.run {
+            Run::Command(argv) => Launch::Tool(argv),
+            Run::OwnImage => {
                 let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
                 let image = image.descriptor().map_err(|error| fail(StreamErrorKind::Image, error.to_string()))?;
                 Launch::Image { image, argv: own_argv(&nonce, &remote_name) }
@@ -87,7 +115,7 @@ impl Attempt {
             Launch::Tool(argv) => argv.first().cloned().unwrap_or_default(),
             Launch::Image { .. } => "the own image".into(),
         };
-        let (launched, stream, stderr) = process::launch(launch).map_err(|error| {
+        let (launched, stream, stderr) = process::launch(launch, plan.stdio).map_err(|error| {
             let text = match error.raw_os_error() {
                 Some(code) => {
                     let reason = nix::errno::Errno::from_raw(code).desc();
@@ -97,7 +125,7 @@ impl Attempt {
             };
             fail(StreamErrorKind::Start, text)
         })?;
-        let interpret = spec.interpreter();
+        let interpret = plan.interpret;
         let dialogue = if staged {
             // The usual case is prepared while the login is under way.
             drop(tokio::task::spawn_blocking(prepare));
@@ -105,8 +133,10 @@ impl Attempt {
         } else {
             Dialogue::direct(nonce, hop.clone(), interpret)
         };
+        let dialogue = dialogue.with_prompts(plan.prompts);
+        let dialogue = if plan.may_be_direct { dialogue.or_child() } else { dialogue };
         let deadline = Instant::now() + spec.connect_timeout;
-        Ok(Self { hop, dialogue, deadline, launched, stream, stderr, sent: None })
+        Ok(Self { hop, dialogue, deadline, launched, stream, stderr, answerer, sent: None })
     }
 
     /// Carries bytes and events to the dialogue and its actions out, until
@@ -119,6 +149,10 @@ impl Attempt {
         let mut packing: Option<Packing> = None;
         // When the launcher counts as ended, whatever is still open.
         let mut end: Option<Instant> = None;
+        let mut typing: Option<Typing> = None;
+        let mut answering: Option<Answering> = None;
+        // When a silent launcher with a terminal counts as waiting.
+        let mut waiting: Option<Instant> = None;
         let stop = io.stop.clone();
         loop {
             let actions = tokio::select! {
@@ -137,8 +171,30 @@ impl Attempt {
                             stderr_open = false;
                             Vec::new()
                         }
-                        count => self.dialogue.input(Input::Stderr(&errors[..count])),
+                        count => {
+                            waiting = self.launched.terminal().map(|_| Instant::now() + QUIET);
+                            self.dialogue.input(Input::Stderr(&errors[..count]))
+                        }
                     }
+                }
+                () = sleep_until(waiting), if typing.is_none() && answering.is_none() => {
+                    waiting = None;
+                    self.dialogue.input(Input::Waiting { echoes: self.launched.terminal().is_none_or(terminal::echoes) })
+                }
+                () = sleep_until(typing.as_ref().map(|typing| typing.next)), if typing.is_some() => {
+                    let shown = self.launched.terminal().is_some_and(terminal::echoes);
+                    match typing.take() {
+                        Some(soon) if shown && soon.next < soon.limit => {
+                            typing = Some(Typing { next: soon.next + ECHO_POLL, ..soon });
+                        }
+                        Some(now) => self.type_in(&now).await,
+                        None => {}
+                    }
+                    Vec::new()
+                }
+                answer = answered(&mut answering), if answering.is_some() => {
+                    answering = None;
+                    self.dialogue.input(Input::Answer(answer.as_ref()))
                 }
                 count = write_front(&self.stream, &unsent), if !unsent.is_empty() => {
                     advance(&mut unsent, count);
@@ -180,6 +236,17 @@ impl Attempt {
             for action in actions {
                 match action {
                     Action::Write(bytes) => unsent.push_back(bytes),
+                    Action::Type { secret, by_stdin } => {
+                        let limit = if by_stdin { ECHO_OFF_OR_STDIN } else { ECHO_OFF };
+                        let now = Instant::now();
+                        typing = Some(Typing { secret, by_stdin, next: now, limit: now + limit });
+                    }
+                    Action::Ask(question) => {
+                        answering = self.answerer.clone().map(|answerer| {
+                            // It is the user's, and may take its time.
+                            tokio::task::spawn_blocking(move || (answerer.0)(&question))
+                        });
+                    }
                     Action::ChooseImage(offer) => packing = Some(self.choose(io, &offer)),
                     Action::Hello { hello, rest } => {
                         return Ok((Hello::check(&hello, self.sent, &self.hop)?, rest));
@@ -189,6 +256,22 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// Types a secret where it is read, which is never where it is shown.
+    async fn type_in(&self, typing: &Typing) {
+        let mut line = Zeroizing::new(Vec::with_capacity(typing.secret.expose().len() + 1));
+        line.extend_from_slice(typing.secret.expose().as_bytes());
+        line.push(b'\n');
+        let Some(terminal) = self.launched.terminal() else { return };
+        let shown = terminal::echoes(terminal);
+        let reader = if typing.by_stdin && shown { &self.stream.output } else { terminal };
+        if shown {
+            terminal::silence(terminal);
+        }
+        // A reader that has gone says why by its end; one that does not read
+        // is a matter of the deadline.
+        let _ = tokio::time::timeout_at(self.deadline, reader.write_all(&line)).await;
     }
 
     /// Starts to find and pack an image for the machine.
@@ -251,30 +334,6 @@ impl Attempt {
     }
 }
 
-impl Spec {
-    fn plan(&self, nonce: &Nonce) -> Result<Plan, String> {
-        let direct = self.binary.as_ref().map(|binary| [binary.clone(), nonce.child_argument()]);
-        match &self.method {
-            Method::Local(_) | Method::Fork(_) => {
-                let command = match direct {
-                    Some(direct) => direct.to_vec(),
-                    None if self.exec_prefix.is_empty() => return Ok(Plan::OwnImage),
-                    None => vec![self.shell.clone(), "-c".into(), bootstrap::first_stage(nonce)],
-                };
-                Ok(Plan::Command(self.exec_prefix.iter().cloned().chain(command).collect()))
-            }
-            Method::Ssh(ssh) => {
-                let command = match direct {
-                    Some(direct) => direct.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
-                    None => bootstrap::login_command(&quote(&self.shell), nonce),
-                };
-                let prefix: String = self.exec_prefix.iter().map(|word| quote(word) + " ").collect();
-                ssh.argv(&(prefix + &command), self.connect_timeout).map(Plan::Command)
-            }
-        }
-    }
-}
-
 /// A child's name, with that of this context in front, unless it is the
 /// master. What is too long to be announced loses its beginning.
 fn behind(io: &Io, name: &str) -> String {
@@ -287,16 +346,6 @@ fn behind(io: &Io, name: &str) -> String {
         cut += 1;
     }
     whole[cut..].to_owned()
-}
-
-/// A word as every login shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// The arguments of a child that is executed directly.
@@ -364,6 +413,14 @@ async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), Stre
     }
 }
 
+async fn answered(answering: &mut Option<Answering>) -> Option<Secret> {
+    match answering {
+        // One that has panicked has no answer.
+        Some(answering) => answering.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
 async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
@@ -372,7 +429,7 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 /// Reads what a launcher says while its child is up, so that it never blocks.
-async fn drain(mut stderr: ChildStderr, name: String, stop: tokio_util::sync::CancellationToken) {
+async fn drain(stderr: Reading, name: String, stop: tokio_util::sync::CancellationToken) {
     let mut buffer = [0; 4096];
     loop {
         let count = tokio::select! {

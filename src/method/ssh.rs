@@ -9,7 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::diagnosis::interpret;
+use self::diagnosis::interpret;
+use super::errand::Errand;
+use super::{Method, Plan, Run};
+use crate::bootstrap::{Answer, Ask, Prompts, Sign};
+use crate::error::StreamErrorKind;
+use crate::payload::Secret;
 
 /// How to reach a machine by ssh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +32,12 @@ pub struct SshOptions {
     pub check_host_keys: CheckHostKeys,
     /// File of a private key.
     pub identity_file: Option<String>,
-    /// Whether to offer the key of `identity_file` and none of an agent's.
-    /// Default: yes.
+    /// What to type where a password is asked for.
+    pub password: Option<Secret>,
+    /// What to type where the passphrase of a key is asked for.
+    pub passphrase: Option<Secret>,
+    /// Whether to offer the key of `identity_file`, and with a password none
+    /// but that, and no key of an agent's. Default: yes.
     pub identities_only: bool,
     /// Whether ssh compresses. Default: what ssh decides, as compression slows
     /// bulk data down on all but slow lines.
@@ -75,6 +84,8 @@ impl SshOptions {
             port: None,
             check_host_keys: CheckHostKeys::default(),
             identity_file: None,
+            password: None,
+            passphrase: None,
             identities_only: true,
             compression: None,
             ssh_args: Vec::new(),
@@ -91,12 +102,65 @@ impl SshOptions {
         }
     }
 
+    pub(super) fn plan(&self, errand: &Errand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
+        let on_terminal = has_answerer || self.may_be_asked();
+        let argv = self.argv(&errand.line(), limit, on_terminal)?;
+        Ok(if on_terminal {
+            Plan::on_terminal(argv, self.prompts(), interpret)
+        } else {
+            Plan::new(Run::Command(argv), interpret)
+        })
+    }
+
+    /// Whether there is something that ssh might ask and get an answer to.
+    fn may_be_asked(&self) -> bool {
+        self.password.is_some() || self.passphrase.is_some() || self.check_host_keys == CheckHostKeys::Accept
+    }
+
+    fn prompts(&self) -> Prompts {
+        let who = match &self.username {
+            Some(user) => format!("{user}@{}", self.hostname),
+            None => self.hostname.clone(),
+        };
+        let secret = |secret: &Option<Secret>, realm: &str, reusable| Answer::Secret {
+            secret: secret.clone(),
+            missing: format!("{realm} was requested, but none specified, for {who}; give one"),
+            wrong: format!("{realm} is incorrect, for {who}"),
+            reusable,
+        };
+        let host_key = match self.check_host_keys {
+            CheckHostKeys::Accept => Answer::Words("yes"),
+            _ => Answer::Refuse(
+                StreamErrorKind::HostKey,
+                format!(
+                    "{}: the host key of {who} is not known yet; connect to it once by hand with ssh, \
+                     or choose check_host_keys accept",
+                    diagnosis::HOST_KEY_TEXT
+                ),
+            ),
+        };
+        let passphrase = match (&self.passphrase, &self.password) {
+            // Without one, ssh goes on with what else there is.
+            (None, Some(_)) => Answer::Words(""),
+            (passphrase, _) => secret(passphrase, "SSH key passphrase", true),
+        };
+        let asks = vec![
+            Ask::new(Sign::Between("are you sure you want to continue connecting (yes/no", '?'), host_key),
+            Ask::new(Sign::Between("enter passphrase for ", ':'), passphrase),
+            Ask::new(Sign::Between("password", ':'), secret(&self.password, "SSH password", false)),
+        ];
+        let refusals = vec!["permission denied (".into(), "permission denied, please try again".into()];
+        let mut prompts = Prompts::new(asks, refusals);
+        prompts.refusals_begin = true;
+        prompts
+    }
+
     /// The command line that runs `remote_command` there.
     ///
     /// # Errors
     ///
     /// Says which option cannot be passed on, and why.
-    pub(crate) fn argv(&self, remote_command: &str, connect_timeout: Duration) -> Result<Vec<String>, String> {
+    fn argv(&self, remote_command: &str, connect_timeout: Duration, on_terminal: bool) -> Result<Vec<String>, String> {
         self.check()?;
         let mut argv = vec![self.ssh_path.clone()];
         argv.extend_from_slice(&self.ssh_args);
@@ -107,8 +171,9 @@ impl SshOptions {
             level => argv.push(format!("-{}", "v".repeat(usize::from(level.min(3))))),
         }
         let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
-        // Where there is no terminal, nobody can answer a question.
-        option("BatchMode", "yes");
+        // Where there is no terminal, nobody can answer a question; where there
+        // is one, questions are wanted.
+        option("BatchMode", if on_terminal { "no" } else { "yes" });
         // Whole seconds, and 0 would mean none at all.
         option("ConnectTimeout", &whole_seconds(connect_timeout).to_string());
         if let Some(keepalive) = self.keepalive {
@@ -128,10 +193,10 @@ impl SshOptions {
                 option("GlobalKnownHostsFile", "/dev/null");
             }
         }
+        if self.identities_only && (self.identity_file.is_some() || self.password.is_some()) {
+            option("IdentitiesOnly", "yes");
+        }
         if let Some(file) = &self.identity_file {
-            if self.identities_only {
-                option("IdentitiesOnly", "yes");
-            }
             argv.extend(["-i".into(), file.clone()]);
         }
         if let Some(user) = &self.username {
@@ -186,6 +251,13 @@ fn whole_seconds(time: Duration) -> u64 {
 }
 
 const DEFAULT_PORT: u16 = 22;
+
+impl From<SshOptions> for Method {
+    fn from(ssh: SshOptions) -> Self {
+        Self::Ssh(ssh)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +266,7 @@ mod tests {
 
     #[test]
     fn by_default_the_users_configuration_decides() {
-        let argv = SshOptions::new("web1").argv("sh -c 'x'", Duration::from_millis(9_001)).unwrap();
+        let argv = SshOptions::new("web1").argv("sh -c 'x'", Duration::from_millis(9_001), false).unwrap();
         assert_eq!(argv.join(" "), "ssh -o LogLevel=ERROR -o BatchMode=yes -o ConnectTimeout=10 -T -- web1 sh -c 'x'");
         assert_eq!(argv.last().unwrap(), "sh -c 'x'");
     }
@@ -214,7 +286,7 @@ mod tests {
             ..SshOptions::new("[::1]")
         };
         assert_eq!(
-            options.argv("cmd", TEN).unwrap().join("|"),
+            options.argv("cmd", TEN, false).unwrap().join("|"),
             "/opt/ssh|-J|bastion|-vvv|-o|BatchMode=yes|-o|ConnectTimeout=10|-o|ServerAliveInterval=15\
              |-o|ServerAliveCountMax=3|-o|Compression=yes|-o|StrictHostKeyChecking=no\
              |-o|UserKnownHostsFile=/dev/null|-o|GlobalKnownHostsFile=/dev/null|-o|IdentitiesOnly=yes\
@@ -225,7 +297,7 @@ mod tests {
     #[test]
     fn host_key_checking_has_four_settings() {
         let strictness = |check_host_keys| {
-            let argv = SshOptions { check_host_keys, ..SshOptions::new("h") }.argv("c", TEN).unwrap();
+            let argv = SshOptions { check_host_keys, ..SshOptions::new("h") }.argv("c", TEN, false).unwrap();
             argv.into_iter().find_map(|argument| Some(argument.strip_prefix("StrictHostKeyChecking=")?.to_owned()))
         };
         assert_eq!(strictness(CheckHostKeys::Config), None);
@@ -245,16 +317,16 @@ mod tests {
     #[test]
     fn what_a_shell_or_ssh_could_take_for_something_else_is_refused() {
         for host in ["", "-oProxyCommand=x", "a b", "a;b", "$(x)", "a\nb", "[]", "[-x]"] {
-            let error = SshOptions::new(host).argv("c", TEN).unwrap_err();
+            let error = SshOptions::new(host).argv("c", TEN, false).unwrap_err();
             assert!(error.starts_with("ssh hostname ") && error.contains("not a host name"), "{error}");
         }
         for user in ["", "-x", "a;b", "`x`"] {
             let options = SshOptions { username: Some(user.into()), ..SshOptions::new("h") };
-            assert!(options.argv("c", TEN).unwrap_err().contains("is not a user name"), "{user}");
+            assert!(options.argv("c", TEN, false).unwrap_err().contains("is not a user name"), "{user}");
         }
         let options = SshOptions { username: Some("DOMAIN\\user".into()), ..SshOptions::new("h") };
-        assert!(options.argv("c", TEN).is_ok());
-        assert!(SshOptions { port: Some(0), ..SshOptions::new("h") }.argv("c", TEN).is_err());
-        assert!(SshOptions { ssh_args: vec!["a\0".into()], ..SshOptions::new("h") }.argv("c", TEN).is_err());
+        assert!(options.argv("c", TEN, false).is_ok());
+        assert!(SshOptions { port: Some(0), ..SshOptions::new("h") }.argv("c", TEN, false).is_err());
+        assert!(SshOptions { ssh_args: vec!["a\0".into()], ..SshOptions::new("h") }.argv("c", TEN, false).is_err());
     }
 }

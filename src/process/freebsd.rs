@@ -26,6 +26,13 @@ pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const 
 /// has to do.
 pub(super) fn die_with_parent(_: u32) {}
 
+/// The name of the launcher's end of a terminal.
+pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
+    // SAFETY: only the I/O thread opens terminals, so nobody else uses the
+    // buffer that this gives its answer in.
+    unsafe { nix::pty::ptsname(ours) }
+}
+
 /// Where the executable of this process can be opened.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     std::env::current_exe()

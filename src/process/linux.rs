@@ -58,6 +58,11 @@ pub(super) fn die_with_parent(parent: u32) {
     }
 }
 
+/// The name of the launcher's end of a terminal.
+pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
+    nix::pty::ptsname_r(ours)
+}
+
 /// Where the executable of this process can be opened, even if it is gone.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     Ok("/proc/self/exe".into())

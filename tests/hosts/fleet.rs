@@ -26,6 +26,12 @@ pub(crate) struct Fleet {
     pub(crate) user: String,
     pub(crate) user_config: PathBuf,
     pub(crate) homes: PathBuf,
+    /// What sudo and doas ask for on the hosts where they ask, and ssh.
+    pub(crate) password: String,
+    pub(crate) root_password: String,
+    pub(crate) passphrase: String,
+    /// Another kind of su.
+    pub(crate) busybox_su: String,
     roots: PathBuf,
     run: PathBuf,
     /// Login names by alias.
@@ -65,6 +71,10 @@ impl Fleet {
             user: variable("OFS_USER")?.into(),
             user_config: variable("OFS_USER_SSH_CONFIG")?.into(),
             homes: variable("OFS_HOMES")?.into(),
+            password: variable("OFS_PASSWORD")?.into(),
+            root_password: variable("OFS_ROOT_PASSWORD")?.into(),
+            passphrase: variable("OFS_PASSPHRASE")?.into(),
+            busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
             places: Vec::new(),

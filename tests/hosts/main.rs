@@ -19,6 +19,7 @@ mod giving_up;
 mod helper;
 mod killing;
 mod launcher;
+mod privilege;
 mod random;
 mod running;
 mod upload;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         failing::trials(),
         giving_up::trials(),
         upload::trials(),
+        privilege::trials(),
         running::trials(),
         killing::trials(),
     ];

@@ -238,7 +238,8 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
     lines.iter().find_map(|line| Some(line.strip_suffix(end)?.split_once(start)?.1))
 }
 
-const HOST_KEY_TEXT: &str = "host key checking is enabled, and SSH reported an unrecognized or mismatching host key";
+pub(super) const HOST_KEY_TEXT: &str =
+    "host key checking is enabled, and SSH reported an unrecognized or mismatching host key";
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]

@@ -1,0 +1,50 @@
+# shellcheck shell=sh
+# Passwords, and who may become whom by them: an /etc of their own for the hosts that have any, so that none of
+# it is true of this machine.
+
+# They have blanks, quotes and what shells and sudo trip on. `env` puts them in single quotes.
+password='Tr0ub4dor & "horse" $HOME \n %u'
+root_password='c0rrect; batt*ery `staple`'
+passphrase='open  sesame!'
+
+make_privileges() {
+    etc=$base/priv-etc
+    cp -a /etc "$etc"
+    for user in root $(our_users); do
+        case $user in
+        root) word=$root_password ;;
+        ofs-nopass | ofs-asked | ofs-target | ofs-strict | ofs-stars | ofs-norule) word=$password ;;
+        *) continue ;;
+        esac
+        # One that busybox can read, too.
+        hash=$(perl -e 'print crypt $ARGV[0], "\$6\$ofs\$"' "$word")
+        awk -F: -v OFS=: -v user="$user" -v hash="$hash" '$1 == user { $2 = hash } { print }' \
+            "$etc/shadow" >"$etc/shadow.new"
+        cat "$etc/shadow.new" >"$etc/shadow"
+        rm "$etc/shadow.new"
+    done
+    cat >"$etc/sudoers" <<SUDOERS
+Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+Defaults !lecture, timestamp_timeout=0
+root ALL=(ALL:ALL) ALL
+ofs-nopass ALL=(ALL:ALL) NOPASSWD: ALL
+ofs-asked ALL=(ALL:ALL) ALL
+Defaults:ofs-asked lecture=always
+ofs-target ALL=(ALL:ALL) ALL
+Defaults:ofs-target targetpw
+ofs-strict ALL=(ALL:ALL) NOPASSWD: ALL
+Defaults:ofs-strict requiretty, use_pty, log_output, log_input, iolog_dir=$base/sudo-io
+ofs-stars ALL=(ALL:ALL) ALL
+Defaults:ofs-stars pwfeedback, passprompt="[custom prompt for %p]: "
+SUDOERS
+    chmod 440 "$etc/sudoers"
+    rm -rf "$etc/sudoers.d"
+    printf 'permit nopass ofs-nopass\npermit ofs-asked\n' >"$etc/doas.conf"
+    chmod 600 "$etc/doas.conf"
+    # Else sudo says each time that it cannot resolve the name.
+    echo "127.0.1.1 $(uname -n)" >>"$etc/hosts"
+    mkdir -p "$base/bin"
+    # As root's, with the right to ask for passwords.
+    cp /bin/busybox "$base/bin/su"
+    chmod 4755 "$base/bin/su"
+}

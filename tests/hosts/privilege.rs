@@ -1,0 +1,496 @@
+//! Other users: by sudo, su and doas, and by passwords. Real programs ask, on hosts that have users, rules and
+//! passwords of their own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use offshoot::facts::host_facts;
+use offshoot::{CheckHostKeys, Connect, Context, Doas, Phase, Router, Secret, StreamErrorKind, Su, Sudo};
+
+use crate::OnHosts;
+use crate::controller::block_on;
+use crate::fleet::{CONNECT, Fleet};
+use crate::functions::{double, pid, surroundings};
+use crate::support::process::Process;
+use crate::support::trace::Trace;
+use crate::support::{ONE_SECOND, THREE_SECONDS, promised, unique, wait_for};
+use crate::via::stream_error;
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    let mut add =
+        |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("privileges: {name}"), Box::new(trial)));
+    add("sudo makes root of who need not give a password", sudo_without_password);
+    add("sudo makes root by a password, however it asks", sudo_with_password);
+    add("sudo makes any user, also with a login shell", sudo_to_user);
+    add("doas makes root and others", doas_to_root);
+    add("su makes root and others, whichever kind it is", su_to_root);
+    add("a wrong password fails within two seconds of the answer, by name", wrong_passwords);
+    add("a password that is not there fails at once, by name", missing_passwords);
+    add("what sudo and doas do not allow is named", policy);
+    add("ssh takes passwords, answers, passphrases, and a key and a password", ssh_passwords);
+    add("ssh with a wrong password or none says so", ssh_wrong_passwords);
+    add("ssh accepts a host key once and then insists on it", ssh_accepts);
+    add("root's child is made without a file", no_file);
+    add("a question that nobody expects is answered or named", questions);
+    add("methods follow each other in any order, five deep", chain);
+    add("many become root through one context at once", at_once);
+    add("no secret is seen anywhere", secrets);
+    trials
+}
+
+/// What a trial needs.
+struct Stage<'a> {
+    fleet: &'a Fleet,
+    router: Router,
+    mark: String,
+    trace: Trace,
+}
+
+impl<'a> Stage<'a> {
+    fn new(fleet: &'a Fleet) -> Result<Self> {
+        let mark = unique();
+        Ok(Self { fleet, router: Router::new()?, trace: fleet.trace(&mark), mark })
+    }
+
+    async fn ssh(&self, alias: &str) -> Result<Context> {
+        self.fleet.ssh(&self.router, alias, &self.mark).connect().await.with_context(|| alias.to_owned())
+    }
+
+    fn sudo(&self, via: &Context) -> Connect<Sudo> {
+        self.router.sudo().remote_name(&self.mark).connect_timeout(CONNECT).via(via)
+    }
+
+    fn su(&self, via: &Context) -> Connect<Su> {
+        self.router.su().remote_name(&self.mark).connect_timeout(CONNECT).via(via)
+    }
+
+    fn doas(&self, via: &Context) -> Connect<Doas> {
+        self.router.doas().remote_name(&self.mark).connect_timeout(CONNECT).via(via)
+    }
+
+    async fn end(mut self) -> Result<()> {
+        let start = Instant::now();
+        self.router.shutdown().await;
+        ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
+        self.trace.expect_nothing_left(ONE_SECOND)
+    }
+}
+
+/// The child works, and is this user's.
+async fn expect(context: &Context, user: &str) -> Result<()> {
+    let facts = context.call(host_facts, ()).await.with_context(|| context.to_string())?;
+    let uid = nix::unistd::User::from_name(user)?.context("no such user")?.uid.as_raw();
+    ensure!(facts.uid == uid, "{context} is not {user}: {facts:?}");
+    ensure!(context.call(double, (21,)).await? == 42, "{context} works");
+    let (argv, _) = context.call(surroundings, ()).await?;
+    ensure!(argv[0].starts_with("offshoot:"), "{context} is called {argv:?}");
+    Ok(())
+}
+
+fn sudo_without_password(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        for alias in ["nopass", "strict"] {
+            let user = stage.ssh(alias).await?;
+            let root = stage.sudo(&user).connect().await.context(alias)?;
+            ensure!(root.name() == format!("ssh.{alias}.sudo.root"), "it is called {root}");
+            expect(&root, "root").await?;
+            let sent = stage.sudo(&user).sudo_direct(false).name("sent").connect().await.context(alias)?;
+            expect(&sent, "root").await?;
+        }
+        stage.end().await
+    })
+}
+
+fn sudo_with_password(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        for (alias, password) in
+            [("asked", &fleet.password), ("stars", &fleet.password), ("target", &fleet.root_password)]
+        {
+            let user = stage.ssh(alias).await?;
+            for direct in [true, false] {
+                let connect = stage.sudo(&user).password(password.as_str()).sudo_direct(direct);
+                let root = connect.connect().await.with_context(|| format!("{alias}, direct {direct}"))?;
+                expect(&root, "root").await?;
+                root.shutdown().await;
+            }
+        }
+        stage.end().await
+    })
+}
+
+fn sudo_to_user(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let user = stage.ssh("nopass").await?;
+        let other = stage.sudo(&user).username("ofs-bash").connect().await?;
+        ensure!(other.name() == "ssh.nopass.sudo.ofs-bash", "it is called {other}");
+        expect(&other, "ofs-bash").await?;
+        for (name, shell) in [("ofs-bash", "bash"), ("ofs-tcsh", "tcsh"), ("ofs-fish", "fish"), ("root", "any")] {
+            if nix::unistd::User::from_name(name)?.is_none() {
+                continue;
+            }
+            let login = stage.sudo(&user).username(name).login(true).set_home(true).connect();
+            let login = login.await.with_context(|| format!("login shell {shell}"))?;
+            expect(&login, name).await?;
+        }
+        let kept = stage.sudo(&user).sudo_args(["-H", "-u", "ofs-dash"]).connect().await?;
+        expect(&kept, "ofs-dash").await?;
+        stage.end().await
+    })
+}
+
+fn doas_to_root(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let user = stage.ssh("nopass").await?;
+        expect(&stage.doas(&user).connect().await?, "root").await?;
+        expect(&stage.doas(&user).doas_direct(false).name("sent").connect().await?, "root").await?;
+        expect(&stage.doas(&user).username("ofs-bash").connect().await?, "ofs-bash").await?;
+        let user = stage.ssh("asked").await?;
+        let root = stage.doas(&user).password(fleet.password.as_str()).connect().await?;
+        ensure!(root.name() == "ssh.asked.doas.root", "it is called {root}");
+        expect(&root, "root").await?;
+        stage.end().await
+    })
+}
+
+fn su_to_root(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let user = stage.ssh("norule").await?;
+        for su in ["su", &fleet.busybox_su] {
+            for direct in [true, false] {
+                let connect = stage.su(&user).su_path(su).su_direct(direct).password(fleet.root_password.as_str());
+                let root = connect.connect().await.with_context(|| format!("{su}, direct {direct}"))?;
+                expect(&root, "root").await?;
+                root.shutdown().await;
+            }
+            let connect = stage.su(&user).su_path(su).username("ofs-asked").password(fleet.password.as_str());
+            expect(&connect.connect().await.context(su.to_owned())?, "ofs-asked").await?;
+        }
+        stage.end().await
+    })
+}
+
+/// Programs take their time to say that a password is wrong, so that nobody tries many; what is ours is short.
+fn wrong_passwords(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let asked = stage.ssh("asked").await?;
+        let sudo = stage.sudo(&asked).password("wrong");
+        let doas = stage.doas(&asked).password("wrong");
+        let su = stage.su(&asked).password("wrong");
+        let busybox = stage.su(&asked).su_path(&fleet.busybox_su).password("wrong");
+        let start = Instant::now();
+        let (sudo, doas, su, busybox) = tokio::join!(sudo.connect(), doas.connect(), su.connect(), busybox.connect());
+        ensure!(start.elapsed() < promised(Duration::from_secs(5)), "it took {:?}", start.elapsed());
+        for (error, tool) in [(sudo, "sudo"), (doas, "doas"), (su, "su"), (busybox, "su")] {
+            let error = stream_error(error)?;
+            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!(error.text.starts_with(&format!("{tool} password is incorrect, for ofs-asked")), "{error}");
+            ensure!(error.hop == format!("ssh.asked.{tool}.root"), "{error:?}");
+            ensure!(!error.to_string().contains("wrong"), "the secret is in {error}");
+        }
+        expect(&asked, "ofs-asked").await?;
+        stage.end().await
+    })
+}
+
+fn missing_passwords(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let asked = stage.ssh("asked").await?;
+        let start = Instant::now();
+        for (error, tool) in [
+            (stage.sudo(&asked).connect().await, "sudo"),
+            (stage.doas(&asked).connect().await, "doas"),
+            (stage.su(&asked).connect().await, "su"),
+            (stage.su(&asked).su_path(&fleet.busybox_su).connect().await, "su"),
+        ] {
+            let error = stream_error(error)?;
+            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!(error.text.starts_with(&format!("{tool} password is required")), "{error}");
+        }
+        ensure!(start.elapsed() < promised(Duration::from_secs(2)), "it took {:?}", start.elapsed());
+        stage.end().await
+    })
+}
+
+fn policy(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let norule = stage.ssh("norule").await?;
+        let password = fleet.password.as_str();
+        let error = stream_error(stage.sudo(&norule).password(password).connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("sudo policy"), "{error:?}");
+        let error = stream_error(stage.doas(&norule).password(password).connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("doas policy"), "{error:?}");
+        let error = stream_error(stage.su(&norule).username("ofs-nobody").connect().await)?;
+        ensure!(matches!(error.kind, StreamErrorKind::Auth | StreamErrorKind::Password), "{error:?}");
+        let nopass = stage.ssh("nopass").await?;
+        let error = stream_error(stage.sudo(&nopass).username("ofs-nobody").connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("ofs-nobody"), "{error:?}");
+        let error = stream_error(stage.sudo(&nopass).sudo_path("/nonexistent/sudo").connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Start && error.text.contains("[Errno 2]"), "{error:?}");
+        let error = stream_error(stage.sudo(&nopass).sudo_args(["-b"]).connect().await)?;
+        ensure!(error.text == "sudo: no such option: -b", "{error:?}");
+        stage.end().await
+    })
+}
+
+fn ssh_passwords(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        for alias in ["ssh-password", "ssh-questions", "ssh-both"] {
+            let connect = fleet.ssh(&stage.router, alias, &stage.mark).password(fleet.password.as_str());
+            // Here it is the key of ssh_config that is wanted as well.
+            let there = connect.identities_only(alias != "ssh-both").connect().await.context(alias)?;
+            expect(&there, "ofs-asked").await?;
+        }
+        let connect = fleet.ssh(&stage.router, "ssh-locked-key", &stage.mark).passphrase(fleet.passphrase.as_str());
+        expect(&connect.connect().await?, "ofs-locked").await?;
+        stage.end().await
+    })
+}
+
+fn ssh_wrong_passwords(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let ssh = |alias: &str| fleet.ssh(&stage.router, alias, &stage.mark);
+        for (connect, text) in [
+            (ssh("ssh-password").password("wrong"), "SSH password is incorrect"),
+            (ssh("ssh-questions").password("wrong"), "SSH password is incorrect"),
+            (ssh("ssh-both").password("wrong"), "SSH password is incorrect"),
+            (ssh("ssh-password"), "SSH password was requested, but none specified"),
+            (ssh("ssh-questions"), "SSH password was requested, but none specified"),
+            (ssh("ssh-password").passphrase("x"), "SSH password was requested, but none specified"),
+            (ssh("ssh-locked-key").passphrase("wrong"), "SSH key passphrase is incorrect"),
+        ] {
+            let error = stream_error(connect.connect().await)?;
+            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{text}: {error:?}");
+            ensure!(error.text.starts_with(text), "{text}: {error}");
+        }
+        stage.end().await
+    })
+}
+
+fn ssh_accepts(fleet: &Fleet) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = format!("UserKnownHostsFile={}", directory.path().join("known").display());
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        // ssh's own question, which is asked where the user wants to be asked.
+        let ask = ["-o", &file, "-o", "StrictHostKeyChecking=ask", "-o", "UpdateHostKeys=no"];
+        let ssh = || {
+            stage.router.ssh("here-user").ssh_args(ask).ssh_args(["-F".to_owned(), fleet.config.display().to_string()])
+        };
+        let ssh = || ssh().remote_name(&stage.mark).connect_timeout(CONNECT);
+        let error = stream_error(ssh().check_host_keys(CheckHostKeys::Enforce).password("unused").connect().await)?;
+        ensure!(error.kind == StreamErrorKind::HostKey, "{error:?}");
+        let there = ssh().check_host_keys(CheckHostKeys::Accept).connect().await?;
+        expect(&there, &fleet.user).await?;
+        ensure!(!std::fs::read_to_string(directory.path().join("known"))?.is_empty(), "the key is kept");
+        let again = ssh().check_host_keys(CheckHostKeys::Enforce).connect().await?;
+        expect(&again, &fleet.user).await?;
+        stage.end().await
+    })
+}
+
+/// What a tracer of the parent sees.
+fn no_file(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        for (alias, tool) in [("nopass", "sudo"), ("nopass", "doas"), ("norule", "su")] {
+            let user = stage.ssh(alias).await?;
+            let log = tempfile::tempdir()?;
+            let file = log.path().join("calls");
+            let parent = user.call(pid, ()).await?.to_string();
+            let mut strace = std::process::Command::new("strace")
+                .args([
+                    "-f",
+                    "-qq",
+                    "-p",
+                    &parent,
+                    "-e",
+                    "trace=openat,open,creat,mkdir,mkdirat,memfd_create,execve,execveat",
+                ])
+                .arg("-o")
+                .arg(&file)
+                .spawn()
+                .context("strace")?;
+            let tracer = || Process::of(i32::try_from(parent.parse::<u32>().ok()?).ok()?);
+            ensure!(tracer().is_some(), "the parent lives");
+            let traced = wait_for(THREE_SECONDS, || {
+                let status = std::fs::read_to_string(format!("/proc/{parent}/status")).ok()?;
+                status.lines().any(|line| line.starts_with("TracerPid:\t") && !line.ends_with("\t0")).then_some(())
+            });
+            ensure!(traced.is_some(), "strace does not trace");
+            // A traced process gains no privileges, unless its tracer has them: ours has.
+            let root = match tool {
+                "sudo" => stage.sudo(&user).connect().await?,
+                "doas" => stage.doas(&user).connect().await?,
+                _ => stage.su(&user).password(fleet.root_password.as_str()).connect().await?,
+            };
+            expect(&root, "root").await?;
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(i32::try_from(strace.id())?),
+                nix::sys::signal::Signal::SIGINT,
+            )?;
+            strace.wait()?;
+            let calls = std::fs::read_to_string(&file)?;
+            ensure!(calls.contains("/exe\", [\"/proc/"), "{tool}: the own image was executed: {calls}");
+            for line in calls.lines().filter(|line| !line.contains(" = -1 ") && !line.contains("execve(")) {
+                let makes = ["O_CREAT", "mkdir", "memfd_create("].iter().any(|word| line.contains(word));
+                let place = ["\"/tmp", "\"/dev/shm", "\"/var/tmp", "offshoot", "memfd_create("];
+                ensure!(!(makes && place.iter().any(|place| line.contains(place))), "{tool}: {line}");
+            }
+            ensure!(stage.trace.directories().is_empty(), "{tool}: {:?}", stage.trace.directories());
+            user.shutdown().await;
+        }
+        stage.end().await
+    })
+}
+
+/// A program that asks as PAM modules do, and then becomes sudo.
+const ASKS: &str = r#"#!/bin/sh
+stty -echo </dev/tty
+printf 'Verification code: ' >/dev/tty
+read code </dev/tty
+stty echo </dev/tty
+echo >/dev/tty
+[ "$code" = 424242 ] || { echo 'sudo: wrong code' >&2; exit 1; }
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"#;
+
+fn questions(fleet: &Fleet) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join("sudo");
+    std::fs::write(&program, ASKS)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let program = program.display().to_string();
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let sudo = || stage.router.sudo().sudo_path(&program).remote_name(&stage.mark).connect_timeout(CONNECT);
+        let error = stream_error(sudo().connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Password && error.text.contains("Verification code:"), "{error:?}");
+        let answer = |question: &str| (question == "Verification code:").then(|| Secret::from("424242"));
+        expect(&sudo().on_question(answer).connect().await?, "root").await?;
+        let error = stream_error(sudo().on_question(|_| None).connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Password, "{error:?}");
+        let local = stage.router.local().remote_name(&stage.mark).connect().await?;
+        let error = stream_error(sudo().on_question(answer).via(&local).connect().await)?;
+        ensure!(error.text.contains("cannot travel"), "{error:?}");
+        stage.end().await
+    })
+}
+
+fn chain(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let asked = stage.ssh("asked").await?;
+        let root = stage.sudo(&asked).password(fleet.password.as_str()).connect().await?;
+        let user = stage.su(&root).username("ofs-nopass").connect().await?;
+        expect(&user, "ofs-nopass").await?;
+        let root = stage.doas(&user).connect().await?;
+        let local = stage.router.local().remote_name(&stage.mark).via(&root).connect().await?;
+        let other = stage.sudo(&local).username("ofs-bash").connect().await?;
+        expect(&other, "ofs-bash").await?;
+        ensure!(other.name().starts_with("ssh.asked.sudo.root.su.ofs-nopass.doas.root.local."), "it is called {other}");
+        // What fails at the end of it says where.
+        let error = stream_error(stage.sudo(&other).connect().await)?;
+        ensure!(error.hop.starts_with(other.name()) && error.hop.ends_with(".sudo.root"), "{error:?}");
+        let start = Instant::now();
+        let limit = Duration::from_millis(700);
+        let silent = crate::fleet::ssh(&stage.router, "silent", &fleet.config, &stage.mark).via(&local);
+        let error = stream_error(silent.connect_timeout(limit).connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Timeout && error.hop.ends_with(".ssh.silent"), "{error:?}");
+        ensure!(start.elapsed() < promised(limit), "it took {:?}", start.elapsed());
+        stage.end().await
+    })
+}
+
+fn at_once(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let user = stage.ssh("asked").await?;
+        let tasks = tokio_util::task::TaskTracker::new();
+        let connects: Vec<_> = (0..8)
+            .map(|number| stage.sudo(&user).password(fleet.password.as_str()).name(format!("root{number}")))
+            .map(|connect| tasks.spawn(connect.connect()))
+            .collect();
+        for connect in connects {
+            expect(&connect.await??, "root").await?;
+        }
+        stage.end().await
+    })
+}
+
+/// Looks at everything that others could look at, while secrets travel and when they have arrived.
+fn secrets(fleet: &Fleet) -> Result<()> {
+    let secrets = [fleet.password.as_str(), &fleet.root_password, &fleet.passphrase];
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let looked = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for process in Process::all() {
+                    if let Some(secret) = secrets.iter().find(|secret| process.mentions(secret)) {
+                        // The views of hosts name them to the tests, which need not be started by these.
+                        anyhow::bail!("{secret} is seen in {process}");
+                    }
+                }
+                rounds += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(rounds)
+        });
+        let connected = with_secrets(fleet);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        connected?;
+        looking.join().map_err(|_| anyhow::anyhow!("the watcher has panicked"))?
+    })?;
+    ensure!(looked > 3, "it was looked at {looked} times only");
+    Ok(())
+}
+
+fn with_secrets(fleet: &Fleet) -> Result<()> {
+    let secrets = [fleet.password.as_str(), &fleet.root_password, &fleet.passphrase];
+    let records = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    block_on(async {
+        let mut stage = Stage::new(fleet)?;
+        let heard = std::sync::Arc::clone(&records);
+        stage.router.on_log(move |record| {
+            if let Ok(mut heard) = heard.lock() {
+                heard.push_str(&format!("{record:?}\n"));
+            }
+        });
+        let there = fleet.ssh(&stage.router, "ssh-questions", &stage.mark).password(fleet.password.as_str());
+        let there = there.ssh_debug_level(3).connect().await?;
+        let locked = fleet.ssh(&stage.router, "ssh-locked-key", &stage.mark).passphrase(fleet.passphrase.as_str());
+        locked.connect().await?;
+        let asked = stage.ssh("asked").await?;
+        let sudo = stage.sudo(&asked).password(fleet.password.as_str()).sudo_direct(false).connect().await?;
+        let su = stage.su(&there).password(fleet.root_password.as_str()).su_direct(false).connect().await?;
+        let doas = stage.doas(&asked).password(fleet.password.as_str()).connect().await?;
+        for context in [&sudo, &su, &doas] {
+            let (argv, environment) = context.call(surroundings, ()).await?;
+            let all = format!("{argv:?} {environment:?}");
+            ensure!(!secrets.iter().any(|secret| all.contains(secret)), "{context}: {all}");
+        }
+        ensure!(stage.trace.look().len() > 5, "there are processes to look at");
+        ensure!(stage.trace.directories().is_empty(), "no file is left: {:?}", stage.trace.directories());
+        let wrong = stream_error(stage.su(&asked).password(fleet.passphrase.as_str()).connect().await)?;
+        let shown = format!("{wrong} {wrong:?} {:?}", stage.sudo(&asked).password(fleet.password.as_str()));
+        ensure!(!secrets.iter().any(|secret| shown.contains(secret)), "{shown}");
+        stage.end().await
+    })?;
+    let records = records.lock().map_err(|_| anyhow::anyhow!("no records"))?.clone();
+    ensure!(!secrets.iter().any(|secret| records.contains(secret)), "{records}");
+    Ok(())
+}
