@@ -6,7 +6,9 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 
@@ -17,10 +19,13 @@ use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
 use crate::io::{Parent, Role, Setup};
 use crate::log::{LogSource, Recorder};
+use crate::method::Descendants;
 use crate::pipe::{Input, Output, Stream};
 use crate::process;
-use crate::router::{Levels, Router, Settings, Shared};
+use crate::router::{Command, Levels, Router, Settings, Shared};
 
+/// A process that nobody here has started is reaped this long after its end.
+const REAP_AFTER: Duration = Duration::from_millis(500);
 /// The descriptor that a first stage opens the image as.
 const STAGED_IMAGE: RawFd = 9;
 
@@ -178,6 +183,9 @@ fn try_live(arguments: &Arguments) -> Result<(), String> {
     hello.write(&arguments.nonce, &mut output).map_err(io_error("cannot say hello"))?;
     let welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
     drop((input, output));
+    if welcome.descendants == Descendants::Supervise {
+        process::supervise().map_err(io_error("cannot start a supervisor"))?;
+    }
     let fds = process::take_stdio().map_err(io_error("cannot set up stdio"))?;
     serve(welcome, fds)
 }
@@ -218,6 +226,8 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
         levels: Levels::Copied(welcome.levels.clone()),
     };
     let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
+    shared.set_descendants(welcome.descendants);
+    let ends_descendants = welcome.descendants != Descendants::Leave && process::adopt_orphans();
     let log = LogSource::new(Arc::clone(&shared), welcome.levels);
     // A program that has set its own up before has chosen.
     let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
@@ -233,7 +243,11 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
                 process::exit_now(1);
             };
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
-            let parent = Parent { stream, dispatcher, printed, ended };
+            let parent = Parent { stream, dispatcher, printed, ended, ends_descendants };
+            tokio::task::spawn_local(heed_signals(Arc::clone(&shared)));
+            if ends_descendants {
+                tokio::task::spawn_local(reap_orphans());
+            }
             tokio::task::spawn_local(async move {
                 // Whatever the other threads do: this is the end.
                 let _ = has_ended.await;
@@ -257,6 +271,36 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
             // The I/O thread ends the process when it has said its last.
             None => std::thread::park(),
         }
+    }
+}
+
+/// SIGTERM and its like end a context in order.
+async fn heed_signals(shared: Arc<Shared>) {
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
+    loop {
+        let is_hangup = tokio::select! {
+            _ = int.recv() => false,
+            _ = term.recv() => false,
+            _ = hup.recv() => true,
+        };
+        // Who has detached has no terminal to lose.
+        if !is_hangup || shared.parent().is_some() {
+            shared.command(Command::Shutdown { done: None });
+        }
+    }
+}
+
+/// Reaps what has become a child of this process and has ended.
+async fn reap_orphans() {
+    let Ok(mut ended) = signal(SignalKind::child()) else { return };
+    while ended.recv().await.is_some() {
+        // Several at once, and not before those who wait for their own.
+        tokio::time::sleep(REAP_AFTER).await;
+        process::reap_orphans();
     }
 }
 

@@ -25,7 +25,7 @@ use crate::context::{Context, Econtext};
 use crate::error::Error;
 use crate::function::Value;
 use crate::payload::Blob;
-use crate::process::{own_session, signal_group};
+use crate::process::{Known, own_session, signal_group};
 use crate::receiver::Receiver;
 use crate::router::Router;
 use crate::sender::Sender;
@@ -249,7 +249,7 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
     }
     own_session(&mut process);
     let child = process.spawn().map_err(|error| name_it(&error, &program.to_string_lossy()))?;
-    let mut group = Group { pid: child.id(), child: Some(child) };
+    let mut group = Group { pid: child.id(), _known: Known::new(child.id()), child: Some(child) };
     let Some(child) = &mut group.child else { unreachable!("it has just been put there") };
     let (stdout, stderr, stdin) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
     let (sender, feed) = match (command.stdin, stdin) {
@@ -333,6 +333,7 @@ async fn pump(pipe: Option<impl AsyncRead + Unpin>, events: &Sender<Event>, wrap
 /// A process group that ends when it is dropped before its leader has ended.
 struct Group {
     pid: Option<u32>,
+    _known: Known,
     child: Option<Child>,
 }
 

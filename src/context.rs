@@ -381,9 +381,49 @@ impl Econtext {
         self.parent_ids().first().map(|&id| self.router.context_by_id(id))
     }
 
-    /// All contexts above this one, the parent first.
-    pub fn parent_ids(&self) -> &[ContextId] {
-        &self.shared().parent_ids
+    /// All contexts above this one, the parent first; none once it has
+    /// detached.
+    pub fn parent_ids(&self) -> Arc<[ContextId]> {
+        self.shared().parent_ids()
+    }
+
+    /// Takes this context out of the tree: it and what is behind it live on
+    /// when the contexts above end.
+    ///
+    /// The context becomes the leader of a session of its own, tells its
+    /// parent, lets all that it has to say leave, and closes the link. Then it
+    /// is the root of its own tree: it has no parents, its children and those
+    /// behind them stay usable from here, and new ones can be started. Nobody
+    /// can call it any more, and whoever above waits for an answer, this call
+    /// included, gets [`Error::Channel`]. What is logged and printed here and
+    /// below goes nowhere, unless a file takes it
+    /// ([`log_to_file`](crate::log_to_file)).
+    ///
+    /// It ends when the calls that were running or waiting here have ended, or
+    /// by SIGTERM; calls have no deadline any more. Behind `ssh`, detaching
+    /// ends the connection.
+    ///
+    /// Does nothing in a context that has detached already. Not cancel safe:
+    /// a call that is dropped while it waits may still detach.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if the parent refuses or has gone,
+    /// [`Error::Timeout`] if it does not answer within 5 s; the context is
+    /// still in the tree.
+    pub async fn detach(&self) -> Result<(), Error> {
+        let (done, detached) = oneshot::channel();
+        self.shared().command(Command::Detach(done));
+        detached.await.unwrap_or_else(|_| Err(Error::router_ended()))
+    }
+
+    /// [`Econtext::detach`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Econtext::detach`].
+    pub fn blocking_detach(&self) -> Result<(), Error> {
+        block_on(self.detach())
     }
 
     /// The context that made this call.

@@ -5,7 +5,7 @@
 
 mod chains;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -46,6 +46,8 @@ pub(crate) struct Dispatcher {
     /// A cancellation may overtake its call, which is then not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     root: CancellationToken,
+    /// Calls that are running or waiting.
+    active: Cell<usize>,
 }
 
 struct Call {
@@ -141,6 +143,7 @@ impl Dispatcher {
             chains: RefCell::default(),
             early: RefCell::default(),
             root: CancellationToken::new(),
+            active: Cell::new(0),
         };
         (dispatcher, calls)
     }
@@ -187,6 +190,7 @@ impl Dispatcher {
             let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
             self.calls.borrow_mut().insert(key, Call { cancelled: cancelled.clone(), timer });
         }
+        self.active.set(self.active.get() + 1);
         let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
         let invocation = Invocation {
             entry,
@@ -244,11 +248,23 @@ impl Dispatcher {
     /// A call has been answered, and what waited for that begins; returns its
     /// timer.
     pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
+        self.active.set(self.active.get().saturating_sub(1));
         if chain != 0 {
             let next = self.chains.borrow_mut().ended((src, chain));
             next.into_iter().for_each(|invocation| self.start(io, invocation));
         }
         self.calls.borrow_mut().remove(&(src, handle)).and_then(|call| call.timer)
+    }
+
+    /// Whether nothing runs or waits here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.get() == 0
+    }
+
+    /// Nobody will stop waiting for the calls that are here; returns their
+    /// timers.
+    pub(crate) fn lift_deadlines(&self) -> Vec<TimerKey> {
+        self.calls.borrow_mut().values_mut().filter_map(|call| call.timer.take()).collect()
     }
 
     /// A caller has gone: nobody waits for its calls.

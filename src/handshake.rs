@@ -14,6 +14,7 @@ use crate::function::Table;
 use crate::image::Image;
 use crate::log::Levels;
 use crate::message::{ContextId, printable};
+use crate::method::Descendants;
 use crate::payload;
 
 /// Bytes of a [`Welcome`].
@@ -47,6 +48,7 @@ pub(crate) struct Welcome {
     pub(crate) levels: Levels,
     pub(crate) unidirectional: bool,
     pub(crate) max_message_size: u64,
+    pub(crate) descendants: Descendants,
 }
 
 /// What this program was built from, if the build was told.
@@ -177,6 +179,7 @@ mod tests {
             levels: Levels::parse("warn,app=debug").unwrap(),
             unidirectional: true,
             max_message_size: 1 << 27,
+            descendants: Descendants::End,
         };
         let mut bytes = welcome.encode().unwrap();
         bytes.extend_from_slice(b"frames");

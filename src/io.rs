@@ -5,6 +5,7 @@
 //! outbox of a link, whose writer task is woken. State is borrowed only
 //! between two awaits.
 
+mod detach;
 mod images;
 mod lifecycle;
 mod lines;
@@ -74,6 +75,8 @@ pub(crate) struct Parent {
     pub(crate) printed: Vec<(Input, &'static str, LogSource)>,
     /// Told when everything behind this context has ended.
     pub(crate) ended: oneshot::Sender<()>,
+    /// Whether processes below this one end with it.
+    pub(crate) ends_descendants: bool,
 }
 
 /// Where a message for a handle goes.
@@ -147,6 +150,10 @@ struct State {
     end_waiters: Vec<oneshot::Sender<()>>,
     ended: bool,
     parent_gone: bool,
+    ends_descendants: bool,
+    /// This context is on its own, or on its way there.
+    detached: bool,
+    detach_waiters: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
 /// The I/O side of a router, and its work, which is to be run on this, the
@@ -156,11 +163,12 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
     let (io, told) = match role {
         Role::Master { logs } => (Rc::new(Io::new(shared, thread, None, Some(logs))), None),
         Role::Child(parent) => {
-            let Parent { stream, dispatcher, printed, ended } = *parent;
+            let Parent { stream, dispatcher, printed, ended, ends_descendants } = *parent;
             let io = Rc::new(Io::new(shared, thread, Some(dispatcher), None));
             for (pipe, name, log) in printed {
                 io.printing.spawn_local(lines::forward(pipe, name, log));
             }
+            io.state.borrow_mut().ends_descendants = ends_descendants;
             io.attach_parent(stream);
             (io, Some(ended))
         }
@@ -196,7 +204,9 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Command>, told: Opti
     while queue.try_recv().is_ok() {}
     io.tasks.close();
     let waiters = std::mem::take(&mut io.state.borrow_mut().end_waiters);
-    drop(waiters);
+    for waiter in waiters {
+        let _ = waiter.send(());
+    }
     if let Some(told) = told {
         let _ = told.send(());
     }
@@ -218,7 +228,7 @@ impl Io {
         dispatcher: Option<Dispatcher>,
         logs: Option<Box<dyn LogSink>>,
     ) -> Self {
-        let routing = Routing::new(shared.me, Arc::clone(&shared.parent_ids), shared.unidirectional);
+        let routing = Routing::new(shared.me, shared.parent_ids(), shared.unidirectional);
         let state = State {
             routing,
             links: HashMap::new(),
@@ -234,6 +244,9 @@ impl Io {
             end_waiters: Vec::new(),
             ended: false,
             parent_gone: false,
+            ends_descendants: false,
+            detached: false,
+            detach_waiters: Vec::new(),
         };
         Self {
             shared,
@@ -285,6 +298,7 @@ impl Io {
                 }
             }
             Command::End(context) => self.order_shutdown(context),
+            Command::Detach(done) => self.detach(done),
             Command::Disconnect(context) => {
                 if let Some(link) = self.child_link(context) {
                     self.link_lost(link, None);

@@ -39,6 +39,8 @@ pub(crate) struct LinkState {
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
     pub(crate) ordered_to_end: bool,
+    /// The child behind it is about to leave the tree.
+    pub(crate) detached: bool,
     /// Nothing more will be queued: the writer ends when it is empty.
     pub(crate) closing: bool,
     pub(crate) flushed: CancellationToken,
@@ -58,6 +60,7 @@ impl LinkState {
             forged: 0,
             process,
             ordered_to_end: false,
+            detached: false,
             closing: false,
             flushed: CancellationToken::new(),
             closed: CancellationToken::new(),

@@ -50,6 +50,7 @@ pub(crate) struct Spec {
     pub(crate) remote_name: Option<String>,
     pub(crate) connect_timeout: Duration,
     pub(crate) unidirectional: Option<bool>,
+    pub(crate) descendants: Option<Descendants>,
     /// The log records that the master shows; `None` until it is known.
     pub(crate) levels: Option<Levels>,
     /// Put before the first stage's shell.
@@ -57,6 +58,26 @@ pub(crate) struct Spec {
     pub(crate) shell: String,
     /// An image that is there already: nothing is uploaded.
     pub(crate) binary: Option<String>,
+}
+
+/// What becomes of the processes below a context when it ends: of those that
+/// its functions have started, and of what these have left behind.
+///
+/// Those that [`command`](crate::command) has started end with their call
+/// or the context in any case, with all of their process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Descendants {
+    /// They live on, as behind a shell: for contexts that start services.
+    Leave,
+    /// They get SIGTERM, and half a second later SIGKILL, when the context
+    /// ends in order, which it also does when its link ends; daemons too. On
+    /// Linux; elsewhere as `Leave`.
+    #[default]
+    End,
+    /// The same also when the context is killed, as a local one is together
+    /// with its parent: a second process, of half a megabyte, watches over it. On Linux; elsewhere as `Leave`.
+    Supervise,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -142,6 +163,7 @@ impl<M: Into<Method>> Connect<M> {
             remote_name: None,
             connect_timeout: CONNECT_TIMEOUT,
             unidirectional: None,
+            descendants: None,
             levels: None,
             exec_prefix: Vec::new(),
             shell: "sh".into(),
@@ -176,6 +198,15 @@ impl<M: Into<Method>> Connect<M> {
     /// children. Default: as the router that starts it.
     pub fn unidirectional(mut self, on: bool) -> Self {
         self.spec.unidirectional = Some(on);
+        self
+    }
+
+    /// What becomes of processes below the child when it ends; its own
+    /// children inherit it. Default: what [`Router::supervise`] has said here,
+    /// or else what the context that starts it was told, or else
+    /// [`Descendants::End`].
+    pub fn descendants(mut self, what: Descendants) -> Self {
+        self.spec.descendants = Some(what);
         self
     }
 
@@ -226,6 +257,7 @@ impl<M: Into<Method>> Connect<M> {
     pub async fn connect(self) -> Result<Context, Error> {
         let Self { router, via, mut spec, answerer, method } = self;
         spec.method = method.into();
+        spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
         let shared = router.shared();
         spec.levels = Some(shared.wanted_levels());
         let Some(via) = via.filter(|via| via.id() != shared.me) else {

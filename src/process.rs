@@ -2,6 +2,7 @@
 //! context begins with. What needs unsafe code is in [`sys`], what each
 //! platform has its own way of in [`platform`].
 
+mod descendants;
 #[cfg(target_os = "freebsd")]
 #[path = "process/freebsd.rs"]
 mod platform;
@@ -61,6 +62,11 @@ pub(crate) struct Launched {
     pid: Option<u32>,
     /// Our end of its terminal, which must not close before it has ended.
     terminal: Option<Output>,
+    /// It is no launcher, but the context itself.
+    is_context: bool,
+    /// It is nobody's business any more.
+    is_free: bool,
+    _known: Known,
 }
 
 /// Starts a process with one socket as its stdin and stdout, in a session of
@@ -97,11 +103,12 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
     };
     sys::start_in_own_session(&mut command, exec, terminal.is_some());
     let mut command = Command::from(command);
-    let child = command.kill_on_drop(true).spawn()?;
+    let child = command.spawn()?;
     let [input, output] = ours;
     let stream = Stream { input: Input::new(input)?, output: Output::new(output)? };
     let pid = child.id();
-    Ok((Launched { child, pid, terminal }, stream, Input::new(stderr)?))
+    let launched = Launched { child, pid, terminal, is_context: false, is_free: false, _known: Known::new(pid) };
+    Ok((launched, stream, Input::new(stderr)?))
 }
 
 /// Both ends of a link, each as what is read from and what is written to.
@@ -129,9 +136,25 @@ impl Launched {
         self.pid
     }
 
+    /// What it has become is known: the context itself, not a launcher that
+    /// the context is behind.
+    pub(crate) fn found_to_be_context(&mut self) {
+        self.is_context = true;
+    }
+
+    pub(crate) fn is_context(&self) -> bool {
+        self.is_context
+    }
+
+    /// Lets the process live as long as it likes; reaps it if it ends first.
+    pub(crate) async fn let_go(mut self) {
+        self.is_free = true;
+        let _ = self.child.wait().await;
+    }
+
     /// Kills the process and its group.
     pub(crate) fn kill(&mut self) {
-        if self.child.id().is_some() {
+        if !self.is_free && self.child.id().is_some() {
             signal_group(self.pid, Signal::SIGKILL);
         }
     }
@@ -244,6 +267,9 @@ pub(crate) fn close_stdio() {
     }
 }
 
+pub(crate) use descendants::{
+    Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, supervise,
+};
 pub(crate) use platform::{memory, own_executable, terminal_name};
 pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, watch};
 
@@ -374,6 +400,47 @@ mod sys {
             }
             if copy < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(copy)) }
         }
+    }
+
+    /// Forks: the new process in the old one, `None` in the new one, which
+    /// has this thread alone.
+    pub(super) fn fork() -> io::Result<Option<Pid>> {
+        // SAFETY: no other thread of this process holds a lock that the new
+        // one takes: there is none, or it waits for this one.
+        match unsafe { nix::unistd::fork() }? {
+            nix::unistd::ForkResult::Parent { child } => Ok(Some(child)),
+            nix::unistd::ForkResult::Child => Ok(None),
+        }
+    }
+
+    /// Nobody ends this process by asking.
+    pub(super) fn ignore_requests_to_end() {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: no handler is installed.
+            let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
+        }
+    }
+
+    /// Closes every descriptor of this process, which must not use one that it
+    /// has opened before.
+    pub(super) fn close_all() {
+        let limit = nix::unistd::sysconf(nix::unistd::SysconfVar::OPEN_MAX).ok().flatten().unwrap_or(1024);
+        let names = std::fs::read_dir("/proc/self/fd").map(|entries| {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<RawFd>>()
+        });
+        let all = names.unwrap_or_else(|_| (0..RawFd::try_from(limit).unwrap_or(1024)).collect());
+        for fd in all {
+            // SAFETY: whoever had them open is never asked again.
+            unsafe { libc::close(fd) };
+        }
+    }
+
+    /// Ends this process by a signal, as another one has ended.
+    pub(super) fn end_by(signal: Signal) -> ! {
+        // SAFETY: no handler is installed.
+        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+        let _ = kill(Pid::this(), signal);
+        exit_now(1)
     }
 
     /// Makes `fd` a copy of `with`.

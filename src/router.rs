@@ -2,8 +2,8 @@
 //! sees it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,7 @@ use crate::handler::Ports;
 use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
-use crate::method::{Answerer, Connect, Connected, Doas, Fork, Local, Spec, Ssh, Su, Sudo};
+use crate::method::{Answerer, Connect, Connected, Descendants, Doas, Fork, Local, Spec, Ssh, Su, Sudo};
 use crate::panic;
 use crate::queue::Queue;
 use crate::routing::Registration;
@@ -45,7 +45,10 @@ pub(crate) struct Shared {
     pub(crate) me: ContextId,
     /// Name of this context, as its errors give it.
     pub(crate) name: String,
-    pub(crate) parent_ids: Arc<[ContextId]>,
+    /// Those above, the parent first; none in a master.
+    parent_ids: RwLock<Arc<[ContextId]>>,
+    /// What becomes of what is below new children, if that was said.
+    descendants: AtomicU8,
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
     levels: Levels,
@@ -54,6 +57,9 @@ pub(crate) struct Shared {
     ports: Ports,
     commands: mpsc::UnboundedSender<Command>,
 }
+
+/// No [`Descendants`].
+const UNDECIDED: u8 = u8::MAX;
 
 /// A request to the I/O side. Requests are carried out in the order in which
 /// they are made.
@@ -103,6 +109,8 @@ pub(crate) enum Command {
     },
     /// Order a context to end.
     End(ContextId),
+    /// Leave the tree.
+    Detach(oneshot::Sender<Result<(), Error>>),
     /// Cut the link to a child.
     Disconnect(ContextId),
     /// Read the link to a child, or do not.
@@ -191,7 +199,8 @@ impl Shared {
         let shared = Self {
             me,
             name,
-            parent_ids: parent_ids.into(),
+            parent_ids: RwLock::new(parent_ids.into()),
+            descendants: AtomicU8::new(UNDECIDED),
             max_message_size: settings.max_message_size,
             unidirectional: settings.unidirectional,
             levels: settings.levels,
@@ -200,6 +209,31 @@ impl Shared {
             commands,
         };
         (Arc::new(shared), queue)
+    }
+
+    /// All contexts above this one, the parent first.
+    pub(crate) fn parent_ids(&self) -> Arc<[ContextId]> {
+        Arc::clone(&self.parent_ids.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn parent(&self) -> Option<ContextId> {
+        self.parent_ids().first().copied()
+    }
+
+    /// This context is on its own from now on.
+    pub(crate) fn forget_parents(&self) {
+        *self.parent_ids.write().unwrap_or_else(PoisonError::into_inner) = [].into();
+    }
+
+    pub(crate) fn set_descendants(&self, what: Descendants) {
+        self.descendants.store(what as u8, Ordering::Relaxed);
+    }
+
+    /// What children are told, unless their own settings say something else.
+    pub(crate) fn descendants(&self) -> Option<Descendants> {
+        let all = [Descendants::Leave, Descendants::End, Descendants::Supervise];
+        let this = self.descendants.load(Ordering::Relaxed);
+        all.into_iter().find(|what| *what as u8 == this)
     }
 
     /// Queues a request; false if the router has ended.
@@ -384,6 +418,14 @@ impl Router {
     /// [`Error::Closed`] if the router has ended.
     pub fn route(&self, message: Message) -> Result<(), Error> {
         if self.shared.command(Command::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Has children that are connected from now on, and their own children,
+    /// each watched over by a second process, which ends what is left below a
+    /// context that was killed: [`Descendants::Supervise`]. Linux only.
+    pub fn supervise(&self, on: bool) {
+        let what = if on { Descendants::Supervise } else { Descendants::End };
+        self.shared.set_descendants(what);
     }
 
     /// Cuts the link to a child of this context: the child and everything

@@ -365,6 +365,16 @@ impl<S> Routing<S> {
         }
     }
 
+    /// This context has no parent any more and gives out ids itself: those
+    /// above all that its subtree has or may use.
+    pub(crate) fn become_root(&mut self) {
+        self.parent_ids = [].into();
+        let blocks = self.links.values().flat_map(|link| &link.blocks).map(|block| block.ids.end);
+        let known = self.routes.keys().chain([&self.me]).map(|id| id.0.saturating_add(1));
+        let first = blocks.chain(known).chain([self.ids.end]).max().unwrap_or(1);
+        self.ids = first..u32::MAX;
+    }
+
     pub(crate) fn parent(&self) -> Option<LinkId> {
         self.parent
     }
@@ -466,6 +476,22 @@ pub(crate) enum Sink<'a, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_that_has_detached_gives_out_ids_that_nobody_below_has() {
+        let mut routing = Routing::<()>::new(ContextId(7), Arc::from([ContextId(0)]), false);
+        routing.add_parent(LinkId(1), ContextId(0));
+        routing.give_block(1000..2000);
+        routing.add_child(LinkId(2), ContextId(1000), "a".into(), None);
+        routing.hand_out(LinkId(2), ContextId(1000), 5000..6000);
+        routing.del_link(LinkId(1));
+        routing.become_root();
+        assert_eq!(routing.take_id(), Some(ContextId(6000)));
+        assert_eq!(routing.take_block().start, 6001);
+        let mut message =
+            Message { dst: ContextId(0), ..Message::new(ContextId(0), Handle::CALL_FUNCTION, Vec::new()) };
+        assert_eq!(routing.route(&mut message, None), Verdict::Refuse("no route to 0, my ID is 7".into()));
+    }
     use crate::policy;
 
     const A: LinkId = LinkId(1);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offshoot::{Context, Error, Router};
+use offshoot::{Context, Descendants, Error, Router};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::args::ReachArgs;
@@ -119,7 +119,8 @@ impl Tree {
         };
         macro_rules! connect {
             ($connect:expr) => {{
-                let connect = $connect.connect_timeout(self.connect_timeout);
+                // A service that a command has started stays, as behind ssh.
+                let connect = $connect.connect_timeout(self.connect_timeout).descendants(Descendants::Leave);
                 match via {
                     Some(via) => connect.via(via).connect().await,
                     None => connect.connect().await,

@@ -63,7 +63,7 @@ impl Io {
             Ok(Err(why)) => return Err(Missing::Broken(why)),
             Err(error) => return Err(Missing::Broken(error.to_string())),
         }
-        let Some(&parent) = self.shared.parent_ids.first() else {
+        let Some(parent) = self.shared.parent() else {
             return Err(Missing::Unknown(known()));
         };
         let words = (system.to_owned(), machine.to_owned());

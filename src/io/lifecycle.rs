@@ -26,7 +26,7 @@ const REAP: Duration = Duration::from_secs(2);
 
 impl Io {
     pub(super) fn attach_parent(self: &Rc<Self>, stream: Stream) {
-        let Some(&parent) = self.shared.parent_ids.first() else {
+        let Some(parent) = self.shared.parent() else {
             return;
         };
         let id = self.new_link(None);
@@ -45,7 +45,7 @@ impl Io {
     ) {
         let id = self.new_link(Some(process));
         self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), None);
-        if let Some(&parent) = self.shared.parent_ids.first() {
+        if let Some(parent) = self.shared.parent() {
             self.send(standard::add_route(parent, child, name));
         }
         crate::link::start(self, id, stream, rest);
@@ -90,7 +90,7 @@ impl Io {
         }
         self.contexts_gone(&gone);
         self.link_gone.notify_waiters();
-        if was_parent {
+        if was_parent && !self.state.borrow().detached {
             self.begin_end(ORPHAN_GRACE, None);
         }
     }
@@ -120,7 +120,9 @@ impl Io {
                 }
             }
             drop(state);
-            if let Some(dispatcher) = &self.dispatcher {
+            if let Some(dispatcher) = &self.dispatcher
+                && !self.outlives(context)
+            {
                 dispatcher.forget(context);
             }
             self.drop_windows(context);
@@ -201,6 +203,9 @@ impl Io {
         for (link, _) in &children {
             self.link_lost(*link, None);
         }
+        if self.state.borrow().ends_descendants {
+            process::end_descendants().await;
+        }
         // What this context has said reaches its parent before it ends.
         if self.dispatcher.is_some() && !self.state.borrow().parent_gone {
             process::close_stdio();
@@ -216,12 +221,7 @@ impl Io {
         let _ = tokio::time::timeout(REAP, self.tasks.wait()).await;
         self.tell_handlers();
         self.logs.iter().for_each(|logs| logs.close());
-        let mut state = self.state.borrow_mut();
-        state.ended = true;
-        for waiter in state.end_waiters.drain(..) {
-            let _ = waiter.send(());
-        }
-        drop(state);
+        self.state.borrow_mut().ended = true;
         self.bell.notify_one();
     }
 
@@ -265,7 +265,7 @@ impl Io {
     }
 
     /// Lets what is queued for the parent leave, and ends that link.
-    async fn flush_parent(&self, deadline: tokio::time::Instant) {
+    pub(super) async fn flush_parent(&self, deadline: tokio::time::Instant) {
         let parent = self.state.borrow().routing.parent();
         let Some(parent) = parent else { return };
         let flushed = self.with_link(parent, |link| {

@@ -36,11 +36,12 @@ impl Io {
         let parents: Policy = Arc::new(policy::has_parent_authority);
         let neighbours: Policy = Arc::new(policy::is_immediate_child);
         let is_child = self.dispatcher.is_some();
-        let all: [(Handle, Option<Policy>, Handler); 6] = [
+        let all: [(Handle, Option<Policy>, Handler); 7] = [
             (Handle::GET_IMAGE, Some(Arc::clone(&neighbours)), Self::on_get_image),
             (Handle::ADD_ROUTE, Some(Arc::clone(&neighbours)), Self::on_add_route),
             (Handle::DEL_ROUTE, Some(Arc::clone(&neighbours)), Self::on_del_route),
-            (Handle::ALLOCATE_ID, Some(neighbours), Self::on_allocate_id),
+            (Handle::ALLOCATE_ID, Some(Arc::clone(&neighbours)), Self::on_allocate_id),
+            (Handle::DETACHING, Some(neighbours), Self::on_detaching),
             (Handle::CREDIT, None, Self::on_credit),
             (Handle::CANCEL, None, Self::on_cancel),
         ];
@@ -72,7 +73,7 @@ impl Io {
         let added = self.state.borrow_mut().routing.add_route(from, target, &name);
         match added {
             Ok(()) => {
-                if let Some(&parent) = self.shared.parent_ids.first() {
+                if let Some(parent) = self.shared.parent() {
                     self.send(add_route(parent, target, &name));
                 }
             }
@@ -104,7 +105,7 @@ impl Io {
             drop(state);
             return self.refuse(message, "a context may not hold so many unused ids", from);
         }
-        if self.dispatcher.is_none() {
+        if self.shared.parent().is_none() {
             let ids = state.routing.take_block();
             state.routing.hand_out(link, owner, ids.clone());
             drop(state);
@@ -177,9 +178,9 @@ impl Io {
 
     /// Sends a request to the parent; the reply ends the future, with an
     /// error if there will be none.
-    fn ask_parent(self: &Rc<Self>, handle: Handle, data: Vec<u8>) -> oneshot::Receiver<Message> {
+    pub(super) fn ask_parent(self: &Rc<Self>, handle: Handle, data: Vec<u8>) -> oneshot::Receiver<Message> {
         let (to, reply) = oneshot::channel();
-        let Some(&parent) = self.shared.parent_ids.first() else {
+        let Some(parent) = self.shared.parent() else {
             return reply;
         };
         let reply_to = self.shared.next_handle();
@@ -224,6 +225,7 @@ impl Io {
         if let Some(reply) = reply {
             self.send(reply);
         }
+        self.end_if_useless();
     }
 
     /// Only the context that made a call may cancel it: calls are kept by the
@@ -235,7 +237,7 @@ impl Io {
     }
 
     fn on_shutdown(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
-        if !message.is_dead() {
+        if !message.is_dead() && !self.state.borrow().detached {
             self.begin_shutdown(None);
         }
     }
@@ -245,7 +247,10 @@ impl Io {
         if let Some(logs) = &self.logs {
             return logs.emit(record);
         }
-        if let Ok(data) = payload::encode(&record) {
+        // Who has detached has no master.
+        if !self.state.borrow().detached
+            && let Ok(data) = payload::encode(&record)
+        {
             let data = Bytes::from(data);
             self.send(Message { lane: Lane::Log, ..Message::new(ContextId::MASTER, Handle::FORWARD_LOG, data) });
         }

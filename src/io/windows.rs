@@ -47,7 +47,7 @@ impl Windows {
 
 impl Io {
     /// Calls a function: the reply, dead or not, goes to `reply`.
-    pub(super) fn call(
+    pub(crate) fn call(
         self: &Rc<Self>,
         mut message: Message,
         reply: oneshot::Sender<Message>,

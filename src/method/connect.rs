@@ -26,7 +26,6 @@ use crate::message::{ContextId, Handle, Message};
 use crate::payload::Secret;
 use crate::pipe::{Input as Reading, Stream};
 use crate::process::{self, Launch, Launched};
-use crate::router::Command;
 use crate::routing::MAX_NAME;
 use crate::terminal;
 
@@ -295,7 +294,7 @@ impl Attempt {
         })
     }
 
-    async fn attach(self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
+    async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
         let timed_out = |phase: Phase| {
             let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
             Error::from(StreamError::new(StreamErrorKind::Timeout, phase, self.hop.clone(), text))
@@ -304,8 +303,11 @@ impl Attempt {
         let id = id.map_err(|_| timed_out(Phase::Handshake))??;
         // A local child is known by its launcher's pid, which is its own.
         let name = behind(io, &spec.context_name(self.launched.pid().unwrap_or(hello.pid)));
+        if matches!(spec.method, Method::Local(_) | Method::Fork(_)) && self.launched.pid() == Some(hello.pid) {
+            self.launched.found_to_be_context();
+        }
         let mut parent_ids = vec![io.shared.me];
-        parent_ids.extend_from_slice(&io.shared.parent_ids);
+        parent_ids.extend_from_slice(&io.shared.parent_ids());
         let welcome = Welcome {
             id,
             parent_ids,
@@ -313,6 +315,7 @@ impl Attempt {
             levels: spec.levels.clone().unwrap_or_else(|| io.shared.wanted_levels()),
             unidirectional: spec.unidirectional.unwrap_or(io.shared.unidirectional),
             max_message_size: io.shared.max_message_size,
+            descendants: spec.descendants.or_else(|| io.shared.descendants()).unwrap_or_default(),
         };
         let fail = |text: String| StreamError::new(StreamErrorKind::Eof, Phase::Handshake, self.hop.clone(), text);
         let welcome = welcome.encode().map_err(fail)?;
@@ -325,7 +328,7 @@ impl Attempt {
         let connected = Connected { id, name };
         if let Method::Fork(fork) = &spec.method
             && let Some(function) = &fork.on_start
-            && let Err(error) = run_on_start(io, id, function).await
+            && let Err(error) = run_on_start(io, id, function, self.deadline).await
         {
             io.order_shutdown(id);
             return Err(error);
@@ -337,7 +340,7 @@ impl Attempt {
 /// A child's name, with that of this context in front, unless it is the
 /// master. What is too long to be announced loses its beginning.
 fn behind(io: &Io, name: &str) -> String {
-    let whole = match io.shared.parent_ids.first() {
+    let whole = match io.shared.parent_ids().first() {
         Some(_) => format!("{}.{name}", io.shared.name),
         None => name.to_owned(),
     };
@@ -445,13 +448,19 @@ async fn drain(stderr: Reading, name: String, stop: tokio_util::sync::Cancellati
     }
 }
 
-async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str) -> Result<(), Error> {
+/// Calls what is to run before everything else. It is on its way before anyone
+/// has heard of the child.
+async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: Instant) -> Result<(), Error> {
     let data = dispatch::encode_call(function, &(), 0).map_err(Error::Payload)?;
     let (reply, answer) = oneshot::channel();
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
-    io.shared.command(Command::Call { message, reply, timeout: None });
-    let answer = answer.await.map_err(|_| Error::router_ended())?;
+    let limit = deadline.saturating_duration_since(Instant::now());
+    io.call(message, reply, Some(limit));
+    let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
+        true => Error::router_ended(),
+        false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },
+    })?;
     if answer.is_dead() {
         return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(io.shared.me) });
     }

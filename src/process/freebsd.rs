@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use nix::libc;
 
+use super::descendants::Relative;
+
 /// Becomes the program that is open as `fd`. Returns if that fails, with the
 /// reason in `errno`. Allocates nothing.
 ///
@@ -31,6 +33,22 @@ pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
     // SAFETY: only the I/O thread opens terminals, so nobody else uses the
     // buffer that this gives its answer in.
     unsafe { nix::pty::ptsname(ours) }
+}
+
+pub(super) fn outlive_parent() {}
+
+pub(super) fn die_softly_with_parent() {}
+
+/// Orphans go to PID 1 here.
+pub(super) fn adopt_orphans() -> bool {
+    false
+}
+
+pub(super) fn rename(_: &str) {}
+
+/// Nobody is looked for where nobody is adopted.
+pub(super) fn children_of(_: i32) -> Vec<Relative> {
+    Vec::new()
 }
 
 /// Where the executable of this process can be opened.

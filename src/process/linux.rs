@@ -6,8 +6,13 @@ use std::ffi::c_char;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::descendants::Relative;
 
 /// Becomes the program that is open as `fd`. Returns if that fails, with the
 /// reason in `errno`. Allocates nothing.
@@ -63,6 +68,94 @@ pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
     nix::pty::ptsname_r(ours)
 }
 
+/// Takes back [`die_with_parent`].
+pub(super) fn outlive_parent() {
+    // Each thread has its own, and it is the first one that has been told to
+    // die. It may be busy, so it does this in between.
+    extern "C" fn in_between(_: libc::c_int) {
+        // SAFETY: a plain system call, which is allowed here.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+        }
+        DONE.store(true, Ordering::Release);
+    }
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let action = SigAction::new(SigHandler::Handler(in_between), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler makes a system call and sets an atomic.
+    let Ok(before) = (unsafe { sigaction(Signal::SIGURG, &action) }) else { return };
+    let pid = std::process::id();
+    // SAFETY: a plain system call.
+    unsafe {
+        libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGURG);
+    }
+    for _ in 0..1000 {
+        if DONE.load(Ordering::Acquire) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: it is what was there before.
+    let _ = unsafe { sigaction(Signal::SIGURG, &before) };
+}
+
+/// Has this process told to end when the thread that has forked it ends.
+pub(super) fn die_softly_with_parent() {
+    // SAFETY: a plain system call.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+    }
+}
+
+/// From now on orphans below this process become its children.
+pub(super) fn adopt_orphans() -> bool {
+    // SAFETY: a plain system call.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
+}
+
+/// Changes the name of this process's first thread, which stands for it.
+pub(super) fn rename(name: &str) {
+    // Without /proc nobody could read it either.
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
+/// The children of a process, whichever of its threads has them.
+pub(super) fn children_of(parent: i32) -> Vec<Relative> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let mut children = Vec::new();
+    for thread in threads {
+        match std::fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => {
+                let found = list.split_ascii_whitespace().filter_map(relative);
+                children.extend(found.map(|(child, _)| child));
+            }
+            // Not every kernel has it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return children_by_parent(parent),
+            Err(_) => {}
+        }
+    }
+    children
+}
+
+fn children_by_parent(parent: i32) -> Vec<Relative> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|entry| relative(entry.file_name().to_str()?));
+    all.filter(|(_, of)| *of == parent).map(|(child, _)| child).collect()
+}
+
+/// A process and its parent.
+fn relative(pid: &str) -> Option<(Relative, i32)> {
+    let pid: i32 = pid.parse().ok()?;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name may hold anything, parentheses too.
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let mut fields = rest.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let mut number = || fields.next()?.parse::<i32>().ok();
+    let (parent, _group, session) = (number()?, number()?, number()?);
+    Some((Relative { pid, session, name: name.to_owned(), is_zombie }, parent))
+}
+
 /// Where the executable of this process can be opened, even if it is gone.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     Ok("/proc/self/exe".into())
@@ -92,6 +185,19 @@ mod tests {
             let path = CStr::from_bytes_until_nul(&path).unwrap();
             assert_eq!(path.to_str(), Ok(&*format!("/proc/self/fd/{fd}")));
         }
+    }
+
+    #[test]
+    fn children_are_found_whether_the_kernel_lists_them_or_not() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (pid, own) = (child.id().cast_signed(), std::process::id().cast_signed());
+        for children in [children_of(own), children_by_parent(own)] {
+            let found = children.iter().find(|found| found.pid == pid).unwrap();
+            assert!(!found.is_zombie);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children_of(own).iter().any(|found| found.pid == pid));
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn name_in_ps() -> std::io::Result<String> {
 }
 export!(name_in_ps);
 
-fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
@@ -96,6 +96,55 @@ fn the_end_of_the_router_ends_the_tree_and_fails_what_is_pending() {
 }
 
 #[test]
+fn a_link_that_is_cut_ends_the_child_and_fails_what_is_pending() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let far = tree.behind(&child);
+    let processes = [child.blocking_call(pid, ()).unwrap(), far.blocking_call(pid, ()).unwrap()];
+    let calls = [child.call(block, (1000,)), far.call(block, (1000,))];
+    // It is no neighbour.
+    tree.0.disconnect(&far);
+    assert!(block_on(tree.0.stats()).is_ok());
+    tree.0.disconnect(&child);
+    for call in calls {
+        assert_eq!(reason(block_on(call).unwrap_err()), "the respondent Context has disconnected");
+    }
+    eventually("the end of both", || !processes.iter().any(|process| is_alive(*process)));
+}
+
+#[test]
+fn a_shutdown_that_nobody_waited_for_can_be_waited_for_later() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let process = child.blocking_call(pid, ()).unwrap();
+    let ending = child.shutdown_nowait();
+    ending.wait();
+    assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "not even a zombie is left");
+    let error = child.blocking_call(pid, ()).unwrap_err();
+    assert_eq!(reason(error), "no route to 1, my ID is 0");
+}
+
+#[test]
+fn each_handler_gets_one_dead_message_when_the_router_ends() {
+    let tree = Tree::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..2 {
+        let tell = tell.clone();
+        let handler = tree.0.add_handler(move |message| {
+            let reason = message.is_dead().then(|| String::from_utf8_lossy(&message.data).into_owned());
+            tell.send(reason).unwrap();
+        });
+        handler.build().unwrap();
+    }
+    let receiver = offshoot::Receiver::<u32>::new(&tree.0);
+    tree.0.blocking_shutdown();
+    drop(tell);
+    let reasons: Vec<_> = told.try_iter().collect();
+    assert_eq!(reasons, vec![Some("Broker has exitted".to_owned()); 2]);
+    assert_eq!(reason(block_on(receiver.recv()).unwrap_err()), "Broker has exitted");
+}
+
+#[test]
 fn children_end_with_the_last_clone_of_the_router() {
     let router = Router::new().unwrap();
     let child = router.local().blocking_connect().unwrap();
@@ -132,18 +181,21 @@ fn twenty_connects_at_once_succeed() {
 }
 
 #[test]
-fn nothing_leaks_over_many_connects() {
+fn nothing_leaks_over_a_thousand_connects() {
     let tree = Tree::new();
     let hop = tree.child();
+    let one = |context: offshoot::Context| {
+        context.blocking_call(pid, ()).unwrap();
+        context.blocking_shutdown();
+    };
     let cycle = || {
-        let (near, far) = (tree.child(), tree.behind(&hop));
-        near.blocking_call(pid, ()).unwrap();
-        far.blocking_call(pid, ()).unwrap();
-        far.blocking_shutdown();
-        near.blocking_shutdown();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..8).for_each(|_| one(tree.child())));
+            scope.spawn(|| (0..2).for_each(|_| one(tree.behind(&hop))));
+        });
     };
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
-    let count_there = || hop.blocking_call(open_files, ()).unwrap();
+    let count_there = || hop.blocking_call(all_there_is, ()).unwrap();
     for _ in 0..5 {
         cycle();
     }
@@ -154,21 +206,35 @@ fn nothing_leaks_over_many_connects() {
     });
     let there = settled.min().unwrap();
     let routes = || block_on(tree.0.stats()).unwrap();
-    let before = (count("fd"), routes());
+    let before = (count("fd"), count("task"), routes());
     for _ in 0..100 {
         cycle();
     }
     // Other tests of this process open and close files meanwhile.
-    eventually("the end of all that was opened", || count("fd") <= before.0 + 20);
-    eventually("the end of all that the hop had opened", || count_there() <= there);
-    let after = routes();
-    assert_eq!((after.links, after.routes, after.handles), (before.1.links, before.1.routes, before.1.handles));
+    eventually("the end of all that was opened", || count("fd") <= before.0 + 100);
+    eventually("the end of all threads", || count("task") <= before.1 + 100);
+    eventually("the end of all that the hop had", || {
+        let now = count_there();
+        now.0 <= there.0 && now.1 <= there.1 && now.2 == 0
+    });
+    eventually("the end of all links, routes, handles, windows and tasks", || {
+        let (after, before) = (routes(), &before.2);
+        (after.links, after.routes, after.handles) == (before.links, before.routes, before.handles)
+            && after.windows <= before.windows
+            && after.tasks <= before.tasks
+    });
 }
 
-fn open_files() -> std::io::Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+/// Descriptors, threads and children of this process.
+fn all_there_is() -> std::io::Result<(usize, usize, usize)> {
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).map(Iterator::count);
+    let mut children = 0;
+    for task in std::fs::read_dir("/proc/self/task")?.flatten() {
+        children += std::fs::read_to_string(task.path().join("children"))?.split_whitespace().count();
+    }
+    Ok((count("fd")?, count("task")?, children))
 }
-export!(open_files);
+export!(all_there_is);
 
 #[test]
 fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
