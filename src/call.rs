@@ -87,7 +87,7 @@ impl RawCall {
             let (reply, answer) = oneshot::channel();
             let handle = shared.next_handle();
             message.reply_to = handle;
-            if !shared.command(Command::Call { message, reply, timeout }) {
+            if !shared.command(Command::Call { message, reply, timeout, function }) {
                 return Err(Error::router_ended());
             }
             Ok(Pending { answer, handle })

@@ -18,7 +18,7 @@ use crate::dispatch::Dispatcher;
 use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
 use crate::io::{Parent, Role, Setup};
-use crate::log::{LogSource, Recorder};
+use crate::log::{DebugLog, LogSource, Recorder};
 use crate::method::Descendants;
 use crate::pipe::{Input, Output, Stream};
 use crate::process;
@@ -224,13 +224,20 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
         max_message_size: welcome.max_message_size,
         unidirectional: welcome.unidirectional,
         levels: Levels::Copied(welcome.levels.clone()),
+        debug: welcome.debug,
+        profiling: welcome.profiling,
     };
     let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
     shared.set_descendants(welcome.descendants);
     let ends_descendants = welcome.descendants != Descendants::Leave && process::adopt_orphans();
-    let log = LogSource::new(Arc::clone(&shared), welcome.levels);
+    let debug = welcome.debug.then(|| DebugLog::create(shared.me, &shared.name)).transpose();
+    let (debug, no_debug) = debug.map_or_else(|error| (None, Some(error)), |debug| (debug, None));
+    let log = LogSource::new(Arc::clone(&shared), welcome.levels, debug);
     // A program that has set its own up before has chosen.
     let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
+    if let Some(error) = no_debug {
+        tracing::warn!("no debug log: {error}");
+    }
     let broker = Broker::of_child().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), broker.thread());
     let (dispatcher, mut calls) = Dispatcher::new(router);

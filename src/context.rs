@@ -23,10 +23,11 @@ use crate::chain::CallChain;
 use crate::dispatch;
 use crate::error::Error;
 use crate::function::{Function, Table};
-use crate::message::{ContextId, Handle, Message, printable};
+use crate::message::{ContextId, Handle, Lane, Message, printable};
 use crate::payload;
 use crate::receiver::Receiver;
 use crate::router::{Command, Router, Shared};
+use crate::stats::Stats;
 
 /// A process in the tree, as others see it.
 ///
@@ -93,6 +94,36 @@ impl Context {
     /// [`Error::TooLarge`], [`Error::Closed`].
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
         self.start_no_reply(function, &args, 0)
+    }
+
+    /// What the context is doing: counters, links, calls, queues. It answers
+    /// whatever its functions are doing. Dropping the future only ends the
+    /// wait.
+    ///
+    /// ```
+    /// # use offshoot::{Error, Router};
+    /// # fn main() -> Result<(), Error> {
+    /// # offshoot::child();
+    /// # let router = Router::new()?;
+    /// let child = router.local().blocking_connect()?;
+    /// let stats = child.stats().blocking_recv()?;
+    /// assert_eq!((stats.context, stats.links), (child.id(), 1));
+    /// println!("{stats}"); // a line for each link, call and queue
+    /// # router.blocking_shutdown();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`Error::Channel`] if the context cannot be
+    /// reached or has gone, or if this one is not above it.
+    pub fn stats(&self) -> Call<Stats> {
+        self.ask_stats(None)
+    }
+
+    fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
+        let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
+        Call::from_raw(RawCall::start(&self.shared, &self.name, "STATS", Ok(message), timeout))
     }
 
     /// A chain of calls to this context: after one of them has failed, none
@@ -327,6 +358,16 @@ pub struct Limited<'a> {
 }
 
 impl Limited<'_> {
+    /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time is
+    /// up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::stats`], and [`Error::Timeout`].
+    pub fn stats(&self) -> Call<Stats> {
+        self.context.ask_stats(Some(self.limit))
+    }
+
     /// As [`Context::call`], but ends with [`Error::Timeout`] when the time is
     /// up, whether the work could be stopped or not.
     ///

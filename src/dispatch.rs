@@ -9,8 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc;
@@ -21,11 +22,13 @@ use crate::error::Error;
 use crate::flow::Inlets;
 use crate::function::{Entry, Failure, Lead, Outcome, Running, Table};
 use crate::io::{Io, Timer, TimerKey};
+use crate::log::{MAX_NAME, cut};
 use crate::message::{ContextId, Handle, Message};
 use crate::panic;
 use crate::payload;
 use crate::router::{Command, Router, Shared};
 use crate::routing::LinkId;
+use crate::stats::ServedCall;
 use chains::{Chains, Failed};
 
 /// Threads for concurrent functions; more calls wait.
@@ -43,6 +46,9 @@ pub(crate) struct Dispatcher {
     inlets: Arc<Mutex<Inlets>>,
     calls: RefCell<HashMap<(ContextId, Handle), Call>>,
     chains: RefCell<Chains<Invocation>>,
+    /// Every call that has come in and has not ended, in this order, and
+    /// some that have.
+    served: RefCell<Vec<Weak<Served>>>,
     /// A cancellation may overtake its call, which is then not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     root: CancellationToken,
@@ -53,6 +59,14 @@ pub(crate) struct Dispatcher {
 struct Call {
     cancelled: CancellationToken,
     timer: Option<TimerKey>,
+}
+
+/// What can be told of a call that runs here or is queued to.
+struct Served {
+    entry: &'static Entry,
+    caller: ContextId,
+    since: Instant,
+    running: AtomicBool,
 }
 
 /// A call that is about to run.
@@ -66,6 +80,7 @@ pub(crate) struct Invocation {
     chain: Option<(u32, Failed)>,
     econtext: Econtext,
     inlets: Arc<Mutex<Inlets>>,
+    served: Arc<Served>,
 }
 
 /// How a call has ended.
@@ -141,6 +156,7 @@ impl Dispatcher {
             inlets: Arc::default(),
             calls: RefCell::default(),
             chains: RefCell::default(),
+            served: RefCell::default(),
             early: RefCell::default(),
             root: CancellationToken::new(),
             active: Cell::new(0),
@@ -200,6 +216,7 @@ impl Dispatcher {
             chain,
             econtext: Econtext::new(self.router.clone(), message.src, message.deadline, cancelled),
             inlets: Arc::clone(&self.inlets),
+            served: self.serve(entry, message.src),
         };
         let ready = match chained {
             Some(chain) => self.chains.borrow_mut().begin(chain, entry.lead, invocation),
@@ -208,6 +225,32 @@ impl Dispatcher {
         if let Some(invocation) = ready {
             self.start(io, invocation);
         }
+    }
+
+    /// Keeps an eye on a call for as long as it is not over.
+    fn serve(&self, entry: &'static Entry, caller: ContextId) -> Arc<Served> {
+        let served = Arc::new(Served { entry, caller, since: Instant::now(), running: AtomicBool::new(false) });
+        let mut all = self.served.borrow_mut();
+        if all.len() == all.capacity() {
+            // At most half of what is kept is over when it grows.
+            all.retain(|served| served.strong_count() > 0);
+            let room = all.len().max(64);
+            all.reserve(room);
+        }
+        all.push(Arc::downgrade(&served));
+        served
+    }
+
+    /// The calls that run here or are queued to, in their order.
+    pub(crate) fn serving(&self) -> Vec<ServedCall> {
+        let all = self.served.borrow();
+        let told = |served: Arc<Served>| ServedCall {
+            caller: served.caller,
+            function: cut((served.entry.name)(), MAX_NAME),
+            age: served.since.elapsed(),
+            running: served.running.load(Ordering::Relaxed),
+        };
+        all.iter().filter_map(Weak::upgrade).map(told).collect()
     }
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
@@ -326,6 +369,13 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The payload of a reply that is a value.
+pub(crate) fn encode_ok<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    let mut data = vec![OK];
+    payload::encode_into(value, &mut data)?;
+    Ok(data)
+}
+
 /// The payload of a reply that is an error. Errors are plain data: they can be
 /// encoded.
 fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
@@ -339,7 +389,7 @@ impl Invocation {
     /// answer.
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
         let shared = Arc::clone(self.econtext.shared());
-        let grant = self.taken();
+        let (grant, began) = (self.taken(), shared.profile_clock());
         let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
             Running::Done(outcome) => Ended::Outcome(outcome),
             Running::Pending(work) => {
@@ -347,12 +397,13 @@ impl Invocation {
                 catch(|| runtime.block_on(work)).unwrap_or_else(|panic| Ended::Outcome(Err(panic)))
             }
         });
+        self.note_in_profile(began);
         shared.command(self.answer(ended, grant));
     }
 
     /// Runs a built-in function, which never blocks.
     async fn run_as_task(self) -> Command {
-        let grant = self.taken();
+        let (grant, began) = (self.taken(), self.econtext.shared().profile_clock());
         let ended = match self.already_ended() {
             Some(ended) => ended,
             None => match self.begin() {
@@ -364,7 +415,12 @@ impl Invocation {
                     .unwrap_or_else(|_| Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))),
             },
         };
+        self.note_in_profile(began);
         self.answer(ended, grant)
+    }
+
+    fn note_in_profile(&self, began: Option<Instant>) {
+        self.econtext.shared().profile(began, |profile, took| profile.function((self.entry.name)(), took));
     }
 
     /// Why it is not to run at all.
@@ -389,6 +445,7 @@ impl Invocation {
 
     /// The call has left the queue.
     fn taken(&self) -> Option<crate::flow::Grant> {
+        self.served.running.store(true, Ordering::Relaxed);
         lock(&self.inlets).release(self.econtext.caller(), Handle::CALL_FUNCTION, self.size, true)
     }
 

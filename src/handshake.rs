@@ -46,6 +46,8 @@ pub(crate) struct Welcome {
     pub(crate) name: String,
     /// The log records that the master shows.
     pub(crate) levels: Levels,
+    pub(crate) debug: bool,
+    pub(crate) profiling: bool,
     pub(crate) unidirectional: bool,
     pub(crate) max_message_size: u64,
     pub(crate) descendants: Descendants,
@@ -177,6 +179,8 @@ mod tests {
             parent_ids: vec![ContextId(3), ContextId(0)],
             name: "local.1".into(),
             levels: Levels::parse("warn,app=debug").unwrap(),
+            debug: true,
+            profiling: false,
             unidirectional: true,
             max_message_size: 1 << 27,
             descendants: Descendants::End,

@@ -9,6 +9,7 @@ mod detach;
 mod images;
 mod lifecycle;
 mod lines;
+mod observe;
 mod standard;
 mod timers;
 mod windows;
@@ -38,7 +39,7 @@ use crate::method;
 use crate::outbox::Left;
 use crate::pipe::{Input, Stream};
 use crate::queue::Queue;
-use crate::router::{Command, Shared, Stats};
+use crate::router::{Command, Shared};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
 use images::Images;
 pub(crate) use images::Missing;
@@ -82,7 +83,7 @@ pub(crate) struct Parent {
 /// Where a message for a handle goes.
 pub(crate) enum Target {
     /// To whoever awaits this one reply.
-    Reply { to: oneshot::Sender<Message>, timer: Option<TimerKey> },
+    Reply { to: oneshot::Sender<Message>, timer: Option<TimerKey>, asked: Asked },
     /// Into a receiver's queue.
     Queue(Arc<Queue>),
     /// To the user's handler.
@@ -101,6 +102,18 @@ impl Target {
             Self::User(handler) => Some(&handler.queue),
             _ => None,
         }
+    }
+}
+
+/// What a reply answers.
+pub(crate) struct Asked {
+    pub(crate) function: &'static str,
+    pub(crate) since: Instant,
+}
+
+impl Asked {
+    pub(crate) fn now(function: &'static str) -> Self {
+        Self { function, since: Instant::now() }
     }
 }
 
@@ -170,6 +183,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
             }
             io.state.borrow_mut().ends_descendants = ends_descendants;
             io.attach_parent(stream);
+            io.dump_on_signal();
             (io, Some(ended))
         }
     };
@@ -266,7 +280,7 @@ impl Io {
         match command {
             Command::Send(message) => self.send(message),
             Command::SendMetered { message, accepted } => self.send_metered(message, accepted),
-            Command::Call { message, reply, timeout } => self.call(message, reply, timeout),
+            Command::Call { message, reply, timeout, function } => self.call(message, reply, timeout, function),
             Command::Cancel(handle) => self.cancel(handle),
             Command::Answer { call, chain, reply, grant } => self.answer(call, chain, reply, grant),
             Command::Grant(grant) => self.give(grant),
@@ -317,6 +331,8 @@ impl Io {
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
             }
+            Command::Dump => self.dump(),
+            Command::DumpOnSignal => self.dump_on_signal(),
             Command::Shutdown { done } => self.begin_shutdown(done),
             #[cfg(test)]
             Command::Crash => panic!("a crash was asked for"),
@@ -344,6 +360,7 @@ impl Io {
 
     /// Takes in a frame from a link.
     pub(crate) fn on_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
+        self.trace("in from", link, &frame.part, frame.more);
         self.route(frame.part, frame.more, Some(link), Some(link));
     }
 
@@ -441,7 +458,11 @@ impl Io {
                     self.retire(&handler.queue);
                 }
             }
-            Target::Standard(handler) => handler(self, &message, from),
+            Target::Standard(handler) => {
+                let began = self.shared.profile_clock();
+                handler(self, &message, from);
+                self.shared.profile(began, |profile, took| profile.handler(message.handle, took));
+            }
             Target::Window { dst, handle } => {
                 let reason = message.dead_reason(self.shared.me);
                 self.fail_window(dst, handle, message.src, &reason, true);
@@ -491,6 +512,7 @@ impl Io {
 
     /// Puts a message or frame into a link's outbox.
     fn push(&self, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
+        self.trace("out to", out, &part, more);
         let mut state = self.state.borrow_mut();
         let bytes = part.data.len() + QUEUED_FRAME;
         let src = part.src;
@@ -507,6 +529,19 @@ impl Io {
             if link.logs_dropped.is_power_of_two() {
                 tracing::warn!("log records of context {src} come too fast: {} dropped", link.logs_dropped);
             }
+        }
+    }
+
+    /// Tells of a frame that came in or is queued to go out.
+    fn trace(&self, way: &str, link: LinkId, part: &Message, more: bool) {
+        if tracing::enabled!(target: "offshoot::io", tracing::Level::TRACE) {
+            let remote = self.state.borrow().routing.remote(link);
+            let Message { dst, src, auth, handle, reply_to, lane, data, .. } = part;
+            let (bytes, more) = (data.len(), if more { ", more to come" } else { "" });
+            tracing::trace!(
+                target: "offshoot::io",
+                "{way} {remote}: {src} to {dst}, handle {handle}, reply to {reply_to}, auth {auth}, {lane:?}, {bytes} bytes{more}"
+            );
         }
     }
 
@@ -569,20 +604,6 @@ impl Io {
         if let Some(queue) = registration.as_ref().and_then(|registration| registration.sink.queue()) {
             queue.latch.finish();
             queue.farewells().into_iter().for_each(|grant| self.give(grant));
-        }
-    }
-
-    fn stats(&self) -> Stats {
-        let state = self.state.borrow();
-        Stats {
-            links: state.links.len(),
-            routes: state.routing.known().len(),
-            handles: state.routing.handler_count(),
-            windows: state.windows.len(),
-            queued_bytes: state.links.values().map(|link| link.outbox.bytes()).sum(),
-            waiting: state.windows.waiting(),
-            chains: self.dispatcher.as_ref().map_or(0, Dispatcher::chains),
-            tasks: self.tasks.len(),
         }
     }
 }

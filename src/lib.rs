@@ -39,7 +39,7 @@
 //! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`: how a child comes up
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
-//! - `log`: records from everywhere to the master, and into a file
+//! - `log`: records from everywhere to the master, and into a file; `stats`, `profile`: what a context does and has done
 
 #![deny(unsafe_code)]
 
@@ -80,6 +80,7 @@ mod payload;
 mod pipe;
 pub mod policy;
 mod process;
+mod profile;
 mod queue;
 mod receiver;
 mod router;
@@ -87,6 +88,7 @@ mod routing;
 mod run;
 mod select;
 mod sender;
+mod stats;
 mod terminal;
 
 pub use allocator::Allocator;
@@ -106,11 +108,12 @@ pub use message::{ContextId, Handle, Message, Values};
 pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Fork, Keepalive, Local, Ssh, Su, Sudo};
 pub use payload::{Blob, Secret};
 pub use receiver::{Iter, Receiver, ReceiverBuilder};
-pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, Stats, run_with_router};
+pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, run_with_router};
 pub use routing::{Peer, Policy};
 pub use run::run;
 pub use select::{Event, Member, MemberId, Select};
 pub use sender::{Sender, Sending};
+pub use stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 
 /// Compiled and run with the other examples.
 #[cfg(doctest)]

@@ -22,6 +22,15 @@ const READ: usize = 128 * 1024;
 /// Bytes that are gathered for one write, but for the last frame's excess.
 const WRITE: usize = 128 * 1024;
 
+/// What has gone over a link; bytes with headers.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Traffic {
+    pub(crate) frames_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) frames_out: u64,
+    pub(crate) bytes_out: u64,
+}
+
 /// What the I/O side knows of a link.
 pub(crate) struct LinkState {
     pub(crate) outbox: Outbox,
@@ -33,6 +42,7 @@ pub(crate) struct LinkState {
     pub(crate) resume: Rc<Notify>,
     /// The user wants it not to be read.
     pub(crate) paused: bool,
+    pub(crate) traffic: Traffic,
     pub(crate) logs_dropped: u64,
     /// Frames from it that were forged.
     pub(crate) forged: u64,
@@ -56,6 +66,7 @@ impl LinkState {
             held: 0,
             resume: Rc::default(),
             paused: false,
+            traffic: Traffic::default(),
             logs_dropped: 0,
             forged: 0,
             process,
@@ -128,9 +139,16 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result
     let mut buffer = BytesMut::from(&rest[..]);
     loop {
         let now = Instant::now();
+        let (mut frames, before) = (0, buffer.len());
         while let Some(frame) = frame::decode(&mut buffer, now).map_err(|error| error.to_string())? {
+            frames += 1;
             io.on_frame(link, frame);
         }
+        let bytes = before - buffer.len();
+        io.with_link(link, |link| {
+            link.traffic.frames_in += frames;
+            link.traffic.bytes_in += bytes as u64;
+        });
         debug_assert!(buffer.len() < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
         allowed(io, link).await;
         if buffer.capacity() - buffer.len() < READ / 2 {
@@ -174,6 +192,8 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String>
             {
                 left.push(one);
             }
+            link.traffic.frames_out += left.len() as u64;
+            link.traffic.bytes_out += batch.len() as u64;
             (Rc::clone(&link.wake), link.closing, link.flushed.clone())
         });
         let Some((wake, closing, flushed)) = state else {

@@ -1,6 +1,7 @@
 //! Log records: from every context to the master, which hands them to
 //! `tracing` or to the user's hook.
 
+mod debug;
 mod file;
 pub(crate) mod levels;
 mod relay;
@@ -17,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{self, Attributes, Id};
 use tracing::{Level, Metadata, Subscriber};
 
+pub(crate) use debug::DebugLog;
+pub(crate) use file::enable_debug;
 pub use file::log_to_file;
 pub(crate) use levels::Levels;
 pub(crate) use relay::wanted;
@@ -30,7 +33,7 @@ const MAX_TEXT: usize = 32 * 1024;
 /// Bytes of all its other fields.
 const MAX_FIELDS: usize = 16 * 1024;
 /// Bytes of a target or of a field's name.
-const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 const CUT: &str = " [cut]";
 
 /// A log record that was made in another context.
@@ -63,7 +66,7 @@ pub struct Record {
 pub type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Record {
-    fn new(target: &str, level: u8, message: &str) -> Self {
+    pub(crate) fn new(target: &str, level: u8, message: &str) -> Self {
         Self {
             context: ContextId::MASTER,
             context_name: String::new(),
@@ -200,7 +203,8 @@ impl Visit for Event {
     }
 }
 
-fn cut(text: &str, max: usize) -> String {
+/// `text`, cut where it gets too long.
+pub(crate) fn cut(text: &str, max: usize) -> String {
     written(max, format_args!("{text}"))
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Spec {
     pub(crate) descendants: Option<Descendants>,
     /// The log records that the master shows; `None` until it is known.
     pub(crate) levels: Option<Levels>,
+    pub(crate) debug: bool,
+    pub(crate) profiling: bool,
     /// Put before the first stage's shell.
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) shell: String,
@@ -165,6 +167,8 @@ impl<M: Into<Method>> Connect<M> {
             unidirectional: None,
             descendants: None,
             levels: None,
+            debug: router.shared().debugs(),
+            profiling: router.shared().profile.is_some(),
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
@@ -207,6 +211,23 @@ impl<M: Into<Method>> Connect<M> {
     /// [`Descendants::End`].
     pub fn descendants(mut self, what: Descendants) -> Self {
         self.spec.descendants = Some(what);
+        self
+    }
+
+    /// Whether the child, and all that is started behind it, writes a debug
+    /// log; see [`Router::enable_debug`]. Default: as this router.
+    pub fn debug(mut self, on: bool) -> Self {
+        self.spec.debug = on;
+        self
+    }
+
+    /// Whether the child, and all that is started behind it, tells at its end
+    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: as
+    /// this router.
+    ///
+    /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
+    pub fn profiling(mut self, on: bool) -> Self {
+        self.spec.profiling = on;
         self
     }
 

@@ -4,7 +4,8 @@
 //! Control goes first and logs go last. In the user and log lanes the (src,
 //! dst) pairs take turns by the fragment, so that no conversation starves
 //! another, and order holds within a pair. `DEL_ROUTE` for a context waits
-//! until all that was accepted from that context has left.
+//! until all that was accepted from that context has left, its log records
+//! too, which then go ahead of others' messages.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -102,9 +103,15 @@ impl Outbox {
             return Some(left);
         }
         let silent = |gone: &ContextId, user: &Turns| !user.queues.keys().any(|(src, _)| src == gone);
-        if let Some(at) = self.farewells.iter().position(|(gone, _)| silent(gone, &self.user))
-            && let Some((_, mut entry)) = self.farewells.remove(at)
-        {
+        if let Some(at) = self.farewells.iter().position(|(gone, _)| silent(gone, &self.user)) {
+            // Its last words go now: behind its end they would count as
+            // forged, and others' messages could hold them up for long.
+            let gone = self.farewells[at].0;
+            if let Some(left) = self.log.pop_from(gone, now, out) {
+                self.bytes -= left.bytes;
+                return Some(left);
+            }
+            let (_, mut entry) = self.farewells.remove(at)?;
             let (left, _) = take_fragment(&mut entry, now, out);
             self.bytes -= left.bytes;
             return Some(left);
@@ -143,6 +150,14 @@ impl Turns {
         }
         queue.bytes += entry.part.data.len();
         queue.entries.push_back(entry);
+    }
+
+    /// The next of what is queued from `src`, out of turn.
+    fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut Batch) -> Option<Left> {
+        let at = self.turn.iter().position(|pair| pair.0 == src)?;
+        let pair = self.turn.remove(at)?;
+        self.turn.push_front(pair);
+        self.pop(now, out)
     }
 
     fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
@@ -234,6 +249,20 @@ mod tests {
         outbox.push_farewell(ContextId(5), farewell);
         let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
         assert_eq!(order, [5, 5, 1]);
+    }
+
+    #[test]
+    fn last_log_records_leave_before_the_farewell_and_others_do_not_hold_them_up() {
+        let mut outbox = Outbox::default();
+        for src in [7, 5, 6] {
+            outbox.push(message(src, 0, Lane::Log, 1), false, None);
+            outbox.push(message(src, 0, Lane::User, 1), false, None);
+        }
+        outbox.push(message(5, 0, Lane::Log, 1), false, None);
+        outbox.push_farewell(ContextId(5), message(1, 0, Lane::Control, 4));
+        let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
+        assert_eq!(order, [7, 5, 5, 5, 1, 6, 7, 6]);
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Queue {
         self.account().inlets.forget(sender);
     }
 
+    /// Bytes of payload that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.account().bytes
+    }
+
     fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }

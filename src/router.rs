@@ -2,8 +2,9 @@
 //! sees it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +19,13 @@ use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
 use crate::method::{Answerer, Connect, Connected, Descendants, Doas, Fork, Local, Spec, Ssh, Su, Sudo};
 use crate::panic;
+use crate::profile::Profile;
 use crate::queue::Queue;
 use crate::routing::Registration;
+use crate::stats::Stats;
+
+/// The variable that makes [`RouterBuilder::profiling`] the default.
+const PROFILING: &str = "OFFSHOOT_PROFILING";
 
 /// Default of [`RouterBuilder::max_message_size`], in bytes.
 pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
@@ -52,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
     levels: Levels,
+    debug: AtomicBool,
+    /// Where the time goes, if anybody wants to know.
+    pub(crate) profile: Option<Mutex<Profile>>,
     /// The user's own code takes the log records.
     hooked: AtomicBool,
     ports: Ports,
@@ -76,6 +85,8 @@ pub(crate) enum Command {
         message: Message,
         reply: oneshot::Sender<Message>,
         timeout: Option<Duration>,
+        /// Its name, for people.
+        function: &'static str,
     },
     /// The caller has lost interest in a reply.
     Cancel(Handle),
@@ -125,6 +136,10 @@ pub(crate) enum Command {
         woken: oneshot::Sender<()>,
     },
     Stats(oneshot::Sender<Stats>),
+    /// Log what this context is doing.
+    Dump,
+    /// Do so on each SIGUSR2.
+    DumpOnSignal,
     /// End the router and everything behind it.
     Shutdown {
         done: Option<oneshot::Sender<()>>,
@@ -145,28 +160,6 @@ impl fmt::Debug for Router {
     }
 }
 
-/// Counters of a router, for tests and for the curious.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Directly attached neighbours.
-    pub links: usize,
-    /// Contexts that a route leads to.
-    pub routes: usize,
-    /// Registered handles, among them one per pending call.
-    pub handles: usize,
-    /// Windows to other contexts.
-    pub windows: usize,
-    /// Payload bytes waiting to leave, over all links.
-    pub queued_bytes: usize,
-    /// Messages that wait for room in a window.
-    pub waiting: usize,
-    /// Chains of calls into this context that have failed or are under way.
-    pub chains: usize,
-    /// Tasks of the I/O side.
-    pub tasks: usize,
-}
-
 /// Whose levels decide which log records are wanted.
 pub(crate) enum Levels {
     /// Those of the master, as it told this context when it began.
@@ -181,6 +174,9 @@ pub(crate) struct Settings {
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
     pub(crate) levels: Levels,
+    /// Whether new children write a debug log.
+    pub(crate) debug: bool,
+    pub(crate) profiling: bool,
 }
 
 impl Shared {
@@ -204,6 +200,8 @@ impl Shared {
             max_message_size: settings.max_message_size,
             unidirectional: settings.unidirectional,
             levels: settings.levels,
+            debug: AtomicBool::new(settings.debug),
+            profile: settings.profiling.then(|| Mutex::new(Profile::new())),
             hooked: AtomicBool::new(false),
             ports: Ports::default(),
             commands,
@@ -249,6 +247,23 @@ impl Shared {
         }
     }
 
+    /// Whether new children write a debug log.
+    pub(crate) fn debugs(&self) -> bool {
+        self.debug.load(Ordering::Relaxed)
+    }
+
+    /// Notes in the profile, if there is one, what began at `began`.
+    pub(crate) fn profile(&self, began: Option<Instant>, note: impl FnOnce(&mut Profile, Duration)) {
+        if let (Some(profile), Some(began)) = (&self.profile, began) {
+            note(&mut profile.lock().unwrap_or_else(PoisonError::into_inner), began.elapsed());
+        }
+    }
+
+    /// Now, if there is a profile to note it in.
+    pub(crate) fn profile_clock(&self) -> Option<Instant> {
+        self.profile.is_some().then(Instant::now)
+    }
+
     pub(crate) fn next_handle(&self) -> Handle {
         self.ports.next()
     }
@@ -279,6 +294,7 @@ pub struct RouterBuilder {
     broker: Option<Broker>,
     max_message_size: u64,
     unidirectional: bool,
+    profiling: bool,
 }
 
 impl RouterBuilder {
@@ -305,6 +321,19 @@ impl RouterBuilder {
         self
     }
 
+    /// Whether this context and all its descendants tell where their time has
+    /// gone: at its end each logs, at level info and with the target
+    /// `offshoot::profile`, how often and for how long each function ran and
+    /// each handle was served, and what the process and its I/O thread have
+    /// used of the processor. A context that is killed tells nothing.
+    /// Default: whether the environment variable `OFFSHOOT_PROFILING` is set
+    /// to anything but nothing or 0.
+    #[must_use]
+    pub fn profiling(mut self, on: bool) -> Self {
+        self.profiling = on;
+        self
+    }
+
     /// Starts the router.
     ///
     /// # Errors
@@ -326,6 +355,8 @@ impl RouterBuilder {
             max_message_size: self.max_message_size,
             unidirectional: self.unidirectional,
             levels: Levels::Ask(log::wanted),
+            debug: false,
+            profiling: self.profiling,
         };
         let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
         let also = Arc::clone(&shared);
@@ -350,7 +381,8 @@ impl Router {
 
     /// A router with settings.
     pub fn builder() -> RouterBuilder {
-        RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false }
+        let profiling = std::env::var_os(PROFILING).is_some_and(|value| !value.is_empty() && value != "0");
+        RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false, profiling }
     }
 
     pub(crate) fn from_parts(shared: Arc<Shared>, thread: &Arc<Thread>) -> Self {
@@ -454,7 +486,8 @@ impl Router {
         self.shared.command(Command::SetLogHook(Arc::new(hook)));
     }
 
-    /// Counters of this context.
+    /// What this context is doing: counters, links, calls, queues. Cancel
+    /// safe. [`Context::stats`] is the same of another one.
     ///
     /// # Errors
     ///
@@ -463,6 +496,51 @@ impl Router {
         let (reply, stats) = oneshot::channel();
         self.shared.command(Command::Stats(reply));
         stats.await.map_err(|_| Error::router_ended())
+    }
+
+    /// Logs what this context is doing, as [`Stats`] shows it: at level info,
+    /// with the target `offshoot::stats`, a record for each line. Returns at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn dump(&self) -> Result<(), Error> {
+        if self.shared.command(Command::Dump) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
+    /// the router lives. Without it the signal ends a master, as it does any
+    /// program; all other contexts do so by themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn dump_on_sigusr2(&self) -> Result<(), Error> {
+        if self.shared.command(Command::DumpOnSignal) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Has this process, and all descendants that are started from now on,
+    /// write a debug log: all that is logged, down to level debug, and a line
+    /// for each frame that comes in or is queued to go out.
+    ///
+    /// Each is a file of its own, `/tmp/offshoot.PID.YYYYmmdd_HHMMSS.log` on
+    /// its own machine (the time is UTC), readable by its owner alone, of at
+    /// most 64 MiB; the first line names the context, and the process that
+    /// started it. These files stay: they are the one thing that is left
+    /// behind on purpose.
+    ///
+    /// Returns the path of this process's own file; `None` if another
+    /// `tracing` subscriber has the log of this process, which then must keep
+    /// it. Blocks for as long as opening a file takes; does nothing when
+    /// repeated.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be made. Descendants write theirs all the same.
+    pub fn enable_debug(&self) -> std::io::Result<Option<PathBuf>> {
+        self.shared.debug.store(true, Ordering::Relaxed);
+        log::enable_debug(self.shared.me, &self.shared.name)
     }
 
     /// Ends all children and waits for them: 5 s at most, then they are

@@ -255,6 +255,11 @@ impl<S> Routing<S> {
         self.handles.drain().map(|(_, registration)| registration).collect()
     }
 
+    /// All registered handles.
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = (Handle, &Registration<S>)> {
+        self.handles.iter().map(|(handle, registration)| (*handle, registration))
+    }
+
     /// Number of registered handles.
     pub(crate) fn handler_count(&self) -> usize {
         self.handles.len()

@@ -214,13 +214,17 @@ impl Io {
             let _ = tokio::time::timeout(LAST_LINES, self.printing.wait()).await;
             // The lines are in the queue of requests, behind this moment.
             tokio::task::yield_now().await;
+            self.tell_profile();
             self.flush_parent(deadline).await;
         }
         self.tasks.close();
         // Reaping is bounded; nothing else outlives the stop.
         let _ = tokio::time::timeout(REAP, self.tasks.wait()).await;
         self.tell_handlers();
-        self.logs.iter().for_each(|logs| logs.close());
+        if let Some(logs) = &self.logs {
+            self.tell_profile();
+            logs.close();
+        }
         self.state.borrow_mut().ended = true;
         self.bell.notify_one();
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use tokio::sync::oneshot;
 
-use super::{Io, Target};
+use super::{Asked, Io, Target};
 use crate::error::Error;
 use crate::log::Record;
 use crate::message::{ContextId, Handle, Lane, Message};
@@ -36,12 +36,13 @@ impl Io {
         let parents: Policy = Arc::new(policy::has_parent_authority);
         let neighbours: Policy = Arc::new(policy::is_immediate_child);
         let is_child = self.dispatcher.is_some();
-        let all: [(Handle, Option<Policy>, Handler); 7] = [
+        let all: [(Handle, Option<Policy>, Handler); 8] = [
             (Handle::GET_IMAGE, Some(Arc::clone(&neighbours)), Self::on_get_image),
             (Handle::ADD_ROUTE, Some(Arc::clone(&neighbours)), Self::on_add_route),
             (Handle::DEL_ROUTE, Some(Arc::clone(&neighbours)), Self::on_del_route),
             (Handle::ALLOCATE_ID, Some(Arc::clone(&neighbours)), Self::on_allocate_id),
             (Handle::DETACHING, Some(neighbours), Self::on_detaching),
+            (Handle::STATS, Some(Arc::clone(&parents)), Self::on_stats),
             (Handle::CREDIT, None, Self::on_credit),
             (Handle::CANCEL, None, Self::on_cancel),
         ];
@@ -185,7 +186,11 @@ impl Io {
         };
         let reply_to = self.shared.next_handle();
         let registration = Registration {
-            sink: Target::Reply { to, timer: None },
+            sink: Target::Reply {
+                to,
+                timer: None,
+                asked: Asked::now(if handle == Handle::ALLOCATE_ID { "ALLOCATE_ID" } else { "DETACHING" }),
+            },
             once: true,
             respondent: Some(parent),
             policy: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Io, Target, Timer};
+use super::{Asked, Io, Target, Timer};
 use crate::dispatch;
 use crate::error::Error;
 use crate::flow::{Grant, Outlet};
@@ -40,8 +40,10 @@ impl Windows {
         self.by_target.len()
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.by_target.values().map(|window| window.waiting.len()).sum()
+    /// What waits for room, and where.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = ((ContextId, Handle), &Message)> {
+        let windows = self.by_target.iter();
+        windows.flat_map(|(target, window)| window.waiting.iter().map(|waiting| (*target, &waiting.message)))
     }
 }
 
@@ -52,6 +54,7 @@ impl Io {
         mut message: Message,
         reply: oneshot::Sender<Message>,
         timeout: Option<Duration>,
+        function: &'static str,
     ) {
         let timer = timeout.map(|after| {
             let when = Instant::now() + after;
@@ -61,7 +64,7 @@ impl Io {
         message.src = self.shared.me;
         let reaches = self.state.borrow().routing.reaches(message.dst);
         let registration = Registration {
-            sink: Target::Reply { to: reply, timer },
+            sink: Target::Reply { to: reply, timer, asked: Asked::now(function) },
             once: true,
             respondent: reaches.then_some(message.dst),
             policy: None,
@@ -69,7 +72,11 @@ impl Io {
         // The handle is new: it cannot be taken.
         let _ = self.add_handler(message.reply_to, registration);
         message.single_reply = true;
-        self.send_metered(message, None);
+        if message.handle == Handle::CALL_FUNCTION {
+            self.send_metered(message, None);
+        } else {
+            self.send(message);
+        }
     }
 
     /// Sends a message in its turn and as far as its window allows.

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::Metadata;
 
+use super::debug::DebugLog;
 use super::{Event, Levels, Record, Recorder, Taker};
-use crate::message::printable;
+use crate::message::{ContextId, printable};
 
 /// The variable whose value replaces the levels of [`log_to_file`].
 const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
@@ -66,7 +67,25 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
         Some(path) => Some(OpenOptions::new().append(true).create(true).open(path)?),
         None => None,
     };
-    install(State { levels, output: file })
+    install(|state| {
+        state.levels = levels;
+        state.output = Some(file);
+    })
+}
+
+/// Opens the debug log of this process, once. `None` if another subscriber has
+/// its log.
+pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathBuf>> {
+    let path = || LOGGER.get()?.read(|state| state.debug.as_ref().map(|debug| debug.path().to_owned()));
+    if let Some(path) = path() {
+        return Ok(Some(path));
+    }
+    if LOGGER.get().is_none() && tracing::dispatcher::has_been_set() {
+        return Ok(None);
+    }
+    let debug = DebugLog::create(me, name)?;
+    install(|state| state.debug = Some(debug))?;
+    Ok(path())
 }
 
 /// What takes the log of this process, once [`log_to_file`] was called.
@@ -76,23 +95,24 @@ struct Logger(RwLock<State>);
 
 struct State {
     levels: Levels,
-    /// `None` is stderr.
-    output: Option<File>,
+    /// A file or, inside, `None` for stderr.
+    output: Option<Option<File>>,
+    debug: Option<DebugLog>,
 }
 
-fn install(state: State) -> io::Result<()> {
+/// Changes where the log goes, and takes it if nobody has it yet.
+fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
     static FIRST: Mutex<()> = Mutex::new(());
     let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(logger) = LOGGER.get() {
-        *logger.0.write().unwrap_or_else(PoisonError::into_inner) = state;
-        tracing::callsite::rebuild_interest_cache();
-        return Ok(());
+    if LOGGER.get().is_none() {
+        tracing::subscriber::set_global_default(Recorder(ToFile)).map_err(|_| {
+            let text = "another tracing subscriber has the log of this process; set up only one of them";
+            io::Error::new(io::ErrorKind::AlreadyExists, text)
+        })?;
     }
-    tracing::subscriber::set_global_default(Recorder(ToFile)).map_err(|_| {
-        let text = "another tracing subscriber has the log of this process; set up only one of them";
-        io::Error::new(io::ErrorKind::AlreadyExists, text)
-    })?;
-    LOGGER.get_or_init(|| Logger(RwLock::new(state)));
+    let none = || Logger(RwLock::new(State { levels: Levels::new(0), output: None, debug: None }));
+    let logger = LOGGER.get_or_init(none);
+    change(&mut logger.0.write().unwrap_or_else(PoisonError::into_inner));
     drop(first);
     tracing::callsite::rebuild_interest_cache();
     Ok(())
@@ -107,9 +127,10 @@ pub(super) fn levels() -> Option<Levels> {
 pub(super) fn write_record(record: &Record) -> bool {
     let Some(logger) = LOGGER.get() else { return false };
     logger.read(|state| {
-        if state.levels.of(&record.target) >= record.level {
+        if state.wants(&record.target, record.level) {
             let (target, fields) = (&record.target, &record.fields);
-            state.write(&line(target, Some(&record.context_name), record.level, &record.message, fields));
+            let line = line(target, Some(&record.context_name), record.level, &record.message, fields);
+            state.write(target, record.level, &line);
         }
     });
     true
@@ -122,12 +143,22 @@ impl Logger {
 }
 
 impl State {
-    fn write(&self, line: &str) {
-        // If it fails, there is nowhere to say so.
-        let _ = match &self.output {
-            Some(file) => (&*file).write_all(line.as_bytes()),
-            None => io::stderr().write_all(line.as_bytes()),
-        };
+    fn wants(&self, target: &str, level: u8) -> bool {
+        self.levels.of(target) >= level || (self.debug.is_some() && DebugLog::wants(target, level))
+    }
+
+    fn write(&self, target: &str, level: u8, line: &str) {
+        if let Some(debug) = &self.debug {
+            debug.write(line);
+        }
+        if self.levels.of(target) >= level {
+            // If it fails, there is nowhere to say so.
+            let _ = match &self.output {
+                Some(Some(file)) => (&*file).write_all(line.as_bytes()),
+                Some(None) => io::stderr().write_all(line.as_bytes()),
+                None => Ok(()),
+            };
+        }
     }
 }
 
@@ -136,23 +167,30 @@ struct ToFile;
 
 impl Taker for ToFile {
     fn wants(&self, target: &str, level: u8) -> bool {
-        LOGGER.get().is_some_and(|logger| logger.read(|state| state.levels.of(target) >= level))
+        LOGGER.get().is_some_and(|logger| logger.read(|state| state.wants(target, level)))
     }
 
     fn most(&self) -> u8 {
-        LOGGER.get().map_or(0, |logger| logger.read(|state| state.levels.most()))
+        let most = |state: &State| if state.debug.is_some() { 5 } else { state.levels.most() };
+        LOGGER.get().map_or(0, |logger| logger.read(most))
     }
 
     fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event) {
         if let Some(logger) = LOGGER.get() {
-            let line = line(metadata.target(), None, level, &printable(&event.message), &event.fields);
-            logger.read(|state| state.write(&line));
+            let line = line(metadata.target(), None, level, &event.message, &event.fields);
+            logger.read(|state| state.write(metadata.target(), level, &line));
         }
     }
 }
 
 /// One record as one line.
-fn line(target: &str, context: Option<&str>, level: u8, message: &str, fields: &[(String, String)]) -> String {
+pub(super) fn line(
+    target: &str,
+    context: Option<&str>,
+    level: u8,
+    message: &str,
+    fields: &[(String, String)],
+) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (time, micros) = (now.as_secs(), now.subsec_micros());
     let (hour, minute, second) = (time / 3600 % 24, time / 60 % 60, time % 60);
@@ -164,7 +202,7 @@ fn line(target: &str, context: Option<&str>, level: u8, message: &str, fields: &
         line.push(']');
     }
     line.push_str(": ");
-    line.push_str(message);
+    line.push_str(&printable(message));
     for (name, value) in fields {
         // Writing to a string does not fail.
         let _ = write!(line, " {name}={}", printable(value));
@@ -187,9 +225,16 @@ mod tests {
         assert_eq!((&time[2..3], &time[5..6], &time[8..9]), (":", ":", "."));
     }
 
-    // One test, since a process has one log.
+    /// In a process of its own, since a process has one log.
     #[test]
     fn a_repeated_call_replaces_file_and_levels() {
+        if std::env::var_os("OFFSHOOT_TEST_LOG").is_none() {
+            let name = "log::file::tests::a_repeated_call_replaces_file_and_levels";
+            let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+            let ended = program.args([name, "--exact", "--nocapture"]).env("OFFSHOOT_TEST_LOG", "1").output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            return;
+        }
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name);
         let lines = |name| std::fs::read_to_string(path(name)).unwrap();

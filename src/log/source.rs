@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tracing::Metadata;
 
+use super::file::line;
 use super::levels::{IO, Levels};
-use super::{Event, Record, Taker};
+use super::{DebugLog, Event, Record, Taker};
 use crate::outbox::MAX_LOG_BYTES;
 use crate::router::{Command, Shared};
 
@@ -32,18 +33,31 @@ pub(crate) struct LogSource {
     shared: Arc<Shared>,
     room: Arc<Room>,
     levels: Arc<Levels>,
+    debug: Option<Arc<DebugLog>>,
 }
 
 impl LogSource {
-    /// `levels` is what the master shows.
-    pub(crate) fn new(shared: Arc<Shared>, levels: Levels) -> Self {
-        Self { shared, room: Arc::default(), levels: Arc::new(levels) }
+    /// `levels` is what the master shows, `debug` takes all.
+    pub(crate) fn new(shared: Arc<Shared>, levels: Levels, debug: Option<DebugLog>) -> Self {
+        Self { shared, room: Arc::default(), levels: Arc::new(levels), debug: debug.map(Arc::new) }
     }
 
     /// A line that was printed.
     pub(crate) fn line(&self, stream: &str, line: &[u8]) {
-        if self.levels.of(stream) >= 3 {
-            self.push(Record::new(stream, 3, &String::from_utf8_lossy(line)));
+        let wanted = self.levels.of(stream) >= 3;
+        if wanted || self.debug.is_some() {
+            let text = String::from_utf8_lossy(line);
+            self.note(stream, 3, &text, &[]);
+            if wanted {
+                self.push(Record::new(stream, 3, &text));
+            }
+        }
+    }
+
+    /// Writes to the debug log, if there is one.
+    fn note(&self, target: &str, level: u8, message: &str, fields: &[(String, String)]) {
+        if let Some(debug) = self.debug.as_ref().filter(|_| DebugLog::wants(target, level)) {
+            debug.write(&line(target, None, level, message, fields));
         }
     }
 
@@ -71,14 +85,15 @@ impl LogSource {
 
 impl Taker for LogSource {
     fn wants(&self, target: &str, level: u8) -> bool {
-        self.forwards(target, level)
+        self.forwards(target, level) || (self.debug.is_some() && DebugLog::wants(target, level))
     }
 
     fn most(&self) -> u8 {
-        self.levels.most()
+        if self.debug.is_some() { 5 } else { self.levels.most() }
     }
 
     fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event) {
+        self.note(metadata.target(), level, &event.message, &event.fields);
         if self.forwards(metadata.target(), level) {
             let fields = event.fields;
             self.push(Record { fields, ..Record::new(metadata.target(), level, &event.message) });
@@ -100,9 +115,11 @@ mod tests {
             max_message_size: 1 << 20,
             unidirectional: false,
             levels: router::Levels::Copied(levels.clone()),
+            debug: false,
+            profiling: false,
         };
         let (shared, queue) = Shared::new(ContextId(1), "local.1".into(), parents, settings);
-        (LogSource::new(shared, levels), queue)
+        (LogSource::new(shared, levels, None), queue)
     }
 
     fn records(queue: &mut tokio::sync::mpsc::UnboundedReceiver<Command>) -> Vec<Record> {

@@ -313,6 +313,8 @@ impl Attempt {
             parent_ids,
             name: name.clone(),
             levels: spec.levels.clone().unwrap_or_else(|| io.shared.wanted_levels()),
+            debug: spec.debug,
+            profiling: spec.profiling,
             unidirectional: spec.unidirectional.unwrap_or(io.shared.unidirectional),
             max_message_size: io.shared.max_message_size,
             descendants: spec.descendants.or_else(|| io.shared.descendants()).unwrap_or_default(),
@@ -456,7 +458,7 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
     let limit = deadline.saturating_duration_since(Instant::now());
-    io.call(message, reply, Some(limit));
+    io.call(message, reply, Some(limit), "on_start");
     let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
         true => Error::router_ended(),
         false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use nix::libc;
+use nix::sys::resource::UsageWho;
 
 use super::descendants::Relative;
 
@@ -55,6 +56,9 @@ pub(super) fn children_of(_: i32) -> Vec<Relative> {
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
 
 /// Memory of the machine in bytes.
 pub(crate) fn memory() -> Option<u64> {

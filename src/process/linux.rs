@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
+use nix::sys::resource::UsageWho;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use super::descendants::Relative;
@@ -160,6 +161,9 @@ fn relative(pid: &str) -> Option<(Relative, i32)> {
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     Ok("/proc/self/exe".into())
 }
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
 
 /// Memory of the machine in bytes.
 pub(crate) fn memory() -> Option<u64> {

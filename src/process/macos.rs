@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use nix::libc;
+use nix::sys::resource::UsageWho;
 
 use super::descendants::Relative;
 
@@ -61,6 +62,9 @@ pub(super) fn children_of(_: i32) -> Vec<Relative> {
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = None;
 
 /// Memory of the machine in bytes.
 pub(crate) fn memory() -> Option<u64> {

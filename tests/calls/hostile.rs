@@ -101,6 +101,7 @@ fn a_child_can_neither_call_its_parent_nor_end_it_nor_steal_routes() {
         (Handle::CANCEL, b"\0\0\x03\xe8"),
         (Handle::FORWARD_LOG, b"nonsense"),
         (Handle::ALLOCATE_ID, b"\0\0\0\x02"),
+        (Handle::STATS, b""),
         (Handle(999_999), b"nobody is there"),
     ] {
         bad.blocking_call(scribble, (frame(0, [0, me, me, handle.0, 0], payload),)).unwrap();
