@@ -10,6 +10,7 @@ mod images;
 mod lifecycle;
 mod lines;
 mod observe;
+mod neighbours;
 mod standard;
 mod timers;
 mod windows;
@@ -313,6 +314,7 @@ impl Io {
             }
             Command::End(context) => self.order_shutdown(context),
             Command::Detach(done) => self.detach(done),
+            Command::Do(work) => work(self),
             Command::Disconnect(context) => {
                 if let Some(link) = self.child_link(context) {
                     self.link_lost(link, None);

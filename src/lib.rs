@@ -29,6 +29,7 @@
 //!
 //! - [`run`], [`child`](child()): how a process begins, as controller or as child
 //! - `router`, `context`, `function`: what the user holds, calls, exports;
+//!   `neighbour`: streams and routes that the user brings;
 //!   `exported`: the same by name and in JSON, for tools
 //! - `call`, `chain`: calls under way, and chains of them
 //! - `sender`, `receiver`, `channel`, `select`, `handler`: what else goes to and fro
@@ -74,6 +75,7 @@ mod link;
 mod log;
 mod message;
 mod method;
+mod neighbour;
 mod outbox;
 mod panic;
 mod payload;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -122,6 +123,8 @@ pub(crate) enum Command {
     End(ContextId),
     /// Leave the tree.
     Detach(oneshot::Sender<Result<(), Error>>),
+    /// What is asked for too seldom to have a name here.
+    Do(Box<dyn FnOnce(&Rc<io::Io>) + Send>),
     /// Cut the link to a child.
     Disconnect(ContextId),
     /// Read the link to a child, or do not.

@@ -6,6 +6,9 @@
 //! context meets its handle's respondent and policy; everything else goes out
 //! by the route to its destination, or to the parent.
 
+#[cfg(test)]
+mod trees;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
@@ -141,12 +144,11 @@ impl<S> Routing<S> {
     /// Decides where a message goes. `from` is the link it came in by, `None`
     /// if it begins here. Stamps the link's authority on it.
     pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
-        let towards = |routing: &Self, id: ContextId| routing.routes.get(&id).copied().or(routing.parent);
         if let Some(from) = from {
-            if towards(self, message.auth) != Some(from) {
+            if self.out(message.auth) != Some(from) {
                 return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
             }
-            if message.src != message.auth && towards(self, message.src) != Some(from) {
+            if message.src != message.auth && self.out(message.src) != Some(from) {
                 return Verdict::Forged(format!("bad src_id: got {} via {}", message.src, self.remote(from)));
             }
             if let Some(link) = self.links.get_mut(&from) {
@@ -304,10 +306,39 @@ impl<S> Routing<S> {
         Ok(())
     }
 
+    /// Whoever is at the end of `link` is from now on the way to `target`, by
+    /// this context's own decision.
+    pub(crate) fn set_out(&mut self, link: LinkId, target: ContextId) -> Result<(), String> {
+        if target == self.me || self.routes.contains_key(&target) {
+            return Err(format!("cannot add duplicate route to {target} via {}", self.remote(link)));
+        }
+        if Some(link) != self.parent {
+            self.set_route(link, target, format!("context {target}"));
+        }
+        Ok(())
+    }
+
+    /// Whatever comes in by `link` acts under this authority; `None`: under
+    /// its own.
+    pub(crate) fn stamp(&mut self, link: LinkId, authority: Option<ContextId>) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.stamp = authority;
+        }
+    }
+
+    /// The link by which a message to `target` leaves.
+    pub(crate) fn out(&self, target: ContextId) -> Option<LinkId> {
+        self.routes.get(&target).copied().or(self.parent)
+    }
+
+    /// The link whose other end is `neighbour`.
+    pub(crate) fn link_of(&self, neighbour: ContextId) -> Option<LinkId> {
+        self.links.iter().find(|(_, link)| link.remote == neighbour).map(|(id, _)| *id)
+    }
+
     /// A neighbour says that a context has gone; `None` if it had no say.
     pub(crate) fn del_route(&mut self, from: LinkId, target: ContextId) -> Option<Gone> {
-        let out = self.routes.get(&target).copied().or(self.parent)?;
-        if out != from {
+        if self.out(target)? != from {
             return None;
         }
         if let Some(link) = self.links.get_mut(&from) {

@@ -43,8 +43,22 @@ impl Io {
         rest: Vec<u8>,
         process: Launched,
     ) {
-        let id = self.new_link(Some(process));
-        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), None);
+        self.attach(child, name, None, stream, rest, Some(process));
+    }
+
+    /// Attaches a neighbour on the far side of the parent, and announces it
+    /// upstream. What comes from it acts under `authority`, if there is one.
+    pub(super) fn attach(
+        self: &Rc<Self>,
+        child: ContextId,
+        name: &str,
+        authority: Option<ContextId>,
+        stream: Stream,
+        rest: Vec<u8>,
+        process: Option<Launched>,
+    ) {
+        let id = self.new_link(process);
+        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), authority);
         if let Some(parent) = self.shared.parent() {
             self.send(standard::add_route(parent, child, name));
         }

@@ -39,7 +39,7 @@ fn link() -> Option<RawFd> {
 }
 
 /// A frame as the wire has it.
-fn frame(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x4f, 0x53, 0, lane];
     for field in addresses {
         bytes.extend_from_slice(&field.to_be_bytes());

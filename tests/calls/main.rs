@@ -25,6 +25,7 @@ mod isolation;
 mod logs;
 mod receivers;
 mod selects;
+mod trust;
 mod typed;
 
 use std::future::Future;
