@@ -71,6 +71,9 @@ pub(crate) struct Shared {
 /// No [`Descendants`].
 const UNDECIDED: u8 = u8::MAX;
 
+/// What is to be done on the I/O thread.
+pub(crate) type Work = Box<dyn FnOnce(&Rc<io::Io>) + Send>;
+
 /// A request to the I/O side. Requests are carried out in the order in which
 /// they are made.
 pub(crate) enum Command {
@@ -124,7 +127,7 @@ pub(crate) enum Command {
     /// Leave the tree.
     Detach(oneshot::Sender<Result<(), Error>>),
     /// What is asked for too seldom to have a name here.
-    Do(Box<dyn FnOnce(&Rc<io::Io>) + Send>),
+    Do(Work),
     /// Cut the link to a child.
     Disconnect(ContextId),
     /// Read the link to a child, or do not.

@@ -273,7 +273,8 @@ impl World {
         let came_from_above = self.ancestors[&at].contains(&by);
         let own =
             |claimed: ContextId| self.ancestors.get(&claimed).is_some_and(|above| claimed == by || above.contains(&by));
-        if !came_from_above && !(own(message.src) && own(message.auth)) {
+        let honest = own(message.src) && own(message.auth);
+        if !(came_from_above || honest) {
             violation("a source that is not the sender's to claim");
         }
         let related = by == at || came_from_above || self.ancestors[&by].contains(&at);
