@@ -141,7 +141,7 @@ fn a_registered_stream_is_a_neighbour_under_the_authority_that_it_was_given() {
         let me = context.id().0;
         stream.write_all(&frame(1, [0, me, me, handle.0, 0], b"hello")).unwrap();
         let came = told.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(came, (context.id(), authority.unwrap_or(context.id())));
+        assert_eq!(came, (context.id(), authority.unwrap_or_else(|| context.id())));
         // What goes to it comes out of its stream.
         context.send(Message::new(context.id(), Handle(5), b"back".to_vec())).unwrap();
         let mut bytes = [0; 36];
