@@ -34,6 +34,7 @@ pub(crate) mod json;
 pub(crate) mod jsonl;
 pub(crate) mod line;
 pub(crate) mod numbers;
+pub(crate) mod pace;
 pub(crate) mod pattern;
 pub(crate) mod pipe;
 pub(crate) mod quote;

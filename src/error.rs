@@ -202,6 +202,18 @@ impl StreamError {
     }
 }
 
+impl StreamError {
+    /// The server has closed the connection before anybody could log in, as
+    /// sshd does while too many others are logging in (MaxStartups): it may be
+    /// different in a moment.
+    pub fn was_turned_away(&self) -> bool {
+        self.kind == StreamErrorKind::Eof && self.phase == Phase::Login && self.text.starts_with(TURNED_AWAY)
+    }
+}
+
+/// How the text of an error begins where [`StreamError::was_turned_away`].
+pub(crate) const TURNED_AWAY: &str = "the server closed the connection before the login";
+
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.hop, self.text)?;

@@ -6,13 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use offshoot::{Context, Descendants, Error, Router};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::args::ReachArgs;
 use super::host::{Hop, HostPath, Method};
-
-/// Logins that one sshd sees at once: from 10 on it may refuse them.
-const LOGINS: usize = 8;
+use super::pace::Pace;
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -23,7 +21,7 @@ pub(crate) struct Tree {
     /// A jump host, which then sees all logins.
     jump: Option<String>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
-    logins: HashMap<Option<String>, Rc<Semaphore>>,
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -69,17 +67,14 @@ impl Tree {
             ssh_args,
             jump,
             nodes,
-            logins: HashMap::new(),
+            pace: Pace::new([]),
         })
     }
 
     /// The places where logins of one sshd take turns, made before any is
     /// needed.
     pub(crate) fn with_logins(mut self) -> Rc<Self> {
-        let keys: Vec<_> = self.nodes.keys().filter_map(|path| self.login_key(path)).collect();
-        for key in keys {
-            self.logins.entry(Some(key)).or_insert_with(|| Rc::new(Semaphore::new(LOGINS)));
-        }
+        self.pace = Pace::new(self.nodes.keys().filter_map(|path| self.login_key(path)));
         Rc::new(self)
     }
 
@@ -112,15 +107,16 @@ impl Tree {
         let Some(hop) = hops.last() else {
             return Err(Error::Payload("a host without a hop".into()));
         };
-        let login = self.logins.get(&self.login_key(hops)).map(Rc::clone);
-        let _turn = match &login {
-            Some(login) => login.acquire().await.ok(),
-            None => None,
-        };
+        let server = self.login_key(hops);
+        let limit = self.connect_timeout;
+        self.pace.connect(server.as_ref(), limit, async |left| self.attempt(hop, via, left).await).await
+    }
+
+    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Result<Context, Error> {
         macro_rules! connect {
             ($connect:expr) => {{
                 // A service that a command has started stays, as behind ssh.
-                let connect = $connect.connect_timeout(self.connect_timeout).descendants(Descendants::Leave);
+                let connect = $connect.connect_timeout(limit).descendants(Descendants::Leave);
                 match via {
                     Some(via) => connect.via(via).connect().await,
                     None => connect.connect().await,

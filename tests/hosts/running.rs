@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("the time to connect is limited", connect_timeout);
     add("eight logins at once are no crowd to the library", crowd);
     add("the tool logs in to one sshd with moderation", moderation);
+    add("aliases of one sshd that turns logins away are all reached", aliases_of_a_crowd);
     add("whatever ssh_config asks for besides, the connection is clean", odd_configuration);
     add("connections that ssh shares are shared, and end by themselves", shared);
     add("many hosts behind one jump host are all reached", jump);
@@ -224,6 +225,20 @@ fn moderation(fleet: &Fleet) -> Result<()> {
         let line = format!("{host}: {}", host.split('@').next().unwrap_or_default());
         ensure!(ended.stdout.contains(&line), "{line} is not in {ended:?}");
     }
+    Ok(())
+}
+
+/// Nobody can tell that these names are one server, which has MaxStartups 10:30:100.
+fn aliases_of_a_crowd(fleet: &Fleet) -> Result<()> {
+    let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = std::process::Command::new("ssh").arg("-G").arg("-F").arg(&fleet.config).arg("crowd").output()?;
+    let known = String::from_utf8(known.stdout)?;
+    let value = |key: &str| known.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    let [address, port] = ["hostname", "port"].map(|key| value(key).map(|value| format!("{key}={value}")));
+    let (address, port) = (address.context("no address")?, port.context("no port")?);
+    let args = ["-w", "alias[1-32]", "-o", &address, "-o", &port, "-o", "User=root", "--", "echo", "here"];
+    let ended = on_hosts_to_the_end(fleet, &args)?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == 32, "{ended:?}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What ssh means by what it prints.
 
-use crate::error::StreamErrorKind;
+use crate::error::{StreamErrorKind, TURNED_AWAY};
 
 /// What the last lines of ssh mean and what to do about it.
 ///
@@ -154,7 +154,7 @@ fn exchange(lines: &[String]) -> Reading {
             format!("what listens there is not an ssh server ({rest}); check the port")
         } else {
             format!(
-                "the server closed the connection before the login ({rest}): too many logins at once (MaxStartups, \
+                "{TURNED_AWAY} ({rest}): too many logins at once (MaxStartups, \
                  PerSourcePenalties), a ban, or a proxy command that failed; try fewer at a time"
             )
         }
