@@ -162,7 +162,8 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
                 (40, 1) => "arm",
                 (243, 2) => "riscv64",
                 (22, 2) => "s390x",
-                (21, 2) => "powerpc64",
+                (21, 2) if *endian == 2 => "ppc64",
+                (21, 2) => "ppc64le",
                 _ => return None,
             };
             Some((system, processor))

@@ -85,6 +85,14 @@ impl Image {
         Self { source, packed: Mutex::default(), digest: OnceLock::new() }
     }
 
+    /// Bytes of memory that it takes as long as nobody packs it otherwise.
+    pub(crate) fn held(&self) -> usize {
+        match &self.source {
+            Source::File(_) => 0,
+            Source::Zstd { bytes, .. } => bytes.len(),
+        }
+    }
+
     /// A descriptor to execute.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
         match &self.source {
@@ -232,20 +240,38 @@ pub(crate) fn own_machine() -> (&'static str, &'static str) {
         "freebsd" => "FreeBSD",
         other => other,
     };
-    (system, std::env::consts::ARCH)
+    let processor = match std::env::consts::ARCH {
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    };
+    (system, processor)
 }
 
-/// Whether an image for `own` runs on a machine that calls itself `machine`.
-pub(crate) fn runs_on(own: (&str, &str), system: &str, machine: &str) -> bool {
+/// A machine by system and processor, from the words of its `uname -sm`.
+/// Two that take the same image are the same.
+///
+/// What counts is the kernel: a static image needs no more of a machine, so
+/// programs of 32 bits on a kernel of 64 are no obstacle. An older processor
+/// than the images are built for is another one: there is no image for i586,
+/// nor for armv6l.
+pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
     let processor = match machine {
         "amd64" | "x86-64" => "x86_64",
         "arm64" => "aarch64",
-        "i386" | "i486" | "i586" | "i686" => "x86",
-        "ppc64le" => "powerpc64",
-        other if other.starts_with("armv") => "arm",
+        "i686" => "x86",
+        "i386" if system != "Linux" => "x86",
+        // A kernel of 64 bits that was told to call itself one of 32.
+        "armv7l" | "armv7" | "armv8l" => "arm",
         other => other,
     };
-    own == (system, processor)
+    (system.into(), processor.into())
+}
+
+/// Whether an image for `own` runs on a machine that calls itself `machine`.
+pub(crate) fn runs_on(own: (&str, &str), system: &str, processor: &str) -> bool {
+    let (system, processor) = machine(system, processor);
+    own == (&system, &processor)
 }
 
 #[cfg(test)]
@@ -258,6 +284,10 @@ mod tests {
         assert!(runs_on(("FreeBSD", "x86_64"), "FreeBSD", "amd64"));
         assert!(runs_on(("Darwin", "aarch64"), "Darwin", "arm64"));
         assert!(runs_on(("Linux", "x86"), "Linux", "i686"));
+        assert!(runs_on(("Linux", "arm"), "Linux", "armv7l"));
+        assert!(runs_on(("Linux", "arm"), "Linux", "armv8l"));
+        assert!(!runs_on(("Linux", "arm"), "Linux", "armv6l"));
+        assert!(!runs_on(("Linux", "x86"), "Linux", "i586"));
         assert!(!runs_on(("Linux", "x86_64"), "Linux", "aarch64"));
         assert!(!runs_on(("Linux", "x86_64"), "Plan9", "x86_64"));
     }

@@ -1,7 +1,7 @@
 //! Images through the tree: own ones, carried ones, and those that come from
 //! upstream, each over each link at most once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,31 +9,101 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::Io;
+use super::{Io, MAX_HELD};
 use crate::bundle::Bundle;
 use crate::image::{self, Compression, Image, Packed};
 use crate::message::{ContextId, Handle, Message};
 use crate::payload::{self, Blob};
 use crate::routing::LinkId;
 
-/// Machines that a context keeps images for, or keeps asking about.
+/// Images that a context asks for at once, and that one child may ask it for.
 const MAX_MACHINES: usize = 16;
-/// Bytes of the words of `uname -sm`.
+/// Bytes of images that a context keeps, as they travel.
+const MAX_KEPT: usize = 64 * 1024 * 1024;
+/// Bytes of the words for a machine.
 const MAX_WORDS: usize = 128;
 
-/// A machine by the words of `uname -sm`.
+/// A machine, by [`image::machine`].
 type Machine = (String, String);
+/// What whoever waits for an image is told.
+type Told = Result<Arc<Image>, Missing>;
 
-/// Images for other machines than this one.
+/// Images for other machines than this one: decides, and does no I/O.
 #[derive(Default)]
 pub(super) struct Images {
-    by_machine: HashMap<Machine, Carried>,
+    /// What was used last is last. There are few.
+    kept: Vec<(Machine, Arc<Image>)>,
+    /// Asked for upstream, and who waits for it.
+    awaited: HashMap<Machine, Vec<oneshot::Sender<Told>>>,
+    /// What children are about to be given.
+    giving: HashSet<(LinkId, Machine)>,
 }
 
-enum Carried {
-    /// Asked for upstream.
-    Awaited(Vec<oneshot::Sender<Result<Arc<Image>, Missing>>>),
+/// How an image is had.
+enum Way {
     Here(Arc<Image>),
+    /// It will be told. The parent must be asked first, if nobody has.
+    Wait {
+        told: oneshot::Receiver<Told>,
+        ask: bool,
+    },
+    /// Too much is asked for already.
+    Refused,
+}
+
+impl Images {
+    fn find(&mut self, machine: &Machine) -> Way {
+        if let Some(at) = self.kept.iter().position(|(kept, _)| kept == machine) {
+            let found = self.kept.remove(at);
+            let image = Arc::clone(&found.1);
+            self.kept.push(found);
+            return Way::Here(image);
+        }
+        let (tell, told) = oneshot::channel();
+        let many = self.awaited.len() >= MAX_MACHINES;
+        match self.awaited.get_mut(machine) {
+            Some(waiting) => {
+                // Who gave up need not be told.
+                waiting.retain(|tell| !tell.is_closed());
+                waiting.push(tell);
+                Way::Wait { told, ask: false }
+            }
+            None if many => Way::Refused,
+            None => {
+                self.awaited.insert(machine.clone(), vec![tell]);
+                Way::Wait { told, ask: true }
+            }
+        }
+    }
+
+    /// Keeps what was asked for, and tells those who wait for it. What is
+    /// missing may be asked for again.
+    fn arrived(&mut self, machine: Machine, result: &Told) {
+        let Some(waiting) = self.awaited.remove(&machine) else {
+            return;
+        };
+        if let Ok(image) = result {
+            self.kept.push((machine, Arc::clone(image)));
+            let size = |kept: &[(Machine, Arc<Image>)]| kept.iter().map(|(_, image)| image.held()).sum::<usize>();
+            while size(&self.kept) > MAX_KEPT {
+                self.kept.remove(0);
+            }
+        }
+        for tell in waiting {
+            let _ = tell.send(result.clone());
+        }
+    }
+
+    /// Whether a child that asks for an image is to be answered: one answer
+    /// at a time for each machine.
+    fn give(&mut self, link: LinkId, machine: &Machine) -> bool {
+        let many = self.giving.iter().filter(|(other, _)| *other == link).count() >= MAX_MACHINES;
+        !many && self.giving.insert((link, machine.clone()))
+    }
+
+    fn given(&mut self, link: LinkId, machine: Machine) {
+        self.giving.remove(&(link, machine));
+    }
 }
 
 /// Why there is no image for a machine.
@@ -54,10 +124,10 @@ struct Load {
 
 impl Io {
     /// The image to send to a machine.
-    pub(crate) async fn image_for(self: &Rc<Self>, system: &str, machine: &str) -> Result<Arc<Image>, Missing> {
-        let words = (system.to_owned(), machine.to_owned());
-        let carried = tokio::task::spawn_blocking(move || carried(&words)).await;
-        match carried {
+    pub(crate) async fn image_for(self: &Rc<Self>, system: &str, machine: &str) -> Told {
+        let machine = image::machine(system, machine);
+        let words = machine.clone();
+        match tokio::task::spawn_blocking(move || carried(&words)).await {
             Ok(Ok(Some(image))) => return Ok(image),
             Ok(Ok(None)) => {}
             Ok(Err(why)) => return Err(Missing::Broken(why)),
@@ -66,43 +136,39 @@ impl Io {
         let Some(parent) = self.shared.parent() else {
             return Err(Missing::Unknown(known()));
         };
-        let words = (system.to_owned(), machine.to_owned());
-        if words.0.len() + words.1.len() > MAX_WORDS {
+        if !is_sane(&machine) {
             return Err(Missing::Unknown(known()));
         }
-        let (tell, told) = oneshot::channel();
-        let ask = {
-            let images = &mut self.state.borrow_mut().images.by_machine;
-            if images.len() >= MAX_MACHINES && !images.contains_key(&words) {
-                // What is asked for again comes again.
-                images.retain(|_, carried| matches!(carried, Carried::Awaited(_)));
-            }
-            match images.get_mut(&words) {
-                Some(Carried::Here(image)) => return Ok(Arc::clone(image)),
-                Some(Carried::Awaited(waiting)) => {
-                    waiting.push(tell);
-                    false
+        let way = self.state.borrow_mut().images.find(&machine);
+        let told = match way {
+            Way::Here(image) => return Ok(image),
+            Way::Refused => return Err(Missing::Broken("too many images are being waited for".into())),
+            Way::Wait { told, ask } => {
+                if ask && let Ok(data) = payload::encode(&machine) {
+                    self.send(Message::new(parent, Handle::GET_IMAGE, data));
                 }
-                None => {
-                    images.insert(words.clone(), Carried::Awaited(vec![tell]));
-                    true
-                }
+                told
             }
         };
-        if ask && let Ok(data) = payload::encode(&words) {
-            self.send(Message::new(parent, Handle::GET_IMAGE, data));
-        }
         told.await.unwrap_or_else(|_| Err(Missing::Broken("the parent has gone".into())))
     }
 
-    /// A child asks for an image.
-    pub(super) fn on_get_image(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
-        let Ok((system, machine)) = payload::decode::<Machine>(&message.data, None) else {
+    /// A child asks for an image. One that asks for nonsense, again before it
+    /// was answered, or without taking in what it gets, is not heard.
+    pub(super) fn on_get_image(self: &Rc<Self>, message: &Message, link: Option<LinkId>) {
+        let (Ok(machine), Some(link)) = (payload::decode::<Machine>(&message.data, None), link) else {
             return;
         };
+        {
+            let state = &mut *self.state.borrow_mut();
+            let is_full = state.links.get(&link).is_none_or(|link| link.outbox.bytes() > MAX_HELD);
+            if is_full || !is_sane(&machine) || !state.images.give(link, &machine) {
+                return;
+            }
+        }
         let (io, child) = (Rc::clone(self), message.src);
         self.tasks.spawn_local(async move {
-            let packed = match io.image_for(&system, &machine).await {
+            let packed = match io.image_for(&machine.0, &machine.1).await {
                 Ok(image) => match tokio::task::spawn_blocking(move || image.pack(Compression::Zstd)).await {
                     Ok(Ok(packed)) => Ok(packed),
                     Ok(Err(error)) => Err(Missing::Broken(error.to_string())),
@@ -110,12 +176,19 @@ impl Io {
                 },
                 Err(missing) => Err(missing),
             };
-            io.send_image(child, (system, machine), packed);
+            io.send_image(child, machine.clone(), packed);
+            io.state.borrow_mut().images.given(link, machine);
         });
     }
 
     fn send_image(self: &Rc<Self>, child: ContextId, machine: Machine, packed: Result<Packed, Missing>) {
-        let result = packed.map(|packed| (Blob(packed.bytes.to_vec()), packed.unpacked));
+        let max = self.shared.max_message_size;
+        let result = packed.and_then(|packed| match packed.bytes.len() as u64 + 1024 {
+            size if size > max => {
+                Err(Missing::Broken(format!("it is larger than a message may be here ({max} bytes)")))
+            }
+            _ => Ok((Blob(packed.bytes.to_vec()), packed.unpacked)),
+        });
         if let Ok(data) = payload::encode(&Load { machine, result }) {
             self.send(Message::new(child, Handle::LOAD_IMAGE, data));
         }
@@ -127,19 +200,12 @@ impl Io {
             return;
         };
         let result = result.map(|(Blob(bytes), unpacked)| Arc::new(Image::from_zstd(Bytes::from(bytes), unpacked)));
-        let images = &mut self.state.borrow_mut().images.by_machine;
-        // Only what was asked for is kept; what is missing may be asked for
-        // again.
-        let Some(Carried::Awaited(waiting)) = images.remove(&machine) else {
-            return;
-        };
-        if let Ok(image) = &result {
-            images.insert(machine, Carried::Here(Arc::clone(image)));
-        }
-        for tell in waiting {
-            let _ = tell.send(result.clone());
-        }
+        self.state.borrow_mut().images.arrived(machine, &result);
     }
+}
+
+fn is_sane((system, machine): &Machine) -> bool {
+    system.len() + machine.len() <= MAX_WORDS
 }
 
 /// The image that this process carries or is itself, if it fits. Blocks.
@@ -160,4 +226,87 @@ fn known() -> Vec<String> {
         known.push(format!("{system} {processor}"));
     }
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(number: usize) -> Machine {
+        ("Linux".into(), format!("m{number}"))
+    }
+
+    fn image(size: usize) -> Told {
+        Ok(Arc::new(Image::from_zstd(vec![0; size].into(), 1)))
+    }
+
+    /// Whether the parent must be asked, and the answer to come.
+    fn wait(images: &mut Images, number: usize) -> (bool, oneshot::Receiver<Told>) {
+        match images.find(&machine(number)) {
+            Way::Wait { told, ask } => (ask, told),
+            _ => panic!("it is here, or refused"),
+        }
+    }
+
+    #[test]
+    fn the_parent_is_asked_once_and_everyone_is_told() {
+        let mut images = Images::default();
+        let (first, mut one) = wait(&mut images, 1);
+        let (second, mut two) = wait(&mut images, 1);
+        assert_eq!((first, second), (true, false));
+        images.arrived(machine(1), &image(10));
+        assert!(one.try_recv().unwrap().is_ok() && two.try_recv().unwrap().is_ok());
+        assert!(matches!(images.find(&machine(1)), Way::Here(_)));
+        // What nobody asked for is not kept.
+        images.arrived(machine(2), &image(10));
+        assert!(wait(&mut images, 2).0);
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_again() {
+        let mut images = Images::default();
+        let (_, mut told) = wait(&mut images, 1);
+        images.arrived(machine(1), &Err(Missing::Unknown(Vec::new())));
+        assert!(told.try_recv().unwrap().is_err());
+        assert!(wait(&mut images, 1).0);
+    }
+
+    #[test]
+    fn what_is_asked_for_at_once_is_bounded() {
+        let mut images = Images::default();
+        let waiting: Vec<_> = (0..MAX_MACHINES).map(|number| wait(&mut images, number)).collect();
+        assert!(matches!(images.find(&machine(MAX_MACHINES)), Way::Refused));
+        // Those who have given up are forgotten, but what is asked for stays so.
+        drop(waiting);
+        assert!(!wait(&mut images, 0).0);
+        assert_eq!(images.awaited[&machine(0)].len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes_and_the_last_used_stays() {
+        let mut images = Images::default();
+        for number in 0..3 {
+            let _ = wait(&mut images, number);
+            images.arrived(machine(number), &image(MAX_KEPT / 3));
+        }
+        assert!(matches!(images.find(&machine(0)), Way::Here(_)));
+        let _ = wait(&mut images, 3);
+        images.arrived(machine(3), &image(MAX_KEPT / 3));
+        assert!(matches!(images.find(&machine(0)), Way::Here(_)));
+        assert!(wait(&mut images, 1).0);
+    }
+
+    #[test]
+    fn a_child_is_given_one_answer_at_a_time_for_each_machine() {
+        let (mut images, link, other) = (Images::default(), LinkId(1), LinkId(2));
+        assert!(images.give(link, &machine(0)));
+        assert!(!images.give(link, &machine(0)));
+        assert!(images.give(other, &machine(0)));
+        images.given(link, machine(0));
+        assert!(images.give(link, &machine(0)));
+        for number in 1..MAX_MACHINES {
+            assert!(images.give(link, &machine(number)));
+        }
+        assert!(!images.give(link, &machine(MAX_MACHINES)));
+    }
 }

@@ -14,6 +14,7 @@ mod support;
 mod controller;
 mod failing;
 mod fleet;
+mod foreign;
 mod functions;
 mod giving_up;
 mod helper;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         upload::trials(),
         privilege::trials(),
         running::trials(),
+        foreign::trials(),
         killing::trials(),
     ];
     for (name, trial) in on_hosts.into_iter().flatten() {

@@ -15,7 +15,7 @@ pub(crate) struct Process {
     pub(crate) started: u64,
     /// Processor time that it and its reaped children have used, in ticks.
     pub(crate) used: u64,
-    /// Empty in a zombie.
+    /// Empty in a zombie. Without the emulator that runs it, if one does.
     pub(crate) argv: Vec<String>,
     /// What it began with, as far as it may be read.
     environment: String,
@@ -36,6 +36,9 @@ impl Process {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let argv = read("cmdline");
         let words = argv.strip_suffix(b"\0").unwrap_or(&argv).split(|byte| *byte == 0);
+        // The kernel puts the emulator and the name of what it runs before all else.
+        let emulated = argv.starts_with(b"/usr/bin/qemu-");
+        let words = words.skip(if emulated { 2 } else { 0 });
         Some(Self {
             pid,
             state: fields.first()?.chars().next()?,

@@ -1,5 +1,6 @@
 //! Runs of a program that is watched from outside: the tool, or a copy of a test.
 
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -17,8 +18,13 @@ pub(crate) const MARK: &str = "OFS_TEST_MARK";
 
 /// The tool, to be run with these arguments, and what it will leave behind.
 pub(crate) fn tool(args: &[&str]) -> (Command, Trace) {
+    program(env!("CARGO_BIN_EXE_offshoot").as_ref(), args)
+}
+
+/// The same for any program.
+pub(crate) fn program(path: &Path, args: &[&str]) -> (Command, Trace) {
     let mark = unique();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    let mut command = Command::new(path);
     command.args(args).env(MARK, &mark).env_remove("NO_COLOR");
     (command, Trace::new(&mark))
 }

@@ -1,0 +1,161 @@
+//! Hosts with another processor than this machine, reached by a bundle that has an image for each: that of
+//! `scripts/bundles`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::OnHosts;
+use crate::fleet::Fleet;
+use crate::launcher::Launcher;
+use crate::support::tool::{Ended, program, run};
+use crate::support::trace::Trace;
+use crate::support::{Missing, THREE_SECONDS};
+
+/// Alias, and the processor that the image there is for, which is the kernel's.
+const HOSTS: [(&str, &str); 6] = [
+    ("aarch64", "aarch64"),
+    ("aarch64-user", "aarch64"),
+    ("armv7", "arm"),
+    ("s390x", "s390x"),
+    ("i686", "x86"),
+    ("i686-on-x86_64", "x86_64"),
+];
+
+/// Bytes that an image may have as it travels.
+const BUDGET: u64 = 600 * 1024;
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    for (alias, processor) in HOSTS {
+        let name = format!("the bundle's image for {processor} works on {alias} and leaves nothing (foreign)");
+        trials.push((name, Box::new(move |fleet| visit(fleet, alias, processor))));
+    }
+    let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
+    add("behind a hop, an image for another processor comes from further up (foreign)", behind_a_hop);
+    add("a machine for which there is no image is told which there are (foreign)", unsupported);
+    add("a bundle lists its images, each within the budget and with its digest (foreign)", listing);
+    add("any program's bundle works on another processor (foreign)", example);
+    trials
+}
+
+/// The bundle of this name, if it is what would be built now.
+pub(crate) fn bundle(name: &str) -> Result<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let missing = || Missing("needs bundles: run make test, or scripts/bundles".into());
+    let built = std::fs::read_to_string(top.join("target/bundles/build")).map_err(|_| missing())?;
+    let now = Command::new(top.join("scripts/build-id")).output()?.stdout;
+    if !now.is_empty() && built.starts_with(String::from_utf8_lossy(&now).trim_end()) {
+        Ok(top.join("target/bundles").join(name))
+    } else {
+        Err(missing().into())
+    }
+}
+
+/// The bundled tool with the hosts' configuration.
+fn tool(fleet: &Fleet, args: &[&str]) -> Result<(Command, Trace, Launcher)> {
+    let (what, args) = args.split_first().context("a subcommand")?;
+    let config = fleet.config.display().to_string();
+    let (mut command, trace) = program(&bundle("offshoot")?, &[&[what, "-F", &config], args].concat());
+    let launcher = Launcher::that_notes()?;
+    launcher.lead(&mut command);
+    let trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
+    Ok((command, trace, launcher))
+}
+
+fn to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace, _launcher) = tool(fleet, args)?;
+    let ended = run(&mut command)?;
+    // An emulator takes its time to end.
+    trace.expect_nothing_left(THREE_SECONDS)?;
+    Ok(ended)
+}
+
+fn document(ended: &Ended) -> Result<Value> {
+    serde_json::from_str(&ended.stdout.concat()).with_context(|| format!("{ended:?}"))
+}
+
+fn visit(fleet: &Fleet, alias: &str, processor: &str) -> Result<()> {
+    fleet.login(alias)?;
+    let line = "echo out; echo err >&2; seq 20000; exit 7";
+    let ended = to_the_end(fleet, &["run", "--json", "-w", alias, "-s", line])?;
+    let host = &document(&ended)?["hosts"][alias];
+    ensure!(ended.code == Some(2) && host["code"] == 7, "{ended:?}");
+    let stdout = host["stdout"].as_str().context("an output")?;
+    ensure!(stdout.starts_with("out\n1\n2\n") && stdout.ends_with("\n19999\n20000\n"), "{stdout:.100}");
+    ensure!(host["stderr"] == "err\n", "{host}");
+    // Numbers of every size cross in both directions, and a child of the child starts from its own image.
+    let below = format!("{alias}/local1");
+    for path in [alias, &below] {
+        let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
+        let facts = &document(&ended)?["hosts"][path]["result"];
+        ensure!(facts["arch"] == processor && facts["os"] == "linux", "{ended:?}");
+        let memory = facts["memory"].as_u64().context("a size")?;
+        ensure!((1 << 28..1 << 48).contains(&memory), "{facts}");
+        ensure!(facts["uid"].as_u64() == Some(0) || alias.ends_with("-user"), "{facts}");
+    }
+    Ok(())
+}
+
+fn behind_a_hop(fleet: &Fleet) -> Result<()> {
+    for (path, processor) in [("here/s390x", "s390x"), ("here/web1/aarch64/local1", "aarch64")] {
+        let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
+        let facts = &document(&ended)?["hosts"][path]["result"];
+        ensure!(facts["arch"] == processor, "{ended:?}");
+    }
+    Ok(())
+}
+
+fn unsupported(fleet: &Fleet) -> Result<()> {
+    for path in ["odd-machine", "here/odd-machine"] {
+        let ended = to_the_end(fleet, &["run", "--json", "-w", path, "--", "true"])?;
+        let error = document(&ended)?["hosts"][path]["error"].clone();
+        ensure!(ended.code == Some(4) && error["kind"] == "unsupported", "{ended:?}");
+        let text = error["text"].as_str().context("a text")?;
+        for word in ["Plan9 vax", "x86_64-unknown-linux-musl", "s390x-unknown-linux-musl"] {
+            ensure!(text.contains(word), "{word:?} is not in {text:?}");
+        }
+    }
+    Ok(())
+}
+
+fn listing(_: &Fleet) -> Result<()> {
+    let bundle = bundle("offshoot")?;
+    let (mut command, _) = program(&bundle, &["images", "--json"]);
+    let images = document(&run(&mut command)?)?["images"].clone();
+    let images = images.as_array().context("a list")?;
+    ensure!(images.len() == 5, "{images:?}");
+    for image in images {
+        let (size, packed) = (image["size"].as_u64(), image["packed"].as_u64());
+        ensure!(packed.is_some_and(|packed| packed <= BUDGET), "{image}");
+        let triple = image["triple"].as_str().context("a target")?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("thin").join(triple).join("release/offshoot");
+        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        ensure!(size == Some(bytes.len() as u64), "{image}");
+        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        ensure!(image["sha256"] == digest, "{image}");
+    }
+    Ok(())
+}
+
+/// The example has nothing to do with the tool, and no option for ssh's configuration.
+fn example(fleet: &Fleet) -> Result<()> {
+    let wrapper = tempfile::Builder::new().prefix("ofs-test").tempdir()?;
+    let launcher = Launcher::that_notes()?;
+    let script = format!("#!/bin/sh\nexec '{}' -F '{}' \"$@\"\n", launcher.program(), fleet.config.display());
+    std::fs::write(wrapper.path().join("ssh"), script)?;
+    std::fs::set_permissions(wrapper.path().join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let (mut command, trace) = program(&bundle("disk_usage")?, &["/bin", "aarch64", "here"]);
+    let path = std::env::var("PATH")?;
+    command.env("PATH", format!("{}:{path}", wrapper.path().display()));
+    let mut trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
+    ensure!(ended.stdout[0].starts_with("ssh.aarch64: ") && ended.stdout[1].starts_with("ssh.here: "), "{ended:?}");
+    trace.expect_nothing_left(THREE_SECONDS)
+}
