@@ -13,8 +13,8 @@
 //! - [`report`]: what happened. [`line`] cuts output into lines, [`text`], [`jsonl`]
 //!   and [`json`] show it ([`visible`] and [`base64`] the bytes), [`pipe`] writes
 //!   it, [`summary`] counts.
-//! - [`run`]: what carries it out, over the contexts of a [`tree`]; [`call`] finds
-//!   functions by name and lists them.
+//! - [`run`]: what carries it out, over the contexts of a [`tree`]; [`secret`] asks
+//!   for passwords, [`call`] finds functions by name and lists them.
 //! - [`images`]: what a program carries for other targets.
 //! - [`exit`]: how the tool ends.
 
@@ -40,13 +40,14 @@ pub(crate) mod pipe;
 pub(crate) mod quote;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod sources;
 pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod tree;
 pub(crate) mod visible;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -104,10 +105,7 @@ fn log_to_stderr(verbose: u8) {
     };
     let targets =
         tracing_subscriber::filter::Targets::new().with_default(LevelFilter::WARN).with_target("offshoot", level);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
     // Nobody else has set one up.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(targets).with(lines));
 }

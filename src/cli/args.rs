@@ -115,8 +115,40 @@ pub(crate) struct ReachArgs {
     /// How long the way to each host may take
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
+    /// Become this user on each host, root if none is named
+    #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "root", value_parser = user)]
+    pub(crate) become_user: Option<String>,
+    /// How to become that user
+    #[arg(long, value_name = "METHOD", default_value = "sudo")]
+    pub(crate) become_method: BecomeMethod,
+    /// Ask for the password of sudo, su or doas, once for all hosts
+    #[arg(short = 'K', long)]
+    pub(crate) ask_become_pass: bool,
+    /// Ask for the password of ssh, once for all hosts
+    #[arg(long)]
+    pub(crate) ask_pass: bool,
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
+}
+
+/// A way to become another user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum BecomeMethod {
+    #[default]
+    Sudo,
+    Su,
+    Doas,
+}
+
+impl BecomeMethod {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sudo => "sudo",
+            Self::Su => "su",
+            Self::Doas => "doas",
+        }
+    }
 }
 
 /// What is passed on to ssh. Options of a host's own, as in `deploy@web1:2222`,
@@ -321,6 +353,12 @@ impl ReachArgs {
         if self.connect_timeout != Duration::from_secs(30) {
             argv.option("", "--connect-timeout", duration::format(self.connect_timeout));
         }
+        argv.options("", "--become", &self.become_user);
+        if self.become_method != BecomeMethod::default() {
+            argv.option("", "--become-method", self.become_method.as_str());
+        }
+        argv.flag("-K", self.ask_become_pass);
+        argv.flag("--ask-pass", self.ask_pass);
         argv.0.extend(self.ssh.to_argv());
     }
 }
@@ -397,6 +435,13 @@ impl Words {
     }
 }
 
+fn user(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {
+        return Err("that is not the name of a user".into());
+    }
+    Ok(name.to_owned())
+}
+
 fn variable_parser() -> impl TypedValueParser<Value = Variable> {
     OsStringValueParser::new().try_map(|text| variable(&text))
 }
@@ -436,6 +481,7 @@ The commands read /dev/null.
 Examples:
   offshoot run -w web1,web2 -- uptime
   offshoot run -w 'deploy@web[1-9]:2222/sudo' -t 5m -- apt-get -y upgrade
+  offshoot run -w 'web[1-9]' -bK -- apt-get -y upgrade
   offshoot run -w '^hosts.txt!db1' --via bastion -f 100 -s 'uname -a; id'
   offshoot run -w 'local[1-3]' -e GREETING=hello -s 'echo $GREETING'
   offshoot run -w web1/docker:app -C /srv --json -- ls -l";

@@ -21,6 +21,12 @@ impl HostPath {
         self.hops.splice(..0, via.hops.iter().cloned());
         self
     }
+
+    /// What is behind it, by one hop more. Its name stays.
+    pub(crate) fn then(mut self, method: Method, target: &str) -> Self {
+        self.hops.push(Hop { method, target: target.into(), user: None, port: None });
+        self
+    }
 }
 
 impl PartialEq for HostPath {

@@ -12,12 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 
-use super::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
+use super::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use super::call;
 use super::exit::Exit;
 use super::expr;
-use super::host::HostPath;
+use super::host::{HostPath, Method};
 use super::report::{ErrorInfo, Event, Flow, HostExit, HostIndex, Report, Stream, Style, Surroundings};
+use super::secret::{Secrets, Unasked};
 use super::sources::Reading;
 use super::summary::{End, Status};
 use super::tree::Tree;
@@ -66,6 +67,12 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(hosts) => hosts,
         Err(exit) => return exit,
     };
+    // Before there is any other thread that could write to the terminal.
+    let secrets = match Secrets::ask(&job.reach) {
+        Ok(secrets) => secrets,
+        Err(Unasked::Interrupted) => return Exit::Interrupted,
+        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
+    };
     let router = match Router::new() {
         Ok(router) => router,
         Err(error) => return fail(Exit::Internal, &error),
@@ -74,7 +81,7 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    let tree = match Tree::new(&router, &job.reach, &hosts) {
+    let tree = match Tree::new(&router, &job.reach, &hosts, secrets) {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
@@ -93,11 +100,20 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     for note in &expansion.notes {
         complain(&format!("note: {note}"));
     }
-    let Some(via) = &reach.via else {
-        return Ok(expansion.hosts);
-    };
-    let via = expr::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
-    Ok(expansion.hosts.into_iter().map(|host| host.behind(&via)).collect())
+    let mut hosts = expansion.hosts;
+    if let Some(via) = &reach.via {
+        let via = expr::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+        hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
+    }
+    if let Some(user) = &reach.become_user {
+        let method = match reach.become_method {
+            BecomeMethod::Sudo => Method::Sudo,
+            BecomeMethod::Su => Method::Su,
+            BecomeMethod::Doas => Method::Doas,
+        };
+        hosts = hosts.into_iter().map(|host| host.then(method, user)).collect();
+    }
+    Ok(hosts)
 }
 
 /// Starts the hosts, shows what they say, and sums up.

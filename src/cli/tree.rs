@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offshoot::{Context, Descendants, Error, Router};
+use offshoot::{Connect, Context, Descendants, Doas, Error, Router, Secret, Ssh, Su, Sudo};
 use tokio::sync::OnceCell;
 
 use super::args::ReachArgs;
 use super::host::{Hop, HostPath, Method};
 use super::pace::Pace;
+use super::secret::Secrets;
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -20,6 +21,7 @@ pub(crate) struct Tree {
     ssh_args: Vec<String>,
     /// A jump host, which then sees all logins.
     jump: Option<String>,
+    secrets: Secrets,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
     pace: Pace,
 }
@@ -37,12 +39,17 @@ impl Tree {
     /// # Errors
     ///
     /// If a method is not built in yet, or an argument is no text.
-    pub(crate) fn new(router: &Router, reach: &ReachArgs, hosts: &[HostPath]) -> Result<Self, String> {
+    pub(crate) fn new(
+        router: &Router,
+        reach: &ReachArgs,
+        hosts: &[HostPath],
+        secrets: Secrets,
+    ) -> Result<Self, String> {
         let mut hops = HashSet::new();
         for host in hosts {
             if let Some(hop) = host.hops.iter().find(|hop| !is_built_in(hop.method)) {
                 return Err(format!(
-                    "{}: the method {} is not built in yet; there are local, fork and ssh",
+                    "{}: the method {} is not built in yet; there are local, fork, ssh, sudo, su and doas",
                     host.text,
                     hop.method.as_str()
                 ));
@@ -66,6 +73,7 @@ impl Tree {
             connect_timeout: reach.connect_timeout,
             ssh_args,
             jump,
+            secrets,
             nodes,
             pace: Pace::new([]),
         })
@@ -123,15 +131,25 @@ impl Tree {
                 }
             }};
         }
+        let become_ = self.secrets.become_.as_ref();
         match hop.method {
             Method::Local if hop.target.is_empty() => connect!(self.router.local()),
             Method::Local => connect!(self.router.local().name(format!("local.{}", hop.target))),
             Method::Fork => connect!(self.router.fork()),
+            Method::Sudo => {
+                connect!(with_password(self.router.sudo().username(&hop.target), become_, Connect::<Sudo>::password))
+            }
+            Method::Su => {
+                connect!(with_password(self.router.su().username(&hop.target), become_, Connect::<Su>::password))
+            }
+            Method::Doas => {
+                connect!(with_password(self.router.doas().username(&hop.target), become_, Connect::<Doas>::password))
+            }
             _ => connect!(self.ssh(hop)),
         }
     }
 
-    fn ssh(&self, hop: &Hop) -> offshoot::Connect<offshoot::Ssh> {
+    fn ssh(&self, hop: &Hop) -> Connect<Ssh> {
         // ssh takes the first value of an option: the host's own come first,
         // then the command line's, then what we add.
         let mut args = Vec::new();
@@ -144,7 +162,9 @@ impl Tree {
         args.extend(self.ssh_args.iter().cloned());
         let alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"];
         args.extend(alive.map(str::to_owned));
-        let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args);
+        // Keys are tried first, as without a password.
+        let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
+        let ssh = with_password(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);
         match hop.port {
             Some(port) => ssh.port(port),
             None => ssh,
@@ -159,6 +179,17 @@ impl Tree {
     }
 }
 
+fn with_password<M>(
+    connect: Connect<M>,
+    password: Option<&Secret>,
+    set: fn(Connect<M>, Secret) -> Connect<M>,
+) -> Connect<M> {
+    match password {
+        Some(password) => set(connect, password.clone()),
+        None => connect,
+    }
+}
+
 fn is_built_in(method: Method) -> bool {
-    matches!(method, Method::Local | Method::Fork | Method::Ssh)
+    matches!(method, Method::Local | Method::Fork | Method::Ssh | Method::Sudo | Method::Su | Method::Doas)
 }

@@ -12,6 +12,7 @@ use crate::controller::block_on;
 use crate::fleet::{CONNECT, Fleet};
 use crate::functions::{double, pid, surroundings};
 use crate::support::process::Process;
+use crate::support::tool::{run, tool};
 use crate::support::trace::Trace;
 use crate::support::{ONE_SECOND, THREE_SECONDS, promised, unique, wait_for};
 use crate::via::stream_error;
@@ -36,6 +37,8 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("methods follow each other in any order, five deep", chain);
     add("many become root through one context at once", at_once);
     add("no secret is seen anywhere", secrets);
+    add("the tool becomes other users by hops and by -b", tool_becomes);
+    add("the tool asks for a password once for all hosts, unseen", tool_asks);
     trials
 }
 
@@ -429,6 +432,82 @@ fn at_once(fleet: &Fleet) -> Result<()> {
         }
         stage.end().await
     })
+}
+
+fn tool_becomes(fleet: &Fleet) -> Result<()> {
+    let config = fleet.config.display().to_string();
+    for (args, lines) in [
+        (&["-w", "nopass/sudo,nopass/doas"][..], &["nopass/doas: root", "nopass/sudo: root"][..]),
+        (
+            &["-w", "local/sudo:ofs-bash,web1/su:ofs-dash"],
+            &["local/sudo:ofs-bash: ofs-bash", "web1/su:ofs-dash: ofs-dash"],
+        ),
+        (&["-w", "nopass,strict", "-b"], &["nopass: root", "strict: root"]),
+        (&["-w", "nopass", "-b=ofs-bash"], &["nopass: ofs-bash"]),
+        (&["-w", "nopass", "--become", "--become-method=doas"], &["nopass: root"]),
+    ] {
+        let (mut command, mut trace) = tool(&[&["run", "-F", &config], args, &["--", "id", "-un"]].concat());
+        let mut ended = run(&mut command)?;
+        ended.stdout.sort();
+        ensure!(ended.code == Some(0) && ended.stdout == lines, "{args:?}: {ended:?}");
+        trace.expect_nothing_left(ONE_SECOND)?;
+    }
+    // Nobody to ask, and nothing to answer with.
+    let (mut command, _) = tool(&["run", "--json", "-F", &config, "-w", "asked", "-b", "--", "id"]);
+    let ended = run(&mut command)?;
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout.concat())?;
+    let error = &document["hosts"]["asked"]["error"];
+    ensure!(ended.code == Some(4) && error["kind"] == "password" && error["hop"] == "ssh.asked.sudo.root", "{error}");
+    Ok(())
+}
+
+fn tool_asks(fleet: &Fleet) -> Result<()> {
+    let config = fleet.config.display().to_string();
+    for (args, question, expected) in [
+        ("-w asked,stars -bK", "sudo password: ", &["asked: root", "stars: root"][..]),
+        ("-w asked/doas,asked/sudo --ask-pass -K", "ssh password: ", &["asked/doas: root", "asked/sudo: root"]),
+        (
+            "-w ssh-password,ssh-questions --ask-pass",
+            "ssh password: ",
+            &["ssh-password: ofs-asked", "ssh-questions: ofs-asked"],
+        ),
+    ] {
+        let (tool, mut trace) = tool(&[]);
+        let line = format!("'{}' run -F '{config}' {args} -- id -un", tool.get_program().display());
+        // A terminal of its own, which is all that `script` is wanted for.
+        let mut command = std::process::Command::new("script");
+        command
+            .args(["-qec", &line, "/dev/null"])
+            .envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().context("script")?;
+        let (mut keys, mut screen) = (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
+        let mut shown = String::new();
+        let mut asked = 0;
+        let mut buffer = [0; 4096];
+        loop {
+            let count = std::io::Read::read(&mut screen, &mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            if shown.contains(question) && asked == 0 {
+                asked += 1;
+                std::io::Write::write_all(&mut keys, format!("{}\r", fleet.password).as_bytes())?;
+            }
+            if shown.contains("(empty: the one for ssh): ") && asked == 1 {
+                asked += 1;
+                std::io::Write::write_all(&mut keys, b"\r")?;
+            }
+        }
+        drop(keys);
+        child.wait()?;
+        ensure!(asked == if args.ends_with("--ask-pass -K") { 2 } else { 1 }, "{args}: {shown}");
+        ensure!(!shown.contains(&fleet.password), "the password is shown: {shown}");
+        ensure!(expected.iter().all(|line| shown.contains(line)), "{args}: {shown}");
+        trace.expect_nothing_left(ONE_SECOND)?;
+    }
+    Ok(())
 }
 
 /// Looks at everything that others could look at, while secrets travel and when they have arrived.

@@ -48,6 +48,20 @@ fn stdin_can_be_the_hosts() {
 }
 
 #[test]
+fn another_user_is_root_unless_it_is_named() {
+    let args = run(&["-w", "a", "-b", "id"]);
+    assert_eq!((args.reach.become_user.as_deref(), args.argv.len()), (Some("root"), 1));
+    assert_eq!(args.reach.become_method, BecomeMethod::Sudo);
+    let args = run(&["-bKw", "a", "id"]);
+    assert!(args.reach.become_user.is_some() && args.reach.ask_become_pass && !args.reach.ask_pass);
+    let args = run(&["-w", "a", "--become=bob", "--become-method", "doas", "--ask-pass", "id"]);
+    assert_eq!(args.reach.become_user.as_deref(), Some("bob"));
+    assert!(args.reach.become_method == BecomeMethod::Doas && args.reach.ask_pass);
+    assert!(refused(&["offshoot", "run", "-w", "a", "--become=-x", "id"]).contains("not the name of a user"));
+    assert!(refused(&["offshoot", "run", "-w", "a", "--become-method=runas", "id"]).contains("doas"));
+}
+
+#[test]
 fn a_shell_line_stands_for_a_command() {
     assert_eq!(run(&["-w", "a", "-s", "a | b"]).shell.unwrap(), "a | b");
     assert!(refused(&["offshoot", "run", "-w", "a", "-s", "x", "--", "y"]).contains("cannot be used"));
@@ -197,9 +211,21 @@ fn ssh() -> impl Strategy<Value = SshArgs> {
 }
 
 fn reach() -> impl Strategy<Value = ReachArgs> {
-    (prop::option::of("\\PC{0,6}"), 1..10_000_u32, 1..100_000_u64, ssh()).prop_map(|(via, fanout, millis, ssh)| {
-        ReachArgs { hosts: vec!["web[1-3]".into()], via, fanout, connect_timeout: Duration::from_millis(millis), ssh }
-    })
+    let methods = prop::sample::select(vec![BecomeMethod::Sudo, BecomeMethod::Su, BecomeMethod::Doas]);
+    let becoming = (prop::option::of("[a-z\\\\@=]{1,4}"), methods, any::<bool>(), any::<bool>());
+    (prop::option::of("\\PC{0,6}"), 1..10_000_u32, 1..100_000_u64, ssh(), becoming).prop_map(
+        |(via, fanout, millis, ssh, (become_user, become_method, ask_become_pass, ask_pass))| ReachArgs {
+            hosts: vec!["web[1-3]".into()],
+            via,
+            fanout,
+            connect_timeout: Duration::from_millis(millis),
+            become_user,
+            become_method,
+            ask_become_pass,
+            ask_pass,
+            ssh,
+        },
+    )
 }
 
 fn runs() -> impl Strategy<Value = RunArgs> {

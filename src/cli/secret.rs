@@ -1,0 +1,130 @@
+//! Passwords that are asked for on the terminal, once for all hosts.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use offshoot::Secret;
+
+use super::args::ReachArgs;
+
+/// Longest secret, in bytes.
+const MAX: usize = 1024;
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Secrets {
+    /// For ssh.
+    pub(crate) ssh: Option<Secret>,
+    /// For sudo, su and doas.
+    pub(crate) become_: Option<Secret>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(crate) enum Unasked {
+    /// Ctrl-C, or the end of input.
+    Interrupted,
+    Failed(String),
+}
+
+impl Secrets {
+    /// Asks for what the command line wants to have asked.
+    pub(crate) fn ask(reach: &ReachArgs) -> Result<Self, Unasked> {
+        let mut secrets = Self::default();
+        if reach.ask_pass {
+            secrets.ssh = Some(ask("ssh password: ")?);
+        }
+        if reach.ask_become_pass {
+            let method = reach.become_method.as_str();
+            let given = match &secrets.ssh {
+                Some(_) => ask(&format!("{method} password (empty: the one for ssh): "))?,
+                None => ask(&format!("{method} password: "))?,
+            };
+            let empty = given.expose().is_empty();
+            secrets.become_ = secrets.ssh.clone().filter(|_| empty).or(Some(given));
+        }
+        Ok(secrets)
+    }
+}
+
+fn ask(question: &str) -> Result<Secret, Unasked> {
+    let failed = |error: io::Error| {
+        Unasked::Failed(format!("a password is asked for on the terminal, and there is none: /dev/tty: {error}"))
+    };
+    let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
+    let quiet = Quiet::new(&tty).map_err(failed)?;
+    (&tty).write_all(question.as_bytes()).map_err(failed)?;
+    let secret = read(&tty);
+    drop(quiet);
+    (&tty).write_all(b"\n").map_err(failed)?;
+    secret.map_err(failed)?.ok_or(Unasked::Interrupted)
+}
+
+/// A line, with the keys that correct it; `None` if it was given up.
+fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
+    // Never moved, so that no copy stays behind.
+    let mut line = zeroize::Zeroizing::new(Vec::with_capacity(MAX));
+    let mut byte = [0];
+    while input.read(&mut byte)? > 0 {
+        match byte[0] {
+            b'\r' | b'\n' => {
+                let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("the password is not UTF-8"))?;
+                return Ok(Some(Secret::from(text)));
+            }
+            // Ctrl-C, Ctrl-D.
+            3 | 4 => return Ok(None),
+            // Backspace, and Ctrl-U.
+            8 | 127 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            21 => line.clear(),
+            byte if line.len() < MAX => line.push(byte),
+            _ => return Err(io::Error::other(format!("the password has more than {MAX} bytes"))),
+        }
+    }
+    Ok(None)
+}
+
+/// The terminal shows nothing and sends no signals as long as this lives.
+struct Quiet<'a> {
+    tty: &'a File,
+    before: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn new(tty: &'a File) -> io::Result<Self> {
+        let before = tcgetattr(tty)?;
+        let mut modes = before.clone();
+        modes.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::IEXTEN);
+        // What was typed ahead was not meant for this.
+        tcsetattr(tty, SetArg::TCSAFLUSH, &modes)?;
+        Ok(Self { tty, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // Failure means that the terminal has gone.
+        let _ = tcsetattr(self.tty, SetArg::TCSAFLUSH, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(typed: &[u8]) -> Option<String> {
+        read(typed).unwrap().map(|secret| secret.expose().to_owned())
+    }
+
+    #[test]
+    fn a_line_can_be_corrected_and_given_up() {
+        assert_eq!(line(b"pass word\nmore").unwrap(), "pass word");
+        assert_eq!(line("p\u{e9}\x7f\x7fab\x08c\r".as_bytes()).unwrap(), "ac");
+        assert_eq!(line(b"wrong\x15right\n").unwrap(), "right");
+        assert_eq!(line(b"\n").unwrap(), "");
+        for typed in [&b"abc\x03"[..], b"abc\x04", b"abc"] {
+            assert_eq!(line(typed), None);
+        }
+        assert!(read(&[b'x'; 2000][..]).is_err());
+    }
+}
