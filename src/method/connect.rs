@@ -120,7 +120,7 @@ impl Attempt {
                     let reason = nix::errno::Errno::from_raw(code).desc();
                     format!("Child start failed: [Errno {code}] {reason}: {command}; is it installed and in PATH?")
                 }
-                None => format!("Child start failed: {error}: {command}"),
+                None => format!("{error} (to start {command})"),
             };
             fail(StreamErrorKind::Start, text)
         })?;

@@ -37,6 +37,9 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("methods follow each other in any order, five deep", chain);
     add("many become root through one context at once", at_once);
     add("no secret is seen anywhere", secrets);
+    add("sudo has a terminal and the link is none", stdio);
+    add("a sudo that executes in its own place does not hang up", in_place);
+    add("where there is no terminal left it is said what to raise", no_terminal);
     add("the tool becomes other users by hops and by -b", tool_becomes);
     add("the tool asks for a password once for all hosts, unseen", tool_asks);
     trials
@@ -371,12 +374,7 @@ exec "$@"
 "#;
 
 fn questions(fleet: &Fleet) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = tempfile::tempdir()?;
-    let program = directory.path().join("sudo");
-    std::fs::write(&program, ASKS)?;
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-    let program = program.display().to_string();
+    let (_directory, program) = program(ASKS)?;
     block_on(async {
         let stage = Stage::new(fleet)?;
         let sudo = || stage.router.sudo().sudo_path(&program).remote_name(&stage.mark).connect_timeout(CONNECT);
@@ -434,6 +432,81 @@ fn at_once(fleet: &Fleet) -> Result<()> {
     })
 }
 
+fn stdio(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let mut stage = Stage::new(fleet)?;
+        let user = stage.ssh("nopass").await?;
+        let root = stage.sudo(&user).connect().await?;
+        let processes = stage.trace.look();
+        let sudo = processes.iter().find(|process| process.argv.first().is_some_and(|name| name == "sudo"));
+        let sudo = sudo.with_context(|| format!("no sudo among {processes:?}"))?;
+        let target = |fd: u32| std::fs::read_link(format!("/proc/{}/fd/{fd}", sudo.pid));
+        let link = target(0)?;
+        ensure!(link.display().to_string().starts_with("socket:") && link == target(1)?, "the link is {link:?}");
+        ensure!(target(2)?.starts_with("/dev/pts"), "stderr is {:?}", target(2)?);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sudo.pid))?;
+        let fields: Vec<&str> = stat.rsplit_once(") ").context("stat")?.1.split(' ').collect();
+        ensure!(
+            fields[3] == sudo.pid.to_string() && fields[4] != "0",
+            "session {} on terminal {}",
+            fields[3],
+            fields[4]
+        );
+        expect(&root, "root").await?;
+        stage.end().await
+    })
+}
+
+/// As sudo was long ago: nobody else has the terminal open.
+const IN_PLACE: &str = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
+
+fn in_place(fleet: &Fleet) -> Result<()> {
+    let (_directory, program) = program(IN_PLACE)?;
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        for direct in [true, false] {
+            let sudo = stage.router.sudo().sudo_path(&program).sudo_direct(direct).remote_name(&stage.mark);
+            let root = sudo.connect_timeout(CONNECT).connect().await?;
+            expect(&root, "root").await?;
+            // Of two children that have begun one after the other the first is still well.
+            let local = stage.router.local().remote_name(&stage.mark).via(&root).connect().await?;
+            expect(&local, "root").await?;
+            expect(&root, "root").await?;
+            root.shutdown().await;
+        }
+        stage.end().await
+    })
+}
+
+fn no_terminal(_: &Fleet) -> Result<()> {
+    const NO_TERMINALS: &str = r#"
+mount --make-rprivate / &&
+mount -t devpts -o newinstance,ptmxmode=666,max=1 devpts /dev/pts &&
+mount --bind /dev/pts/ptmx /dev/ptmx && exec 7<>/dev/ptmx && exec "$@""#;
+    let (tool, mut trace) = tool(&["run", "--json", "-w", "local/sudo,local1", "--", "true"]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-c", NO_TERMINALS, "sh"]).arg(tool.get_program()).args(tool.get_args());
+    command.envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut command)?;
+    let document: serde_json::Value =
+        serde_json::from_str(&ended.stdout.concat()).with_context(|| format!("{ended:?}"))?;
+    let error = &document["hosts"]["local/sudo"]["error"];
+    let text = error["text"].as_str().with_context(|| format!("{ended:?}"))?;
+    ensure!(text.contains("Failed to create a PTY") && text.contains("kernel.pty.max"), "{error}");
+    ensure!(error["kind"] == "start" && document["hosts"]["local1"]["status"] == "ok", "{document}");
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+/// A program, for as long as its directory lives.
+fn program(text: &str) -> Result<(tempfile::TempDir, String)> {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("sudo");
+    std::fs::write(&file, text)?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+    Ok((directory, file.display().to_string()))
+}
+
 fn tool_becomes(fleet: &Fleet) -> Result<()> {
     let config = fleet.config.display().to_string();
     for (args, lines) in [
@@ -473,7 +546,7 @@ fn tool_asks(fleet: &Fleet) -> Result<()> {
         ),
     ] {
         let (tool, mut trace) = tool(&[]);
-        let line = format!("'{}' run -F '{config}' {args} -- id -un", tool.get_program().display());
+        let line = format!("'{}' run --color never -F '{config}' {args} -- id -un", tool.get_program().display());
         // A terminal of its own, which is all that `script` is wanted for.
         let mut command = std::process::Command::new("script");
         command
