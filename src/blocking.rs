@@ -1,11 +1,30 @@
 //! Waiting for futures without a runtime.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
+
+thread_local! {
+    /// Whether this thread has to do what others wait for.
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that this is an I/O thread: waiting here would be for ever.
+pub(crate) fn serve_here() {
+    SERVES.set(true);
+}
+
+/// # Panics
+///
+/// On an I/O thread. A handler or policy that blocks is at fault; a panic in
+/// it is logged, and everything else goes on.
+fn may_wait() {
+    assert!(!SERVES.get(), "handlers, policies and deferred jobs run on the I/O thread and must not block it");
+}
 
 struct Unpark(Thread);
 
@@ -24,7 +43,10 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => {
+                may_wait();
+                std::thread::park();
+            }
         }
     }
 }
@@ -38,6 +60,7 @@ pub(crate) fn block_until<F: Future>(future: F, deadline: Instant) -> Option<F::
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Some(output);
         }
+        may_wait();
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return None;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::blocking::block_on;
+use crate::blocking::{self, block_on};
 use crate::context::Context;
 use crate::error::Error;
 use crate::io::{self, Io, Setup};
@@ -130,6 +130,7 @@ impl Broker {
         let broker = Self::of(&thread);
         let spawned = std::thread::Builder::new().name("offshoot-io".into()).spawn(move || {
             let _ended = thread.ended.clone().drop_guard();
+            blocking::serve_here();
             let local = LocalSet::new();
             let work = Loop::new(Arc::clone(&thread)).run(queue);
             if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {

@@ -33,6 +33,38 @@ use crate::stats::Stats;
 ///
 /// Cheap to clone; dropping it ends nothing. It can be an argument or a
 /// result of a call.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use offshoot::{Context, Econtext, Error, Router, export};
+///
+/// /// Asks another context who it is, on behalf of the caller.
+/// async fn ask(other: Context) -> Result<u32, Error> {
+///     other.call(who, ()).await
+/// }
+/// async fn who(econtext: &Econtext) -> u32 {
+///     econtext.myself().id().0
+/// }
+/// fn sleep(time: Duration) {
+///     std::thread::sleep(time);
+/// }
+/// export!(ask, who, sleep);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let below = router.local().via(&child).blocking_connect()?;
+///     assert_eq!(child.blocking_call(ask, (below.clone(),))?, below.id().0);
+///     // A call that takes too long is answered in time.
+///     let (begun, limit) = (Instant::now(), Duration::from_millis(50));
+///     let error = below.timeout(limit).blocking_call(sleep, (Duration::from_secs(2),)).unwrap_err();
+///     assert!(matches!(error, Error::Timeout { .. }) && begun.elapsed() >= limit);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
@@ -389,7 +421,35 @@ impl Limited<'_> {
 }
 
 /// What a called function knows of where it runs. Ask for it by a first
-/// parameter of type `&Econtext`.
+/// parameter of type `&Econtext`; the caller does not pass it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use offshoot::{ContextId, Econtext, Error, Router, export};
+///
+/// /// Works until nobody waits for it any more.
+/// fn work(econtext: &Econtext) -> Vec<ContextId> {
+///     assert_eq!(econtext.caller(), ContextId::MASTER);
+///     while !econtext.is_cancelled() && econtext.deadline().is_some() {
+///         std::thread::sleep(Duration::from_millis(1));
+///     }
+///     econtext.parent_ids().to_vec()
+/// }
+/// export!(work);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     assert_eq!(child.blocking_call(work, ())?, [ContextId::MASTER]);
+///     let late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
+///     assert!(late.is_err());
+///     assert!(child.blocking_call(work, ()).is_ok(), "the first has ended, or this one would wait");
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 pub struct Econtext {
     router: Router,
     caller: ContextId,

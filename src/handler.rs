@@ -176,7 +176,8 @@ impl HandlerBuilder {
 
 impl Router {
     /// A handler: `handler` is called for each message to its handle, on the
-    /// I/O thread, where it must not block. A panic in it is logged. It ends
+    /// I/O thread, where it must not block: what would wait here panics. A
+    /// panic in it is logged. It ends
     /// with [`HandlerBuilder::build`]; see [`Message`] for an example.
     ///
     /// When the router ends, each handler gets one dead message, `Broker has

@@ -9,6 +9,9 @@ use std::task::{Context as TaskContext, Poll, Waker};
 /// Called after each item and at the end, by whoever brings it.
 pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
 
+/// Watchers that are kept: tasks that have ended leave theirs behind.
+const MAX_WATCHERS: usize = 64;
+
 /// Items on their way from whoever brings them to whoever waits for them.
 ///
 /// Whoever waits has a place in a line. Who stands at place `n` is owed the
@@ -81,7 +84,12 @@ impl<I> Latch<I> {
         match take_unclaimed(&mut state) {
             Got::Poked => {
                 if !state.watchers.iter().any(|known| known.will_wake(waker)) {
+                    let many = state.watchers.len() >= MAX_WATCHERS;
+                    let watchers = if many { std::mem::take(&mut state.watchers) } else { Vec::new() };
                     state.watchers.push(waker.clone());
+                    drop(state);
+                    // Who still watches comes back.
+                    ring(None, watchers, None);
                 }
                 Poll::Pending
             }

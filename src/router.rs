@@ -34,7 +34,28 @@ pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
 /// A context's place in the tree: the way to start children and to reach
 /// every other context.
 ///
-/// Cheap to clone. When the last clone is dropped, the children end.
+/// Cheap to clone. When the last clone is dropped, the children end. All of it
+/// can be used from any thread, under any executor or none.
+///
+/// ```
+/// use offshoot::{Error, Router, export};
+///
+/// fn hostname() -> std::io::Result<String> {
+///     std::fs::read_to_string("/proc/sys/kernel/hostname")
+/// }
+/// export!(hostname);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child(); // a child never gets past this line
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let grandchild = router.local().name("below").via(&child).blocking_connect()?;
+///     assert_eq!(grandchild.name(), format!("{child}.below"));
+///     assert_eq!(grandchild.blocking_call(hostname, ())?, child.blocking_call(hostname, ())?);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Router {
     shared: Arc<Shared>,
@@ -405,7 +426,9 @@ impl Router {
         Context::new(Arc::clone(&self.shared), self.shared.me, "self")
     }
 
-    /// The context with this id, whether or not it exists.
+    /// The context with this id, whether or not it exists: calls of one that
+    /// does not fail with `no route to ..`. Two contexts of one router with one
+    /// id are equal.
     pub fn context_by_id(&self, id: ContextId) -> Context {
         Context::new(Arc::clone(&self.shared), id, &format!("context {id}"))
     }

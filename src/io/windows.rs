@@ -69,8 +69,11 @@ impl Io {
             respondent: reaches.then_some(message.dst),
             policy: None,
         };
-        // The handle is new: it cannot be taken.
-        let _ = self.add_handler(message.reply_to, registration);
+        // Handles are given out anew after two billion: this one may be held
+        // still. The caller is told by the end of its channel.
+        if let Err(error) = self.add_handler(message.reply_to, registration) {
+            return tracing::error!("a call was not made: {error}");
+        }
         message.single_reply = true;
         if message.handle == Handle::CALL_FUNCTION {
             self.send_metered(message, None);

@@ -254,3 +254,27 @@ fn a_handler_gives_room_back_as_it_takes_messages() {
     child.blocking_call(pelt, (to, 10_000)).unwrap();
     assert_eq!(sum.load(Ordering::SeqCst), 49_995_000);
 }
+
+#[test]
+fn a_handler_that_would_block_the_io_thread_fails_instead() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let (tell, told) = mpsc::channel();
+    let there = child.clone();
+    let handler = tree.0.add_handler(move |_| {
+        let _tell = DropTell(tell.clone());
+        drop(there.blocking_call(pid, ()));
+    });
+    tree.0.myself().send(Message::raw(&b""[..]).to_handle(handler.build().unwrap())).unwrap();
+    assert!(told.recv_timeout(Duration::from_secs(10)).unwrap(), "it has panicked");
+    assert!(child.blocking_call(pid, ()).is_ok());
+}
+
+/// Tells whether it is dropped by a panic.
+struct DropTell(mpsc::Sender<bool>);
+
+impl Drop for DropTell {
+    fn drop(&mut self) {
+        self.0.send(std::thread::panicking()).unwrap_or_default();
+    }
+}
