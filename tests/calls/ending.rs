@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use offshoot::{Error, Router, StreamErrorKind, export};
 
-use super::{Tree, block, block_on, eventually, is_alive, pid, reason};
+use super::{Tree, block, block_on, eventually, is_alive, pid, reason, resident};
 
 fn die() {
     nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL).ok();
@@ -39,6 +39,8 @@ fn the_end_of_a_hop_is_the_end_of_all_behind_it() {
     let far = tree.behind(&tree.behind(&hop));
     let (hop_pid, far_pid) = (hop.blocking_call(pid, ()).unwrap(), far.blocking_call(pid, ()).unwrap());
     let call = far.call(block, (1000,));
+    // What answers beside it has been sent after it.
+    far.blocking_call(resident, ()).unwrap();
     kill(hop_pid, nix::sys::signal::Signal::SIGKILL);
     assert_eq!(reason(block_on(call).unwrap_err()), "the respondent Context has disconnected");
     eventually("the end of the far context", || !is_alive(far_pid));
