@@ -126,8 +126,11 @@ impl Attempt {
         })?;
         let interpret = plan.interpret;
         let dialogue = if staged {
-            // The usual case is prepared while the login is under way.
-            drop(tokio::task::spawn_blocking(prepare));
+            // The usual case is prepared while the login is under way; where it
+            // is that nothing is sent, there is nothing to prepare.
+            if !plan.may_be_direct {
+                drop(tokio::task::spawn_blocking(prepare));
+            }
             Dialogue::staged(nonce, hop.clone(), remote_name, interpret)
         } else {
             Dialogue::direct(nonce, hop.clone(), interpret)
