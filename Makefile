@@ -8,6 +8,8 @@ tools := $(CURDIR)/target/tools
 export PATH := $(tools)/bin:$(PATH)
 export CARGO_ZIGBUILD_ZIG_PATH := $(tools)/ziglang/zig
 export CARGO_ZIGBUILD_CACHE_DIR := $(CURDIR)/target/tools-cache
+# Two checkouts that share zig's cache drive each other's libc out of it, which then is compiled at every link.
+export ZIG_GLOBAL_CACHE_DIR := $(CURDIR)/target/tools-cache/zig
 
 output := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)
 sources := $(shell find src -type f) $(wildcard build.rs) Cargo.toml Cargo.lock
