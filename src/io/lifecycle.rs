@@ -208,7 +208,9 @@ impl Io {
                 break;
             }
         }
-        for (link, child) in self.state.borrow().routing.children() {
+        // Not in the head of the loop, where it would stay borrowed.
+        let left = self.state.borrow().routing.children();
+        for (link, child) in left {
             tracing::error!(
                 "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
             );
