@@ -17,7 +17,7 @@ sources := $(shell find src -type f) $(wildcard build.rs) Cargo.toml Cargo.lock
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all setup check lint docs elsewhere test example fmt bench bundle size help clean
+.PHONY: all setup check lint docs elsewhere test reproducible example fmt bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
 	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
@@ -32,7 +32,7 @@ dist/offshoot: $(sources) | setup
 setup: ## install what building takes: the musl target, and zig in target/tools
 	@scripts/setup
 
-check: lint docs elsewhere test example size ## all that CI checks
+check: lint docs elsewhere test example size reproducible ## all that CI checks
 
 lint: setup ## formatting, clippy, and shellcheck if it is there
 	cargo fmt --check
@@ -48,6 +48,9 @@ elsewhere: setup ## build for FreeBSD and macOS, which nothing here can run
 
 test: setup ## the tests, on real ssh hosts that live as long as they run; ARGS go to cargo test
 	scripts/test $(ARGS)
+
+reproducible: setup ## build in another place, and see that the same comes out
+	scripts/reproducible
 
 example: setup ## run the examples
 	cargo-zigbuild run --quiet --locked --target $(TARGET) --example disk_usage -- src

@@ -14,10 +14,11 @@ use nix::sys::signal::Signal;
 use crate::OnHosts;
 use crate::controller::Settings;
 use crate::fleet::Fleet;
+use crate::foreign;
 use crate::launcher::Launcher;
 use crate::random::Random;
 use crate::support::process::Process;
-use crate::support::tool::{MARK, Running, tool};
+use crate::support::tool::{MARK, Running, program, tool};
 use crate::support::trace::Trace;
 use crate::support::{PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 
@@ -49,21 +50,37 @@ enum What {
     /// A controller that holds something, as [`Settings::what`].
     Held(&'static str),
     Tool,
+    /// The tool with images for other processors.
+    Bundle,
 }
 
-const SCENES: [Scene; 9] = [
-    Scene::held("ssh", "here-user", 14, &Victim::ALL),
+impl What {
+    fn is_tool(self) -> bool {
+        matches!(self, Self::Tool | Self::Bundle)
+    }
+}
+
+/// Two hundred kills.
+const SCENES: [Scene; 14] = [
+    Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // No /proc, and the tools of busybox.
-    Scene::held("ssh", "bare-noproc", 6, &Victim::ALL),
+    Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
     // The image is in memory.
-    Scene::held("ssh", "noexec-all-user", 6, &Victim::ALL),
+    Scene::held("ssh", "noexec-all-user", 16, &Victim::ALL),
     // A login shell that waits for the first stage.
-    Scene::held("ssh", "shell-tcsh", 6, &Victim::ALL),
-    Scene::held("chain", "here-user", 10, &[Victim::Controller, Victim::Launcher, Victim::Session, Victim::Context]),
-    Scene::held("staged", "here", 6, &[Victim::Controller, Victim::FirstStage, Victim::Reader, Victim::Context]),
-    Scene::held("local", "here", 4, &[Victim::Controller, Victim::Context]),
-    Scene { what: What::Tool, alias: "here-user", rounds: 14, victims: &Victim::ALL },
-    Scene { what: What::Tool, alias: "local1", rounds: 4, victims: &[Victim::Controller, Victim::Context] },
+    Scene::held("ssh", "shell-tcsh", 14, &Victim::ALL),
+    Scene::held("chain", "here-user", 14, &[Victim::Controller, Victim::Launcher, Victim::Session, Victim::Context]),
+    Scene::held("staged", "here", 12, &[Victim::Controller, Victim::FirstStage, Victim::Reader, Victim::Context]),
+    Scene::held("local", "here", 6, &[Victim::Controller, Victim::Context]),
+    Scene { what: What::Tool, alias: "here-user", rounds: 20, victims: &Victim::ALL },
+    Scene { what: What::Tool, alias: "local1", rounds: 6, victims: &[Victim::Controller, Victim::Context] },
+    // Other processors.
+    Scene { what: What::Bundle, alias: "aarch64", rounds: 16, victims: &Victim::ALL },
+    Scene { what: What::Bundle, alias: "armv7", rounds: 14, victims: &Victim::ALL },
+    Scene { what: What::Bundle, alias: "s390x", rounds: 16, victims: &Victim::ALL },
+    Scene { what: What::Bundle, alias: "i686", rounds: 14, victims: &Victim::ALL },
+    // The image comes from further up.
+    Scene { what: What::Bundle, alias: "here/s390x", rounds: 16, victims: &Victim::ALL },
 ];
 
 impl Victim {
@@ -76,6 +93,7 @@ impl fmt::Display for Scene {
         match self.what {
             What::Held(what) => write!(f, "{what}, {}", self.alias),
             What::Tool => write!(f, "the tool, {}", self.alias),
+            What::Bundle => write!(f, "the foreign tool, {}", self.alias),
         }
     }
 }
@@ -176,7 +194,7 @@ impl Round {
     fn time_to_be_up(mut self) -> Result<Duration> {
         let up = wait_for(PATIENCE, || (self.moment() == Moment::Running).then(|| self.since.elapsed()));
         let up = up.context("the command does not run")?;
-        if self.scene.what == What::Tool {
+        if self.scene.what.is_tool() {
             self.controller.signal(Signal::SIGTERM)?;
         }
         self.controller.finish()?;
@@ -231,7 +249,7 @@ impl Round {
         self.trace.exempt_no_more(self.controller.pid);
         if victim == Victim::Controller {
             self.controller.finish()?;
-        } else if self.scene.what == What::Tool {
+        } else if self.scene.what.is_tool() {
             let ended = self.controller.finish()?;
             ensure!(ended.code == Some(4), "the host is lost to the tool: {ended:?}");
         } else {
@@ -319,17 +337,21 @@ fn killed_watcher(fleet: &Fleet) -> Result<()> {
 
 impl Scene {
     fn command(&self, fleet: &Fleet, mark: &str, time: &str, launcher: &Launcher) -> Result<Command> {
-        if self.alias != "local1" {
-            fleet.login(self.alias)?;
+        for alias in self.alias.split('/').filter(|alias| *alias != "local1") {
+            fleet.login(alias)?;
         }
         match self.what {
             What::Held(what) => {
                 let ssh = &launcher.program();
                 Settings { what, alias: self.alias, config: &fleet.config, mark, ssh, time }.command(None)
             }
-            What::Tool => {
+            What::Tool | What::Bundle => {
                 let config = fleet.config.display().to_string();
-                let (mut command, _) = tool(&["run", "-F", &config, "-w", self.alias, "--", "sleep", time]);
+                let args = ["run", "-F", &config, "-w", self.alias, "--", "sleep", time];
+                let (mut command, _) = match self.what {
+                    What::Bundle => program(&foreign::bundle("offshoot")?, &args),
+                    _ => tool(&args),
+                };
                 launcher.lead(&mut command);
                 command.env(MARK, mark);
                 Ok(command)
