@@ -270,8 +270,8 @@ mod tests {
         pieces.iter().filter_map(|piece| prompts.input(false, piece.as_bytes())).collect()
     }
 
-    /// Printed by sudo 1.9.13 and sudo-rs 0.2.5 with `-p MARK`, in the
-    /// languages that they have.
+    /// The first three as sudo 1.9.13 prints them with `-p MARK`; the others in
+    /// the form that sudo-rs documents, in some of its languages.
     #[test]
     fn sudo_is_answered_in_any_language() {
         let lecture = "\r\nWe trust you have received the usual lecture from the local System\r\n\

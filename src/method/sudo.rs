@@ -320,9 +320,9 @@ mod tests {
         assert!(argv(&Sudo { username: Some("-x".into()), ..Sudo::default() }).is_err());
     }
 
-    /// Printed by sudo 1.9.13 and sudo-rs 0.2.5.
+    /// As sudo 1.9.13 prints them, and one as sudo-rs documents it.
     #[test]
-    fn recorded_output_of_sudo_is_understood() {
+    fn what_sudo_complains_of_is_understood() {
         for (said, kind, part) in [
             (
                 "Sorry, user bob is not allowed to execute '/bin/sh -c A=1 B=2;x' as root on web1.",
