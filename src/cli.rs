@@ -51,9 +51,6 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
-
 use self::args::{Command, HostsArgs};
 use self::exit::Exit;
 
@@ -63,7 +60,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
-    log_to_stderr(cli.verbose);
+    if let Err(exit) = log_to_stderr(cli.verbose) {
+        return exit.into();
+    }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         Command::Run(args) => run::run(&cli, args),
@@ -96,16 +95,13 @@ pub(crate) fn print(text: &str) -> Exit {
     }
 }
 
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
+/// `-v` to `-vvv`, unless the environment says what to log.
+fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
+    let levels = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "io",
     };
-    let targets =
-        tracing_subscriber::filter::Targets::new().with_default(LevelFilter::WARN).with_target("offshoot", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time();
-    // Nobody else has set one up.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(targets).with(lines));
+    offshoot::log_to_file(None, levels).map_err(|error| run::fail(Exit::Usage, &error))
 }

@@ -16,11 +16,14 @@ use super::{duration, quote};
 #[command(name = "offshoot", version, after_help = EXAMPLES, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Say more about what happens, on stderr; twice for still more
+    /// Say what happens, here and on the hosts, on stderr; twice for more, three times for each frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Write a debug log of each process of ours, /tmp/offshoot.PID.TIME.log on its machine
+    #[arg(long, global = true, display_order = 901)]
+    pub(crate) debug: bool,
     /// Whether to use colour
-    #[arg(long, global = true, display_order = 901, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -296,6 +299,7 @@ impl Cli {
         for _ in 0..self.verbose {
             argv.flag("-v", true);
         }
+        argv.flag("--debug", self.debug);
         if let Some(color) = self.color.to_possible_value().filter(|_| self.color != Color::Auto) {
             argv.option("", "--color", color.get_name());
         }

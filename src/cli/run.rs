@@ -73,7 +73,7 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Err(Unasked::Interrupted) => return Exit::Interrupted,
         Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
     };
-    let router = match Router::new() {
+    let router = match start(cli.debug) {
         Ok(router) => router,
         Err(error) => return fail(Exit::Internal, &error),
     };
@@ -91,6 +91,20 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     drop(local);
     runtime.block_on(end(&router));
     exit
+}
+
+/// The router, which tells on SIGUSR2 what it waits for.
+fn start(debug: bool) -> Result<Router, Error> {
+    let router = Router::new()?;
+    router.dump_on_sigusr2()?;
+    if debug {
+        match router.enable_debug() {
+            Ok(Some(path)) => complain(&format!("debug log: {}; those on the hosts are there", path.display())),
+            Ok(None) => {}
+            Err(error) => complain(&format!("no debug log here: {error}")),
+        }
+    }
+    Ok(router)
 }
 
 /// The hosts of the command line, or how to end.

@@ -330,6 +330,7 @@ impl Attempt {
             .map_err(|error| fail(format!("the child has gone during the handshake: {error}")))?;
         io.tasks.spawn_local(drain(self.stderr, name.clone(), io.stop.clone()));
         io.attach_child(id, &name, self.stream, rest, self.launched);
+        tracing::debug!("context {id} is up: {name}");
         let connected = Connected { id, name };
         if let Method::Fork(fork) = &spec.method
             && let Some(function) = &fork.on_start

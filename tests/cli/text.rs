@@ -199,3 +199,36 @@ pub(crate) fn a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_env
     running.finish()?;
     trace.expect_nothing_left(ONE_SECOND)
 }
+
+pub(crate) fn what_happens_is_told_on_demand_by_hops_too() -> Result<()> {
+    let run = |verbose: &[&str]| offshoot(&[verbose, &["run", "-w", "local1/local2", "--", "true"]].concat());
+    let said = |ended: &Ended, what: &str| ended.stderr.iter().any(|line| line.contains(what));
+    let there = " D offshoot::method::connect.[local.local1]: context 2 is up: local.local1.local.local2";
+    let quiet = run(&[])?;
+    ensure!(quiet.stderr.len() == 1, "only the summary: {:?}", quiet.stderr);
+    let verbose = run(&["-vv"])?;
+    ensure!(said(&verbose, there) && !said(&verbose, "offshoot::io"), "{:?}", verbose.stderr);
+    let frames = run(&["-vvv"])?;
+    ensure!(said(&frames, there) && said(&frames, " T offshoot::io: in from 1: "), "{:?}", frames.stderr);
+    ensure!(!said(&frames, "offshoot::io.["), "hops do not tell of frames: that would make more of them");
+    Ok(())
+}
+
+pub(crate) fn debug_logs_are_written_on_demand() -> Result<()> {
+    let (mut command, _) = tool(&["--debug", "run", "-w", "local1", "-s", "echo $PPID"]);
+    let ended = run(&mut command)?;
+    let pid = ended.stdout.first().and_then(|line| line.strip_prefix("local1: ")).context("no pid")?.to_owned();
+    let own = ended.stderr.iter().find_map(|line| line.strip_prefix("debug log: ")?.split(';').next());
+    let own = std::path::PathBuf::from(own.with_context(|| format!("{ended:?}"))?);
+    let of_child =
+        |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("offshoot.{pid}."));
+    let child = std::fs::read_dir("/tmp")?.flatten().find(of_child).context("the child has no debug log")?.path();
+    let texts = [std::fs::read_to_string(&own)?, std::fs::read_to_string(&child)?];
+    std::fs::remove_file(&own)?;
+    std::fs::remove_file(&child)?;
+    for (text, whose) in texts.iter().zip(["context 0 master", "context 1 local.local1"]) {
+        ensure!(text.starts_with(&format!("offshoot debug log of {whose}, pid ")), "{text}");
+        ensure!(text.contains(" T offshoot::io: out to "), "{text}");
+    }
+    Ok(())
+}

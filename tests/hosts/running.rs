@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("the tool runs a command on a range of hosts", a_range);
     add("the tool goes from host to host and into children there", paths);
     add("the tool calls a function behind two hosts", a_call);
+    add("what ssh says of itself is logged under the name of its host", ssh_speaks);
     add("the tool ends a remote command that takes too long", too_long);
     add("ctrl-c ends remote commands", interrupted);
     add("ctrl-c twice ends remote commands that do not want to", interrupted_twice);
@@ -73,6 +74,13 @@ fn on_crowd(fleet: &Fleet, args: &[&str]) -> Result<(Ended, u32)> {
     let ended = running.finish()?;
     trace.expect_nothing_left(ONE_SECOND)?;
     Ok((ended, most))
+}
+
+fn ssh_speaks(fleet: &Fleet) -> Result<()> {
+    let ended = on_hosts_to_the_end(fleet, &["-vv", "-w", "web1", "-o", "LogLevel=DEBUG1", "--", "true"])?;
+    let is_it = |line: &&String| line.contains(" D offshoot::method::connect: ssh.web1: debug1: ");
+    ensure!(ended.code == Some(0) && ended.stderr.iter().filter(is_it).count() > 3, "{ended:?}");
+    Ok(())
 }
 
 fn a_range(fleet: &Fleet) -> Result<()> {

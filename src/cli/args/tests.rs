@@ -264,9 +264,10 @@ proptest! {
     fn the_rerun_means_the_same(
         args in runs(),
         verbose in 0..3_u8,
+        debug: bool,
         color in prop::sample::select(vec![Color::Auto, Color::Always, Color::Never]),
     ) {
-        let first = Cli { verbose, color, command: Command::Run(Box::new(args)) };
+        let first = Cli { verbose, debug, color, command: Command::Run(Box::new(args)) };
         let argv = first.argv(OsStr::new("offshoot"), "web[1-3]");
         let again = Cli::try_parse_from(&argv);
         prop_assert_eq!(again.map_err(|e| e.to_string()), Ok(first), "{:?}", argv);
