@@ -472,7 +472,7 @@ mod tests {
     use crate::receiver::Receiver;
     use crate::router::Router;
 
-    /// Every log text of this process.
+    /// Every log text of a thread.
     struct Texts(Mutex<std::sync::mpsc::Sender<String>>);
 
     impl Visit for Texts {
@@ -504,8 +504,9 @@ mod tests {
     #[test]
     fn a_crash_of_a_router_ends_every_wait_for_it_and_a_panic_of_a_job_nothing() {
         let (tell, lines) = std::sync::mpsc::channel();
-        tracing::subscriber::set_global_default(Texts(Mutex::new(tell))).unwrap();
         let broker = Broker::new().unwrap();
+        let texts = Texts(Mutex::new(tell));
+        broker.defer(|| std::mem::forget(tracing::subscriber::set_default(texts))).unwrap();
         let router = || Router::builder().broker(&broker).build().unwrap();
         let (router, other) = (router(), router());
         broker.defer(|| panic!("a job's own fault")).unwrap();

@@ -36,6 +36,11 @@ const TERM_AFTER: Duration = Duration::from_millis(500);
 /// After SIGTERM it has this long until SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(1);
 
+/// How long the thread waits for a process that was killed, since it was not
+/// wanted any more.
+const MOMENT: Duration = Duration::from_millis(1);
+const MOMENTS: u32 = 20;
+
 /// What to start.
 #[derive(Debug)]
 pub(crate) enum Launch {
@@ -196,6 +201,13 @@ impl Drop for Launched {
     /// Whatever was not reaped was not wanted: it goes, and its group with it.
     fn drop(&mut self) {
         self.kill();
+        // It takes no time to die, but nobody will look again.
+        for _ in 0..MOMENTS {
+            if self.is_free || !matches!(self.child.try_wait(), Ok(None)) {
+                break;
+            }
+            std::thread::sleep(MOMENT);
+        }
     }
 }
 
@@ -503,5 +515,17 @@ mod sys {
     pub(crate) fn exit_now(code: i32) -> ! {
         // SAFETY: never returns.
         unsafe { libc::_exit(code) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_in_the_words_of_old() {
+        let end = |line: &str| describe(std::process::Command::new("sh").args(["-c", line]).status().unwrap());
+        assert_eq!(end("exit 1"), "exited with return code 1");
+        assert_eq!(end("kill -9 $$"), "exited due to signal 9 (SIGKILL)");
     }
 }

@@ -68,8 +68,7 @@ fn what_is_deferred_while_the_routers_end_is_done_and_later_nothing_is() {
     // It takes its whole grace.
     broker.set_shutdown_timeout(Duration::from_millis(300));
     let process = child.blocking_call(pid, ()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.cast_signed()), nix::sys::signal::Signal::SIGSTOP)
-        .unwrap();
+    super::ending::stop(process);
     broker.shutdown();
     let start = Instant::now();
     let mut done = 0;
@@ -252,8 +251,7 @@ fn the_shutdown_timeout_is_5_s_in_a_master_and_3_s_in_a_child_and_can_be_set() {
     assert_eq!(tree.0.broker().shutdown_timeout(), Duration::from_secs(5));
     assert_eq!(child.blocking_call(grace, ()).unwrap(), Duration::from_secs(3));
     tree.0.broker().set_shutdown_timeout(Duration::from_millis(200));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.cast_signed()), nix::sys::signal::Signal::SIGSTOP)
-        .unwrap();
+    super::ending::stop(process);
     let start = Instant::now();
     child.blocking_shutdown();
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -20,6 +20,16 @@ pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
+/// Stops a process, and waits until all of its threads stand still.
+pub(super) fn stop(pid: u32) {
+    kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    eventually("the stop", || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let mut stats = tasks.map(|task| std::fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    });
+}
+
 #[test]
 fn a_child_that_dies_in_a_call_is_told_at_once() {
     let tree = Tree::new();
@@ -75,11 +85,30 @@ fn a_stopped_child_is_killed_when_its_grace_is_over() {
     let tree = Tree::new();
     let child = tree.child();
     let process = child.blocking_call(pid, ()).unwrap();
-    kill(process, nix::sys::signal::Signal::SIGSTOP);
+    stop(process);
     let start = Instant::now();
     child.blocking_shutdown();
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     assert!(!is_alive(process));
+}
+
+#[test]
+fn a_stopped_child_is_killed_when_the_router_s_grace_is_over_and_the_others_end_in_order() {
+    let tree = Tree::new();
+    let broker = tree.0.broker();
+    broker.set_shutdown_timeout(Duration::from_millis(500));
+    let (stopped, other) = (tree.child(), tree.child());
+    let processes = [stopped, other].map(|child| child.blocking_call(pid, ()).unwrap());
+    stop(processes[0]);
+    let start = Instant::now();
+    tree.0.blocking_shutdown();
+    assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    for process in processes {
+        assert!(!std::path::Path::new(&format!("/proc/{process}")).exists(), "not even a zombie is left");
+    }
+    broker.shutdown();
+    broker.join().unwrap();
 }
 
 #[test]

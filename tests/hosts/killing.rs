@@ -20,7 +20,7 @@ use crate::random::Random;
 use crate::support::process::Process;
 use crate::support::tool::{MARK, Running, program, tool};
 use crate::support::trace::Trace;
-use crate::support::{PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
+use crate::support::{ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +105,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
         trials.push((name, Box::new(|fleet| scene.play(fleet))));
     }
     trials.push(("a watcher that is killed is not missed".into(), Box::new(killed_watcher)));
+    trials.push(("signals end the whole tree of a program".into(), Box::new(signals)));
     trials
 }
 
@@ -322,6 +323,23 @@ fn is_stage(process: &Process) -> bool {
 /// The shell that runs the line itself, not what it has forked: its parent is another program.
 fn is_first_stage(process: &Process, all: &[Process]) -> bool {
     is_stage(process) && !all.iter().any(|parent| parent.pid == process.parent && is_stage(parent))
+}
+
+/// A signal to the program is the end of everything, in order.
+fn signals(fleet: &Fleet) -> Result<()> {
+    let chain = SCENES.iter().find(|scene| scene.what == What::Held("chain")).context("no chain")?;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut round = Round::begin(chain, fleet)?;
+        let up = wait_for(PATIENCE, || (round.moment() == Moment::Running).then_some(()));
+        up.context("the command does not run")?;
+        round.controller.signal(signal)?;
+        let ended = wait_for(promised(THREE_SECONDS), || round.controller.has_ended().then_some(()));
+        ended.with_context(|| format!("{signal} does not end it"))?;
+        let ended = round.controller.finish()?;
+        ensure!(ended.code == Some(code), "{signal}: {ended:?}");
+        round.trace.expect_nothing_left(ONE_SECOND)?;
+    }
+    Ok(())
 }
 
 /// The process that watches over a directory. Whoever comes up removes that by itself.
