@@ -21,6 +21,7 @@ mod opening;
 mod prompt;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod transcript;
 
 use std::time::Duration;
@@ -30,10 +31,12 @@ use bytes::Bytes;
 pub(crate) use self::first_stage::{first_stage, login_command};
 pub(crate) use self::nonce::Nonce;
 pub(crate) use self::offer::Offer;
+use self::offer::Reader;
 use self::opening::Opening;
 pub(crate) use self::opening::opening;
 use self::prompt::Reply;
 pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
+pub(crate) use self::trail::Trail;
 use self::transcript::{Source, Transcript, printable};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 use crate::image::Packed;
@@ -64,8 +67,8 @@ pub(crate) enum Input<'a> {
     },
     /// The answer to [`Action::Ask`], if there is one.
     Answer(Option<&'a Secret>),
-    /// The answer to [`Action::ChooseImage`].
-    Image(Result<Packed, StreamError>),
+    /// The answer to [`Action::ChooseImage`]: an image and its digest.
+    Image(Result<(Packed, [u8; 32]), StreamError>),
     /// All that [`Action::Write`] gave has been written.
     Sent,
     /// The launcher has exited and its output is at end of file.
@@ -112,6 +115,9 @@ pub(crate) enum Action {
 pub(crate) struct Dialogue {
     token: Vec<u8>,
     hop: String,
+    remote_name: String,
+    /// Whether the first stage may keep the image.
+    cache: bool,
     interpret: Interpret,
     prompts: Prompts,
     phase: Phase,
@@ -122,6 +128,7 @@ pub(crate) struct Dialogue {
     /// How many bytes of stdout were no part of the protocol.
     noise: usize,
     transcript: Transcript,
+    trail: Trail,
 }
 
 /// What must come next.
@@ -129,11 +136,11 @@ pub(crate) struct Dialogue {
 enum Expect {
     /// The first stage's line; or the child's token, where it may come up
     /// without an upload.
-    Announcement { remote_name: String, or_child: bool },
+    Announcement { or_child: bool },
     /// The caller's choice of an image.
-    Image { remote_name: String, offer: Box<Offer> },
+    Image { offer: Box<Offer> },
     /// The child's token or the first stage's regrets.
-    Child { upload: Option<Upload> },
+    Child { upload: Option<Box<Upload>> },
     /// The bytes behind the child's token.
     Opening,
     /// Nothing: hello or an error has been given out.
@@ -143,8 +150,11 @@ enum Expect {
 /// What was sent, for the error that may follow.
 #[derive(Debug)]
 struct Upload {
-    place: Option<String>,
-    unpacked: u64,
+    offer: Offer,
+    image: Packed,
+    digest: [u8; 32],
+    /// The machine was asked whether it has the image.
+    kept: bool,
     /// Position in the transcript where the upload began.
     since: u64,
 }
@@ -162,9 +172,10 @@ impl Dialogue {
     ///
     /// `remote_name` becomes the name of a file and stands at the end of a line:
     /// it has no slash, no control character, no blank around it, and at most
-    /// 200 bytes.
-    pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, interpret: Interpret) -> Self {
-        Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { remote_name, or_child: false })
+    /// 200 bytes. `cache`: as the first stage was made.
+    pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, cache: bool, interpret: Interpret) -> Self {
+        let dialogue = Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { or_child: false });
+        Self { remote_name, cache, ..dialogue }
     }
 
     /// A dialogue with a child that is executed without a first stage.
@@ -174,7 +185,7 @@ impl Dialogue {
 
     /// Takes a child that comes up instead of the first stage, too.
     pub(crate) fn or_child(mut self) -> Self {
-        if let Expect::Announcement { or_child, .. } = &mut self.expect {
+        if let Expect::Announcement { or_child } = &mut self.expect {
             *or_child = true;
         }
         self
@@ -187,9 +198,13 @@ impl Dialogue {
     }
 
     /// How far the connection has come.
-    #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// What has been seen on the way. It is with every error, too.
+    pub(crate) fn trail(&mut self) -> &mut Trail {
+        &mut self.trail
     }
 
     /// Takes an event and says what to do about it, in order.
@@ -212,7 +227,7 @@ impl Dialogue {
             }
             Input::Waiting { echoes } => self.reply(&mut actions, |prompts| prompts.waiting(echoes)),
             Input::Answer(answer) => self.reply(&mut actions, |prompts| Some(prompts.answer(answer))),
-            Input::Image(Ok(image)) => self.upload(&image, &mut actions),
+            Input::Image(Ok((image, digest))) => self.take_image(image, digest, &mut actions),
             Input::Image(Err(mut error)) => {
                 if error.hop.is_empty() {
                     error.hop.clone_from(&self.hop);
@@ -229,7 +244,8 @@ impl Dialogue {
             Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
             Input::Cancelled => Err(self.error(StreamErrorKind::Cancelled, CANCELLED)),
         };
-        if let Err(error) = result {
+        if let Err(mut error) = result {
+            error.trail = std::mem::take(&mut self.trail);
             self.expect = Expect::Nothing;
             self.buffer = Vec::new();
             actions.push(Action::Fail(error));
@@ -241,6 +257,8 @@ impl Dialogue {
         Self {
             token: nonce.into_token().into_bytes(),
             hop,
+            remote_name: String::new(),
+            cache: false,
             interpret,
             prompts: Prompts::default(),
             phase,
@@ -248,6 +266,7 @@ impl Dialogue {
             buffer: Vec::new(),
             noise: 0,
             transcript: Transcript::default(),
+            trail: Trail::default(),
         }
     }
 
@@ -335,10 +354,7 @@ impl Dialogue {
                     self.buffer.drain(..self.token.len() + length + 1);
                     return Ok(Some(Mark::Line(line)));
                 }
-                (
-                    [b'\n', ..] | [b'\r', b'\n', ..],
-                    Expect::Child { .. } | Expect::Announcement { or_child: true, .. },
-                ) => {
+                ([b'\n', ..] | [b'\r', b'\n', ..], Expect::Child { .. } | Expect::Announcement { or_child: true }) => {
                     let newline = if rest[0] == b'\n' { 1 } else { 2 };
                     self.buffer.drain(..self.token.len() + newline);
                     return Ok(Some(Mark::Child));
@@ -355,13 +371,16 @@ impl Dialogue {
                 self.expect = Expect::Opening;
                 Ok(())
             }
-            (Mark::Line(line), Expect::Announcement { remote_name, .. }) => {
+            (Mark::Line(line), Expect::Announcement { .. }) => {
                 self.phase = Phase::FirstStage;
-                self.take_announcement(&line, remote_name, actions)
+                self.take_announcement(&line, actions)
             }
             (Mark::Line(line), Expect::Child { upload: Some(upload) }) => {
-                match printable(&line).strip_prefix(" failed") {
-                    Some(rest) => Err(self.upload_failed(rest, &upload, actions)),
+                if let Some(rest) = printable(&line).strip_prefix(" failed") {
+                    return Err(self.upload_failed(rest, &upload, actions));
+                }
+                match Offer::parse(&line).filter(|offer| upload.is_news(offer)) {
+                    Some(offer) => self.begin_again(&line, offer, *upload, actions),
                     None => {
                         self.expect = Expect::Child { upload: Some(upload) };
                         Ok(())
@@ -375,45 +394,75 @@ impl Dialogue {
         }
     }
 
-    fn take_announcement(
-        &mut self,
-        line: &[u8],
-        remote_name: String,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), StreamError> {
+    fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), StreamError> {
         let Some(offer) = Offer::parse(line) else {
             let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
             return Err(self.error(StreamErrorKind::Corrupt, text));
         };
-        actions.push(Action::Note(offer.to_string()));
+        self.announced(line, &offer, actions);
         if offer.machine == "-" {
             let text = "the machine does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH";
+            return Err(self.error(StreamErrorKind::Unsupported, text));
+        }
+        if offer.reader == Reader::Missing {
+            let text =
+                "the machine has neither `head -c` nor `dd` to receive the image with; put one of them on its PATH";
             return Err(self.error(StreamErrorKind::Unsupported, text));
         }
         if !offer.has_route() {
             return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
         }
         actions.push(Action::ChooseImage(offer.clone()));
-        self.expect = Expect::Image { remote_name, offer: Box::new(offer) };
+        self.expect = Expect::Image { offer: Box::new(offer) };
         Ok(())
     }
 
-    fn upload(&mut self, image: &Packed, actions: &mut Vec<Action>) -> Result<(), StreamError> {
-        let Expect::Image { remote_name, offer } = &self.expect else {
+    fn announced(&mut self, line: &[u8], offer: &Offer, actions: &mut Vec<Action>) {
+        self.trail.announced.push(printable(line));
+        actions.push(Action::Note(offer.to_string()));
+    }
+
+    /// The first stage has found that it cannot hold the image where it meant
+    /// to, or that it has not kept it.
+    fn begin_again(
+        &mut self,
+        line: &[u8],
+        offer: Offer,
+        upload: Upload,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), StreamError> {
+        self.phase = Phase::FirstStage;
+        self.announced(line, &offer, actions);
+        if !offer.has_route() {
+            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+        }
+        self.send(offer, upload.image, upload.digest, actions);
+        Ok(())
+    }
+
+    fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        match std::mem::replace(&mut self.expect, Expect::Nothing) {
+            Expect::Image { offer } => self.send(*offer, image, digest, actions),
             // Nobody asked for it.
-            return Ok(());
-        };
-        actions.push(Action::Write(offer.request(image, remote_name).into()));
-        actions.push(Action::Write(image.bytes.clone()));
-        self.phase = Phase::Upload;
-        self.expect = Expect::Child {
-            upload: Some(Upload {
-                place: offer.place.clone(),
-                unpacked: image.unpacked,
-                since: self.transcript.position(),
-            }),
-        };
+            other => self.expect = other,
+        }
         self.advance(actions)
+    }
+
+    /// Sends the image, or first asks for one that was kept.
+    fn send(&mut self, offer: Offer, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
+        let kept = offer.caches && offer.place.is_some();
+        let request = offer.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
+        actions.push(Action::Write(request.into()));
+        if kept {
+            self.trail.sent.push((0, image.unpacked));
+        } else {
+            self.trail.sent.push((image.bytes.len() as u64, image.unpacked));
+            actions.push(Action::Write(image.bytes.clone()));
+        }
+        self.phase = Phase::Upload;
+        let since = self.transcript.position();
+        self.expect = Expect::Child { upload: Some(Box::new(Upload { offer, image, digest, kept, since })) };
     }
 
     /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
@@ -424,24 +473,23 @@ impl Dialogue {
         let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
         let complaints: Vec<&str> = self.transcript.since(upload.since).collect();
         let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
-        let full = ["no space left", "quota exceeded", "file too large"];
-        let is_full = full.iter().any(|text| reason.to_ascii_lowercase().contains(text));
         let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        match (&upload.place, size) {
-            (Some(place), _) if is_full => {
-                let text =
-                    format!("{place} cannot hold the image of {} bytes{by_tools}; make room there", upload.unpacked);
+        let unpacked = upload.image.unpacked;
+        let full = ["file size limit", "file too large", "no space left", "quota exceeded"];
+        let is_full = full.iter().any(|text| reason.to_ascii_lowercase().contains(text));
+        match (&upload.offer.place, size) {
+            (None, size) if size == "-" || is_full => {
+                let text = format!(
+                    "no place can hold and execute the image, and it cannot be run from memory either{by_tools}; {}",
+                    upload.offer.no_place()
+                );
                 self.error(StreamErrorKind::NoPlace, text)
             }
-            (None, "-") => self.error(
-                StreamErrorKind::NoPlace,
-                format!("every place refuses execution and the image cannot be run from memory either{by_tools}"),
-            ),
             (_, "-") => {
                 self.error(StreamErrorKind::Corrupt, format!("the machine could not unpack the image{by_tools}"))
             }
             _ => {
-                let text = format!("the image arrived with size {size} instead of {}{by_tools}", upload.unpacked);
+                let text = format!("the image arrived with size {size} instead of {unpacked}{by_tools}");
                 self.error(StreamErrorKind::Corrupt, text)
             }
         }
@@ -519,6 +567,14 @@ impl Dialogue {
     }
 }
 
+impl Upload {
+    /// Whether an announcement is another one than that of this upload. Each
+    /// has fewer places than the one before, so there are few.
+    fn is_news(&self, offer: &Offer) -> bool {
+        self.kept && !offer.caches || offer.refused.len() > self.offer.refused.len()
+    }
+}
+
 fn is_login(kind: StreamErrorKind) -> bool {
     matches!(kind, StreamErrorKind::Password | StreamErrorKind::HostKey | StreamErrorKind::Auth)
 }
@@ -535,8 +591,14 @@ fn hint(phase: Phase, status: &str) -> &'static str {
         Phase::Start | Phase::Login if status.ends_with(" 255") => {
             "; an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
         }
-        Phase::Start | Phase::Login => "; nothing of ours has run: does the account's shell accept `sh -c`?",
+        Phase::Start | Phase::Login => {
+            "; nothing of ours has run: does the account's shell accept `sh -c`, \
+             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
+        }
         Phase::FirstStage | Phase::Upload => "; the first stage ended before it had the whole image",
+        Phase::Exec if status.ends_with(" 127") => "; there is no such program",
+        Phase::Exec if status.ends_with(" 126") => "; it may not be executed there, or is for another processor",
+        Phase::Exec if status.ends_with(" 0") => "; it ended well without a word: is it a copy of this program?",
         Phase::Exec => "; the image did not come up: is it for this processor, and may it be executed there?",
         Phase::Handshake => "; the child ended while it introduced itself",
     }

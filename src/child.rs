@@ -313,9 +313,9 @@ async fn reap_orphans() {
 
 /// For tests of the first stage, which is otherwise nobody's business.
 #[doc(hidden)]
-pub fn first_stage_for_tests(a: &str, b: &str) -> String {
+pub fn first_stage_for_tests(a: &str, b: &str, cache: bool) -> String {
     Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))
-        .map(|nonce| bootstrap::first_stage(&nonce))
+        .map(|nonce| bootstrap::first_stage(&nonce, cache))
         .unwrap_or_default()
 }
 

@@ -15,12 +15,14 @@
 //!   it, [`summary`] counts.
 //! - [`run`]: what carries it out, over the contexts of a [`tree`]; [`secret`] asks
 //!   for passwords, [`call`] finds functions by name and lists them.
+//! - [`doctor`]: the way to a host, step by step.
 //! - [`images`]: what a program carries for other targets.
 //! - [`exit`]: how the tool ends.
 
 pub(crate) mod args;
 pub(crate) mod base64;
 pub(crate) mod call;
+pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod exit;
 pub(crate) mod expr;
@@ -68,6 +70,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli, args),
         Command::Call(args) => run::call(&cli, args),
         Command::Functions(args) => call::functions(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Hosts(args) => list(args),
         Command::Images(args) => images::images(args),
         Command::Bundle(args) => images::bundle(args),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bootstrap::Trail;
 use crate::message::{ContextId, Handle, printable_lines};
 
 /// Everything the library reports.
@@ -193,12 +194,14 @@ pub struct StreamError {
     /// The last lines that the far side printed, at most 100, with control
     /// characters taken out.
     pub tail: Vec<String>,
+    /// What had been seen until then.
+    pub(crate) trail: Trail,
 }
 
 impl StreamError {
     /// An error without recorded output.
     pub fn new(kind: StreamErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new() }
+        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new(), trail: Trail::default() }
     }
 }
 
@@ -280,7 +283,7 @@ impl StreamErrorKind {
 }
 
 /// How far a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
     /// The launcher is being started.

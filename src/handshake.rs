@@ -90,8 +90,14 @@ impl Hello {
     }
 
     /// Reads and checks what a child sent. `sent` is the digest of the image
-    /// that was sent to it, if one was.
-    pub(crate) fn check(bytes: &[u8], sent: Option<[u8; 32]>, hop: &str) -> Result<Self, StreamError> {
+    /// that was sent to it, if one was; `is_installed` whether the user has
+    /// pointed at it.
+    pub(crate) fn check(
+        bytes: &[u8],
+        sent: Option<[u8; 32]>,
+        is_installed: bool,
+        hop: &str,
+    ) -> Result<Self, StreamError> {
         let fail = |kind, text: String| StreamError::new(kind, Phase::Handshake, hop, text);
         debug_assert!(bytes.len() <= MAX_HELLO);
         let mut hello: Self = payload::decode(bytes, None)
@@ -114,7 +120,7 @@ impl Hello {
             (None, None) => true,
             _ => false,
         };
-        if !same_build {
+        if !same_build && !(is_installed && hello.table == table) {
             let show = |build: &Option<String>| build.clone().unwrap_or_else(|| "unknown".into());
             let text = format!(
                 "the child is another build of this program: it is {}, this is {}; install the same version there or let it be uploaded",
@@ -201,14 +207,18 @@ mod tests {
     fn a_damaged_image_and_another_table_are_named() {
         let hello = Hello::own(false).unwrap();
         let bytes = payload::encode(&hello).unwrap();
-        assert!(Hello::check(&bytes, None, "local").is_ok());
-        let error = Hello::check(&bytes, Some([1; 32]), "local").unwrap_err();
+        assert!(Hello::check(&bytes, None, false, "local").is_ok());
+        let error = Hello::check(&bytes, Some([1; 32]), false, "local").unwrap_err();
         assert_eq!(error.kind, StreamErrorKind::Corrupt);
         let other = Hello { table: [9; 32], ..hello.clone() };
-        let error = Hello::check(&payload::encode(&other).unwrap(), None, "local").unwrap_err();
+        let error = Hello::check(&payload::encode(&other).unwrap(), None, false, "local").unwrap_err();
         assert_eq!((BUILD.is_none(), error.kind), (true, StreamErrorKind::Mismatch));
         let other = Hello { build: Some("other".into()), ..hello };
-        let error = Hello::check(&payload::encode(&other).unwrap(), None, "local").unwrap_err();
+        let error = Hello::check(&payload::encode(&other).unwrap(), None, false, "local").unwrap_err();
         assert!(error.text.contains("other"), "{error}");
+        // Pointed at, another build will do if it has the same functions.
+        assert!(Hello::check(&payload::encode(&other).unwrap(), None, true, "local").is_ok());
+        let other = Hello { table: [9; 32], ..other };
+        assert!(Hello::check(&payload::encode(&other).unwrap(), None, true, "local").is_err());
     }
 }

@@ -39,6 +39,7 @@
 //! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
 //! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`: how a child comes up
+//! - `steps`: a connect in words, for tools
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
 //! - `log`: records from everywhere to the master, and into a file; `stats`, `profile`: what a context does and has done
 
@@ -91,6 +92,8 @@ mod run;
 mod select;
 mod sender;
 mod stats;
+#[cfg(feature = "cli")]
+mod steps;
 mod terminal;
 
 pub use allocator::Allocator;
@@ -116,6 +119,8 @@ pub use run::run;
 pub use select::{Event, Member, MemberId, Select};
 pub use sender::{Sender, Sending};
 pub use stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
+#[cfg(feature = "cli")]
+pub use steps::{Examined, Step, StepStatus};
 
 /// Compiled and run with the other examples.
 #[cfg(doctest)]

@@ -28,7 +28,7 @@ pub use su::Su;
 pub use sudo::Sudo;
 
 use crate::blocking::block_on;
-use crate::bootstrap::{self, Ask, Interpret, Nonce, Prompts, Sign};
+use crate::bootstrap::{self, Ask, Interpret, Nonce, Prompts, Sign, Trail};
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::{Function, Value};
@@ -60,6 +60,8 @@ pub(crate) struct Spec {
     pub(crate) shell: String,
     /// An image that is there already: nothing is uploaded.
     pub(crate) binary: Option<String>,
+    /// Whether the machine may keep the image.
+    pub(crate) cache: bool,
 }
 
 /// What becomes of the processes below a context when it ends: of those that
@@ -110,6 +112,7 @@ impl fmt::Debug for Answerer {
 pub(crate) struct Connected {
     pub(crate) id: ContextId,
     pub(crate) name: String,
+    pub(crate) trail: Trail,
 }
 
 /// The outcome of a connect in another context.
@@ -172,6 +175,7 @@ impl<M: Into<Method>> Connect<M> {
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
+            cache: false,
         };
         Self { router: router.clone(), via: None, spec, answerer: None, method }
     }
@@ -245,7 +249,8 @@ impl<M: Into<Method>> Connect<M> {
     }
 
     /// A copy of this program that is there already, to be run instead of
-    /// uploading one. Default: none.
+    /// uploading one. It must be of this build, or have the same function
+    /// table. Default: none.
     pub fn binary(mut self, path: impl Into<String>) -> Self {
         self.spec.binary = Some(path.into());
         self
@@ -259,6 +264,16 @@ impl<M: Into<Method>> Connect<M> {
     /// error that repeats it.
     pub fn on_question(mut self, answer: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
         self.answerer = Some(Answerer(Arc::new(answer)));
+        self
+    }
+
+    /// Whether the machine keeps the image, below `$XDG_CACHE_HOME` or
+    /// `~/.cache`, so that it is sent once. It is hashed at every use by a tool
+    /// of the machine (`sha256sum`, `shasum`, `openssl` or perl; without any
+    /// nothing is kept), so whatever else is there is never run. Four images
+    /// are kept at most. Default: false.
+    pub fn cache(mut self, on: bool) -> Self {
+        self.spec.cache = on;
         self
     }
 
@@ -276,6 +291,20 @@ impl<M: Into<Method>> Connect<M> {
     /// [`Error::Stream`] with the phase and the hop where it failed, also
     /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
     pub async fn connect(self) -> Result<Context, Error> {
+        self.connect_with_trail().await.map(|(context, _)| context)
+    }
+
+    /// [`Connect::connect`], and what was tried on the way, step by step.
+    #[cfg(feature = "cli")]
+    pub async fn examine(self) -> crate::steps::Examined {
+        match self.connect_with_trail().await {
+            Ok((context, trail)) => crate::steps::Examined { context: Ok(context), trail },
+            Err(error) => crate::steps::Examined { context: Err(error), trail: Trail::default() },
+        }
+    }
+
+    /// [`Connect::connect`], and what was seen on the way.
+    async fn connect_with_trail(self) -> Result<(Context, Trail), Error> {
         let Self { router, via, mut spec, answerer, method } = self;
         spec.method = method.into();
         spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
@@ -283,7 +312,7 @@ impl<M: Into<Method>> Connect<M> {
         spec.levels = Some(shared.wanted_levels());
         let Some(via) = via.filter(|via| via.id() != shared.me) else {
             let connected = connect_here(&router, spec, answerer).await?;
-            return Ok(Context::new(shared.clone(), connected.id, &connected.name));
+            return Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail));
         };
         if answerer.is_some() {
             let text = format!("on_question cannot be used behind {via}: a function cannot travel");
@@ -294,7 +323,8 @@ impl<M: Into<Method>> Connect<M> {
         let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
         match via.timeout(limit + Duration::from_secs(1)).call(proxy_connect, (spec,)).await {
             Ok(Proxied::Connected(connected)) => {
-                Ok(Context::new(shared.clone(), connected.id, &printable(&connected.name)))
+                let context = Context::new(shared.clone(), connected.id, &printable(&connected.name));
+                Ok((context, connected.trail))
             }
             Ok(Proxied::Failed(error)) => {
                 let mut error = error.escaped();
@@ -451,7 +481,7 @@ impl Spec {
     fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
         let mut errand = match &self.binary {
             Some(binary) => Errand::binary(nonce, &self.exec_prefix, binary),
-            None => Errand::staged(nonce, &self.exec_prefix, &self.shell),
+            None => Errand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
         };
         let direct = match &self.method {
             Method::Sudo(sudo) => sudo.is_direct(),

@@ -36,7 +36,15 @@ noexec-user      ofs-user       noexec      may execute nothing it writes, but i
 noexec-all-user  ofs-user       noexec-all  may execute nothing it writes; has perl and python3
 nowhere-user     ofs-user       nowhere     may execute nothing it writes, cannot write to home, finds no perl or python3
 readonly         root           readonly    everything is read-only, but /dev/shm
-full-user        ofs-user       full        every writable place is full: mkdir succeeds, 1 MB does not fit
+immutable-user   ofs-user       immutable   everything is read-only, /dev/shm too; has perl and python3
+perl-user        ofs-user       perl        may execute nothing it writes; has perl, and no python3
+python-user      ofs-user       python      may execute nothing it writes; has python3, and no perl
+picky-user       ofs-user       picky       as perl-user, and vm.memfd_noexec is 1, so memory has to be asked for with a flag
+sealed-user      ofs-user       sealed      as perl-user, and vm.memfd_noexec is 2, so memory may not be executed either
+full-user        ofs-user       full        every writable place is full: mkdir succeeds, 1 MB does not fit; has perl and python3
+crammed-user     ofs-user       crammed     as full-user, but finds no perl or python3
+half-full-user   ofs-user       half-full   the places are full: mkdir succeeds, 1 MB does not fit; but home is not
+skewed           root           skewed      this machine, as root; its monotonic clock is a week ahead
 
 shell-bash       ofs-bash       here        login shell bash
 shell-rbash      ofs-rbash      here        login shell rbash, which forbids much
@@ -61,6 +69,10 @@ ssh-password     ofs-asked      password    asks for a password, without PAM
 ssh-questions    ofs-asked      questions   asks questions (keyboard-interactive), by PAM
 ssh-both         ofs-asked      both        wants a key and then a password
 ssh-locked-key   ofs-locked     here        our key for it has a passphrase
+few-files        ofs-files      here        may open 64 files
+tight-mask       ofs-mask       here        umask 077
+no-home          ofs-no-home    here        the variable HOME is not set
+homeless         ofs-homeless   here        the home directory does not exist
 
 refused          root           -           nobody listens
 unknown-host     root           -           a name that does not resolve
@@ -72,6 +84,14 @@ exit-at-once     ofs-false      here        login shell /bin/false
 nologin          ofs-nologin    here        login shell nologin, which says so and exits 1
 sh-exits         ofs-sh-exits   here        good login shell, but the sh in PATH exits at once with status 3
 odd-machine      ofs-odd        here        uname says Plan9 vax
+git-shell        ofs-git        here        login shell git-shell, which runs git and nothing else
+forced           ofs-forced     here        the key is bound to a command of its own
+endless          ofs-endless    here        the profile prints without end
+no-sh            ofs-no-sh      here        there is no sh in PATH
+no-uname         ofs-no-uname   here        there is no uname in PATH
+no-reader        ofs-no-reader  here        there is no head and no dd in PATH
+short-files      ofs-short      here        files may have 100 KiB (ulimit -f)
+no-files         ofs-no-files   here        may open 9 files
 TABLE
 }
 

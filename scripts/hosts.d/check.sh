@@ -134,8 +134,29 @@ check_confined() {
         "id -un; $try_places; $try_programs"
     probe readonly 0 "root exec unwritable unwritable unwritable unwritable" "id -un; $try_places"
     probe readonly 1 "*Read-only file system*" 'mkdir /probe'
+    nothing="ofs-user noexec noexec noexec noexec noexec gzip zstd"
+    probe perl-user 0 "$nothing perl end" "id -un; $try_places; $try_programs"
+    probe python-user 0 "$nothing python3 end" "id -un; $try_places; $try_programs"
+    for host in picky:1 sealed:2; do
+        memory=${host#*:}
+        [ -e /proc/sys/vm/memfd_noexec ] || memory=
+        probe "${host%:*}-user" 0 "$nothing perl end $memory" \
+            "id -un; $try_places; $try_programs; cat /proc/sys/vm/memfd_noexec"
+    done
+    probe immutable-user 0 "ofs-user unwritable unwritable unwritable unwritable unwritable gzip zstd perl python3 end" \
+        "id -un; $try_places; $try_programs"
     full='*No space left on device*'
     probe full-user 0 "$full$full$full$full" "$try_filling"
+    probe full-user 0 'perl python3' 'cd /; for c in perl python3; do command -v $c >/dev/null && echo $c; done'
+    probe crammed-user 0 "$full$full$full$full gzip zstd end" "$try_filling; $try_programs"
+    probe half-full-user 0 "$full$full$full" "$try_filling"
+    probe half-full-user 0 exec 'echo "exit 0" >x; chmod 700 x; ./x && echo exec; rm x'
+    # Seconds, and a week has 604800.
+    probe skewed 0 ahead "read up _ </proc/uptime; [ \${up%.*} -gt $((604800 + $(cut -d . -f 1 /proc/uptime))) ] && echo ahead"
+    probe few-files 0 64 'ulimit -n'
+    probe tight-mask 0 0077 umask
+    probe no-home 0 'none ofs-no-home' 'echo ${HOME-none}; id -un'
+    probe homeless 0 'gone' 'ls -d $HOME 2>/dev/null || echo gone'
 }
 
 check_shells() {
@@ -164,6 +185,15 @@ check_failures() {
     probe exit-at-once 1 ''
     probe nologin 1 '*This account is currently not available*'
     probe sh-exits 0 'login works 3' 'echo login works; sh -c "echo never"; echo $?'
+    if id ofs-git >/dev/null 2>&1; then
+        probe git-shell 128 "*fatal: unrecognized command 'sh -c true'*" 'sh -c true'
+    fi
+    probe forced 0 'This key may do one thing*' 'sh -c true'
+    probe no-sh 0 '*127*' 'sh -c true; echo $?'
+    probe no-uname 0 'head 127' 'head -c 1 /dev/null && echo head; uname 2>/dev/null; echo $?'
+    probe no-reader 0 'uname 127 127' 'uname >/dev/null && echo uname; head 2>/dev/null; echo $?; dd 2>/dev/null; echo $?'
+    probe short-files 0 100 'ulimit -f'
+    probe no-files 0 9 'ulimit -n'
     probe odd-machine 0 'Plan9 vax Plan9 vax' 'uname -sm; uname -s; uname -m'
 }
 
@@ -195,5 +225,7 @@ check_frozen() {
 check_unseen() {
     starts=$(/usr/sbin/sshd -T -f "$base/run/crowd.conf" | grep -i '^maxstartups ')
     verdict 'crowd, default MaxStartups' 0 'maxstartups 10:30:100' 0 "$starts" >"$results/998"
+    noise=$(timeout 20 ssh -F "$dir/ssh_config" endless true </dev/null 2>/dev/null | head -n 2 | tr '\n' ' ')
+    verdict endless 0 'there is no end to this there is no end to this ' 0 "$noise" >"$results/997"
     verdict 'no mounts on the machine' 0 '' 0 "$(grep "$base" /proc/mounts)" >"$results/999"
 }

@@ -29,6 +29,16 @@ make_roots() {
         ln -s "$program" "$base/path/nowhere/"
     done
 
+    for path in perl python no-uname no-reader; do
+        make_path $path
+        ln -s "$base/path/nowhere/"* "$base/path/$path/"
+    done
+    ln -s /usr/bin/perl "$base/path/perl/"
+    ln -s /usr/bin/python3 "$base/path/python/"
+    rm "$base/path/no-uname/uname" "$base/path/no-reader/head" "$base/path/no-reader/dd"
+    make_path no-sh
+    ln -s /bin/true "$base/path/no-sh/"
+
     make_path sh-exits
     printf '#!/bin/sh\nexit 3\n' >"$base/path/sh-exits/sh"
     make_path odd-machine
@@ -40,7 +50,7 @@ case $* in
 *) echo Plan9 vax ;;
 esac
 UNAME
-    chmod 755 "$base"/path/*/*
+    chmod 755 "$base/path/sh-exits/sh" "$base/path/odd-machine/uname"
 }
 
 make_path() {

@@ -148,9 +148,21 @@ Match User ofs-sh-exits
     SetEnv PATH=$base/path/sh-exits:/usr/local/bin:/usr/bin:/bin
 Match User ofs-odd
     SetEnv PATH=$base/path/odd-machine:/usr/local/bin:/usr/bin:/bin
+Match User ofs-no-sh
+    SetEnv PATH=$base/path/no-sh
+Match User ofs-no-uname
+    SetEnv PATH=$base/path/no-uname
+Match User ofs-no-reader
+    SetEnv PATH=$base/path/no-reader
+Match User ofs-no-home
+    ForceCommand unset HOME; set -- "\$SSH_ORIGINAL_COMMAND"; unset SSH_ORIGINAL_COMMAND; eval "\$1"
+Match User ofs-forced
+    ForceCommand echo "This key may do one thing, and this is it."
 CONF
         ;;
     bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
-    nowhere) echo "SetEnv PATH=$base/path/nowhere" ;;
+    nowhere | crammed) echo "SetEnv PATH=$base/path/nowhere" ;;
+    perl | picky | sealed) echo "SetEnv PATH=$base/path/perl" ;;
+    python) echo "SetEnv PATH=$base/path/python" ;;
     esac
 }

@@ -32,6 +32,18 @@ ofs-strict    /bin/bash
 ofs-stars     /bin/bash
 ofs-norule    /bin/bash
 ofs-locked    /bin/bash
+ofs-files     /bin/bash
+ofs-mask      /bin/bash
+ofs-no-home   /bin/bash
+ofs-homeless  /bin/bash
+ofs-git       $(command -v git-shell)
+ofs-forced    /bin/bash
+ofs-endless   /bin/bash
+ofs-no-sh     /bin/bash
+ofs-no-uname  /bin/bash
+ofs-no-reader /bin/bash
+ofs-short     /bin/bash
+ofs-no-files  /bin/bash
 USERS
 }
 
@@ -47,6 +59,12 @@ add_users() {
             -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 --home-dir "$base/home/$user" --shell "$shell" "$user"
         install -d -m 700 -o "$user" -g "$user" "$base/home/$user"
     done
+    rmdir "$base/home/ofs-homeless"
+    echo 'ulimit -n 64' >"$base/home/ofs-files/.bashrc"
+    echo 'ulimit -n 9' >"$base/home/ofs-no-files/.bashrc"
+    echo 'ulimit -f 100' >"$base/home/ofs-short/.bashrc"
+    echo 'umask 077' >"$base/home/ofs-mask/.bashrc"
+    echo 'while echo "there is no end to this"; do :; done' >"$base/home/ofs-endless/.bashrc"
     add_noise ofs-noisy ''
     add_noise ofs-noisy-err '>&2'
 }

@@ -13,20 +13,40 @@
 //! - `TOKEN failed SIZE [REASON]`, preceded by whatever the tools complained of
 //!
 //! What it reads: `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE NAME`, a newline, and
-//! `BYTES` bytes of image, which unpack to `SIZE` bytes.
+//! `BYTES` bytes of image, which unpack to `SIZE` bytes. Where the place turns
+//! out too small for them, the line takes the next one, announces itself again,
+//! and is sent the image again.
 //!
 //! The image finds itself open on descriptor 9 and is started as
 //! `NAME offshoot-child:A:B DIRECTORY WATCHER`. It removes `DIRECTORY` with all
 //! that is in it, takes it off the front of `PATH`, and kills and reaps the
 //! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
 //! none; in the routes through memory both are, as there is nothing to remove.
+//!
+//! # The cache
+//!
+//! A line that may keep images adds `+` to `DECOMPRESSOR` where there is a
+//! program that hashes, and reads `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE SHA256
+//! NAME`. With 0 for `BYTES` it takes the image from the cache, and announces
+//! itself again, without the `+`, if it has not got it.
+//!
+//! Cached files are named by their digests, and nothing else about them is
+//! believed: at every use the file is copied into the private directory, and
+//! the copy is hashed and then executed. So it does not matter who else can
+//! write there, or what a crash has left. Files are renamed into place, and the
+//! three newest are kept beside the new one.
 
 use super::Nonce;
 
-/// The whole line, made for one connection.
-pub(crate) fn first_stage(nonce: &Nonce) -> String {
+/// The whole line, made for one connection. `cache`: whether it may keep the
+/// image, and use one that was kept.
+pub(crate) fn first_stage(nonce: &Nonce, cache: bool) -> String {
     let [a, b] = nonce.halves();
-    SECTIONS.concat().replace("@A@", a).replace("@B@", b)
+    let mut line = SECTIONS.concat().replace("@A@", a).replace("@B@", b);
+    for (mark, section) in CACHE {
+        line = line.replace(mark, if cache { section } else { "" });
+    }
+    line
 }
 
 /// A line such as that as a command for a login shell, or for `ssh`.
@@ -39,14 +59,14 @@ pub(crate) fn login_command(shell: &str, line: &str) -> String {
 }
 
 /// The parts of the line, in the order in which they run.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 16] = [
     // The token stands here in two halves only: argv is repeated by `ps`, by
     // `ssh -v` and by error texts, which could then be taken for the token.
-    "A=@A@ B=@B@;",
+    "A=@A@ B=@B@;@1@",
     // An exported SHELLOPTS may have brought any of these options along. Where
     // to try is kept in "$@", since a home directory may contain spaces.
-    r#"set +Ceuvx -f -- "${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
-    "f=.offshoot-$A-$B;p=;e=;k=-;",
+    r#"set +Ceuvx -f -- @2@"${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
+    "f=.offshoot-$A-$B;p=;o=;e=;",
     // The watcher removes the directory when this process is gone (exec keeps
     // the pid, so that covers the image too), and ends when the directory has
     // been there and is gone. It is begun before the directory is made: begun
@@ -56,16 +76,7 @@ const SECTIONS: [&str; 13] = [
     concat!(
         r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
         r#"for d do [ -d "$d/$f" ]&&s=1&&continue 2;done;[ $s ]&&exit;done;"#,
-        r#"for d do rm -rf "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;"#,
-    ),
-    // The first place where a file can be made and executed. The file is a shell
-    // script of no commands, and 126 the one status that means "no": busybox
-    // without /proc says 127 for it. A colon would split PATH. `:` instead of
-    // `echo` would end some shells where the file cannot be made.
-    concat!(
-        r#"for d do case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
-        r#"x=$(exec 2>&1;mkdir -m 700 "$p"&&echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
-        r#"[ $? = 126 ]||break;[ -d "$p" ]&&rm -rf "$p";e="$e|$d|$x";p=;done;"#,
+        r#"for d do rm -rf "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
     ),
     "z=-;for c in gzip zstd;do command -v $c >/dev/null 2>&1&&z=$c;done;",
     // perl executes through /proc/self/fd, python3 by descriptor.
@@ -74,16 +85,33 @@ const SECTIONS: [&str; 13] = [
         "[ -d /proc/self/fd ]&&command -v perl >/dev/null 2>&1&&i=perl;",
     ),
     // Whether `head` knows -c shows in passing.
-    concat!(r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#, r#"[ "$u" ]||{ h=dd;u=$(uname -sm);};"#,),
-    // $u and $e are not quoted, so that newlines in them become spaces.
-    r#"echo $A$B ${u:-- -} $z $h $i "|${p:-none}"$e;"#,
-    // The watcher would remove the directory too, but only in a while.
     concat!(
-        r#"q(){ [ "$p" ]&&rm -rf "$p";exit 1;};read -r n z y s N||q;"#,
-        // One read of a larger block from a pipe returns what is there, so dd
-        // has to read byte by byte to count right.
-        r#"c="dd ibs=1 obs=65536 count=$n 2>/dev/null";[ $h = head ]&&c="head -c $n";"#,
-        r#"[ $z = - ]||c="$c|$z -dc";"#,
+        r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#,
+        r#"[ "$u" ]||{ h=dd;command -v dd >/dev/null 2>&1||h=none;u=$(uname -sm);};@4@"#,
+    ),
+    r#"q(){ [ "$p" ]&&rm -rf "$p";exit 1;};while :;do k=-;"#,
+    // The next place where a file can be made and executed. The file is a shell
+    // script of no commands, and 126 the one status that means "no": busybox
+    // without /proc says 127 for it. A colon would split PATH. `:` instead of
+    // `echo` would end some shells where the file cannot be made.
+    concat!(
+        r#"[ "$p" ]||while [ $# -gt 0 ];do d=$1;shift;case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
+        r#"x=$(exec 2>&1;mkdir -m 700 "$p"&&echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
+        r#"[ $? = 126 ]||break;[ -d "$p" ]&&rm -rf "$p";e="$e|$d|$x";p=;done;"#,
+    ),
+    // Not before there is another one: the watcher would take it for the end.
+    r#"[ "$o" ]&&rm -rf "$o";o=;"#,
+    // $u and $e are not quoted, so that newlines in them become spaces.
+    r#"echo $A$B ${u:-- -} $z@5@ $h $i "|${p:-none}"$e;"#,
+    // The watcher would remove the directory too, but only in a while. One read
+    // of a larger block from a pipe returns what is there, so dd has to read byte
+    // by byte to count right. What cannot be taken is read all the same, so that
+    // the next line is the next line.
+    concat!(
+        r#"read -r n z y s @6@N||q;"#,
+        r#"c="head -c $n" x="head -c $s";[ $h = head ]||"#,
+        r#"{ c="dd ibs=1 obs=65536 count=$n 2>/dev/null" x="dd bs=512 count=$((s/512+1))";};"#,
+        r#"t=$c;[ $z = - ]||t="$z -dc";c="$c|{ $t||{ $c >/dev/null;[ ];};}";@7@"#,
     ),
     // Complaints of the tools go to stdout, ahead of the line that says failed.
     // Without `wc` the size is taken on trust. The image is found through PATH,
@@ -92,10 +120,15 @@ const SECTIONS: [&str; 13] = [
     // an exec that failed.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
-        r#"{ eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
-        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]||{ echo $A$B failed $k;q;};"#,
+        r#"if { eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
+        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]@8@;then "#,
         r#"kill -0 $w 2>/dev/null||w=;"#,
-        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;fi;"#,
+        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;fi;@9@"#,
+    ),
+    // Is it the place's fault? As many zeros show it, and say why.
+    concat!(
+        r#"x=$(exec 2>&1;eval "$x" </dev/zero >"$g")&&{ echo $A$B failed $k;q;};"#,
+        r#"rm -f "$g";e="$e|$d|$x";o=$p;p=;continue;fi;"#,
     ),
     // No place: into memory. Flag 16 is MFD_EXEC, which some systems demand and
     // kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec,
@@ -117,8 +150,37 @@ const SECTIONS: [&str; 13] = [
         r#"r=os.system(c);k=os.fstat(9).st_size;"#,
         r#"(r or k-int(s))and(print(t.replace(\":\",\"\")[14:],\"failed\",k),sys.exit(1));"#,
         r#"os.execve(9,[N,t,\"\",\"\"],os.environ)" "#,
-        r#""$N" $s "offshoot-child:$A:$B" "$c";;esac"#,
+        r#""$N" $s "offshoot-child:$A:$B" "$c";;esac;exit 1;done"#,
     ),
+];
+
+/// What a line with a cache has besides, by the marks in [`SECTIONS`].
+const CACHE: [(&str, &str); 9] = [
+    ("@1@", "C=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};C=${C:+$C/offshoot};"),
+    // The watcher looks there too, for what is not renamed yet.
+    ("@2@", r#""$C" "#),
+    ("@3@", "shift;"),
+    (
+        "@4@",
+        r#"j=;l=;[ "$C" ]&&[ $h = head ]&&for c in perl openssl shasum sha256sum;do command -v $c >/dev/null 2>&1&&l=+ j=$c;done;"#,
+    ),
+    ("@5@", "$l"),
+    ("@6@", "D "),
+    ("@7@", r#"[ $n = 0 ]&&c="[ -f \"\$C/\$D\" ]&&head -c $s <\"\$C/\$D\"";"#),
+    (
+        // Hashed before it is run and before it is kept.
+        "@8@",
+        concat!(
+            r#"&&{ [ -z "$j" ]&&[ $n -gt 0 ]||{ case $j in shasum)x="shasum -a 256";;"#,
+            r#"openssl)x="openssl dgst -sha256 -r";;"#,
+            r#"perl)x="perl -MDigest::SHA -e \"print Digest::SHA->new(256)->addfile(*STDIN)->hexdigest\"";;*)x=$j;;esac;"#,
+            r#"case $(eval "$x" <"$g" 2>/dev/null) in $D*)[ $n = 0 ]||(umask 077;mkdir -p "$C"&&mkdir "$C/$f"&&"#,
+            r#"head -c $s <"$g" >"$C/$f/i"&&cd "$C"&&set -- $(ls -t)&&{ [ $# -lt 4 ]||{ shift 3;rm -f -- "$@";};};"#,
+            r#"mv -f "$C/$f/i" "$C/$D";rm -rf "$C/$f") >/dev/null 2>&1;:;;*)[ $n -gt 0 ];;esac;};}"#,
+        ),
+    ),
+    // What is not there, or not what it says, has to be sent.
+    ("@9@", r#"[ $n = 0 ]&&{ l=;continue;};"#),
 ];
 
 #[cfg(test)]
@@ -127,27 +189,31 @@ mod tests {
 
     fn line() -> (Nonce, String) {
         let nonce = Nonce::from_bytes([0xa7; 16]);
-        let line = first_stage(&nonce);
+        let line = first_stage(&nonce, false);
         (nonce, line)
     }
 
     #[test]
     fn every_login_shell_takes_it_in_single_quotes() {
-        let (_, line) = line();
-        assert!(line.is_ascii() && !line.contains(|c: char| c.is_control() || c == '\''));
-        for (at, _) in line.match_indices('!') {
-            let next = line[at + 1..].chars().next();
-            assert!(matches!(next, Some(';' | ' ')), "! before {next:?}");
+        for cache in [false, true] {
+            let line = first_stage(&line().0, cache);
+            assert!(line.is_ascii() && !line.contains(|c: char| c.is_control() || c == '\''));
+            for (at, _) in line.match_indices('!') {
+                let next = line[at + 1..].chars().next();
+                assert!(matches!(next, Some(';' | ' ')), "! before {next:?}");
+            }
+            assert!(!line.contains(r"\\") && !line.contains(r"\'"));
+            // rbash: restricted.
+            assert!(!line.starts_with("exec"));
+            let mark = |n: u32| line.contains(&format!("@{n}@"));
+            assert!(!(1..10).any(mark), "{line}");
         }
-        assert!(!line.contains(r"\\") && !line.contains(r"\'"));
-        // rbash: restricted.
-        assert!(!line.starts_with("exec"));
     }
 
     #[test]
     fn it_is_short_and_holds_the_token_in_halves_only() {
         let (nonce, line) = line();
-        assert!(line.len() < 2200, "{} bytes", line.len());
+        assert!(line.len() < 2500, "{} bytes", line.len());
         let command = login_command("sh", &line);
         assert_eq!(command, format!("sh -c '{line}'"));
         let [a, b] = nonce.halves();

@@ -14,6 +14,8 @@ pub(crate) struct Offer {
     pub machine: String,
     /// The best that the machine can unpack.
     pub compression: Compression,
+    /// Whether the machine may have kept the image, and can tell.
+    pub caches: bool,
     /// What counts the bytes of the image.
     pub reader: Reader,
     /// The directory that will hold the image, where there is one.
@@ -31,6 +33,8 @@ pub(crate) enum Reader {
     Head,
     /// `dd`, byte by byte
     Dd,
+    /// Neither is there.
+    Missing,
 }
 
 /// A place that cannot hold or execute an image.
@@ -44,27 +48,33 @@ pub(crate) struct Refusal {
 
 impl Offer {
     /// Reads what stands behind the token. The text for `None` is the caller's.
-    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let line = printable(line);
         let mut parts = line.split('|');
         // What `uname` prints may have more than two words, the rest never has.
         let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();
         let (uname, [decompressor, reader, interpreter]) = words.split_last_chunk()?;
         let (system, machine) = uname.split_first()?;
+        let (decompressor, caches) = match decompressor.strip_suffix('+') {
+            Some(decompressor) => (decompressor, true),
+            None => (*decompressor, false),
+        };
         let place = parts.next()?.trim();
         let rest: Vec<&str> = parts.map(str::trim).collect();
         Some(Self {
             system: (*system).into(),
             machine: machine.join(" "),
-            compression: match *decompressor {
+            compression: match decompressor {
                 "zstd" => Compression::Zstd,
                 "gzip" => Compression::Gzip,
                 "-" => Compression::Plain,
                 _ => return None,
             },
+            caches,
             reader: match *reader {
                 "head" => Reader::Head,
                 "dd" => Reader::Dd,
+                "none" => Reader::Missing,
                 _ => return None,
             },
             place: (place != "none").then(|| place.into()),
@@ -79,16 +89,30 @@ impl Offer {
         })
     }
 
+    /// Whether it says what it is, and can receive anything.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_usable(&self) -> bool {
+        self.machine != "-" && self.reader != Reader::Missing
+    }
+
     /// Whether the image can be executed at all, in a directory or in memory.
     pub(super) fn has_route(&self) -> bool {
         self.place.is_some() || self.system == "Linux" && self.interpreter.is_some()
     }
 
-    /// The line that goes ahead of the image.
-    pub(super) fn request(&self, image: &Packed, remote_name: &str) -> String {
+    /// The line that goes ahead of the image, or asks for one that was kept. A
+    /// stage with a cache is told the digest.
+    pub(super) fn request(&self, image: &Packed, kept: bool, digest: Option<&[u8; 32]>, remote_name: &str) -> String {
+        let mut hex = String::new();
+        for byte in digest.into_iter().flatten() {
+            hex += &format!("{byte:02x}");
+        }
+        if digest.is_some() {
+            hex.push(' ');
+        }
         format!(
-            "{} {} {} {} offshoot:{remote_name}\n",
-            image.bytes.len(),
+            "{} {} {} {} {hex}offshoot:{remote_name}\n",
+            if kept { 0 } else { image.bytes.len() },
             match image.compression {
                 Compression::Plain => "-",
                 Compression::Gzip => "gzip",
@@ -105,7 +129,9 @@ impl Offer {
             (None, "Linux") => ", and neither perl (with /proc mounted) nor python3 is there to run it from memory",
             _ => "",
         };
-        let refused: Vec<String> = self.refused.iter().map(Refusal::to_string).collect();
+        // A place by another name, where the last try has not been tidied up yet.
+        let refused = self.refused.iter().filter(|refusal| !refusal.reason.ends_with("File exists"));
+        let refused: Vec<String> = refused.map(Refusal::to_string).collect();
         format!(
             "no place on the machine can hold and execute the image{memory}: {}; \
              free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that allows execution",
@@ -191,6 +217,13 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_may_keep_images_says_so() {
+        let offer = Offer::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
+        assert!(offer.caches && offer.compression == Compression::Plain);
+        assert!(!Offer::parse(b" Linux x86_64 - head none |/tmp/x").unwrap().caches);
+    }
+
+    #[test]
     fn memory_is_a_route_on_linux_only() {
         assert!(Offer::parse(b" Linux armv7l - dd python3 |none").unwrap().has_route());
         assert!(!Offer::parse(b" Linux armv7l - dd none |none").unwrap().has_route());
@@ -217,7 +250,10 @@ mod tests {
     fn the_request_names_bytes_decompressor_call_number_size_and_name() {
         let offer = Offer::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
         let image = Packed { compression: Compression::Gzip, bytes: bytes::Bytes::from_static(b"12345"), unpacked: 77 };
-        assert_eq!(offer.request(&image, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
+        assert_eq!(offer.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
+        let digest = [0x0a; 32];
+        let asked = format!("0 gzip 279 77 {} offshoot:n\n", "0a".repeat(32));
+        assert_eq!(offer.request(&image, true, Some(&digest), "n"), asked);
     }
 
     #[test]

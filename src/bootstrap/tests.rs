@@ -17,7 +17,7 @@ fn a_first_stage_becomes_a_child() {
     assert_eq!((offer.machine.as_str(), offer.compression), ("x86_64", Compression::Zstd));
     assert_eq!(dialogue.phase(), Phase::FirstStage);
 
-    let actions = dialogue.input(Input::Image(Ok(image())));
+    let actions = dialogue.input(Input::Image(Ok((image(), [7; 32]))));
     assert_eq!(
         actions,
         [
@@ -53,7 +53,7 @@ fn every_split_of_a_noisy_conversation_gives_the_same_actions() {
     let run = |pieces: &dyn Fn(&mut Dialogue, &[u8]) -> Vec<Action>| {
         let mut dialogue = staged();
         let mut actions = pieces(&mut dialogue, before.as_bytes());
-        actions.extend(dialogue.input(Input::Image(Ok(image()))));
+        actions.extend(dialogue.input(Input::Image(Ok((image(), [7; 32])))));
         actions.extend(pieces(&mut dialogue, &after));
         // What stands behind hello comes in pieces of its own.
         if let Some(Action::Hello { rest, .. }) = actions.last_mut() {
@@ -118,6 +118,8 @@ fn a_machine_without_any_place_is_told_what_was_tried() {
 fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} - - zstd head perl |/tmp/x\n").as_bytes()));
     assert_eq!(error.kind, StreamErrorKind::Unsupported);
+    let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} Linux x86_64 - none none |/tmp/x\n").as_bytes()));
+    assert!(error.kind == StreamErrorKind::Unsupported && error.text.contains("neither `head -c` nor `dd`"));
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} what is this\n").as_bytes()));
     assert_eq!(
         (error.kind, error.text.as_str()),
@@ -128,11 +130,6 @@ fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
 #[test]
 fn failed_uploads_say_why() {
     for (said, kind, text) in [
-        (
-            "head: error writing 'standard output': No space left on device\nTOKEN failed 4096\n",
-            StreamErrorKind::NoPlace,
-            "/dev/shm/.offshoot-0-1 cannot hold the image of 1000 bytes: head: error writing 'standard output': No space left on device; make room there",
-        ),
         (
             "zstd: /*stdin*\\: unexpected end of file \nTOKEN failed -\n",
             StreamErrorKind::Corrupt,
@@ -146,14 +143,60 @@ fn failed_uploads_say_why() {
     }
     let mut dialogue = staged();
     dialogue.input(Input::Stdout(format!("motd\n{TOKEN} Linux x86_64 - dd perl |none|/tmp|\n").as_bytes()));
-    dialogue.input(Input::Image(Ok(image())));
+    dialogue.input(Input::Image(Ok((image(), [7; 32]))));
     let error = failure(
         &mut dialogue,
         Input::Stdout(format!("{TOKEN} failed - memfd_create: Function not implemented\n").as_bytes()),
     );
     assert_eq!(error.kind, StreamErrorKind::NoPlace);
-    assert!(error.text.ends_with("from memory either: memfd_create: Function not implemented"), "{}", error.text);
+    assert!(error.text.contains("from memory either: memfd_create: Function not implemented; "), "{}", error.text);
     assert_eq!(error.tail, ["motd"]);
+}
+
+#[test]
+fn a_place_that_is_full_leads_to_the_next_one_and_at_last_to_memory() {
+    let mut dialogue = uploading();
+    dialogue.input(Input::Sent);
+    let full = "|/dev/shm|cat: write error: No space left on device";
+    let again = format!("head: complaint\n{TOKEN} Linux x86_64 zstd head perl |/tmp/.offshoot-0-1{full}\n");
+    let actions = dialogue.input(Input::Stdout(again.as_bytes()));
+    let [Action::Note(_), Action::Note(note), Action::Write(line), Action::Write(image)] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(note.contains("image goes to /tmp") && note.contains("No space left"), "{note}");
+    assert_eq!((&line[..], &image[..]), (&b"9 zstd 319 1000 offshoot:op@laptop:1\n"[..], &b"the image"[..]));
+    assert_eq!(dialogue.phase(), Phase::Upload);
+    // The same once more is no news, or it could go on for ever.
+    assert_eq!(dialogue.input(Input::Stdout(again.as_bytes())), [Action::Note("head: complaint".into())]);
+    let last = format!("{TOKEN} Linux x86_64 zstd head perl |none{full}{full}\n");
+    assert!(matches!(&dialogue.input(Input::Stdout(last.as_bytes()))[..], [_, Action::Write(_), Action::Write(_)]));
+    assert_eq!((dialogue.trail().announced.len(), dialogue.trail().sent.len()), (3, 3));
+
+    let mut dialogue = uploading();
+    let nowhere = format!("{TOKEN} Linux x86_64 zstd head none |none{full}\n");
+    let error = failure(&mut dialogue, Input::Stdout(nowhere.as_bytes()));
+    assert_eq!((error.kind, error.phase), (StreamErrorKind::NoPlace, Phase::FirstStage));
+    assert!(error.text.contains("/dev/shm cannot be used (No space left on device)"), "{}", error.text);
+    assert_eq!(error.trail.announced.len(), 2);
+}
+
+#[test]
+fn an_image_that_was_kept_is_asked_for_and_sent_if_it_is_not_there() {
+    let digest = "07".repeat(32);
+    let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), true, no_interpretation);
+    dialogue.input(Input::Stdout(ANNOUNCEMENT.replace("zstd", "zstd+").as_bytes()));
+    let actions = dialogue.input(Input::Image(Ok((image(), [7; 32]))));
+    assert_eq!(actions, [Action::Write(format!("0 zstd 319 1000 {digest} offshoot:n\n").into())]);
+    let actions = dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
+    let [Action::Note(_), Action::Write(line), Action::Write(_)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(&line[..], format!("9 zstd 319 1000 {digest} offshoot:n\n").as_bytes());
+    // It does not keep images at all, or would keep them in memory.
+    for announcement in [ANNOUNCEMENT.to_owned(), ANNOUNCEMENT.replace("zstd", "zstd+").replace("|/dev", "|none|/dev")]
+    {
+        let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), true, no_interpretation);
+        dialogue.input(Input::Stdout(announcement.as_bytes()));
+        assert_eq!(dialogue.input(Input::Image(Ok((image(), [7; 32])))).len(), 2);
+    }
 }
 
 #[test]
@@ -191,7 +234,7 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
     dialogue.input(Input::Sent);
     let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 126".into() });
     assert_eq!(error.phase, Phase::Exec);
-    assert!(error.text.contains("for this processor"), "{}", error.text);
+    assert!(error.text.contains("for another processor"), "{}", error.text);
 }
 
 #[test]
@@ -203,7 +246,7 @@ fn what_a_launcher_says_is_interpreted() {
             .map(|_| (StreamErrorKind::Auth, "refused".into()))
     }
     for make in [
-        || Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), interpret),
+        || Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret),
         || Dialogue::direct(nonce(), "ssh.web1".into(), interpret),
     ] {
         let mut dialogue = make();
@@ -212,7 +255,7 @@ fn what_a_launcher_says_is_interpreted() {
         assert_eq!((error.kind, error.phase, error.text.as_str()), (StreamErrorKind::Auth, Phase::Login, "refused"));
     }
     // After a login has succeeded it cannot have been refused.
-    let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), interpret);
+    let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret);
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
     dialogue.input(Input::Stderr(b"Permission denied by something else\n"));
     let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 1".into() });
@@ -295,7 +338,7 @@ proptest::proptest! {
         for piece in bytes.chunks(size) {
             for action in dialogue.input(Input::Stdout(piece)) {
                 if matches!(action, Action::ChooseImage(_)) {
-                    dialogue.input(Input::Image(Ok(image())));
+                    dialogue.input(Input::Image(Ok((image(), [7; 32]))));
                 }
             }
             assert!(dialogue.buffer.len() <= MAX_LINE + MAX_HELLO + size);
@@ -334,13 +377,13 @@ fn no_interpretation(_: &[String]) -> Option<(StreamErrorKind, String)> {
 }
 
 fn staged() -> Dialogue {
-    Dialogue::staged(nonce(), "ssh.web1".into(), "op@laptop:1".into(), no_interpretation)
+    Dialogue::staged(nonce(), "ssh.web1".into(), "op@laptop:1".into(), false, no_interpretation)
 }
 
 fn uploading() -> Dialogue {
     let mut dialogue = staged();
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
-    dialogue.input(Input::Image(Ok(image())));
+    dialogue.input(Input::Image(Ok((image(), [7; 32]))));
     dialogue
 }
 

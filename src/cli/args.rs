@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Call(Box<CallArgs>),
     /// Show the functions that `call` knows
     Functions(FunctionsArgs),
+    /// Try the way to a host step by step, and say what is wrong with it
+    Doctor(Box<DoctorArgs>),
     /// Show which hosts an expression stands for
     Hosts(HostsArgs),
     /// Show the images of other targets that a program carries
@@ -90,6 +92,52 @@ pub(crate) struct CallArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// `offshoot doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct DoctorArgs {
+    /// The host, with all hops that lead to it, as bastion/web1
+    #[arg(value_name = "HOST")]
+    pub(crate) host: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each hop may take
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
+    pub(crate) connect_timeout: Duration,
+    /// As for run
+    #[arg(long)]
+    pub(crate) cache: bool,
+    /// As for run
+    #[arg(long, value_name = "PATH", conflicts_with = "cache")]
+    pub(crate) binary: Option<String>,
+    /// Ask for the password of sudo, su or doas
+    #[arg(short = 'K', long)]
+    pub(crate) ask_become_pass: bool,
+    /// Ask for the password of ssh
+    #[arg(long)]
+    pub(crate) ask_pass: bool,
+    #[command(flatten)]
+    pub(crate) ssh: SshArgs,
+}
+
+impl DoctorArgs {
+    pub(crate) fn reach(&self) -> ReachArgs {
+        ReachArgs {
+            hosts: vec![self.host.clone()],
+            via: None,
+            fanout: 1,
+            connect_timeout: self.connect_timeout,
+            become_user: None,
+            become_method: BecomeMethod::default(),
+            ask_become_pass: self.ask_become_pass,
+            ask_pass: self.ask_pass,
+            cache: self.cache,
+            binary: self.binary.clone(),
+            ssh: self.ssh.clone(),
+        }
+    }
+}
+
 /// `offshoot functions`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct FunctionsArgs {
@@ -131,6 +179,12 @@ pub(crate) struct ReachArgs {
     /// Ask for the password of ssh, once for all hosts
     #[arg(long)]
     pub(crate) ask_pass: bool,
+    /// Let hosts keep the image below ~/.cache, hashed at every use, so that it is sent once
+    #[arg(long)]
+    pub(crate) cache: bool,
+    /// Send nothing: run this copy of the program, which is on the hosts already
+    #[arg(long, value_name = "PATH", conflicts_with = "cache")]
+    pub(crate) binary: Option<String>,
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
 }
@@ -312,8 +366,8 @@ impl Cli {
                 argv.flag(hosts, true);
             }
             Command::Call(args) => args.push(&mut argv, hosts),
-            // They know no hosts.
-            Command::Images(_) | Command::Bundle(_) | Command::Functions(_) => {}
+            // They know no hosts, or one.
+            Command::Doctor(_) | Command::Images(_) | Command::Bundle(_) | Command::Functions(_) => {}
         }
         argv.0
     }
@@ -363,6 +417,8 @@ impl ReachArgs {
         }
         argv.flag("-K", self.ask_become_pass);
         argv.flag("--ask-pass", self.ask_pass);
+        argv.flag("--cache", self.cache);
+        argv.options("", "--binary", &self.binary);
         argv.0.extend(self.ssh.to_argv());
     }
 }

@@ -88,6 +88,9 @@ pub(crate) struct ErrorInfo {
     /// The hop that failed, as `ssh.web1`.
     pub(crate) hop: String,
     pub(crate) text: String,
+    /// How far the connect had come, for people.
+    #[serde(skip)]
+    pub(crate) steps: String,
 }
 
 /// How to show what happens.

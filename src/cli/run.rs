@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use offshoot::command::{self, Command};
-use offshoot::{Blob, Context, EncodedArgs, Error, Exported, Router};
+use offshoot::{Blob, Context, EncodedArgs, Error, Exported, Phase, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 
 use super::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
-use super::call;
 use super::exit::Exit;
 use super::expr;
 use super::host::{HostPath, Method};
@@ -22,6 +21,7 @@ use super::secret::{Secrets, Unasked};
 use super::sources::Reading;
 use super::summary::{End, Status};
 use super::tree::Tree;
+use super::{call, doctor};
 
 /// Events that wait for stdout. When it is slow, so become the hosts.
 const WAITING: usize = 256;
@@ -295,7 +295,7 @@ impl Worker {
 }
 
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
-    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text };
+    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, steps: String::new() };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
 }
 
@@ -303,14 +303,21 @@ fn unreachable(error: &Error) -> HostExit {
     match error {
         Error::Stream(error) => {
             let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
-            failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text)
+            let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
+            // Before that, the text says all there is.
+            if error.phase > Phase::Login
+                && let Some(info) = &mut exit.error
+            {
+                info.steps = doctor::in_short(&error.steps());
+            }
+            exit
         }
         error => failed(Status::Unreachable, "disconnect", "start", "", error.to_string()),
     }
 }
 
 /// Ends everything in order; a further signal does it at once.
-async fn end(router: &Router) {
+pub(super) async fn end(router: &Router) {
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return router.shutdown().await;
     };

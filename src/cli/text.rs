@@ -55,6 +55,9 @@ impl Look {
                     visible::text(part, "    ", out);
                 }
             }
+            if !error.steps.is_empty() {
+                out.extend_from_slice(format!("\n    {}; `offshoot doctor {name}` says more", error.steps).as_bytes());
+            }
         }
         out.push(b'\n');
     }

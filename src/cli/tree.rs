@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offshoot::{Connect, Context, Descendants, Doas, Error, Router, Secret, Ssh, Su, Sudo};
+use offshoot::{Connect, Context, Descendants, Doas, Error, Examined, Router, Secret, Ssh, Su, Sudo};
 use tokio::sync::OnceCell;
 
 use super::args::ReachArgs;
@@ -22,6 +22,8 @@ pub(crate) struct Tree {
     /// A jump host, which then sees all logins.
     jump: Option<String>,
     secrets: Secrets,
+    cache: bool,
+    binary: Option<String>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
     pace: Pace,
 }
@@ -74,6 +76,8 @@ impl Tree {
             ssh_args,
             jump,
             secrets,
+            cache: reach.cache,
+            binary: reach.binary.clone(),
             nodes,
             pace: Pace::new([]),
         })
@@ -96,7 +100,7 @@ impl Tree {
                 [] | [_] => None,
                 [before @ .., _] => Some(self.context(before).await?),
             };
-            self.connect(hops, via.as_ref()).await
+            self.examine(hops, via.as_ref()).await?.context
         });
         node.context.get_or_init(|| connect).await.clone()
     }
@@ -111,23 +115,31 @@ impl Tree {
         }
     }
 
-    async fn connect(&self, hops: &[Hop], via: Option<&Context>) -> Result<Context, Error> {
+    /// Starts the context of the last hop from that of the one before, and
+    /// keeps what was seen on the way.
+    pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
         let Some(hop) = hops.last() else {
             return Err(Error::Payload("a host without a hop".into()));
         };
         let server = self.login_key(hops);
         let limit = self.connect_timeout;
-        self.pace.connect(server.as_ref(), limit, async |left| self.attempt(hop, via, left).await).await
+        let mut last = None;
+        let attempt = async |left| {
+            let examined = self.attempt(hop, via, left).await;
+            last.insert(examined).context.clone()
+        };
+        let result = self.pace.connect(server.as_ref(), limit, attempt).await;
+        last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Payload("nothing was tried".into())))
     }
 
-    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Result<Context, Error> {
+    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Examined {
         macro_rules! connect {
             ($connect:expr) => {{
                 // A service that a command has started stays, as behind ssh.
                 let connect = $connect.connect_timeout(limit).descendants(Descendants::Leave);
                 match via {
-                    Some(via) => connect.via(via).connect().await,
-                    None => connect.connect().await,
+                    Some(via) => connect.via(via).examine().await,
+                    None => connect.examine().await,
                 }
             }};
         }
@@ -165,9 +177,13 @@ impl Tree {
         // Keys are tried first, as without a password.
         let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
         let ssh = with_password(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);
-        match hop.port {
+        let ssh = match hop.port {
             Some(port) => ssh.port(port),
             None => ssh,
+        };
+        match &self.binary {
+            Some(binary) => ssh.binary(binary),
+            None => ssh.cache(self.cache),
         }
     }
 

@@ -52,7 +52,10 @@ pub(crate) async fn connect(io: &Rc<Io>, spec: Spec, answerer: Option<Answerer>)
     let up = attempt.carry(io, &spec).await;
     let (hello, rest) = match up {
         Ok(up) => up,
-        Err(error) => {
+        Err(mut error) => {
+            if error.trail.command.is_empty() {
+                error.trail = std::mem::take(attempt.dialogue.trail());
+            }
             // The end of its link ends whatever we had started; the rest is
             // only to leave no zombie.
             let Attempt { mut launched, stream, stderr, .. } = attempt;
@@ -83,6 +86,7 @@ type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), StreamError>>;
 struct Attempt {
     hop: String,
     dialogue: Dialogue,
+    started: Instant,
     deadline: Instant,
     launched: Launched,
     stream: Stream,
@@ -114,6 +118,10 @@ impl Attempt {
             Launch::Tool(argv) => argv.first().cloned().unwrap_or_default(),
             Launch::Image { .. } => "the own image".into(),
         };
+        let shown = match &launch {
+            Launch::Tool(argv) => without_stage(argv, &nonce),
+            Launch::Image { .. } => vec![command.clone()],
+        };
         let (launched, stream, stderr) = process::launch(launch, plan.stdio).map_err(|error| {
             let text = match error.raw_os_error() {
                 Some(code) => {
@@ -122,7 +130,9 @@ impl Attempt {
                 }
                 None => format!("{error} (to start {command})"),
             };
-            fail(StreamErrorKind::Start, text)
+            let mut error = fail(StreamErrorKind::Start, text);
+            error.trail.command.clone_from(&shown);
+            error
         })?;
         let interpret = plan.interpret;
         let dialogue = if staged {
@@ -131,14 +141,16 @@ impl Attempt {
             if !plan.may_be_direct {
                 drop(tokio::task::spawn_blocking(prepare));
             }
-            Dialogue::staged(nonce, hop.clone(), remote_name, interpret)
+            Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret)
         } else {
             Dialogue::direct(nonce, hop.clone(), interpret)
         };
         let dialogue = dialogue.with_prompts(plan.prompts);
-        let dialogue = if plan.may_be_direct { dialogue.or_child() } else { dialogue };
-        let deadline = Instant::now() + spec.connect_timeout;
-        Ok(Self { hop, dialogue, deadline, launched, stream, stderr, answerer, sent: None })
+        let mut dialogue = if plan.may_be_direct { dialogue.or_child() } else { dialogue };
+        dialogue.trail().command = shown;
+        let started = Instant::now();
+        let deadline = started + spec.connect_timeout;
+        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, sent: None })
     }
 
     /// Carries bytes and events to the dialogue and its actions out, until
@@ -204,10 +216,7 @@ impl Attempt {
                 }
                 packed = finished(&mut packing) => {
                     packing = None;
-                    let packed = packed.map(|(packed, digest)| {
-                        self.sent = Some(digest);
-                        packed
-                    });
+                    self.sent = packed.as_ref().ok().map(|(_, digest)| *digest);
                     self.dialogue.input(Input::Image(packed))
                 }
                 status = self.launched.wait(), if exit.is_none() => {
@@ -227,6 +236,7 @@ impl Attempt {
                 }
                 () = stop.cancelled() => self.dialogue.input(Input::Cancelled),
             };
+            self.note_phase();
             if !stdout_open && end.is_none() && exit.is_none() {
                 end = Some(Instant::now() + EXIT_GRACE);
             }
@@ -251,12 +261,24 @@ impl Attempt {
                     }
                     Action::ChooseImage(offer) => packing = Some(self.choose(io, &offer)),
                     Action::Hello { hello, rest } => {
-                        return Ok((Hello::check(&hello, self.sent, &self.hop)?, rest));
+                        let hello = Hello::check(&hello, self.sent, spec.binary.is_some(), &self.hop)?;
+                        return Ok((hello, rest));
                     }
                     Action::Fail(error) => return Err(error),
                     Action::Note(line) => tracing::debug!("{}: {line}", self.hop),
                 }
             }
+        }
+    }
+
+    /// Keeps when the dialogue has come to another phase.
+    fn note_phase(&mut self) {
+        let phase = self.dialogue.phase();
+        let at = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let reached = &mut self.dialogue.trail().reached;
+        // A first stage begins anew at most once for each place.
+        if reached.last().is_none_or(|(last, _)| *last != phase) && reached.len() < 100 {
+            reached.push((phase, at));
         }
     }
 
@@ -331,7 +353,7 @@ impl Attempt {
         io.tasks.spawn_local(drain(self.stderr, name.clone(), io.stop.clone()));
         io.attach_child(id, &name, self.stream, rest, self.launched);
         tracing::debug!("context {id} is up: {name}");
-        let connected = Connected { id, name };
+        let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         if let Method::Fork(fork) = &spec.method
             && let Some(function) = &fork.on_start
             && let Err(error) = run_on_start(io, id, function, self.deadline).await
@@ -355,6 +377,12 @@ fn behind(io: &Io, name: &str) -> String {
         cut += 1;
     }
     whole[cut..].to_owned()
+}
+
+/// A command as it is shown: what carries the nonce is ours.
+fn without_stage(argv: &[String], nonce: &Nonce) -> Vec<String> {
+    let [half, _] = nonce.halves();
+    argv.iter().map(|word| if word.contains(half) { "...".into() } else { word.clone() }).collect()
 }
 
 /// The arguments of a child that is executed directly.

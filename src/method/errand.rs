@@ -14,9 +14,10 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    /// The first stage, run by `shell` behind `prefix`.
-    pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str) -> Self {
-        let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce)));
+    /// The first stage, run by `shell` behind `prefix`; `cache`: it may keep the
+    /// image.
+    pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str, cache: bool) -> Self {
+        let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce, cache)));
         Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: prefix.to_vec() }
     }
 
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_login_shell_gets_one_quoted_line_and_a_tool_gets_words() {
-        let errand = Errand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh");
+        let errand = Errand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
         let words = errand.words();
         assert_eq!(words[..4], ["nice", "-n 5", "sh", "-c"]);
         assert_eq!(errand.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn without_dollars_the_line_is_the_same_once_sh_has_read_it() {
-        let mut errand = Errand::staged(&nonce(), &[], "sh");
+        let mut errand = Errand::staged(&nonce(), &[], "sh", false);
         errand.try_own_image(&nonce(), "name");
         let words = errand.words_without_dollar();
         assert!(!words[2].contains('$'), "{}", words[2]);
@@ -151,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_name_that_a_shell_could_take_for_more_gets_the_first_stage_alone() {
-        let plain = Errand::staged(&nonce(), &[], "sh").words();
+        let plain = Errand::staged(&nonce(), &[], "sh", false).words();
         for name in ["$(id)", "a'b", "a;b", "a b"] {
-            let mut errand = Errand::staged(&nonce(), &[], "sh");
+            let mut errand = Errand::staged(&nonce(), &[], "sh", false);
             errand.try_own_image(&nonce(), name);
             assert_eq!(errand.words(), plain, "{name}");
         }

@@ -3,6 +3,7 @@
 //! A trial whose shell is not there, or that needs root and has not got it, is
 //! [`Missing`] that.
 
+mod cache;
 mod stage;
 
 use std::path::Path;
@@ -39,6 +40,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("{shell} runs an image from memory where there is no place"), from_memory, shell);
         add(format!("{shell} ends when its input does"), ends_with_its_input, shell);
         add(format!("{shell} says why an upload failed"), says_why, shell);
+        add(format!("{shell} keeps an image, and believes nothing but its hash"), cache::in_a_shell, shell);
+        add(format!("{shell} takes the next place where one is full"), next_place, shell);
         add(format!("{shell} leaves nothing when it is killed"), leaves_nothing_when_killed, shell);
     }
     add("input that ends at any byte leaves nothing".into(), |_| ends_at_any_byte(), "sh");
@@ -46,10 +49,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("noise before the announcement does no harm".into(), |_| noisy_environment(), "bash");
     add("few tools are enough".into(), |_| few_tools(), "sh");
     add("an image that is killed before it tidies up is tidied up after".into(), |_| killed_image(), "sh");
+    add(
+        "any of four programs hashes what is kept, and without one nothing is".into(),
+        |_| cache::with_each_hasher(),
+        "sh",
+    );
+    add("three images are kept beside a new one".into(), |_| cache::is_bounded(), "sh");
+    add("an image is kept whole, whoever keeps it at the same time".into(), |_| cache::two_at_once(), "sh");
+    add("without a home nothing is kept".into(), |_| cache::without_a_home(), "sh");
     for (name, trial) in [
         ("noexec everywhere: the image runs from memory", noexec_everywhere as fn() -> Outcome),
         ("a system that demands MFD_EXEC gets it", demands_exec_flag),
-        ("a full place is reported", full_place),
+        ("places that are full, all of them, are reported", full_places),
         ("busybox alone, without /proc, brings up an image", busybox_alone),
     ] {
         trials.push((name.into(), Box::new(move || as_root(trial))));
@@ -331,28 +342,62 @@ fn demands_exec_flag() -> Outcome {
     Ok(())
 }
 
-fn full_place() -> Outcome {
-    let home = home()?;
-    let small = home.path().join("small");
-    std::fs::create_dir(&small)?;
-    let script = format!("mount -t tmpfs -o size=64k none '{}' && exec \"$@\"", small.display());
+/// Goes on to the next place, and to memory behind the last one, whatever the image is packed with.
+fn next_place(shell: &str) -> Outcome {
+    let words = absolute(&shell.split(' ').collect::<Vec<_>>())?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     for packed in ALL_PACKED {
-        let mut launch = Launch::new(home.path())?.with_prefix(&["unshare", "-m", "sh", "-c", &script, "sh"]);
-        launch.env.insert("XDG_RUNTIME_DIR".into(), small.clone().into());
-        let mut stage = launch.start(&["sh"], false)?;
-        let announced = stage.announcement()?;
-        check(announced.contains(&format!("|{}/", small.display())), &announced)?;
+        for last in ["", "/dev/shm"] {
+            let home = home()?;
+            let (launch, small) = with_small(home.path(), last)?;
+            let mut stage = launch.start(&words, false)?;
+            let announced = stage.announcement()?;
+            check(announced.contains(&format!("|{small}/")), &announced)?;
+            stage.send(&probe()?.request(packed, "n")?);
+            let again = stage.announcement()?;
+            let goes_on = if last.is_empty() { "|none|" } else { "|/dev/shm/.offshoot-" };
+            let says_why = ["No space left on device", "I/O error"].iter().any(|why| again.trim_end().ends_with(why));
+            check(again.contains(goes_on) && says_why, &again)?;
+            check(again.contains(&format!("|{small}|")), &again)?;
+            stage.send(&probe()?.request(packed, "n")?);
+            stage.check_probe(probe()?, "n", last.is_empty()).with_context(|| format!("{packed} {last}"))?;
+            check(stage.line()? == "clean", "it has tidied up")?;
+            let (status, _, _) = stage.finish()?;
+            check(status.success(), "it ends well")?;
+            launch.expect_nothing_left(ONE_SECOND)?;
+        }
+    }
+    Ok(())
+}
+
+/// A launch with one small place, and a last one that is not.
+fn with_small(home: &Path, last: &str) -> Outcome<(Launch, String)> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Missing("needs root".into()).into());
+    }
+    let small = home.join("small");
+    std::fs::create_dir_all(&small)?;
+    let small = small.display().to_string();
+    let script = format!("mount -t tmpfs -o size=64k none '{small}' && exec \"$@\"");
+    let launch = Launch::new(home)?.with_prefix(&["unshare", "-m", "sh", "-c", &script, "sh"]);
+    Ok((launch.with_places(&format!("'{small}' {last}").replace('\'', "\"")), small))
+}
+
+fn full_places() -> Outcome {
+    for packed in ALL_PACKED {
+        let home = home()?;
+        let path = tools(home.path(), &[&NEEDED[..], &["cat", "zstd", "gzip", "wc", "sleep"]].concat())?;
+        let (launch, small) = with_small(home.path(), "")?;
+        let path = format!("PATH={}", path.display());
+        let mut launch = launch;
+        launch.prefix.extend(["env".into(), path.into()]);
+        let mut stage = launch.start(&["/bin/sh"], false)?;
+        stage.announcement()?;
         stage.send(&probe()?.request(packed, "n")?);
+        let again = stage.announcement()?;
+        check(again.contains(&format!(" none |none|{small}|")), &again)?;
         let (status, said, _) = stage.finish()?;
-        check(!status.success(), "a full place is an error")?;
-        check(
-            said.iter().any(|line| line.trim_end().ends_with("No space left on device")),
-            &format!("{packed}: {said:?}"),
-        )?;
-        check(
-            said.last().is_some_and(|line| line.starts_with(&format!("{} failed", launch.token()))),
-            &format!("{said:?}"),
-        )?;
+        check(!status.success(), &format!("nobody has an answer to that: {said:?}"))?;
         launch.expect_nothing_left(ONE_SECOND)?;
     }
     Ok(())

@@ -42,9 +42,15 @@ impl Launch {
         read.context("/dev/urandom")?;
         let hex = format!("{:032x}", u128::from_ne_bytes(random));
         let halves = [hex[..16].to_owned(), hex[16..].to_owned()];
-        let line = offshoot::__private::first_stage_for_tests(&halves[0], &halves[1]);
+        let line = offshoot::__private::first_stage_for_tests(&halves[0], &halves[1], false);
         check(line.matches(PLACES).count() == 1, "the line has its places in one spot")?;
         Ok(Self { line, halves, prefix: Vec::new(), env: HashMap::new(), home: home.into() })
+    }
+
+    /// May keep images.
+    pub(super) fn with_cache(mut self) -> Self {
+        self.line = offshoot::__private::first_stage_for_tests(&self.halves[0], &self.halves[1], true);
+        self
     }
 
     /// Tries other places than usual.
@@ -77,7 +83,7 @@ impl Launch {
         argv.extend(["-c".into(), line.into()]);
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).current_dir(&self.home).env("HOME", &self.home);
-        command.env_remove("XDG_RUNTIME_DIR").envs(&self.env);
+        command.env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CACHE_HOME").envs(&self.env);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| argv[0].display().to_string())?;
         let stdout = lines_of(child.stdout.take());

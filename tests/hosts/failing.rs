@@ -24,7 +24,7 @@ struct Bad {
     says: &'static [&'static str],
 }
 
-const BAD: [Bad; 13] = [
+const BAD: [Bad; 22] = [
     Bad {
         alias: "refused",
         kind: StreamErrorKind::Eof,
@@ -60,11 +60,25 @@ const BAD: [Bad; 13] = [
         says: &["Plan9 vax", "Linux"],
     },
     Bad {
-        alias: "full-user",
+        alias: "crammed-user",
+        kind: StreamErrorKind::NoPlace,
+        phase: Phase::FirstStage,
+        says: &["/dev/shm cannot be used (No space left on device)", "home/ofs-user cannot be used", "python3"],
+    },
+    Bad {
+        alias: "sealed-user",
         kind: StreamErrorKind::NoPlace,
         phase: Phase::Exec,
-        says: &["No space left on device", "/dev/shm"],
+        says: &["/dev/shm does not allow execution", "run from memory", "Permission denied"],
     },
+    Bad { alias: "git-shell", kind: StreamErrorKind::Auth, phase: Phase::Login, says: &["git-shell"] },
+    Bad { alias: "forced", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["ForceCommand"] },
+    Bad { alias: "endless", kind: StreamErrorKind::Oversize, phase: Phase::Login, says: &["profile"] },
+    Bad { alias: "no-sh", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["sh: command not found"] },
+    Bad { alias: "no-uname", kind: StreamErrorKind::Unsupported, phase: Phase::FirstStage, says: &["uname"] },
+    Bad { alias: "no-reader", kind: StreamErrorKind::Unsupported, phase: Phase::FirstStage, says: &["head"] },
+    Bad { alias: "short-files", kind: StreamErrorKind::NoPlace, phase: Phase::Exec, says: &["File"] },
+    Bad { alias: "no-files", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
     Bad {
         alias: "nowhere-user",
         kind: StreamErrorKind::NoPlace,

@@ -18,6 +18,7 @@ mod foreign;
 mod functions;
 mod giving_up;
 mod helper;
+mod kept;
 mod killing;
 mod launcher;
 mod privilege;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         giving_up::trials(),
         upload::trials(),
         privilege::trials(),
+        kept::trials(),
         running::trials(),
         foreign::trials(),
         killing::trials(),

@@ -17,7 +17,7 @@ use crate::support::process::Process;
 use crate::support::trace::Trace;
 use crate::support::{ONE_SECOND, promised, unique};
 
-const GOOD: [&str; 24] = [
+const GOOD: [&str; 35] = [
     "here",
     "here-user",
     "jump-here",
@@ -29,6 +29,17 @@ const GOOD: [&str; 24] = [
     "noexec-user",
     "noexec-all-user",
     "readonly",
+    "immutable-user",
+    "perl-user",
+    "python-user",
+    "picky-user",
+    "full-user",
+    "half-full-user",
+    "skewed",
+    "few-files",
+    "tight-mask",
+    "no-home",
+    "homeless",
     "shell-bash",
     "shell-rbash",
     "shell-dash",

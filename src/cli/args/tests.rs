@@ -223,6 +223,8 @@ fn reach() -> impl Strategy<Value = ReachArgs> {
             become_method,
             ask_become_pass,
             ask_pass,
+            cache: false,
+            binary: None,
             ssh,
         },
     )

@@ -171,6 +171,10 @@ fn exchange(lines: &[String]) -> Reading {
 fn account(lines: &[String]) -> Reading {
     let text = if line_with(lines, "This account is currently not available.").is_some() {
         "the account has no login shell (nologin); use another, or give it one with chsh -s /bin/sh"
+    } else if line_with(lines, "fatal: unrecognized command '").is_some()
+        || line_with(lines, "fatal: Interactive git shell is not enabled.").is_some()
+    {
+        "the account's shell is git-shell, which runs git alone; use another account"
     } else {
         line_with(lines, "This service allows sftp connections only.")?;
         "the account is for sftp only (ForceCommand internal-sftp); use another one"
@@ -322,6 +326,7 @@ mod tests {
         ("Load key \"badkey\": error in libcrypto\r\nrec_user@127.0.0.1: Permission denied (publickey,password).\r\n", Auth, &["Load key \"badkey\": error in libcrypto"]),
         ("Received disconnect from 127.0.0.1 port 2305:2: Too many authentication failures\r\nDisconnected from 127.0.0.1 port 2305\r\n", Auth, &["identity_file"]),
         ("No ED25519 host key is known for [127.0.0.1]:2301 and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["unrecognized or mismatching host key: the host key of [127.0.0.1]:2301 is not known yet", "check_host_keys accept"]),
+        ("fatal: unrecognized command 'sh -c 'A=0 B=1''\n", Auth, &["git-shell"]),
         ("Host key verification failed.\r\n", HostKey, &["the host key is not known yet"]),
         ("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nAdd correct host key in /tmp/kh to get rid of this message.\r\nOffending ED25519 key in /tmp/kh:1\r\n  remove with:\r\n  ssh-keygen -f \"/tmp/kh\" -R \"[127.0.0.1]:2301\"\r\nHost key for [127.0.0.1]:2301 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["the host key of [127.0.0.1]:2301 has changed", "ssh-keygen -f '/tmp/kh' -R '[127.0.0.1]:2301'"]),
         ("Host key ED25519 SHA256:8xqfZBHZFqJ/8xsc+MpsiWsvGJPUeP8Nfyz+qokApeQ revoked by file /tmp/hk.pub\r\nHost key verification failed.\r\n", HostKey, &["revoked"]),

@@ -1,0 +1,176 @@
+//! `offshoot doctor`: the way to a host, hop by hop and step by step: what was
+//! tried, what came back, and what to do.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Instant;
+
+use offshoot::facts::{HostFacts, host_facts};
+use offshoot::{Context, Error, Router, Step, StepStatus};
+use serde_json::{Value, json};
+
+use super::args::DoctorArgs;
+use super::exit::{Exit, Outcome};
+use super::host::HostPath;
+use super::run::{end, fail};
+use super::secret::{Secrets, Unasked};
+use super::sources::Reading;
+use super::tree::Tree;
+use super::{expr, print, visible};
+
+/// The first call to a child that is up.
+const FIRST_CALL: &str = "first call";
+
+/// A hop and how it went.
+struct Hop {
+    name: String,
+    steps: Vec<Step>,
+    call: Option<Result<String, String>>,
+}
+
+impl Hop {
+    fn is_ok(&self) -> bool {
+        self.call.as_ref().is_some_and(Result::is_ok)
+    }
+}
+
+/// Tries the way to a host and tells about it.
+pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
+    let mut sources = Reading::new(|_: &str| Ok(None));
+    let host = match expr::single(&args.host, &mut sources) {
+        Ok(host) => host,
+        Err(error) => return fail(error.kind.into(), &error),
+    };
+    // Before there is any other thread that could write to the terminal.
+    let secrets = match Secrets::ask(&args.reach()) {
+        Ok(secrets) => secrets,
+        Err(Unasked::Interrupted) => return Exit::Interrupted,
+        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
+    };
+    let router = match Router::new() {
+        Ok(router) => router,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let tree = match Tree::new(&router, &args.reach(), std::slice::from_ref(&host), secrets) {
+        Ok(tree) => tree.with_logins(),
+        Err(error) => return fail(Exit::Usage, &error),
+    };
+    let hops = runtime.block_on(async {
+        // Ctrl-C ends the process, and with it, by the end of its links, all that it has started.
+        let hops = examine(&tree, &host, args).await;
+        end(&router).await;
+        hops
+    });
+    let is_ok = hops.iter().all(Hop::is_ok);
+    let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
+    match print(&text) {
+        Exit::Done(_) => Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }),
+        exit => exit,
+    }
+}
+
+async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    let mut via: Option<Context> = None;
+    for depth in 1..=host.hops.len() {
+        let path = &host.hops[..depth];
+        let examined = match tree.examine(path, via.as_ref()).await {
+            Ok(examined) => examined,
+            Err(error) => {
+                hops.push(Hop { name: host.text.clone(), steps: Vec::new(), call: Some(Err(error.to_string())) });
+                break;
+            }
+        };
+        let steps = examined.steps();
+        let (name, call) = match &examined.context {
+            Ok(context) => (context.name().to_owned(), Some(first_call(context, args).await)),
+            Err(Error::Stream(error)) => (error.hop.clone(), None),
+            Err(_) => (host.text.clone(), None),
+        };
+        let is_up = call.as_ref().is_some_and(Result::is_ok);
+        hops.push(Hop { name, steps, call });
+        if !is_up {
+            break;
+        }
+        via = examined.context.ok();
+    }
+    hops
+}
+
+async fn first_call(context: &Context, args: &DoctorArgs) -> Result<String, String> {
+    let started = Instant::now();
+    let facts: HostFacts =
+        context.timeout(args.connect_timeout).call(host_facts, ()).await.map_err(|error| error.to_string())?;
+    Ok(format!(
+        "{}@{}, {} {}, in {} ms",
+        facts.user,
+        facts.hostname,
+        facts.os,
+        facts.arch,
+        started.elapsed().as_millis()
+    ))
+}
+
+/// The steps, and the call as the last one.
+fn all_steps(hop: &Hop) -> Vec<Value> {
+    let mut steps: Vec<Value> = hop.steps.iter().map(|step| json!(step)).collect();
+    let (status, got, advice) = match &hop.call {
+        Some(Ok(got)) => ("ok", got.as_str(), ""),
+        Some(Err(why)) => ("failed", why.as_str(), "see what the host logs; the child was up and has gone or hangs"),
+        None => ("pending", "", ""),
+    };
+    let tried = if hop.call.is_some() { "host_facts" } else { "" };
+    steps.push(json!({ "step": FIRST_CALL, "status": status, "tried": tried, "got": got, "do": advice }));
+    steps
+}
+
+fn to_json(host: &str, hops: &[Hop]) -> String {
+    let ok = hops.iter().all(Hop::is_ok);
+    let hops: Vec<Value> = hops.iter().map(|hop| json!({ "hop": hop.name, "steps": all_steps(hop) })).collect();
+    format!("{}\n", json!({ "v": 1, "host": host, "ok": ok, "hops": hops }))
+}
+
+fn to_text(hops: &[Hop]) -> String {
+    let mut out = Vec::new();
+    for hop in hops {
+        visible::text(&hop.name, "", &mut out);
+        out.push(b'\n');
+        for step in all_steps(hop) {
+            let part = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+            let status = part("status");
+            if status == "pending" {
+                continue;
+            }
+            let mut line = format!("  {:<12} {:<8}", part("step"), if status == "failed" { "FAILED" } else { &status });
+            let (tried, got, advice) = (part("tried"), part("got"), part("do"));
+            let _ = match (tried.is_empty(), got.is_empty()) {
+                (_, true) => write!(line, "{tried}"),
+                (true, false) => write!(line, "{got}"),
+                (false, false) => write!(line, "{tried}: {got}"),
+            };
+            if !advice.is_empty() {
+                let _ = write!(line, "\ndo: {advice}");
+            }
+            visible::text(&line, "      ", &mut out);
+            out.push(b'\n');
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// One line for a report that has others in it.
+pub(crate) fn in_short(steps: &[Step]) -> String {
+    let mut words = Vec::new();
+    for step in steps {
+        match step.status {
+            StepStatus::Ok => words.push(format!("{} ok", step.step)),
+            StepStatus::Failed => words.push(format!("{} FAILED", step.step)),
+            _ => {}
+        }
+    }
+    words.join(", ")
+}
