@@ -245,7 +245,7 @@ impl Dialogue {
             Input::Cancelled => Err(self.error(StreamErrorKind::Cancelled, CANCELLED)),
         };
         if let Err(mut error) = result {
-            error.trail = std::mem::take(&mut self.trail);
+            *error.trail = std::mem::take(&mut self.trail);
             self.expect = Expect::Nothing;
             self.buffer = Vec::new();
             actions.push(Action::Fail(error));

@@ -195,13 +195,13 @@ pub struct StreamError {
     /// characters taken out.
     pub tail: Vec<String>,
     /// What had been seen until then.
-    pub(crate) trail: Trail,
+    pub(crate) trail: Box<Trail>,
 }
 
 impl StreamError {
     /// An error without recorded output.
     pub fn new(kind: StreamErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new(), trail: Trail::default() }
+        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new(), trail: Box::default() }
     }
 }
 

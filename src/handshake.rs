@@ -120,7 +120,7 @@ impl Hello {
             (None, None) => true,
             _ => false,
         };
-        if !same_build && !(is_installed && hello.table == table) {
+        if !(same_build || is_installed && hello.table == table) {
             let show = |build: &Option<String>| build.clone().unwrap_or_else(|| "unknown".into());
             let text = format!(
                 "the child is another build of this program: it is {}, this is {}; install the same version there or let it be uploaded",

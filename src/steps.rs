@@ -245,7 +245,7 @@ mod tests {
     fn failure(kind: StreamErrorKind, phase: Phase, text: &str, tail: &[&str], trail: Trail) -> StreamError {
         let mut error = StreamError::new(kind, phase, "ssh.web1", text);
         error.tail = tail.iter().map(|line| (*line).to_owned()).collect();
-        error.trail = trail;
+        error.trail = Box::new(trail);
         error
     }
 

@@ -199,8 +199,13 @@ mod tests {
     #[test]
     fn exits_are_as_documented() {
         let mut out = Vec::new();
-        let error =
-            ErrorInfo { kind: "auth".into(), phase: "login".into(), hop: "ssh.web1".into(), text: "denied".into() };
+        let error = ErrorInfo {
+            kind: "auth".into(),
+            phase: "login".into(),
+            hop: "ssh.web1".into(),
+            text: "denied".into(),
+            steps: String::new(),
+        };
         let mut host =
             HostExit { status: Status::Unreachable, code: None, signal: None, seconds: 0.123_456, error: Some(error) };
         exit("web1", now(), &host, &mut out);

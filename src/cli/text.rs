@@ -132,6 +132,7 @@ mod tests {
             phase: "login".into(),
             hop: "ssh.web1".into(),
             text: text.into(),
+            steps: String::new(),
         });
         let mut out = Vec::new();
         let exit = HostExit { status, code, signal, seconds: 30.04, error };

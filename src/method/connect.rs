@@ -54,7 +54,7 @@ pub(crate) async fn connect(io: &Rc<Io>, spec: Spec, answerer: Option<Answerer>)
         Ok(up) => up,
         Err(mut error) => {
             if error.trail.command.is_empty() {
-                error.trail = std::mem::take(attempt.dialogue.trail());
+                *error.trail = std::mem::take(attempt.dialogue.trail());
             }
             // The end of its link ends whatever we had started; the rest is
             // only to leave no zombie.

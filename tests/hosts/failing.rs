@@ -13,7 +13,7 @@ use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::launcher::Launcher;
 use crate::support::tool::{run, tool};
-use crate::support::{AT_ONCE, THREE_SECONDS, promised, unique};
+use crate::support::{AT_ONCE, Missing, THREE_SECONDS, promised, unique};
 use crate::via::stream_error;
 
 /// A host, how a connect to it fails, and what the error has to say.
@@ -113,6 +113,10 @@ pub(crate) fn trials() -> Vec<OnHosts> {
 }
 
 fn fails(fleet: &Fleet, bad: &'static Bad) -> Result<()> {
+    if bad.alias == "sealed-user" && !std::path::Path::new("/proc/sys/vm/memfd_noexec").exists() {
+        return Err(Missing("this kernel does not know vm.memfd_noexec".into()).into());
+    }
+    fleet.login(bad.alias)?;
     let _frozen = if bad.alias == "frozen" { Some(Frozen::new(fleet)?) } else { None };
     let limit = if bad.kind == StreamErrorKind::Timeout { SHORT } else { crate::fleet::CONNECT };
     by_library(fleet, bad, limit)?;
@@ -209,7 +213,8 @@ fn slash_in_name(_: &Fleet) -> Result<()> {
 
 fn all_at_once(fleet: &Fleet) -> Result<()> {
     // The one that is stopped belongs to another trial.
-    let bad: Vec<&Bad> = BAD.iter().filter(|bad| bad.alias != "frozen").collect();
+    let bad = BAD.iter().filter(|bad| bad.alias != "frozen" && fleet.login(bad.alias).is_ok());
+    let bad: Vec<&Bad> = bad.collect();
     let mut hosts: Vec<&str> = bad.iter().map(|bad| bad.alias).collect();
     hosts.extend(["web[1-3]", "local[1-3]"]);
     let config = fleet.config.display().to_string();

@@ -12,6 +12,7 @@ mod first_stage;
 mod support;
 
 mod controller;
+mod doctor;
 mod failing;
 mod fleet;
 mod foreign;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         upload::trials(),
         privilege::trials(),
         kept::trials(),
+        doctor::trials(),
         running::trials(),
         foreign::trials(),
         killing::trials(),

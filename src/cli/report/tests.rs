@@ -33,6 +33,7 @@ fn unreachable(host: usize) -> Event {
         phase: "login".into(),
         hop: "ssh.web1".into(),
         text: "connection refused".into(),
+        steps: String::new(),
     };
     let exit = HostExit { status: Status::Unreachable, error: Some(error), ..HostExit::cancelled() };
     Event::Exit { host: HostIndex(host), exit }
