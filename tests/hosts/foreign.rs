@@ -36,6 +36,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     }
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("behind a hop, an image for another processor comes from further up (foreign)", behind_a_hop);
+    add("an image crosses a link once, and the hop's own not at all (foreign)", once_over_a_link);
     add("a machine for which there is no image is told which there are (foreign)", unsupported);
     add("a bundle lists its images, each within the budget and with its digest (foreign)", listing);
     add("any program's bundle works on another processor (foreign)", example);
@@ -106,6 +107,37 @@ fn behind_a_hop(fleet: &Fleet) -> Result<()> {
         let facts = &document(&ended)?["hosts"][path]["result"];
         ensure!(facts["arch"] == processor, "{ended:?}");
     }
+    Ok(())
+}
+
+/// The bytes that go to the host `here` when others are reached through it.
+fn bytes_to_here(fleet: &Fleet, hosts: &str) -> Result<u64> {
+    let launcher = Launcher::that_counts()?;
+    let (mut command, mut trace, _) = tool(fleet, &["run", "-w", hosts, "--", "true"])?;
+    launcher.lead(&mut command);
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    trace.expect_nothing_left(THREE_SECONDS)?;
+    launcher.counted()
+}
+
+fn once_over_a_link(fleet: &Fleet) -> Result<()> {
+    let (mut command, _) = program(&bundle("offshoot")?, &["images", "--json"]);
+    let images = document(&run(&mut command)?)?["images"].clone();
+    let is_wanted = |image: &&Value| image["triple"] == "aarch64-unknown-linux-musl";
+    let image = images.as_array().and_then(|images| images.iter().find(is_wanted)).context("an image")?;
+    let packed = image["packed"].as_u64().context("a size")?;
+    // The image of the hop itself, and little else.
+    let alone = bytes_to_here(fleet, "here/local1")?;
+    let little = 64 * 1024;
+    let own = bytes_to_here(fleet, "here/web1,here/web2,here/web3")?;
+    ensure!(own < alone + little, "the hop has its own image: {alone}, then {own} bytes");
+    // At once, so that requests are shared, and under several names.
+    let foreign = bytes_to_here(fleet, "here/aarch64,here/aarch64-user,here/root@aarch64")?;
+    ensure!(
+        (alone + packed..alone + packed + little).contains(&foreign),
+        "an image of {packed} bytes crosses once: {alone}, then {foreign} bytes"
+    );
     Ok(())
 }
 

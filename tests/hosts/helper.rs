@@ -13,6 +13,8 @@ use crate::controller;
 pub(crate) const CONTROLLER: &str = "@controller";
 /// A launcher that damages what goes through it: how, where, the notes, and the command to run.
 pub(crate) const DAMAGE: &str = "@damage";
+/// A launcher whose input is counted: a file for the number of bytes, and the command to run.
+pub(crate) const COUNT: &str = "@count";
 
 /// `None`: this process is to run trials.
 pub(crate) fn main() -> Option<ExitCode> {
@@ -20,15 +22,49 @@ pub(crate) fn main() -> Option<ExitCode> {
     let (what, rest) = args.split_first()?;
     match what.as_str() {
         CONTROLLER => Some(controller::main(rest)),
-        DAMAGE => Some(match damage(rest) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("damage: {error:#}");
-                ExitCode::FAILURE
-            }
-        }),
+        DAMAGE => Some(exit_code("damage", damage(rest))),
+        COUNT => Some(exit_code("count", count(rest))),
         _ => None,
     }
+}
+
+fn exit_code(what: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{what}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a launcher, and writes down how many bytes have gone into it.
+fn count(args: &[String]) -> Result<()> {
+    let [file, program, args @ ..] = args else { anyhow::bail!("too few arguments") };
+    // Pipes of its own on both sides, as below.
+    let mut launcher = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut output = launcher.stdin.take().context("it has an input")?;
+    let mut answers = launcher.stdout.take().context("it has an output")?;
+    let mut stdout = fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let answering = std::thread::spawn(move || std::io::copy(&mut answers, &mut stdout));
+    let mut input = std::io::stdin().lock();
+    let mut counted = 0_usize;
+    loop {
+        let bytes = input.fill_buf()?;
+        let count = bytes.len();
+        if count == 0 {
+            break;
+        }
+        output.write_all(bytes)?;
+        input.consume(count);
+        counted += count;
+        // As it goes, since it is killed when it is not wanted any more.
+        fs::write(file, counted.to_string())?;
+    }
+    drop(output);
+    launcher.wait()?;
+    let _ = answering.join();
+    Ok(())
 }
 
 /// Runs a launcher whose input is damaged on the way.

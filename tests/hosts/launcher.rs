@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::helper::DAMAGE;
+use crate::helper::{COUNT, DAMAGE};
 
 /// What all trials share. Written before the first of them begins: whoever starts a process meanwhile would hold
 /// the file open for writing, and nobody could execute it ("Text file busy").
@@ -33,6 +33,7 @@ pub(crate) fn prepare() -> Result<TempDir> {
         "#!/bin/sh
 for last; do :; done
 printf '%s\\n' \"$last\" >>\"$0.notes\"
+[ ! -e \"$0.count\" ] || exec '{controller}' {COUNT} \"$0.counted\" '{ssh}' \"$@\"
 [ -e \"$0.damage\" ] || exec '{ssh}' \"$@\"
 exec '{controller}' {DAMAGE} $(cat \"$0.damage\") \"$0.damaged\" '{ssh}' \"$@\"
 ",
@@ -72,6 +73,19 @@ impl Launcher {
         let launcher = Self::that_notes()?;
         fs::write(launcher.directory.path().join("ssh.damage"), format!("{how} {place}"))?;
         Ok(launcher)
+    }
+
+    /// Notes likewise, and counts what goes in.
+    pub(crate) fn that_counts() -> Result<Self> {
+        let launcher = Self::that_notes()?;
+        fs::write(launcher.directory.path().join("ssh.count"), "")?;
+        Ok(launcher)
+    }
+
+    /// The bytes that have gone in.
+    pub(crate) fn counted(&self) -> Result<u64> {
+        let file = self.directory.path().join("ssh.counted");
+        Ok(fs::read_to_string(file).context("nothing was counted")?.parse()?)
     }
 
     /// The program, for `ssh_path`.
