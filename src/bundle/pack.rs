@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(full.entries().iter().map(|entry| &entry.triple[..]).collect::<Vec<_>>(), ["aarch64-x", "i686-x"]);
         let image = full.find("Linux", "arm64").unwrap().unwrap();
         assert!(image.pack(crate::image::Compression::Plain).unwrap().bytes == images[0].1);
-        assert!(full.find("Linux", "i586").unwrap().is_some());
+        assert!(full.find("Linux", "i686").unwrap().is_some());
         assert!(full.find("Linux", "s390x").unwrap().is_none());
         assert!(full.find("FreeBSD", "arm64").unwrap().is_none());
         // A bundle made of a bundle holds the new images only, and the same
