@@ -16,10 +16,10 @@ use super::{duration, quote};
 #[command(name = "offshoot", version, after_help = EXAMPLES, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Say what happens, here and on the hosts, on stderr; twice for more, three times for each frame
+    /// Say on stderr what happens; -vv says more, -vvv each frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Write a debug log of each process of ours, /tmp/offshoot.PID.TIME.log on its machine
+    /// Each process writes a debug log, /tmp/offshoot.PID.TIME.log
     #[arg(long, global = true, display_order = 901)]
     pub(crate) debug: bool,
     /// Whether to use colour
