@@ -110,7 +110,10 @@ pub use function::{Function, Value};
 pub use handler::HandlerBuilder;
 pub use log::{LogHook, Record, log_to_file};
 pub use message::{ContextId, Handle, Message, Values};
-pub use method::{CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Fork, Keepalive, Local, Ssh, Su, Sudo};
+pub use method::{
+    Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
+    Local, Lxc, Lxd, Podman, Ssh, Su, Sudo,
+};
 pub use payload::{Blob, Secret};
 pub use receiver::{Iter, Receiver, ReceiverBuilder};
 pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, run_with_router};

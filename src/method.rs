@@ -5,6 +5,7 @@
 //! for all: launch it, carry the bootstrap dialogue, attach the link.
 
 mod connect;
+mod container;
 mod doas;
 mod errand;
 mod local;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use connect::connect;
+use container::Container;
+pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub use doas::Doas;
 use errand::Errand;
 pub use local::{Fork, Local};
@@ -93,6 +96,7 @@ pub enum Method {
     Sudo(Sudo),
     Su(Su),
     Doas(Doas),
+    Container(Container),
 }
 
 /// Answers questions of a launcher that nothing else answers.
@@ -502,6 +506,7 @@ impl Spec {
             Method::Sudo(sudo) => sudo.plan(nonce, &errand)?,
             Method::Su(su) => su.plan(&errand)?,
             Method::Doas(doas) => doas.plan(&errand)?,
+            Method::Container(container) => container.plan(&errand)?,
         };
         plan.prompts.has_answerer = has_answerer;
         plan.may_be_direct = errand.may_be_direct();
@@ -522,6 +527,16 @@ impl Spec {
             Method::Sudo(sudo) => sudo.name(),
             Method::Su(su) => su.name(),
             Method::Doas(doas) => doas.name(),
+            Method::Container(container) => container.name(),
+        }
+    }
+
+    /// Says of an end without a reason what is known of its method.
+    fn annotate(&self, error: &mut StreamError) {
+        if let Method::Container(container) = &self.method
+            && error.kind == StreamErrorKind::Eof
+        {
+            error.text.push_str(container.note());
         }
     }
 

@@ -18,7 +18,10 @@ use crate::handler::Ports;
 use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
-use crate::method::{Answerer, Connect, Connected, Descendants, Doas, Fork, Local, Spec, Ssh, Su, Sudo};
+use crate::method::{
+    Answerer, Buildah, Connect, Connected, Descendants, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd,
+    Podman, Spec, Ssh, Su, Sudo,
+};
 use crate::panic;
 use crate::profile::Profile;
 use crate::queue::Queue;
@@ -469,6 +472,47 @@ impl Router {
     /// A child of another user on this machine, by `doas`.
     pub fn doas(&self) -> Connect<Doas> {
         Connect::new(self, Doas::default())
+    }
+
+    /// A child in a running docker container; `router.docker("").image(..)` is
+    /// one in a temporary container.
+    pub fn docker(&self, container: impl Into<String>) -> Connect<Docker> {
+        Connect::new(self, Docker::new(container.into()))
+    }
+
+    /// A child in a running podman container.
+    pub fn podman(&self, container: impl Into<String>) -> Connect<Podman> {
+        Connect::new(self, Podman::new(container.into()))
+    }
+
+    /// A child in a working container of buildah.
+    pub fn buildah(&self, container: impl Into<String>) -> Connect<Buildah> {
+        Connect::new(self, Buildah::new(container.into()))
+    }
+
+    /// A child in a pod of Kubernetes.
+    pub fn kubectl(&self, pod: impl Into<String>) -> Connect<Kubectl> {
+        Connect::new(self, Kubectl::new(pod.into()))
+    }
+
+    /// A child in a running container of classic LXC.
+    pub fn lxc(&self, container: impl Into<String>) -> Connect<Lxc> {
+        Connect::new(self, Lxc::new(container.into()))
+    }
+
+    /// A child in a running LXD instance.
+    pub fn lxd(&self, container: impl Into<String>) -> Connect<Lxd> {
+        Connect::new(self, Lxd::new(container.into()))
+    }
+
+    /// A child in a running Incus instance.
+    pub fn incus(&self, container: impl Into<String>) -> Connect<Incus> {
+        Connect::new(self, Incus::new(container.into()))
+    }
+
+    /// A child in a FreeBSD jail.
+    pub fn jail(&self, container: impl Into<String>) -> Connect<Jail> {
+        Connect::new(self, Jail::new(container.into()))
     }
 
     /// Sends a message as it stands, without a window. Failure is reported

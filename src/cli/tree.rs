@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offshoot::{Connect, Context, Descendants, Doas, Error, Examined, Router, Secret, Ssh, Su, Sudo};
+use offshoot::{
+    Buildah, Connect, Context, Descendants, Doas, Docker, Error, Examined, Jail, Podman, Router, Ssh, Su, Sudo,
+};
 use tokio::sync::OnceCell;
 
 use super::args::ReachArgs;
@@ -49,12 +51,8 @@ impl Tree {
     ) -> Result<Self, String> {
         let mut hops = HashSet::new();
         for host in hosts {
-            if let Some(hop) = host.hops.iter().find(|hop| !is_built_in(hop.method)) {
-                return Err(format!(
-                    "{}: the method {} is not built in yet; there are local, fork, ssh, sudo, su and doas",
-                    host.text,
-                    hop.method.as_str()
-                ));
+            if host.hops.iter().any(|hop| hop.method == Method::Setns) {
+                return Err(format!("{}: the method setns is not built in yet; all others are", host.text));
             }
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         }
@@ -144,20 +142,29 @@ impl Tree {
             }};
         }
         let become_ = self.secrets.become_.as_ref();
+        let (target, user) = (hop.target.as_str(), hop.user.as_ref());
         match hop.method {
             Method::Local if hop.target.is_empty() => connect!(self.router.local()),
             Method::Local => connect!(self.router.local().name(format!("local.{}", hop.target))),
             Method::Fork => connect!(self.router.fork()),
             Method::Sudo => {
-                connect!(with_password(self.router.sudo().username(&hop.target), become_, Connect::<Sudo>::password))
+                connect!(with(self.router.sudo().username(&hop.target), become_, Connect::<Sudo>::password))
             }
             Method::Su => {
-                connect!(with_password(self.router.su().username(&hop.target), become_, Connect::<Su>::password))
+                connect!(with(self.router.su().username(&hop.target), become_, Connect::<Su>::password))
             }
             Method::Doas => {
-                connect!(with_password(self.router.doas().username(&hop.target), become_, Connect::<Doas>::password))
+                connect!(with(self.router.doas().username(&hop.target), become_, Connect::<Doas>::password))
             }
-            _ => connect!(self.ssh(hop)),
+            Method::Docker => connect!(with(self.router.docker(target), user, Connect::<Docker>::username)),
+            Method::Podman => connect!(with(self.router.podman(target), user, Connect::<Podman>::username)),
+            Method::Buildah => connect!(with(self.router.buildah(target), user, Connect::<Buildah>::username)),
+            Method::Jail => connect!(with(self.router.jail(target), user, Connect::<Jail>::username)),
+            Method::Kubectl => connect!(self.router.kubectl(target)),
+            Method::Lxc => connect!(self.router.lxc(target)),
+            Method::Lxd => connect!(self.router.lxd(target)),
+            Method::Incus => connect!(self.router.incus(target)),
+            Method::Ssh | Method::Setns => connect!(self.ssh(hop)),
         }
     }
 
@@ -176,7 +183,7 @@ impl Tree {
         args.extend(alive.map(str::to_owned));
         // Keys are tried first, as without a password.
         let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
-        let ssh = with_password(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);
+        let ssh = with(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);
         let ssh = match hop.port {
             Some(port) => ssh.port(port),
             None => ssh,
@@ -195,17 +202,10 @@ impl Tree {
     }
 }
 
-fn with_password<M>(
-    connect: Connect<M>,
-    password: Option<&Secret>,
-    set: fn(Connect<M>, Secret) -> Connect<M>,
-) -> Connect<M> {
-    match password {
-        Some(password) => set(connect, password.clone()),
+/// Sets what there is.
+fn with<M, T: Clone>(connect: Connect<M>, value: Option<&T>, set: fn(Connect<M>, T) -> Connect<M>) -> Connect<M> {
+    match value {
+        Some(value) => set(connect, value.clone()),
         None => connect,
     }
-}
-
-fn is_built_in(method: Method) -> bool {
-    matches!(method, Method::Local | Method::Fork | Method::Ssh | Method::Sudo | Method::Su | Method::Doas)
 }

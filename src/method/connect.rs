@@ -62,6 +62,7 @@ pub(crate) async fn connect(io: &Rc<Io>, spec: Spec, answerer: Option<Answerer>)
             drop((stream, stderr));
             launched.hang_up();
             io.tasks.spawn_local(launched.reap());
+            spec.annotate(&mut error);
             return Err(error.into());
         }
     };
