@@ -132,7 +132,10 @@ impl Image {
         if let Some(digest) = self.digest.get() {
             return Ok(*digest);
         }
-        let digest = Sha256::digest(self.read()?).into();
+        let digest = match &self.source {
+            Source::File(file) => hash(file)?,
+            Source::Zstd { .. } => Sha256::digest(self.read()?).into(),
+        };
         Ok(*self.digest.get_or_init(|| digest))
     }
 
@@ -140,12 +143,11 @@ impl Image {
     fn read(&self) -> io::Result<Vec<u8>> {
         match &self.source {
             Source::File(file) => {
-                // An offset is shared by all who have the file open: ours is
-                // our own business.
                 let size = file.metadata()?.len();
                 check_size(size)?;
-                let mut bytes = Vec::new();
-                Offset { file, at: 0 }.take(MAX_IMAGE).read_to_end(&mut bytes)?;
+                let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+                // The file's own offset is shared by all who have it open.
+                file.read_exact_at(&mut bytes, 0)?;
                 Ok(bytes)
             }
             Source::Zstd { bytes, unpacked } => unzstd(bytes, *unpacked),
@@ -218,16 +220,19 @@ fn unzstd(bytes: &[u8], unpacked: u64) -> io::Result<Vec<u8>> {
     Ok(plain)
 }
 
-struct Offset<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for Offset<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
+/// SHA-256 of a file, piece by piece: every child does it, and is to stay
+/// small.
+fn hash(file: &File) -> io::Result<[u8; 32]> {
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut piece, at)? {
+            0 => return Ok(hash.finalize().into()),
+            count => {
+                hash.update(&piece[..count]);
+                at += count as u64;
+            }
+        }
     }
 }
 

@@ -287,8 +287,7 @@ impl Round {
 
     fn moment(&mut self) -> Moment {
         let processes = self.trace.look();
-        let runs = |process: &Process| process.argv.first().is_some_and(|argv0| argv0 == "sleep");
-        if processes.iter().any(|process| runs(process) && process.argv.contains(&self.time)) {
+        if processes.iter().any(|process| is_sleep(process) && process.argv.contains(&self.time)) {
             Moment::Running
         } else if processes.iter().any(is_context) {
             Moment::Handshake
@@ -313,6 +312,10 @@ fn session_of(process: &Process) -> Option<Process> {
 
 fn is_reader(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| ["head", "zstd", "gzip"].contains(&argv0.as_str()))
+}
+
+fn is_sleep(process: &Process) -> bool {
+    process.argv.first().is_some_and(|argv0| argv0 == "sleep")
 }
 
 fn is_stage(process: &Process) -> bool {
@@ -346,7 +349,9 @@ fn killed_watcher(fleet: &Fleet) -> Result<()> {
     let mut round = Round::begin(&SCENES[0], fleet)?;
     let watcher = wait_for(PATIENCE, || {
         let all = round.trace.look();
-        all.iter().find(|process| is_stage(process) && !is_first_stage(process, &all)).cloned()
+        // Of all that the stage forks, only this one sleeps.
+        let sleeps = |parent: &Process| all.iter().any(|child| child.parent == parent.pid && is_sleep(child));
+        all.iter().find(|process| is_stage(process) && !is_first_stage(process, &all) && sleeps(process)).cloned()
     });
     watcher.context("there is no watcher")?.signal(Signal::SIGKILL)?;
     round.time_to_be_up().map(drop)
