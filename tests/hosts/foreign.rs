@@ -16,17 +16,17 @@ use crate::support::trace::Trace;
 use crate::support::{Missing, THREE_SECONDS};
 
 /// Alias, and the processor that the image there is for, which is the kernel's.
-const HOSTS: [(&str, &str); 5] = [
+const HOSTS: [(&str, &str); 6] = [
     ("aarch64", "aarch64"),
     ("aarch64-user", "aarch64"),
+    ("armv7", "arm"),
     ("s390x", "s390x"),
     ("i686", "x86"),
     ("i686-on-x86_64", "x86_64"),
 ];
 
-/// Bytes that an image may have as it travels. The aim is 600 KiB, which the
-/// one for aarch64 misses by 1 KiB: this keeps it from growing meanwhile.
-const BUDGET: u64 = 604 * 1024;
+/// Bytes that an image may have as it travels.
+const BUDGET: u64 = 600 * 1024;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
@@ -39,6 +39,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("an image crosses a link once, and the hop's own not at all (foreign)", once_over_a_link);
     add("a machine for which there is no image is told which there are (foreign)", unsupported);
     add("a bundle lists its images, each within the budget and with its digest (foreign)", listing);
+    add("an image without the index of its unwind tables catches panics (foreign)", caught);
     add("any program's bundle works on another processor (foreign)", example);
     trials
 }
@@ -172,6 +173,44 @@ fn listing(_: &Fleet) -> Result<()> {
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         ensure!(image["sha256"] == digest, "{image}");
     }
+    Ok(())
+}
+
+/// Of the same kind as the tool's images, which have no function that panics.
+fn caught(_: &Fleet) -> Result<()> {
+    const PROGRAM: &str = "#[inline(never)] fn deep(left: u32) -> u32 {
+            if left == 0 { panic!() }
+            let held = vec![left];
+            deep(left - 1) + std::hint::black_box(held).len() as u32
+        }
+        fn main() {
+            std::panic::set_hook(Box::new(|_| ()));
+            for _ in 0..3 { assert!(std::panic::catch_unwind(|| deep(20)).is_err()) }
+            println!(\"caught\");
+        }";
+    let place = tempfile::Builder::new().prefix("ofs-test").tempdir()?;
+    let (source, binary) = (place.path().join("panics.rs"), place.path().join("panics"));
+    std::fs::write(&source, PROGRAM)?;
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let mut rustc = Command::new("rustc");
+    rustc.args([
+        "-Copt-level=s",
+        "-Cstrip=symbols",
+        "-Clinker=rust-lld",
+        "-Clink-self-contained=yes",
+        "--target",
+        &target,
+    ]);
+    let built = rustc.args(["-Crelocation-model=static", "-o"]).arg(&binary).arg(&source).output()?;
+    ensure!(built.status.success(), "{built:?}");
+    let before = std::fs::read(&binary)?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/drop-unwind-index");
+    ensure!(Command::new(script).arg(&binary).status()?.success(), "the index cannot be taken out");
+    let zeros = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0).count();
+    let after = std::fs::read(&binary)?;
+    ensure!(after.len() == before.len() && zeros(&after) > zeros(&before) + 1000, "nothing was taken out");
+    let ended = Command::new(&binary).output()?;
+    ensure!(ended.stdout == b"caught\n", "{ended:?}");
     Ok(())
 }
 

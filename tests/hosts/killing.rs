@@ -61,7 +61,7 @@ impl What {
 }
 
 /// Two hundred kills.
-const SCENES: [Scene; 13] = [
+const SCENES: [Scene; 14] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // No /proc, and the tools of busybox.
     Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
@@ -76,6 +76,7 @@ const SCENES: [Scene; 13] = [
     Scene { what: What::Tool, alias: "local1", rounds: 6, victims: &[Victim::Controller, Victim::Context] },
     // Other processors.
     Scene { what: What::Bundle, alias: "aarch64", rounds: 16, victims: &Victim::ALL },
+    Scene { what: What::Bundle, alias: "armv7", rounds: 14, victims: &Victim::ALL },
     Scene { what: What::Bundle, alias: "s390x", rounds: 16, victims: &Victim::ALL },
     Scene { what: What::Bundle, alias: "i686", rounds: 14, victims: &Victim::ALL },
     // The image comes from further up.
