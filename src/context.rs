@@ -443,8 +443,9 @@ impl Limited<'_> {
 ///     let router = Router::new()?;
 ///     let child = router.local().blocking_connect()?;
 ///     assert_eq!(child.blocking_call(work, ())?, [ContextId::MASTER]);
-///     // It is told to stop at the far end, too, and may just have managed.
-///     let _late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
+///     // It is told to stop at the far end, too.
+///     let late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
+///     assert!(matches!(late, Err(Error::Timeout { .. })));
 ///     assert!(child.blocking_call(work, ()).is_ok(), "the first has ended, or this one would wait");
 ///     router.blocking_shutdown();
 ///     Ok(())

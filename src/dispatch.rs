@@ -58,6 +58,7 @@ pub(crate) struct Dispatcher {
 
 struct Call {
     cancelled: CancellationToken,
+    served: Arc<Served>,
     timer: Option<TimerKey>,
 }
 
@@ -67,6 +68,9 @@ struct Served {
     caller: ContextId,
     since: Instant,
     running: AtomicBool,
+    /// Its caller has cancelled it, or its time is up: whatever comes of it
+    /// is thrown away.
+    given_up: AtomicBool,
 }
 
 /// A call that is about to run.
@@ -202,9 +206,11 @@ impl Dispatcher {
             // In its turn it ends its chain.
             cancelled.cancel();
         }
+        let served = self.serve(entry, message.src);
         if message.wants_reply() {
             let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
-            self.calls.borrow_mut().insert(key, Call { cancelled: cancelled.clone(), timer });
+            let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer };
+            self.calls.borrow_mut().insert(key, call);
         }
         self.active.set(self.active.get() + 1);
         let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
@@ -216,7 +222,7 @@ impl Dispatcher {
             chain,
             econtext: Econtext::new(self.router.clone(), message.src, message.deadline, cancelled),
             inlets: Arc::clone(&self.inlets),
-            served: self.serve(entry, message.src),
+            served,
         };
         let ready = match chained {
             Some(chain) => self.chains.borrow_mut().begin(chain, entry.lead, invocation),
@@ -229,7 +235,13 @@ impl Dispatcher {
 
     /// Keeps an eye on a call for as long as it is not over.
     fn serve(&self, entry: &'static Entry, caller: ContextId) -> Arc<Served> {
-        let served = Arc::new(Served { entry, caller, since: Instant::now(), running: AtomicBool::new(false) });
+        let served = Arc::new(Served {
+            entry,
+            caller,
+            since: Instant::now(),
+            running: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+        });
         let mut all = self.served.borrow_mut();
         if all.len() == all.capacity() {
             // At most half of what is kept is over when it grows.
@@ -279,6 +291,7 @@ impl Dispatcher {
     /// Stops the work of a call, as far as it can be stopped.
     pub(crate) fn cancel(&self, src: ContextId, handle: Handle) {
         if let Some(call) = self.calls.borrow().get(&(src, handle)) {
+            call.served.given_up.store(true, Ordering::Release);
             return call.cancelled.cancel();
         }
         let mut early = self.early.borrow_mut();
@@ -453,6 +466,7 @@ impl Invocation {
         let shared = self.econtext.shared();
         let max = shared.max_message_size;
         let (reply, failed) = match ended {
+            Ended::Outcome(_) if self.served.given_up.load(Ordering::Acquire) => (None, true),
             Ended::Outcome(Ok(value)) if (value.len() as u64) < max => {
                 let mut data = Vec::with_capacity(value.len() + 1);
                 data.push(OK);

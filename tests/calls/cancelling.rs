@@ -93,6 +93,25 @@ fn a_timeout_is_answered_in_time_whether_the_work_can_be_stopped_or_not() {
     assert!(took >= Duration::from_millis(200) && took < Duration::from_millis(1500), "{took:?}");
 }
 
+/// It notices that its time is up, and returns at once.
+fn until_the_deadline(econtext: &Econtext) -> String {
+    while !econtext.is_cancelled() {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    "just managed".into()
+}
+export!(until_the_deadline);
+
+#[test]
+fn what_a_function_returns_after_its_time_is_thrown_away() {
+    let tree = Tree::new();
+    let child = tree.child();
+    for _ in 0..20 {
+        let result = child.timeout(Duration::from_millis(10)).blocking_call(until_the_deadline, ());
+        assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+    }
+}
+
 #[test]
 fn the_time_left_travels_with_the_call() {
     let tree = Tree::new();
