@@ -4,6 +4,7 @@
 //! what that may ask, and how to read what it says. What follows is the same
 //! for all: launch it, carry the bootstrap dialogue, attach the link.
 
+mod account;
 mod connect;
 mod container;
 mod doas;
@@ -31,10 +32,10 @@ pub use su::Su;
 pub use sudo::Sudo;
 
 use crate::blocking::block_on;
-use crate::bootstrap::{self, Ask, Interpret, Nonce, Prompts, Sign, Trail};
+use crate::bootstrap::{Interpret, Nonce, Prompts, Trail};
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
-use crate::function::{Function, Value};
+use crate::function::Value;
 use crate::log::Levels;
 use crate::message::{ContextId, printable};
 use crate::payload::Secret;
@@ -355,97 +356,6 @@ impl<M: Into<Method>> Connect<M> {
     }
 }
 
-impl Connect<Fork> {
-    /// A function that runs in the child before its first call; if it fails,
-    /// so does the connect. Default: none.
-    pub fn on_start<F, K>(mut self, function: F) -> Self
-    where
-        F: Function<K, Args = ()>,
-    {
-        let _ = function;
-        self.method.on_start = Some(std::any::type_name::<F>().to_owned());
-        self
-    }
-}
-
-impl Connect<Ssh> {
-    /// User to log in as. Default: as ssh decides.
-    pub fn username(mut self, user: impl Into<String>) -> Self {
-        self.method.username = Some(user.into());
-        self
-    }
-
-    /// Port. Default: as ssh decides.
-    pub fn port(mut self, port: u16) -> Self {
-        self.method.port = Some(port);
-        self
-    }
-
-    /// The client to run. Default: `ssh`.
-    pub fn ssh_path(mut self, path: impl Into<String>) -> Self {
-        self.method.ssh_path = path.into();
-        self
-    }
-
-    /// What to do about host keys that are unknown or have changed. Default:
-    /// as ssh decides.
-    pub fn check_host_keys(mut self, check: CheckHostKeys) -> Self {
-        self.method.check_host_keys = check;
-        self
-    }
-
-    /// File of a private key. Default: as ssh decides.
-    pub fn identity_file(mut self, path: impl Into<String>) -> Self {
-        self.method.identity_file = Some(path.into());
-        self
-    }
-
-    /// The password to type if ssh asks for one. Default: none, and then ssh
-    /// is told not to ask.
-    pub fn password(mut self, password: impl Into<Secret>) -> Self {
-        self.method.password = Some(password.into());
-        self
-    }
-
-    /// The passphrase of the keys that are used. Default: none.
-    pub fn passphrase(mut self, passphrase: impl Into<Secret>) -> Self {
-        self.method.passphrase = Some(passphrase.into());
-        self
-    }
-
-    /// Whether only the key of [`Connect::identity_file`] is offered, and with
-    /// a password none of an agent's. Default: true.
-    pub fn identities_only(mut self, on: bool) -> Self {
-        self.method.identities_only = on;
-        self
-    }
-
-    /// Whether ssh compresses. Default: as ssh decides.
-    pub fn compression(mut self, on: bool) -> Self {
-        self.method.compression = Some(on);
-        self
-    }
-
-    /// How ssh finds out that the other end has gone. Default: as ssh
-    /// decides.
-    pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
-        self.method.keepalive = Some(Keepalive { interval, count });
-        self
-    }
-
-    /// Arguments for ssh. They come before all others, and so win over them.
-    pub fn ssh_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.method.ssh_args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// How much ssh says about itself, 0 to 3; it goes to the log. Default: 0.
-    pub fn ssh_debug_level(mut self, level: u8) -> Self {
-        self.method.ssh_debug_level = level;
-        self
-    }
-}
-
 /// What a method wants to have done.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -568,42 +478,4 @@ impl Spec {
         }
         Ok(name)
     }
-}
-
-fn is_root(user: &str) -> bool {
-    matches!(user, "root" | "#0" | "0")
-}
-
-/// `sudo password is required`, and for whom and where.
-fn password_text(tool: &str, what: &str, user: &str) -> String {
-    let (me, host) = crate::handshake::whoami();
-    let remedy = if what == "is required" { "; give one" } else { "" };
-    format!("{tool} password {what}, for {me} to become {user} on {host}{remedy}")
-}
-
-/// A tool that asks for a password in words of its own.
-struct ByWords<'a> {
-    tool: &'static str,
-    user: &'a str,
-    password: &'a Option<Secret>,
-}
-
-fn by_words(
-    who: ByWords<'_>,
-    prompt: Option<&str>,
-    incorrect: Option<&[String]>,
-    default_incorrect: &[&str],
-) -> Prompts {
-    let password = bootstrap::Answer::Secret {
-        secret: who.password.clone(),
-        missing: password_text(who.tool, "is required", who.user),
-        wrong: password_text(who.tool, "is incorrect", who.user),
-        reusable: false,
-    };
-    let refusals: Vec<String> = match incorrect {
-        Some(lines) => lines.iter().map(|line| line.to_lowercase()).collect(),
-        None => default_incorrect.iter().map(|line| (*line).to_owned()).collect(),
-    };
-    let sign = Sign::Within(prompt.unwrap_or("password:").to_lowercase());
-    Prompts::new(vec![Ask::new(sign, password)], refusals)
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Method;
+use super::{Connect, Method};
+use crate::function::Function;
 
 /// A child on this machine; see [`Router::local`](crate::Router::local).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,5 +28,18 @@ impl From<Local> for Method {
 impl From<Fork> for Method {
     fn from(fork: Fork) -> Self {
         Self::Fork(fork)
+    }
+}
+
+impl Connect<Fork> {
+    /// A function that runs in the child before its first call; if it fails,
+    /// so does the connect. Default: none.
+    pub fn on_start<F, K>(mut self, function: F) -> Self
+    where
+        F: Function<K, Args = ()>,
+    {
+        let _ = function;
+        self.method.on_start = Some(std::any::type_name::<F>().to_owned());
+        self
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::diagnosis::interpret;
 use super::errand::Errand;
-use super::{Method, Plan, Run};
+use super::{Connect, Method, Plan, Run};
 use crate::bootstrap::{Answer, Ask, Prompts, Sign};
 use crate::error::StreamErrorKind;
 use crate::payload::Secret;
@@ -72,6 +72,84 @@ pub struct Keepalive {
     pub interval: Duration,
     /// How many may go unanswered.
     pub count: u32,
+}
+
+impl Connect<SshOptions> {
+    /// User to log in as. Default: as ssh decides.
+    pub fn username(mut self, user: impl Into<String>) -> Self {
+        self.method.username = Some(user.into());
+        self
+    }
+
+    /// Port. Default: as ssh decides.
+    pub fn port(mut self, port: u16) -> Self {
+        self.method.port = Some(port);
+        self
+    }
+
+    /// The client to run. Default: `ssh`.
+    pub fn ssh_path(mut self, path: impl Into<String>) -> Self {
+        self.method.ssh_path = path.into();
+        self
+    }
+
+    /// What to do about host keys that are unknown or have changed. Default:
+    /// as ssh decides.
+    pub fn check_host_keys(mut self, check: CheckHostKeys) -> Self {
+        self.method.check_host_keys = check;
+        self
+    }
+
+    /// File of a private key. Default: as ssh decides.
+    pub fn identity_file(mut self, path: impl Into<String>) -> Self {
+        self.method.identity_file = Some(path.into());
+        self
+    }
+
+    /// The password to type if ssh asks for one. Default: none, and then ssh
+    /// is told not to ask.
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.method.password = Some(password.into());
+        self
+    }
+
+    /// The passphrase of the keys that are used. Default: none.
+    pub fn passphrase(mut self, passphrase: impl Into<Secret>) -> Self {
+        self.method.passphrase = Some(passphrase.into());
+        self
+    }
+
+    /// Whether only the key of [`Connect::identity_file`] is offered, and with
+    /// a password none of an agent's. Default: true.
+    pub fn identities_only(mut self, on: bool) -> Self {
+        self.method.identities_only = on;
+        self
+    }
+
+    /// Whether ssh compresses. Default: as ssh decides.
+    pub fn compression(mut self, on: bool) -> Self {
+        self.method.compression = Some(on);
+        self
+    }
+
+    /// How ssh finds out that the other end has gone. Default: as ssh
+    /// decides.
+    pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
+        self.method.keepalive = Some(Keepalive { interval, count });
+        self
+    }
+
+    /// Arguments for ssh. They come before all others, and so win over them.
+    pub fn ssh_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.method.ssh_args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// How much ssh says about itself, 0 to 3; it goes to the log. Default: 0.
+    pub fn ssh_debug_level(mut self, level: u8) -> Self {
+        self.method.ssh_debug_level = level;
+        self
+    }
 }
 
 impl SshOptions {

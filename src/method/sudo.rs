@@ -119,7 +119,7 @@ impl Sudo {
     /// Whether the parent's own image will do.
     pub(super) fn is_direct(&self) -> bool {
         let options = self.with_args().unwrap_or_else(|_| self.clone());
-        !self.indirect && super::is_root(options.user())
+        !self.indirect && super::account::is_root(options.user())
     }
 
     fn user(&self) -> &str {
@@ -132,7 +132,7 @@ impl Sudo {
         let mark = format!("offshoot-{}-password:", nonce.halves()[0]);
         let argv = self.argv(&mark, errand)?;
         let options = self.with_args()?;
-        let realm = |what: &str| super::password_text("sudo", what, options.user());
+        let realm = |what: &str| super::account::password_text("sudo", what, options.user());
         let password = Answer::Secret {
             secret: self.password.clone(),
             missing: realm("is required"),
