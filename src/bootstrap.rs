@@ -178,9 +178,10 @@ impl Dialogue {
         Self { remote_name, cache, ..dialogue }
     }
 
-    /// A dialogue with a child that is executed without a first stage.
-    pub(crate) fn direct(nonce: Nonce, hop: String, interpret: Interpret) -> Self {
-        Self::new(nonce, hop, interpret, Phase::Exec, Expect::Child { upload: None })
+    /// A dialogue with a child that is executed without a first stage, in this
+    /// phase.
+    pub(crate) fn direct(nonce: Nonce, hop: String, phase: Phase, interpret: Interpret) -> Self {
+        Self::new(nonce, hop, interpret, phase, Expect::Child { upload: None })
     }
 
     /// Takes a child that comes up instead of the first stage, too.

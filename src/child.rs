@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 use crate::bootstrap::{self, Nonce};
 use crate::broker::Broker;
 use crate::dispatch::Dispatcher;
+#[cfg(target_os = "linux")]
+use crate::entrance::Entrance;
 use crate::handshake::{Hello, Welcome};
 use crate::image::Image;
 use crate::io::{Parent, Role, Setup};
@@ -47,6 +49,9 @@ struct Arguments {
     /// Executed under another name than is to be shown: to be executed again
     /// under this one.
     again_as: Option<String>,
+    /// It is to go into a container first.
+    #[cfg(target_os = "linux")]
+    entrance: Option<Entrance>,
 }
 
 impl Arguments {
@@ -64,7 +69,15 @@ impl Arguments {
             },
             None => (Some(STAGED_IMAGE), None),
         };
-        Some(Self { nonce, directory, watcher, image, again_as })
+        Some(Self {
+            nonce,
+            directory,
+            watcher,
+            image,
+            again_as,
+            #[cfg(target_os = "linux")]
+            entrance: Entrance::parse(args),
+        })
     }
 
     fn staged(&self) -> bool {
@@ -173,6 +186,10 @@ fn try_live(arguments: &Arguments) -> Result<(), String> {
         again(arguments, name)?;
     }
     leave_no_trace(arguments);
+    #[cfg(target_os = "linux")]
+    if let Some(entrance) = &arguments.entrance {
+        return Err(entrance.enter(&arguments.nonce));
+    }
     let io_error = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| format!("{what}: {error}")
@@ -203,7 +220,7 @@ fn leave_no_trace(arguments: &Arguments) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let rest = std::env::join_paths(std::env::split_paths(&path).filter(|element| element != directory));
         if let Ok(rest) = rest {
-            set_path(&rest);
+            process::set_variable("PATH", &rest);
         }
     }
     if let Some(watcher) = arguments.watcher {
@@ -317,10 +334,4 @@ pub fn first_stage_for_tests(a: &str, b: &str, cache: bool) -> String {
     Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))
         .map(|nonce| bootstrap::first_stage(&nonce, cache))
         .unwrap_or_default()
-}
-
-#[expect(unsafe_code, reason = "the process has one thread still, so nobody reads the environment")]
-fn set_path(path: &std::ffi::OsStr) {
-    // SAFETY: called before any other thread exists.
-    unsafe { std::env::set_var("PATH", path) };
 }

@@ -38,7 +38,7 @@
 //! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
 //! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
 //! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
-//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`: how a child comes up
+//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`, `entrance`: how a child comes up
 //! - `steps`: a connect in words, for tools
 //! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
 //! - `log`: records from everywhere to the master, and into a file; `stats`, `profile`: what a context does and has done
@@ -59,6 +59,8 @@ mod child;
 pub mod command;
 mod context;
 mod dispatch;
+#[cfg(target_os = "linux")]
+mod entrance;
 mod error;
 #[cfg(feature = "cli")]
 mod exported;
@@ -112,7 +114,7 @@ pub use log::{LogHook, Record, log_to_file};
 pub use message::{ContextId, Handle, Message, Values};
 pub use method::{
     Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
-    Local, Lxc, Lxd, Podman, Ssh, Su, Sudo,
+    Local, Lxc, Lxd, Podman, Setns, Ssh, Su, Sudo,
 };
 pub use payload::{Blob, Secret};
 pub use receiver::{Iter, Receiver, ReceiverBuilder};

@@ -10,6 +10,7 @@ mod container;
 mod doas;
 mod errand;
 mod local;
+pub(crate) mod setns;
 mod ssh;
 mod su;
 mod sudo;
@@ -27,6 +28,7 @@ pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub use doas::Doas;
 use errand::Errand;
 pub use local::{Fork, Local};
+pub use setns::Setns;
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
 pub use su::Su;
 pub use sudo::Sudo;
@@ -98,6 +100,7 @@ pub enum Method {
     Su(Su),
     Doas(Doas),
     Container(Container),
+    Setns(Setns),
 }
 
 /// Answers questions of a launcher that nothing else answers.
@@ -372,6 +375,9 @@ pub(crate) struct Plan {
 pub(crate) enum Run {
     /// The own image, by descriptor.
     OwnImage,
+    /// The own image, which asks for the first process of a container, goes in,
+    /// and becomes a child there; or runs the command there, if there is one.
+    Inside { user: String, ask: Vec<String>, command: Vec<String> },
     /// This command, which runs the first stage or, with `binary`, the image.
     Command(Vec<String>),
 }
@@ -417,6 +423,10 @@ impl Spec {
             Method::Su(su) => su.plan(&errand)?,
             Method::Doas(doas) => doas.plan(&errand)?,
             Method::Container(container) => container.plan(&errand)?,
+            Method::Setns(setns) => {
+                let own = self.exec_prefix.is_empty() && self.binary.is_none();
+                setns.plan((!own).then_some(&errand))?
+            }
         };
         plan.prompts.has_answerer = has_answerer;
         plan.may_be_direct = errand.may_be_direct();
@@ -438,6 +448,7 @@ impl Spec {
             Method::Su(su) => su.name(),
             Method::Doas(doas) => doas.name(),
             Method::Container(container) => container.name(),
+            Method::Setns(setns) => setns.name(),
         }
     }
 

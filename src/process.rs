@@ -3,6 +3,8 @@
 //! platform has its own way of in [`platform`].
 
 mod descendants;
+#[cfg(target_os = "linux")]
+mod namespaces;
 #[cfg(target_os = "freebsd")]
 #[path = "process/freebsd.rs"]
 mod platform;
@@ -307,8 +309,21 @@ pub(crate) fn usage() -> Usage {
 pub(crate) use descendants::{
     Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, supervise,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use platform::{memory, own_executable, terminal_name};
-pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, watch};
+pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, set_variable, watch};
+#[cfg(target_os = "linux")]
+pub(crate) use sys::{die_with_parent, die_with_us, replace_environment};
+
+/// Ends this process as another one has ended.
+fn end_as(status: WaitStatus) -> ! {
+    match status {
+        WaitStatus::Exited(_, code) => exit_now(code),
+        WaitStatus::Signaled(_, signal, _) => sys::end_by(signal),
+        _ => exit_now(1),
+    }
+}
 
 /// Kills and reaps a direct child that this process has inherited from what
 /// it was before. Blocks for as long as the kernel takes.
@@ -337,7 +352,7 @@ mod sys {
     /// Descriptors of ours stay clear of the low numbers, which shells and
     /// scripts use by number.
     const HIGH: RawFd = 20;
-    const MAX_ARGS: usize = 15;
+    const MAX_ARGS: usize = 63;
 
     /// An exec that is ready to happen between fork and exec, where nothing
     /// may be allocated.
@@ -469,6 +484,52 @@ mod sys {
         for fd in all {
             // SAFETY: whoever had them open is never asked again.
             unsafe { libc::close(fd) };
+        }
+    }
+
+    /// Closes a descriptor of the process as a whole.
+    #[cfg(target_os = "linux")]
+    pub(super) fn close(fd: RawFd) {
+        // SAFETY: the caller is the whole process, and asks it no more.
+        unsafe { libc::close(fd) };
+    }
+
+    /// Has a process that is about to be started die with this thread.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn die_with_us(command: &mut std::process::Command) {
+        let parent = std::process::id();
+        // SAFETY: async-signal-safe calls only, and nothing is allocated.
+        unsafe {
+            command.pre_exec(move || {
+                platform::die_with_parent(parent);
+                Ok(())
+            });
+        }
+    }
+
+    /// Has this process killed when the one that has started it ends.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn die_with_parent(parent: u32) {
+        platform::die_with_parent(parent);
+    }
+
+    /// Only while the process has one thread: nobody reads the environment.
+    pub(crate) fn set_variable(name: &str, value: &OsStr) {
+        // SAFETY: see above; every caller is on its way to become a child.
+        unsafe { std::env::set_var(name, value) };
+    }
+
+    /// Leaves of the environment what is to be kept, and adds to it. As above.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn replace_environment(is_kept: fn(&str) -> bool, added: &[(&str, &str)]) {
+        for (name, _) in std::env::vars_os() {
+            if !name.to_str().is_some_and(is_kept) {
+                // SAFETY: as above.
+                unsafe { std::env::remove_var(name) };
+            }
+        }
+        for (name, value) in added {
+            set_variable(name, OsStr::new(value));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
 use crate::method::{
     Answerer, Buildah, Connect, Connected, Descendants, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd,
-    Podman, Spec, Ssh, Su, Sudo,
+    Podman, Setns, Spec, Ssh, Su, Sudo,
 };
 use crate::panic;
 use crate::profile::Profile;
@@ -513,6 +513,23 @@ impl Router {
     /// A child in a FreeBSD jail.
     pub fn jail(&self, container: impl Into<String>) -> Connect<Jail> {
         Connect::new(self, Jail::new(container.into()))
+    }
+
+    /// A child in a container, by joining the namespaces of its first process:
+    /// it takes no shell, no upload and no help of the engine, but for the number
+    /// of that process. `kind` is `docker`, `podman`, `lxc`, `lxd`, `incus` or
+    /// `machinectl`. Takes root, and Linux.
+    ///
+    /// The child has the user's groups, `HOME`, `SHELL`, `LOGNAME` and `USER`,
+    /// and of the environment no more than `PATH`, `TERM`, `TZ`, `LANG` and
+    /// `LC_*`. It is not held by what else confines the container: cgroup,
+    /// capabilities, seccomp.
+    ///
+    /// Errors of the connect: `unsupported container kind`, `could not execute`
+    /// the engine's client, `exitted with status`, `could not find PID`, a
+    /// container that is not running, a user that it does not have.
+    pub fn setns(&self, container: impl Into<String>, kind: impl Into<String>) -> Connect<Setns> {
+        Connect::new(self, Setns::new(container.into(), kind.into()))
     }
 
     /// Sends a message as it stands, without a window. Failure is reported

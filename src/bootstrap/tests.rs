@@ -86,7 +86,7 @@ fn a_direct_child_may_be_preceded_by_noise() {
     let mut bytes = format!("\nrunning 1 test\n{TOKEN} so it goes\n").into_bytes();
     bytes.extend(opening(&nonce(), b"hi"));
     for size in 1..=bytes.len() {
-        let mut dialogue = Dialogue::direct(nonce(), "local".into(), no_interpretation);
+        let mut dialogue = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
         let actions: Vec<_> = bytes
             .chunks(size)
             .flat_map(|piece| dialogue.input(Input::Stdout(piece)))
@@ -247,7 +247,7 @@ fn what_a_launcher_says_is_interpreted() {
     }
     for make in [
         || Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret),
-        || Dialogue::direct(nonce(), "ssh.web1".into(), interpret),
+        || Dialogue::direct(nonce(), "ssh.web1".into(), Phase::Exec, interpret),
     ] {
         let mut dialogue = make();
         dialogue.input(Input::Stderr(b"Permission denied (publickey)."));
@@ -303,7 +303,7 @@ fn a_stream_of_noise_is_cut_off() {
     assert_eq!(refused(staged()).unwrap().kind, StreamErrorKind::Oversize);
     assert_eq!(refused(uploading()).unwrap().kind, StreamErrorKind::Oversize);
     assert_eq!(
-        refused(Dialogue::direct(nonce(), "local".into(), no_interpretation)).unwrap().kind,
+        refused(Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation)).unwrap().kind,
         StreamErrorKind::Oversize
     );
     let mut choosing = staged();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use offshoot::{
-    Buildah, Connect, Context, Descendants, Doas, Docker, Error, Examined, Jail, Podman, Router, Ssh, Su, Sudo,
+    Buildah, Connect, Context, Descendants, Doas, Docker, Error, Examined, Jail, Podman, Router, Setns, Ssh, Su, Sudo,
 };
 use tokio::sync::OnceCell;
 
@@ -42,7 +42,7 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// If a method is not built in yet, or an argument is no text.
+    /// If an argument is no text.
     pub(crate) fn new(
         router: &Router,
         reach: &ReachArgs,
@@ -51,9 +51,6 @@ impl Tree {
     ) -> Result<Self, String> {
         let mut hops = HashSet::new();
         for host in hosts {
-            if host.hops.iter().any(|hop| hop.method == Method::Setns) {
-                return Err(format!("{}: the method setns is not built in yet; all others are", host.text));
-            }
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         }
         let all = hosts.iter().flat_map(|host| (1..=host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
@@ -164,7 +161,11 @@ impl Tree {
             Method::Lxc => connect!(self.router.lxc(target)),
             Method::Lxd => connect!(self.router.lxd(target)),
             Method::Incus => connect!(self.router.incus(target)),
-            Method::Ssh | Method::Setns => connect!(self.ssh(hop)),
+            Method::Setns => {
+                let (kind, container) = target.split_once(':').unwrap_or((target, ""));
+                connect!(with(self.router.setns(container, kind), user, Connect::<Setns>::username))
+            }
+            Method::Ssh => connect!(self.ssh(hop)),
         }
     }
 

@@ -106,22 +106,30 @@ impl Attempt {
         let nonce = nonce().map_err(|error| fail(StreamErrorKind::Start, format!("no random bytes: {error}")))?;
         let plan = spec.plan(&nonce, &remote_name, answerer.is_some());
         let plan = plan.map_err(|why| fail(StreamErrorKind::Start, why))?;
-        let staged = matches!(plan.run, Run::Command(_)) && spec.binary.is_none();
-        let launch = match plan.run {
-            Run::Command(argv) => Launch::Tool(argv),
-            Run::OwnImage => {
-                let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
-                let image = image.descriptor().map_err(|error| fail(StreamErrorKind::Image, error.to_string()))?;
-                Launch::Image { image, argv: own_argv(&nonce, &remote_name) }
+        let is_command = match &plan.run {
+            Run::OwnImage => false,
+            Run::Inside { command, .. } => !command.is_empty(),
+            Run::Command(_) => true,
+        };
+        let is_inside = matches!(plan.run, Run::Inside { .. });
+        let staged = is_command && spec.binary.is_none();
+        let own_image = |argv| {
+            let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
+            let image = image.descriptor().map_err(|error| fail(StreamErrorKind::Image, error.to_string()))?;
+            Ok(Launch::Image { image, argv })
+        };
+        let own_name = "the own image".to_owned();
+        let (launch, command, shown) = match plan.run {
+            Run::OwnImage => (own_image(own_argv(&nonce, &remote_name))?, own_name.clone(), vec![own_name]),
+            Run::Inside { user, ask, command } => {
+                let mut argv = own_argv(&nonce, &remote_name);
+                argv.extend(super::setns::arguments(&user, &ask, &command));
+                (own_image(argv)?, own_name, ask)
             }
-        };
-        let command = match &launch {
-            Launch::Tool(argv) => argv.first().cloned().unwrap_or_default(),
-            Launch::Image { .. } => "the own image".into(),
-        };
-        let shown = match &launch {
-            Launch::Tool(argv) => without_stage(argv, &nonce),
-            Launch::Image { .. } => vec![command.clone()],
+            Run::Command(argv) => {
+                let shown = without_stage(&argv, &nonce);
+                (Launch::Tool(argv), shown.first().cloned().unwrap_or_default(), shown)
+            }
         };
         let (launched, stream, stderr) = process::launch(launch, plan.stdio).map_err(|error| {
             let text = match error.raw_os_error() {
@@ -144,7 +152,8 @@ impl Attempt {
             }
             Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret)
         } else {
-            Dialogue::direct(nonce, hop.clone(), interpret)
+            let phase = if is_inside { Phase::Login } else { Phase::Exec };
+            Dialogue::direct(nonce, hop.clone(), phase, interpret)
         };
         let dialogue = dialogue.with_prompts(plan.prompts);
         let mut dialogue = if plan.may_be_direct { dialogue.or_child() } else { dialogue };

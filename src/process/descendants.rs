@@ -198,11 +198,7 @@ fn watch(context: Pid) -> ! {
         std::thread::sleep(POLL);
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
     }
-    match status {
-        WaitStatus::Exited(_, code) => super::exit_now(code),
-        WaitStatus::Signaled(_, signal, _) => super::sys::end_by(signal),
-        _ => super::exit_now(1),
-    }
+    super::end_as(status)
 }
 
 #[cfg(all(test, target_os = "linux"))]
