@@ -74,6 +74,11 @@ tight-mask       ofs-mask       here        umask 077
 no-home          ofs-no-home    here        the variable HOME is not set
 homeless         ofs-homeless   here        the home directory does not exist
 
+engines          root           engines     docker, podman, buildah, kubectl and containers, as root
+engines-user     ofs-user       engines     the same, as one who may use docker, and has a podman of its own
+engines-nopass   ofs-nopass     engines     the same, as one who may become root
+engines-other    ofs-bash       engines     the same, as one who may not use docker
+
 refused          root           -           nobody listens
 unknown-host     root           -           a name that does not resolve
 silent           root           -           accepts connections and never says a word

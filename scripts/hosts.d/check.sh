@@ -74,6 +74,7 @@ check() {
     check_shells
     check_failures
     check_privileges
+    check_engines
     wait
     check_frozen
     check_unseen
@@ -209,6 +210,26 @@ check_privileges() {
         probe $alias 255 '*Permission denied*' true -o BatchMode=yes
     done
     probe ssh-locked-key 255 '*Permission denied*' true -o BatchMode=yes
+}
+
+check_engines() {
+    probe engines 0 'root app' 'for c in docker podman; do $c exec app id -un; $c ps --format "{{.Names}}" | grep -x app; done | sort -u -r'
+    probe engines 0 "root $system" 'buildah run app-work -- sh -c "id -un; uname -sm"'
+    probe engines 0 "root $system" 'kubectl exec web -- sh -c "id -un; uname -sm"'
+    probe engines 0 ofs-user 'docker exec app-user id -un'
+    probe engines 126 '*executable file not found*' 'docker exec bare sh'
+    probe engines 127 '*executable file not found*' 'podman exec bare sh'
+    probe engines 126 '*executable file not found*' 'kubectl exec bare -- sh'
+    probe engines 1 '*is paused*' 'docker exec paused id'
+    probe engines 1 '*is not running*' 'docker exec stopped id'
+    probe engines 255 '*container state improper*' 'podman exec stopped id'
+    probe engines 0 'exec' 'docker exec readonly sh -c "cp /bin/busybox /tmp/busybox; /tmp/busybox echo exec; rm /tmp/busybox"'
+    probe engines 126 '*ermission denied*' 'docker exec noexec sh -c "echo >/tmp/x; chmod 700 /tmp/x; /tmp/x"'
+    if [ "$(uname -m)" = x86_64 ]; then
+        probe engines 0 'aarch64' 'docker exec foreign /busybox uname -m'
+    fi
+    probe engines-user 0 'root root' 'docker exec app id -un; podman exec app id -un'
+    probe engines-other 1 '*permission denied*' 'docker exec app id -un'
 }
 
 # Stopped, it takes connections (the kernel does) and answers nothing; continued, it is well again.

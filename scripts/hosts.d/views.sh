@@ -32,6 +32,7 @@ OFS_PASSWORD='$password'
 OFS_ROOT_PASSWORD='$root_password'
 OFS_PASSPHRASE='$passphrase'
 OFS_BUSYBOX_SU='$base/bin/su'
+OFS_ENGINES='$base/engines/bin'
 ENV
     chown -h "$owner" "$1/user" "$1/frozen.pid" "$1/env"
     { views && echo "$1"; } | sort -u >"$base/views.new"

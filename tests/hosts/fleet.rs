@@ -32,6 +32,8 @@ pub(crate) struct Fleet {
     pub(crate) passphrase: String,
     /// Another kind of su.
     pub(crate) busybox_su: String,
+    /// Clients of the container engines, to be run here.
+    pub(crate) engines: PathBuf,
     roots: PathBuf,
     run: PathBuf,
     /// Login names by alias.
@@ -75,6 +77,7 @@ impl Fleet {
             root_password: variable("OFS_ROOT_PASSWORD")?.into(),
             passphrase: variable("OFS_PASSPHRASE")?.into(),
             busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
+            engines: variable("OFS_ENGINES")?.into(),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
             places: Vec::new(),
@@ -127,7 +130,17 @@ impl Fleet {
                 places.extend(homes.flatten().map(|home| within(&home.path())));
             }
         }
+        places.extend(self.container_places()?);
         Ok(places)
+    }
+
+    /// Those in containers, which have their own roots. Their processes are counted by the host that they are on.
+    fn container_places(&self) -> Result<Vec<PathBuf>> {
+        let host = pid_in(&self.run.join("engines.inside"))?;
+        let pids = fs::read_to_string(self.run.join("engines.containers"))?;
+        let roots = pids.lines().map(|pid| PathBuf::from(format!("/proc/{host}/root/proc/{pid}/root")));
+        let places = |root: PathBuf| ["dev/shm", "tmp", "var/tmp", "root", "."].map(|place| root.join(place));
+        Ok(roots.flat_map(places).collect())
     }
 }
 
