@@ -69,7 +69,7 @@ start_engines() {
     for client in docker podman buildah kubectl; do
         cat >"$base/engines/bin/$client" <<CLIENT
 #!/bin/sh
-KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin exec nsenter --target $pid --mount --pid -- $client "\$@"
+KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache BUILDAH_ISOLATION=chroot PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin exec nsenter --target $pid --mount --pid -- $client "\$@"
 CLIENT
         chmod 755 "$base/engines/bin/$client"
     done

@@ -163,7 +163,8 @@ CONF
     bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
     nowhere | crammed) echo "SetEnv PATH=$base/path/nowhere" ;;
     perl | picky | sealed) echo "SetEnv PATH=$base/path/perl" ;;
-    engines) echo "SetEnv PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache" ;;
+    # By other isolation buildah would set up a network on this machine.
+    engines) echo "SetEnv PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache BUILDAH_ISOLATION=chroot" ;;
     python) echo "SetEnv PATH=$base/path/python" ;;
     esac
 }

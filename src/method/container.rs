@@ -257,7 +257,7 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 9] = [
         StreamErrorKind::Auth,
         "no such user in the container",
         "name one that its /etc/passwd has",
-        &["unable to find user", "no matching entries in passwd"],
+        &["unable to find user", "no matching entries in passwd", "unknown user"],
     ),
     (
         StreamErrorKind::Start,

@@ -11,6 +11,7 @@ mod first_stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod containers;
 mod controller;
 mod doctor;
 mod failing;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         giving_up::trials(),
         upload::trials(),
         privilege::trials(),
+        containers::trials(),
         kept::trials(),
         doctor::trials(),
         running::trials(),
