@@ -140,21 +140,12 @@ fn to_text(hops: &[Hop]) -> String {
         visible::text(&hop.name, "", &mut out);
         out.push(b'\n');
         for step in all_steps(hop) {
-            let part = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
-            let status = part("status");
-            if status == "pending" {
+            let part = |name: &str| step[name].as_str().unwrap_or_default();
+            if part("status") == "pending" {
                 continue;
             }
-            let mut line = format!("  {:<12} {:<8}", part("step"), if status == "failed" { "FAILED" } else { &status });
-            let (tried, got, advice) = (part("tried"), part("got"), part("do"));
-            let _ = match (tried.is_empty(), got.is_empty()) {
-                (_, true) => write!(line, "{tried}"),
-                (true, false) => write!(line, "{got}"),
-                (false, false) => write!(line, "{tried}: {got}"),
-            };
-            if !advice.is_empty() {
-                let _ = write!(line, "\ndo: {advice}");
-            }
+            let line = line(part("step"), part("status"), part("tried"), part("got"), part("do"));
+            out.extend_from_slice(b"  ");
             visible::text(&line, "      ", &mut out);
             out.push(b'\n');
         }
@@ -162,8 +153,38 @@ fn to_text(hops: &[Hop]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+fn line(step: &str, status: &str, tried: &str, got: &str, advice: &str) -> String {
+    let status = if status == "failed" { "FAILED" } else { status };
+    let mut line = format!("{step:<12} {status:<8}");
+    let _ = match (tried.is_empty(), got.is_empty()) {
+        (_, true) => write!(line, "{tried}"),
+        (true, false) => write!(line, "{got}"),
+        (false, false) => write!(line, "{tried}: {got}"),
+    };
+    if !advice.is_empty() {
+        let _ = write!(line, "\ndo: {advice}");
+    }
+    line
+}
+
+/// A line for each step that was taken, below an error that says how the last one went.
+pub(super) fn in_full(steps: &[Step]) -> String {
+    let taken = steps.iter().filter(|step| step.status != StepStatus::Pending);
+    let lines: Vec<String> = taken
+        .map(|step| {
+            let (status, got) = match step.status {
+                StepStatus::Failed => ("failed", "see above"),
+                StepStatus::Skipped => ("skipped", step.got.as_str()),
+                _ => ("ok", step.got.as_str()),
+            };
+            line(step.step, status, &step.tried, got, &step.advice).replace('\n', "\n    ")
+        })
+        .collect();
+    lines.join("\n")
+}
+
 /// One line for a report that has others in it.
-pub(crate) fn in_short(steps: &[Step]) -> String {
+pub(super) fn in_short(steps: &[Step], host: &str) -> String {
     let mut words = Vec::new();
     for step in steps {
         match step.status {
@@ -172,5 +193,5 @@ pub(crate) fn in_short(steps: &[Step]) -> String {
             _ => {}
         }
     }
-    words.join(", ")
+    format!("{}; `offshoot doctor {host}` says more", words.join(", "))
 }

@@ -193,12 +193,12 @@ fn command(args: &RunArgs) -> Command {
 /// Works on as many hosts at once as the fan-out allows, in their order.
 async fn start_all(job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: Router, events: mpsc::Sender<Event>) {
     let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
-    let job = Rc::new(job);
+    let (job, alone) = (Rc::new(job), hosts.len() == 1);
     for (index, host) in hosts.into_iter().enumerate() {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (job, tree, router, events) = (Rc::clone(&job), Rc::clone(&tree), router.clone(), events.clone());
         tokio::task::spawn_local(async move {
-            let worker = Worker { host: HostIndex(index), router, events };
+            let worker = Worker { host: HostIndex(index), alone, router, events };
             let started = Instant::now();
             let mut exit = worker.work(&tree, &host, &job).await;
             exit.seconds = started.elapsed().as_secs_f64();
@@ -213,6 +213,8 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: Route
 /// The work on one host.
 struct Worker {
     host: HostIndex,
+    /// Whether there is no other host.
+    alone: bool,
     router: Router,
     events: mpsc::Sender<Event>,
 }
@@ -221,7 +223,7 @@ impl Worker {
     async fn work(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
         let context = match tree.context(&host.hops).await {
             Ok(context) => context,
-            Err(error) => return unreachable(&error),
+            Err(error) => return self.unreachable(&error, host),
         };
         let (what, done) = match &job.work {
             Work::Command(command) => ("command", self.command(&context, command, job.timeout).await),
@@ -239,6 +241,24 @@ impl Worker {
             Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
             error => fail(Status::Failed, "internal", error.to_string()),
         })
+    }
+
+    fn unreachable(&self, error: &Error, host: &HostPath) -> HostExit {
+        let Error::Stream(error) = error else {
+            return failed(Status::Unreachable, "disconnect", "start", "", error.to_string());
+        };
+        let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
+        let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
+        if let Some(info) = &mut exit.error {
+            info.steps = match error.phase {
+                // The text says all there is.
+                Phase::Start => String::new(),
+                _ if self.alone => doctor::in_full(&error.steps()),
+                Phase::Login => String::new(),
+                _ => doctor::in_short(&error.steps(), &host.text),
+            };
+        }
+        exit
     }
 
     async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
@@ -297,23 +317,6 @@ impl Worker {
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
     let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, steps: String::new() };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
-}
-
-fn unreachable(error: &Error) -> HostExit {
-    match error {
-        Error::Stream(error) => {
-            let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
-            let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
-            // Before that, the text says all there is.
-            if error.phase > Phase::Login
-                && let Some(info) = &mut exit.error
-            {
-                info.steps = doctor::in_short(&error.steps());
-            }
-            exit
-        }
-        error => failed(Status::Unreachable, "disconnect", "start", "", error.to_string()),
-    }
 }
 
 /// Ends everything in order; a further signal does it at once.

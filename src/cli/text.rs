@@ -56,7 +56,8 @@ impl Look {
                 }
             }
             if !error.steps.is_empty() {
-                out.extend_from_slice(format!("\n    {}; `offshoot doctor {name}` says more", error.steps).as_bytes());
+                out.extend_from_slice(b"\n    ");
+                visible::text(&error.steps, "    ", out);
             }
         }
         out.push(b'\n');
