@@ -55,6 +55,29 @@ struct Scheduled {
 ///
 /// Cheap to clone. The thread ends when the last clone is gone and every
 /// router on it has ended, or with [`Broker::shutdown`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use offshoot::{Broker, Error, Router};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let broker = Broker::new()?;
+///     // Two routers on one thread; neither sees the other's children.
+///     let (one, two) = (Router::builder().broker(&broker).build()?, Router::builder().broker(&broker).build()?);
+///     let child = one.local().blocking_connect()?;
+///     broker.stop_receive(&child);
+///     let timer = broker.schedule(Instant::now() + Duration::from_secs(60), || println!("a minute later"))?;
+///     timer.cancel();
+///     assert_eq!(broker.defer_sync(|| 6 * 7)?, 42);
+///     broker.start_receive(&child);
+///     broker.shutdown();
+///     broker.join()?;
+///     assert!(two.local().blocking_connect().is_err());
+///     Ok(())
+/// }
+/// ```
 pub struct Broker {
     thread: Arc<Thread>,
 }

@@ -383,6 +383,27 @@ impl Future for Ending {
 }
 
 /// A context with a limit on the time of each call; see [`Context::timeout`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use offshoot::{Error, Router, export};
+///
+/// async fn for_ever() {
+///     std::future::pending().await
+/// }
+/// export!(for_ever);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let error = child.timeout(Duration::from_millis(50)).blocking_call(for_ever, ()).unwrap_err();
+///     assert!(matches!(error, Error::Timeout { .. }));
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Limited<'a> {
     context: &'a Context,

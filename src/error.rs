@@ -12,6 +12,32 @@ use crate::message::{ContextId, Handle, printable_lines};
 ///
 /// All variants are serialisable, so that an error keeps its type when it
 /// happened in another context and was passed back through `via`.
+///
+/// ```
+/// use offshoot::{Error, Router, StreamErrorKind, export};
+///
+/// fn fails() -> Result<(), String> {
+///     Err("no such thing".into())
+/// }
+/// export!(fails);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     match child.blocking_call(fails, ()) {
+///         Err(Error::Call(error)) => assert!(error.message == "no such thing" && error.context == child.name()),
+///         other => panic!("{other:?}"),
+///     }
+///     // It keeps its type behind another context.
+///     match router.ssh("host").ssh_path("/does/not/exist").via(&child).blocking_connect() {
+///         Err(Error::Stream(error)) => assert_eq!(error.kind, StreamErrorKind::Start),
+///         other => panic!("{other:?}"),
+///     }
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {

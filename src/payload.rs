@@ -83,6 +83,12 @@ impl From<Vec<u8>> for Blob {
 }
 
 /// A text that is neither shown nor left in memory after use.
+///
+/// ```
+/// let secret = offshoot::Secret::from("hunter2");
+/// assert_eq!(format!("{secret:?}"), "[secret]");
+/// assert_eq!(secret.expose(), "hunter2");
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Zeroizing<String>);
 

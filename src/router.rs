@@ -319,6 +319,31 @@ impl Drop for Alive {
 }
 
 /// Settings of a new router.
+///
+/// ```
+/// use std::sync::mpsc;
+///
+/// use offshoot::{Error, Router, export};
+///
+/// fn add(a: u32, b: u32) -> u32 {
+///     a + b
+/// }
+/// export!(add);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     // Messages of a megabyte at most, and at the end who has used how much time.
+///     let router = Router::builder().max_message_size(1 << 20).profiling(true).build()?;
+///     let (send, records) = mpsc::channel();
+///     router.on_log(move |record| drop(send.send(record.clone())));
+///     let child = router.local().blocking_connect()?;
+///     assert_eq!(child.blocking_call(add, (2, 3))?, 5);
+///     child.blocking_shutdown();
+///     let told = records.iter().find(|record| record.target == "offshoot::profile").expect("a profile");
+///     assert_eq!(told.context_name, child.name());
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RouterBuilder {
     broker: Option<Broker>,

@@ -20,6 +20,38 @@ pub(crate) const MAX_LISTED: usize = 128;
 /// I/O thread, so it can be had whatever functions are doing: a function that
 /// calls back into a context that waits for it, and so waits for ever, shows
 /// as a call that runs, one that is queued behind it, and one that waits.
+///
+/// ```
+/// use offshoot::{Econtext, Error, Router, export};
+///
+/// /// Runs until nobody waits for it any more.
+/// async fn endless(econtext: &Econtext) {
+///     econtext.cancelled().await;
+/// }
+/// export!(endless);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let call = child.call(endless, ());
+///     // The request overtakes the call.
+///     let there = loop {
+///         let stats = child.stats().blocking_recv()?;
+///         if !stats.serving.is_empty() {
+///             break stats;
+///         }
+///     };
+///     assert!(there.serving[0].function.ends_with("endless") && there.neighbours[0].is_parent);
+///     println!("{there}");
+///     drop(call);
+///     // That of this process as log records; the second line does the same after SIGUSR2.
+///     router.dump()?;
+///     router.dump_on_sigusr2()?;
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {

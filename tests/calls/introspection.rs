@@ -106,11 +106,11 @@ fn only_those_above_a_context_learn_what_it_does() {
     below.blocking_shutdown();
     assert!(!reason(below.stats().blocking_recv().unwrap_err()).is_empty());
     // It ends in time even if the context cannot answer.
-    let process = Pid::from_raw(b.blocking_call(pid, ()).unwrap().try_into().unwrap());
-    kill(process, Signal::SIGSTOP).unwrap();
+    let process = b.blocking_call(pid, ()).unwrap();
+    super::ending::stop(process);
     let error = b.timeout(Duration::from_millis(50)).stats().blocking_recv().unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    kill(process, Signal::SIGCONT).unwrap();
+    super::ending::kill(process, Signal::SIGCONT);
 }
 
 #[test]
