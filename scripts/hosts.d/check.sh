@@ -75,6 +75,7 @@ check() {
     check_failures
     check_privileges
     check_engines
+    check_boxes
     wait
     check_frozen
     check_unseen
@@ -230,6 +231,18 @@ check_engines() {
     fi
     probe engines-user 0 'root root' 'docker exec app id -un; podman exec app id -un'
     probe engines-other 1 '*permission denied*' 'docker exec app id -un'
+}
+
+check_boxes() {
+    probe boxes 0 'incus lxc lxd machinectl' "echo \$(cat $base/boxes/up)"
+    probe boxes 0 'mapped 0 1000000 65536' 'lxc-attach --clear-env --name mapped -- sh -c "hostname; cat /proc/self/uid_map"'
+    probe boxes 0 'whole 0 0 4294967295' 'lxc-attach --clear-env --name whole -- sh -c "hostname; cat /proc/self/uid_map"'
+    for client in lxc incus; do
+        probe boxes 0 'plain 0 1000000 10000000' "$client exec plain -- sh -c 'hostname; cat /proc/self/uid_map'"
+        probe boxes 0 STOPPED "$client list stopped -c s -f csv"
+    done
+    probe boxes 0 'box container systemd-nspawn*' 'machinectl list --no-legend'
+    probe boxes-user 0 'ofs-nopass root' 'id -un; sudo -n id -un'
 }
 
 # Stopped, it takes connections (the kernel does) and answers nothing; continued, it is well again.

@@ -12,7 +12,11 @@ need_packages() {
     # shellcheck disable=SC2086 # a list of words
     [ -n "$missing$(known_packages $wanted)" ] || return 0
     echo "installing $missing$wanted" >&2
+    without_services install_packages "$missing" "$wanted"
+}
 
+# without_services COMMAND...: installs, and says what it has to say on stderr.
+without_services() {
     # A test script must not leave a network service running that nobody asked for: packages are told not to
     # start any, unless the machine already has a policy of its own.
     policy=/usr/sbin/policy-rc.d
@@ -23,7 +27,7 @@ need_packages() {
         chmod 755 $policy
     fi
     installed=0
-    install_packages "$missing" "$wanted" >&2 || installed=$?
+    "$@" >&2 || installed=$?
     [ -z "$made_policy" ] || rm -f $policy
     return $installed
 }

@@ -41,6 +41,7 @@ start_servers() {
     ' "$base/run/silent.port"
     echo 127.0.0.10 >"$base/run/silent.address"
 
+    start_boxes
     for server in $(servers); do
         wait_for_server "$server"
     done

@@ -31,6 +31,7 @@ OFS_RUN='$base/run'
 OFS_PASSWORD='$password'
 OFS_ROOT_PASSWORD='$root_password'
 OFS_PASSPHRASE='$passphrase'
+OFS_BOXES='$(cat "$base/boxes/up")'
 OFS_BUSYBOX_SU='$base/bin/su'
 OFS_ENGINES='$base/engines/bin'
 ENV

@@ -199,7 +199,7 @@ impl Container {
 
 /// What engines say, in lower case; what it means, and what to do. From what
 /// names its cause to what may only follow from it.
-const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 9] = [
+const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 10] = [
     (
         StreamErrorKind::Auth,
         "permission denied on the engine's socket",
@@ -209,6 +209,8 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 9] = [
             ": connect: permission denied",
             "not accessible: permission denied",
             "privileges to control",
+            "needed permissions to talk to",
+            "you lack access to",
         ],
     ),
     (
@@ -246,12 +248,18 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 9] = [
             "jexec: jail ",
         ],
     ),
+    (
+        StreamErrorKind::Start,
+        "the container is not running, or there is none of that name",
+        "start it, or look at the list of those that there are",
+        &["failed to get init pid"],
+    ),
     (StreamErrorKind::Start, "the container is paused", "unpause it", &["is paused", "is frozen"]),
     (
         StreamErrorKind::Start,
         "the container is not running",
         "start it, or unpause it",
-        &["is not running", "container state improper", "failed to get init pid", "in a completed pod", "is stopped"],
+        &["is not running", "container state improper", "in a completed pod", "is stopped"],
     ),
     (
         StreamErrorKind::Auth,

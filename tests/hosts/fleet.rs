@@ -34,6 +34,8 @@ pub(crate) struct Fleet {
     pub(crate) busybox_su: String,
     /// Clients of the container engines, to be run here.
     pub(crate) engines: PathBuf,
+    /// Which engines the host `boxes` has.
+    pub(crate) boxes: String,
     roots: PathBuf,
     run: PathBuf,
     /// Login names by alias.
@@ -78,6 +80,7 @@ impl Fleet {
             passphrase: variable("OFS_PASSPHRASE")?.into(),
             busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
             engines: variable("OFS_ENGINES")?.into(),
+            boxes: variable("OFS_BOXES")?.into(),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
             places: Vec::new(),
@@ -136,11 +139,15 @@ impl Fleet {
 
     /// Those in containers, which have their own roots. Their processes are counted by the host that they are on.
     fn container_places(&self) -> Result<Vec<PathBuf>> {
-        let host = pid_in(&self.run.join("engines.inside"))?;
-        let pids = fs::read_to_string(self.run.join("engines.containers"))?;
-        let roots = pids.lines().map(|pid| PathBuf::from(format!("/proc/{host}/root/proc/{pid}/root")));
-        let places = |root: PathBuf| ["dev/shm", "tmp", "var/tmp", "root", "."].map(|place| root.join(place));
-        Ok(roots.flat_map(places).collect())
+        let mut places = Vec::new();
+        for server in ["engines", "boxes"] {
+            let host = pid_in(&self.run.join(format!("{server}.inside")))?;
+            for pid in fs::read_to_string(self.run.join(format!("{server}.containers")))?.lines() {
+                let root = PathBuf::from(format!("/proc/{host}/root/proc/{pid}/root"));
+                places.extend(["dev/shm", "tmp", "var/tmp", "root", "home/amy", "."].map(|place| root.join(place)));
+            }
+        }
+        Ok(places)
     }
 }
 

@@ -21,6 +21,18 @@ pub(crate) fn surroundings() -> (Vec<String>, Vec<(String, String)>) {
     (std::env::args().collect(), std::env::vars().collect())
 }
 
+/// User and group by all three ids, all groups, and the working directory.
+type Identity = ([u32; 3], [u32; 3], Vec<u32>, String);
+
+/// Who a context is, and where.
+pub(crate) fn identity() -> io::Result<Identity> {
+    let (uids, gids) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+    let groups = nix::unistd::getgroups()?.into_iter().map(|group| group.as_raw()).collect();
+    let place = std::env::current_dir()?.display().to_string();
+    let uids = [uids.real, uids.effective, uids.saved].map(|id| id.as_raw());
+    Ok((uids, [gids.real, gids.effective, gids.saved].map(|id| id.as_raw()), groups, place))
+}
+
 /// Asks another context for its pid, and says what comes of it.
 pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     match econtext.router().context_by_id(other).call(pid, ()).await {
@@ -30,5 +42,5 @@ pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     }
 }
 
-export!(double, refuse, pid, surroundings);
+export!(double, refuse, pid, surroundings, identity);
 export!(concurrent ask);

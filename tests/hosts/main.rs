@@ -11,6 +11,7 @@ mod first_stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boxes;
 mod containers;
 mod controller;
 mod doctor;
@@ -23,6 +24,7 @@ mod helper;
 mod kept;
 mod killing;
 mod launcher;
+mod namespaces;
 mod privilege;
 mod random;
 mod running;
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
         upload::trials(),
         privilege::trials(),
         containers::trials(),
+        boxes::trials(),
+        namespaces::trials(),
         kept::trials(),
         doctor::trials(),
         running::trials(),

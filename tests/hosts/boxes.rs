@@ -1,0 +1,259 @@
+//! Containers of LXC, LXD and Incus by their clients, on a host that has them, and a stand-in for a jail.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use offshoot::facts::host_facts;
+use offshoot::{Connect, Context, Error, Incus, Lxc, Lxd, Phase, Router, StreamErrorKind};
+
+use crate::OnHosts;
+use crate::controller::block_on;
+use crate::fleet::Fleet;
+use crate::functions::{double, surroundings};
+use crate::support::tool::{run, tool};
+use crate::support::trace::Trace;
+use crate::support::{Missing, ONE_SECOND, promised, unique};
+use crate::via::stream_error;
+
+pub(crate) fn trials() -> Vec<OnHosts> {
+    let mut trials: Vec<OnHosts> = Vec::new();
+    let mut add =
+        |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("boxes: {name}"), Box::new(trial)));
+    add("lxc, lxd and incus lead into their containers", into_containers);
+    add("what lxc, lxd and incus complain of is told apart", failures);
+    add("an end without a reason comes with the hint of old", hint);
+    add("containers are reached through two hosts, and users are changed there", in_between);
+    add("jail runs jexec with what it wants", jail);
+    add("the tool reaches containers by hops", by_tool);
+    trials
+}
+
+/// A connect of this stage's, started by another context.
+macro_rules! by {
+    ($stage:expr, $connect:expr, $via:expr) => {
+        $connect.remote_name(&$stage.mark).connect_timeout($crate::fleet::CONNECT).via($via)
+    };
+}
+pub(crate) use by;
+
+/// What a trial with containers needs.
+pub(crate) struct Stage<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) router: Router,
+    pub(crate) mark: String,
+    pub(crate) trace: Trace,
+}
+
+impl<'a> Stage<'a> {
+    /// `engines`: those that have to be up.
+    pub(crate) fn new(fleet: &'a Fleet, engines: &[&str]) -> Result<Self> {
+        for engine in engines {
+            if !fleet.boxes.split_whitespace().any(|up| up == *engine) {
+                return Err(Missing(format!("{engine} is not there, or did not come up: see scripts/hosts up")).into());
+            }
+        }
+        let mark = unique();
+        Ok(Self { fleet, router: Router::new()?, trace: fleet.trace(&mark), mark })
+    }
+
+    pub(crate) async fn ssh(&self, alias: &str) -> Result<Context> {
+        self.fleet.ssh(&self.router, alias, &self.mark).connect().await.with_context(|| alias.to_owned())
+    }
+
+    fn lxc(&self, name: &str, via: &Context) -> Connect<Lxc> {
+        by!(self, self.router.lxc(name), via)
+    }
+
+    fn lxd(&self, name: &str, via: &Context) -> Connect<Lxd> {
+        by!(self, self.router.lxd(name), via)
+    }
+
+    fn incus(&self, name: &str, via: &Context) -> Connect<Incus> {
+        by!(self, self.router.incus(name), via)
+    }
+
+    pub(crate) async fn end(mut self) -> Result<()> {
+        let start = Instant::now();
+        self.router.shutdown().await;
+        ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
+        self.trace.expect_nothing_left(ONE_SECOND)
+    }
+}
+
+/// The child works, and is in this container.
+pub(crate) async fn expect(context: &Context, container: &str) -> Result<()> {
+    let facts = context.call(host_facts, ()).await.with_context(|| context.to_string())?;
+    ensure!(facts.hostname == container, "{context} is not in {container}: {facts:?}");
+    ensure!(context.call(double, (21,)).await? == 42, "{context} works");
+    Ok(())
+}
+
+fn into_containers(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let host = stage.ssh("boxes").await?;
+        let (whole, mapped, lxd, incus) = tokio::join!(
+            stage.lxc("whole", &host).connect(),
+            stage.lxc("mapped", &host).connect(),
+            stage.lxd("plain", &host).connect(),
+            stage.incus("plain", &host).connect(),
+        );
+        for (context, method, container) in
+            [(whole, "lxc", "whole"), (mapped, "lxc", "mapped"), (lxd, "lxd", "plain"), (incus, "incus", "plain")]
+        {
+            let context = context.with_context(|| format!("{method} {container}"))?;
+            ensure!(context.name() == format!("ssh.boxes.{method}.{container}"), "it is called {context}");
+            expect(&context, container).await?;
+            let (argv, _) = context.call(surroundings, ()).await?;
+            ensure!(argv[0] == format!("offshoot:{}", stage.mark), "{context} is called {argv:?}");
+        }
+        stage.end().await
+    })
+}
+
+fn failures(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let (host, user) = (stage.ssh("boxes").await?, stage.ssh("boxes-user").await?);
+        let lxc = |name: &str| stage.lxc(name, &host).connect();
+        let lxd = |name: &str| stage.lxd(name, &host).connect();
+        let incus = |name: &str| stage.incus(name, &host).connect();
+        use StreamErrorKind::{Auth, Start};
+        for (what, error, kind, phase, words) in [
+            ("lxc none", lxc("none").await, Start, Phase::Login, "is not running, or there is none of that name"),
+            ("lxc stopped", lxc("stopped").await, Start, Phase::Login, "is not running"),
+            ("lxd none", lxd("none").await, Start, Phase::Login, "no such container"),
+            ("lxd stopped", lxd("stopped").await, Start, Phase::Login, "the container is not running"),
+            ("incus none", incus("none").await, Start, Phase::Login, "no such container"),
+            ("incus stopped", incus("stopped").await, Start, Phase::Login, "the container is not running"),
+            (
+                "lxd as another",
+                stage.lxd("plain", &user).connect().await,
+                Auth,
+                Phase::Login,
+                "permission denied on the engine's socket",
+            ),
+            (
+                "incus as another",
+                stage.incus("plain", &user).connect().await,
+                Auth,
+                Phase::Login,
+                "permission denied on the engine's socket",
+            ),
+            (
+                "lxc-attach that is not there",
+                stage.lxc("whole", &host).lxc_attach_path("/nonexistent/lxc-attach").connect().await,
+                Start,
+                Phase::Start,
+                "[Errno 2] No such file or directory: /nonexistent/lxc-attach",
+            ),
+            (
+                "lxc without its daemon",
+                stage.lxd("plain", &host).lxc_path("/var/lib/no-lxd").connect().await,
+                Start,
+                Phase::Start,
+                "[Errno 2]",
+            ),
+        ] {
+            let error = stream_error(error).with_context(|| what.to_owned())?;
+            ensure!((error.kind, error.phase) == (kind, phase), "{what}: {error:?}");
+            ensure!(error.text.contains(words), "{what}: {error}");
+            ensure!(error.hop.starts_with("ssh.boxes"), "{what}: {error:?}");
+        }
+        stage.end().await
+    })
+}
+
+fn hint(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let host = stage.ssh("boxes").await?;
+        for (error, engine) in [
+            (stage.lxc("whole", &host).shell("false").connect().await, "LXC"),
+            (stage.lxd("plain", &host).shell("false").connect().await, "LXC"),
+            (stage.incus("plain", &host).shell("false").connect().await, "Incus"),
+        ] {
+            let error = stream_error(error)?;
+            let hint = format!("Note: many versions of {engine} do not report program execution failure meaningfully.");
+            ensure!(error.kind == StreamErrorKind::Eof && error.text.contains(&hint), "{error:?}");
+            ensure!(error.text.starts_with("EOF on stream; last 100 lines received:"), "{error}");
+        }
+        stage.end().await
+    })
+}
+
+fn in_between(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet, &["lxc"])?;
+        let first = stage.ssh("here").await?;
+        // The one in the middle reads the configuration that this one names.
+        let host = fleet.ssh(&stage.router, "boxes", &stage.mark).via(&first).connect().await?;
+        let inside = stage.lxc("mapped", &host).connect().await?;
+        ensure!(inside.name() == "ssh.here.ssh.boxes.lxc.mapped", "it is called {inside}");
+        expect(&inside, "mapped").await?;
+        let deeper = by!(stage, stage.router.local(), &inside).connect().await?;
+        expect(&deeper, "mapped").await?;
+        let user = stage.ssh("boxes-user").await?;
+        let root = by!(stage, stage.router.sudo(), &user).connect().await?;
+        expect(&stage.lxc("whole", &root).connect().await?, "whole").await?;
+        stage.end().await
+    })
+}
+
+/// Writes down how it was called, each argument on a line, and runs what it is to run.
+const JEXEC: &str = r#"#!/bin/sh
+for word; do printf '%s\n' "$word"; done >"$0.argv"
+[ "$1" != -U ] || shift 2
+[ "$1" = web ] || { echo "jexec: jail \"$1\" not found" >&2; exit 1; }
+shift
+exec "$@"
+"#;
+
+fn jail(fleet: &Fleet) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("ofs-test").tempdir()?;
+    let jexec = directory.path().join("jexec");
+    fs::write(&jexec, JEXEC)?;
+    fs::set_permissions(&jexec, fs::Permissions::from_mode(0o755))?;
+    let program = jexec.display().to_string();
+    block_on(async {
+        let stage = Stage::new(fleet, &[])?;
+        let local = stage.router.local().remote_name(&stage.mark).connect().await?;
+        for (via, user) in [(None, None), (None, Some("bob")), (Some(&local), None)] {
+            let mut connect = stage.router.jail("web").jexec_path(&program).remote_name(&stage.mark);
+            if let Some(via) = via {
+                connect = connect.via(via);
+            }
+            if let Some(user) = user {
+                connect = connect.username(user);
+            }
+            let context = connect.connect().await?;
+            ensure!(context.name().ends_with("jail.web"), "it is called {context}");
+            ensure!(context.call(double, (21,)).await? == 42, "{context} works");
+            let argv = fs::read_to_string(format!("{program}.argv"))?;
+            let expected = if user.is_some() { "-U\nbob\nweb\nsh\n-c\n" } else { "web\nsh\n-c\n" };
+            ensure!(argv.starts_with(expected), "{argv}");
+        }
+        let error = stage.router.jail("other").jexec_path(&program).connect().await;
+        let error = stream_error(error)?;
+        ensure!(error.kind == StreamErrorKind::Start && error.text.starts_with("no such container"), "{error:?}");
+        let error: Result<Context, Error> = stage.router.jail("web").jexec_path("/nonexistent/jexec").connect().await;
+        ensure!(stream_error(error)?.text.contains("[Errno 2]"), "it is not there");
+        stage.end().await
+    })
+}
+
+fn by_tool(fleet: &Fleet) -> Result<()> {
+    Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+    let config = fleet.config.display().to_string();
+    let hosts = "boxes/lxc:mapped,boxes/lxd:plain,boxes/incus:plain,boxes/lxc:none";
+    let (mut command, trace) = tool(&["run", "-F", &config, "-w", hosts, "--", "hostname"]);
+    let mut trace = trace.with_places(&fleet.places);
+    let mut ended = run(&mut command)?;
+    ended.stdout.sort();
+    let expected = ["boxes/incus:plain: plain", "boxes/lxc:mapped: mapped", "boxes/lxd:plain: plain"];
+    ensure!(ended.code == Some(4) && ended.stdout == expected, "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.contains("or there is none")), "{ended:?}");
+    trace.expect_nothing_left(ONE_SECOND)
+}
