@@ -9,7 +9,7 @@ box_cgroup=offshoot-hosts-boxes
 # Incus is in Debian since 13; before, it takes the backports, of which apt here need not know.
 need_incus() {
     [ ! -x /usr/libexec/incus/incusd ] || return 0
-    if apt-cache show --no-all-versions incus-base >/dev/null 2>&1; then
+    if apt-cache policy incus-base | grep -q 'Candidate: [0-9]'; then
         need_packages 'incus-base incus-client' ''
     elif grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release; then
         echo 'installing incus-base incus-client' >&2

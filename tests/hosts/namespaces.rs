@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut add =
         |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("setns: {name}"), Box::new(trial)));
     add("it leads into containers of every kind, as root of theirs", every_kind);
+    add("it leads into containers of docker and podman, also where there is no shell", docker_and_podman);
     add("it makes any user there, with all ids, groups and a home", any_user);
     add("each way to fail is told apart", failures);
     add("it works behind ssh, sudo and others, and others behind it", in_any_order);
@@ -70,6 +71,37 @@ fn every_kind(fleet: &Fleet) -> Result<()> {
             // A process of its pid namespace, whose numbers are small.
             ensure!(context.call(pid, ()).await? < 1000, "{kind}: it has another pid namespace");
         }
+        stage.end().await
+    })
+}
+
+fn docker_and_podman(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet, &[])?;
+        let host = stage.ssh("engines").await?;
+        for (kind, container) in
+            [("docker", "app"), ("docker", "bare"), ("docker", "readonly"), ("podman", "app"), ("podman", "bare")]
+        {
+            let mut ask = Command::new(fleet.engines.join(kind));
+            let said = ask.args(["inspect", "--format", "{{.Config.Hostname}}", container]).output()?.stdout;
+            let context = setns(&stage, kind, container, &host).connect().await;
+            let context = context.with_context(|| format!("{kind} {container}"))?;
+            expect(&context, String::from_utf8_lossy(&said).trim()).await?;
+            let (uids, gids, groups, _) = context.call(identity, ()).await?;
+            ensure!(uids == [0, 0, 0] && gids == [0, 0, 0] && groups == [0], "{kind}: {uids:?} {gids:?} {groups:?}");
+        }
+        let user = nix::unistd::User::from_name(&fleet.user)?.context("no such user")?;
+        let other = setns(&stage, "docker", "app", &host).username(&fleet.user).connect().await?;
+        let (uids, gids, _, place) = other.call(identity, ()).await?;
+        ensure!(uids == [user.uid.as_raw(); 3] && gids == [user.gid.as_raw(); 3], "{uids:?} {gids:?}");
+        ensure!(place == "/home/ofs-user", "in {place}");
+        let error = stream_error(setns(&stage, "docker", "stopped", &host).connect().await)?;
+        ensure!(error.text == "the container stopped is not running; start it", "{error}");
+        let error = stream_error(setns(&stage, "docker", "no-such", &host).connect().await)?;
+        ensure!(
+            error.text.contains("docker exitted with status 1") && error.text.contains("No such object: no-such"),
+            "{error}"
+        );
         stage.end().await
     })
 }
