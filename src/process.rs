@@ -105,6 +105,10 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
         Launch::Image { .. } => std::process::Command::new("/offshoot"),
     };
     command.stdin(theirs[0].try_clone()?).stdout(theirs[1].try_clone()?).stderr(their_stderr);
+    if terminal.is_some() {
+        // ssh is to ask where it is answered.
+        command.env_remove("SSH_ASKPASS_REQUIRE");
+    }
     let exec = match what {
         Launch::Tool(_) => None,
         Launch::Image { image, argv } => Some(Exec::new(image, &argv)?),

@@ -28,6 +28,7 @@ mod namespaces;
 mod privilege;
 mod random;
 mod running;
+mod slow_line;
 mod upload;
 mod via;
 mod visit;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         containers::trials(),
         boxes::trials(),
         namespaces::trials(),
+        slow_line::trials(),
         kept::trials(),
         doctor::trials(),
         running::trials(),

@@ -258,6 +258,11 @@ fn ssh_passwords(fleet: &Fleet) -> Result<()> {
         }
         let connect = fleet.ssh(&stage.router, "ssh-locked-key", &stage.mark).passphrase(fleet.passphrase.as_str());
         expect(&connect.connect().await?, "ofs-locked").await?;
+        // Somebody has told ssh to ask elsewhere.
+        let elsewhere = ["env", "SSH_ASKPASS_REQUIRE=force", "SSH_ASKPASS=/bin/false", "DISPLAY=:0"];
+        let local = stage.router.local().remote_name(&stage.mark).exec_prefix(elsewhere).connect().await?;
+        let connect = fleet.ssh(&stage.router, "ssh-password", &stage.mark).password(fleet.password.as_str());
+        expect(&connect.via(&local).connect().await?, "ofs-asked").await?;
         stage.end().await
     })
 }
