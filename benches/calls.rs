@@ -5,8 +5,8 @@
 //!     calls drain -- COMMAND...      rate at which its output comes, from the first byte on
 //!     calls pour                     a GiB of output, for `drain`
 //!
-//! Figures are `connect`, `round-trip`, `pipelined`, `bulk`, `resident` and
-//! `hops`. `scripts/bench` runs it beside the reference and prints the ratios.
+//! Figures are `connect`, `fork`, `round-trip`, `pipelined`, `bulk`, `resident`
+//! and `hops`. `scripts/bench` runs it beside the reference and prints the ratios.
 
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -94,6 +94,7 @@ async fn figures(router: &Router, options: Options) -> Result<(), Error> {
     for what in &options.what {
         match what.as_str() {
             "connect" => connect(router, &options).await?,
+            "fork" => fork(router).await?,
             "round-trip" => round_trip(router, &options).await?,
             "pipelined" => pipelined(router, &options).await?,
             "bulk" => bulk(router, &options).await?,
@@ -130,6 +131,26 @@ async fn connect(router: &Router, options: &Options) -> Result<(), Error> {
         context.shutdown().await;
     }
     println!("connect {:.3} ms", median(times) * 1e3);
+    Ok(())
+}
+
+/// What a forked child takes longer than a local one, by turns.
+async fn fork(router: &Router) -> Result<(), Error> {
+    let (mut local, mut forked) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        for (times, is_fork) in [(&mut local, false), (&mut forked, true)] {
+            let start = Instant::now();
+            let context = match is_fork {
+                true => router.fork().connect().await?,
+                false => router.local().connect().await?,
+            };
+            context.call(nothing, ()).await?;
+            times.push(start.elapsed());
+            context.shutdown().await;
+        }
+    }
+    println!("local {:.3} ms", median(local) * 1e3);
+    println!("fork {:.3} ms", median(forked) * 1e3);
     Ok(())
 }
 
