@@ -167,8 +167,13 @@ pub(crate) fn again_argument(remote_name: &str) -> String {
 /// Executes the own image once more, as nobody could give it its name.
 fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
     let image = Image::own()?.descriptor().map_err(|error| error.to_string())?;
-    let argv =
-        [format!("offshoot:{name}"), arguments.nonce.child_argument(), String::new(), String::new(), "{fd}".into()];
+    let mut fd = "{fd}".to_owned();
+    if arguments.directory.is_some() {
+        // It has travelled, as one that a first stage has opened.
+        process::replace(&image, STAGED_IMAGE).map_err(|error| error.to_string())?;
+        fd = STAGED_IMAGE.to_string();
+    }
+    let argv = [format!("offshoot:{name}"), arguments.nonce.child_argument(), String::new(), String::new(), fd];
     let exec = process::Exec::new(image, &argv.map(OsString::from)).map_err(|error| error.to_string())?;
     Err(format!("cannot execute the own image again: {}", exec.exec()))
 }
@@ -183,6 +188,9 @@ fn live(arguments: &Arguments) -> ! {
 
 fn try_live(arguments: &Arguments) -> Result<(), String> {
     if let Some(name) = &arguments.again_as {
+        // Opened before its file goes.
+        Image::own()?;
+        leave_no_trace(arguments);
         again(arguments, name)?;
     }
     leave_no_trace(arguments);
@@ -229,7 +237,8 @@ fn leave_no_trace(arguments: &Arguments) {
     }
 }
 
-fn remove(directory: &Path) {
+/// Removes a directory of a first stage.
+pub(crate) fn remove(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let _ = std::fs::remove_file(entry.path());
     }
@@ -332,6 +341,6 @@ async fn reap_orphans() {
 #[doc(hidden)]
 pub fn first_stage_for_tests(a: &str, b: &str, cache: bool) -> String {
     Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))
-        .map(|nonce| bootstrap::first_stage(&nonce, cache))
+        .map(|nonce| bootstrap::first_stage(&nonce, cache, None))
         .unwrap_or_default()
 }

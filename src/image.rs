@@ -266,6 +266,8 @@ pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
         "arm64" => "aarch64",
         "i686" => "x86",
         "i386" if system != "Linux" => "x86",
+        // As container engines have it.
+        "386" => "x86",
         // A kernel of 64 bits that was told to call itself one of 32.
         "armv7l" | "armv7" | "armv8l" => "arm",
         other => other,

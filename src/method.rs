@@ -68,6 +68,9 @@ pub(crate) struct Spec {
     pub(crate) binary: Option<String>,
     /// Whether the machine may keep the image.
     pub(crate) cache: bool,
+    /// There is no shell, so the image is copied in. It turns out on the way.
+    #[serde(skip)]
+    pub(crate) copied: bool,
 }
 
 /// What becomes of the processes below a context when it ends: of those that
@@ -184,6 +187,7 @@ impl<M: Into<Method>> Connect<M> {
             shell: "sh".into(),
             binary: None,
             cache: false,
+            copied: false,
         };
         Self { router: router.clone(), via: None, spec, answerer: None, method }
     }
@@ -422,6 +426,7 @@ impl Spec {
             Method::Sudo(sudo) => sudo.plan(nonce, &errand)?,
             Method::Su(su) => su.plan(&errand)?,
             Method::Doas(doas) => doas.plan(&errand)?,
+            Method::Container(container) if self.copied => container.plan_copying(nonce)?,
             Method::Container(container) => container.plan(&errand)?,
             Method::Setns(setns) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
@@ -450,6 +455,15 @@ impl Spec {
             Method::Container(container) => container.name(),
             Method::Setns(setns) => setns.name(),
         }
+    }
+
+    /// Has the image copied in from now on, if that is what an error is about.
+    fn copies_from_now_on(&mut self, error: &StreamError) -> bool {
+        let Method::Container(container) = &self.method else { return false };
+        let plain = self.binary.is_none() && self.exec_prefix.is_empty();
+        let copies = plain && !self.copied && container.may_copy(error);
+        self.copied |= copies;
+        copies
     }
 
     /// Says of an end without a reason what is known of its method.

@@ -267,11 +267,11 @@ pub(crate) fn take_stdio() -> io::Result<ChildFds> {
         // A bare root file system has none: an empty pipe reads as nothing.
         Err(_) => io::pipe()?.0.into(),
     };
-    sys::replace(&null, 0)?;
+    replace(&null, 0)?;
     let (stdout, write) = io::pipe()?;
-    sys::replace(&write, 1)?;
+    replace(&write, 1)?;
     let (stderr, write) = io::pipe()?;
-    sys::replace(&write, 2)?;
+    replace(&write, 2)?;
     Ok(ChildFds { input, output, stdout: stdout.into(), stderr: stderr.into() })
 }
 
@@ -281,7 +281,7 @@ pub(crate) fn close_stdio() {
     // Without /dev/null there is nothing better than leaving them open.
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         for fd in [1, 2] {
-            let _ = sys::replace(&null, fd);
+            let _ = replace(&null, fd);
         }
     }
 }
@@ -316,7 +316,7 @@ pub(crate) use descendants::{
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use platform::{memory, own_executable, terminal_name};
-pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, set_variable, watch};
+pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, replace, set_variable, watch};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{die_with_parent, die_with_us, replace_environment};
 

@@ -261,6 +261,6 @@ check_unseen() {
     verdict 'crowd, default MaxStartups' 0 'maxstartups 10:30:100' 0 "$starts" >"$results/998"
     noise=$(timeout 20 ssh -F "$dir/ssh_config" endless true </dev/null 2>/dev/null | head -n 2 | tr '\n' ' ')
     verdict endless 0 'there is no end to this there is no end to this ' 0 "$noise" >"$results/997"
-    verdict 'no network of an engine' 0 '' 0 "$(ls /sys/class/net | grep -E 'docker|cni|podman')" >"$results/996"
+    verdict 'no network of an engine' 0 '' 0 "$(cut -d : -f 1 /proc/net/dev | grep -E 'docker|cni|podman')" >"$results/996"
     verdict 'no mounts on the machine' 0 '' 0 "$(grep "$base" /proc/mounts)" >"$results/999"
 }

@@ -23,6 +23,15 @@
 //! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
 //! none; in the routes through memory both are, as there is nothing to remove.
 //!
+//! # Into a container that has no shell
+//!
+//! There the line runs on this side, beside the engine's client: it says what
+//! the container's machine is, and has the client copy the directory in and
+//! execute the image, which removes the copy as soon as it runs. Whoever may
+//! not remove it is helped by a sweeper, which runs the image once more, as
+//! root, when the directory on this side is gone or this process is; so the
+//! parent removes that directory when the child is up.
+//!
 //! # The cache
 //!
 //! A line that may keep images adds `+` to `DECOMPRESSOR` where there is a
@@ -40,13 +49,25 @@ use super::Nonce;
 
 /// The whole line, made for one connection. `cache`: whether it may keep the
 /// image, and use one that was kept.
-pub(crate) fn first_stage(nonce: &Nonce, cache: bool) -> String {
+///
+/// `copying`: shell functions that bring an image to where there is no shell:
+/// `m` prints the processor, `y` copies the directory `$p` to `/$f`, `e`
+/// executes a command there and `r` runs it as root.
+pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> String {
     let [a, b] = nonce.halves();
     let mut line = SECTIONS.concat().replace("@A@", a).replace("@B@", b);
+    line = match copying {
+        Some(_) => line.replace("@4@", r#"u="Linux $(m)";"#).replace("@X@", COPY_AND_EXEC),
+        None => line.replace("@X@", EXEC),
+    };
     for (mark, section) in CACHE {
         line = line.replace(mark, if cache { section } else { "" });
     }
-    line
+    // Last, as what is in it may look like anything.
+    match (copying, line.split_once(';')) {
+        (Some(functions), Some((token, rest))) => format!("{token};{functions}{rest}"),
+        _ => line,
+    }
 }
 
 /// A line such as that as a command for a login shell, or for `ssh`.
@@ -123,7 +144,7 @@ const SECTIONS: [&str; 16] = [
         r#"if { eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
         r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]@8@;then "#,
         r#"kill -0 $w 2>/dev/null||w=;"#,
-        r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;fi;@9@"#,
+        r#"@X@fi;@9@"#,
     ),
     // Is it the place's fault? As many zeros show it, and say why.
     concat!(
@@ -153,6 +174,16 @@ const SECTIONS: [&str; 16] = [
         r#""$N" $s "offshoot-child:$A:$B" "$c";;esac;exit 1;done"#,
     ),
 ];
+
+const EXEC: &str = r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;"#;
+
+/// Anybody may have to execute it there, and nobody but root may write to it.
+const COPY_AND_EXEC: &str = concat!(
+    r#"{ trap "" HUP INT TERM;while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;rm -rf "$p";"#,
+    r#"r "/$f/$N" "offshoot-child:$A:$B" "/$f";} </dev/null >/dev/null 2>&1&"#,
+    r#"{ kill -9 $w;wait $w;} 2>/dev/null;chmod 755 "$p" "$g";y >&2||exit 1;rm -f "$g";"#,
+    r#"e "/$f/$N" "offshoot-child:$A:$B" "/$f" "" "as:${N#offshoot:}";exit 1;"#,
+);
 
 /// What a line with a cache has besides, by the marks in [`SECTIONS`].
 const CACHE: [(&str, &str); 9] = [
@@ -189,14 +220,14 @@ mod tests {
 
     fn line() -> (Nonce, String) {
         let nonce = Nonce::from_bytes([0xa7; 16]);
-        let line = first_stage(&nonce, false);
+        let line = first_stage(&nonce, false, None);
         (nonce, line)
     }
 
     #[test]
     fn every_login_shell_takes_it_in_single_quotes() {
         for cache in [false, true] {
-            let line = first_stage(&line().0, cache);
+            let line = first_stage(&line().0, cache, None);
             assert!(line.is_ascii() && !line.contains(|c: char| c.is_control() || c == '\''));
             for (at, _) in line.match_indices('!') {
                 let next = line[at + 1..].chars().next();

@@ -50,8 +50,7 @@ impl Nonce {
 
     /// Name of the directory that the first stage makes. It has a hyphen in
     /// the middle because tools name it in what they complain about.
-    #[cfg(test)]
-    pub(super) fn directory_name(&self) -> String {
+    pub(crate) fn directory_name(&self) -> String {
         format!(".offshoot-{}-{}", self.a, self.b)
     }
 }

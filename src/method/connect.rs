@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,27 +47,35 @@ const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
 /// Starts a child of this context.
-pub(crate) async fn connect(io: &Rc<Io>, spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
+pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
     io.stock_ids();
-    let mut attempt = Attempt::start(&spec, answerer)?;
-    let up = attempt.carry(io, &spec).await;
-    let (hello, rest) = match up {
-        Ok(up) => up,
-        Err(mut error) => {
-            if error.trail.command.is_empty() {
-                *error.trail = std::mem::take(attempt.dialogue.trail());
+    loop {
+        let started = Instant::now();
+        let mut attempt = Attempt::start(&spec, answerer.clone())?;
+        let mut error = match attempt.carry(io, &spec).await {
+            Ok((hello, rest)) => {
+                if spec.copied {
+                    attempt.end_copying();
+                }
+                return attempt.attach(io, spec, &hello, rest).await;
             }
-            // The end of its link ends whatever we had started; the rest is
-            // only to leave no zombie.
-            let Attempt { mut launched, stream, stderr, .. } = attempt;
-            drop((stream, stderr));
-            launched.hang_up();
-            io.tasks.spawn_local(launched.reap());
+            Err(error) => error,
+        };
+        if error.trail.command.is_empty() {
+            *error.trail = std::mem::take(attempt.dialogue.trail());
+        }
+        // The end of its link ends whatever we had started; the rest is
+        // only to leave no zombie.
+        let Attempt { mut launched, stream, stderr, .. } = attempt;
+        drop((stream, stderr));
+        launched.hang_up();
+        io.tasks.spawn_local(launched.reap());
+        if !spec.copies_from_now_on(&error) {
             spec.annotate(&mut error);
             return Err(error.into());
         }
-    };
-    attempt.attach(io, spec, &hello, rest).await
+        spec.connect_timeout = spec.connect_timeout.saturating_sub(started.elapsed());
+    }
 }
 
 /// A secret to be typed when the terminal does not show it, or at the limit.
@@ -94,6 +103,8 @@ struct Attempt {
     /// Its stderr, or its terminal.
     stderr: Reading,
     answerer: Option<Answerer>,
+    /// What the first stage calls the directory that it makes.
+    directory: String,
     /// Digest of the image that was sent.
     sent: Option<[u8; 32]>,
 }
@@ -144,6 +155,7 @@ impl Attempt {
             error
         })?;
         let interpret = plan.interpret;
+        let directory = nonce.directory_name();
         let dialogue = if staged {
             // The usual case is prepared while the login is under way; where it
             // is that nothing is sent, there is nothing to prepare.
@@ -160,7 +172,7 @@ impl Attempt {
         dialogue.trail().command = shown;
         let started = Instant::now();
         let deadline = started + spec.connect_timeout;
-        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, sent: None })
+        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, directory, sent: None })
     }
 
     /// Carries bytes and events to the dialogue and its actions out, until
@@ -278,6 +290,17 @@ impl Attempt {
                     Action::Note(line) => tracing::debug!("{}: {line}", self.hop),
                 }
             }
+        }
+    }
+
+    /// Takes away the directory from which the image was copied, which tells
+    /// the sweeper that the child is up. The name was said by others, and may
+    /// be a lie.
+    fn end_copying(&mut self) {
+        let announced = self.dialogue.trail().announced.last();
+        let place = announced.and_then(|line| Offer::parse(line.as_bytes())?.place);
+        if let Some(place) = place.filter(|place| Path::new(place).ends_with(&self.directory)) {
+            crate::child::remove(Path::new(&place));
         }
     }
 

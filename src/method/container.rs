@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::errand::{Errand, check_user};
+use super::errand::{Errand, check_user, quote};
 use super::{Connect, Method, Plan, Run};
-use crate::error::StreamErrorKind;
+use crate::bootstrap::Nonce;
+use crate::error::{Phase, StreamError, StreamErrorKind};
 
 /// A process in a container: what every engine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +161,38 @@ impl Container {
         Ok(Plan::new(Run::Command(argv), interpret))
     }
 
+    /// Whether there is a client that copies files in, if an error says that
+    /// this is needed. That of kubectl runs `tar` in the container.
+    pub(super) fn may_copy(&self, error: &StreamError) -> bool {
+        let copies = matches!(self.engine, Engine::Docker | Engine::Podman | Engine::Buildah) && self.image.is_none();
+        copies && error.phase == Phase::Login && error.text.starts_with(NO_SHELL)
+    }
+
+    /// The plan for a container without a shell.
+    pub(super) fn plan_copying(&self, nonce: &Nonce) -> Result<Plan, String> {
+        let quoted = |argv: Vec<String>| argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+        let enter = quoted(self.argv()?);
+        let enter_as_root = quoted(Self { username: Some("0".into()), ..self.clone() }.argv()?);
+        let (_, program, _) = self.facts();
+        let client = quote(self.program.as_deref().unwrap_or(program));
+        let target = quote(&self.target);
+        let (machine, copy) = match self.engine {
+            Engine::Buildah => (
+                format!("{client} inspect --format {{{{.OCIv1.Architecture}}}} {target}"),
+                format!(r#"{client} copy --quiet --chmod 0755 {target} "$p" "/$f""#),
+            ),
+            _ => (
+                format!(
+                    r#"{client} image inspect --format {{{{.Architecture}}}} "$({client} inspect --format {{{{.Image}}}} {target})""#
+                ),
+                format!(r#"{client} cp "$p" {target}:/"#),
+            ),
+        };
+        let functions =
+            format!(r#"m(){{ {machine};}};y(){{ {copy};}};e(){{ exec {enter} "$@";}};r(){{ {enter_as_root} "$@";}};"#);
+        Ok(Plan::new(Run::Command(Errand::copied(nonce, &functions).words()), interpret))
+    }
+
     fn facts(&self) -> (&'static str, &'static str, &'static str) {
         ENGINES[self.engine as usize]
     }
@@ -196,6 +229,8 @@ impl Container {
         Ok(argv)
     }
 }
+
+const NO_SHELL: &str = "there is no shell in the container";
 
 /// What engines say, in lower case; what it means, and what to do. From what
 /// names its cause to what may only follow from it.
@@ -274,8 +309,14 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 10] = [
         &["no such image", "unable to find image", "pull access denied"],
     ),
     (
+        StreamErrorKind::NoPlace,
+        "the container is read-only, so no image can be copied into it",
+        "give it a shell and a place that can be written to",
+        &["rootfs is marked read-only"],
+    ),
+    (
         StreamErrorKind::Unsupported,
-        "there is no shell in the container",
+        NO_SHELL,
         "give the path of one by shell, or that of a copy of this program by binary",
         &[
             "executable file not found",
@@ -356,6 +397,32 @@ mod tests {
         assert_eq!(name(with!(Docker "", image = Some("r/i:1".to_owned())).into()), "docker.r/i:1");
         assert_eq!(name(with!(Kubectl "web", args = ["-n".to_owned(), "prod".into()]).into()), "kubectl.web[-n prod]");
         assert_eq!(name(with!(Lxd "c1").into()), "lxd.c1");
+    }
+
+    #[test]
+    fn where_there_is_no_shell_the_client_copies_and_words_of_others_stay_words() {
+        let functions = |container: Container| {
+            let plan = container.plan_copying(&Nonce::from_bytes([7; 16])).unwrap();
+            let Run::Command(argv) = plan.run else { panic!("a command") };
+            assert_eq!(argv[..2], ["sh", "-c"]);
+            argv[2].split_once(';').unwrap().1.split_once("set +C").unwrap().0.to_owned()
+        };
+        let docker = with!(Docker "app", username = Some("bob".to_owned())).0;
+        let expected = concat!(
+            r#"m(){ docker image inspect --format {{.Architecture}} "$(docker inspect --format {{.Image}} app)";};"#,
+            r#"y(){ docker cp "$p" app:/;};e(){ exec docker exec --interactive --user=bob app "$@";};"#,
+            r#"r(){ docker exec --interactive --user=0 app "$@";};"#,
+        );
+        assert_eq!(functions(docker), expected);
+        let buildah = with!(Buildah "w").0;
+        let expected = concat!(
+            "m(){ buildah inspect --format {{.OCIv1.Architecture}} w;};",
+            r#"y(){ buildah copy --quiet --chmod 0755 w "$p" "/$f";};e(){ exec buildah run -- w "$@";};"#,
+            r#"r(){ buildah run --user=0 -- w "$@";};"#,
+        );
+        assert_eq!(functions(buildah), expected);
+        let nasty = functions(with!(Podman "a;id '$(id)' @X@").0);
+        assert!(nasty.contains(r#"y(){ podman cp "$p" 'a;id '\''$(id)'\'' @X@':/;};"#), "{nasty}");
     }
 
     #[test]

@@ -17,8 +17,15 @@ impl Errand {
     /// The first stage, run by `shell` behind `prefix`; `cache`: it may keep the
     /// image.
     pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str, cache: bool) -> Self {
-        let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce, cache)));
+        let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce, cache, None)));
         Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: prefix.to_vec() }
+    }
+
+    /// The first stage on this side, which copies the image by these shell
+    /// functions to where there is no shell.
+    pub(super) fn copied(nonce: &Nonce, copying: &str) -> Self {
+        let first_stage = Some(("sh".to_owned(), bootstrap::first_stage(nonce, false, Some(copying))));
+        Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: Vec::new() }
     }
 
     /// An image that is there.
@@ -97,7 +104,7 @@ impl Errand {
 }
 
 /// A word as every login shell takes it.
-fn quote(word: &str) -> String {
+pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -46,6 +46,21 @@ pub(crate) fn trials() -> Vec<OnHosts> {
             Box::new(move |fleet| visit(fleet, &["engines-nopass", "sudo"], hop)),
         ));
     }
+    for (way, hop) in [
+        (&[][..], "docker:bare"),
+        (&["engines"], "docker:bare-user"),
+        (&["engines"], "docker:0@bare-user"),
+        (&["engines-user"], "docker:2000:3000@bare"),
+        (&["engines"], "podman:bare"),
+        (&["engines"], "podman:1000@bare"),
+        (&["engines"], "buildah:bare-work"),
+        (&["engines-nopass", "sudo"], "docker:bare"),
+    ] {
+        trials.push((
+            format!("containers: {hop} has no shell, and a copy for a moment (by {way:?})"),
+            Box::new(move |fleet| without_shell(fleet, way, hop)),
+        ));
+    }
     let mut add =
         |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("containers: {name}"), Box::new(trial)));
     add("a temporary container goes when its context does", temporary);
@@ -169,6 +184,28 @@ fn visit(fleet: &Fleet, way: &[&str], hop: &str) -> Result<()> {
     })
 }
 
+fn without_shell(fleet: &Fleet, way: &[&str], hop: &str) -> Result<()> {
+    block_on(async {
+        let mut stage = Stage::new(fleet)?;
+        let there = stage.open(way, hop).await?;
+        let facts = there.call(host_facts, ()).await?;
+        let user = hop.rsplit_once('@').map(|(way, _)| way.split(':').nth(1).unwrap_or_default());
+        let own = if hop.ends_with("-user") { "1000" } else { "0" };
+        let uid: u32 = user.unwrap_or(own).parse()?;
+        ensure!(facts.uid == uid, "{there} is {facts:?}");
+        let (argv, environment) = there.call(surroundings, ()).await?;
+        ensure!(argv[0] == format!("offshoot:{}", stage.mark), "{there} is called {argv:?}");
+        ensure!(!environment.iter().any(|(_, value)| value.contains(".offshoot")), "{environment:?}");
+        let below = stage.router.local().via(&there).remote_name(&stage.mark).connect().await?;
+        ensure!(below.call(double, (4,)).await? == 8, "{below} works");
+        ensure!(!stage.trace.look().is_empty(), "there is something to be seen");
+        let swept =
+            crate::support::wait_for(promised(THREE_SECONDS), || stage.trace.directories().is_empty().then_some(()));
+        swept.with_context(|| format!("while {there} is up there is {:?}", stage.trace.directories()))?;
+        stage.end().await
+    })
+}
+
 fn containers(fleet: &Fleet) -> Result<String> {
     let output = Command::new(fleet.engines.join("docker")).args(["ps", "--all", "--format={{.Image}}"]).output()?;
     Ok(String::from_utf8(output.stdout)?)
@@ -195,7 +232,7 @@ fn temporary(fleet: &Fleet) -> Result<()> {
 }
 
 fn failures(fleet: &Fleet) -> Result<()> {
-    use StreamErrorKind::{Auth, NoPlace, Start};
+    use StreamErrorKind::{Auth, NoPlace, Start, Unsupported};
     block_on(async {
         let stage = Stage::new(fleet)?;
         let ssh = async |alias: &str| stage.fleet.ssh(&stage.router, alias, &stage.mark).connect().await;
@@ -218,13 +255,14 @@ fn failures(fleet: &Fleet) -> Result<()> {
             (&here, "kubectl:nosuch", Start, "no such container"),
             (&here, "kubectl:done", Start, "the container is not running"),
             (&here, "kubectl:stopped", Start, "the container is not running"),
+            (&here, "kubectl:bare", Unsupported, "there is no shell in the container"),
+            (&here, "docker:bare-readonly", NoPlace, "the container is read-only"),
         ] {
             let start = Instant::now();
             let error = stream_error(stage.enter(Some(way), hop).await).with_context(|| hop.to_owned())?;
             ensure!(error.kind == kind && error.text.contains(says), "{hop} from {way}: {error:?}");
             ensure!(error.hop.starts_with(&format!("{way}.")), "{error:?}");
-            let phase = if kind == NoPlace { Phase::FirstStage } else { Phase::Login };
-            ensure!(error.phase == phase, "{error:?}");
+            ensure!(error.phase == Phase::Login || kind == NoPlace, "{error:?}");
             ensure!(start.elapsed() < promised(Duration::from_secs(5)), "{hop}: {:?}", start.elapsed());
         }
         let locked = stage.router.kubectl("web").kubectl_args(["-n", "locked"]).via(&here).connect().await;
