@@ -234,7 +234,7 @@ const NO_SHELL: &str = "there is no shell in the container";
 
 /// What engines say, in lower case; what it means, and what to do. From what
 /// names its cause to what may only follow from it.
-const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 10] = [
+const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
     (
         StreamErrorKind::Auth,
         "permission denied on the engine's socket",

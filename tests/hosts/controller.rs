@@ -24,7 +24,7 @@ const WHOLE_TRIAL: Duration = Duration::from_secs(120);
 /// What a controller is to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings<'a> {
-    /// `visit`, or else what to hold: `ssh`, `local`, `staged` or `chain`.
+    /// `visit`, or else what to hold: `ssh`, `local`, `staged`, `chain`, or a container behind ssh, as `docker:app`.
     pub(crate) what: &'a str,
     pub(crate) alias: &'a str,
     pub(crate) config: &'a Path,
@@ -135,9 +135,22 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Runn
         // By a first stage of its own, on this machine.
         "staged" => local().exec_prefix(["env", "-u", "XDG_RUNTIME_DIR"]).connect().await?,
         "chain" => local().via(&ssh().connect().await?).connect().await?,
+        what if what.starts_with("docker:") => {
+            let docker = router.docker(&what["docker:".len()..]).remote_name(settings.mark);
+            docker.via(&ssh().connect().await?).connect().await?
+        }
+        what if what.starts_with("podman:") => {
+            let podman = router.podman(&what["podman:".len()..]).remote_name(settings.mark);
+            podman.via(&ssh().connect().await?).connect().await?
+        }
         other => bail!("{other} cannot be held"),
     };
-    Ok(command::Command::new("sleep").arg(settings.time).spawn(router, &context))
+    // Where there is nothing else, there is this.
+    let sleep = match settings.what.ends_with(":bare") {
+        true => command::Command::new("/busybox").arg("sleep"),
+        false => command::Command::new("sleep"),
+    };
+    Ok(sleep.arg(settings.time).spawn(router, &context))
 }
 
 #[expect(clippy::print_stdout, reason = "stdout is how a controller answers")]

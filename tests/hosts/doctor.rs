@@ -15,7 +15,7 @@ use crate::support::{Missing, ONE_SECOND, THREE_SECONDS, promised};
 /// A fault: its name, how it is called up, the step that fails, and words of what came back and of what to do.
 type Fault = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
 
-const FAULTS: [Fault; 31] = [
+const FAULTS: [Fault; 39] = [
     ("nobody listens", &["refused"], "login", "connection refused", "sshd runs there"),
     ("a name that does not resolve", &["unknown-host"], "login", "cannot be resolved", "spelling, DNS"),
     ("a key that is not accepted", &["wrong-key"], "login", "no key was accepted", "authorized_keys"),
@@ -47,6 +47,14 @@ const FAULTS: [Fault; 31] = [
     ("a full host behind a hop", &["web1/crammed-user"], "places", "No space left on device", "free"),
     ("a hop that is not there", &["refused/here"], "login", "connection refused", "sshd runs there"),
     ("a user who is not there", &["ofs-nobody@here"], "login", "no key was accepted", "user name"),
+    ("a container that is not there", &["engines/docker:nosuch"], "login", "no such container", "those that there are"),
+    ("a container that is stopped", &["engines/docker:stopped"], "login", "is not running", "start it"),
+    ("a container that is paused", &["engines/docker:paused"], "login", "is paused", "unpause it"),
+    ("a container of podman that is stopped", &["engines/podman:stopped"], "login", "is not running", "start it"),
+    ("an engine's socket that is for others", &["engines-other/docker:app"], "login", "permission denied", "group"),
+    ("an engine that is not installed", &["bare/docker:app"], "start", "No such file or directory: docker", "in PATH"),
+    ("a pod that is not there", &["engines/kubectl:nosuch"], "login", "no such container", "those that there are"),
+    ("a pod without a shell", &["engines/kubectl:bare"], "login", "no shell", "by binary"),
 ];
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -65,6 +73,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     }
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("doctor finds a client that is not there", no_client);
+    add("doctor finds an engine that is not running", no_engine);
     add("doctor finds nothing on hosts that are odd and no worse", well);
     add("doctor tells people what to do, and run tells how far it came", for_people);
     trials
@@ -101,7 +110,7 @@ fn expect_failed(ended: &Ended, step: &str, got: &str, advice: &str) -> Result<(
 }
 
 fn finds(fleet: &Fleet, (_, args, step, got, advice): &Fault) -> Result<()> {
-    if let Some(host) = args[0].rsplit('/').next().filter(|host| !host.contains('@')) {
+    if let Some(host) = args[0].rsplit('/').next().filter(|host| !host.contains(['@', ':'])) {
         fleet.login(host)?;
     }
     if args[0] == "sealed-user" && !std::path::Path::new("/proc/sys/vm/memfd_noexec").exists() {
@@ -127,6 +136,14 @@ fn no_client(fleet: &Fleet) -> Result<()> {
     let (mut command, mut trace) = doctor(fleet, &["here"]);
     let ended = run(command.env("PATH", "/nonexistent"))?;
     expect_failed(&ended, "start", "No such file or directory: ssh", "in PATH")?;
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn no_engine(fleet: &Fleet) -> Result<()> {
+    let (mut command, mut trace) = doctor(fleet, &["docker:app"]);
+    let nowhere = "unix:///nonexistent";
+    let ended = run(command.env("PATH", &fleet.engines).env("DOCKER_HOST", nowhere))?;
+    expect_failed(&ended, "login", "the engine is not running", "start it")?;
     trace.expect_nothing_left(ONE_SECOND)
 }
 

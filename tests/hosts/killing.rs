@@ -34,6 +34,9 @@ enum Victim {
     Reader,
     /// The context that the controller started. Everything else is behind it.
     Context,
+    /// The engine's client, and the context in the container. The ones before them live on.
+    Client,
+    Inside,
 }
 
 /// What is brought up to be killed.
@@ -61,7 +64,7 @@ impl What {
 }
 
 /// Two hundred kills.
-const SCENES: [Scene; 14] = [
+const SCENES: [Scene; 17] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // No /proc, and the tools of busybox.
     Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
@@ -81,11 +84,16 @@ const SCENES: [Scene; 14] = [
     Scene { what: What::Bundle, alias: "i686", rounds: 14, victims: &Victim::ALL },
     // The image comes from further up.
     Scene { what: What::Bundle, alias: "here/s390x", rounds: 16, victims: &Victim::ALL },
+    Scene::held("docker:app", "engines", 10, &Victim::IN_CONTAINERS),
+    Scene::held("podman:app", "engines", 8, &Victim::IN_CONTAINERS),
+    // The image is copied in.
+    Scene::held("docker:bare", "engines", 10, &Victim::IN_CONTAINERS),
 ];
 
 impl Victim {
     const ALL: [Self; 6] =
         [Self::Controller, Self::Launcher, Self::Session, Self::FirstStage, Self::Reader, Self::Context];
+    const IN_CONTAINERS: [Self; 5] = [Self::Controller, Self::Launcher, Self::Context, Self::Client, Self::Inside];
 }
 
 impl fmt::Display for Scene {
@@ -212,6 +220,7 @@ impl Round {
             };
             is_time.then_some(())
         });
+        let mut spared: Vec<u32> = Vec::new();
         let found = wait_for(PATIENCE, || {
             // A first stage that has become a child does not come back.
             let is_early = matches!(victim, Victim::FirstStage | Victim::Reader);
@@ -220,6 +229,10 @@ impl Round {
             let candidates = self.candidates(wanted);
             let moment = self.moment();
             let process = candidates.get(random.below(candidates.len() as u64) as usize)?;
+            if matches!(wanted, Victim::Client | Victim::Inside) {
+                let before = [Victim::Launcher, Victim::Context].map(|before| self.candidates(before));
+                spared = before.concat().iter().filter_map(|process| u32::try_from(process.pid).ok()).collect();
+            }
             // Some are gone before they can be killed.
             process.signal(Signal::SIGKILL).ok()?;
             Some((wanted, process.clone(), moment))
@@ -228,6 +241,10 @@ impl Round {
         if victim != Victim::Controller {
             self.trace.exempt(self.controller.pid);
         }
+        for spared in &spared {
+            self.trace.exempt(*spared);
+        }
+        let spared_no_more = |trace: &mut Trace| spared.iter().for_each(|pid| trace.exempt_no_more(*pid));
         let gone = wait_for(promised(THREE_SECONDS), || {
             // It is this process that has to reap the controller.
             self.controller.has_ended();
@@ -241,6 +258,7 @@ impl Round {
         }
         let left = self.trace.left();
         ensure!(gone.is_some(), "{process} was killed {moment}, and left:\n    {}", left.join("\n    "));
+        spared_no_more(&mut self.trace);
         self.check_controller(victim)?;
         Ok((victim, moment))
     }
@@ -275,8 +293,12 @@ impl Round {
             Victim::Session => false,
             Victim::FirstStage => is_first_stage(process, &all),
             Victim::Reader => is_reader(process),
+            Victim::Client => matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec"),
+            Victim::Inside => is_context(process) && is_inside(process),
             Victim::Context => {
-                is_context(process) && !all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
+                is_context(process)
+                    && !is_inside(process)
+                    && !all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
             }
         });
         let found: Vec<Process> = found.cloned().collect();
@@ -311,12 +333,19 @@ fn session_of(process: &Process) -> Option<Process> {
     Process::of(process.parent).filter(|parent| parent.argv.first().is_some_and(|argv0| argv0.starts_with("sshd")))
 }
 
+/// In a container of the host `engines`, which has namespaces of its own for processes, within those of the host.
+fn is_inside(process: &Process) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_ascii_whitespace().count() > 2)
+}
+
 fn is_reader(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| ["head", "zstd", "gzip"].contains(&argv0.as_str()))
 }
 
 fn is_sleep(process: &Process) -> bool {
-    process.argv.first().is_some_and(|argv0| argv0 == "sleep")
+    process.argv.iter().take(2).any(|word| word == "sleep")
 }
 
 fn is_stage(process: &Process) -> bool {
