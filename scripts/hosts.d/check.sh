@@ -202,6 +202,9 @@ check_failures() {
 check_privileges() {
     probe nopass 0 'root root' 'sudo -n id -un; doas -n id -un'
     probe strict 1 '*must have a tty*' 'sudo -n id -un'
+    probe sudo-rs 1 'sudo-rs *' 'sudo --version; sudo -n true'
+    probe sudo-rs-nopass 0 root 'sudo -n id -un'
+    probe sudo-rs-norule 1 "*I'm sorry ofs-norule*" 'sudo -n id -un'
     for alias in asked target stars; do
         probe $alias 1 '*a password is required*' 'sudo -n id -un'
     done

@@ -53,33 +53,11 @@ runs_foreign() {
     chroot "$base/roots/$1" /bin/busybox true 2>/dev/null
 }
 
-# Fetches it by an apt that has lists of its own: those of the machine stay as they are.
 fetch_busybox() {
     echo "fetching busybox for $1" >&2
     mkdir -p "$foreign_store"
     new=$(mktemp -d "$foreign_store/new.XXXXXX")
-    mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
-    : >"$new/status"
-    # shellcheck disable=SC2016 # apt expands it
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
-    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$new/sources"
-    cat >"$new/apt.conf" <<CONF
-APT::Architecture "$1";
-APT::Architectures {"$1";};
-APT::Sandbox::User "root";
-Dir::State::lists "$new/lists";
-Dir::State::status "$new/status";
-Dir::Cache "$new/cache";
-Dir::Etc::sourcelist "$new/sources";
-Dir::Etc::sourceparts "-";
-Acquire::Languages "none";
-CONF
-    (
-        cd "$new"
-        export APT_CONFIG="$new/apt.conf"
-        apt-get -qq update && apt-get -qq download busybox-static && dpkg-deb -x busybox-static_*.deb tree
-    ) >&2
+    fetch_packages "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$1" "$new" busybox-static
     mkdir -p "$foreign_store/$1"
     mv "$new"/tree/bin/busybox "$foreign_store/$1/busybox" 2>/dev/null ||
         mv "$new"/tree/usr/bin/busybox "$foreign_store/$1/busybox"

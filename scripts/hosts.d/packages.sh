@@ -58,3 +58,34 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
         $1 $(known_packages $2) </dev/null
 }
+
+# fetch_packages RELEASE ARCHITECTURE DIR NAME...: unpacks them to DIR/tree, by an apt that has lists of its own there:
+# those of the machine stay as they are.
+fetch_packages() (
+    suite=$1
+    arch=$2
+    new=$3
+    shift 3
+    mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
+    : >"$new/status"
+    # shellcheck disable=SC2016 # apt expands it
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$new/sources"
+    cat >"$new/apt.conf" <<CONF
+APT::Architecture "$arch";
+APT::Architectures {"$arch";};
+APT::Sandbox::User "root";
+Dir::State::lists "$new/lists";
+Dir::State::status "$new/status";
+Dir::Cache "$new/cache";
+Dir::Etc::sourcelist "$new/sources";
+Dir::Etc::sourceparts "-";
+Acquire::Languages "none";
+CONF
+    cd "$new"
+    export APT_CONFIG="$new/apt.conf"
+    apt-get -qq update && apt-get -qq download "$@" || return
+    for package in *.deb; do
+        dpkg-deb -x "$package" tree || return
+    done
+) >&2

@@ -259,6 +259,8 @@ fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
         "account validation failure",
         "unknown user",
         "unknown group",
+        "sudo-rs: user ",
+        "sudo-rs: group ",
         "command not found",
     ];
     if let Some(line) = policy.iter().find_map(|words| with(words)) {
@@ -320,7 +322,7 @@ mod tests {
         assert!(argv(&Sudo { username: Some("-x".into()), ..Sudo::default() }).is_err());
     }
 
-    /// As sudo 1.9.13 prints them, and one as sudo-rs documents it.
+    /// As sudo 1.9.13 and sudo-rs 0.2.5 print them.
     #[test]
     fn what_sudo_complains_of_is_understood() {
         for (said, kind, part) in [
@@ -333,6 +335,7 @@ mod tests {
             ("Sorry, user bob may not run sudo on web1.", StreamErrorKind::Auth, "user bob may not run sudo on web1"),
             ("sudo: sorry, you must have a tty to run sudo", StreamErrorKind::Auth, "must have a tty"),
             ("sudo-rs: I'm sorry bob. I'm afraid I can't do that", StreamErrorKind::Auth, "afraid"),
+            ("sudo-rs: user 'nobody2' not found", StreamErrorKind::Auth, "user 'nobody2' not found"),
             ("sudo: unknown user nobody2", StreamErrorKind::Auth, "unknown user nobody2"),
             (
                 "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set",

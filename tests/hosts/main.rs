@@ -29,6 +29,7 @@ mod privilege;
 mod random;
 mod running;
 mod slow_line;
+mod sudo_rs;
 mod upload;
 mod via;
 mod visit;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         boxes::trials(),
         namespaces::trials(),
         slow_line::trials(),
+        sudo_rs::trials(),
         kept::trials(),
         doctor::trials(),
         running::trials(),
