@@ -500,7 +500,9 @@ impl Router {
     }
 
     /// A child in a running docker container; `router.docker("").image(..)` is
-    /// one in a temporary container.
+    /// one in a temporary container. Where there is no shell, docker copies the
+    /// image in, which the child removes as soon as it runs; podman and buildah
+    /// do so, too.
     pub fn docker(&self, container: impl Into<String>) -> Connect<Docker> {
         Connect::new(self, Docker::new(container.into()))
     }

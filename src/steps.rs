@@ -180,7 +180,8 @@ fn failed_step(error: &StreamError, offer: Option<&Offer>) -> usize {
         (Phase::FirstStage, StreamErrorKind::Unsupported | StreamErrorKind::Image) => IMAGE,
         (Phase::FirstStage, _) => FIRST_STAGE,
         (Phase::Upload, _) | (Phase::Exec, StreamErrorKind::Corrupt) => UPLOAD,
-        (Phase::Exec, StreamErrorKind::NoPlace) => INTERPRETER,
+        // Where there was a place, it is one further on that has none.
+        (Phase::Exec, StreamErrorKind::NoPlace) if offer.is_none_or(|offer| offer.place.is_none()) => INTERPRETER,
         (Phase::Exec, _) => EXEC,
         (Phase::Handshake, _) => HANDSHAKE,
     }

@@ -67,7 +67,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("each way to fail is told apart, in words", failures);
     add("five hops lead through ssh, sudo, a container and su", chain);
     add("many connect through one context at once", at_once);
-    add("the tool runs commands in them, and doctor names what is wrong", by_tool);
+    add("the tool runs commands in them", by_tool);
     trials
 }
 

@@ -15,7 +15,7 @@ use crate::support::{Missing, ONE_SECOND, THREE_SECONDS, promised};
 /// A fault: its name, how it is called up, the step that fails, and words of what came back and of what to do.
 type Fault = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
 
-const FAULTS: [Fault; 39] = [
+const FAULTS: [Fault; 40] = [
     ("nobody listens", &["refused"], "login", "connection refused", "sshd runs there"),
     ("a name that does not resolve", &["unknown-host"], "login", "cannot be resolved", "spelling, DNS"),
     ("a key that is not accepted", &["wrong-key"], "login", "no key was accepted", "authorized_keys"),
@@ -53,6 +53,13 @@ const FAULTS: [Fault; 39] = [
     ("a container of podman that is stopped", &["engines/podman:stopped"], "login", "is not running", "start it"),
     ("an engine's socket that is for others", &["engines-other/docker:app"], "login", "permission denied", "group"),
     ("an engine that is not installed", &["bare/docker:app"], "start", "No such file or directory: docker", "in PATH"),
+    (
+        "a container without a shell or a place",
+        &["engines/docker:bare-readonly"],
+        "exec",
+        "read-only",
+        "give it a shell",
+    ),
     ("a pod that is not there", &["engines/kubectl:nosuch"], "login", "no such container", "those that there are"),
     ("a pod without a shell", &["engines/kubectl:bare"], "login", "no shell", "by binary"),
 ];

@@ -103,7 +103,12 @@ fn visit(fleet: &Fleet, alias: &str, processor: &str) -> Result<()> {
 }
 
 fn behind_a_hop(fleet: &Fleet) -> Result<()> {
-    for (path, processor) in [("here/s390x", "s390x"), ("here/web1/aarch64/local1", "aarch64")] {
+    for (path, processor) in [
+        ("here/s390x", "s390x"),
+        ("here/web1/aarch64/local1", "aarch64"),
+        // A container without a shell, in which only the engine knows what runs.
+        ("engines/docker:foreign", "aarch64"),
+    ] {
         let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
         let facts = &document(&ended)?["hosts"][path]["result"];
         ensure!(facts["arch"] == processor, "{ended:?}");
