@@ -285,7 +285,10 @@ fn ssh_host(body: Vec<Token>, is_named: bool, parts: &mut Vec<(Role, Token)>) ->
             parts.extend(with_role(Role::Target, body));
             return Ok(());
         }
-        let message = "too many colons; an IPv6 address stands in brackets: [fe80::1]:22";
+        let message = match method_prefix(&body) {
+            Some((method, _)) if !is_named => user_first(method),
+            _ => "too many colons; an IPv6 address stands in brackets: [fe80::1]:22".into(),
+        };
         return Err(Fault::syntax(span, message));
     };
     let colon_span = Span::new(body[colon.0].span.at + colon.1, 1);
@@ -311,11 +314,18 @@ fn ssh_host(body: Vec<Token>, is_named: bool, parts: &mut Vec<(Role, Token)>) ->
     Ok(())
 }
 
+fn user_first(method: Method) -> String {
+    format!("a user stands behind the method: {method}:USER@NAME")
+}
+
 /// `dockr:app` is rather a slip in the method than in the port.
 fn not_a_port(host: &[Token], port: &[Token], is_named: bool) -> Fault {
     if let [Token { piece: Piece::Plain(name), span }] = host
         && !is_named
     {
+        if let Some(method) = Method::by_name(name) {
+            return Fault::syntax(*span, user_first(method));
+        }
         let meant = match Method::like(name) {
             Some(method) => format!("did you mean {method}?"),
             None => {

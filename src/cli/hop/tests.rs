@@ -154,6 +154,8 @@ fn faults_say_where_and_what_to_write() {
         ("foo:bar", 0, 3, "there are local fork ssh"),
         ("ssh:foo:bar", 8, 3, "only a port"),
         ("me@foo:bar", 0, 0, ""),
+        ("me@docker:app", 3, 6, "docker:USER@NAME"),
+        ("me@setns:lxc:c1", 3, 12, "setns:USER@NAME"),
         ("fe80::1", 0, 7, "stands in brackets"),
         ("[::1]x", 0, 5, "whole ssh host"),
         ("docker:[::1]", 7, 5, "whole ssh host"),
