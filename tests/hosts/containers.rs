@@ -206,29 +206,33 @@ fn without_shell(fleet: &Fleet, way: &[&str], hop: &str) -> Result<()> {
     })
 }
 
-fn containers(fleet: &Fleet) -> Result<String> {
+/// How many containers of this image there are, in whatever state.
+fn containers(fleet: &Fleet, image: &str) -> Result<usize> {
     let output = Command::new(fleet.engines.join("docker")).args(["ps", "--all", "--format={{.Image}}"]).output()?;
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(String::from_utf8(output.stdout)?.lines().filter(|line| *line == image).count())
 }
 
 fn temporary(fleet: &Fleet) -> Result<()> {
-    let before = containers(fleet)?;
+    const IMAGE: &str = "busybox:temporary";
     block_on(async {
         let stage = Stage::new(fleet)?;
         let docker = fleet.engines.join("docker").display().to_string();
-        let connect = || stage.router.docker("").docker_path(&docker).remote_name(&stage.mark);
-        let there = connect().image("busybox").connect().await?;
-        ensure!(there.name() == "docker.busybox", "it is called {there}");
+        let connect = || stage.router.docker("").docker_path(&docker).remote_name(&stage.mark).connect_timeout(CONNECT);
+        let there = connect().image(IMAGE).connect().await?;
+        ensure!(there.name() == format!("docker.{IMAGE}"), "it is called {there}");
         works(&stage, &there, true).await?;
-        let user = connect().image("busybox").username("ofs-user").connect().await?;
+        let user = connect().image(IMAGE).username("ofs-user").connect().await?;
         works(&stage, &user, false).await?;
-        ensure!(containers(fleet)? != before, "there are more containers");
+        ensure!(containers(fleet, IMAGE)? == 2, "there are two containers");
         let error = stream_error(connect().connect().await)?;
         ensure!(error.text == "docker needs the name of a container", "{error:?}");
+        let error = stream_error(connect().image("nosuch").connect().await)?;
+        ensure!(error.text.starts_with("no such image"), "{error:?}");
         stage.end().await
     })?;
-    let gone = crate::support::wait_for(promised(THREE_SECONDS), || (containers(fleet).ok()? == before).then_some(()));
-    gone.with_context(|| format!("left: {:?}", containers(fleet)))
+    let gone =
+        crate::support::wait_for(promised(THREE_SECONDS), || (containers(fleet, IMAGE).ok()? == 0).then_some(()));
+    gone.context("a container is left")
 }
 
 fn failures(fleet: &Fleet) -> Result<()> {

@@ -24,7 +24,8 @@ const WHOLE_TRIAL: Duration = Duration::from_secs(120);
 /// What a controller is to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings<'a> {
-    /// `visit`, or else what to hold: `ssh`, `local`, `staged`, `chain`, or a container behind ssh, as `docker:app`.
+    /// `visit`, or else what to hold: `ssh`, `local`, `staged`, `chain`, or a container behind ssh, as
+    /// `docker:app`, `podman:app` or, for a temporary one, `image:busybox`.
     pub(crate) what: &'a str,
     pub(crate) alias: &'a str,
     pub(crate) config: &'a Path,
@@ -137,6 +138,10 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Runn
         "chain" => local().via(&ssh().connect().await?).connect().await?,
         what if what.starts_with("docker:") => {
             let docker = router.docker(&what["docker:".len()..]).remote_name(settings.mark);
+            docker.via(&ssh().connect().await?).connect().await?
+        }
+        what if what.starts_with("image:") => {
+            let docker = router.docker("").image(&what["image:".len()..]).remote_name(settings.mark);
             docker.via(&ssh().connect().await?).connect().await?
         }
         what if what.starts_with("podman:") => {

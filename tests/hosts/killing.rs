@@ -64,7 +64,7 @@ impl What {
 }
 
 /// Two hundred kills.
-const SCENES: [Scene; 17] = [
+const SCENES: [Scene; 18] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // No /proc, and the tools of busybox.
     Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
@@ -86,6 +86,13 @@ const SCENES: [Scene; 17] = [
     Scene { what: What::Bundle, alias: "here/s390x", rounds: 16, victims: &Victim::ALL },
     Scene::held("docker:app", "engines", 10, &Victim::IN_CONTAINERS),
     Scene::held("podman:app", "engines", 8, &Victim::IN_CONTAINERS),
+    // The container goes, too.
+    Scene::held(
+        "image:busybox",
+        "engines",
+        6,
+        &[Victim::Controller, Victim::Launcher, Victim::Context, Victim::Inside],
+    ),
     // The image is copied in.
     Scene::held("docker:bare", "engines", 10, &Victim::IN_CONTAINERS),
 ];
