@@ -33,6 +33,15 @@ pub(crate) fn identity() -> io::Result<Identity> {
     Ok((uids, [gids.real, gids.effective, gids.saved].map(|id| id.as_raw()), groups, place))
 }
 
+/// Leaves the tree, and lives until there is a file of this name.
+pub(crate) async fn live_alone(econtext: &Econtext, until: String) -> Result<(), Error> {
+    econtext.detach().await?;
+    while !std::path::Path::new(&until).exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
 /// Asks another context for its pid, and says what comes of it.
 pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     match econtext.router().context_by_id(other).call(pid, ()).await {
@@ -42,5 +51,5 @@ pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     }
 }
 
-export!(double, refuse, pid, surroundings, identity);
+export!(double, refuse, pid, surroundings, identity, live_alone);
 export!(concurrent ask);

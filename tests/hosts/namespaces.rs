@@ -18,7 +18,7 @@ use crate::OnHosts;
 use crate::boxes::{Stage, by, expect};
 use crate::controller::block_on;
 use crate::fleet::Fleet;
-use crate::functions::{double, identity, pid, surroundings};
+use crate::functions::{double, identity, live_alone, pid, surroundings};
 use crate::support::process::{Process, below};
 use crate::support::tool::{run, tool};
 use crate::support::{ONE_SECOND, PATIENCE, THREE_SECONDS, promised, wait_for};
@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("a command in front of the child runs in there", with_prefix);
     add("the image cannot be had by who is root in there", sealed);
     add("of any one process that is killed nothing is left, nor of a container that ends", killed);
+    add("a child that detaches lives on in there", detached);
     add("a container that ends while it is entered is named", gone);
     add("it comes up within a tenth of a second", soon);
     add("doctor and run know it", by_tool);
@@ -369,6 +370,24 @@ fn killed(fleet: &Fleet) -> Result<()> {
         let error = stream_error(connect.connect().await)?;
         ensure!((error.kind, error.phase) == (StreamErrorKind::Timeout, Phase::Login), "{error:?}");
         stage.trace.expect_nothing_left(THREE_SECONDS).context("a client that does not answer")?;
+        stage.end().await
+    })
+}
+
+fn detached(fleet: &Fleet) -> Result<()> {
+    let handmade = Handmade::start()?;
+    block_on(async {
+        let mut stage = Stage::new(fleet, &[])?;
+        let context = handmade.connect(&stage).connect().await?;
+        let (outside, inside) = pair_of(&mut stage)?;
+        let stop = handmade.directory.path().join("stop");
+        let lost = context.call(live_alone, (stop.display().to_string(),)).await;
+        ensure!(matches!(lost, Err(Error::Channel { .. })), "it has left the tree: {lost:?}");
+        // Whoever waits for it is of no use any more.
+        let lives = |process: &Process| Process::of(process.pid).is_some_and(|now| now.started == process.started);
+        wait_for(promised(THREE_SECONDS), || (!lives(&outside)).then_some(())).context("who waits lives on")?;
+        ensure!(lives(&inside), "the child has ended with who waited for it");
+        fs::write(&stop, "")?;
         stage.end().await
     })
 }
