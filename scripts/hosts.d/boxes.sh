@@ -27,6 +27,7 @@ install_backports() (
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror%/} $suite main"
     done >"$lists/sources"
     cat >"$lists/apt.conf" <<CONF
+APT::Sandbox::User "root";
 Dir::State::lists "$lists/lists";
 Dir::Cache "$lists/cache";
 Dir::Etc::sourcelist "$lists/sources";

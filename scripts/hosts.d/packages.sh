@@ -82,7 +82,7 @@ Dir::Etc::sourcelist "$new/sources";
 Dir::Etc::sourceparts "-";
 Acquire::Languages "none";
 CONF
-    cd "$new"
+    cd "$new" || return
     export APT_CONFIG="$new/apt.conf"
     apt-get -qq update && apt-get -qq download "$@" || return
     for package in *.deb; do
