@@ -225,9 +225,11 @@ fn leave_no_trace(arguments: &Arguments) {
     }
     if let Some(directory) = &arguments.directory {
         remove(directory);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let rest = std::env::join_paths(std::env::split_paths(&path).filter(|element| element != directory));
-        if let Ok(rest) = rest {
+        // What was copied in is not there.
+        if let Some(path) = std::env::var_os("PATH")
+            && let rest = std::env::split_paths(&path).filter(|element| element != directory)
+            && let Ok(rest) = std::env::join_paths(rest)
+        {
             process::set_variable("PATH", &rest);
         }
     }
