@@ -524,7 +524,8 @@ impl Econtext {
     ///
     /// It ends when the calls that were running or waiting here have ended, or
     /// by SIGTERM; calls have no deadline any more. Behind `ssh`, detaching
-    /// ends the connection.
+    /// ends the connection; what waits for the command that it runs, such as
+    /// `sudo`, lives on with it.
     ///
     /// Does nothing in a context that has detached already. Not cancel safe:
     /// a call that is dropped while it waits may still detach.

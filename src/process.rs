@@ -70,8 +70,6 @@ pub(crate) struct Launched {
     pid: Option<u32>,
     /// Our end of its terminal, which must not close before it has ended.
     terminal: Option<Output>,
-    /// It is no launcher, but the context itself.
-    is_context: bool,
     /// It is nobody's business any more.
     is_free: bool,
     _known: Known,
@@ -119,7 +117,7 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
     let [input, output] = ours;
     let stream = Stream { input: Input::new(input)?, output: Output::new(output)? };
     let pid = child.id();
-    let launched = Launched { child, pid, terminal, is_context: false, is_free: false, _known: Known::new(pid) };
+    let launched = Launched { child, pid, terminal, is_free: false, _known: Known::new(pid) };
     Ok((launched, stream, Input::new(stderr)?))
 }
 
@@ -146,16 +144,6 @@ impl Launched {
     /// The process's id, as long as it has not been reaped.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.pid
-    }
-
-    /// What it has become is known: the context itself, not a launcher that
-    /// the context is behind.
-    pub(crate) fn found_to_be_context(&mut self) {
-        self.is_context = true;
-    }
-
-    pub(crate) fn is_context(&self) -> bool {
-        self.is_context
     }
 
     /// Lets the process live as long as it likes; reaps it if it ends first.

@@ -51,6 +51,12 @@ impl Io {
         }
         process::mark_detached();
         self.state.borrow_mut().detached = true;
+        // The last that it hears of us, behind all that is queued: whoever is
+        // in between, such as sudo, may hold the link open as long as we live.
+        if let Some(parent) = self.shared.parent() {
+            let farewell = Message::new(parent, Handle::DETACHING, Vec::new());
+            self.send(Message { lane: Lane::Log, raw: true, ..farewell });
+        }
         self.flush_parent(Instant::now() + DRAIN).await;
         // Bound, since the writer may be stuck.
         let parent = self.state.borrow().routing.parent();
@@ -83,16 +89,18 @@ impl Io {
     pub(super) fn on_detaching(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         let Some(from) = from.filter(|_| !message.is_dead()) else { return };
         let is_child = self.child_link(message.src) == Some(from);
+        if is_child && message.reply_to == Handle::NONE && self.with_link(from, |link| link.detached) == Some(true) {
+            return self.link_lost(from, None);
+        }
         let first = self.with_link(from, |link| is_child && !std::mem::replace(&mut link.detached, true));
         if first != Some(true) {
             tracing::warn!("bad DETACHING received from context {}", message.src);
             return self.refuse(message, "bad DETACHING received", Some(from));
         }
-        // A launcher in between is of no use without its context; it ends as
-        // always when the link does.
-        let process = self.with_link(from, |link| link.process.take_if(|process| process.is_context())).flatten();
+        let process = self.with_link(from, |link| link.process.take()).flatten();
         if let Some(process) = process {
-            // Nobody waits for it, not even the end of this router.
+            // Nobody waits for it, not even the end of this router. If it is a
+            // launcher, it ends when its work does, or when the link has.
             tokio::task::spawn_local(process.let_go());
         }
         let reply = Message::new(message.src, message.reply_to, Vec::new());

@@ -361,9 +361,6 @@ impl Attempt {
         let id = id.map_err(|_| timed_out(Phase::Handshake))??;
         // A local child is known by its launcher's pid, which is its own.
         let name = behind(io, &spec.context_name(self.launched.pid().unwrap_or(hello.pid)));
-        if matches!(spec.method, Method::Local(_) | Method::Fork(_)) && self.launched.pid() == Some(hello.pid) {
-            self.launched.found_to_be_context();
-        }
         let mut parent_ids = vec![io.shared.me];
         parent_ids.extend_from_slice(&io.shared.parent_ids());
         let welcome = Welcome {

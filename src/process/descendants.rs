@@ -125,25 +125,37 @@ impl End {
     }
 }
 
-/// All descendants that are to end, zombies aside.
+/// Every process that descends from this one, parents first, but for contexts
+/// that have detached, and for what is on the way to one, such as sudo.
 fn living() -> Vec<i32> {
-    let mut found = Vec::new();
-    let mut parents = vec![getpid().as_raw()];
-    while let Some(parent) = parents.pop() {
+    /// Its parent is by its place in the list.
+    struct Found {
+        pid: i32,
+        parent: Option<usize>,
+        is_way: bool,
+    }
+    let mut found: Vec<Found> = Vec::new();
+    let (mut parent, mut next) = (getpid().as_raw(), None);
+    loop {
         for child in platform::children_of(parent) {
-            if child.is_zombie || child.name == DETACHED || has_detached(&child) {
+            if child.is_zombie {
                 continue;
             }
-            found.push(child.pid);
-            parents.push(child.pid);
+            if child.name != DETACHED {
+                found.push(Found { pid: child.pid, parent: next, is_way: false });
+                continue;
+            }
+            let mut above = next.and_then(|at| found.get_mut(at));
+            while let Some(way) = above.filter(|way| !way.is_way) {
+                way.is_way = true;
+                above = way.parent.and_then(|at| found.get_mut(at));
+            }
         }
+        let at = next.map_or(0, |at| at + 1);
+        let Some(further) = found.get(at) else { break };
+        (parent, next) = (further.pid, Some(at));
     }
-    found
-}
-
-/// Whether this is the supervisor of a context that has detached.
-fn has_detached(process: &Relative) -> bool {
-    process.name == SUPERVISOR && platform::children_of(process.pid).iter().any(|child| child.name == DETACHED)
+    found.iter().filter(|process| !process.is_way).map(|process| process.pid).collect()
 }
 
 /// Reaps orphans that have become children of this process and have ended.

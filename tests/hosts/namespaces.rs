@@ -383,11 +383,12 @@ fn detached(fleet: &Fleet) -> Result<()> {
         let stop = handmade.directory.path().join("stop");
         let lost = context.call(live_alone, (stop.display().to_string(),)).await;
         ensure!(matches!(lost, Err(Error::Channel { .. })), "it has left the tree: {lost:?}");
-        // Whoever waits for it is of no use any more.
         let lives = |process: &Process| Process::of(process.pid).is_some_and(|now| now.started == process.started);
-        wait_for(promised(THREE_SECONDS), || (!lives(&outside)).then_some(())).context("who waits lives on")?;
-        ensure!(lives(&inside), "the child has ended with who waited for it");
+        ensure!(lives(&inside), "the child has ended");
         fs::write(&stop, "")?;
+        // Whoever waits for it ends with it.
+        let gone = wait_for(promised(THREE_SECONDS), || (!lives(&inside) && !lives(&outside)).then_some(()));
+        gone.context("one of them lives on")?;
         stage.end().await
     })
 }

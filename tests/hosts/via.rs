@@ -9,7 +9,7 @@ use offshoot::{Context, Error, Phase, Router, StreamError, StreamErrorKind};
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::{self, Fleet};
-use crate::functions::{ask, double, pid};
+use crate::functions::{ask, double, live_alone, pid};
 use crate::support::{AT_ONCE, ONE_SECOND, THREE_SECONDS, promised, unique};
 
 const DEPTH: usize = 10;
@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("a chain across machines of all kinds works", across_machines);
     add("errors behind via keep their type and name their hop", errors_keep_their_type);
     add("siblings cannot call each other", siblings);
+    add("what detaches behind ssh and sudo lives on alone", detached);
     add("when the middle of a chain ends, what is behind it is lost and ends", middle_ends);
     trials
 }
@@ -192,6 +193,40 @@ fn siblings(fleet: &Fleet) -> Result<()> {
         Ok(())
     })?;
     trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn detached(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    let pids = block_on(async {
+        let router = Router::new()?;
+        let over_ssh = fleet.ssh(&router, "here-user", &mark).connect().await?;
+        let here = fleet.ssh(&router, "here", &mark).connect().await?;
+        // To another user, so that it is uploaded and sudo stays in between.
+        let over_sudo = router.sudo().username(&fleet.user).remote_name(&mark).via(&here).connect().await?;
+        // As sudo does with a terminal of its own: it holds the link as long as its command lives.
+        let relay = ["sh", "-c", "cat | { \"$@\"; true; } | cat", "relay"];
+        let relayed = router.local().exec_prefix(relay).remote_name(&mark).connect().await?;
+        let mut pids = Vec::new();
+        for context in [&relayed, &over_ssh, &over_sudo] {
+            pids.push(i32::try_from(context.call(pid, ()).await?)?);
+            let left = context.timeout(THREE_SECONDS).call(live_alone, (mark.clone(),)).await;
+            ensure!(matches!(left, Err(Error::Channel { .. })), "{context} is no longer part of the tree: {left:?}");
+        }
+        let start = Instant::now();
+        router.shutdown().await;
+        ensure!(start.elapsed() < promised(ONE_SECOND), "nobody waits for it: {:?}", start.elapsed());
+        Ok(pids)
+    })?;
+    // Beyond any grace.
+    std::thread::sleep(ONE_SECOND);
+    let contexts: BTreeSet<i32> =
+        trace.look().iter().filter(|process| process.is_context(&mark)).map(|process| process.pid).collect();
+    ensure!(contexts == pids.iter().copied().collect(), "{contexts:?} live, of {pids:?}");
+    for pid in pids {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+    }
+    trace.expect_nothing_left(THREE_SECONDS)
 }
 
 fn middle_ends(fleet: &Fleet) -> Result<()> {
