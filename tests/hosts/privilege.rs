@@ -619,6 +619,7 @@ fn secrets(fleet: &Fleet) -> Result<()> {
 fn with_secrets(fleet: &Fleet) -> Result<()> {
     let secrets = [fleet.password.as_str(), &fleet.root_password, &fleet.passphrase];
     let records = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let since = tempfile::NamedTempFile::new()?;
     block_on(async {
         let mut stage = Stage::new(fleet)?;
         let heard = std::sync::Arc::clone(&records);
@@ -649,5 +650,15 @@ fn with_secrets(fleet: &Fleet) -> Result<()> {
     })?;
     let records = records.lock().map_err(|_| anyhow::anyhow!("no records"))?.clone();
     ensure!(!secrets.iter().any(|secret| records.contains(secret)), "{records}");
+    // Of files in all places that we use and in all logs, those that are newer than this trial.
+    let user = nix::unistd::User::from_name(&fleet.user)?.context("no ordinary user")?;
+    let mut find = std::process::Command::new("find");
+    find.args(["/tmp", "/var/tmp", "/dev/shm", "/var/log"]).arg(user.dir).args(["-type", "f", "-newer"]);
+    for file in String::from_utf8_lossy(&find.arg(since.path()).output()?.stdout).lines() {
+        // What vanishes meanwhile is another trial's.
+        let content = std::fs::read(file).unwrap_or_default();
+        let holds = |secret: &&str| content.windows(secret.len()).any(|part| part == secret.as_bytes());
+        ensure!(!secrets.iter().any(holds), "a secret is in {file}");
+    }
     Ok(())
 }
