@@ -6,6 +6,7 @@
 //! between two awaits.
 
 mod detach;
+mod ids;
 mod images;
 mod lifecycle;
 mod lines;

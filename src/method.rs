@@ -330,6 +330,9 @@ impl<M: Into<Method>> Connect<M> {
             let text = format!("on_question cannot be used behind {via}: a function cannot travel");
             return Err(StreamError::new(StreamErrorKind::Start, Phase::Start, spec.hop(), text).into());
         }
+        // It goes ahead of the call.
+        let id = via.id();
+        shared.command(Command::Do(Box::new(move |io| io.give_ids(id))));
         // The far side keeps the deadline; this is for a far side that hangs.
         let limit = spec.connect_timeout;
         let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));

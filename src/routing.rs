@@ -396,6 +396,11 @@ impl<S> Routing<S> {
         })
     }
 
+    /// Whether `owner` behind `link` was ever given one.
+    pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.blocks.iter().any(|block| block.owner == owner))
+    }
+
     /// Notes that a block was handed out through `link`.
     pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
         if let Some(link) = self.links.get_mut(&link) {

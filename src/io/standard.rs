@@ -3,11 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
 use super::{Asked, Io, Target};
-use crate::error::Error;
 use crate::log::Record;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::payload;
@@ -91,90 +90,6 @@ impl Io {
         if let Some(gone) = gone {
             self.contexts_gone(&gone);
         }
-    }
-
-    /// A neighbour asks for a block of ids for itself or for someone behind
-    /// it. The master has them; everyone else asks on.
-    fn on_allocate_id(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
-        let (Some(link), Ok(owner)) = (from, <[u8; 4]>::try_from(&message.data[..])) else {
-            return;
-        };
-        let owner = ContextId(u32::from_be_bytes(owner));
-        let mut state = self.state.borrow_mut();
-        let knows_owner = state.routing.link_to(owner) == Some(link);
-        if !knows_owner || !state.routing.may_have_block(link, owner) {
-            drop(state);
-            return self.refuse(message, "a context may not hold so many unused ids", from);
-        }
-        if self.shared.parent().is_none() {
-            let ids = state.routing.take_block();
-            state.routing.hand_out(link, owner, ids.clone());
-            drop(state);
-            return self.send(block_reply(message, &ids));
-        }
-        drop(state);
-        let (io, message) = (Rc::clone(self), message.clone());
-        let upstream = self.ask_parent(Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
-        self.tasks.spawn_local(async move {
-            match upstream.await.as_ref().map(parse_block) {
-                Ok(Some(ids)) => {
-                    io.state.borrow_mut().routing.hand_out(link, owner, ids.clone());
-                    io.send(block_reply(&message, &ids));
-                }
-                _ => io.refuse(&message, "no ids to be had", Some(link)),
-            }
-        });
-    }
-
-    /// An id for a new child of this context.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Channel`] if the parent gives none.
-    pub(crate) async fn allocate_id(self: &Rc<Self>) -> Result<ContextId, Error> {
-        let first = self.state.borrow_mut().routing.take_id();
-        if let Some(id) = first {
-            return Ok(id);
-        }
-        let (give, given) = oneshot::channel();
-        self.state.borrow_mut().id_waiters.push(give);
-        self.request_ids();
-        given.await.map_err(|_| Error::Channel { context: self.shared.me, reason: "no ids to be had".into() })
-    }
-
-    /// Makes sure that [`Io::allocate_id`] will not have to wait long.
-    pub(crate) fn stock_ids(self: &Rc<Self>) {
-        if !self.state.borrow().routing.has_id() {
-            self.request_ids();
-        }
-    }
-
-    fn request_ids(self: &Rc<Self>) {
-        if std::mem::replace(&mut self.state.borrow_mut().ids_requested, true) {
-            return;
-        }
-        let reply = self.ask_parent(Handle::ALLOCATE_ID, self.shared.me.0.to_be_bytes().to_vec());
-        let io = Rc::clone(self);
-        self.tasks.spawn_local(async move {
-            let ids = reply.await.ok().as_ref().and_then(parse_block);
-            let mut state = io.state.borrow_mut();
-            state.ids_requested = false;
-            let Some(ids) = ids else {
-                // Whoever waits learns it by the end of its channel.
-                state.id_waiters.clear();
-                return;
-            };
-            state.routing.give_block(ids);
-            while !state.id_waiters.is_empty() {
-                let Some(id) = state.routing.take_id() else { break };
-                let _ = state.id_waiters.remove(0).send(id);
-            }
-            let more = !state.id_waiters.is_empty();
-            drop(state);
-            if more {
-                io.request_ids();
-            }
-        });
     }
 
     /// Sends a request to the parent; the reply ends the future, with an
@@ -282,17 +197,4 @@ impl Io {
             io.command(answer);
         });
     }
-}
-
-fn block_reply(request: &Message, ids: &std::ops::Range<u32>) -> Message {
-    let mut data = Vec::with_capacity(8);
-    data.put_u32(ids.start);
-    data.put_u32(ids.end);
-    Message { lane: Lane::Control, raw: true, ..Message::new(request.src, request.reply_to, data) }
-}
-
-fn parse_block(message: &Message) -> Option<std::ops::Range<u32>> {
-    let mut data: &[u8] = <&[u8; 8]>::try_from(&message.data[..]).ok().filter(|_| !message.is_dead())?;
-    let (start, end) = (data.get_u32(), data.get_u32());
-    (start < end).then_some(start..end)
 }

@@ -16,8 +16,9 @@ impl Drop for Tell {
 }
 
 async fn wait_for_ever(to: Sender<String>) {
+    // Before it says so: who hears it may cancel at once.
+    let _tell = Tell(to.clone(), "dropped");
     to.send("begun".into()).await.ok();
-    let _tell = Tell(to, "dropped");
     std::future::pending::<()>().await;
 }
 export!(wait_for_ever);

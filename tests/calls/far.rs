@@ -17,8 +17,9 @@ impl Drop for Tell {
 }
 
 async fn linger(to: Sender<String>) -> Result<(), Error> {
+    // Before it says so: who hears it may cancel at once.
+    let _tell = Tell(to.clone());
     to.send("begun".into()).await?;
-    let _tell = Tell(to);
     std::future::pending().await
 }
 export!(linger);

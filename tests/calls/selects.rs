@@ -31,14 +31,15 @@ fn tell_when_gone(told: Sender<u32>) -> u32 {
 export!(tell_when_gone);
 
 async fn wait_until_cancelled(begun: Sender<u32>) -> Result<u32, Error> {
-    begun.send(1).await?;
     struct Tell(Sender<u32>);
     impl Drop for Tell {
         fn drop(&mut self) {
             drop(self.0.send(2));
         }
     }
-    let _tell = Tell(begun);
+    // Before it says so: who hears it may cancel at once.
+    let _tell = Tell(begun.clone());
+    begun.send(1).await?;
     std::future::pending().await
 }
 export!(wait_until_cancelled);
