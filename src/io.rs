@@ -167,6 +167,7 @@ struct State {
     parent_gone: bool,
     ends_descendants: bool,
     /// This context is on its own, or on its way there.
+    dumps_on_signal: bool,
     detached: bool,
     detach_waiters: Vec<oneshot::Sender<Result<(), Error>>>,
 }
@@ -261,6 +262,7 @@ impl Io {
             ended: false,
             parent_gone: false,
             ends_descendants: false,
+            dumps_on_signal: false,
             detached: false,
             detach_waiters: Vec::new(),
         };

@@ -628,7 +628,7 @@ impl Router {
 
     /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
     /// the router lives. Without it the signal ends a master, as it does any
-    /// program; all other contexts do so by themselves.
+    /// program; all other contexts do so by themselves. Once is enough.
     ///
     /// # Errors
     ///

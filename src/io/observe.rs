@@ -56,8 +56,12 @@ impl Io {
         self.tell(STATS, self.stats().to_string().lines());
     }
 
-    /// Does so on each SIGUSR2, as long as the router lives.
+    /// Does so on each SIGUSR2, as long as the router lives, however often it
+    /// is told to.
     pub(super) fn dump_on_signal(self: &Rc<Self>) {
+        if std::mem::replace(&mut self.state.borrow_mut().dumps_on_signal, true) {
+            return;
+        }
         let mut signals = match signal(SignalKind::user_defined2()) {
             Ok(signals) => signals,
             Err(error) => return tracing::warn!("SIGUSR2 cannot be handled: {error}"),

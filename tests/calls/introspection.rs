@@ -122,8 +122,13 @@ fn a_master_dumps_on_request_and_on_sigusr2() {
     tree.0.dump().unwrap();
     eventually("a dump on request", || heads() == 1);
     tree.0.dump_on_sigusr2().unwrap();
+    // Twice is no more than once.
+    tree.0.dump_on_sigusr2().unwrap();
     // Requests are carried out in their order.
     block_on(tree.0.stats()).unwrap();
     raise(Signal::SIGUSR2).unwrap();
     eventually("a dump on SIGUSR2", || heads() == 2);
+    tree.0.dump().unwrap();
+    eventually("a further dump on request, and no other", || heads() >= 3);
+    assert_eq!(heads(), 3);
 }
