@@ -300,7 +300,11 @@ impl Round {
             Victim::Session => false,
             Victim::FirstStage => is_first_stage(process, &all),
             Victim::Reader => is_reader(process),
-            Victim::Client => matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec"),
+            // The sweeper's has nothing to do with the child, and ends as soon as that is up.
+            Victim::Client => {
+                matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec")
+                    && !process.argv.iter().any(|word| word == "--user=0")
+            }
             Victim::Inside => is_context(process) && is_inside(process),
             Victim::Context => {
                 is_context(process)
