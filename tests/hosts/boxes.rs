@@ -2,19 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, Context, Error, Incus, Lxc, Lxd, Phase, Router, StreamErrorKind};
+use offshoot::{Connect, Context, Error, Incus, Lxc, Lxd, Phase, StreamErrorKind};
 
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::functions::{double, surroundings};
+use crate::stage::Stage;
 use crate::support::tool::{run, tool};
-use crate::support::trace::Trace;
-use crate::support::{Missing, ONE_SECOND, promised, unique};
+use crate::support::{Missing, ONE_SECOND};
 use crate::via::stream_error;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -38,28 +37,15 @@ macro_rules! by {
 }
 pub(crate) use by;
 
-/// What a trial with containers needs.
-pub(crate) struct Stage<'a> {
-    pub(crate) fleet: &'a Fleet,
-    pub(crate) router: Router,
-    pub(crate) mark: String,
-    pub(crate) trace: Trace,
-}
-
 impl<'a> Stage<'a> {
     /// `engines`: those that have to be up.
-    pub(crate) fn new(fleet: &'a Fleet, engines: &[&str]) -> Result<Self> {
+    pub(crate) fn with(fleet: &'a Fleet, engines: &[&str]) -> Result<Self> {
         for engine in engines {
             if !fleet.boxes.split_whitespace().any(|up| up == *engine) {
                 return Err(Missing(format!("{engine} is not there, or did not come up: see scripts/hosts up")).into());
             }
         }
-        let mark = unique();
-        Ok(Self { fleet, router: Router::new()?, trace: fleet.trace(&mark), mark })
-    }
-
-    pub(crate) async fn ssh(&self, alias: &str) -> Result<Context> {
-        self.fleet.ssh(&self.router, alias, &self.mark).connect().await.with_context(|| alias.to_owned())
+        Self::new(fleet)
     }
 
     fn lxc(&self, name: &str, via: &Context) -> Connect<Lxc> {
@@ -73,13 +59,6 @@ impl<'a> Stage<'a> {
     fn incus(&self, name: &str, via: &Context) -> Connect<Incus> {
         by!(self, self.router.incus(name), via)
     }
-
-    pub(crate) async fn end(mut self) -> Result<()> {
-        let start = Instant::now();
-        self.router.shutdown().await;
-        ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
-        self.trace.expect_nothing_left(ONE_SECOND)
-    }
 }
 
 /// The child works, and is in this container.
@@ -92,7 +71,7 @@ pub(crate) async fn expect(context: &Context, container: &str) -> Result<()> {
 
 fn into_containers(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let stage = Stage::with(fleet, &["lxc", "lxd", "incus"])?;
         let host = stage.ssh("boxes").await?;
         let (whole, mapped, lxd, incus) = tokio::join!(
             stage.lxc("whole", &host).connect(),
@@ -115,7 +94,7 @@ fn into_containers(fleet: &Fleet) -> Result<()> {
 
 fn failures(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let stage = Stage::with(fleet, &["lxc", "lxd", "incus"])?;
         let (host, user) = (stage.ssh("boxes").await?, stage.ssh("boxes-user").await?);
         let lxc = |name: &str| stage.lxc(name, &host).connect();
         let lxd = |name: &str| stage.lxd(name, &host).connect();
@@ -168,7 +147,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
 
 fn hint(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+        let stage = Stage::with(fleet, &["lxc", "lxd", "incus"])?;
         let host = stage.ssh("boxes").await?;
         for (error, engine) in [
             (stage.lxc("whole", &host).shell("false").connect().await, "LXC"),
@@ -186,7 +165,7 @@ fn hint(fleet: &Fleet) -> Result<()> {
 
 fn in_between(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &["lxc"])?;
+        let stage = Stage::with(fleet, &["lxc"])?;
         let first = stage.ssh("here").await?;
         // The one in the middle reads the configuration that this one names.
         let host = fleet.ssh(&stage.router, "boxes", &stage.mark).via(&first).connect().await?;
@@ -218,7 +197,7 @@ fn jail(fleet: &Fleet) -> Result<()> {
     fs::set_permissions(&jexec, fs::Permissions::from_mode(0o755))?;
     let program = jexec.display().to_string();
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         let local = stage.router.local().remote_name(&stage.mark).connect().await?;
         for (via, user) in [(None, None), (None, Some("bob")), (Some(&local), None)] {
             let mut connect = stage.router.jail("web").jexec_path(&program).remote_name(&stage.mark);
@@ -245,7 +224,7 @@ fn jail(fleet: &Fleet) -> Result<()> {
 }
 
 fn by_tool(fleet: &Fleet) -> Result<()> {
-    Stage::new(fleet, &["lxc", "lxd", "incus"])?;
+    Stage::with(fleet, &["lxc", "lxd", "incus"])?;
     let config = fleet.config.display().to_string();
     let hosts = "boxes/lxc:mapped,boxes/lxd:plain,boxes/incus:plain,boxes/lxc:none";
     let (mut command, trace) = tool(&["run", "-F", &config, "-w", hosts, "--", "hostname"]);

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, Context, Error, Phase, Router, StreamErrorKind};
+use offshoot::{Connect, Context, Error, Phase, StreamErrorKind};
 
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::{CONNECT, Fleet};
 use crate::functions::{double, surroundings};
+use crate::stage::Stage;
 use crate::support::tool::{run, tool};
-use crate::support::trace::Trace;
-use crate::support::{ONE_SECOND, THREE_SECONDS, promised, unique};
+use crate::support::{ONE_SECOND, THREE_SECONDS, promised};
 use crate::via::stream_error;
 
 /// How many connect at once.
@@ -81,20 +81,7 @@ macro_rules! behind {
     };
 }
 
-/// What a trial needs.
-struct Stage<'a> {
-    fleet: &'a Fleet,
-    router: Router,
-    mark: String,
-    trace: Trace,
-}
-
-impl<'a> Stage<'a> {
-    fn new(fleet: &'a Fleet) -> Result<Self> {
-        let mark = unique();
-        Ok(Self { fleet, router: Router::new()?, trace: fleet.trace(&mark), mark })
-    }
-
+impl Stage<'_> {
     /// What lies at the end of hops, the last of which may be `ENGINE:USER@NAME`.
     async fn open(&self, way: &[&str], hop: &str) -> Result<Context, Error> {
         let mut via = None;
@@ -145,13 +132,6 @@ impl<'a> Stage<'a> {
             }),
             _ => enter!(kubectl, kubectl_path),
         }
-    }
-
-    async fn end(mut self) -> Result<()> {
-        let start = Instant::now();
-        self.router.shutdown().await;
-        ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
-        self.trace.expect_nothing_left(ONE_SECOND)
     }
 }
 

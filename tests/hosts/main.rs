@@ -29,6 +29,7 @@ mod privilege;
 mod random;
 mod running;
 mod slow_line;
+mod stage;
 mod sudo_rs;
 mod upload;
 mod via;

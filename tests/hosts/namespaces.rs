@@ -15,10 +15,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::OnHosts;
-use crate::boxes::{Stage, by, expect};
+use crate::boxes::{by, expect};
 use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::functions::{double, identity, live_alone, pid, surroundings};
+use crate::stage::Stage;
 use crate::support::process::{Process, below};
 use crate::support::tool::{run, tool};
 use crate::support::{ONE_SECOND, PATIENCE, THREE_SECONDS, promised, wait_for};
@@ -51,7 +52,7 @@ fn setns(stage: &Stage<'_>, kind: &str, container: &str, via: &Context) -> Conne
 
 fn every_kind(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &ALL)?;
+        let stage = Stage::with(fleet, &ALL)?;
         let host = stage.ssh("boxes").await?;
         for (kind, container) in
             [("lxc", "whole"), ("lxc", "mapped"), ("lxd", "plain"), ("incus", "plain"), ("machinectl", "box")]
@@ -78,7 +79,7 @@ fn every_kind(fleet: &Fleet) -> Result<()> {
 
 fn docker_and_podman(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         let host = stage.ssh("engines").await?;
         for (kind, container) in
             [("docker", "app"), ("docker", "bare"), ("docker", "readonly"), ("podman", "app"), ("podman", "bare")]
@@ -109,7 +110,7 @@ fn docker_and_podman(fleet: &Fleet) -> Result<()> {
 
 fn any_user(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &ALL)?;
+        let stage = Stage::with(fleet, &ALL)?;
         let host = stage.ssh("boxes").await?;
         for (kind, container) in [("lxc", "whole"), ("lxc", "mapped"), ("lxd", "plain"), ("machinectl", "box")] {
             let amy = setns(&stage, kind, container, &host).username("amy").connect().await?;
@@ -133,7 +134,7 @@ fn any_user(fleet: &Fleet) -> Result<()> {
 fn failures(fleet: &Fleet) -> Result<()> {
     use StreamErrorKind::{Auth, Start};
     block_on(async {
-        let stage = Stage::new(fleet, &ALL)?;
+        let stage = Stage::with(fleet, &ALL)?;
         let (host, user) = (stage.ssh("boxes").await?, stage.ssh("boxes-user").await?);
         let of = |kind: &str, container: &str| setns(&stage, kind, container, &host);
         for (error, kind, phase, words) in [
@@ -187,7 +188,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
 
 fn in_any_order(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &ALL)?;
+        let stage = Stage::with(fleet, &ALL)?;
         let user = stage.ssh("boxes-user").await?;
         let local = by!(stage, stage.router.local(), &user).connect().await?;
         let root = by!(stage, stage.router.sudo(), &local).connect().await?;
@@ -227,7 +228,7 @@ async fn futures_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -
 
 fn with_prefix(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &["lxc"])?;
+        let stage = Stage::with(fleet, &["lxc"])?;
         let host = stage.ssh("boxes").await?;
         let connect = setns(&stage, "lxc", "mapped", &host).username("amy").exec_prefix(["env", "OFS_PREFIX=yes"]);
         let context = connect.connect().await?;
@@ -295,7 +296,7 @@ impl Drop for Handmade {
 fn sealed(fleet: &Fleet) -> Result<()> {
     let handmade = Handmade::start()?;
     block_on(async {
-        let mut stage = Stage::new(fleet, &[])?;
+        let mut stage = Stage::new(fleet)?;
         let context = handmade.connect(&stage).connect().await?;
         expect(&context, "handmade").await?;
         let inside = child_of(&mut stage)?;
@@ -333,7 +334,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
     block_on(async {
         for victim in ["who waits", "the child", "the container"] {
             let mut handmade = Handmade::start()?;
-            let mut stage = Stage::new(fleet, &[])?;
+            let mut stage = Stage::new(fleet)?;
             let context = handmade.connect(&stage).connect().await?;
             ensure!(context.call(double, (1,)).await? == 2, "it works");
             let (outside, inside) = pair_of(&mut stage)?;
@@ -356,7 +357,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
         }
         // The one who starts it: here a child of its own.
         let handmade = Handmade::start()?;
-        let mut stage = Stage::new(fleet, &[])?;
+        let mut stage = Stage::new(fleet)?;
         let local = stage.router.local().remote_name(&stage.mark).connect().await?;
         let inside = handmade.connect(&stage).via(&local).connect().await?;
         ensure!(inside.call(double, (1,)).await? == 2, "it works");
@@ -377,7 +378,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
 fn detached(fleet: &Fleet) -> Result<()> {
     let handmade = Handmade::start()?;
     block_on(async {
-        let mut stage = Stage::new(fleet, &[])?;
+        let mut stage = Stage::new(fleet)?;
         let context = handmade.connect(&stage).connect().await?;
         let (outside, inside) = pair_of(&mut stage)?;
         let stop = handmade.directory.path().join("stop");
@@ -396,7 +397,7 @@ fn detached(fleet: &Fleet) -> Result<()> {
 fn gone(fleet: &Fleet) -> Result<()> {
     let mut handmade = Handmade::start()?;
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         let leader = handmade.leader().context("it runs")?;
         handmade.says("echo 0")?;
         let error = stream_error(handmade.connect(&stage).connect().await)?;
@@ -413,7 +414,7 @@ fn gone(fleet: &Fleet) -> Result<()> {
 fn soon(fleet: &Fleet) -> Result<()> {
     let handmade = Handmade::start()?;
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         let mut best = Duration::MAX;
         for _ in 0..5 {
             let start = Instant::now();
@@ -428,7 +429,7 @@ fn soon(fleet: &Fleet) -> Result<()> {
 }
 
 fn by_tool(fleet: &Fleet) -> Result<()> {
-    Stage::new(fleet, &ALL)?;
+    Stage::with(fleet, &ALL)?;
     let config = fleet.config.display().to_string();
     let hosts = "boxes-user/sudo/setns:amy@lxc:mapped,boxes/setns:machinectl:box";
     let (mut command, trace) = tool(&["run", "-F", &config, "-w", hosts, "-s", "echo $(id -un) in $(hostname)"]);

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{CheckHostKeys, Connect, Context, Doas, Phase, Router, Secret, StreamErrorKind, Su, Sudo};
+use offshoot::{CheckHostKeys, Connect, Context, Doas, Phase, Secret, StreamErrorKind, Su, Sudo};
 
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::{CONNECT, Fleet};
 use crate::functions::{double, pid, surroundings};
+use crate::stage::Stage;
 use crate::support::process::Process;
 use crate::support::tool::{run, tool};
-use crate::support::trace::Trace;
-use crate::support::{ONE_SECOND, THREE_SECONDS, promised, unique, wait_for};
+use crate::support::{ONE_SECOND, THREE_SECONDS, promised, wait_for};
 use crate::via::stream_error;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -45,24 +45,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     trials
 }
 
-/// What a trial needs.
-struct Stage<'a> {
-    fleet: &'a Fleet,
-    router: Router,
-    mark: String,
-    trace: Trace,
-}
-
-impl<'a> Stage<'a> {
-    fn new(fleet: &'a Fleet) -> Result<Self> {
-        let mark = unique();
-        Ok(Self { fleet, router: Router::new()?, trace: fleet.trace(&mark), mark })
-    }
-
-    async fn ssh(&self, alias: &str) -> Result<Context> {
-        self.fleet.ssh(&self.router, alias, &self.mark).connect().await.with_context(|| alias.to_owned())
-    }
-
+impl Stage<'_> {
     fn sudo(&self, via: &Context) -> Connect<Sudo> {
         self.router.sudo().remote_name(&self.mark).connect_timeout(CONNECT).via(via)
     }
@@ -73,13 +56,6 @@ impl<'a> Stage<'a> {
 
     fn doas(&self, via: &Context) -> Connect<Doas> {
         self.router.doas().remote_name(&self.mark).connect_timeout(CONNECT).via(via)
-    }
-
-    async fn end(mut self) -> Result<()> {
-        let start = Instant::now();
-        self.router.shutdown().await;
-        ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
-        self.trace.expect_nothing_left(ONE_SECOND)
     }
 }
 

@@ -7,9 +7,10 @@ use offshoot::facts::host_facts;
 use offshoot::{Phase, StreamErrorKind};
 
 use crate::OnHosts;
-use crate::boxes::{Stage, by};
+use crate::boxes::by;
 use crate::controller::block_on;
 use crate::fleet::Fleet;
+use crate::stage::Stage;
 use crate::support::promised;
 use crate::via::stream_error;
 
@@ -23,7 +24,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
 
 fn right(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         for (alias, password) in [("sudo-rs-nopass", None), ("sudo-rs", Some(&fleet.password))] {
             let user = stage.ssh(alias).await?;
             for (direct, name) in [(true, "root"), (false, "root"), (false, "ofs-bash")] {
@@ -43,7 +44,7 @@ fn right(fleet: &Fleet) -> Result<()> {
 
 fn wrong(fleet: &Fleet) -> Result<()> {
     block_on(async {
-        let stage = Stage::new(fleet, &[])?;
+        let stage = Stage::new(fleet)?;
         let (asked, norule) = (stage.ssh("sudo-rs").await?, stage.ssh("sudo-rs-norule").await?);
         let sudo = |via| by!(stage, stage.router.sudo(), via);
         let start = Instant::now();
