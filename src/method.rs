@@ -9,6 +9,7 @@ mod connect;
 mod container;
 mod doas;
 mod errand;
+mod factories;
 mod local;
 pub(crate) mod setns;
 mod ssh;
