@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(target_os = "linux")]
+pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
 pub(crate) use self::nonce::Nonce;
 pub(crate) use self::offer::Offer;

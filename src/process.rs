@@ -152,10 +152,12 @@ impl Launched {
         let _ = self.child.wait().await;
     }
 
-    /// Kills the process and its group.
+    /// Kills the process, and has its group end: what cleans up behind a first
+    /// stage is in it, ends by itself, and would leave files if it was killed.
     pub(crate) fn kill(&mut self) {
         if !self.is_free && self.child.id().is_some() {
-            signal_group(self.pid, Signal::SIGKILL);
+            let _ = self.child.start_kill();
+            signal_group(self.pid, Signal::SIGTERM);
         }
     }
 
@@ -178,21 +180,21 @@ impl Launched {
     /// Sees to it that the process ends, and reaps it: first it may end by
     /// itself, then SIGTERM, then SIGKILL.
     pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
-        for (wait, signal) in [(TERM_AFTER, Signal::SIGTERM), (KILL_AFTER, Signal::SIGKILL)] {
-            match tokio::time::timeout(wait, self.child.wait()).await {
-                Ok(status) => return status.ok(),
-                Err(_) => {
-                    self.hang_up();
-                    signal_group(self.pid, signal);
-                }
-            }
+        if let Ok(status) = tokio::time::timeout(TERM_AFTER, self.child.wait()).await {
+            return status.ok();
         }
+        self.hang_up();
+        signal_group(self.pid, Signal::SIGTERM);
+        if let Ok(status) = tokio::time::timeout(KILL_AFTER, self.child.wait()).await {
+            return status.ok();
+        }
+        self.kill();
         self.child.wait().await.ok()
     }
 }
 
 impl Drop for Launched {
-    /// Whatever was not reaped was not wanted: it goes, and its group with it.
+    /// Whatever was not reaped was not wanted: it goes.
     fn drop(&mut self) {
         self.kill();
         // It takes no time to die, but nobody will look again.

@@ -70,6 +70,15 @@ pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> 
     }
 }
 
+/// Whether such a line is in a process's arguments.
+#[cfg(any(target_os = "linux", test))]
+pub(crate) fn holds_first_stage(argv: &[u8]) -> bool {
+    const FORM: &[u8] = b"A=0000000000000000 B=0000000000000000;";
+    argv.windows(FORM.len()).any(|words| {
+        FORM.iter().zip(words).all(|(form, byte)| if *form == b'0' { byte.is_ascii_hexdigit() } else { form == byte })
+    })
+}
+
 /// A line such as that as a command for a login shell, or for `ssh`.
 ///
 /// `shell` is a piece of shell command such as `sh` or `busybox sh`, and is
@@ -178,9 +187,11 @@ const SECTIONS: [&str; 16] = [
 const EXEC: &str = r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;"#;
 
 /// Anybody may have to execute it there, and nobody but root may write to it.
+/// The sweeper ignores signals from its first moment, as it takes over from the
+/// watcher. A copy that was cut short cannot be executed, so it copies again.
 const COPY_AND_EXEC: &str = concat!(
-    r#"{ trap "" HUP INT TERM;while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;rm -rf "$p";"#,
-    r#"r "/$f/$N" "offshoot-child:$A:$B" "/$f";} </dev/null >/dev/null 2>&1&"#,
+    r#"trap "" HUP INT TERM;{ while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;[ -f "$g" ]&&y;"#,
+    r#"rm -rf "$p";r "/$f/$N" "offshoot-child:$A:$B" "/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
     r#"{ kill -9 $w;wait $w;} 2>/dev/null;chmod 755 "$p" "$g";y >&2||exit 1;rm -f "$g";"#,
     r#"e "/$f/$N" "offshoot-child:$A:$B" "/$f" "" "as:${N#offshoot:}";exit 1;"#,
 );
@@ -251,5 +262,6 @@ mod tests {
         assert!(command.starts_with(&format!("sh -c 'A={a} B={b};set ")), "{command}");
         assert!(!command.contains(&nonce.token()) && !line.contains("@A@") && !line.contains("@B@"));
         assert_eq!(nonce.directory_name(), format!(".offshoot-{a}-{b}"));
+        assert!(holds_first_stage(command.as_bytes()) && !holds_first_stage(nonce.child_argument().as_bytes()));
     }
 }

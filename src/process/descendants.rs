@@ -36,6 +36,9 @@ pub(super) struct Relative {
     pub(super) session: i32,
     pub(super) name: String,
     pub(super) is_zombie: bool,
+    /// A first stage's process that takes away what that has made, and then
+    /// ends by itself.
+    pub(super) is_cleaner: bool,
 }
 
 /// A child process that somebody here is going to reap.
@@ -84,7 +87,7 @@ pub(crate) fn mark_detached() {
 }
 
 /// Ends everything that descends from this process, but for contexts that
-/// have detached. Bounded by a second and a half.
+/// have detached and for what cleans up. Bounded by a second and a half.
 pub(crate) async fn end_descendants() {
     let mut end = End::begin();
     while end.goes_on() {
@@ -126,7 +129,8 @@ impl End {
 }
 
 /// Every process that descends from this one, parents first, but for contexts
-/// that have detached, and for what is on the way to one, such as sudo.
+/// that have detached, for what is on the way to one, such as sudo, and for
+/// what cleans up behind a first stage: killed, it would leave files.
 fn living() -> Vec<i32> {
     /// Its parent is by its place in the list.
     struct Found {
@@ -138,7 +142,7 @@ fn living() -> Vec<i32> {
     let (mut parent, mut next) = (getpid().as_raw(), None);
     loop {
         for child in platform::children_of(parent) {
-            if child.is_zombie {
+            if child.is_zombie || child.is_cleaner {
                 continue;
             }
             if child.name != DETACHED {
@@ -215,6 +219,8 @@ fn watch(context: Pid) -> ! {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::io::BufRead;
+
     use super::*;
 
     #[test]
@@ -236,5 +242,26 @@ mod tests {
         assert!(is_zombie(child.id()), "it is known, and in this session");
         drop(known);
         assert!(child.wait().is_ok());
+    }
+
+    #[test]
+    fn a_first_stage_is_ended_and_what_cleans_up_behind_it_is_not() {
+        let nonce = crate::bootstrap::Nonce::from_bytes([7; 16]);
+        let [a, b] = nonce.halves();
+        let line = format!(r#"A={a} B={b};{{ trap "" TERM;echo up;sleep 1000;:;}} & echo $!;wait"#);
+        let mut command = std::process::Command::new("sh");
+        let mut stage = command.args(["-c", &line]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut said = std::io::BufReader::new(stage.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let (first, second) = (said.next().unwrap(), said.next().unwrap());
+        let cleaner: i32 = [first, second].iter().find_map(|line| line.parse().ok()).unwrap();
+        let sleep = || platform::children_of(cleaner).first().map(|child| child.pid);
+        while sleep().is_none() {}
+        let living = living();
+        assert!(living.contains(&stage.id().cast_signed()));
+        assert!(!living.contains(&cleaner) && !living.contains(&sleep().unwrap()));
+        for pid in [sleep().unwrap(), cleaner, stage.id().cast_signed()] {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        stage.wait().unwrap();
     }
 }

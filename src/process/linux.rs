@@ -154,7 +154,16 @@ fn relative(pid: &str) -> Option<(Relative, i32)> {
     let is_zombie = matches!(fields.next()?, "Z" | "X");
     let mut number = || fields.next()?.parse::<i32>().ok();
     let (parent, _group, session) = (number()?, number()?, number()?);
-    Some((Relative { pid, session, name: name.to_owned(), is_zombie }, parent))
+    let is_cleaner = !is_zombie && is_cleaner(pid);
+    Some((Relative { pid, session, name: name.to_owned(), is_zombie, is_cleaner }, parent))
+}
+
+/// Of all that a first stage runs, only what cleans up ignores SIGTERM.
+fn is_cleaner(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored & (1 << (libc::SIGTERM - 1)) != 0)
+        && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| crate::bootstrap::holds_first_stage(&argv))
 }
 
 /// Where the executable of this process can be opened, even if it is gone.

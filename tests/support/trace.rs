@@ -5,6 +5,7 @@
 //! a command that it runs, and the nonce of each connect, which is learnt from the command lines.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,10 +78,14 @@ impl Trace {
         }
     }
 
-    /// The directories that this trace may have made and that are there.
+    /// The directories that this trace may have made and that are there, by one of the paths that lead to each.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let all = self.places.iter().flat_map(|place| self.directories.iter().map(move |name| place.join(name)));
-        all.filter(|path| path.symlink_metadata().is_ok()).collect()
+        let mut known = BTreeSet::new();
+        let is_new = |path: &PathBuf| {
+            path.symlink_metadata().is_ok_and(|metadata| known.insert((metadata.dev(), metadata.ino())))
+        };
+        all.filter(is_new).collect()
     }
 
     /// What is left: processes, zombies and directories.
