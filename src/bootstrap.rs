@@ -501,7 +501,15 @@ impl Dialogue {
     fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> StreamError {
         self.flush(actions);
         let lines = self.transcript.lines();
-        if let Some((kind, text)) = (self.interpret)(&lines).filter(|(kind, _)| self.is_credible(*kind)) {
+        let meaning = (self.interpret)(&lines).filter(|(kind, _)| self.is_credible(*kind));
+        let refused = || match self.expect {
+            // As every launcher ends that has not been convinced.
+            Expect::Announcement { .. } | Expect::Child { upload: None } if status.ends_with(" code 1") => {
+                self.prompts.ended()
+            }
+            _ => None,
+        };
+        if let Some((kind, text)) = meaning.or_else(refused) {
             if is_login(kind) {
                 self.phase = Phase::Login;
             }

@@ -65,6 +65,7 @@ target           ofs-target     priv        sudo asks for the password of the ta
 strict           ofs-strict     priv        sudo asks for nothing, wants a terminal, runs in another, and records
 stars            ofs-stars      priv        sudo asks in its own words and shows a star for each character
 norule           ofs-norule     priv        sudo and doas allow nothing
+one-try          ofs-one-try    priv        sudo and doas ask for its own password, and sudo once only
 sudo-rs          ofs-asked      sudo-rs     sudo is the one in Rust, and asks for its own password each time
 sudo-rs-nopass   ofs-nopass     sudo-rs     sudo is the one in Rust, and asks for nothing
 sudo-rs-norule   ofs-norule     sudo-rs     sudo is the one in Rust, and allows nothing

@@ -208,6 +208,7 @@ check_privileges() {
     for alias in asked target stars; do
         probe $alias 1 '*a password is required*' 'sudo -n id -un'
     done
+    probe one-try 1 '*Ein Passwort ist notwendig*' 'env LC_ALL=de_DE.UTF-8 sudo -n id -un'
     probe asked 1 '*Authentication required*' 'doas -n id -un'
     probe norule 1 '*not permitted*' 'doas -n id -un'
     for alias in ssh-password ssh-questions ssh-both; do

@@ -13,7 +13,9 @@ make_privileges() {
     for user in root $(our_users); do
         case $user in
         root) word=$root_password ;;
-        ofs-nopass | ofs-asked | ofs-target | ofs-strict | ofs-stars | ofs-norule) word=$password ;;
+        ofs-nopass | ofs-asked | ofs-target | ofs-strict | ofs-stars | ofs-norule | ofs-one-try | ofs-expired)
+            word=$password
+            ;;
         *) continue ;;
         esac
         # One that busybox can read, too.
@@ -23,6 +25,10 @@ make_privileges() {
         cat "$etc/shadow.new" >"$etc/shadow"
         rm "$etc/shadow.new"
     done
+    # Long ago.
+    awk -F: -v OFS=: '$1 == "ofs-expired" { $8 = 1 } { print }' "$etc/shadow" >"$etc/shadow.new"
+    cat "$etc/shadow.new" >"$etc/shadow"
+    rm "$etc/shadow.new"
     cat >"$etc/sudoers" <<SUDOERS
 Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Defaults !lecture, timestamp_timeout=0
@@ -32,6 +38,8 @@ ofs-asked ALL=(ALL:ALL) ALL
 Defaults:ofs-asked lecture=always
 ofs-target ALL=(ALL:ALL) ALL
 Defaults:ofs-target targetpw
+ofs-one-try ALL=(ALL:ALL) ALL
+Defaults:ofs-one-try passwd_tries=1
 ofs-strict ALL=(ALL:ALL) NOPASSWD: ALL
 Defaults:ofs-strict requiretty, use_pty, log_output, log_input, iolog_dir=$base/sudo-io
 ofs-stars ALL=(ALL:ALL) ALL
@@ -39,12 +47,25 @@ Defaults:ofs-stars pwfeedback, passprompt="[custom prompt for %p]: "
 SUDOERS
     chmod 440 "$etc/sudoers"
     rm -rf "$etc/sudoers.d"
-    printf 'permit nopass ofs-nopass\npermit ofs-asked\n' >"$etc/doas.conf"
+    printf 'permit nopass ofs-nopass\npermit ofs-asked\npermit ofs-one-try\n' >"$etc/doas.conf"
     chmod 600 "$etc/doas.conf"
     # Else sudo says each time that it cannot resolve the name.
     echo "127.0.1.1 $(uname -n)" >>"$etc/hosts"
+    make_german
     mkdir -p "$base/bin"
     # As root's, with the right to ask for passwords.
     cp /bin/busybox "$base/bin/su"
     chmod 4755 "$base/bin/su"
+}
+
+# A language that programs with the rights of root find as well: they do not look at LOCPATH.
+make_german() {
+    mkdir -p "$base/locale"
+    cp -a /usr/lib/locale/. "$base/locale/"
+    # It says what the language has no words for.
+    localedef -i de_DE -f UTF-8 "$base/locale/de_DE.UTF-8" 2>/dev/null || [ -e "$base/locale/de_DE.UTF-8" ]
+    # Small systems leave the words out of all packages.
+    [ ! -e /usr/share/locale/de/LC_MESSAGES/sudoers.mo ] || return 0
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    fetch_packages "$suite" "$(dpkg --print-architecture)" "$base/words" sudo
 }

@@ -31,6 +31,8 @@ ofs-target    /bin/bash
 ofs-strict    /bin/bash
 ofs-stars     /bin/bash
 ofs-norule    /bin/bash
+ofs-one-try   /bin/bash
+ofs-expired   /bin/bash
 ofs-locked    /bin/bash
 ofs-files     /bin/bash
 ofs-mask      /bin/bash

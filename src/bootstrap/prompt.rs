@@ -34,6 +34,8 @@ pub(crate) struct Prompts {
     pub(crate) has_answerer: bool,
     lines: [Line; 2],
     password_typed: Option<String>,
+    /// The last line that was printed on the terminal after that.
+    said: String,
 }
 
 /// One thing that may be asked.
@@ -85,6 +87,8 @@ struct Line {
     text: Vec<u8>,
     /// It has been answered.
     done: bool,
+    /// How much of it was there then.
+    asked: usize,
 }
 
 /// Longest question, in bytes.
@@ -110,6 +114,9 @@ impl Prompts {
                     if let Some(reply) = self.refusal(&line.text) {
                         return Some(reply);
                     }
+                    if !stdout {
+                        self.hear(&line);
+                    }
                 }
                 b'\r' => {}
                 _ if self.lines[which].text.len() < MAX_QUESTION => self.lines[which].text.push(byte),
@@ -122,6 +129,7 @@ impl Prompts {
         }
         let ask = self.asks.iter_mut().find(|ask| ask.sign.fits(&line.text))?;
         line.done = true;
+        line.asked = line.text.len();
         let again = ask.typed_for.replace(line.text.clone());
         match &ask.answer {
             Answer::Words(words) => Some(Reply::Type(Secret::new(*words))),
@@ -176,6 +184,30 @@ impl Prompts {
         match answer {
             Some(answer) => typed(answer),
             None => Reply::Fail(StreamErrorKind::Password, "a question was left without an answer".into()),
+        }
+    }
+
+    /// What it means that the launcher has ended with failure, before anything
+    /// of ours ran: a password was typed, and what was said of it is in words
+    /// that nobody here knows.
+    pub(super) fn ended(&mut self) -> Option<(StreamErrorKind, String)> {
+        let wrong = self.password_typed.clone()?;
+        let line = std::mem::take(&mut self.lines[0]);
+        self.hear(&line);
+        // One who is let in and has nothing to run says nothing.
+        let said = (!self.said.is_empty()).then_some(&self.said)?;
+        Some((StreamErrorKind::Password, format!("{wrong}, unless this says otherwise: {said}")))
+    }
+
+    /// Behind a question there are stars or nothing, unless whoever asks reads
+    /// no terminal, and goes on in the same line.
+    fn hear(&mut self, line: &Line) {
+        if self.password_typed.is_none() || line.done && !self.by_stdin {
+            return;
+        }
+        let said = printable(&line.text[line.asked..]);
+        if !said.trim().is_empty() {
+            said.trim().clone_into(&mut self.said);
         }
     }
 
@@ -340,6 +372,33 @@ mod tests {
         // In pieces, as some kinds of su print it.
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password: ", "\r\n", "su: ", "incorrect password", "\r\n"]).len(), 2);
+    }
+
+    #[test]
+    fn who_ends_after_the_answer_with_words_that_nobody_knows_has_refused_it() {
+        let german = "\r\nsudo: 1 Fehlversuch bei der Passwort-Eingabe\r\n";
+        for (then, said) in [
+            (german, Some("sudo: 1 Fehlversuch bei der Passwort-Eingabe")),
+            ("***\r\nsudo: Fehler", Some("sudo: Fehler")),
+            ("\r\nTut mir leid.\r\n \r\n", Some("Tut mir leid.")),
+            // Let in, and a shell that only ends.
+            ("\r\n", None),
+            ("***\r\n", None),
+        ] {
+            let mut prompts = sudo(Some("pw"));
+            assert_eq!(prompts.input(false, format!("Guten Tag!\r\n{MARK}").as_bytes()), type_it("pw"));
+            assert_eq!(prompts.input(false, then.as_bytes()), None);
+            let expected = said
+                .map(|said| (StreamErrorKind::Password, format!("is incorrect, unless this says otherwise: {said}")));
+            assert_eq!(prompts.ended(), expected);
+        }
+        let mut prompts = sudo(Some("pw"));
+        assert_eq!(prompts.input(false, german.as_bytes()), None);
+        assert_eq!(prompts.ended(), None, "nothing was typed");
+        // As that of util-linux, which reads its stdin.
+        let mut prompts = su();
+        assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
+        assert!(prompts.ended().unwrap().1.ends_with(": su: Fehler"));
     }
 
     #[test]

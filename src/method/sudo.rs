@@ -252,11 +252,16 @@ fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
     let policy = [
         "not in the sudoers file",
         " may not run sudo on ",
+        " is not allowed to run sudo on ",
         "I'm sorry ",
         "sorry, you must have a tty",
         "you are not permitted to use the ",
         "not allowed to preserve the environment",
         "account validation failure",
+        "account management error",
+        "Account expired or ",
+        "Account or password is expired",
+        "Password expired, ",
         "unknown user",
         "unknown group",
         "sudo-rs: user ",
@@ -337,6 +342,11 @@ mod tests {
             ("sudo-rs: I'm sorry bob. I'm afraid I can't do that", StreamErrorKind::Auth, "afraid"),
             ("sudo-rs: user 'nobody2' not found", StreamErrorKind::Auth, "user 'nobody2' not found"),
             ("sudo: unknown user nobody2", StreamErrorKind::Auth, "unknown user nobody2"),
+            (
+                "sudo: Account expired or PAM config lacks an \"account\" section for sudo, contact your system administrator",
+                StreamErrorKind::Auth,
+                "Account expired",
+            ),
             (
                 "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set",
                 StreamErrorKind::Start,

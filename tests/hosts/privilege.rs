@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("doas makes root and others", doas_to_root);
     add("su makes root and others, whichever kind it is", su_to_root);
     add("a wrong password fails within two seconds of the answer, by name", wrong_passwords);
+    add("a wrong password is told from other refusals in a language that nobody knows", other_language);
     add("a password that is not there fails at once, by name", missing_passwords);
     add("what sudo and doas do not allow is named", policy);
     add("ssh takes passwords, answers, passphrases, and a key and a password", ssh_passwords);
@@ -177,6 +178,58 @@ fn wrong_passwords(fleet: &Fleet) -> Result<()> {
             ensure!(!error.to_string().contains("wrong"), "the secret is in {error}");
         }
         expect(&asked, "ofs-asked").await?;
+        stage.end().await
+    })
+}
+
+/// sudo asks once here, so there is no second question by which one could tell.
+fn other_language(fleet: &Fleet) -> Result<()> {
+    block_on(async {
+        let stage = Stage::new(fleet)?;
+        let german = async |alias: &str| {
+            let user = stage.ssh(alias).await?;
+            let german = stage.router.local().exec_prefix(["env", "LC_ALL=de_DE.UTF-8"]).via(&user);
+            anyhow::Ok(german.remote_name(&stage.mark).connect_timeout(CONNECT).connect().await?)
+        };
+        let user = german("one-try").await?;
+        let start = Instant::now();
+        let sudo = stage.sudo(&user).password("wrong");
+        let doas = stage.doas(&user).password("wrong");
+        let su = stage.su(&user).password_prompt("Passwort:").password("wrong");
+        let (sudo, doas, su) = tokio::join!(sudo.connect(), doas.connect(), su.connect());
+        ensure!(start.elapsed() < promised(Duration::from_secs(5)), "it took {:?}", start.elapsed());
+        for (error, tool, said) in [
+            (sudo, "sudo", "Fehlversuch bei der Passwort-Eingabe"),
+            (doas, "doas", ""),
+            (su, "su", "Fehler bei Authentifizierung"),
+        ] {
+            let error = stream_error(error)?;
+            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!(error.text.starts_with(&format!("{tool} password is incorrect, for ofs-one-try")), "{error}");
+            ensure!(error.text.contains(said), "{error}");
+            ensure!(error.hop.ends_with(&format!(".{tool}.root")), "{error:?}");
+        }
+        expect(&stage.sudo(&user).password(fleet.password.as_str()).connect().await?, "root").await?;
+
+        // A password that is right, and a refusal all the same. In words that are known ...
+        let one = stage.ssh("one-try").await?;
+        let target = stage.ssh("target").await?;
+        let norule = stage.ssh("norule").await?;
+        for (connect, words) in [
+            (stage.sudo(&norule), "sudo policy: ofs-norule is not in the sudoers file"),
+            (stage.sudo(&target).username("ofs-expired"), "sudo policy: sudo: account validation failure"),
+        ] {
+            let error = stream_error(connect.password(fleet.password.as_str()).connect().await)?;
+            ensure!(error.kind == StreamErrorKind::Auth && error.text.contains(words), "{error:?}");
+        }
+        // ... in others, which are told ...
+        let norule = german("norule").await?;
+        let error = stream_error(stage.sudo(&norule).password(fleet.password.as_str()).connect().await)?;
+        ensure!(error.text.contains("unless this says otherwise: »ofs-norule« ist nicht"), "{error:?}");
+        // ... and a login shell that says nothing is no refusal.
+        let nothing = stage.sudo(&one).username("ofs-false").login(true).password(fleet.password.as_str());
+        let error = stream_error(nothing.connect().await)?;
+        ensure!(error.kind == StreamErrorKind::Eof, "{error:?}");
         stage.end().await
     })
 }
