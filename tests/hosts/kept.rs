@@ -99,7 +99,7 @@ fn installed(fleet: &Fleet) -> Result<()> {
 }
 
 /// What a trial makes on a host, and takes away at its end.
-struct Tidy(PathBuf);
+pub(crate) struct Tidy(pub(crate) PathBuf);
 
 impl Drop for Tidy {
     fn drop(&mut self) {

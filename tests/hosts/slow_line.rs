@@ -1,9 +1,12 @@
-//! How many round trips a connect takes, counted by the time that it takes over a line whose round trips are long.
+//! How many round trips a connect takes: by the time that it takes over a line whose round trips are long, and counted
+//! in what crosses one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,27 +17,65 @@ use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::functions::double;
+use crate::kept::Tidy;
 use crate::support::{ONE_SECOND, unique};
 
 /// Long beside all that is not waiting for the line.
 const ROUND_TRIP: Duration = Duration::from_millis(300);
+/// Where they are counted a busy machine is no matter.
+const COUNTED: Duration = Duration::from_millis(50);
+/// What an ssh server takes unread, and with it how much of an image goes without waiting, in bytes.
+const SSH_WINDOW: u64 = 2 << 20;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("over a slow line a login takes hardly longer than that of ssh, and a call one round trip", login);
     add("over a slow line a connect behind a login takes one round trip, also by a password", behind);
+    add("over a line of 50 ms every connect takes as many round trips as are promised", counted);
     trials
 }
 
 /// A server as it is seen over a long line.
 struct Line {
     options: Vec<String>,
+    seen: Arc<Seen>,
+}
+
+/// What has crossed a line. Something that is sent may answer all that has arrived where it comes from; so each end
+/// knows how many round trips there were at most, one behind the other, before what it has.
+#[derive(Default)]
+struct Seen {
+    /// At the near end, and at the far one.
+    known: Mutex<[u32; 2]>,
+    /// Bytes from the near end.
+    up: AtomicU64,
+    /// Pieces that have not arrived.
+    under_way: AtomicU64,
+}
+
+impl Seen {
+    /// A piece leaves this end, 0 or 1; it takes along how many round trips are known there.
+    fn leaves(&self, end: usize, bytes: usize) -> u32 {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        if end == 0 {
+            self.up.fetch_add(bytes as u64, Ordering::SeqCst);
+        }
+        // One begins with what the near end sends.
+        self.known.lock().map_or(0, |known| if end == 0 { known[0] + 1 } else { known[1] })
+    }
+
+    fn arrives(&self, end: usize, round_trips: u32) {
+        if let Ok(mut known) = self.known.lock() {
+            known[end] = known[end].max(round_trips);
+        }
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Line {
     /// Lets bytes through to the server of this host, each as late as the line is long.
-    fn to(fleet: &Fleet, alias: &str) -> Result<Self> {
+    fn to(fleet: &Fleet, alias: &str, round_trip: Duration) -> Result<Self> {
         let said = Command::new("ssh").arg("-G").arg("-F").arg(&fleet.config).arg(alias).output()?.stdout;
         let said = String::from_utf8(said)?;
         let value = |name: &str| {
@@ -47,18 +88,54 @@ impl Line {
             format!("Port={}", listener.local_addr()?.port()),
             format!("HostKeyAlias=[{}]:{}", value("hostname")?, value("port")?),
         ];
+        let seen = Arc::<Seen>::default();
+        let sees = Arc::clone(&seen);
         // It ends with this process.
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let Ok(far) = TcpStream::connect(&server) else { continue };
                 let _ = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
                 if let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) {
-                    carry(near, far);
-                    carry(far_too, near_too);
+                    carry(near, far, 0, round_trip / 2, &sees);
+                    carry(far_too, near_too, 1, round_trip / 2, &sees);
                 }
             }
         });
-        Ok(Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect() })
+        Ok(Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect(), seen })
+    }
+
+    /// How many round trips it takes one after the other, the bytes sent for it, and its result. What only happens to
+    /// come in between, such as room for more of an image, is counted as well: if there are more than are promised, the
+    /// least of three counts.
+    async fn count<T>(&self, promised: u32, mut what: impl AsyncFnMut() -> Result<T>) -> Result<(u32, u64, T)> {
+        let mut least: Option<(u32, u64, T)> = None;
+        for _ in 0..3 {
+            self.quiet().await?;
+            let known = || self.seen.known.lock().map(|known| known[0]).unwrap_or_default();
+            let (before, up) = (known(), self.seen.up.load(Ordering::SeqCst));
+            let result = what().await?;
+            let (count, bytes) = (known() - before, self.seen.up.load(Ordering::SeqCst) - up);
+            if least.as_ref().is_none_or(|(least, ..)| count < *least) {
+                least = Some((count, bytes, result));
+            }
+            if count <= promised {
+                break;
+            }
+        }
+        least.context("a count")
+    }
+
+    /// Until nothing is under way, nor an answer to what was.
+    async fn quiet(&self) -> Result<()> {
+        let (mut since, limit) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+        while since.elapsed() < COUNTED {
+            if self.seen.under_way.load(Ordering::SeqCst) > 0 {
+                since = Instant::now();
+            }
+            ensure!(Instant::now() < limit, "the line is never quiet");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     fn ssh(&self, fleet: &Fleet, router: &Router, alias: &str, mark: &str) -> Connect<Ssh> {
@@ -66,23 +143,28 @@ impl Line {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) {
-    let (late, arrived) = channel::<(Instant, Vec<u8>)>();
+fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, late: Duration, seen: &Arc<Seen>) {
+    let (sent, arrived) = channel::<(Instant, Vec<u8>, u32)>();
+    let sees = Arc::clone(seen);
     thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = from.read(&mut buffer) {
-            let end = late.send((Instant::now() + ROUND_TRIP / 2, buffer[..count].to_vec())).is_err();
-            if count == 0 || end {
+            let round_trips = sees.leaves(end, count);
+            let ended = sent.send((Instant::now() + late, buffer[..count].to_vec(), round_trips)).is_err();
+            if count == 0 || ended {
                 break;
             }
         }
     });
+    let sees = Arc::clone(seen);
     thread::spawn(move || {
-        for (due, bytes) in arrived {
+        let mut open = true;
+        for (due, bytes, round_trips) in arrived {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            if bytes.is_empty() || to.write_all(&bytes).is_err() {
+            sees.arrives(1 - end, round_trips);
+            if open && (bytes.is_empty() || to.write_all(&bytes).is_err()) {
                 let _ = to.shutdown(Shutdown::Write);
-                break;
+                open = false;
             }
         }
     });
@@ -96,7 +178,7 @@ fn expect(what: &str, time: Duration, round_trips: u32) -> Result<()> {
 }
 
 fn login(fleet: &Fleet) -> Result<()> {
-    let line = Line::to(fleet, "here-user")?;
+    let line = Line::to(fleet, "here-user", ROUND_TRIP)?;
     let mark = unique();
     let mut trace = fleet.trace(&mark);
     let mut ssh = Command::new("ssh");
@@ -135,7 +217,7 @@ fn behind(fleet: &Fleet) -> Result<()> {
     let mut trace = fleet.trace(&mark);
     block_on(async {
         let router = Router::new()?;
-        let line = Line::to(fleet, "asked")?;
+        let line = Line::to(fleet, "asked", ROUND_TRIP)?;
         let user = line.ssh(fleet, &router, "asked", &mark).connect().await?;
         user.call(double, (1,)).await?;
         let password = fleet.password.as_str();
@@ -158,4 +240,84 @@ fn behind(fleet: &Fleet) -> Result<()> {
         Ok(())
     })?;
     trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn counted(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    let binary = fleet.homes.join("ofs-user").join(&mark);
+    let tidy = Tidy(binary.clone());
+    ensure!(Command::new("cp").args([&std::env::current_exe()?, &binary]).status()?.success(), "cp");
+    let line = Line::to(fleet, "here-user", COUNTED)?;
+    let mut ssh = tokio::process::Command::new("ssh");
+    ssh.arg("-F").arg(&fleet.config).args(&line.options).args(["here-user", "true"]).stdin(Stdio::null());
+    let mut table = Table::default();
+    block_on(async {
+        let router = Router::new()?;
+        // Packed before, as ever.
+        fleet.ssh(&router, "here-user", &mark).connect().await?;
+        let (login, ..) =
+            line.count(0, async || Ok(ensure!(ssh.status().await?.success(), "ssh gets through"))).await?;
+        table.add("ssh true", login, login);
+        // Where ssh hears the end of `true` it hears the child.
+        let installed = || line.ssh(fleet, &router, "here-user", &mark).binary(binary.display().to_string());
+        let (count, _, there) = line.count(login, async || Ok(installed().connect().await?)).await?;
+        table.add("ssh, an image that is there", count, login);
+        let (count, ..) = line.count(1, async || Ok(there.call(double, (1,)).await?)).await?;
+        table.add("a call", count, 1);
+        // A line that is long beside the time which an image takes, however fast the line is.
+        let long = Line::to(fleet, "here-user", ROUND_TRIP)?;
+        let sent = || long.ssh(fleet, &router, "here-user", &mark);
+        let (count, bytes, _) = long.count(login + 2, async || Ok(sent().connect().await?)).await?;
+        let windows = u32::try_from(bytes / SSH_WINDOW)?;
+        table.add(&format!("ssh, with an upload of {bytes} bytes"), count, login + 1 + windows);
+
+        let local = || router.local().remote_name(&mark).via(&there);
+        let (count, ..) = line.count(1, async || Ok(local().connect().await?)).await?;
+        table.add("local behind it", count, 1);
+        let further = || crate::fleet::ssh(&router, "here", &fleet.user_config, &mark).via(&there);
+        let (count, ..) = line.count(1, async || Ok(further().connect().await?)).await?;
+        table.add("ssh behind it, with an upload from there", count, 1);
+
+        for (alias, password) in [("nopass", None), ("asked", Some(&fleet.password))] {
+            let line = Line::to(fleet, alias, COUNTED)?;
+            let user = line.ssh(fleet, &router, alias, &mark).connect().await?;
+            for (to, direct) in [("root", true), ("root", false), ("ofs-bash", false)] {
+                let sudo = || {
+                    let sudo = router.sudo().username(to).sudo_direct(direct).remote_name(&mark).via(&user);
+                    match password {
+                        Some(password) => sudo.password(password.as_str()),
+                        None => sudo,
+                    }
+                };
+                let (count, ..) = line.count(1, async || Ok(sudo().connect().await?)).await?;
+                let with = if password.is_some() { "by a password" } else { "without a password" };
+                let sent = if direct { "" } else { ", with an upload from there" };
+                table.add(&format!("sudo behind it to {to}, {with}{sent}"), count, 1);
+            }
+        }
+        router.shutdown().await;
+        anyhow::Ok(())
+    })?;
+    drop(tidy);
+    trace.expect_nothing_left(ONE_SECOND)?;
+    table.is_as_promised()
+}
+
+/// What was counted, beside what is promised.
+#[derive(Default)]
+struct Table(Vec<(String, u32, u32)>);
+
+impl Table {
+    fn add(&mut self, what: &str, count: u32, promised: u32) {
+        eprintln!("round trips: {count} of {promised} for {what}");
+        self.0.push((what.to_owned(), count, promised));
+    }
+
+    fn is_as_promised(&self) -> Result<()> {
+        let off = self.0.iter().filter(|(_, count, promised)| count != promised);
+        let off: Vec<String> = off.map(|(what, count, promised)| format!("{what}: {count}, not {promised}")).collect();
+        ensure!(off.is_empty(), "round trips: {}", off.join("; "));
+        Ok(())
+    }
 }
