@@ -11,33 +11,11 @@ need_incus() {
     [ ! -x /usr/libexec/incus/incusd ] || return 0
     if apt-cache policy incus-base | grep -q 'Candidate: [0-9]'; then
         need_packages 'incus-base incus-client' ''
-    elif grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release; then
+    elif [ "$(release_name)" = bookworm ]; then
         echo 'installing incus-base incus-client' >&2
         without_services install_backports incus-base incus-client
     fi
 }
-
-# install_backports NAME...: by a list of apt's that is used this once.
-install_backports() (
-    lists=$(mktemp -d)
-    trap 'rm -rf "$lists"' EXIT
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
-    mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial"
-    for suite in bookworm bookworm-backports; do
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror%/} $suite main"
-    done >"$lists/sources"
-    cat >"$lists/apt.conf" <<CONF
-APT::Sandbox::User "root";
-Dir::State::lists "$lists/lists";
-Dir::Cache "$lists/cache";
-Dir::Etc::sourcelist "$lists/sources";
-Dir::Etc::sourceparts "-";
-Acquire::Languages "none";
-CONF
-    export APT_CONFIG="$lists/apt.conf" DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update
-    apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 -t bookworm-backports "$@" </dev/null
-)
 
 # A /etc of its own: with the one range of ids that LXD and Incus want root to have, and a directory for LXC whose
 # name nobody else has, as LXC makes sockets of that name which all of the machine share.

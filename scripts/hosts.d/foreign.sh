@@ -57,7 +57,7 @@ fetch_busybox() {
     echo "fetching busybox for $1" >&2
     mkdir -p "$foreign_store"
     new=$(mktemp -d "$foreign_store/new.XXXXXX")
-    fetch_packages "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$1" "$new" busybox-static
+    fetch_packages "$(release_name)" "$1" "$new" busybox-static
     mkdir -p "$foreign_store/$1"
     mv "$new"/tree/bin/busybox "$foreign_store/$1/busybox" 2>/dev/null ||
         mv "$new"/tree/usr/bin/busybox "$foreign_store/$1/busybox"

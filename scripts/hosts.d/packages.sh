@@ -59,31 +59,57 @@ install_packages() {
         $1 $(known_packages $2) </dev/null
 }
 
-# fetch_packages RELEASE ARCHITECTURE DIR NAME...: unpacks them to DIR/tree, by an apt that has lists of its own there:
-# those of the machine stay as they are.
-fetch_packages() (
-    suite=$1
-    arch=$2
-    new=$3
-    shift 3
-    mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
-    : >"$new/status"
+# own_apt DIR RELEASE...: has apt, in this shell, use lists and a cache of its own there, of these releases: those of
+# the machine stay as they are.
+own_apt() {
+    own=$1
+    shift
+    mkdir -p "$own/lists/partial" "$own/cache/archives/partial"
     # shellcheck disable=SC2016 # apt expands it
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$new/sources"
-    cat >"$new/apt.conf" <<CONF
-APT::Architecture "$arch";
-APT::Architectures {"$arch";};
+    for release; do
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror%/} $release main"
+    done >"$own/sources"
+    cat >"$own/apt.conf" <<CONF
 APT::Sandbox::User "root";
-Dir::State::lists "$new/lists";
-Dir::State::status "$new/status";
-Dir::Cache "$new/cache";
-Dir::Etc::sourcelist "$new/sources";
+Dir::State::lists "$own/lists";
+Dir::Cache "$own/cache";
+Dir::Etc::sourcelist "$own/sources";
 Dir::Etc::sourceparts "-";
 Acquire::Languages "none";
 CONF
+    export APT_CONFIG="$own/apt.conf"
+}
+
+# The code name of this release of Debian.
+release_name() {
+    sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
+}
+
+# install_backports NAME...: from what is newer than this release of Debian.
+install_backports() (
+    lists=$(mktemp -d)
+    trap 'rm -rf "$lists"' EXIT
+    own_apt "$lists" "$(release_name)" "$(release_name)-backports"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+        -t "$(release_name)-backports" "$@" </dev/null
+)
+
+# fetch_packages RELEASE ARCHITECTURE DIR NAME...: unpacks them to DIR/tree.
+fetch_packages() (
+    release=$1
+    arch=$2
+    new=$3
+    shift 3
+    own_apt "$new" "$release"
+    : >"$new/status"
+    cat >>"$new/apt.conf" <<CONF
+APT::Architecture "$arch";
+APT::Architectures {"$arch";};
+Dir::State::status "$new/status";
+CONF
     cd "$new" || return
-    export APT_CONFIG="$new/apt.conf"
     apt-get -qq update && apt-get -qq download "$@" || return
     for package in *.deb; do
         dpkg-deb -x "$package" tree || return

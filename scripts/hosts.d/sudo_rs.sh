@@ -26,7 +26,7 @@ SUDOERS
 
 fetch_sudo_rs() {
     echo 'fetching sudo-rs' >&2
-    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    suite=$(release_name)
     libraries=
     [ "$suite" != bookworm ] || { suite=trixie && libraries='libc6 libgcc-s1'; }
     mkdir -p "$sudo_rs_store"
