@@ -71,7 +71,7 @@ impl Entrance {
         })?;
         let image = self.image(nonce)?;
         namespaces.join().map_err(|(name, error)| format!("cannot join the {name} of {container}: {error}"))?;
-        let account = Account::find(&self.user, &read("/etc/passwd"), &read("/etc/group"))
+        let user = User::find(&self.user, &read("/etc/passwd"), &read("/etc/group"))
             .ok_or_else(|| format!("{NO_USER}{} in {container}; its /etc/passwd has the names", self.user))?;
         namespaces.join_users().map_err(|error| format!("cannot join the user namespace of {container}: {error}"))?;
         // What has changed rights may have lost this.
@@ -79,13 +79,13 @@ impl Entrance {
         process::wait_for_successor().map_err(|error| format!("cannot fork: {error}"))?;
         drop(namespaces);
         let as_user = |error| format!("cannot become {} in {container}: {error}", self.user);
-        process::become_user(account.uid, &account.groups).map_err(as_user)?;
-        if std::env::set_current_dir(&account.home).is_err() {
+        process::become_user(user.uid, &user.groups).map_err(as_user)?;
+        if std::env::set_current_dir(&user.home).is_err() {
             let _ = std::env::set_current_dir("/");
         }
         process::replace_environment(
             |name| KEPT.contains(&name) || name.starts_with("LC_"),
-            &[("HOME", &account.home), ("SHELL", &account.shell), ("LOGNAME", &account.name), ("USER", &account.name)],
+            &[("HOME", &user.home), ("SHELL", &user.shell), ("LOGNAME", &user.name), ("USER", &user.name)],
         );
         let error = match image {
             Some(image) => image.exec(),
@@ -137,7 +137,7 @@ impl Entrance {
 
 /// A user, by the files of the root that this process has.
 #[derive(Debug, PartialEq, Eq)]
-struct Account {
+struct User {
     name: String,
     uid: u32,
     /// Its own first.
@@ -146,7 +146,7 @@ struct Account {
     shell: String,
 }
 
-impl Account {
+impl User {
     fn find(name: &str, passwd: &str, group: &str) -> Option<Self> {
         let mut users = passwd.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>()[..] {
             [user, _, uid, gid, _, home, shell] if user == name => {
@@ -199,17 +199,17 @@ mod tests {
     fn a_user_is_found_with_all_groups() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\n# bob:\nbob:x:1000:100:Bob,,:/home/bob:\nbroken:x:a:b\n";
         let group = "root:x:0:\nusers:x:100:bob\naudio:x:29:amy,bob\nbobs:x:7:bobby\nbad:x:y:bob\nvideo:x:44:bob";
-        let bob = Account::find("bob", passwd, group).unwrap();
+        let bob = User::find("bob", passwd, group).unwrap();
         assert_eq!((bob.uid, &bob.groups[..]), (1000, &[100, 29, 44][..]));
         assert_eq!((bob.home.as_str(), bob.shell.as_str()), ("/home/bob", "/bin/sh"));
-        assert_eq!(Account::find("root", passwd, group).unwrap().home, "/root");
-        assert_eq!(Account::find("broken", passwd, group), None);
-        assert_eq!(Account::find("amy", passwd, group), None);
+        assert_eq!(User::find("root", passwd, group).unwrap().home, "/root");
+        assert_eq!(User::find("broken", passwd, group), None);
+        assert_eq!(User::find("amy", passwd, group), None);
     }
 
     #[test]
     fn root_needs_no_files() {
-        let root = Account::find("root", "", "").unwrap();
+        let root = User::find("root", "", "").unwrap();
         assert_eq!((root.uid, &root.groups[..], root.home.as_str()), (0, &[0][..], "/"));
     }
 

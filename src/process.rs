@@ -2,6 +2,8 @@
 //! context begins with. What needs unsafe code is in [`sys`], what each
 //! platform has its own way of in [`platform`].
 
+#[cfg(not(target_os = "linux"))]
+mod bsd;
 mod descendants;
 #[cfg(target_os = "linux")]
 mod namespaces;

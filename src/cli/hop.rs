@@ -329,7 +329,7 @@ fn not_a_port(host: &[Token], port: &[Token], is_named: bool) -> Fault {
         let meant = match Method::like(name) {
             Some(method) => format!("did you mean {method}?"),
             None => {
-                let names = Method::ALL.map(Method::as_str).join(" ");
+                let names = Method::all().map(Method::as_str).collect::<Vec<_>>().join(" ");
                 format!("there are {names}; and after a host only a port can follow")
             }
         };

@@ -85,52 +85,41 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 15] = [
-        Self::Local,
-        Self::Fork,
-        Self::Ssh,
-        Self::Sudo,
-        Self::Su,
-        Self::Doas,
-        Self::Docker,
-        Self::Podman,
-        Self::Buildah,
-        Self::Kubectl,
-        Self::Lxc,
-        Self::Lxd,
-        Self::Incus,
-        Self::Jail,
-        Self::Setns,
+    /// All of them by their names, in their order.
+    const NAMES: [(Self, &'static str); 15] = [
+        (Self::Local, "local"),
+        (Self::Fork, "fork"),
+        (Self::Ssh, "ssh"),
+        (Self::Sudo, "sudo"),
+        (Self::Su, "su"),
+        (Self::Doas, "doas"),
+        (Self::Docker, "docker"),
+        (Self::Podman, "podman"),
+        (Self::Buildah, "buildah"),
+        (Self::Kubectl, "kubectl"),
+        (Self::Lxc, "lxc"),
+        (Self::Lxd, "lxd"),
+        (Self::Incus, "incus"),
+        (Self::Jail, "jail"),
+        (Self::Setns, "setns"),
     ];
 
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::NAMES.iter().map(|(method, _)| *method)
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Fork => "fork",
-            Self::Ssh => "ssh",
-            Self::Sudo => "sudo",
-            Self::Su => "su",
-            Self::Doas => "doas",
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-            Self::Buildah => "buildah",
-            Self::Kubectl => "kubectl",
-            Self::Lxc => "lxc",
-            Self::Lxd => "lxd",
-            Self::Incus => "incus",
-            Self::Jail => "jail",
-            Self::Setns => "setns",
-        }
+        Self::NAMES[self as usize].1
     }
 
     pub(crate) fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.as_str() == name)
+        Self::all().find(|method| method.as_str() == name)
     }
 
     /// The method whose name was probably meant.
     pub(crate) fn like(name: &str) -> Option<Self> {
         let distance = |method: Self| distance(name, method.as_str());
-        let nearest = Self::ALL.into_iter().min_by_key(|method| distance(*method))?;
+        let nearest = Self::all().min_by_key(|method| distance(*method))?;
         let allowed = if nearest.as_str().len() > 4 { 2 } else { 1 };
         (distance(nearest) <= allowed).then_some(nearest)
     }
@@ -190,7 +179,7 @@ mod tests {
 
     #[test]
     fn methods_are_found_by_their_names() {
-        for method in Method::ALL {
+        for method in Method::all() {
             assert_eq!(Method::by_name(method.as_str()), Some(method));
         }
         assert_eq!(Method::by_name("SSH"), None);

@@ -70,7 +70,7 @@ fn methods_are_named_before_a_colon() {
     assert_eq!(one("setns:docker:app"), hop_of(Method::Setns, "docker:app"));
     assert_eq!(one("docker:me@app").user.as_deref(), Some("me"));
     assert_eq!(one("docker:80"), hop_of(Method::Docker, "80"));
-    for method in Method::ALL.into_iter().filter(|m| *m != Method::Setns) {
+    for method in Method::all().filter(|m| *m != Method::Setns) {
         assert_eq!(one(&format!("{method}:x")), hop_of(method, "x"));
     }
 }
