@@ -74,6 +74,8 @@ pub(crate) struct Launched {
     terminal: Option<Output>,
     /// It is nobody's business any more.
     is_free: bool,
+    /// What cleans up behind a first stage is in its group.
+    may_clean_up: bool,
     _known: Known,
 }
 
@@ -119,7 +121,7 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
     let [input, output] = ours;
     let stream = Stream { input: Input::new(input)?, output: Output::new(output)? };
     let pid = child.id();
-    let launched = Launched { child, pid, terminal, is_free: false, _known: Known::new(pid) };
+    let launched = Launched { child, pid, terminal, is_free: false, may_clean_up: true, _known: Known::new(pid) };
     Ok((launched, stream, Input::new(stderr)?))
 }
 
@@ -154,12 +156,18 @@ impl Launched {
         let _ = self.child.wait().await;
     }
 
-    /// Kills the process, and has its group end: what cleans up behind a first
-    /// stage is in it, ends by itself, and would leave files if it was killed.
+    /// There is a child at its end, and nothing that a first stage has left.
+    pub(crate) fn settle(&mut self) {
+        self.may_clean_up = false;
+    }
+
+    /// Kills the process and its group. What cleans up behind a first stage
+    /// ends by itself, and would leave files if it was killed: where it may be
+    /// in the group, that only gets SIGTERM, which it ignores.
     pub(crate) fn kill(&mut self) {
         if !self.is_free && self.child.id().is_some() {
             let _ = self.child.start_kill();
-            signal_group(self.pid, Signal::SIGTERM);
+            signal_group(self.pid, if self.may_clean_up { Signal::SIGTERM } else { Signal::SIGKILL });
         }
     }
 

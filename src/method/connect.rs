@@ -380,6 +380,9 @@ impl Attempt {
         written
             .map_err(|_| timed_out(Phase::Handshake))?
             .map_err(|error| fail(format!("the child has gone during the handshake: {error}")))?;
+        if !spec.copied {
+            self.launched.settle();
+        }
         io.tasks.spawn_local(drain(self.stderr, name.clone(), io.stop.clone()));
         io.attach_child(id, &name, self.stream, rest, self.launched);
         tracing::debug!("context {id} is up: {name}");

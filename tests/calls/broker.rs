@@ -279,8 +279,9 @@ fn run_with_router_leaves_no_thread_and_no_child_also_after_a_panic() {
         assert_eq!(result.is_err(), fails);
         assert!(result.is_err() || result.unwrap() == Ok(5));
         let (thread, process) = seen.lock().unwrap().take().unwrap();
-        assert!(!io_threads().contains(&thread), "the thread has ended");
-        assert!(!is_alive(process));
+        assert!(!is_alive(process), "the child has ended (fails: {fails})");
+        // Whoever joins a thread is let go a moment before the kernel has taken it off its list.
+        eventually("the end of the thread", || !io_threads().contains(&thread));
     }
 }
 
