@@ -256,8 +256,12 @@ fn counted(fleet: &Fleet) -> Result<()> {
         let router = Router::new()?;
         // Packed before, as ever.
         fleet.ssh(&router, "here-user", &mark).connect().await?;
-        let (login, ..) =
-            line.count(0, async || Ok(ensure!(ssh.status().await?.success(), "ssh gets through"))).await?;
+        let (login, ..) = line
+            .count(0, async || {
+                ensure!(ssh.status().await?.success(), "ssh gets through");
+                Ok(())
+            })
+            .await?;
         table.add("ssh true", login, login);
         // Where ssh hears the end of `true` it hears the child.
         let installed = || line.ssh(fleet, &router, "here-user", &mark).binary(binary.display().to_string());
