@@ -625,7 +625,8 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
-const CANCELLED: &str = "connection cancelled because the associated Broker began to shut down";
+/// What a connect fails with when its router ends.
+pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
 /// Most bytes of other output before the child is up.
 const MAX_NOISE: usize = 1 << 20;
 /// Longest line of a first stage, in bytes.

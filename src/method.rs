@@ -35,7 +35,7 @@ pub use su::Su;
 pub use sudo::Sudo;
 
 use crate::blocking::block_on;
-use crate::bootstrap::{Interpret, Nonce, Prompts, Trail};
+use crate::bootstrap::{CANCELLED, Interpret, Nonce, Prompts, Trail};
 use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::Value;
@@ -151,13 +151,7 @@ async fn connect_here(router: &Router, spec: Spec, answerer: Option<Answerer>) -
         return Err(Error::router_ended());
     }
     result.await.unwrap_or_else(|_| {
-        Err(StreamError::new(
-            StreamErrorKind::Cancelled,
-            Phase::Start,
-            "offshoot",
-            "Connection cancelled because the associated Broker began to shut down.",
-        )
-        .into())
+        Err(StreamError::new(StreamErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into())
     })
 }
 

@@ -338,6 +338,7 @@ impl From<SshOptions> for Method {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Run;
     use super::*;
 
     const TEN: Duration = Duration::from_secs(10);
@@ -382,6 +383,29 @@ mod tests {
         assert_eq!(strictness(CheckHostKeys::Enforce).unwrap(), "yes");
         assert_eq!(strictness(CheckHostKeys::Accept).unwrap(), "accept-new");
         assert_eq!(strictness(CheckHostKeys::Ignore).unwrap(), "no");
+    }
+
+    #[test]
+    fn a_terminal_is_there_where_something_may_be_asked_and_then_questions_are_wanted() {
+        let nonce = crate::bootstrap::Nonce::from_bytes([7; 16]);
+        let errand = Errand::staged(&nonce, &[], "sh", false);
+        let on_terminal = |options: SshOptions, has_answerer| {
+            let plan = options.plan(&errand, TEN, has_answerer).unwrap();
+            let Run::Command(argv) = plan.run else { panic!("a command") };
+            let is_terminal = plan.stdio == crate::process::Stdio::Terminal;
+            assert_eq!(argv.contains(&"BatchMode=no".to_owned()), is_terminal);
+            assert_eq!(argv.contains(&"BatchMode=yes".to_owned()), !is_terminal);
+            is_terminal
+        };
+        let new = || SshOptions::new("h");
+        let checking = |check_host_keys| SshOptions { check_host_keys, ..new() };
+        assert!(on_terminal(SshOptions { password: Some("x".into()), ..new() }, false));
+        assert!(on_terminal(SshOptions { passphrase: Some("x".into()), ..new() }, false));
+        assert!(on_terminal(checking(CheckHostKeys::Accept), false));
+        assert!(on_terminal(new(), true));
+        for check_host_keys in [CheckHostKeys::Config, CheckHostKeys::Enforce, CheckHostKeys::Ignore] {
+            assert!(!on_terminal(checking(check_host_keys), false));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot::{Error, Router, StreamErrorKind, export};
+use offshoot::{Error, Router, export};
 
 use super::{Tree, block, block_on, eventually, is_alive, pid, reason, resident};
 
@@ -10,11 +10,6 @@ fn die() {
     nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL).ok();
 }
 export!(die);
-
-fn name_in_ps() -> std::io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/self/cmdline")?.split('\0').next().unwrap_or_default().to_owned())
-}
-export!(name_in_ps);
 
 pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
@@ -200,18 +195,6 @@ fn ten_contexts_deep_is_no_different() {
 }
 
 #[test]
-fn twenty_connects_at_once_succeed() {
-    let tree = Tree::new();
-    let hop = tree.child();
-    std::thread::scope(|scope| {
-        for _ in 0..10 {
-            scope.spawn(|| tree.child().blocking_call(pid, ()).unwrap());
-            scope.spawn(|| tree.behind(&hop).blocking_call(pid, ()).unwrap());
-        }
-    });
-}
-
-#[test]
 fn nothing_leaks_over_a_thousand_connects() {
     let tree = Tree::new();
     let hop = tree.child();
@@ -266,50 +249,3 @@ fn all_there_is() -> std::io::Result<(usize, usize, usize)> {
     Ok((count("fd")?, count("task")?, children))
 }
 export!(all_there_is);
-
-#[test]
-fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
-    let tree = Tree::new();
-    let error = block_on(tree.0.local().exec_prefix(["/nonexistent/tool"]).connect()).unwrap_err();
-    let Error::Stream(error) = error else { panic!("{error:?}") };
-    assert_eq!(error.kind, StreamErrorKind::Start);
-    assert!(error.text.starts_with("Child start failed: [Errno 2] No such file or directory"), "{error}");
-    let script = ["sh", "-c", "echo some trouble >&2; exit 3"];
-    let hop = tree.child();
-    for via in [None, Some(&hop)] {
-        let connect = tree.0.local().exec_prefix(script);
-        let connect = if let Some(via) = via { connect.via(via) } else { connect };
-        let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-        assert_eq!(error.kind, StreamErrorKind::Eof);
-        assert!(error.text.starts_with("EOF on stream; last 100 lines received:"), "{error}");
-        assert!(error.to_string().contains("exited with return code 3"), "{error}");
-        assert!(error.to_string().contains("some trouble"), "{error}");
-        assert_eq!(error.hop.contains(hop.name()), via.is_some(), "{}", error.hop);
-    }
-}
-
-#[test]
-fn a_connect_that_takes_too_long_says_where_it_was() {
-    let tree = Tree::new();
-    let start = Instant::now();
-    let connect = tree.0.local().exec_prefix(["sleep", "1000"]).connect_timeout(Duration::from_millis(300));
-    // `sleep` refuses the first stage's words and ends, or waits: either is
-    // an error in good time.
-    assert!(block_on(connect.connect()).is_err());
-    assert!(start.elapsed() < Duration::from_secs(3));
-    let silent = ["sh", "-c", "exec sleep 1000"];
-    let connect = tree.0.local().exec_prefix(silent).connect_timeout(Duration::from_millis(300));
-    let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-    assert_eq!(error.kind, StreamErrorKind::Timeout);
-    assert_eq!(error.phase, offshoot::Phase::Login);
-    assert!(error.text.contains("login"), "{error}");
-}
-
-#[test]
-fn remote_names_are_shown_and_checked() {
-    let tree = Tree::new();
-    let child = block_on(tree.0.local().remote_name("someone@there:1").connect()).unwrap();
-    assert_eq!(child.blocking_call(name_in_ps, ()).unwrap(), "offshoot:someone@there:1");
-    let error = block_on(tree.0.local().remote_name("a/b").connect()).unwrap_err();
-    assert!(error.to_string().contains("remote_name cannot contain slashes"), "{error}");
-}

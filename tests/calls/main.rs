@@ -22,6 +22,7 @@ mod handlers;
 mod hostile;
 mod introspection;
 mod isolation;
+mod launching;
 mod logs;
 mod receivers;
 mod selects;

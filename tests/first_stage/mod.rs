@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::support::{Missing, ONE_SECOND, THREE_SECONDS, promised};
-use stage::{Image, Launch, Outcome, check, probe, tools, which};
+use stage::{Image, Input, Launch, Outcome, check, probe, tools, which};
 
 /// A trial: its name, and what it does.
 pub(crate) type Trial = (String, Box<dyn Fn() -> Outcome + Send>);
@@ -40,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("{shell} runs an image from memory where there is no place"), from_memory, shell);
         add(format!("{shell} ends when its input does"), ends_with_its_input, shell);
         add(format!("{shell} says why an upload failed"), says_why, shell);
+        add(format!("{shell} reads a pipe of 4 KiB, and one that does not wait does it no harm"), odd_pipes, shell);
         add(format!("{shell} keeps an image, and believes nothing but its hash"), cache::in_a_shell, shell);
         add(format!("{shell} takes the next place where one is full"), next_place, shell);
         add(format!("{shell} leaves nothing when it is killed"), leaves_nothing_when_killed, shell);
@@ -150,6 +151,26 @@ fn ends_with_its_input(shell: &str) -> Outcome {
     check(!status.success(), "no input is an error")?;
     cut.push(launch);
     cut.iter().try_for_each(|launch| launch.expect_nothing_left(ONE_SECOND * 2))
+}
+
+/// Shells and `head` take a pipe that does not wait for one that has ended, or wait all the same.
+fn odd_pipes(shell: &str) -> Outcome {
+    let words: Vec<&str> = shell.split(' ').collect();
+    for packed in ALL_PACKED {
+        let home = home()?;
+        let mut launch = Launch::new(home.path())?;
+        launch.stdin = Input::Narrow;
+        come_up(&launch, &words, false, packed, "n").with_context(|| packed.to_owned())?;
+        launch.stdin = Input::Impatient;
+        let mut stage = launch.start(&words, false)?;
+        stage.announcement()?;
+        stage.send(&probe()?.request(packed, "i")?);
+        let (status, said, _) = stage.finish()?;
+        let is_up = said.first().is_some_and(|line| line == "PROBE");
+        check(is_up || !status.success(), &format!("it comes up or fails: {status}, {said:?}"))?;
+        launch.expect_nothing_left(ONE_SECOND * 2)?;
+    }
+    Ok(())
 }
 
 fn says_why(shell: &str) -> Outcome {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::support::lines::lines_of;
 use crate::support::{PATIENCE, promised, wait_for};
@@ -21,6 +23,32 @@ use crate::support::{PATIENCE, promised, wait_for};
 pub(super) const PLACES: &str = r#""${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" ."#;
 
 pub(super) type Outcome<T = ()> = anyhow::Result<T>;
+
+/// A pipe, of which kind ever.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    Plain,
+    /// It holds 4 KiB.
+    Narrow,
+    /// Who finds nothing in it is told to come again.
+    Impatient,
+}
+
+impl Input {
+    fn make(self) -> Outcome<(OwnedFd, ChildStdin)> {
+        let (theirs, ours) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        match self {
+            Self::Plain => {}
+            Self::Narrow => {
+                fcntl(&ours, FcntlArg::F_SETPIPE_SZ(4096))?;
+            }
+            Self::Impatient => {
+                fcntl(&theirs, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+            }
+        }
+        Ok((theirs, ours.into()))
+    }
+}
 
 /// How to begin a first stage.
 #[derive(Clone)]
@@ -31,6 +59,8 @@ pub(super) struct Launch {
     /// What goes before the shell, such as `unshare -m`.
     pub(super) prefix: Vec<OsString>,
     pub(super) env: HashMap<String, OsString>,
+    /// What it reads from.
+    pub(super) stdin: Input,
     pub(super) home: PathBuf,
 }
 
@@ -44,7 +74,7 @@ impl Launch {
         let halves = [hex[..16].to_owned(), hex[16..].to_owned()];
         let line = offshoot::__private::first_stage_for_tests(&halves[0], &halves[1], false);
         check(line.matches(PLACES).count() == 1, "the line has its places in one spot")?;
-        Ok(Self { line, halves, prefix: Vec::new(), env: HashMap::new(), home: home.into() })
+        Ok(Self { line, halves, prefix: Vec::new(), env: HashMap::new(), stdin: Input::Plain, home: home.into() })
     }
 
     /// May keep images.
@@ -84,12 +114,13 @@ impl Launch {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).current_dir(&self.home).env("HOME", &self.home);
         command.env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CACHE_HOME").envs(&self.env);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (theirs, ours) = self.stdin.make()?;
+        command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| argv[0].display().to_string())?;
+        drop(command);
         let stdout = lines_of(child.stdout.take());
         let stderr = lines_of(child.stderr.take());
-        let stdin = child.stdin.take();
-        Ok(Stage { launch: self.clone(), child, stdin, stdout, stderr })
+        Ok(Stage { launch: self.clone(), child, stdin: Some(ours), stdout, stderr })
     }
 
     /// Waits until no directory and no process of this run is left.

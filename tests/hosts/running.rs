@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::Fleet;
-use crate::functions::double;
+use crate::functions::{double, surroundings};
 use crate::launcher::Launcher;
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("the tool runs a command on a range of hosts", a_range);
     add("the tool goes from host to host and into children there", paths);
     add("the tool calls a function behind two hosts", a_call);
+    add("a command in front of the shell runs there, and what it sets is seen", with_prefix);
     add("what ssh says of itself is logged under the name of its host", ssh_speaks);
     add("the tool ends a remote command that takes too long", too_long);
     add("ctrl-c ends remote commands", interrupted);
@@ -74,6 +75,24 @@ fn on_crowd(fleet: &Fleet, args: &[&str]) -> Result<(Ended, u32)> {
     let ended = running.finish()?;
     trace.expect_nothing_left(ONE_SECOND)?;
     Ok((ended, most))
+}
+
+fn with_prefix(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    block_on(async {
+        let router = Router::new()?;
+        let prefix = ["env", "OFS_ONE=a 'b' $c", "nice", "-n", "5"];
+        let far = fleet.ssh(&router, "here-user", &mark).exec_prefix(prefix).connect().await?;
+        let near = router.local().remote_name(&mark).exec_prefix(["env", "OFS_ONE=a 'b' $c"]).connect().await?;
+        for context in [far, near] {
+            let (_, environment) = context.call(surroundings, ()).await?;
+            ensure!(environment.contains(&("OFS_ONE".into(), "a 'b' $c".into())), "{context}: {environment:?}");
+        }
+        router.shutdown().await;
+        anyhow::Ok(())
+    })?;
+    trace.expect_nothing_left(ONE_SECOND)
 }
 
 fn ssh_speaks(fleet: &Fleet) -> Result<()> {
