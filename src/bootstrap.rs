@@ -52,6 +52,12 @@ pub(crate) const MAGIC: [u8; 8] = [0x89, 0x4f, 0x46, 0x53, 0x0d, 0x0a, 0x1a, 0x0
 /// Largest introduction of a child, in bytes.
 pub(crate) const MAX_HELLO: usize = 4096;
 
+/// Whether a first stage has run, and said that it cannot bring up an image.
+pub(crate) fn is_helpless(error: &StreamError) -> bool {
+    let lacks_tools = error.kind == StreamErrorKind::Unsupported && error.text.starts_with(LACKING);
+    error.phase == Phase::FirstStage && (error.kind == StreamErrorKind::NoPlace || lacks_tools)
+}
+
 /// Tells what the last lines of a launcher mean, where they mean anything.
 pub(crate) type Interpret = fn(&[String]) -> Option<(StreamErrorKind, String)>;
 
@@ -404,12 +410,14 @@ impl Dialogue {
         };
         self.announced(line, &offer, actions);
         if offer.machine == "-" {
-            let text = "the machine does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH";
+            let text =
+                format!("{LACKING} does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH");
             return Err(self.error(StreamErrorKind::Unsupported, text));
         }
         if offer.reader == Reader::Missing {
-            let text =
-                "the machine has neither `head -c` nor `dd` to receive the image with; put one of them on its PATH";
+            let text = format!(
+                "{LACKING} has neither `head -c` nor `dd` to receive the image with; put one of them on its PATH"
+            );
             return Err(self.error(StreamErrorKind::Unsupported, text));
         }
         if !offer.has_route() {
@@ -625,6 +633,8 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
+/// How errors begin that name a tool which the first stage has not got.
+const LACKING: &str = "the machine";
 /// What a connect fails with when its router ends.
 pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
 /// Most bytes of other output before the child is up.

@@ -69,7 +69,8 @@ pub(crate) struct Spec {
     pub(crate) binary: Option<String>,
     /// Whether the machine may keep the image.
     pub(crate) cache: bool,
-    /// There is no shell, so the image is copied in. It turns out on the way.
+    /// No first stage can run there, so the image is copied in. It turns out on
+    /// the way.
     #[serde(skip)]
     pub(crate) copied: bool,
 }

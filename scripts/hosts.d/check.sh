@@ -224,6 +224,8 @@ check_engines() {
     probe engines 0 ofs-user 'docker exec app-user id -un'
     probe engines 126 '*executable file not found*' 'docker exec bare sh'
     probe engines 127 '*executable file not found*' 'podman exec bare sh'
+    probe engines 127 '*mkdir: not found*' 'docker exec few sh -c "uname; mkdir x"'
+    probe engines 127 '*uname: not found*' 'docker exec fewer sh -c uname'
     probe engines 126 '*executable file not found*' 'kubectl exec bare -- sh'
     probe engines 1 '*is paused*' 'docker exec paused id'
     probe engines 1 '*is not running*' 'docker exec stopped id'

@@ -24,6 +24,14 @@ make_roots() {
     cp -al "$base/roots/mini/usr" "$base/roots/gzip-only/"
     echo /bin/gzip | add_programs gzip-only
 
+    # For containers. What is in /only can be seen alone, by another PATH.
+    make_root few
+    printf '%s\n' /bin/dash /bin/uname /usr/bin/head | add_programs few
+    ln -sf dash "$base/roots/few/bin/sh"
+    cp /bin/busybox "$base/roots/few/busybox"
+    mkdir "$base/roots/few/only"
+    ln -s /bin/dash "$base/roots/few/only/sh"
+
     make_path nowhere
     for program in /bin/sh /bin/gzip /usr/bin/zstd $(dpkg -L coreutils | grep -E '^(/usr)?/bin/'); do
         ln -s "$program" "$base/path/nowhere/"

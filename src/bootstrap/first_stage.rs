@@ -23,7 +23,7 @@
 //! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
 //! none; in the routes through memory both are, as there is nothing to remove.
 //!
-//! # Into a container that has no shell
+//! # Into a container that has no shell, or too little beside it
 //!
 //! There the line runs on this side, beside the engine's client: it says what
 //! the container's machine is, and has the client copy the directory in and
@@ -50,14 +50,15 @@ use super::Nonce;
 /// The whole line, made for one connection. `cache`: whether it may keep the
 /// image, and use one that was kept.
 ///
-/// `copying`: shell functions that bring an image to where there is no shell:
-/// `m` prints the processor, `y` copies the directory `$p` to `/$f`, `e`
-/// executes a command there and `r` runs it as root.
+/// `copying`: shell functions that bring an image to where the line cannot run:
+/// `m` sets `u` to system and processor, and `v` to the directory there that
+/// takes the copy, if it is not `/`; `y` copies the directory `$p` to `$v/$f`,
+/// `e` executes a command there and `r` runs it as root.
 pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> String {
     let [a, b] = nonce.halves();
     let mut line = SECTIONS.concat().replace("@A@", a).replace("@B@", b);
     line = match copying {
-        Some(_) => line.replace("@4@", r#"u="Linux $(m)";"#).replace("@X@", COPY_AND_EXEC),
+        Some(_) => line.replace("@4@", "m;").replace("@X@", COPY_AND_EXEC),
         None => line.replace("@X@", EXEC),
     };
     for (mark, section) in CACHE {
@@ -191,9 +192,9 @@ const EXEC: &str = r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9
 /// watcher. A copy that was cut short cannot be executed, so it copies again.
 const COPY_AND_EXEC: &str = concat!(
     r#"trap "" HUP INT TERM;{ while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;[ -f "$g" ]&&y;"#,
-    r#"rm -rf "$p";r "/$f/$N" "offshoot-child:$A:$B" "/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
+    r#"rm -rf "$p";r "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
     r#"{ kill -9 $w;wait $w;} 2>/dev/null;chmod 755 "$p" "$g";y >&2||exit 1;rm -f "$g";"#,
-    r#"e "/$f/$N" "offshoot-child:$A:$B" "/$f" "" "as:${N#offshoot:}";exit 1;"#,
+    r#"e "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f" "" "as:${N#offshoot:}";exit 1;"#,
 );
 
 /// What a line with a cache has besides, by the marks in [`SECTIONS`].

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{Answerer, Connected, Method, Run, Spec};
-use crate::bootstrap::{Action, Dialogue, Input, Nonce, Offer};
+use crate::bootstrap::{Action, Dialogue, Input, Nonce, Offer, is_helpless};
 use crate::bundle::Bundle;
 use crate::dispatch;
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
@@ -49,6 +49,8 @@ const ECHO_POLL: Duration = Duration::from_millis(2);
 /// Starts a child of this context.
 pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
     io.stock_ids();
+    // Why no first stage could run, where copying is the second way.
+    let mut helpless: Option<StreamError> = None;
     loop {
         let started = Instant::now();
         let mut attempt = Attempt::start(&spec, answerer.clone())?;
@@ -71,9 +73,14 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         launched.hang_up();
         io.tasks.spawn_local(launched.reap());
         if !spec.copies_from_now_on(&error) {
+            if let Some(mut first) = helpless {
+                first.text = format!("{}; nor can it be copied in: {}", first.text, error.text);
+                error = first;
+            }
             spec.annotate(&mut error);
             return Err(error.into());
         }
+        helpless = is_helpless(&error).then_some(error);
         spec.connect_timeout = spec.connect_timeout.saturating_sub(started.elapsed());
     }
 }

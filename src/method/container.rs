@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errand::{Errand, check_user, quote};
 use super::{Connect, Method, Plan, Run};
-use crate::bootstrap::Nonce;
+use crate::bootstrap::{Nonce, is_helpless};
 use crate::error::{Phase, StreamError, StreamErrorKind};
 
 /// A process in a container: what every engine needs to know.
@@ -165,10 +165,11 @@ impl Container {
     /// this is needed. That of kubectl runs `tar` in the container.
     pub(super) fn may_copy(&self, error: &StreamError) -> bool {
         let copies = matches!(self.engine, Engine::Docker | Engine::Podman | Engine::Buildah) && self.image.is_none();
-        copies && error.phase == Phase::Login && error.text.starts_with(NO_SHELL)
+        let no_shell = error.phase == Phase::Login && error.text.starts_with(NO_SHELL);
+        copies && (no_shell || is_helpless(error))
     }
 
-    /// The plan for a container without a shell.
+    /// The plan for a container where no first stage can run.
     pub(super) fn plan_copying(&self, nonce: &Nonce) -> Result<Plan, String> {
         let quoted = |argv: Vec<String>| argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
         let enter = quoted(self.argv()?);
@@ -178,15 +179,19 @@ impl Container {
         let target = quote(&self.target);
         let (machine, copy) = match self.engine {
             Engine::Buildah => (
-                format!("{client} inspect --format {{{{.OCIv1.Architecture}}}} {target}"),
+                format!(r#"u="Linux $({client} inspect --format {{{{.OCIv1.Architecture}}}} {target})""#),
                 format!(r#"{client} copy --quiet --chmod 0755 {target} "$p" "/$f""#),
             ),
-            _ => (
-                format!(
-                    r#"{client} image inspect --format {{{{.Architecture}}}} "$({client} inspect --format {{{{.Image}}}} {target})""#
-                ),
-                format!(r#"{client} cp "$p" {target}:/"#),
-            ),
+            engine => {
+                let temporary = if engine == Engine::Podman { TMPFS } else { "" };
+                (
+                    format!(
+                        r#"b=$({client} inspect --format "{}{temporary}{}" {target});v=${{b#*|}};v=${{v%%|*}};"#,
+                        WRITABLE[0], WRITABLE[1],
+                    ) + &format!(r#"u="Linux $({client} image inspect --format {{{{.Architecture}}}} "${{b%%|*}}")""#),
+                    format!(r#"{client} cp "$p" {target}:"$v/""#),
+                )
+            }
         };
         let functions =
             format!(r#"m(){{ {machine};}};y(){{ {copy};}};e(){{ exec {enter} "$@";}};r(){{ {enter_as_root} "$@";}};"#);
@@ -229,6 +234,15 @@ impl Container {
         Ok(argv)
     }
 }
+
+/// A template, in double quotes of a shell: the image of a container, and if
+/// that is read-only what can be written to all the same, each with `|` behind
+/// it. Between them stand temporary file systems, which only podman copies to.
+const WRITABLE: [&str; 2] = [
+    "{{.Image}}|{{if .HostConfig.ReadonlyRootfs}}",
+    "{{range .Mounts}}{{if .RW}}{{.Destination}}|{{end}}{{end}}{{end}}",
+];
+const TMPFS: &str = r"{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}";
 
 const NO_SHELL: &str = "there is no shell in the container";
 
@@ -311,8 +325,8 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
     (
         StreamErrorKind::NoPlace,
         "the container is read-only, so no image can be copied into it",
-        "give it a shell and a place that can be written to",
-        &["rootfs is marked read-only"],
+        "give it a volume that can be written to, or a shell and such a place",
+        &["rootfs is marked read-only", "copier: put: error creating"],
     ),
     (
         StreamErrorKind::Unsupported,
@@ -409,20 +423,26 @@ mod tests {
         };
         let docker = with!(Docker "app", username = Some("bob".to_owned())).0;
         let expected = concat!(
-            r#"m(){ docker image inspect --format {{.Architecture}} "$(docker inspect --format {{.Image}} app)";};"#,
-            r#"y(){ docker cp "$p" app:/;};e(){ exec docker exec --interactive --user=bob app "$@";};"#,
+            r#"m(){ b=$(docker inspect --format "{{.Image}}|{{if .HostConfig.ReadonlyRootfs}}"#,
+            r#"{{range .Mounts}}{{if .RW}}{{.Destination}}|{{end}}{{end}}{{end}}" app);v=${b#*|};v=${v%%|*};"#,
+            r#"u="Linux $(docker image inspect --format {{.Architecture}} "${b%%|*}")";};"#,
+            r#"y(){ docker cp "$p" app:"$v/";};e(){ exec docker exec --interactive --user=bob app "$@";};"#,
             r#"r(){ docker exec --interactive --user=0 app "$@";};"#,
         );
         assert_eq!(functions(docker), expected);
         let buildah = with!(Buildah "w").0;
         let expected = concat!(
-            "m(){ buildah inspect --format {{.OCIv1.Architecture}} w;};",
+            r#"m(){ u="Linux $(buildah inspect --format {{.OCIv1.Architecture}} w)";};"#,
             r#"y(){ buildah copy --quiet --chmod 0755 w "$p" "/$f";};e(){ exec buildah run -- w "$@";};"#,
             r#"r(){ buildah run --user=0 -- w "$@";};"#,
         );
         assert_eq!(functions(buildah), expected);
         let nasty = functions(with!(Podman "a;id '$(id)' @X@").0);
-        assert!(nasty.contains(r#"y(){ podman cp "$p" 'a;id '\''$(id)'\'' @X@':/;};"#), "{nasty}");
+        assert!(nasty.contains(r#"y(){ podman cp "$p" 'a;id '\''$(id)'\'' @X@':"$v/";};"#), "{nasty}");
+        assert!(
+            nasty.contains(r#"ReadonlyRootfs}}{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}{{range"#),
+            "{nasty}"
+        );
     }
 
     #[test]

@@ -55,9 +55,16 @@ pub(crate) fn trials() -> Vec<OnHosts> {
         (&["engines"], "podman:1000@bare"),
         (&["engines"], "buildah:bare-work"),
         (&["engines-nopass", "sudo"], "docker:bare"),
+        // Read-only, but for a volume or for what podman adds.
+        (&["engines"], "docker:1000@bare-volume"),
+        (&["engines"], "podman:bare-readonly"),
+        (&["engines"], "podman:1000@bare-readonly"),
+        // A shell and no more, or not enough.
+        (&["engines"], "docker:fewer"),
+        (&["engines"], "docker:1000@few"),
     ] {
         trials.push((
-            format!("containers: {hop} has no shell, and a copy for a moment (by {way:?})"),
+            format!("containers: {hop} is not enough for a first stage, and has a copy for a moment (by {way:?})"),
             Box::new(move |fleet| without_shell(fleet, way, hop)),
         ));
     }

@@ -144,7 +144,9 @@ impl Fleet {
             let host = pid_in(&self.run.join(format!("{server}.inside")))?;
             for pid in fs::read_to_string(self.run.join(format!("{server}.containers")))?.lines() {
                 let root = PathBuf::from(format!("/proc/{host}/root/proc/{pid}/root"));
-                places.extend(["dev/shm", "tmp", "var/tmp", "root", "home/amy", "."].map(|place| root.join(place)));
+                places.extend(
+                    ["dev/shm", "tmp", "var/tmp", "run", "data", "root", "home/amy", "."].map(|place| root.join(place)),
+                );
             }
         }
         Ok(places)
