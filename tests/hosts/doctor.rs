@@ -58,7 +58,7 @@ const FAULTS: [Fault; 40] = [
         &["engines/docker:bare-readonly"],
         "exec",
         "read-only",
-        "give it a shell",
+        "give it a volume",
     ),
     ("a pod that is not there", &["engines/kubectl:nosuch"], "login", "no such container", "those that there are"),
     ("a pod without a shell", &["engines/kubectl:bare"], "login", "no shell", "by binary"),
