@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use crate::blocking::{block_on, block_until};
 use crate::dispatch;
 use crate::error::Error;
-use crate::message::{Handle, Message};
+use crate::io::Io;
+use crate::message::{ContextId, Handle, Message};
 use crate::payload;
 use crate::router::{Command, Shared};
 
@@ -210,6 +212,14 @@ impl Drop for RawCall {
 }
 
 impl<R> Call<R> {
+    /// Has the far side stop the work, and takes the answer if it is on its way
+    /// already.
+    pub(crate) fn give_up(&self, io: &Rc<Io>, callee: ContextId) {
+        if let Some(pending) = &self.inner.state {
+            io.call_off(Some(callee), pending.handle);
+        }
+    }
+
     pub(crate) fn from_raw(inner: RawCall) -> Self {
         Self { inner, of: PhantomData }
     }

@@ -304,9 +304,7 @@ impl Io {
                         result = method::connect(&io, *spec, answerer) => result,
                         () = done.closed() => return,
                     };
-                    if let Err(Ok(connected)) = done.send(result) {
-                        io.order_shutdown(connected.id);
-                    }
+                    let _ = done.send(result);
                 });
             }
             Command::Watch { context, gone } => {

@@ -11,6 +11,7 @@ mod doas;
 mod errand;
 mod factories;
 mod local;
+mod proxy;
 pub(crate) mod setns;
 mod ssh;
 mod su;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 pub(crate) use connect::connect;
 use container::Container;
@@ -29,21 +29,20 @@ pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub use doas::Doas;
 use errand::Errand;
 pub use local::{Fork, Local};
+pub(crate) use proxy::{Connected, Done, Unclaimed};
 pub use setns::Setns;
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
 pub use su::Su;
 pub use sudo::Sudo;
 
 use crate::blocking::block_on;
-use crate::bootstrap::{CANCELLED, Interpret, Nonce, Prompts, Trail};
-use crate::context::{Context, Econtext};
+use crate::bootstrap::{Interpret, Nonce, Prompts, Trail};
+use crate::context::Context;
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
-use crate::function::Value;
 use crate::log::Levels;
-use crate::message::{ContextId, printable};
 use crate::payload::Secret;
 use crate::process::Stdio;
-use crate::router::{Command, Router};
+use crate::router::Router;
 
 /// Default time for a whole connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -118,42 +117,6 @@ impl fmt::Debug for Answerer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answerer")
     }
-}
-
-/// A child that has been started.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Connected {
-    pub(crate) id: ContextId,
-    pub(crate) name: String,
-    pub(crate) trail: Trail,
-}
-
-/// The outcome of a connect in another context.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Proxied {
-    Connected(Connected),
-    Failed(Error),
-}
-
-impl Value for Proxied {}
-
-/// Starts a child of this context on behalf of another.
-async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
-    match connect_here(econtext.router(), spec, None).await {
-        Ok(connected) => Proxied::Connected(connected),
-        Err(error) => Proxied::Failed(error),
-    }
-}
-crate::export!(io proxy_connect);
-
-async fn connect_here(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
-    let (done, result) = oneshot::channel();
-    if !router.shared().command(Command::Connect { spec: Box::new(spec), answerer, done }) {
-        return Err(Error::router_ended());
-    }
-    result.await.unwrap_or_else(|_| {
-        Err(StreamError::new(StreamErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into())
-    })
 }
 
 /// A child to start: settings, ended by [`Connect::connect`].
@@ -318,38 +281,15 @@ impl<M: Into<Method>> Connect<M> {
         spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
         let shared = router.shared();
         spec.levels = Some(shared.wanted_levels());
-        let Some(via) = via.filter(|via| via.id() != shared.me) else {
-            let connected = connect_here(&router, spec, answerer).await?;
-            return Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail));
+        let connected = match via.filter(|via| via.id() != shared.me) {
+            None => proxy::connect_here(&router, spec, answerer).await?,
+            Some(via) if answerer.is_some() => {
+                let text = format!("on_question cannot be used behind {via}: a function cannot travel");
+                return Err(StreamError::new(StreamErrorKind::Start, Phase::Start, spec.hop(), text).into());
+            }
+            Some(via) => proxy::connect_there(&via, spec).await?,
         };
-        if answerer.is_some() {
-            let text = format!("on_question cannot be used behind {via}: a function cannot travel");
-            return Err(StreamError::new(StreamErrorKind::Start, Phase::Start, spec.hop(), text).into());
-        }
-        // It goes ahead of the call.
-        let id = via.id();
-        shared.command(Command::Do(Box::new(move |io| io.give_ids(id))));
-        // The far side keeps the deadline; this is for a far side that hangs.
-        let limit = spec.connect_timeout;
-        let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
-        match via.timeout(limit + Duration::from_secs(1)).call(proxy_connect, (spec,)).await {
-            Ok(Proxied::Connected(connected)) => {
-                let context = Context::new(shared.clone(), connected.id, &printable(&connected.name));
-                Ok((context, connected.trail))
-            }
-            Ok(Proxied::Failed(error)) => {
-                let mut error = error.escaped();
-                if let Error::Stream(error) = &mut error {
-                    error.hop = format!("{}.{}", via.name(), error.hop);
-                }
-                Err(error)
-            }
-            Err(Error::Timeout { .. }) => {
-                let text = format!("Connection timed out: {via} did not answer within {limit:?}");
-                Err(StreamError::new(StreamErrorKind::Timeout, Phase::Start, name, text).into())
-            }
-            Err(error) => Err(error),
-        }
+        Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail))
     }
 
     /// [`Connect::connect`] for code that is not async: blocks.

@@ -18,7 +18,7 @@ use crate::handler::Ports;
 use crate::io::{self, Role, Setup};
 use crate::log::{self, LogHook, MasterSink, Record};
 use crate::message::{ContextId, Handle, Message};
-use crate::method::{Answerer, Connected, Descendants, Spec};
+use crate::method::{self, Answerer, Descendants, Spec};
 use crate::panic;
 use crate::profile::Profile;
 use crate::queue::Queue;
@@ -136,7 +136,7 @@ pub(crate) enum Command {
     Connect {
         spec: Box<Spec>,
         answerer: Option<Answerer>,
-        done: oneshot::Sender<Result<Connected, Error>>,
+        done: method::Done,
     },
     /// Tell when the context has gone.
     Watch {

@@ -243,7 +243,8 @@ impl Io {
         drop(registration);
     }
 
-    fn call_off(self: &Rc<Self>, callee: Option<ContextId>, handle: Handle) {
+    /// Has the work of a call stopped.
+    pub(crate) fn call_off(self: &Rc<Self>, callee: Option<ContextId>, handle: Handle) {
         let Some(callee) = callee else { return };
         let mut state = self.state.borrow_mut();
         if let Some(window) = state.windows.by_target.get_mut(&(callee, Handle::CALL_FUNCTION)) {

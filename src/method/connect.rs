@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::{Answerer, Connected, Method, Run, Spec};
+use super::{Answerer, Connected, Method, Run, Spec, Unclaimed};
 use crate::bootstrap::{Action, Dialogue, Input, Nonce, Offer, is_helpless};
 use crate::bundle::Bundle;
 use crate::dispatch;
@@ -47,7 +47,7 @@ const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
 /// Starts a child of this context.
-pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
+pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
     io.stock_ids();
     // Why no first stage could run, where copying is the second way.
     let mut helpless: Option<StreamError> = None;
@@ -359,7 +359,7 @@ impl Attempt {
         })
     }
 
-    async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Connected, Error> {
+    async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Unclaimed, Error> {
         let timed_out = |phase: Phase| {
             let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
             Error::from(StreamError::new(StreamErrorKind::Timeout, phase, self.hop.clone(), text))
@@ -394,12 +394,11 @@ impl Attempt {
         io.attach_child(id, &name, self.stream, rest, self.launched);
         tracing::debug!("context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
+        let connected = Unclaimed::new(&io.shared, connected);
         if let Method::Fork(fork) = &spec.method
             && let Some(function) = &fork.on_start
-            && let Err(error) = run_on_start(io, id, function, self.deadline).await
         {
-            io.order_shutdown(id);
-            return Err(error);
+            run_on_start(io, id, function, self.deadline).await?;
         }
         Ok(connected)
     }

@@ -1,5 +1,6 @@
 //! Connects: what launchers are given, what children are called, and how a connect fails or is given up.
 
+use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use offshoot::{Context, Error, StreamErrorKind, export};
@@ -166,4 +167,41 @@ fn twenty_connects_at_once_succeed_and_take_less_than_one_after_the_other() {
         start.elapsed() < in_turn
     });
     assert!(is_quicker);
+}
+
+/// Processes that are contexts of this name.
+fn contexts_called(name: &str) -> usize {
+    let argv0 = format!("offshoot:{name}\0");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| {
+            std::fs::read(process.path().join("cmdline")).is_ok_and(|argv| argv.starts_with(argv0.as_bytes()))
+        })
+        .count()
+}
+
+#[test]
+fn a_connect_that_is_dropped_at_any_moment_leaves_no_child_here_and_behind_a_hop() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let name = format!("dropped-{}", pid());
+    for (place, via) in [("here", tree.0.myself()), ("behind a hop", hop)] {
+        let connect = || tree.0.local().remote_name(&name).via(&via).connect();
+        let start = Instant::now();
+        let child = block_on(connect()).unwrap();
+        let usual = start.elapsed();
+        child.blocking_shutdown();
+        // Most of all about the moment when the answer is there and nobody has taken it yet.
+        for round in 0..100 {
+            let (start, mut connect) = (Instant::now(), Box::pin(connect()));
+            let mut connected = None;
+            while connected.is_none() && start.elapsed() < usual * (50 + round) / 100 {
+                let polled = connect.as_mut().poll(&mut Task::from_waker(Waker::noop()));
+                connected = if let Poll::Ready(result) = polled { Some(result.unwrap()) } else { None };
+            }
+            drop(connect);
+            connected.iter().for_each(Context::blocking_shutdown);
+        }
+        eventually(place, || contexts_called(&name) == 0);
+    }
 }

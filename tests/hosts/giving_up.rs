@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("a connect that is dropped at any moment leaves nothing", dropped);
+    add("a first stage on this side that is dropped at any moment leaves nothing", staged);
     add("a connect that runs out of time at any moment says so and leaves nothing", out_of_time);
     add("a shutdown cancels connects at any moment and leaves nothing", cancelled);
     add("a child elsewhere that is stopped holds up neither the others nor the end", stopped);
@@ -48,6 +49,36 @@ fn dropped(fleet: &Fleet) -> Result<()> {
         }
         let child = router.local().connect().await?;
         ensure!(child.call(double, (1,)).await? == 2, "the router is well");
+        router.shutdown().await;
+        Ok(())
+    })
+}
+
+/// What cleans up is among the processes that are ended then.
+fn staged(fleet: &Fleet) -> Result<()> {
+    let (mut random, seed) = Random::new("staged");
+    block_on(async {
+        let router = Router::new()?;
+        for _ in 0..3 * ROUNDS {
+            let mark = unique();
+            let mut trace = fleet.trace(&mark);
+            let after = random.time(USUAL / 5);
+            let prefix = ["env".to_owned(), "-u".into(), "XDG_RUNTIME_DIR".into(), format!("MARK={mark}")];
+            let connect = router.local().exec_prefix(prefix).connect();
+            // The directory is known by what is seen running.
+            let watch = async {
+                let start = Instant::now();
+                while start.elapsed() < after {
+                    trace.look();
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::select! {
+                connected = connect => connected?.shutdown().await,
+                () = watch => {}
+            }
+            trace.expect_nothing_left(ONE_SECOND).with_context(|| format!("dropped after {after:?} ({seed})"))?;
+        }
         router.shutdown().await;
         Ok(())
     })
