@@ -35,10 +35,11 @@ impl Batch {
         self.bytes = 0;
     }
 
-    pub(crate) fn push(&mut self, header: &[u8], payload: Bytes) {
+    /// Adds a frame. What is `secret` is never copied.
+    pub(crate) fn push(&mut self, header: &[u8], payload: Bytes, secret: bool) {
         self.bytes += header.len() + payload.len();
         self.copied.extend_from_slice(header);
-        if payload.len() < LONG {
+        if payload.len() < LONG && !secret {
             self.copied.extend_from_slice(&payload);
         } else {
             self.long.push((self.copied.len(), payload));
@@ -84,7 +85,7 @@ mod tests {
         let mut expected = Vec::new();
         for (number, size) in [(1u8, 3), (2, LONG), (3, 0), (4, LONG + 7), (5, LONG - 1)] {
             let payload = vec![number; size];
-            batch.push(&[number + 100; 5], payload.clone().into());
+            batch.push(&[number + 100; 5], payload.clone().into(), number % 2 == 0);
             expected.extend_from_slice(&[number + 100; 5]);
             expected.extend_from_slice(&payload);
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
@@ -299,11 +300,14 @@ impl Context {
         }
         let data = dispatch::encode_call(function, args, chain)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
-        self.message_of(data)
+        if payload::held_secret() {
+            return Ok(Message { secret: true, ..self.message_of(payload::wiped(data))? });
+        }
+        self.message_of(data.into())
     }
 
     /// The message of a call that is encoded.
-    pub(crate) fn message_of(&self, data: Vec<u8>) -> Result<Message, Error> {
+    pub(crate) fn message_of(&self, data: Bytes) -> Result<Message, Error> {
         let (size, max) = (data.len() as u64, self.shared.max_message_size);
         if size > max {
             return Err(Error::TooLarge { size, max, context: self.shared.name.clone() });

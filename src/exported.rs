@@ -108,7 +108,7 @@ impl Exported {
     pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
         let message = dispatch::encode_call(self.name(), &(), 0)
             .map_err(crate::Error::Payload)
-            .and_then(|head| context.message_of([head, args.0.clone()].concat()));
+            .and_then(|head| context.message_of([head, args.0.clone()].concat().into()));
         context.start_converted(self.name(), message, timeout, self.0.shim.ok)
     }
 }

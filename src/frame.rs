@@ -5,7 +5,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 2 | magic `0x4f53` |
-//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message |
+//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message, 8 to be wiped after use |
 //! | 1 | lane |
 //! | 4 each | dst, src, auth, handle, reply_to, length |
 //! | 4 | time left in ms, 0 for no limit |
@@ -13,9 +13,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use zeroize::Zeroize;
 
 use crate::batch::Batch;
 use crate::message::{Arrival, ContextId, Handle, Lane, Message};
+use crate::payload;
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 32;
@@ -29,6 +31,7 @@ const MAGIC: u16 = 0x4f53;
 const MORE: u8 = 1;
 const RAW: u8 = 2;
 const SINGLE_REPLY: u8 = 4;
+const SECRET: u8 = 8;
 
 /// One frame: a message or a fragment of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +58,9 @@ pub(crate) enum FrameError {
 /// Appends the frame to `out`.
 pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut Batch) {
     debug_assert!(payload.len() <= MAX_PAYLOAD);
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let flags =
-        if more { MORE } else { 0 } | if part.raw { RAW } else { 0 } | if part.single_reply { SINGLE_REPLY } else { 0 };
+        flag(more, MORE) | flag(part.raw, RAW) | flag(part.single_reply, SINGLE_REPLY) | flag(part.secret, SECRET);
     // 0 means "no limit", so what has run out is sent as its last millisecond.
     let left = part.deadline.map_or(0, |deadline| {
         u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
@@ -71,7 +75,7 @@ pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, o
     for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0, length, left] {
         rest.put_u32(field);
     }
-    out.push(&header, payload);
+    out.push(&header, payload, part.secret);
 }
 
 /// Takes the first frame off the front of `input`.
@@ -112,12 +116,18 @@ pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>
         deadline: (left != 0).then(|| now + Duration::from_millis(left.into())),
         raw: flags & RAW != 0,
         single_reply: flags & SINGLE_REPLY != 0,
+        secret: flags & SECRET != 0,
         lane,
         arrival: Arrival::default(),
         data: Bytes::new(),
     };
     input.advance(HEADER);
-    part.data = if length as usize >= SHARED {
+    part.data = if part.secret {
+        let mut there = input.split_to(length as usize);
+        let data = payload::wiped(there.to_vec());
+        there.zeroize();
+        data
+    } else if length as usize >= SHARED {
         input.split_to(length as usize).freeze()
     } else {
         let copy = Bytes::copy_from_slice(&input[..length as usize]);
@@ -165,6 +175,17 @@ mod tests {
         ];
         assert_eq!(encoded(&message, true, Instant::now()), expected);
         assert_eq!(HEADER, expected.len() - 5);
+    }
+
+    #[test]
+    fn a_secret_is_marked_and_lies_in_no_buffer_but_its_own() {
+        let message = Message { secret: true, data: payload::wiped(b"hunter2".to_vec()), ..sample(b"") };
+        let mut out = Batch::default();
+        encode(&message, message.data.clone(), false, Instant::now(), &mut out);
+        assert_eq!(out.slices(0)[1].as_ptr(), message.data.as_ptr());
+        assert_eq!(out.to_vec()[2], SECRET);
+        let part = decoded(&out.to_vec()).unwrap().unwrap().part;
+        assert!(part.secret && part.data == message.data);
     }
 
     #[test]

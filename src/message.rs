@@ -134,6 +134,8 @@ pub struct Message {
     pub raw: bool,
     /// `reply_to` takes exactly one message, so the reply needs no window.
     pub(crate) single_reply: bool,
+    /// The payload is to be wiped after use.
+    pub(crate) secret: bool,
     pub(crate) lane: Lane,
     pub(crate) arrival: Arrival,
     /// The payload.

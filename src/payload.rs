@@ -7,14 +7,16 @@
 //! where the value was to be sent and a [`CallError`](crate::CallError) where
 //! a result could not be sent back; both name the function.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::router::Shared;
 
@@ -23,6 +25,8 @@ const LIMIT: usize = 1 << 28;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
 
 thread_local! {
+    /// A [`Secret`] was in the value that was encoded last.
+    static SECRET: Cell<bool> = const { Cell::new(false) };
     /// The router that a `Context` or `Sender` being decoded will belong to.
     static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
@@ -36,7 +40,41 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String
 
 /// Appends the value's bytes to `out`.
 pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
-    bincode::serde::encode_into_std_write(value, out, CONFIG).map(drop).map_err(|error| error.to_string())
+    SECRET.set(false);
+    bincode::serde::encode_into_std_write(value, &mut Growing(out), CONFIG).map(drop).map_err(|error| error.to_string())
+}
+
+/// Whether a [`Secret`] was in what this thread has encoded last.
+pub(crate) fn held_secret() -> bool {
+    SECRET.get()
+}
+
+/// Bytes that are wiped when the last who holds them lets go.
+pub(crate) fn wiped(bytes: Vec<u8>) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(bytes))
+}
+
+/// A buffer that leaves no secret behind where it grows.
+struct Growing<'a>(&'a mut Vec<u8>);
+
+impl io::Write for Growing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if SECRET.get() && self.0.capacity() - self.0.len() < bytes.len() {
+            let mut larger = Vec::with_capacity(2 * (self.0.len() + bytes.len()));
+            larger.extend_from_slice(self.0);
+            std::mem::replace(self.0, larger).zeroize();
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value in `bytes`, all of them. Contexts and senders in it belong to
@@ -84,6 +122,11 @@ impl From<Vec<u8>> for Blob {
 
 /// A text that is neither shown nor left in memory after use.
 ///
+/// As an argument of a call, such as the passwords of a connect behind another
+/// context, it is wiped also from the buffers of all contexts that it passes
+/// through. Not so in results, in what a [`Sender`](crate::Sender) sends, in
+/// messages of more than 64 KiB, nor what the system, ssh and sudo hold.
+///
 /// ```
 /// let secret = offshoot::Secret::from("hunter2");
 /// assert_eq!(format!("{secret:?}"), "[secret]");
@@ -124,6 +167,7 @@ impl From<String> for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SECRET.set(true);
         serializer.serialize_str(&self.0)
     }
 }
@@ -161,6 +205,20 @@ mod tests {
     fn blobs_and_secrets_do_not_show_their_content() {
         assert_eq!(format!("{:?}", Blob(vec![1; 128])), "[blob: 128 bytes]");
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[secret]");
+    }
+
+    #[test]
+    fn what_holds_a_secret_is_known_and_the_next_that_holds_none() {
+        for length in [0, 7, 1000] {
+            let mut grown = Vec::new();
+            encode_into(&("x".repeat(length), Secret::new("hunter2"), vec![7_u64; length]), &mut grown).unwrap();
+            assert!(held_secret());
+            let value: (String, String, Vec<u64>) = decode(&grown, None).unwrap();
+            assert_eq!(value, ("x".repeat(length), "hunter2".to_owned(), vec![7; length]));
+            assert_eq!(wiped(grown.clone()), grown);
+            encode(&7).unwrap();
+            assert!(!held_secret());
+        }
     }
 
     #[test]

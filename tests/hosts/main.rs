@@ -28,6 +28,7 @@ mod namespaces;
 mod privilege;
 mod random;
 mod running;
+mod secrets;
 mod slow_line;
 mod stage;
 mod sudo_rs;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         containers::trials(),
         boxes::trials(),
         namespaces::trials(),
+        secrets::trials(),
         slow_line::trials(),
         sudo_rs::trials(),
         kept::trials(),
