@@ -67,5 +67,5 @@ make_german() {
     # Small systems leave the words out of all packages.
     [ ! -e /usr/share/locale/de/LC_MESSAGES/sudoers.mo ] || return 0
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    fetch_packages "$suite" "$(dpkg --print-architecture)" "$base/words" sudo
+    fetch_packages "$suite" "$(dpkg --print-architecture)" "$base/words" sudo libpam-runtime
 }
