@@ -25,6 +25,7 @@ use crate::method::Descendants;
 use crate::pipe::{Input, Output, Stream};
 use crate::process;
 use crate::router::{Command, Levels, Router, Settings, Shared};
+use crate::tasks;
 
 /// A process that nobody here has started is reaped this long after its end.
 const REAP_AFTER: Duration = Duration::from_millis(500);
@@ -279,11 +280,11 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
             };
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
             let parent = Parent { stream, dispatcher, printed, ended, ends_descendants };
-            tokio::task::spawn_local(heed_signals(Arc::clone(&shared)));
+            tasks::spawn(heed_signals(Arc::clone(&shared)));
             if ends_descendants {
-                tokio::task::spawn_local(reap_orphans());
+                tasks::spawn(reap_orphans());
             }
-            tokio::task::spawn_local(async move {
+            tasks::spawn(async move {
                 // Whatever the other threads do: this is the end.
                 let _ = has_ended.await;
                 process::exit_now(0);

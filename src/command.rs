@@ -296,7 +296,7 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
     group.child = None;
     Ok(Exit { code: status.code(), signal: std::os::unix::process::ExitStatusExt::signal(&status) })
 }
-crate::export!(io run_process);
+crate::export!(bound run_process);
 
 enum Feed {
     Bytes(Blob, ChildStdin),

@@ -11,6 +11,8 @@ use crate::function::{Entry, Function, Table};
 use crate::payload;
 use crate::router::Shared;
 
+const BOUND: &str = "what it takes belongs to a program that is connected";
+
 /// What an entry of the table can do with JSON.
 #[derive(Debug)]
 pub(crate) struct Shim {
@@ -21,7 +23,18 @@ pub(crate) struct Shim {
 
 impl Shim {
     pub(crate) const fn of<F: Function<K>, K>() -> Self {
-        Self { args: encode::<F, K>, ok: decode::<F, K>, types: || [type_name::<F::Args>(), type_name::<F::Ok>()] }
+        Self { args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
+    }
+
+    /// For a function of this crate's own that no JSON can call
+    /// ([`Exported::takes_json`]): to read all that a child is started by
+    /// takes 60 KiB.
+    pub(crate) const fn bound<F: Function<K>, K>() -> Self {
+        Self {
+            args: |_| Err(BOUND.into()),
+            ok: |_, _| Err(BOUND.into()),
+            types: || [type_name::<F::Args>(), type_name::<F::Ok>()],
+        }
     }
 }
 

@@ -127,7 +127,7 @@ async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
     }
     pieces.send(Piece::End).await.map_err(io::Error::other)
 }
-crate::export!(io read_file);
+crate::export!(bound read_file);
 
 async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender<Sender<Piece>>) -> io::Result<u64> {
     let pieces: Receiver<Piece> = Receiver::builder(econtext.router()).respondent(econtext.caller()).build();
@@ -150,7 +150,7 @@ async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender
     blocking(&path, finish).await?;
     Ok(size)
 }
-crate::export!(io write_file);
+crate::export!(bound write_file);
 
 /// Does what may block on a thread that may, and names the file in the error.
 async fn blocking<T: Send + 'static>(

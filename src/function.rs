@@ -249,6 +249,24 @@ impl Entry {
             shim: crate::exported::Shim::of::<F, K>(),
         }
     }
+
+    /// One that no JSON can call.
+    pub const fn bound<F: Function<K>, K>(
+        _: F,
+        run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+        lead: Lead,
+        place: &'static str,
+    ) -> Self {
+        Self {
+            name: type_name::<F>,
+            signature: signature_of::<F, K>,
+            run,
+            lead,
+            place,
+            #[cfg(feature = "cli")]
+            shim: crate::exported::Shim::bound::<F, K>(),
+        }
+    }
 }
 
 inventory::collect!(Entry);
@@ -346,16 +364,17 @@ impl Table {
 /// are not in the table: write `use that_crate as _;`.
 #[macro_export]
 macro_rules! export {
-    (concurrent $($function:path),+ $(,)?) => { $($crate::export!(@ Concurrent, $function);)+ };
-    (io $($function:path),+ $(,)?) => { $($crate::export!(@ Io, $function);)+ };
-    ($($function:path),+ $(,)?) => { $($crate::export!(@ Queued, $function);)+ };
-    (@ $lead:ident, $function:path) => {
+    (concurrent $($function:path),+ $(,)?) => { $($crate::export!(@ new, Concurrent, $function);)+ };
+    (io $($function:path),+ $(,)?) => { $($crate::export!(@ new, Io, $function);)+ };
+    (bound $($function:path),+ $(,)?) => { $($crate::export!(@ bound, Io, $function);)+ };
+    ($($function:path),+ $(,)?) => { $($crate::export!(@ new, Queued, $function);)+ };
+    (@ $new:ident, $lead:ident, $function:path) => {
         const _: () = {
             fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
                 $crate::__private::run($function, econtext, args)
             }
             $crate::__private::inventory::submit! {
-                $crate::__private::Entry::new(
+                $crate::__private::Entry::$new(
                     $function,
                     run,
                     $crate::__private::Lead::$lead,

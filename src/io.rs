@@ -26,7 +26,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::assembly::{Added, Runs};
 use crate::broker::Thread;
@@ -43,6 +42,7 @@ use crate::pipe::{Input, Stream};
 use crate::queue::Queue;
 use crate::router::{Command, Shared};
 use crate::routing::{LinkId, Registration, Routing, Sink, Verdict};
+use crate::tasks::Tasks;
 use images::Images;
 pub(crate) use images::Missing;
 use lifecycle::Guard;
@@ -137,9 +137,9 @@ pub(crate) struct Io {
     state: RefCell<State>,
     /// Set when the router begins to end.
     pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// The tasks that forward what is printed here.
-    printing: TaskTracker,
+    printing: Tasks,
     pub(crate) dispatcher: Option<Dispatcher>,
     /// Set in the master.
     logs: Option<Box<dyn LogSink>>,
@@ -182,7 +182,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
             let Parent { stream, dispatcher, printed, ended, ends_descendants } = *parent;
             let io = Rc::new(Io::new(shared, thread, Some(dispatcher), None));
             for (pipe, name, log) in printed {
-                io.printing.spawn_local(lines::forward(pipe, name, log));
+                io.printing.spawn(lines::forward(pipe, name, log));
             }
             io.state.borrow_mut().ends_descendants = ends_descendants;
             io.attach_parent(stream);
@@ -219,7 +219,6 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Command>, told: Opti
     // to an earlier one is told.
     queue.close();
     while queue.try_recv().is_ok() {}
-    io.tasks.close();
     let waiters = std::mem::take(&mut io.state.borrow_mut().end_waiters);
     for waiter in waiters {
         let _ = waiter.send(());
@@ -271,8 +270,8 @@ impl Io {
             thread,
             state: RefCell::new(state),
             stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            printing: TaskTracker::new(),
+            tasks: Tasks::default(),
+            printing: Tasks::default(),
             dispatcher,
             logs,
             bell: Notify::new(),
@@ -299,7 +298,7 @@ impl Io {
             Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
             Command::Connect { spec, answerer, mut done } => {
                 let io = Rc::clone(self);
-                self.tasks.spawn_local(async move {
+                self.tasks.spawn(async move {
                     let result = tokio::select! {
                         result = method::connect(&io, *spec, answerer) => result,
                         () = done.closed() => return,

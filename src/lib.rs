@@ -35,7 +35,7 @@
 //! - `sender`, `receiver`, `channel`, `select`, `handler`: what else goes to and fro
 //! - `queue`, `latch`, `blocking`: what waits, and who waits for it
 //! - `payload`, `message`: encoding, addresses
-//! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]
+//! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]; `tasks`: what runs there
 //! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
 //! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
 //! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`, `entrance`: how a child comes up
@@ -96,6 +96,7 @@ mod sender;
 mod stats;
 #[cfg(feature = "cli")]
 mod steps;
+mod tasks;
 mod terminal;
 
 pub use allocator::Allocator;

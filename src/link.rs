@@ -98,11 +98,11 @@ pub(crate) fn start(io: &Rc<Io>, link: LinkId, stream: Stream, rest: Vec<u8>) {
         return;
     };
     let (reader, writer, also) = (Guard::new(io, link), Guard::new(io, link), closed.clone());
-    io.tasks.spawn_local(async move {
+    io.tasks.spawn(async move {
         let why = closed.run_until_cancelled_owned(read(&reader.io, link, &stream.input, rest)).await;
         reader.end(why);
     });
-    io.tasks.spawn_local(async move {
+    io.tasks.spawn(async move {
         let why = also.run_until_cancelled_owned(write(&writer.io, link, &stream.output)).await;
         writer.end(why);
     });

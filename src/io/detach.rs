@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::process;
 use crate::routing::LinkId;
+use crate::tasks;
 
 /// The parent has this long to let go.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ impl Io {
             return;
         }
         let io = Rc::clone(self);
-        self.tasks.spawn_local(async move {
+        self.tasks.spawn(async move {
             let result = io.leave().await;
             let waiters = std::mem::take(&mut io.state.borrow_mut().detach_waiters);
             for waiter in waiters {
@@ -101,7 +102,7 @@ impl Io {
         if let Some(process) = process {
             // Nobody waits for it, not even the end of this router. If it is a
             // launcher, it ends when its work does, or when the link has.
-            tokio::task::spawn_local(process.let_go());
+            tasks::spawn(process.let_go());
         }
         let reply = Message::new(message.src, message.reply_to, Vec::new());
         self.send(Message { lane: Lane::Control, raw: true, ..reply });

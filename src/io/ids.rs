@@ -93,7 +93,7 @@ impl Io {
         drop(state);
         let (io, message) = (Rc::clone(self), message.clone());
         let upstream = self.ask_parent(Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
-        self.tasks.spawn_local(async move {
+        self.tasks.spawn(async move {
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
                     io.state.borrow_mut().routing.hand_out(link, owner, ids.clone());
@@ -133,7 +133,7 @@ impl Io {
         }
         let reply = self.ask_parent(Handle::ALLOCATE_ID, self.shared.me.0.to_be_bytes().to_vec());
         let io = Rc::clone(self);
-        self.tasks.spawn_local(async move {
+        self.tasks.spawn(async move {
             let ids = reply.await.ok().as_ref().and_then(parse_block);
             io.state.borrow_mut().ids_requested = false;
             match ids {

@@ -167,7 +167,7 @@ impl Io {
             }
         }
         let (io, child) = (Rc::clone(self), message.src);
-        self.tasks.spawn_local(async move {
+        self.tasks.spawn(async move {
             let packed = match io.image_for(&machine.0, &machine.1).await {
                 Ok(image) => match tokio::task::spawn_blocking(move || image.pack(Compression::Zstd)).await {
                     Ok(Ok(packed)) => Ok(packed),

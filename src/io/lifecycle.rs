@@ -13,6 +13,7 @@ use crate::message::{ContextId, Handle, Lane, Message};
 use crate::pipe::Stream;
 use crate::process::{self, Launched};
 use crate::routing::{Gone, LinkId};
+use crate::tasks;
 
 /// Time that children have to end when the parent has vanished.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
@@ -95,7 +96,7 @@ impl Io {
             // Whoever waits for the end of this child waits until it is
             // reaped.
             let watchers = self.state.borrow_mut().watchers.remove(&child).unwrap_or_default();
-            self.tasks.spawn_local(async move {
+            self.tasks.spawn(async move {
                 process.reap().await;
                 for watcher in watchers {
                     let _ = watcher.send(());
@@ -187,7 +188,7 @@ impl Io {
             dispatcher.stop();
         }
         let (io, guard) = (Rc::clone(self), Guard::new(self));
-        tokio::task::spawn_local(async move {
+        tasks::spawn(async move {
             io.end(grace).await;
             guard.done();
         });
@@ -225,17 +226,15 @@ impl Io {
         // What this context has said reaches its parent before it ends.
         if self.dispatcher.is_some() && !self.state.borrow().parent_gone {
             process::close_stdio();
-            self.printing.close();
             // Subprocesses may hold their ends for longer than anyone cares.
-            let _ = tokio::time::timeout(LAST_LINES, self.printing.wait()).await;
+            let _ = tokio::time::timeout(LAST_LINES, self.printing.ended()).await;
             // The lines are in the queue of requests, behind this moment.
             tokio::task::yield_now().await;
             self.tell_profile();
             self.flush_parent(deadline).await;
         }
-        self.tasks.close();
         // Reaping is bounded; nothing else outlives the stop.
-        let _ = tokio::time::timeout(REAP, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(REAP, self.tasks.ended()).await;
         self.tell_handlers();
         if let Some(logs) = &self.logs {
             self.tell_profile();

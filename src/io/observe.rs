@@ -14,6 +14,7 @@ use crate::log::{MAX_NAME, Record, cut};
 use crate::message::{Handle, Lane, Message};
 use crate::routing::LinkId;
 use crate::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, Stats, WaitsFor};
+use crate::tasks;
 
 impl Io {
     pub(super) fn stats(&self) -> Stats {
@@ -68,7 +69,7 @@ impl Io {
         };
         let io = Rc::clone(self);
         // Not one of the tasks that hold up the end: it ends by it.
-        tokio::task::spawn_local(async move {
+        tasks::spawn(async move {
             while let Some(Some(())) = io.stop.run_until_cancelled(signals.recv()).await {
                 io.dump();
             }

@@ -192,7 +192,7 @@ impl Io {
     /// Runs a built-in function as a task of the I/O thread.
     pub(crate) fn spawn_answer(self: &Rc<Self>, work: impl Future<Output = Command> + 'static) {
         let io = Rc::clone(self);
-        self.tasks.spawn_local(async move {
+        self.tasks.spawn(async move {
             let answer = work.await;
             io.command(answer);
         });

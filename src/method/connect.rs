@@ -71,7 +71,9 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         let Attempt { mut launched, stream, stderr, .. } = attempt;
         drop((stream, stderr));
         launched.hang_up();
-        io.tasks.spawn_local(launched.reap());
+        io.tasks.spawn(async move {
+            launched.reap().await;
+        });
         if !spec.copies_from_now_on(&error) {
             if let Some(mut first) = helpless {
                 first.text = format!("{}; nor can it be copied in: {}", first.text, error.text);
@@ -390,7 +392,7 @@ impl Attempt {
         if !spec.copied {
             self.launched.settle();
         }
-        io.tasks.spawn_local(drain(self.stderr, name.clone(), io.stop.clone()));
+        io.tasks.spawn(drain(self.stderr, name.clone(), io.stop.clone()));
         io.attach_child(id, &name, self.stream, rest, self.launched);
         tracing::debug!("context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };

@@ -84,7 +84,7 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
         // It goes ahead of the call.
         io.give_ids(there.id());
         let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,));
-        io.tasks.spawn_local(follow(Rc::clone(io), there, call, done));
+        io.tasks.spawn(follow(Rc::clone(io), there, call, done));
     }));
     if !via.shared().command(follow) {
         return Err(Error::router_ended());
@@ -145,7 +145,7 @@ async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
     let claimed = if econtext.is_cancelled() { Err(cancelled()) } else { started.and_then(Unclaimed::claim) };
     claimed.map_or_else(Proxied::Failed, Proxied::Connected)
 }
-crate::export!(io proxy_connect);
+crate::export!(bound proxy_connect);
 
 fn cancelled() -> Error {
     StreamError::new(StreamErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into()
