@@ -1,5 +1,5 @@
 //! Images through the tree: own ones, carried ones, and those that come from
-//! upstream, each over each link at most once.
+//! upstream, each over each link at most once, and checked where it arrives.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Io, MAX_HELD};
 use crate::bundle::Bundle;
@@ -18,6 +18,8 @@ use crate::routing::LinkId;
 
 /// Images that a context asks for at once, and that one child may ask it for.
 const MAX_MACHINES: usize = 16;
+/// Of these, those that are for children of its own, whatever others want.
+const FOR_OWN: usize = 4;
 /// Bytes of images that a context keeps, as they travel.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 /// Bytes of the words for a machine.
@@ -29,7 +31,6 @@ type Machine = (String, String);
 type Told = Result<Arc<Image>, Missing>;
 
 /// Images for other machines than this one: decides, and does no I/O.
-#[derive(Default)]
 pub(super) struct Images {
     /// What was used last is last. There are few.
     kept: Vec<(Machine, Arc<Image>)>,
@@ -37,6 +38,22 @@ pub(super) struct Images {
     awaited: HashMap<Machine, Vec<oneshot::Sender<Told>>>,
     /// What children are about to be given.
     giving: HashSet<(LinkId, Machine)>,
+    /// Turns to ask upstream, first come, first served, so that nobody is
+    /// kept from it by who asks for much.
+    own_turns: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            kept: Vec::new(),
+            awaited: HashMap::new(),
+            giving: HashSet::new(),
+            own_turns: Arc::new(Semaphore::new(FOR_OWN)),
+            turns: Arc::new(Semaphore::new(MAX_MACHINES - FOR_OWN)),
+        }
+    }
 }
 
 /// How an image is had.
@@ -47,8 +64,6 @@ enum Way {
         told: oneshot::Receiver<Told>,
         ask: bool,
     },
-    /// Too much is asked for already.
-    Refused,
 }
 
 impl Images {
@@ -60,7 +75,6 @@ impl Images {
             return Way::Here(image);
         }
         let (tell, told) = oneshot::channel();
-        let many = self.awaited.len() >= MAX_MACHINES;
         match self.awaited.get_mut(machine) {
             Some(waiting) => {
                 // Who gave up need not be told.
@@ -68,7 +82,6 @@ impl Images {
                 waiting.push(tell);
                 Way::Wait { told, ask: false }
             }
-            None if many => Way::Refused,
             None => {
                 self.awaited.insert(machine.clone(), vec![tell]);
                 Way::Wait { told, ask: true }
@@ -119,13 +132,27 @@ pub(crate) enum Missing {
 #[derive(Serialize, Deserialize)]
 struct Load {
     machine: Machine,
-    result: Result<(Blob, u64), Missing>,
+    result: Result<Sent, Missing>,
+}
+
+/// An image as it travels through the tree.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    /// By zstd.
+    packed: Blob,
+    unpacked: u64,
+    /// SHA-256 of the image.
+    digest: [u8; 32],
 }
 
 impl Io {
-    /// The image to send to a machine.
+    /// The image to send to a machine, for a child of this context.
     pub(crate) async fn image_for(self: &Rc<Self>, system: &str, machine: &str) -> Told {
-        let machine = image::machine(system, machine);
+        let turns = Arc::clone(&self.state.borrow().images.own_turns);
+        self.image(image::machine(system, machine), &turns).await
+    }
+
+    async fn image(self: &Rc<Self>, machine: Machine, turns: &Semaphore) -> Told {
         let words = machine.clone();
         match tokio::task::spawn_blocking(move || carried(&words)).await {
             Ok(Ok(Some(image))) => return Ok(image),
@@ -139,10 +166,11 @@ impl Io {
         if !is_sane(&machine) {
             return Err(Missing::Unknown(known()));
         }
+        // Not even the longest wait is for ever: connects have a deadline.
+        let _turn = turns.acquire().await;
         let way = self.state.borrow_mut().images.find(&machine);
         let told = match way {
             Way::Here(image) => return Ok(image),
-            Way::Refused => return Err(Missing::Broken("too many images are being waited for".into())),
             Way::Wait { told, ask } => {
                 if ask && let Ok(data) = payload::encode(&machine) {
                     self.send(Message::new(parent, Handle::GET_IMAGE, data));
@@ -159,17 +187,18 @@ impl Io {
         let (Ok(machine), Some(link)) = (payload::decode::<Machine>(&message.data, None), link) else {
             return;
         };
-        {
+        let turns = {
             let state = &mut *self.state.borrow_mut();
             let is_full = state.links.get(&link).is_none_or(|link| link.outbox.bytes() > MAX_HELD);
             if is_full || !is_sane(&machine) || !state.images.give(link, &machine) {
                 return;
             }
-        }
+            Arc::clone(&state.images.turns)
+        };
         let (io, child) = (Rc::clone(self), message.src);
         self.tasks.spawn(async move {
-            let packed = match io.image_for(&machine.0, &machine.1).await {
-                Ok(image) => match tokio::task::spawn_blocking(move || image.pack(Compression::Zstd)).await {
+            let packed = match io.image(machine.clone(), &turns).await {
+                Ok(image) => match tokio::task::spawn_blocking(move || pack(&image)).await {
                     Ok(Ok(packed)) => Ok(packed),
                     Ok(Err(error)) => Err(Missing::Broken(error.to_string())),
                     Err(error) => Err(Missing::Broken(error.to_string())),
@@ -181,13 +210,13 @@ impl Io {
         });
     }
 
-    fn send_image(self: &Rc<Self>, child: ContextId, machine: Machine, packed: Result<Packed, Missing>) {
+    fn send_image(self: &Rc<Self>, child: ContextId, machine: Machine, sent: Result<Sent, Missing>) {
         let max = self.shared.max_message_size;
-        let result = packed.and_then(|packed| match packed.bytes.len() as u64 + 1024 {
+        let result = sent.and_then(|sent| match sent.packed.0.len() as u64 + 1024 {
             size if size > max => {
                 Err(Missing::Broken(format!("it is larger than a message may be here ({max} bytes)")))
             }
-            _ => Ok((Blob(packed.bytes.to_vec()), packed.unpacked)),
+            _ => Ok(sent),
         });
         if let Ok(data) = payload::encode(&Load { machine, result }) {
             self.send(Message::new(child, Handle::LOAD_IMAGE, data));
@@ -199,9 +228,34 @@ impl Io {
         let Ok(Load { machine, result }) = payload::decode(&message.data, None) else {
             return;
         };
-        let result = result.map(|(Blob(bytes), unpacked)| Arc::new(Image::from_zstd(Bytes::from(bytes), unpacked)));
-        self.state.borrow_mut().images.arrived(machine, &result);
+        if !self.state.borrow().images.awaited.contains_key(&machine) {
+            return;
+        }
+        let io = Rc::clone(self);
+        self.tasks.spawn(async move {
+            let (words, hop) = (machine.clone(), io.shared.name.clone());
+            let checked = tokio::task::spawn_blocking(move || check(result?, &words, &hop)).await;
+            let told = checked.unwrap_or_else(|error| Err(Missing::Broken(error.to_string())));
+            io.state.borrow_mut().images.arrived(machine, &told);
+        });
     }
+}
+
+fn pack(image: &Image) -> std::io::Result<Sent> {
+    let Packed { bytes, unpacked, .. } = image.pack(Compression::Zstd)?;
+    Ok(Sent { packed: Blob(bytes.to_vec()), unpacked, digest: image.digest()? })
+}
+
+/// What came to this context, if it is what was sent. Blocks for some
+/// milliseconds.
+fn check(sent: Sent, (system, processor): &Machine, hop: &str) -> Told {
+    let image = Image::from_zstd(Bytes::from(sent.packed.0), sent.unpacked);
+    let why = match image.digest() {
+        Ok(digest) if digest == sent.digest => return Ok(Arc::new(image)),
+        Ok(_) => "it has another digest than was sent with it".into(),
+        Err(error) => error.to_string(),
+    };
+    Err(Missing::Broken(format!("the image for {system} {processor} has arrived damaged at {hop}: {why}; try again")))
 }
 
 fn is_sane((system, machine): &Machine) -> bool {
@@ -244,7 +298,7 @@ mod tests {
     fn wait(images: &mut Images, number: usize) -> (bool, oneshot::Receiver<Told>) {
         match images.find(&machine(number)) {
             Way::Wait { told, ask } => (ask, told),
-            _ => panic!("it is here, or refused"),
+            Way::Here(_) => panic!("it is here"),
         }
     }
 
@@ -272,14 +326,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_at_once_is_bounded() {
+    fn those_who_have_given_up_are_forgotten_but_what_is_asked_for_stays_so() {
         let mut images = Images::default();
-        let waiting: Vec<_> = (0..MAX_MACHINES).map(|number| wait(&mut images, number)).collect();
-        assert!(matches!(images.find(&machine(MAX_MACHINES)), Way::Refused));
-        // Those who have given up are forgotten, but what is asked for stays so.
-        drop(waiting);
+        drop(wait(&mut images, 0));
         assert!(!wait(&mut images, 0).0);
         assert_eq!(images.awaited[&machine(0)].len(), 1);
+    }
+
+    #[test]
+    fn an_image_that_is_not_what_was_sent_is_refused_with_its_name_and_the_hop() {
+        let sent = |damage: fn(&mut Sent)| {
+            let mut sent = pack(&Image::own().unwrap()).unwrap();
+            damage(&mut sent);
+            check(sent, &machine(1), "ssh.hop")
+        };
+        assert!(sent(|_| ()).is_ok());
+        let damages: [fn(&mut Sent); 4] = [
+            |sent| sent.digest[31] ^= 1,
+            |sent| sent.unpacked -= 1,
+            |sent| sent.packed.0.truncate(1000),
+            // Whatever the byte is for, unpacking does not notice all of them.
+            |sent| {
+                let middle = sent.packed.0.len() / 2;
+                sent.packed.0[middle] ^= 0x10;
+            },
+        ];
+        for damage in damages {
+            let Err(Missing::Broken(text)) = sent(damage) else { panic!("it was taken") };
+            assert!(text.starts_with("the image for Linux m1 has arrived damaged at ssh.hop: "), "{text}");
+        }
     }
 
     #[test]

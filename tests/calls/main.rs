@@ -20,6 +20,7 @@ mod flow;
 mod forking;
 mod handlers;
 mod hostile;
+mod images;
 mod introspection;
 mod isolation;
 mod launching;
