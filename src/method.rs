@@ -59,8 +59,8 @@ pub(crate) struct Spec {
     pub(crate) descendants: Option<Descendants>,
     /// The log records that the master shows; `None` until it is known.
     pub(crate) levels: Option<Levels>,
-    pub(crate) debug: bool,
-    pub(crate) profiling: bool,
+    pub(crate) debug: Option<bool>,
+    pub(crate) profiling: Option<bool>,
     /// Put before the first stage's shell.
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) shell: String,
@@ -140,8 +140,8 @@ impl<M: Into<Method>> Connect<M> {
             unidirectional: None,
             descendants: None,
             levels: None,
-            debug: router.shared().debugs(),
-            profiling: router.shared().profile.is_some(),
+            debug: None,
+            profiling: None,
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
@@ -190,19 +190,20 @@ impl<M: Into<Method>> Connect<M> {
     }
 
     /// Whether the child, and all that is started behind it, writes a debug
-    /// log; see [`Router::enable_debug`]. Default: as this router.
+    /// log; see [`Router::enable_debug`]. Default: it does if this router or the
+    /// context that starts it does.
     pub fn debug(mut self, on: bool) -> Self {
-        self.spec.debug = on;
+        self.spec.debug = Some(on);
         self
     }
 
     /// Whether the child, and all that is started behind it, tells at its end
-    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: as
-    /// this router.
+    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
+    /// if this router or the context that starts it does.
     ///
     /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
     pub fn profiling(mut self, on: bool) -> Self {
-        self.spec.profiling = on;
+        self.spec.profiling = Some(on);
         self
     }
 
@@ -281,6 +282,8 @@ impl<M: Into<Method>> Connect<M> {
         spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
         let shared = router.shared();
         spec.levels = Some(shared.wanted_levels());
+        spec.debug = spec.debug.or_else(|| shared.debugs().then_some(true));
+        spec.profiling = spec.profiling.or_else(|| shared.profile.is_some().then_some(true));
         let connected = match via.filter(|via| via.id() != shared.me) {
             None => proxy::connect_here(&router, spec, answerer).await?,
             Some(via) if answerer.is_some() => {

@@ -49,8 +49,9 @@ fn a_debug_log_has_every_record_and_frame_of_its_process_and_descendants_have_th
     let tree = Tree::new();
     let child = tree.0.local().debug(true).blocking_connect().unwrap();
     let below = child.blocking_call(grow, ()).unwrap();
+    let behind = tree.behind(&child);
     let silent = tree.child();
-    let pids = [&child, &below, &silent].map(|context| context.blocking_call(pid, ()).unwrap());
+    let pids = [&child, &below, &silent, &behind].map(|context| context.blocking_call(pid, ()).unwrap());
     for context in [&below, &child] {
         context.blocking_call(whisper, ()).unwrap();
         context.blocking_shutdown();
@@ -71,6 +72,7 @@ fn a_debug_log_has_every_record_and_frame_of_its_process_and_descendants_have_th
         }
     }
     assert!(DebugLog::find(pids[2]).is_none());
+    assert!(DebugLog::find(pids[3]).is_some(), "what is started through it has one, too");
 }
 
 fn work(millis: u64) {
