@@ -154,7 +154,9 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
         [0x7f, b'E', b'L', b'F', class, endian, _, abi, rest @ ..] => {
             let machine = [rest[10], rest[11]];
             let machine = if *endian == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
-            let system = if *abi == 9 { "FreeBSD" } else { "Linux" };
+            let is_freebsd =
+                *abi == 9 || loader_of(executable).is_some_and(|path| path.starts_with(b"/libexec/ld-elf"));
+            let system = if is_freebsd { "FreeBSD" } else { "Linux" };
             let processor = match (machine, class) {
                 (62, 2) => "x86_64",
                 (183, 2) => "aarch64",
@@ -172,4 +174,23 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
         [0xcf, 0xfa, 0xed, 0xfe, 12, 0, 0, 1, ..] => Some(("Darwin", "aarch64")),
         _ => None,
     }
+}
+
+/// The loader that an ELF file of 64 bits, little endian, asks for. Linkers do
+/// not always say in its header that it is for FreeBSD.
+fn loader_of(executable: &[u8]) -> Option<&[u8]> {
+    const PT_INTERP: usize = 3;
+    let number = |at: usize, length: usize| {
+        let bytes = executable.get(at..at.checked_add(length)?)?;
+        bytes.iter().rev().try_fold(0_usize, |number, byte| Some(number.checked_mul(256)? | usize::from(*byte)))
+    };
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for index in 0..count {
+        let at = table.checked_add(index * size)?;
+        if number(at, 4)? == PT_INTERP {
+            let start = number(at.checked_add(8)?, 8)?;
+            return executable.get(start..start.checked_add(number(at.checked_add(32)?, 8)?)?);
+        }
+    }
+    None
 }

@@ -90,6 +90,32 @@ mod tests {
     }
 
     #[test]
+    fn an_image_for_another_system_is_for_no_linux_host_whatever_its_processor() {
+        let mut freebsd = elf(62, 2, 100);
+        freebsd[7] = 9;
+        let mut macos = vec![0xcf, 0xfa, 0xed, 0xfe, 12, 0, 0, 1];
+        macos.extend_from_slice(&[0; 100]);
+        let linux = elf(62, 2, 200);
+        let images = [
+            ("x86_64-unknown-freebsd".to_owned(), freebsd.clone()),
+            ("aarch64-apple-darwin".to_owned(), macos.clone()),
+            ("x86_64-unknown-linux-musl".to_owned(), linux.clone()),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        bundle(directory.path(), "plain", b"program").write(&images, &mut bytes).unwrap();
+        let bundle = bundle(directory.path(), "full", &bytes);
+        let found = |system, machine| {
+            let image = bundle.find(system, machine).unwrap()?;
+            Some(image.pack(crate::image::Compression::Plain).unwrap().bytes)
+        };
+        assert!(found("Linux", "x86_64").is_some_and(|image| image == linux));
+        assert!(found("FreeBSD", "amd64").is_some_and(|image| image == freebsd));
+        assert!(found("Darwin", "arm64").is_some_and(|image| image == macos));
+        assert!(found("Linux", "aarch64").is_none() && found("Darwin", "x86_64").is_none());
+    }
+
+    #[test]
     fn a_damaged_bundle_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let plain = bundle(directory.path(), "plain", b"program");
@@ -115,6 +141,17 @@ mod tests {
         let mut freebsd = elf(62, 2, 0);
         freebsd[7] = 9;
         assert_eq!(machine_of(&freebsd), Some(("FreeBSD", "x86_64")));
+        // One that only its loader tells from Linux: one program header, which says where the loader's name is.
+        let mut linked = elf(62, 2, 200);
+        linked[32..40].copy_from_slice(&64_u64.to_le_bytes());
+        linked[54..58].copy_from_slice(&[56, 0, 1, 0]);
+        linked[64..68].copy_from_slice(&3_u32.to_le_bytes());
+        linked[72..80].copy_from_slice(&128_u64.to_le_bytes());
+        linked[96..104].copy_from_slice(&22_u64.to_le_bytes());
+        linked[128..150].copy_from_slice(b"/libexec/ld-elf.so.1\0\0");
+        assert_eq!(machine_of(&linked), Some(("FreeBSD", "x86_64")));
+        linked[72..80].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_eq!(machine_of(&linked), Some(("Linux", "x86_64")));
         assert_eq!(machine_of(b"#!/bin/sh, which is long enough"), None);
         assert_eq!(machine_of(b"short"), None);
     }
