@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ const FOR_OWN: usize = 4;
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 /// Bytes of the words for a machine.
 const MAX_WORDS: usize = 128;
+/// How often a link that is full is looked at.
+const CONGESTED: Duration = Duration::from_millis(20);
 
 /// A machine, by [`image::machine`].
 type Machine = (String, String);
@@ -181,22 +184,25 @@ impl Io {
         told.await.unwrap_or_else(|_| Err(Missing::Broken("the parent has gone".into())))
     }
 
-    /// A child asks for an image. One that asks for nonsense, again before it
-    /// was answered, or without taking in what it gets, is not heard.
+    /// A child asks for an image. One that asks for nonsense, or again before it
+    /// was answered, is not heard; one that does not take in what it gets waits
+    /// until it does.
     pub(super) fn on_get_image(self: &Rc<Self>, message: &Message, link: Option<LinkId>) {
         let (Ok(machine), Some(link)) = (payload::decode::<Machine>(&message.data, None), link) else {
             return;
         };
         let turns = {
             let state = &mut *self.state.borrow_mut();
-            let is_full = state.links.get(&link).is_none_or(|link| link.outbox.bytes() > MAX_HELD);
-            if is_full || !is_sane(&machine) || !state.images.give(link, &machine) {
+            if !state.links.contains_key(&link) || !is_sane(&machine) || !state.images.give(link, &machine) {
                 return;
             }
             Arc::clone(&state.images.turns)
         };
         let (io, child) = (Rc::clone(self), message.src);
         self.tasks.spawn(async move {
+            while io.with_link(link, |link| link.outbox.bytes() > MAX_HELD) == Some(true) {
+                tokio::time::sleep(CONGESTED).await;
+            }
             let packed = match io.image(machine.clone(), &turns).await {
                 Ok(image) => match tokio::task::spawn_blocking(move || pack(&image)).await {
                     Ok(Ok(packed)) => Ok(packed),
