@@ -305,12 +305,8 @@ impl Round {
                 matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec")
                     && !process.argv.iter().any(|word| word == "--user=0")
             }
-            Victim::Inside => is_context(process) && is_inside(process),
-            Victim::Context => {
-                is_context(process)
-                    && !is_inside(process)
-                    && !all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
-            }
+            Victim::Inside => is_context(process) && is_inside(process) && !is_fork(process, &all),
+            Victim::Context => is_context(process) && !is_inside(process) && !is_fork(process, &all),
         });
         let found: Vec<Process> = found.cloned().collect();
         match victim {
@@ -337,6 +333,11 @@ impl Round {
 
 fn is_context(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"))
+}
+
+/// A command that a context is about to execute, or a child whose name is still its parent's.
+fn is_fork(process: &Process, all: &[Process]) -> bool {
+    all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
 }
 
 /// The sshd that has started a process, if one has.
