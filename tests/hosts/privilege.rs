@@ -476,7 +476,10 @@ fn stdio(fleet: &Fleet) -> Result<()> {
         let target = |fd: u32| std::fs::read_link(format!("/proc/{}/fd/{fd}", sudo.pid));
         let link = target(0)?;
         ensure!(link.display().to_string().starts_with("socket:") && link == target(1)?, "the link is {link:?}");
-        ensure!(target(2)?.starts_with("/dev/pts"), "stderr is {:?}", target(2)?);
+        let terminal = target(2)?;
+        ensure!(terminal.starts_with("/dev/pts"), "stderr is {terminal:?}");
+        let size = std::process::Command::new("stty").arg("-F").arg(&terminal).arg("size").output()?;
+        ensure!(size.stdout == b"0 0\n", "its size is {size:?}");
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", sudo.pid))?;
         let fields: Vec<&str> = stat.rsplit_once(") ").context("stat")?.1.split(' ').collect();
         ensure!(
@@ -579,7 +582,11 @@ pub(crate) fn tool_asks(fleet: &Fleet) -> Result<()> {
         ),
     ] {
         let (tool, mut trace) = tool(&[]);
-        let line = format!("'{}' run --color never -F '{config}' {args} -- id -un", tool.get_program().display());
+        // The smallest terminal that there is. Those that sudo and su get from us have no size at all.
+        let line = format!(
+            "stty rows 1 columns 1; '{}' run --color never -F '{config}' {args} -- id -un",
+            tool.get_program().display()
+        );
         // A terminal of its own, which is all that `script` is wanted for.
         let mut command = std::process::Command::new("script");
         command
