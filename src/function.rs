@@ -252,19 +252,15 @@ impl Entry {
 
     /// One that no JSON can call.
     pub const fn bound<F: Function<K>, K>(
-        _: F,
+        function: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
         lead: Lead,
         place: &'static str,
     ) -> Self {
         Self {
-            name: type_name::<F>,
-            signature: signature_of::<F, K>,
-            run,
-            lead,
-            place,
             #[cfg(feature = "cli")]
             shim: crate::exported::Shim::bound::<F, K>(),
+            ..Self::new(function, run, lead, place)
         }
     }
 }

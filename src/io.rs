@@ -166,8 +166,8 @@ struct State {
     ended: bool,
     parent_gone: bool,
     ends_descendants: bool,
-    /// This context is on its own, or on its way there.
     dumps_on_signal: bool,
+    /// This context is on its own, or on its way there.
     detached: bool,
     detach_waiters: Vec<oneshot::Sender<Result<(), Error>>>,
 }

@@ -20,15 +20,10 @@ make_privileges() {
         esac
         # One that busybox can read, too.
         hash=$(perl -e 'print crypt $ARGV[0], "\$6\$ofs\$"' "$word")
-        awk -F: -v OFS=: -v user="$user" -v hash="$hash" '$1 == user { $2 = hash } { print }' \
-            "$etc/shadow" >"$etc/shadow.new"
-        cat "$etc/shadow.new" >"$etc/shadow"
-        rm "$etc/shadow.new"
+        set_shadow "$user" 2 "$hash"
     done
     # Long ago.
-    awk -F: -v OFS=: '$1 == "ofs-expired" { $8 = 1 } { print }' "$etc/shadow" >"$etc/shadow.new"
-    cat "$etc/shadow.new" >"$etc/shadow"
-    rm "$etc/shadow.new"
+    set_shadow ofs-expired 8 1
     cat >"$etc/sudoers" <<SUDOERS
 Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Defaults !lecture, timestamp_timeout=0
@@ -58,6 +53,14 @@ SUDOERS
     chmod 4755 "$base/bin/su"
 }
 
+# set_shadow USER FIELD VALUE, in $etc.
+set_shadow() {
+    awk -F: -v OFS=: -v user="$1" -v field="$2" -v value="$3" '$1 == user { $field = value } { print }' \
+        "$etc/shadow" >"$etc/shadow.new"
+    cat "$etc/shadow.new" >"$etc/shadow"
+    rm "$etc/shadow.new"
+}
+
 # A language that programs with the rights of root find as well: they do not look at LOCPATH.
 make_german() {
     mkdir -p "$base/locale"
@@ -66,6 +69,5 @@ make_german() {
     localedef -i de_DE -f UTF-8 "$base/locale/de_DE.UTF-8" 2>/dev/null || [ -e "$base/locale/de_DE.UTF-8" ]
     # Small systems leave the words out of all packages.
     [ ! -e /usr/share/locale/de/LC_MESSAGES/sudoers.mo ] || return 0
-    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    fetch_packages "$suite" "$(dpkg --print-architecture)" "$base/words" sudo libpam-runtime
+    fetch_packages "$(release_name)" "$(dpkg --print-architecture)" "$base/words" sudo libpam-runtime
 }

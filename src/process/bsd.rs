@@ -29,6 +29,10 @@ pub(super) fn children_of(_: i32) -> Vec<Relative> {
     Vec::new()
 }
 
+pub(super) fn is_cleaner(_: i32) -> bool {
+    false
+}
+
 /// The name of the launcher's end of a terminal.
 pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
     // SAFETY: only the I/O thread opens terminals, so nobody else uses the

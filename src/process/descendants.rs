@@ -36,9 +36,6 @@ pub(super) struct Relative {
     pub(super) session: i32,
     pub(super) name: String,
     pub(super) is_zombie: bool,
-    /// A first stage's process that takes away what that has made, and then
-    /// ends by itself.
-    pub(super) is_cleaner: bool,
 }
 
 /// A child process that somebody here is going to reap.
@@ -142,7 +139,7 @@ fn living() -> Vec<i32> {
     let (mut parent, mut next) = (getpid().as_raw(), None);
     loop {
         for child in platform::children_of(parent) {
-            if child.is_zombie || child.is_cleaner {
+            if child.is_zombie || platform::is_cleaner(child.pid) {
                 continue;
             }
             if child.name != DETACHED {

@@ -10,7 +10,7 @@ use nix::sys::resource::UsageWho;
 
 use super::bsd;
 pub(super) use super::bsd::{
-    adopt_orphans, children_of, die_softly_with_parent, die_with_parent, outlive_parent, rename,
+    adopt_orphans, children_of, die_softly_with_parent, die_with_parent, is_cleaner, outlive_parent, rename,
 };
 pub(crate) use super::bsd::{own_executable, terminal_name};
 

@@ -154,12 +154,12 @@ fn relative(pid: &str) -> Option<(Relative, i32)> {
     let is_zombie = matches!(fields.next()?, "Z" | "X");
     let mut number = || fields.next()?.parse::<i32>().ok();
     let (parent, _group, session) = (number()?, number()?, number()?);
-    let is_cleaner = !is_zombie && is_cleaner(pid);
-    Some((Relative { pid, session, name: name.to_owned(), is_zombie, is_cleaner }, parent))
+    Some((Relative { pid, session, name: name.to_owned(), is_zombie }, parent))
 }
 
-/// Of all that a first stage runs, only what cleans up ignores SIGTERM.
-fn is_cleaner(pid: i32) -> bool {
+/// Whether a process takes away what a first stage has made, and then ends by
+/// itself: of all that one runs, only this ignores SIGTERM.
+pub(super) fn is_cleaner(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     ignored.is_some_and(|ignored| ignored & (1 << (libc::SIGTERM - 1)) != 0)
