@@ -8,6 +8,7 @@
 //! # Ok(()) }
 //! ```
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -15,29 +16,31 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::ChildStdin;
 
 use crate::call::Call;
 use crate::context::{Context, Econtext};
 use crate::error::Error;
 use crate::function::Value;
 use crate::payload::Blob;
-use crate::process::{Known, own_session, signal_group};
+use crate::process::Group;
 use crate::receiver::Receiver;
 use crate::router::Router;
 use crate::sender::Sender;
 
 /// Bytes of one chunk of output.
 const CHUNK: usize = 32 * 1024;
-/// After the end of a command its output is read for this long, if other
-/// processes hold it open.
-const LINGER: Duration = Duration::from_millis(100);
-/// A command whose caller has gone gets SIGTERM, and this long after it
-/// SIGKILL.
-const KILL_AFTER: Duration = Duration::from_millis(500);
+/// After the end of a command its output is read until the other processes
+/// that hold it open have been silent for so long.
+///
+/// A filter that thinks for longer is rare, and so is who wants to wait longer
+/// for a daemon.
+pub const SILENCE: Duration = Duration::from_secs(2);
+/// Silence is counted in steps, so that a context that stands still for some
+/// time, and then goes on, takes that for one step.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A command to run in another context.
 ///
@@ -75,6 +78,10 @@ pub enum Event {
     Stdout(Blob),
     /// Bytes from its standard error.
     Stderr(Blob),
+    /// It has ended, and its output has not: more may come of what waits to be
+    /// taken, or of other processes that hold it open. How it ended is told
+    /// when all has been read.
+    Ended,
 }
 
 impl Value for Event {}
@@ -87,6 +94,12 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that killed it, if one did.
     pub signal: Option<i32>,
+    /// Whether another process still held its output open after [`SILENCE`], so
+    /// that it was read no further.
+    pub open: bool,
+    /// How many bytes it has written to its standard output and its standard
+    /// error, as far as they were read.
+    pub written: [u64; 2],
 }
 
 impl Value for Exit {}
@@ -95,6 +108,12 @@ impl Exit {
     /// Whether it exited with 0.
     pub fn success(&self) -> bool {
         self.code == Some(0)
+    }
+
+    /// How many bytes of its output are missing for somebody who has received
+    /// this many of standard output and standard error.
+    pub fn missing(&self, received: [u64; 2]) -> u64 {
+        self.written.iter().zip(received).map(|(written, received)| written.saturating_sub(received)).sum()
     }
 }
 
@@ -201,15 +220,15 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if it cannot be started; what
-    /// [`Context::call`] gives.
+    /// [`Error::Call`] if it cannot be started; [`Error::Channel`] if some of
+    /// its output was lost on the way; what [`Context::call`] gives.
     pub async fn output(self, router: &Router, context: &Context) -> Result<Output, Error> {
         let Running { events, mut exit } = self.spawn(router, context);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut take = |event| match event {
             Event::Stdout(Blob(bytes)) => stdout.extend_from_slice(&bytes),
             Event::Stderr(Blob(bytes)) => stderr.extend_from_slice(&bytes),
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Ended => {}
         };
         let exit = loop {
             tokio::select! {
@@ -220,6 +239,11 @@ impl Command {
         // What was sent before the exit has arrived before it.
         while let Some(event) = events.try_recv()? {
             take(event);
+        }
+        let missing = exit.missing([stdout.len() as u64, stderr.len() as u64]);
+        if missing > 0 {
+            let reason = format!("{missing} bytes of the output of the command were lost on the way");
+            return Err(Error::Channel { context: context.id(), reason });
         }
         Ok(Output { exit, stdout, stderr })
     }
@@ -247,11 +271,11 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
         std::fs::metadata(cwd).map_err(|error| name_it(&error, &cwd.display().to_string()))?;
         process.current_dir(cwd);
     }
-    own_session(&mut process);
-    let child = process.spawn().map_err(|error| name_it(&error, &program.to_string_lossy()))?;
-    let mut group = Group { pid: child.id(), _known: Known::new(child.id()), child: Some(child) };
-    let Some(child) = &mut group.child else { unreachable!("it has just been put there") };
-    let (stdout, stderr, stdin) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
+    // Whoever does not take the output has lost interest in the command:
+    // leaving by `?` drops the group, which ends it.
+    let mut group = Group::start(&mut process).map_err(|error| name_it(&error, &program.to_string_lossy()))?;
+    let Some(leader) = group.leader() else { unreachable!("it has just been started") };
+    let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
     let (sender, feed) = match (command.stdin, stdin) {
         (Input::Stream, Some(stdin)) => {
             let input = Receiver::builder(econtext.router()).respondent(econtext.caller()).build();
@@ -260,20 +284,18 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
         (Input::Bytes(bytes), Some(stdin)) => (None, Some(Feed::Bytes(bytes, stdin))),
         _ => (None, None),
     };
-    let started = Event::Started { pid: group.pid.unwrap_or(0), stdin: sender };
+    let started = Event::Started { pid: pid.unwrap_or(0), stdin: sender };
     events.send(started).await.map_err(io::Error::other)?;
-    let (events, errors) = (&events, &events);
     let feed = async {
         if let Some(feed) = feed {
             feed.run().await;
         }
     };
-    let output =
-        async { tokio::try_join!(pump(stdout, events, Event::Stdout), pump(stderr, errors, Event::Stderr)).map(drop) };
+    let reading = Reading::default();
+    let pumps = (pump(stdout, &events, Event::Stdout, &reading, 0), pump(stderr, &events, Event::Stderr, &reading, 1));
+    let output = async { tokio::try_join!(pumps.0, pumps.1).map(drop) };
     tokio::pin!(feed, output);
     let (mut fed, mut read) = (false, false);
-    // Whoever does not take the output has lost interest in the command:
-    // leaving by `?` drops the group, which ends it.
     let status = loop {
         tokio::select! {
             () = &mut feed, if !fed => fed = true,
@@ -281,20 +303,26 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
                 result?;
                 read = true;
             }
-            status = child.wait() => break status?,
+            status = group.wait() => break status?,
         }
     };
-    if !read {
-        // A daemon that it has left behind may hold its output open.
-        let mut lingering = tokio::time::interval(LINGER);
-        lingering.tick().await;
+    let open = !read && {
+        let others = async {
+            tokio::time::sleep(TICK).await;
+            events.send(Event::Ended).await.map_err(io::Error::other)?;
+            reading.silence().await;
+            Ok::<(), io::Error>(())
+        };
         tokio::select! {
-            result = &mut output => result?,
-            _ = lingering.tick() => {}
+            // What has come at the last moment is taken before it is too late.
+            biased;
+            result = &mut output => result.map(|()| false)?,
+            result = others => result.map(|()| true)?,
         }
-    }
-    group.child = None;
-    Ok(Exit { code: status.code(), signal: std::os::unix::process::ExitStatusExt::signal(&status) })
+    };
+    group.let_go();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    Ok(Exit { code: status.code(), signal, open, written: reading.bytes() })
 }
 crate::export!(bound run_process);
 
@@ -319,43 +347,51 @@ impl Feed {
     }
 }
 
-async fn pump(pipe: Option<impl AsyncRead + Unpin>, events: &Sender<Event>, wrap: fn(Blob) -> Event) -> io::Result<()> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        if pipe.read_buf(&mut chunk).await? == 0 {
-            return Ok(());
+/// How far the output of a command has been read.
+#[derive(Default)]
+struct Reading {
+    /// Bytes of each stream.
+    bytes: [Cell<u64>; 2],
+    /// Streams that are not being read, as what was read waits to be taken.
+    waiting: Cell<u32>,
+}
+
+impl Reading {
+    fn bytes(&self) -> [u64; 2] {
+        self.bytes.each_ref().map(Cell::get)
+    }
+
+    /// Ends when nothing has come for long enough, though it would have been
+    /// read.
+    async fn silence(&self) {
+        let (mut silent, mut last) = (Duration::ZERO, self.bytes());
+        while silent < SILENCE {
+            tokio::time::sleep(TICK).await;
+            let now = self.bytes();
+            let is_silent = now == last && self.waiting.get() == 0;
+            (silent, last) = (if is_silent { silent + TICK } else { Duration::ZERO }, now);
         }
-        events.send(wrap(Blob(chunk))).await.map_err(io::Error::other)?;
     }
 }
 
-/// A process group that ends when it is dropped before its leader has ended.
-struct Group {
-    pid: Option<u32>,
-    _known: Known,
-    child: Option<Child>,
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take().filter(|child| child.id().is_some()) else {
-            return;
-        };
-        let pid = self.pid;
-        signal_group(pid, Signal::SIGTERM);
-        let end = async move {
-            if tokio::time::timeout(KILL_AFTER, child.wait()).await.is_err() {
-                signal_group(pid, Signal::SIGKILL);
-                let _ = child.wait().await;
-            }
-        };
-        // Bounded by SIGKILL, so nobody need wait for it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(end);
-        } else {
-            signal_group(pid, Signal::SIGKILL);
+async fn pump(
+    pipe: Option<impl AsyncRead + Unpin>,
+    events: &Sender<Event>,
+    wrap: fn(Blob) -> Event,
+    reading: &Reading,
+    stream: usize,
+) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let count = pipe.read_buf(&mut chunk).await?;
+        if count == 0 {
+            return Ok(());
         }
+        reading.bytes[stream].update(|bytes| bytes + count as u64);
+        reading.waiting.update(|waiting| waiting + 1);
+        events.send(wrap(Blob(chunk))).await.map_err(io::Error::other)?;
+        reading.waiting.update(|waiting| waiting - 1);
     }
 }
 

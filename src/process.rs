@@ -5,6 +5,8 @@
 #[cfg(not(target_os = "linux"))]
 mod bsd;
 mod descendants;
+mod group;
+mod guard;
 #[cfg(target_os = "linux")]
 mod namespaces;
 #[cfg(target_os = "freebsd")]
@@ -218,7 +220,7 @@ impl Drop for Launched {
 }
 
 /// Signals a group that a session leader of ours leads.
-pub(crate) fn signal_group(leader: Option<u32>, signal: Signal) {
+fn signal_group(leader: Option<u32>, signal: Signal) {
     if let Some(leader) = leader.and_then(|pid| i32::try_from(pid).ok()) {
         // It may just have ended.
         let _ = killpg(Pid::from_raw(leader), signal);
@@ -313,10 +315,11 @@ pub(crate) fn usage() -> Usage {
 pub(crate) use descendants::{
     Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, supervise,
 };
+pub(crate) use group::{Group, groups_ended};
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use platform::{memory, own_executable, terminal_name};
-pub(crate) use sys::{Exec, adopt, dup_high, exit_now, own_session, read_into, replace, set_variable, watch};
+pub(crate) use sys::{Exec, adopt, dup_high, exit_now, hang_up_is_ignored, read_into, replace, set_variable, watch};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{die_with_parent, die_with_us, replace_environment};
 
@@ -423,14 +426,15 @@ mod sys {
         }
     }
 
-    /// The same for a process that a function starts.
-    pub(crate) fn own_session(command: &mut Command) {
+    /// The same for a command, with a guard, which gets its end of the link.
+    pub(super) fn own_session(command: &mut Command, link: RawFd) {
         let parent = std::process::id();
         // SAFETY: as above.
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
                 platform::die_with_parent(parent);
+                guard::start(link);
                 Ok(())
             });
         }
@@ -573,6 +577,17 @@ mod sys {
             let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
             buffer.set_len(buffer.len() + count);
             Ok(count)
+        }
+    }
+
+    /// Whether this process was started with SIGHUP ignored.
+    pub(crate) fn hang_up_is_ignored() -> bool {
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the action is only read, into what has room for it; all
+        // zeros is one, too.
+        unsafe {
+            libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr());
+            action.assume_init().sa_sigaction == libc::SIG_IGN
         }
     }
 

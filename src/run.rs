@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::process::exit_now;
+use crate::process::{exit_now, hang_up_is_ignored};
 use crate::router::Router;
 
 /// Runs a program that is its own child: give it the rest of `main`.
@@ -16,8 +16,8 @@ use crate::router::Router;
 /// In a child it never returns. In the controller it runs `app` on this
 /// thread with a new [`Router`], ends all children when `app` ends, and
 /// returns 0, or 1 if `app` failed, after printing the error and its causes.
-/// SIGINT and SIGTERM end everything in order, even if `app` blocks, with
-/// exit code 130 or 143; a second signal ends the controller at once, and
+/// SIGINT, SIGTERM and, unless it is ignored, SIGHUP end everything in order,
+/// even if `app` blocks, with exit code 130, 143 or 129; a second signal ends the controller at once, and
 /// with it, by the end of its links, everything else.
 ///
 /// ```no_run
@@ -72,7 +72,8 @@ fn watch_signals(router: &Router, stop: &Arc<Stop>) {
             let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
                 return;
             };
-            let code = next(&mut int, &mut term).await;
+            let mut hang_up = HangUp::heed();
+            let code = next(&mut int, &mut term, &mut hang_up).await;
             stop.code.store(code, Ordering::Release);
             stop.told.notify_one();
             tokio::select! {
@@ -81,7 +82,7 @@ fn watch_signals(router: &Router, stop: &Arc<Stop>) {
                     router.shutdown().await;
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                 } => {}
-                _ = next(&mut int, &mut term) => {}
+                _ = next(&mut int, &mut term, &mut hang_up) => {}
             }
             drop(kept);
             exit_now(code.into());
@@ -92,10 +93,31 @@ fn watch_signals(router: &Router, stop: &Arc<Stop>) {
     }
 }
 
-async fn next(int: &mut Signal, term: &mut Signal) -> u8 {
+async fn next(int: &mut Signal, term: &mut Signal, hang_up: &mut HangUp) -> u8 {
     tokio::select! {
         _ = int.recv() => 130,
         _ = term.recv() => 143,
+        () = hang_up.recv() => 129,
+    }
+}
+
+/// The loss of the terminal. For the tool, too.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct HangUp(Option<Signal>);
+
+impl HangUp {
+    /// Heeds SIGHUP from now on, unless it is ignored, as `nohup` has it.
+    pub fn heed() -> Self {
+        Self(if hang_up_is_ignored() { None } else { signal(SignalKind::hangup()).ok() })
+    }
+
+    /// Waits for the next one.
+    pub async fn recv(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }
 

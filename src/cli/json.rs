@@ -9,7 +9,8 @@
 //! Hosts are in the order of the expression. Output that is not UTF-8 is in
 //! `stdout_base64` or `stderr_base64`, and `stdout` or `stderr` is null. Output
 //! must be kept until the end, so it is bounded: the beginning is kept, and
-//! `truncated` is how many bytes are missing; `--jsonl` has no such bound. What
+//! `truncated` is how many bytes are missing; `--jsonl` has no such bound. A
+//! host has `"open":true` as in `--jsonl`. What
 //! a function has returned is `result`, which is there for `offshoot call` only
 //! and counts as output.
 
@@ -95,6 +96,8 @@ struct HostRecord<'a> {
     status: &'a str,
     code: Option<i32>,
     signal: Option<i32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
     stdout: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout_base64: Option<String>,
@@ -117,6 +120,7 @@ impl<'a> HostRecord<'a> {
             status: exit.status.as_str(),
             code: exit.code,
             signal: exit.signal,
+            open: exit.open,
             stdout,
             stdout_base64,
             stderr,
@@ -162,7 +166,7 @@ mod tests {
 
     fn exit(code: i32) -> HostExit {
         let status = if code == 0 { Status::Ok } else { Status::Failed };
-        HostExit { status, code: Some(code), signal: None, seconds: 0.5, error: None }
+        HostExit { status, code: Some(code), signal: None, open: false, seconds: 0.5, error: None }
     }
 
     fn kept(stdout: &[u8], stderr: &[u8]) -> Kept {

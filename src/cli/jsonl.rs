@@ -60,6 +60,7 @@ pub(crate) fn exit(name: &str, now: SystemTime, exit: &HostExit, out: &mut Vec<u
             status: exit.status.as_str(),
             code: exit.code,
             signal: exit.signal,
+            open: exit.open,
             seconds: to_millis(exit.seconds),
             error: exit.error.as_ref(),
         },
@@ -144,6 +145,8 @@ struct ExitRecord<'a> {
     status: &'a str,
     code: Option<i32>,
     signal: Option<i32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
     seconds: f64,
     error: Option<&'a ErrorInfo>,
 }
@@ -207,7 +210,7 @@ mod tests {
             steps: String::new(),
         };
         let mut host =
-            HostExit { status: Status::Unreachable, code: None, signal: None, seconds: 0.123_456, error: Some(error) };
+            HostExit { status: Status::Unreachable, seconds: 0.123_456, error: Some(error), ..HostExit::cancelled() };
         exit("web1", now(), &host, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -56,6 +56,8 @@ pub(crate) struct HostExit {
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
+    /// Another process held its output open, which was not read to the end.
+    pub(crate) open: bool,
     /// From the start of the connect to the end.
     pub(crate) seconds: f64,
     /// Why it could not be run, or not to the end.
@@ -65,7 +67,7 @@ pub(crate) struct HostExit {
 impl HostExit {
     /// A host that was not begun, or not ended, when the run was stopped.
     pub(crate) fn cancelled() -> Self {
-        Self { status: Status::Cancelled, code: None, signal: None, seconds: 0.0, error: None }
+        Self { status: Status::Cancelled, code: None, signal: None, open: false, seconds: 0.0, error: None }
     }
 
     /// The code as a shell would give it.

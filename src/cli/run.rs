@@ -1,13 +1,14 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
 //! at once.
 
+use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use offshoot::command::{self, Command};
-use offshoot::{Blob, Context, EncodedArgs, Error, Exported, Phase, Router};
+use offshoot::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
@@ -25,6 +26,9 @@ use super::{call, doctor};
 
 /// Events that wait for stdout. When it is slow, so become the hosts.
 const WAITING: usize = 256;
+/// A host that has waited in vain for the output of processes that its command
+/// has left has this long to say so.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// What is to be done on each host.
 #[derive(Clone)]
@@ -148,11 +152,13 @@ async fn report(cli: &Cli, job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, route
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return fail(Exit::Internal, &"signals cannot be handled");
     };
+    let mut hang_up = offshoot::__private::HangUp::heed();
     let end = loop {
         let event = tokio::select! {
             biased;
             _ = int.recv() => break End::Interrupted,
             _ = term.recv() => break End::Interrupted,
+            () = hang_up.recv() => break End::Interrupted,
             event = incoming.recv() => event,
         };
         let Some(event) = event else { break End::Complete };
@@ -210,6 +216,17 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: Route
     }
 }
 
+/// What a command has said so far.
+#[derive(Default)]
+struct Said {
+    /// Bytes of stdout and stderr.
+    bytes: [Cell<u64>; 2],
+    /// What is being passed on.
+    next: RefCell<Option<Event>>,
+    /// When it was told that it has ended, and its output has not.
+    ended: Cell<Option<Instant>>,
+}
+
 /// The work on one host.
 struct Worker {
     host: HostIndex,
@@ -262,15 +279,43 @@ impl Worker {
     }
 
     async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
-        let done = self.follow(command.clone().spawn(&self.router, context));
-        let exit = match limit {
-            Some(after) => tokio::time::timeout(after, done)
-                .await
-                .map_err(|_| Error::Timeout { after, what: "command".into() })??,
-            None => done.await?,
+        let command::Running { events, exit } = command.clone().spawn(&self.router, context);
+        let said = Said::default();
+        let exit = {
+            let mut follow = std::pin::pin!(self.follow(&events, exit, &said));
+            let mut deadline = limit.map(|limit| Instant::now() + limit);
+            loop {
+                let late = async {
+                    match deadline {
+                        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    exit = &mut follow => break Some(exit?),
+                    () = late => {}
+                }
+                // A daemon that is silent is no reason to be late.
+                let more = said.ended.get().map(|ended| ended + command::SILENCE + LAST_WORD);
+                if more <= deadline {
+                    break None;
+                }
+                deadline = more;
+            }
         };
+        let Some(exit) = exit else {
+            // What has arrived is still shown.
+            self.show_rest(&events, &said).await?;
+            return Err(Error::Timeout { after: limit.unwrap_or_default(), what: "command".into() });
+        };
+        let missing = exit.missing(said.bytes.map(Cell::into_inner));
+        if missing > 0 {
+            let text = format!("{missing} bytes of the output of the command were lost on the way");
+            let cut = failed(Status::Failed, "output_cut", "command", context.name(), text);
+            return Ok(HostExit { code: exit.code, signal: exit.signal, open: exit.open, ..cut });
+        }
         let status = if exit.success() { Status::Ok } else { Status::Failed };
-        Ok(HostExit { status, code: exit.code, signal: exit.signal, ..HostExit::cancelled() })
+        Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
     }
 
     async fn call(
@@ -286,31 +331,57 @@ impl Worker {
         Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
-    /// Passes on what the command says, and returns how it ended.
-    async fn follow(&self, running: command::Running) -> Result<command::Exit, Error> {
-        let command::Running { events, mut exit } = running;
+    /// Passes on what the command says, counts it, and returns how the command
+    /// ended.
+    async fn follow(
+        &self,
+        events: &Receiver<command::Event>,
+        mut exit: Call<command::Exit>,
+        said: &Said,
+    ) -> Result<command::Exit, Error> {
         let exit = loop {
             tokio::select! {
                 biased;
-                event = events.recv() => self.show(event?).await,
+                event = events.recv() => self.show(event?, said).await,
                 exit = &mut exit => break exit?,
             }
         };
         // What was said before the end has arrived before it.
-        while let Some(event) = events.try_recv()? {
-            self.show(event).await;
-        }
+        self.show_rest(events, said).await?;
         Ok(exit)
     }
 
-    async fn show(&self, event: command::Event) {
-        let (stream, bytes) = match event {
-            command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes),
-            command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes),
+    /// Passes on what has arrived and was not passed on yet.
+    async fn show_rest(&self, events: &Receiver<command::Event>, said: &Said) -> Result<(), Error> {
+        self.pass_on(said).await;
+        while let Some(event) = events.try_recv()? {
+            self.show(event, said).await;
+        }
+        Ok(())
+    }
+
+    async fn show(&self, event: command::Event, said: &Said) {
+        let [stdout, stderr] = &said.bytes;
+        let (stream, bytes, received) = match event {
+            command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes, stdout),
+            command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes, stderr),
+            command::Event::Ended => return said.ended.set(Some(Instant::now())),
             _ => return,
         };
+        received.update(|received| received + bytes.len() as u64);
+        said.next.replace(Some(Event::Output { host: self.host, stream, bytes }));
+        self.pass_on(said).await;
+    }
+
+    /// Cancel safe: what could not be passed on stays where it is.
+    async fn pass_on(&self, said: &Said) {
         // An error means that nobody listens any more.
-        let _ = self.events.send(Event::Output { host: self.host, stream, bytes }).await;
+        if said.next.borrow().is_some()
+            && let Ok(place) = self.events.reserve().await
+            && let Some(event) = said.next.take()
+        {
+            place.send(event);
+        }
     }
 }
 

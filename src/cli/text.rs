@@ -5,6 +5,10 @@ use super::report::{HostExit, Stream};
 use super::summary::{End, Status, Summary};
 use super::visible;
 
+/// What is said of a command whose output was not read to its end.
+const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
+                    what that prints from now on is not shown\n";
+
 const RESET: &str = "\x1b[0m";
 const RED: &str = "\x1b[31m";
 /// Hosts take turns, so that neighbours can be told apart. Red means stderr.
@@ -36,6 +40,10 @@ impl Look {
 
     /// What went wrong on a host, for stderr; nothing if all went well.
     pub(crate) fn exit(self, name: &str, exit: &HostExit, out: &mut Vec<u8>) {
+        if exit.open {
+            self.name(name, RED, out);
+            out.extend_from_slice(OPEN.as_bytes());
+        }
         let error = exit.error.as_ref();
         let what = match (exit.status, exit.code, exit.signal) {
             (Status::Ok, ..) => return,
@@ -136,7 +144,7 @@ mod tests {
             steps: String::new(),
         });
         let mut out = Vec::new();
-        let exit = HostExit { status, code, signal, seconds: 30.04, error };
+        let exit = HostExit { status, code, signal, open: false, seconds: 30.04, error };
         Look::default().exit("web1", &exit, &mut out);
         String::from_utf8(out).unwrap()
     }
@@ -165,6 +173,14 @@ mod tests {
             "web1: unreachable: ssh.web1: connection refused\n    last ^[words\n"
         );
         assert_eq!(exit(Status::Failed, None, None, "no such program"), "web1: failed: ssh.web1: no such program\n");
+    }
+
+    #[test]
+    fn output_that_was_left_open_is_noted() {
+        let mut out = Vec::new();
+        let exit = HostExit { status: Status::Ok, code: Some(0), open: true, ..HostExit::cancelled() };
+        Look::default().exit("web1", &exit, &mut out);
+        assert_eq!(out, format!("web1: {OPEN}").into_bytes());
     }
 
     #[test]

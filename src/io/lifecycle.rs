@@ -220,6 +220,10 @@ impl Io {
         for (link, _) in &children {
             self.link_lost(*link, None);
         }
+        if self.dispatcher.is_some() {
+            // All calls are being cancelled, and with them their commands.
+            process::groups_ended().await;
+        }
         if self.state.borrow().ends_descendants {
             process::end_descendants().await;
         }

@@ -113,6 +113,40 @@ pub(super) fn adopt_orphans() -> bool {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
 }
 
+/// Starts a process whose orphans become children of this one, as those of all
+/// others may while this lasts.
+pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
+    let mut does_always: libc::c_int = 0;
+    // SAFETY: the kernel writes one number; otherwise a plain system call.
+    unsafe {
+        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut does_always);
+    }
+    adopt_orphans();
+    let started = start();
+    if does_always == 0 {
+        // SAFETY: a plain system call.
+        unsafe {
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0);
+        }
+    }
+    started
+}
+
+/// In a process that was just forked: closes all descriptors from this one on,
+/// if the kernel can do that at once.
+pub(super) fn close_from(first: RawFd) -> bool {
+    // SAFETY: a plain system call, of a process that needs none of them.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) == 0 }
+}
+
+/// In a process that was just forked: changes its name.
+pub(super) fn rename_in_fork(name: &std::ffi::CStr) {
+    // SAFETY: a plain system call; the name ends with a NUL.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+    }
+}
+
 /// Changes the name of this process's first thread, which stands for it.
 pub(super) fn rename(name: &str) {
     // Without /proc nobody could read it either.

@@ -10,7 +10,8 @@ use nix::sys::resource::UsageWho;
 
 use super::bsd;
 pub(super) use super::bsd::{
-    adopt_orphans, children_of, die_softly_with_parent, die_with_parent, is_cleaner, outlive_parent, rename,
+    adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
+    outlive_parent, rename, rename_in_fork,
 };
 pub(crate) use super::bsd::{own_executable, terminal_name};
 

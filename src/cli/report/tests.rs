@@ -23,7 +23,7 @@ fn out(host: usize, text: &str) -> Event {
 
 fn exited(host: usize, code: i32) -> Event {
     let status = if code == 0 { Status::Ok } else { Status::Failed };
-    let exit = HostExit { status, code: Some(code), signal: None, seconds: 1.0, error: None };
+    let exit = HostExit { status, code: Some(code), signal: None, open: false, seconds: 1.0, error: None };
     Event::Exit { host: HostIndex(host), exit }
 }
 
