@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::tool::{Running, run, tool};
 use crate::support::{AT_ONCE, ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
@@ -18,6 +19,92 @@ pub(crate) fn a_command_that_takes_too_long_is_ended() -> Result<()> {
     ensure!(ended.stderr.iter().any(|line| line.starts_with("local2: timed out after 1.")), "{:?}", ended.stderr);
     ensure!(ended.stderr.iter().any(|line| line.contains(": 3 timed out in 1.")), "{:?}", ended.stderr);
     trace.expect_nothing_left(AT_ONCE)
+}
+
+pub(crate) fn a_command_that_does_not_want_to_end_is_killed() -> Result<()> {
+    for line in ["trap '' TERM; sleep TIME; true", "(trap '' TERM INT HUP; sleep TIME; true) & wait"] {
+        let time = long_time();
+        let line = line.replace("TIME", &time);
+        let (mut command, trace) = tool(&["run", "-t", "1s", "-w", "local1,local2/local3", "-s", &line]);
+        let mut trace = trace.with_needle(&time);
+        let ended = run(&mut command)?;
+        assert_eq!(ended.code, Some(2), "{:?}", ended.stderr);
+        ensure!(ended.elapsed < promised(ONE_SECOND * 2), "it took {:?}", ended.elapsed);
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_along() -> Result<()> {
+    for (signal, code) in [(Signal::SIGHUP, Some(130)), (Signal::SIGKILL, None)] {
+        for line in ["sleep TIME; true", "(trap '' TERM HUP; sleep TIME; true) & wait"] {
+            let time = long_time();
+            let line = format!("echo begun; {}", line.replace("TIME", &time));
+            let (running, trace) = begun(&line)?;
+            let mut trace = trace.with_needle(&time);
+            ensure!(trace.look().iter().any(|process| process.argv.contains(&time)), "the command runs");
+            running.signal(signal)?;
+            let start = Instant::now();
+            let ended = running.finish()?;
+            assert_eq!(ended.code, code, "{signal}: {:?}", ended.stderr);
+            trace.expect_nothing_left(THREE_SECONDS.saturating_sub(start.elapsed()))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn a_tool_that_is_to_ignore_the_loss_of_its_terminal_does() -> Result<()> {
+    let (command, mut trace) = tool(&["run", "-w", "local1", "-s", "echo begun; sleep 1; echo done"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let running = Running::start(&mut shell)?;
+    assert_eq!(running.line()?, "local1: begun");
+    running.signal(Signal::SIGHUP)?;
+    let ended = running.finish()?;
+    assert_eq!((ended.code, &ended.stdout[..]), (Some(0), &["local1: done".to_owned()][..]), "{:?}", ended.stderr);
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+pub(crate) fn output_waits_for_a_reader_that_comes_late() -> Result<()> {
+    for format in ["--color=never", "--jsonl"] {
+        let (command, mut trace) = tool(&["run", format, "-w", "local[1-3]", "--", "seq", "1", "40000"]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "\"$@\" | (sleep 3; grep -c '[0-9]$\\|\"line\"')", "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = run(&mut shell)?;
+        assert_eq!(ended.stdout, ["120000"], "{:?}", ended.stderr);
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn output_of_a_filter_that_outlives_its_writer_is_shown() -> Result<()> {
+    let line = "{ for n in 1 2 3; do sleep 0.5; seq 1 2000; done; } & exit 3";
+    let ended = run(&mut tool(&["run", "-w", "local1", "-s", line]).0)?;
+    assert_eq!((ended.code, ended.stdout.len()), (Some(2), 6000), "{:?}", ended.stderr);
+    Ok(())
+}
+
+pub(crate) fn output_that_a_daemon_holds_open_is_told_and_holds_nobody_up() -> Result<()> {
+    let time = long_time();
+    let line = format!("sleep {time} & echo $!");
+    // In less time than is waited for the daemon, which does not count.
+    let (mut command, _) = tool(&["run", "-t", "1s", "-w", "local1", "-s", &line]);
+    let ended = run(&mut command)?;
+    let daemon: i32 = ended.stdout.concat().trim_start_matches("local1: ").parse()?;
+    kill(Pid::from_raw(daemon), Signal::SIGKILL).context("the daemon lives on")?;
+    ensure!(ended.code == Some(0) && ended.elapsed < promised(THREE_SECONDS), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.starts_with("local1: note: ") && line.contains("open")), "{ended:?}");
+    for format in ["--json", "--jsonl"] {
+        let (mut command, _) = tool(&["run", format, "-w", "local1", "-s", "sleep 5 &"]);
+        let ended = run(&mut command)?;
+        ensure!(ended.code == Some(0) && ended.stdout.concat().contains("\"signal\":null,\"open\":true,"), "{ended:?}");
+        let ended = run(&mut tool(&["run", format, "-w", "local1", "--", "true"]).0)?;
+        ensure!(!ended.stdout.concat().contains("\"open\""), "{ended:?}");
+    }
+    Ok(())
 }
 
 pub(crate) fn a_reader_that_has_seen_enough_is_no_error() -> Result<()> {

@@ -31,10 +31,12 @@ mod running;
 mod secrets;
 mod slow_line;
 mod stage;
+mod stopping;
 mod sudo_rs;
 mod upload;
 mod via;
 mod visit;
+mod writing;
 
 use std::process::ExitCode;
 
@@ -63,6 +65,10 @@ fn main() -> ExitCode {
     for (name, trial) in cli::trials() {
         add(format!("cli: {name}"), Box::new(trial));
     }
+    let any = "whatever writes, and however it is read, all of it arrives";
+    add(any.into(), Box::new(writing::whatever_writes_and_however_it_is_read_all_of_it_arrives));
+    let any = "whatever runs, and however it is stopped, nothing is left";
+    add(any.into(), Box::new(stopping::whatever_runs_and_however_it_is_stopped_nothing_is_left));
     let fleet = Fleet::find();
     let on_hosts = [
         visit::trials(),
@@ -82,6 +88,8 @@ fn main() -> ExitCode {
         running::trials(),
         foreign::trials(),
         killing::trials(),
+        writing::trials(),
+        stopping::trials(),
     ];
     for (name, trial) in on_hosts.into_iter().flatten() {
         let fleet = fleet.clone();

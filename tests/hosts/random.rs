@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// How often something random is tried: `usual`, or what the variable `OFS_ROUNDS` says.
+pub(crate) fn rounds(usual: u32) -> u32 {
+    std::env::var("OFS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
+
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
