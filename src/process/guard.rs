@@ -95,7 +95,7 @@ unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
 ///
 /// As [`start`].
 unsafe fn end(group: libc::pid_t) {
-    let nap = libc::timespec { tv_sec: 0, tv_nsec: group::POLL.subsec_nanos().into() };
+    let nap = libc::timespec { tv_sec: 0, tv_nsec: group::POLL.subsec_nanos() as libc::c_long };
     let mut naps = group::KILL_AFTER.as_millis() / group::POLL.as_millis();
     // SAFETY: plain system calls; the number belongs to no other group.
     unsafe {
