@@ -22,6 +22,8 @@ use super::{Known, platform, sys};
 pub(super) const KILL_AFTER: Duration = Duration::from_millis(500);
 /// How often somebody looks whether a group has ended.
 pub(super) const POLL: Duration = Duration::from_millis(10);
+/// A guard that was sent away has little to do, and its context waits for it.
+const DISMISSAL: Duration = Duration::from_millis(1);
 /// What SIGKILL does not end by then waits for a device, which may take for
 /// ever.
 const DEAD_AFTER: Duration = Duration::from_secs(1);
@@ -185,7 +187,7 @@ impl Guard {
         let _ = self.link.write(b".");
         // Where it is no child of this process, that is known at once.
         while waitpid(self.id, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(DISMISSAL).await;
         }
     }
 }
