@@ -31,6 +31,22 @@ pub(crate) struct Traffic {
     pub(crate) bytes_out: u64,
 }
 
+/// What a link may do wrong and go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// A frame that claims to be from elsewhere.
+    Forged,
+    /// A route that is not its own.
+    Route,
+    /// A log record that cannot be read.
+    Record,
+    /// A farewell that is none.
+    Detaching,
+}
+
+/// How many kinds there are.
+const FAULTS: usize = 4;
+
 /// What the I/O side knows of a link.
 pub(crate) struct LinkState {
     pub(crate) outbox: Outbox,
@@ -44,8 +60,8 @@ pub(crate) struct LinkState {
     pub(crate) paused: bool,
     pub(crate) traffic: Traffic,
     pub(crate) logs_dropped: u64,
-    /// Frames from it that were forged.
-    pub(crate) forged: u64,
+    /// How often it has done each [`Fault`].
+    pub(crate) faults: [u64; FAULTS],
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
     pub(crate) ordered_to_end: bool,
@@ -68,7 +84,7 @@ impl LinkState {
             paused: false,
             traffic: Traffic::default(),
             logs_dropped: 0,
-            forged: 0,
+            faults: [0; FAULTS],
             process,
             ordered_to_end: false,
             detached: false,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::timers::Timer;
 use super::{Io, Target, standard};
 use crate::link::LinkState;
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::pipe::Stream;
 use crate::process::{self, Launched};
@@ -22,6 +23,8 @@ const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 const KILL_DELAY: Duration = Duration::from_millis(500);
 /// Time for what was printed last to arrive.
 const LAST_LINES: Duration = Duration::from_millis(100);
+/// Time for what is logged last to be handed on.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 /// Time for processes to be reaped when all else has ended.
 const REAP: Duration = Duration::from_secs(2);
 
@@ -83,7 +86,7 @@ impl Io {
         let was_parent = state.routing.parent() == Some(link);
         let child = state.routing.remote(link);
         if let Some(why) = why {
-            tracing::warn!("link to context {child} lost: {why}");
+            log_later!(self, WARN, "link to context {child} lost: {why}");
         }
         let gone = state.routing.del_link(link);
         drop(state);
@@ -212,7 +215,9 @@ impl Io {
         // Not in the head of the loop, where it would stay borrowed.
         let left = self.state.borrow().routing.children();
         for (link, child) in left {
-            tracing::error!(
+            log_later!(
+                self,
+                ERROR,
                 "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
             );
             self.with_link(link, |link| link.kill());
@@ -238,7 +243,8 @@ impl Io {
         self.tell_handlers();
         if let Some(logs) = &self.logs {
             self.tell_profile();
-            logs.close();
+            // A reader that does not take them does not hold up the end.
+            let _ = tokio::time::timeout(LAST_RECORDS, logs.close()).await;
         }
         self.state.borrow_mut().ended = true;
         self.bell.notify_one();

@@ -23,6 +23,7 @@ use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::handshake::{Hello, Welcome};
 use crate::image::{self, Compression, Image, Packed};
 use crate::io::{Io, Missing};
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Message};
 use crate::payload::Secret;
 use crate::pipe::{Input as Reading, Stream};
@@ -296,7 +297,7 @@ impl Attempt {
                         return Ok((hello, rest));
                     }
                     Action::Fail(error) => return Err(error),
-                    Action::Note(line) => tracing::debug!("{}: {line}", self.hop),
+                    Action::Note(line) => log_later!(io, DEBUG, "{}: {line}", self.hop),
                 }
             }
         }
@@ -392,9 +393,9 @@ impl Attempt {
         if !spec.copied {
             self.launched.settle();
         }
-        io.tasks.spawn(drain(self.stderr, name.clone(), io.stop.clone()));
+        io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone()));
         io.attach_child(id, &name, self.stream, rest, self.launched);
-        tracing::debug!("context {id} is up: {name}");
+        log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);
         if let Method::Fork(fork) = &spec.method
@@ -507,18 +508,18 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 /// Reads what a launcher says while its child is up, so that it never blocks.
-async fn drain(stderr: Reading, name: String, stop: tokio_util::sync::CancellationToken) {
+async fn drain(io: Rc<Io>, stderr: Reading, name: String) {
     let mut buffer = [0; 4096];
     loop {
         let count = tokio::select! {
             count = stderr.read(&mut buffer) => count.unwrap_or(0),
-            () = stop.cancelled() => 0,
+            () = io.stop.cancelled() => 0,
         };
         if count == 0 {
             return;
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
-            tracing::debug!("{name}: {}", crate::message::printable(line));
+            log_later!(io, DEBUG, "{name}: {}", crate::message::printable(line));
         }
     }
 }
