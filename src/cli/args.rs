@@ -533,7 +533,8 @@ Examples:
 
 Exit codes:
   0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
-  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted";
+  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted,
+  143 terminated";
 
 const RUN_EXAMPLES: &str = "\
 The commands read /dev/null.

@@ -46,6 +46,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         ending:
             a_command_that_takes_too_long_is_ended
             a_reader_that_has_seen_enough_is_no_error
+            a_reader_that_goes_after_the_last_host_is_done_changes_nothing
+            signals_are_heard_while_nobody_reads_stdout
+            what_has_arrived_is_shown_when_the_reader_comes_back
+            a_timeout_holds_while_nobody_reads_stdout
+            a_run_that_is_over_waits_for_its_reader_until_a_signal_comes
+            a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_does_not_wait_for_anything
             ctrl_c_while_hosts_are_being_reached_is_heard
