@@ -69,6 +69,11 @@ impl Io {
         crate::link::start(self, id, stream, rest);
     }
 
+    /// Waits until any link has ended.
+    pub(crate) async fn link_has_gone(&self) {
+        self.link_gone.notified().await;
+    }
+
     fn new_link(&self, process: Option<Launched>) -> LinkId {
         let mut state = self.state.borrow_mut();
         let id = LinkId(state.next_link);

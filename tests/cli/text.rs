@@ -155,6 +155,33 @@ pub(crate) fn what_did_not_succeed_can_be_run_again() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit() -> Result<()> {
+    let (command, mut trace) = tool(&["run", "-f", "100", "-w", "local[1-100]", "-s", "ulimit -Sn; sleep 0.2"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -Hn 256; ulimit -Sn 64; exec \"$@\"", "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut shell)?;
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    ensure!(ended.stdout.len() == 100 && ended.stdout.iter().all(|line| line.ends_with(": 64")), "{:?}", ended.stdout);
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
+    let (command, _) = tool(&["run", "--connect-timeout", "1s", "-f", "40", "-w", "local[1-40]", "--", "sleep", "3"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    let ended = run(&mut shell)?;
+    assert_eq!(ended.code, Some(4), "{:?}", ended.stderr);
+    let named = |line: &&String| line.contains("`ulimit -n`") && line.contains("`-f`") && !line.contains("installed");
+    ensure!(
+        ended.stderr.iter().filter(|line| line.contains("[Errno 24]")).all(|line| named(&line)),
+        "{:?}",
+        ended.stderr
+    );
+    ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
+    Ok(())
+}
+
 pub(crate) fn no_more_hosts_at_once_than_the_fan_out_allows() -> Result<()> {
     let ended = offshoot(&["run", "-f", "2", "-w", "local[1-6]", "-s", "date +%s%N; sleep 0.2; date +%s%N"])?;
     let mut events = Vec::new();
