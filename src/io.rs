@@ -532,10 +532,11 @@ impl Io {
         self.trace("out to", out, &part, more);
         let mut state = self.state.borrow_mut();
         let bytes = part.data.len() + QUEUED_FRAME;
-        let src = part.src;
+        let (src, ends_it) = (part.src, part.handle == Handle::SHUTDOWN && part.dst == state.routing.remote(out));
         let Some(link) = state.links.get_mut(&out) else {
             return;
         };
+        link.told_to_end |= ends_it;
         if link.outbox.push(part, more, origin) {
             link.wake.notify_one();
             if let Some(origin) = origin.and_then(|origin| state.links.get_mut(&origin)) {

@@ -65,6 +65,8 @@ pub(crate) struct LinkState {
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
     pub(crate) ordered_to_end: bool,
+    /// The context at its other end was told to end, by whomever.
+    pub(crate) told_to_end: bool,
     /// The child behind it is about to leave the tree.
     pub(crate) detached: bool,
     /// Nothing more will be queued: the writer ends when it is empty.
@@ -87,6 +89,7 @@ impl LinkState {
             faults: [0; FAULTS],
             process,
             ordered_to_end: false,
+            told_to_end: false,
             detached: false,
             closing: false,
             flushed: CancellationToken::new(),

@@ -90,7 +90,9 @@ impl Io {
         };
         let was_parent = state.routing.parent() == Some(link);
         let child = state.routing.remote(link);
-        if let Some(why) = why {
+        // A context that was told to end has ended; what others print behind it
+        // harms nobody.
+        if let Some(why) = why.filter(|_| !lost.told_to_end) {
             log_later!(self, WARN, "link to context {child} lost: {why}");
         }
         let gone = state.routing.del_link(link);

@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             the_largest_code_of_a_host_is_given_when_asked_for
             what_did_not_succeed_can_be_run_again
             no_more_hosts_at_once_than_the_fan_out_allows
+            what_a_login_prints_after_our_child_has_ended_is_no_matter
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
             where_files_are_too_few_the_limit_is_named
             what_happens_is_told_on_demand_by_hops_too

@@ -1,6 +1,7 @@
 //! What people see, and the exit code.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
@@ -179,6 +180,27 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
         ended.stderr
     );
     ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
+    Ok(())
+}
+
+/// A directory with an `ssh` that runs the command here, and then a line.
+fn wrapper(line: &str) -> Result<(tempfile::TempDir, String)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("ssh");
+    std::fs::write(&path, format!("#!/bin/sh\nfor command; do :; done\nsh -c \"$command\"\n{line}\n"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH")?);
+    Ok((directory, path))
+}
+
+pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Result<()> {
+    let (_directory, path) = wrapper("echo bye; echo bye >&2")?;
+    for host in ["web1", "local1/web1"] {
+        let (mut command, _) = tool(&["run", "-F", "none", "-w", host, "--", "echo", "done"]);
+        let ended = run(command.env("PATH", &path))?;
+        assert_eq!(ended.stdout, [format!("{host}: done")]);
+        ensure!(ended.stderr.len() == 1 && ended.code == Some(0), "only the summary: {:?}", ended.stderr);
+    }
     Ok(())
 }
 
