@@ -17,7 +17,7 @@ mod timers;
 mod windows;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -33,7 +33,7 @@ use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::handler::Callback;
-use crate::link::{Fault, LinkState};
+use crate::link::{Fault, LastWords, LinkState};
 use crate::log::{LogSink, LogSource, OwnEvent, log_later};
 use crate::message::{Arrival, ContextId, Handle, Message};
 use crate::method;
@@ -151,6 +151,8 @@ pub(crate) struct Io {
 struct State {
     routing: Routing<Target>,
     links: HashMap<LinkId, LinkState>,
+    /// Children that were lost, and what their launchers have said last.
+    lost: VecDeque<(ContextId, Rc<LastWords>)>,
     windows: Windows,
     images: Images,
     queues: HashMap<Handle, Weak<Queue>>,
@@ -248,6 +250,7 @@ impl Io {
         let state = State {
             routing,
             links: HashMap::new(),
+            lost: VecDeque::new(),
             windows: Windows::default(),
             images: Images::default(),
             queues: HashMap::new(),

@@ -1,6 +1,8 @@
 //! Links: the tasks that move frames between a file descriptor and the
 //! router.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -29,6 +31,36 @@ pub(crate) struct Traffic {
     pub(crate) bytes_in: u64,
     pub(crate) frames_out: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// Lines of a launcher that are kept: what it says when it loses its connection
+/// is one or two, and banners and warnings may come before.
+const MAX_LINES: usize = 5;
+/// Bytes of each line, for people to read.
+const MAX_LINE: usize = 500;
+
+/// What the process behind a link has said last on its stderr.
+#[derive(Debug, Default)]
+pub(crate) struct LastWords {
+    lines: RefCell<VecDeque<String>>,
+    /// Nothing more will come.
+    pub(crate) ended: CancellationToken,
+}
+
+impl LastWords {
+    /// Adds a line that can be printed.
+    pub(crate) fn push(&self, line: &str) {
+        let mut lines = self.lines.borrow_mut();
+        lines.push_back(crate::log::cut(line, MAX_LINE));
+        if lines.len() > MAX_LINES {
+            lines.pop_front();
+        }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.borrow().iter().cloned().collect()
+    }
 }
 
 /// What a link may do wrong and go on.
@@ -64,6 +96,7 @@ pub(crate) struct LinkState {
     pub(crate) faults: [u64; FAULTS],
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
+    pub(crate) last_words: Option<Rc<LastWords>>,
     pub(crate) ordered_to_end: bool,
     /// The context at its other end was told to end, by whomever.
     pub(crate) told_to_end: bool,
@@ -88,6 +121,7 @@ impl LinkState {
             logs_dropped: 0,
             faults: [0; FAULTS],
             process,
+            last_words: None,
             ordered_to_end: false,
             told_to_end: false,
             detached: false,

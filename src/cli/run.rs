@@ -289,6 +289,16 @@ impl Worker {
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
         };
         let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
+        let done = match done {
+            Err(Error::Channel { .. }) => {
+                let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
+                for line in tree.last_words(&host.hops).await {
+                    text.push_str(&format!("\n{line}"));
+                }
+                return fail(Status::Unreachable, "disconnect", text);
+            }
+            done => done,
+        };
         done.unwrap_or_else(|error| match error {
             Error::Call(error) if what == "command" => fail(Status::Failed, "call", error.message),
             Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
@@ -296,7 +306,7 @@ impl Worker {
                 let text = format!("the {what} did not end within {after:?} and was stopped");
                 failed(Status::Timeout, "timeout", what, "", text)
             }
-            Error::Channel { .. } | Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
+            Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
             Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
             error => fail(Status::Failed, "internal", error.to_string()),
         })

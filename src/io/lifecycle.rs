@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::timers::Timer;
 use super::{Io, Target, standard};
-use crate::link::LinkState;
+use crate::link::{LastWords, LinkState};
 use crate::log::log_later;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::pipe::Stream;
@@ -25,6 +25,11 @@ const KILL_DELAY: Duration = Duration::from_millis(500);
 const LAST_LINES: Duration = Duration::from_millis(100);
 /// Time for what is logged last to be handed on.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
+/// Links that were lost and of which something is remembered.
+pub(super) const MAX_LOST: usize = 1024;
+/// A launcher whose connection was lost has this long to say why.
+#[cfg(feature = "cli")]
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time for processes to be reaped when all else has ended.
 const REAP: Duration = Duration::from_secs(2);
 
@@ -46,8 +51,12 @@ impl Io {
         stream: Stream,
         rest: Vec<u8>,
         process: Launched,
+        words: Rc<LastWords>,
     ) {
         self.attach(child, name, None, stream, rest, Some(process));
+        if let Some(link) = self.child_link(child) {
+            self.with_link(link, |link| link.last_words = Some(words));
+        }
     }
 
     /// Attaches a neighbour on the far side of the parent, and announces it
@@ -67,6 +76,18 @@ impl Io {
             self.send(standard::add_route(parent, child, name));
         }
         crate::link::start(self, id, stream, rest);
+    }
+
+    /// Tells what the launcher of a child that was lost has said last.
+    #[cfg(feature = "cli")]
+    pub(crate) fn tell_last_words(&self, child: ContextId, to: oneshot::Sender<Vec<String>>) {
+        let lost = &self.state.borrow().lost;
+        let Some((_, words)) = lost.iter().rev().find(|(lost, _)| *lost == child) else { return };
+        let words = Rc::clone(words);
+        tasks::spawn(async move {
+            let _ = tokio::time::timeout(LAST_WORDS, words.ended.cancelled()).await;
+            let _ = to.send(words.lines());
+        });
     }
 
     /// Waits until any link has ended.
@@ -96,6 +117,12 @@ impl Io {
             log_later!(self, WARN, "link to context {child} lost: {why}");
         }
         let gone = state.routing.del_link(link);
+        if let Some(words) = lost.last_words.take().filter(|_| !lost.told_to_end) {
+            state.lost.push_back((child, words));
+            if state.lost.len() > MAX_LOST {
+                state.lost.pop_front();
+            }
+        }
         drop(state);
         self.account(&lost.outbox.drain());
         lost.closed.cancel();

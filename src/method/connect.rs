@@ -23,6 +23,7 @@ use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::handshake::{Hello, Welcome};
 use crate::image::{self, Compression, Image, Packed};
 use crate::io::{Io, Missing};
+use crate::link::LastWords;
 use crate::log::log_later;
 use crate::message::{ContextId, Handle, Message};
 use crate::payload::Secret;
@@ -440,8 +441,9 @@ impl Attempt {
         if !spec.copied {
             self.launched.settle();
         }
-        io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone()));
-        io.attach_child(id, &name, self.stream, rest, self.launched);
+        let words = Rc::<LastWords>::default();
+        io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone(), Rc::clone(&words)));
+        io.attach_child(id, &name, self.stream, rest, self.launched, words);
         log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);
@@ -566,7 +568,8 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 /// Reads what a launcher says while its child is up, so that it never blocks.
-async fn drain(io: Rc<Io>, stderr: Reading, name: String) {
+async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) {
+    let _ended = words.ended.clone().drop_guard();
     let mut buffer = [0; 4096];
     loop {
         let count = tokio::select! {
@@ -577,7 +580,11 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String) {
             return;
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
-            log_later!(io, DEBUG, "{name}: {}", crate::message::printable(line));
+            let line = crate::message::printable(line);
+            if !line.trim().is_empty() {
+                words.push(&line);
+            }
+            log_later!(io, DEBUG, "{name}: {line}");
         }
     }
 }

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
-use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE};
+use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS};
 
 /// Runs the tool to its end, after which nothing of it may be left.
 pub(crate) fn offshoot(args: &[&str]) -> Result<Ended> {
@@ -200,6 +200,28 @@ pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Re
         let ended = run(command.env("PATH", &path))?;
         assert_eq!(ended.stdout, [format!("{host}: done")]);
         ensure!(ended.stderr.len() == 1 && ended.code == Some(0), "only the summary: {:?}", ended.stderr);
+    }
+    Ok(())
+}
+
+pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such() -> Result<()> {
+    let (_directory, path) = wrapper("echo 'Connection to web1 closed by remote host.' >&2; exit 255")?;
+    // The child is the command's parent.
+    for host in ["web1", "web1/local1"] {
+        let kill = if host == "web1" { "kill -KILL $PPID" } else { "kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)" };
+        let line = format!("echo begun; {kill}; exec sleep 10000");
+        let (mut command, mut trace) = tool(&["run", "-F", "none", "-w", host, "-s", &line]);
+        let ended = run(command.env("PATH", &path))?;
+        assert_eq!(ended.code, Some(4), "{ended:?}");
+        let told = format!("{host}: unreachable: ");
+        let at = ended.stderr.iter().position(|line| line.starts_with(&told)).with_context(|| format!("{ended:?}"))?;
+        ensure!(
+            ended.stderr[at]
+                .ends_with("the connection was lost while the command ran, which may have been carried out")
+        );
+        let words = "    Connection to web1 closed by remote host.";
+        ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");
+        trace.expect_nothing_left(THREE_SECONDS)?;
     }
     Ok(())
 }
