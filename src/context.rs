@@ -256,6 +256,17 @@ impl Context {
         Ending { ended }
     }
 
+    /// What the program that led to this child, such as ssh, has said last on
+    /// its stderr, if the child was lost: a few lines that can be printed.
+    /// Empty for contexts behind others.
+    #[cfg(feature = "cli")]
+    pub async fn last_words(&self) -> Vec<String> {
+        let (to, words) = oneshot::channel();
+        let id = self.id;
+        self.shared.command(Command::Do(Box::new(move |io| io.tell_last_words(id, to))));
+        words.await.unwrap_or_default()
+    }
+
     /// `chain` is the number of the chain that the call belongs to; 0 if to
     /// none.
     pub(crate) fn start<F: Function<K>, K>(

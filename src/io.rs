@@ -17,7 +17,7 @@ mod timers;
 mod windows;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -33,8 +33,8 @@ use crate::dispatch::Dispatcher;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::handler::Callback;
-use crate::link::LinkState;
-use crate::log::{LogSink, LogSource};
+use crate::link::{Fault, LastWords, LinkState};
+use crate::log::{LogSink, LogSource, OwnEvent, log_later};
 use crate::message::{Arrival, ContextId, Handle, Message};
 use crate::method;
 use crate::outbox::Left;
@@ -151,6 +151,8 @@ pub(crate) struct Io {
 struct State {
     routing: Routing<Target>,
     links: HashMap<LinkId, LinkState>,
+    /// Children that were lost, and what their launchers have said last.
+    lost: VecDeque<(ContextId, Rc<LastWords>)>,
     windows: Windows,
     images: Images,
     queues: HashMap<Handle, Weak<Queue>>,
@@ -248,6 +250,7 @@ impl Io {
         let state = State {
             routing,
             links: HashMap::new(),
+            lost: VecDeque::new(),
             windows: Windows::default(),
             images: Images::default(),
             queues: HashMap::new(),
@@ -292,7 +295,7 @@ impl Io {
                     self.del_handler(handle, None);
                 }
                 if let Err(error) = self.add_handler(handle, registration) {
-                    tracing::error!("{error}");
+                    log_later!(self, ERROR, "{error}");
                 }
             }
             Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
@@ -380,17 +383,31 @@ impl Io {
             Verdict::Refuse(reason) if !more => self.refuse(&part, &reason, from),
             Verdict::Refuse(_) => {}
             Verdict::Forged(why) => {
-                let count = from.and_then(|from| {
-                    self.with_link(from, |link| {
-                        link.forged += 1;
-                        link.forged
-                    })
-                });
-                // Whoever forges may do so without end.
-                if count.is_none_or(u64::is_power_of_two) {
-                    tracing::warn!("{why}: dropped");
+                if self.may_complain(from, Fault::Forged) {
+                    log_later!(self, WARN, "{why}: dropped");
                 }
             }
+        }
+    }
+
+    /// Whether to log what a link has done wrong. It may go on without end, so
+    /// that is done the first, second, fourth, eighth time.
+    pub(crate) fn may_complain(&self, link: Option<LinkId>, about: Fault) -> bool {
+        let Some(link) = link else { return true };
+        let count = self.with_link(link, |link| {
+            let count = &mut link.faults[about as usize];
+            *count += 1;
+            *count
+        });
+        // Of a link that has just gone, more may have been read.
+        count.is_some_and(u64::is_power_of_two)
+    }
+
+    /// See [`log_later`].
+    pub(crate) fn log_later(&self, bytes: usize, event: OwnEvent) {
+        match &self.logs {
+            Some(logs) => logs.own(bytes, event),
+            None => event(),
         }
     }
 
@@ -482,7 +499,7 @@ impl Io {
         message.arrival = Arrival(Some(Arc::clone(&self.shared)));
         let call = std::panic::AssertUnwindSafe(|| (handler.call)(message));
         if std::panic::catch_unwind(call).is_err() {
-            tracing::error!("a handler panicked");
+            log_later!(self, ERROR, "a handler panicked");
         }
         if let Some(grant) = handler.queue.taken(src, size, dead) {
             self.give(grant);
@@ -508,7 +525,8 @@ impl Io {
             self.route(dead, false, None, from);
         } else if !message.is_dead() && message.handle != Handle::FORWARD_LOG {
             // (A log record that cannot go on must not cause another one.)
-            tracing::debug!(handle = message.handle.0, src = message.src.0, "message dropped: {reason}");
+            let Message { src, handle, .. } = message;
+            log_later!(self, DEBUG, "message of {src} for handle {handle} dropped: {reason}");
         }
     }
 
@@ -517,10 +535,11 @@ impl Io {
         self.trace("out to", out, &part, more);
         let mut state = self.state.borrow_mut();
         let bytes = part.data.len() + QUEUED_FRAME;
-        let src = part.src;
+        let (src, ends_it) = (part.src, part.handle == Handle::SHUTDOWN && part.dst == state.routing.remote(out));
         let Some(link) = state.links.get_mut(&out) else {
             return;
         };
+        link.told_to_end |= ends_it;
         if link.outbox.push(part, more, origin) {
             link.wake.notify_one();
             if let Some(origin) = origin.and_then(|origin| state.links.get_mut(&origin)) {
@@ -529,7 +548,7 @@ impl Io {
         } else {
             link.logs_dropped += 1;
             if link.logs_dropped.is_power_of_two() {
-                tracing::warn!("log records of context {src} come too fast: {} dropped", link.logs_dropped);
+                log_later!(self, WARN, "log records of context {src} come too fast: {} dropped", link.logs_dropped);
             }
         }
     }
@@ -540,8 +559,10 @@ impl Io {
             let remote = self.state.borrow().routing.remote(link);
             let Message { dst, src, auth, handle, reply_to, lane, data, .. } = part;
             let (bytes, more) = (data.len(), if more { ", more to come" } else { "" });
-            tracing::trace!(
+            log_later!(
+                self,
                 target: "offshoot::io",
+                TRACE,
                 "{way} {remote}: {src} to {dst}, handle {handle}, reply to {reply_to}, auth {auth}, {lane:?}, {bytes} bytes{more}"
             );
         }

@@ -1,6 +1,8 @@
 //! Links: the tasks that move frames between a file descriptor and the
 //! router.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -31,6 +33,52 @@ pub(crate) struct Traffic {
     pub(crate) bytes_out: u64,
 }
 
+/// Lines of a launcher that are kept: what it says when it loses its connection
+/// is one or two, and banners and warnings may come before.
+const MAX_LINES: usize = 5;
+/// Bytes of each line, for people to read.
+const MAX_LINE: usize = 500;
+
+/// What the process behind a link has said last on its stderr.
+#[derive(Debug, Default)]
+pub(crate) struct LastWords {
+    lines: RefCell<VecDeque<String>>,
+    /// Nothing more will come.
+    pub(crate) ended: CancellationToken,
+}
+
+impl LastWords {
+    /// Adds a line that can be printed.
+    pub(crate) fn push(&self, line: &str) {
+        let mut lines = self.lines.borrow_mut();
+        lines.push_back(crate::log::cut(line, MAX_LINE));
+        if lines.len() > MAX_LINES {
+            lines.pop_front();
+        }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.borrow().iter().cloned().collect()
+    }
+}
+
+/// What a link may do wrong and go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// A frame that claims to be from elsewhere.
+    Forged,
+    /// A route that is not its own.
+    Route,
+    /// A log record that cannot be read.
+    Record,
+    /// A farewell that is none.
+    Detaching,
+}
+
+/// How many kinds there are.
+const FAULTS: usize = 4;
+
 /// What the I/O side knows of a link.
 pub(crate) struct LinkState {
     pub(crate) outbox: Outbox,
@@ -44,11 +92,14 @@ pub(crate) struct LinkState {
     pub(crate) paused: bool,
     pub(crate) traffic: Traffic,
     pub(crate) logs_dropped: u64,
-    /// Frames from it that were forged.
-    pub(crate) forged: u64,
+    /// How often it has done each [`Fault`].
+    pub(crate) faults: [u64; FAULTS],
     /// The process behind it, if this context has started it.
     pub(crate) process: Option<Launched>,
+    pub(crate) last_words: Option<Rc<LastWords>>,
     pub(crate) ordered_to_end: bool,
+    /// The context at its other end was told to end, by whomever.
+    pub(crate) told_to_end: bool,
     /// The child behind it is about to leave the tree.
     pub(crate) detached: bool,
     /// Nothing more will be queued: the writer ends when it is empty.
@@ -68,9 +119,11 @@ impl LinkState {
             paused: false,
             traffic: Traffic::default(),
             logs_dropped: 0,
-            forged: 0,
+            faults: [0; FAULTS],
             process,
+            last_words: None,
             ordered_to_end: false,
+            told_to_end: false,
             detached: false,
             closing: false,
             flushed: CancellationToken::new(),

@@ -23,10 +23,28 @@ pub(crate) use file::enable_debug;
 pub use file::log_to_file;
 pub(crate) use levels::Levels;
 pub(crate) use relay::wanted;
-pub(crate) use sink::{LogSink, MasterSink};
+pub(crate) use sink::{LogSink, MasterSink, OwnEvent};
 pub(crate) use source::LogSource;
 
 use crate::message::{ContextId, printable};
+
+/// Logs on the I/O thread, which must not wait for whoever takes the log: in a
+/// master the log's thread makes the event; in a child it is queued anyway.
+macro_rules! log_later {
+    ($io:expr, target: $target:literal, $level:ident, $($text:tt)+) => {
+        if tracing::enabled!(target: $target, tracing::Level::$level) {
+            let text = format!($($text)+);
+            $io.log_later(text.len(), Box::new(move || tracing::event!(target: $target, tracing::Level::$level, "{text}")));
+        }
+    };
+    ($io:expr, $level:ident, $($text:tt)+) => {
+        if tracing::enabled!(tracing::Level::$level) {
+            let text = format!($($text)+);
+            $io.log_later(text.len(), Box::new(move || tracing::event!(tracing::Level::$level, "{text}")));
+        }
+    };
+}
+pub(crate) use log_later;
 
 /// Bytes of one record's text: a record is one frame.
 const MAX_TEXT: usize = 32 * 1024;

@@ -26,9 +26,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -217,6 +219,47 @@ impl Drop for Launched {
             std::thread::sleep(MOMENT);
         }
     }
+}
+
+/// The soft limit of open files that this process had before it raised it.
+static OPEN_FILES: OnceLock<Option<rlim_t>> = OnceLock::new();
+
+/// Raises the soft limit of open files to the hard one, once. A context needs
+/// some four descriptors for each of its children; the usual soft limit, 1024,
+/// is there for programs that use `select`. What this process starts gets the
+/// old limit back.
+pub(crate) fn raise_open_files() {
+    OPEN_FILES.get_or_init(|| {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        (soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()).then_some(soft)
+    });
+}
+
+/// Takes that back, between fork and exec. Allocates nothing. `soft` is what
+/// [`old_open_files`] has given before the fork.
+fn lower_open_files(soft: Option<rlim_t>) {
+    if let Some(soft) = soft
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+    }
+}
+
+/// The soft limit for what this process starts, if its own is another one.
+fn old_open_files() -> Option<rlim_t> {
+    OPEN_FILES.get().copied().flatten()
+}
+
+/// Whether an error says that this process, or the system, has as many files
+/// open as it may.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+/// How many files this process may have open at once; `None` if that is not
+/// limited, or not known.
+pub(crate) fn open_files_limit() -> Option<rlim_t> {
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
 /// Signals a group that a session leader of ours leads.
@@ -408,7 +451,7 @@ mod sys {
     /// and, if given, the image to become. With `terminal`, its stderr becomes
     /// the terminal of that session.
     pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>, terminal: bool) {
-        let parent = std::process::id();
+        let (parent, open_files) = (std::process::id(), old_open_files());
         // SAFETY: the closure makes async-signal-safe calls only and
         // allocates nothing.
         unsafe {
@@ -418,6 +461,7 @@ mod sys {
                     return Err(io::Error::last_os_error());
                 }
                 platform::die_with_parent(parent);
+                lower_open_files(open_files);
                 match &exec {
                     Some(exec) => Err(exec.exec()),
                     None => Ok(()),
@@ -428,13 +472,14 @@ mod sys {
 
     /// The same for a command, with a guard, which gets its end of the link.
     pub(super) fn own_session(command: &mut Command, link: RawFd) {
-        let parent = std::process::id();
+        let (parent, open_files) = (std::process::id(), old_open_files());
         // SAFETY: as above.
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
                 platform::die_with_parent(parent);
                 guard::start(link);
+                lower_open_files(open_files);
                 Ok(())
             });
         }

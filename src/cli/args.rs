@@ -60,8 +60,8 @@ pub(crate) struct RunArgs {
     /// Run in this directory [default: where the login begins]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) chdir: Option<PathBuf>,
-    /// Set an environment variable there; may be given again
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable_parser())]
+    /// Set an environment variable there, by default to its value here; may be given again
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
     /// The command and its arguments, as they are: no shell takes them apart
     #[arg(value_name = "CMD", trailing_var_arg = true, required_unless_present = "shell")]
@@ -380,7 +380,8 @@ impl RunArgs {
         self.output.push(argv);
         argv.options("-t", "--timeout", self.timeout.map(duration::format));
         argv.options("-C", "--chdir", &self.chdir);
-        argv.options("-e", "--env", self.env.iter().map(Variable::text));
+        // Values may be secret, and the line is shown.
+        argv.options("-e", "--env", self.env.iter().map(|variable| &variable.name));
         argv.options("-s", "--shell", &self.shell);
         if !self.argv.is_empty() {
             argv.flag("--", true);
@@ -456,15 +457,6 @@ impl OutputArgs {
     }
 }
 
-impl Variable {
-    fn text(&self) -> OsString {
-        let mut text = OsString::from(&self.name);
-        text.push("=");
-        text.push(&self.value);
-        text
-    }
-}
-
 /// Words of a command line that is being put together.
 struct Words(Vec<OsString>);
 
@@ -509,15 +501,19 @@ fn variable_parser() -> impl TypedValueParser<Value = Variable> {
 fn variable(text: &OsStr) -> Result<Variable, String> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = text.as_bytes();
-    let wrong = || "write NAME=VALUE; a name is of letters, digits and _".to_owned();
-    let equals = bytes.iter().position(|b| *b == b'=').ok_or_else(wrong)?;
-    let name = std::str::from_utf8(&bytes[..equals]).map_err(|_| wrong())?;
+    let wrong = || "write NAME=VALUE, or NAME; a name is of letters, digits and _".to_owned();
+    let equals = bytes.iter().position(|b| *b == b'=');
+    let name = std::str::from_utf8(&bytes[..equals.unwrap_or(bytes.len())]).map_err(|_| wrong())?;
     let is_name =
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && name.starts_with(|c: char| !c.is_ascii_digit());
     if !is_name {
         return Err(wrong());
     }
-    let value = OsStr::from_bytes(&bytes[equals + 1..]).to_owned();
+    let value = match equals {
+        Some(equals) => OsStr::from_bytes(&bytes[equals + 1..]).to_owned(),
+        None => std::env::var_os(name)
+            .ok_or_else(|| format!("{name} is not set in the environment here; set it, or write {name}=VALUE"))?,
+    };
     Ok(Variable { name: name.to_owned(), value })
 }
 
@@ -533,7 +529,8 @@ Examples:
 
 Exit codes:
   0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
-  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted";
+  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted,
+  143 terminated";
 
 const RUN_EXAMPLES: &str = "\
 The commands read /dev/null.

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use super::args::DoctorArgs;
 use super::exit::{Exit, Outcome};
 use super::host::HostPath;
-use super::run::{end, fail};
+use super::pipe::Pipes;
+use super::run::{Signals, end, fail};
 use super::secret::{Secrets, Unasked};
 use super::sources::Reading;
 use super::tree::Tree;
-use super::{expr, print, visible};
+use super::{expr, visible};
 
 /// The first call to a child that is up.
 const FIRST_CALL: &str = "first call";
@@ -59,18 +60,23 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
-    let hops = runtime.block_on(async {
+    let pipes = match Pipes::start() {
+        Ok(pipes) => pipes,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    runtime.block_on(async {
         // Ctrl-C ends the process, and with it, by the end of its links, all that it has started.
         let hops = examine(&tree, &host, args).await;
-        end(&router).await;
-        hops
-    });
-    let is_ok = hops.iter().all(Hop::is_ok);
-    let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
-    match print(&text) {
-        Exit::Done(_) => Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }),
-        exit => exit,
-    }
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => return fail(Exit::Internal, &error),
+        };
+        let is_ok = hops.iter().all(Hop::is_ok);
+        let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
+        pipes.stdout.write(text.into_bytes());
+        let exit = end(&router, &mut signals, &pipes, 0).await;
+        exit.unwrap_or_else(|| Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }))
+    })
 }
 
 async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop> {

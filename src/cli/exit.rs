@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::fault::FaultKind;
 
-/// All that was asked for succeeded, or the reader of stdout has gone.
+/// All that was asked for succeeded.
 pub(crate) const OK: u8 = 0;
 /// Added if hosts ran the command and it failed.
 pub(crate) const FAILED: u8 = 2;
@@ -20,6 +20,10 @@ pub(crate) const NO_HOSTS: u8 = 66;
 pub(crate) const INTERNAL: u8 = 70;
 /// Ctrl-C, whatever the hosts did.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// SIGHUP, whatever the hosts did.
+pub(crate) const HUNG_UP: u8 = 129;
+/// SIGTERM, whatever the hosts did.
+pub(crate) const TERMINATED: u8 = 143;
 
 /// How the tool ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +32,12 @@ pub(crate) enum Exit {
     Done(Outcome),
     /// As with `-S`: the largest code of any host, or else what `Done` says.
     Largest(u8, Outcome),
-    /// The reader of stdout has gone, which is no fault.
-    ReaderGone,
     Usage,
     NoHosts,
     Internal,
     Interrupted,
+    Terminated,
+    HungUp,
 }
 
 impl Exit {
@@ -43,11 +47,12 @@ impl Exit {
             // Unreachable hosts have no code, and yet all is not well.
             Self::Largest(0, outcome) => outcome.code(),
             Self::Largest(code, _) => code,
-            Self::ReaderGone => OK,
             Self::Usage => USAGE,
             Self::NoHosts => NO_HOSTS,
             Self::Internal => INTERNAL,
             Self::Interrupted => INTERRUPTED,
+            Self::Terminated => TERMINATED,
+            Self::HungUp => HUNG_UP,
         }
     }
 }
@@ -99,11 +104,11 @@ mod tests {
 
     #[test]
     fn the_other_codes_are_as_documented() {
-        assert_eq!(Exit::ReaderGone.code(), 0);
         assert_eq!(Exit::Usage.code(), 64);
         assert_eq!(Exit::NoHosts.code(), 66);
         assert_eq!(Exit::Internal.code(), 70);
         assert_eq!(Exit::Interrupted.code(), 130);
+        assert_eq!(Exit::Terminated.code(), 143);
         assert_eq!(Exit::from(FaultKind::Empty).code(), 66);
         assert_eq!(Exit::from(FaultKind::Source).code(), 66);
         assert_eq!(Exit::from(FaultKind::Syntax).code(), 64);

@@ -22,7 +22,6 @@ use serde_json::value::RawValue;
 use super::base64;
 use super::jsonl::{SummaryRecord, VERSION, to_millis};
 use super::line::whole_characters;
-use super::pipe::Pipe;
 use super::report::{ErrorInfo, HostExit, Stream};
 use super::summary::Summary;
 
@@ -74,8 +73,8 @@ impl Kept {
 }
 
 /// Writes the document. The output of each host is freed once it is written.
-pub(crate) fn document(hosts: Vec<(String, HostExit, Kept)>, summary: &Summary, pipe: &mut Pipe<'_>) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(64 * 1024, Unflushed(pipe));
+pub(crate) fn document(hosts: Vec<(String, HostExit, Kept)>, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(64 * 1024, out);
     write!(out, "{{\"v\":{VERSION},\"hosts\":{{")?;
     for (index, (name, exit, kept)) in hosts.into_iter().enumerate() {
         if index > 0 {
@@ -145,20 +144,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Gives a pipe the form that serde_json writes to.
-struct Unflushed<'a, 'b>(&'a mut Pipe<'b>);
-
-impl Write for Unflushed<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::summary::{End, Status};
@@ -184,9 +169,9 @@ mod tests {
             ("web1".to_owned(), exit(3), kept(b"\xff", b"e\n")),
         ];
         let names = vec![("web2".into(), Status::Ok), ("web1".into(), Status::Failed)];
-        let summary = Summary::new(names, End::Complete, 1.0, 3, false);
+        let summary = Summary::new(names, End::Complete, 1.0, 3);
         let mut out = Vec::new();
-        document(hosts, &summary, &mut Pipe::new(&mut out)).unwrap();
+        document(hosts, &summary, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"v\":1,\"hosts\":{\"web2\":{\"status\":\"ok\",\"code\":0,\"signal\":null,\
@@ -214,8 +199,8 @@ mod tests {
         kept.push(Stream::Stdout, b"x", &mut all);
         assert_eq!((kept.truncated, all), ("€ and more".len() as u64 + 1, MAX_OF_HOST - 2));
         let mut out = Vec::new();
-        let summary = Summary::new(Vec::new(), End::Complete, 0.0, 0, false);
-        document(vec![("h".into(), exit(0), kept)], &summary, &mut Pipe::new(&mut out)).unwrap();
+        let summary = Summary::new(Vec::new(), End::Complete, 0.0, 0);
+        document(vec![("h".into(), exit(0), kept)], &summary, &mut out).unwrap();
         let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(document["hosts"]["h"]["truncated"], 13);
         assert_eq!(document["hosts"]["h"]["stdout"].as_str().unwrap().len(), 63 << 20);

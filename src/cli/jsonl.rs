@@ -233,7 +233,7 @@ mod tests {
         let mut out = Vec::new();
         let hosts = vec![("a".into(), Status::Ok), ("b".into(), Status::Cancelled)];
         let end = End::Stopped("too many failed".into());
-        summary(now(), &Summary::new(hosts, end, 1.0, 0, false), &mut out);
+        summary(now(), &Summary::new(hosts, end, 1.0, 0), &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"v\":1,\"event\":\"summary\",\"time\":1700000000.123,\"hosts\":2,\"ok\":1,\"failed\":0,\

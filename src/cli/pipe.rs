@@ -1,70 +1,215 @@
-//! Writes to stdout or stderr, and notices when nobody reads it any more.
+//! Writes to stdout and stderr, and notices when nobody reads them any more.
+//!
+//! Threads of their own write: a reader that does not read stops these threads,
+//! and never the one that has signals and timers.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use nix::sys::stat::fstat;
+use tokio::sync::watch;
 
 /// Terminals are shared, and another program may have set ours to non-blocking.
 const RETRY: Duration = Duration::from_millis(5);
+/// Bytes that may wait for a slow reader before no more output of hosts is
+/// taken: enough that a reader that pauses for a moment slows nobody down.
+const MAX_WAITING: usize = 1 << 20;
+/// What the tool itself says on stderr is awaited for this long at the end: a
+/// terminal takes it at once, and a reader that does not read must not hold up
+/// the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// One of the tool's outputs. When its reader has gone, what is written is
-/// dropped, so that `offshoot ... | head` ends in peace.
-pub(crate) struct Pipe<'a> {
-    writer: &'a mut dyn Write,
-    is_gone: bool,
+/// The outputs of the tool.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) stdout: Pipe,
+    pub(crate) stderr: Pipe,
 }
 
-impl<'a> Pipe<'a> {
-    pub(crate) fn new(writer: &'a mut dyn Write) -> Self {
-        Self { writer, is_gone: false }
-    }
+/// One of them. What is written to it is queued for its thread.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    output: Arc<Output>,
+    jobs: mpsc::Sender<Job>,
+}
 
-    /// Whether the reader has gone.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.is_gone
-    }
+/// An output, and how far its thread has come with it.
+#[derive(Debug)]
+struct Output {
+    file: File,
+    progress: watch::Sender<Progress>,
+}
 
-    /// Writes all of it and flushes, so that output is live. Blocks while the
-    /// reader is slow.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Bytes that are queued.
+    waiting: usize,
+    /// How many jobs were queued, and how many of these are done.
+    queued: u64,
+    done: u64,
+    end: Option<Closed>,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Nobody reads it any more, which is no fault.
+    ReaderGone,
+    Failed(ErrorKind),
+}
+
+type Job = (Arc<Output>, Work);
+
+enum Work {
+    Bytes(Vec<u8>),
+    /// Makes what it writes while it writes it, so that memory does not hold it twice.
+    Document(Document),
+}
+
+/// See [`Pipe::write_document`].
+pub(crate) type Document = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+impl Pipes {
+    /// Starts the threads: a single one if both outputs are the same file, so
+    /// that all is written in the order in which it was queued.
     ///
     /// # Errors
     ///
-    /// Whatever the writer reports, other than that its reader has gone.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_gone || bytes.is_empty() {
-            return Ok(());
-        }
-        match self.write_all(bytes) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                self.is_gone = true;
-                Ok(())
-            }
-            result => result,
-        }
+    /// If the system refuses a thread or a descriptor.
+    pub(crate) fn start() -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        let (out, err) = (fstat(&stdout)?, fstat(&stderr)?);
+        Self::over(stdout, stderr, (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino))
     }
 
-    /// The same for stderr: if people cannot be told, the work still goes on.
-    pub(crate) fn write_if_possible(&mut self, bytes: &[u8]) {
-        self.is_gone |= self.write(bytes).is_err();
+    fn over(stdout: OwnedFd, stderr: OwnedFd, are_one: bool) -> io::Result<Self> {
+        let jobs = writer("stdout")?;
+        let stderr = Pipe::new(stderr, if are_one { jobs.clone() } else { writer("stderr")? });
+        Ok(Self { stdout: Pipe::new(stdout, jobs), stderr })
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.writer.write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => bytes = &bytes[len..],
-                Err(error) => wait(error)?,
-            }
-        }
-        while let Err(error) = self.writer.flush() {
-            wait(error)?;
-        }
-        Ok(())
+    /// Waits until a further event may be shown. Cancel safe.
+    pub(crate) async fn room(&self) {
+        self.stdout.reaches(|progress| progress.waiting < MAX_WAITING).await;
+        self.stderr.reaches(|progress| progress.waiting < MAX_WAITING).await;
+    }
+
+    /// Waits until the readers have taken what was queued: on stdout all of it, however long that takes, on
+    /// stderr the first `owed` jobs. The rest of stderr has a second. Cancel safe.
+    pub(crate) async fn flushed(&self, owed: u64) {
+        let stdout = self.stdout.queued();
+        self.stdout.reaches(|progress| progress.done >= stdout).await;
+        self.stderr.reaches(|progress| progress.done >= owed).await;
+        let stderr = self.stderr.queued();
+        let all = self.stderr.reaches(|progress| progress.done >= stderr);
+        // What is not taken by then is lost, as the doc of the constant says.
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
 }
 
-impl std::fmt::Debug for Pipe<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipe").field("is_gone", &self.is_gone).finish_non_exhaustive()
+impl Pipe {
+    fn new(file: OwnedFd, jobs: mpsc::Sender<Job>) -> Self {
+        Self { output: Arc::new(Output { file: file.into(), progress: watch::Sender::default() }), jobs }
+    }
+
+    /// Queues bytes. Never blocks; what comes after the end is dropped.
+    pub(crate) fn write(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.queue(bytes.len(), Work::Bytes(bytes));
+        }
+    }
+
+    /// Queues what writes a document.
+    pub(crate) fn write_document(&self, document: Document) {
+        self.queue(0, Work::Document(document));
+    }
+
+    /// How many jobs were queued so far.
+    pub(crate) fn queued(&self) -> u64 {
+        self.output.progress.borrow().queued
+    }
+
+    /// Why nothing more can be written, if that is so.
+    pub(crate) fn end(&self) -> Option<Closed> {
+        self.output.progress.borrow().end
+    }
+
+    /// Waits until nothing more can be written. Cancel safe.
+    pub(crate) async fn closed(&self) {
+        self.reaches(|_| false).await;
+    }
+
+    /// Waits until the thread has come so far, or can write no more.
+    async fn reaches(&self, is_there: impl Fn(&Progress) -> bool) {
+        let mut progress = self.output.progress.subscribe();
+        // The sender lives as long as `self`.
+        let _ = progress.wait_for(|progress| progress.end.is_some() || is_there(progress)).await;
+    }
+
+    fn queue(&self, bytes: usize, work: Work) {
+        self.output.progress.send_modify(|progress| {
+            progress.waiting += bytes;
+            progress.queued += 1;
+        });
+        // The thread lives as long as there is a pipe.
+        let _ = self.jobs.send((Arc::clone(&self.output), work));
+    }
+}
+
+/// Starts a thread that carries out jobs until there can be no more.
+fn writer(name: &str) -> io::Result<mpsc::Sender<Job>> {
+    let (jobs, queue) = mpsc::channel::<Job>();
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        for (output, work) in queue {
+            output.carry_out(work);
+        }
+    })?;
+    Ok(jobs)
+}
+
+impl Output {
+    fn carry_out(&self, work: Work) {
+        let is_open = self.progress.borrow().end.is_none();
+        let mut file = Patient(&self.file);
+        let (bytes, result) = match work {
+            Work::Bytes(bytes) => (bytes.len(), if is_open { file.write_all(&bytes) } else { Ok(()) }),
+            Work::Document(document) => (0, if is_open { document(&mut file) } else { Ok(()) }),
+        };
+        self.progress.send_modify(|progress| {
+            progress.waiting -= bytes;
+            progress.done += 1;
+            match result {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => progress.end = Some(Closed::ReaderGone),
+                Err(error) => progress.end = Some(Closed::Failed(error.kind())),
+            }
+        });
+    }
+}
+
+/// Writes as soon as the reader takes something, also where the descriptor is
+/// set to non-blocking.
+struct Patient<W>(W);
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) => wait(error)?,
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Err(error) = self.0.flush() {
+            wait(error)?;
+        }
+        Ok(())
     }
 }
 
@@ -81,6 +226,8 @@ fn wait(error: io::Error) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     /// Answers as told, then takes a byte at a time.
@@ -103,35 +250,99 @@ mod tests {
         }
     }
 
-    fn moody(moods: &[ErrorKind]) -> Moody {
-        Moody { moods: moods.to_vec(), written: Vec::new() }
+    /// Runs what must end by itself.
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let limited = async { tokio::time::timeout(Duration::from_secs(30), work).await };
+        runtime.block_on(limited).expect("it ends")
+    }
+
+    fn is_pending(work: impl Future<Output = ()>) -> bool {
+        run(async { tokio::time::timeout(Duration::from_millis(50), work).await }).is_err()
+    }
+
+    /// Pipes whose other ends are returned.
+    fn pipes() -> (Pipes, io::PipeReader, io::PipeReader) {
+        let ((out, stdout), (err, stderr)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        (Pipes::over(stdout.into(), stderr.into(), false).unwrap(), out, err)
     }
 
     #[test]
     fn all_is_written_however_slowly_it_is_taken() {
-        let mut writer = moody(&[ErrorKind::WouldBlock, ErrorKind::Interrupted]);
-        Pipe::new(&mut writer).write(b"hello").unwrap();
-        assert_eq!(writer.written, b"hello");
+        let moods = vec![ErrorKind::WouldBlock, ErrorKind::Interrupted];
+        let mut writer = Patient(Moody { moods, written: Vec::new() });
+        writer.write_all(b"hello").unwrap();
+        assert_eq!(writer.0.written, b"hello");
+        let mut full = Patient(Moody { moods: vec![ErrorKind::StorageFull], written: Vec::new() });
+        assert_eq!(full.write_all(b"x").unwrap_err().kind(), ErrorKind::StorageFull);
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_error() {
-        let mut writer = moody(&[ErrorKind::BrokenPipe]);
-        let mut pipe = Pipe::new(&mut writer);
-        pipe.write(b"hello").unwrap();
-        assert!(pipe.is_gone());
-        pipe.write(b"again").unwrap();
-        assert_eq!(writer.written, b"");
+    fn a_reader_that_does_not_read_fills_the_queue_and_loses_nothing() {
+        let (pipes, mut out, _err) = pipes();
+        let line = [b'x'; 1 << 16];
+        for _ in 0..20 {
+            pipes.stdout.write(line.to_vec());
+        }
+        assert!(is_pending(pipes.room()) && is_pending(pipes.flushed(0)), "the pipe holds less");
+        pipes.stdout.write_document(Box::new(|out| out.write_all(b"the end")));
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            out.read_to_end(&mut all).unwrap();
+            all
+        });
+        run(pipes.room());
+        run(pipes.flushed(0));
+        assert_eq!(pipes.stdout.end(), None);
+        drop(pipes);
+        let all = reader.join().unwrap();
+        assert_eq!(all.len(), 20 * line.len() + 7);
+        assert!(all.ends_with(b"xthe end"));
     }
 
     #[test]
-    fn a_full_disk_is_an_error_unless_it_does_not_matter() {
-        let mut writer = moody(&[ErrorKind::StorageFull]);
-        assert_eq!(Pipe::new(&mut writer).write(b"x").unwrap_err().kind(), ErrorKind::StorageFull);
-        let mut writer = moody(&[ErrorKind::StorageFull]);
-        let mut pipe = Pipe::new(&mut writer);
-        pipe.write_if_possible(b"x");
-        pipe.write_if_possible(b"y");
-        assert_eq!(writer.written, b"");
+    fn the_end_waits_for_what_is_owed_on_stderr_and_a_second_for_the_rest() {
+        let (pipes, _out, mut err) = pipes();
+        pipes.stderr.write(vec![b'x'; 1 << 17]);
+        let owed = pipes.stderr.queued();
+        pipes.stderr.write(b"a summary".to_vec());
+        assert!(is_pending(pipes.flushed(owed)));
+        let began = std::time::Instant::now();
+        run(pipes.flushed(0));
+        assert!(began.elapsed() >= LAST_WORDS);
+        let mut all = vec![0; (1 << 17) + 9];
+        err.read_exact(&mut all).unwrap();
+        assert!(all.ends_with(b"xa summary"));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_one() {
+        let (pipes, out, _err) = pipes();
+        drop(out);
+        pipes.stdout.write(b"hello".to_vec());
+        run(pipes.stdout.closed());
+        assert_eq!(pipes.stdout.end(), Some(Closed::ReaderGone));
+        pipes.stdout.write(b"again".to_vec());
+        run(pipes.flushed(0));
+        let full = || OwnedFd::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let pipes = Pipes::over(full(), full(), true).unwrap();
+        pipes.stdout.write(b"hello".to_vec());
+        run(pipes.stdout.closed());
+        assert_eq!(pipes.stdout.end(), Some(Closed::Failed(ErrorKind::StorageFull)));
+    }
+
+    #[test]
+    fn outputs_that_are_one_file_keep_their_order() {
+        let (mut read, write) = io::pipe().unwrap();
+        let pipes = Pipes::over(write.try_clone().unwrap().into(), write.into(), true).unwrap();
+        for _ in 0..1000 {
+            pipes.stdout.write(b"o".to_vec());
+            pipes.stderr.write(b"e".to_vec());
+        }
+        run(pipes.flushed(1000));
+        drop(pipes);
+        let mut all = Vec::new();
+        read.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"oe".repeat(1000));
     }
 }

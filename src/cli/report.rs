@@ -3,7 +3,6 @@
 //! Events go in; bytes for stdout and stderr come out. Nothing here knows where
 //! events come from or what time it is.
 
-use std::io::{self, Write};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -13,7 +12,7 @@ use super::args::{Color, OutputArgs};
 use super::json::{self, Kept};
 use super::jsonl;
 use super::line::{Line, Lines};
-use super::pipe::Pipe;
+use super::pipe::Document;
 use super::summary::{End, Status, Summary};
 use super::text::Look;
 use super::visible;
@@ -132,24 +131,21 @@ impl Style {
     }
 }
 
-/// Whether it makes sense to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Flow {
-    Continue,
-    /// Nobody reads stdout any more: stop quietly.
-    ReaderGone,
-}
-
 /// Shows what happens on hosts, and counts.
 #[derive(Debug)]
-pub(crate) struct Report<'a> {
+pub(crate) struct Report {
     style: Style,
     hosts: Vec<Host>,
     /// How many bytes `--json` keeps of all hosts.
     kept: usize,
-    stdout: Pipe<'a>,
-    stderr: Pipe<'a>,
+}
+
+/// What comes of a run when it is over.
+pub(crate) struct Finished {
+    pub(crate) summary: Summary,
+    pub(crate) shown: Shown,
+    /// For stdout, behind what is shown.
+    pub(crate) document: Option<Document>,
 }
 
 #[derive(Debug, Default)]
@@ -161,26 +157,20 @@ struct Host {
     exit: Option<HostExit>,
 }
 
-impl<'a> Report<'a> {
+impl Report {
     /// `hosts` are the names, in the order of the expression.
-    pub(crate) fn new(style: Style, hosts: Vec<String>, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(style: Style, hosts: Vec<String>) -> Self {
         let host = |name| Host { name, ..Host::default() };
-        Self {
-            style,
-            hosts: hosts.into_iter().map(host).collect(),
-            kept: 0,
-            stdout: Pipe::new(stdout),
-            stderr: Pipe::new(stderr),
-        }
+        Self { style, hosts: hosts.into_iter().map(host).collect(), kept: 0 }
     }
 
-    /// Shows an event. Blocks while the readers of stdout and stderr are slow.
-    ///
-    /// # Errors
-    ///
-    /// Stdout cannot be written, for another reason than that its reader has
-    /// gone.
-    pub(crate) fn handle(&mut self, now: SystemTime, event: Event) -> io::Result<Flow> {
+    /// Whether every host is done.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.hosts.iter().all(|host| host.exit.is_some())
+    }
+
+    /// What there is to show of an event.
+    pub(crate) fn handle(&mut self, now: SystemTime, event: Event) -> Shown {
         let mut shown = Shown::default();
         match event {
             Event::Output { host: HostIndex(index), stream, bytes } => {
@@ -191,42 +181,30 @@ impl<'a> Report<'a> {
                 self.exit(now, index, exit, &mut shown);
             }
         }
-        self.write(&shown)?;
-        Ok(if self.stdout.is_gone() { Flow::ReaderGone } else { Flow::Continue })
+        shown
     }
 
-    /// Shows what is left and the summary. Hosts that are not done were
+    /// What is left to show, and the summary. Hosts that are not done were
     /// cancelled. `rerun` makes of an expression the command to run for it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Report::handle`].
     pub(crate) fn finish(
         mut self,
         now: SystemTime,
         end: End,
         seconds: f64,
         rerun: &dyn Fn(&str) -> String,
-    ) -> io::Result<Summary> {
+    ) -> Finished {
         let mut shown = Shown::default();
         for index in 0..self.hosts.len() {
             self.flush(now, index, &mut shown);
             self.exit(now, index, HostExit::cancelled(), &mut shown);
         }
-        self.write(&shown)?;
-        let mut shown = Shown::default();
         let statuses = |host: &Host| {
             let status = host.exit.as_ref().map_or(Status::Cancelled, |exit| exit.status);
             (host.name.clone(), status)
         };
         let codes = self.hosts.iter().filter_map(|host| host.exit.as_ref()).map(HostExit::shell_code);
-        let mut summary = Summary::new(
-            self.hosts.iter().map(statuses).collect(),
-            end,
-            seconds,
-            codes.max().unwrap_or(0),
-            self.stdout.is_gone(),
-        );
+        let summary = Summary::new(self.hosts.iter().map(statuses).collect(), end, seconds, codes.max().unwrap_or(0));
+        let mut document = None;
         match self.style.format {
             Format::Text => {
                 let not_ok = summary.not_ok();
@@ -234,11 +212,9 @@ impl<'a> Report<'a> {
                 self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
             }
             Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
-            Format::Json => self.document(&summary, &mut shown)?,
+            Format::Json => document = Some(self.document(summary.clone(), &mut shown)),
         }
-        self.write(&shown)?;
-        summary.reader_gone = self.stdout.is_gone();
-        Ok(summary)
+        Finished { summary, shown, document }
     }
 
     fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {
@@ -304,9 +280,9 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn document(&mut self, summary: &Summary, shown: &mut Shown) -> io::Result<()> {
+    fn document(self, summary: Summary, shown: &mut Shown) -> Document {
         let mut hosts = Vec::with_capacity(self.hosts.len());
-        for host in std::mem::take(&mut self.hosts) {
+        for host in self.hosts {
             if host.kept.truncated > 0 {
                 let note = format!(
                     "offshoot: {}: the last {} bytes of output are missing, because --json keeps \
@@ -322,21 +298,15 @@ impl<'a> Report<'a> {
             let exit = host.exit.unwrap_or_else(HostExit::cancelled);
             hosts.push((host.name, exit, host.kept));
         }
-        json::document(hosts, summary, &mut self.stdout)
-    }
-
-    fn write(&mut self, shown: &Shown) -> io::Result<()> {
-        let result = self.stdout.write(&shown.stdout);
-        self.stderr.write_if_possible(&shown.stderr);
-        result
+        Box::new(move |out| json::document(hosts, &summary, out))
     }
 }
 
 /// What an event adds to stdout and stderr; written in one go.
 #[derive(Debug, Default)]
-struct Shown {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+pub(crate) struct Shown {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 impl Shown {

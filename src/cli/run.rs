@@ -1,23 +1,26 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
 //! at once.
 
-use std::cell::{Cell, RefCell};
-use std::io::{IsTerminal, Write};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use offshoot::__private::HangUp;
 use offshoot::command::{self, Command};
 use offshoot::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
 
 use super::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use super::exit::Exit;
 use super::expr;
 use super::host::{HostPath, Method};
-use super::report::{ErrorInfo, Event, Flow, HostExit, HostIndex, Report, Stream, Style, Surroundings};
+use super::pipe::{Closed, Pipes};
+use super::report::{ErrorInfo, Event, Finished, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings};
 use super::secret::{Secrets, Unasked};
 use super::sources::Reading;
 use super::summary::{End, Status};
@@ -89,12 +92,22 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
+    let pipes = match Pipes::start() {
+        Ok(pipes) => pipes,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let guard = runtime.enter();
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    drop(guard);
     let local = LocalSet::new();
-    let exit = local.block_on(&runtime, report(cli, job, hosts, tree, &router));
+    let (exit, owed) = local.block_on(&runtime, report(cli, job, hosts, tree, &router, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
-    runtime.block_on(end(&router));
-    exit
+    let Some(owed) = owed else { return exit };
+    runtime.block_on(end(&router, &mut signals, &pipes, owed)).unwrap_or(exit)
 }
 
 /// The router, which tells on SIGUSR2 what it waits for.
@@ -134,53 +147,77 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     Ok(hosts)
 }
 
-/// Starts the hosts, shows what they say, and sums up.
-async fn report(cli: &Cli, job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: &Router) -> Exit {
+/// Starts the hosts, shows what they say, and sums up. Returns how to end, and
+/// how much of stderr is to be awaited; `None` if nothing is.
+async fn report(
+    cli: &Cli,
+    job: Job,
+    hosts: Vec<HostPath>,
+    tree: Rc<Tree>,
+    router: &Router,
+    pipes: &Pipes,
+    signals: &mut Signals,
+) -> (Exit, Option<u64>) {
     let output = job.output;
-    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let around = Surroundings {
-        stdout_is_terminal: out.is_terminal(),
-        stderr_is_terminal: err.is_terminal(),
+        stdout_is_terminal: io::stdout().is_terminal(),
+        stderr_is_terminal: io::stderr().is_terminal(),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
     let style = Style::new(output, cli.color, around);
     let names = hosts.iter().map(|host| host.text.clone()).collect();
-    let mut report = Report::new(style, names, &mut out, &mut err);
+    let mut report = Report::new(style, names);
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
-    let starting = tokio::task::spawn_local(start_all(job, hosts, tree, router.clone(), events));
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return fail(Exit::Internal, &"signals cannot be handled");
-    };
-    let mut hang_up = offshoot::__private::HangUp::heed();
-    let end = loop {
+    let stop = CancellationToken::new();
+    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone() };
+    let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
+    let mut interrupted = None;
+    let reader_has_gone = loop {
+        let event = async {
+            // Of hosts that are to stop, all is taken that has arrived.
+            if !stop.is_cancelled() {
+                pipes.room().await;
+            }
+            incoming.recv().await
+        };
         let event = tokio::select! {
             biased;
-            _ = int.recv() => break End::Interrupted,
-            _ = term.recv() => break End::Interrupted,
-            () = hang_up.recv() => break End::Interrupted,
-            event = incoming.recv() => event,
+            signal = signals.next() => {
+                if interrupted.replace(signal).is_some() {
+                    return (signal, None);
+                }
+                stop.cancel();
+                starting.abort();
+                continue;
+            }
+            () = pipes.stdout.closed() => break true,
+            event = event => event,
         };
-        let Some(event) = event else { break End::Complete };
-        match report.handle(SystemTime::now(), event) {
-            Ok(Flow::Continue) => {}
-            Ok(Flow::ReaderGone) => break End::Complete,
-            Err(error) => return fail(Exit::Internal, &format!("cannot write the output: {error}")),
-        }
+        let Some(event) = event else { break false };
+        show(pipes, report.handle(SystemTime::now(), event));
     };
     starting.abort();
-    // What has arrived is still shown.
-    while let Ok(event) = incoming.try_recv() {
-        if !matches!(report.handle(SystemTime::now(), event), Ok(Flow::Continue)) {
-            break;
-        }
-    }
+    let end = match interrupted {
+        Some(_) => End::Interrupted,
+        None if reader_has_gone && !report.is_complete() => End::Stopped("stdout cannot be written any more".into()),
+        None => End::Complete,
+    };
+    // Nobody who has interrupted the run waits for a reader of stderr.
+    let owed = if interrupted.is_some() { 0 } else { pipes.stderr.queued() };
     let program = std::env::args_os().next().unwrap_or_else(|| "offshoot".into());
     let rerun = |hosts: &str| cli.rerun(&program, hosts);
-    match report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun) {
-        Ok(summary) => summary.exit(output.remote_code),
-        Err(error) => fail(Exit::Internal, &format!("cannot write the output: {error}")),
-    }
+    let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
+    let Finished { summary, shown, document } = finished;
+    show(pipes, shown);
+    document.into_iter().for_each(|document| pipes.stdout.write_document(document));
+    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(owed))
+}
+
+/// Queues what is to be shown.
+fn show(pipes: &Pipes, shown: Shown) {
+    pipes.stdout.write(shown.stdout);
+    pipes.stderr.write(shown.stderr);
 }
 
 fn command(args: &RunArgs) -> Command {
@@ -196,35 +233,41 @@ fn command(args: &RunArgs) -> Command {
     args.env.iter().fold(command, |command, variable| command.env(&variable.name, variable.value.clone()))
 }
 
+/// What the work on all hosts shares.
+#[derive(Clone)]
+struct Workers {
+    tree: Rc<Tree>,
+    router: Router,
+    events: mpsc::Sender<Event>,
+    /// Set when the run is interrupted.
+    stop: CancellationToken,
+}
+
 /// Works on as many hosts at once as the fan-out allows, in their order.
-async fn start_all(job: Job, hosts: Vec<HostPath>, tree: Rc<Tree>, router: Router, events: mpsc::Sender<Event>) {
+async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
     let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
     let (job, alone) = (Rc::new(job), hosts.len() == 1);
     for (index, host) in hosts.into_iter().enumerate() {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (job, tree, router, events) = (Rc::clone(&job), Rc::clone(&tree), router.clone(), events.clone());
+        let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
-            let worker = Worker { host: HostIndex(index), alone, router, events };
+            let Workers { tree, router, events, stop } = workers;
+            let worker = Worker { host: HostIndex(index), alone, router, events, stop, rest: RefCell::default() };
             let started = Instant::now();
-            let mut exit = worker.work(&tree, &host, &job).await;
-            exit.seconds = started.elapsed().as_secs_f64();
+            let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
+            let seconds = started.elapsed().as_secs_f64();
+            for event in worker.rest.take() {
+                worker.show(event).await;
+            }
+            // An interrupted host has no end of its own, and its context ends with all others.
+            let Some(exit) = ended else { return };
             // An error means that nobody listens any more.
-            let _ = worker.events.send(Event::Exit { host: worker.host, exit }).await;
+            let _ = worker.events.send(Event::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
+            drop(worker);
             tree.leave(&host.hops).await;
             drop(place);
         });
     }
-}
-
-/// What a command has said so far.
-#[derive(Default)]
-struct Said {
-    /// Bytes of stdout and stderr.
-    bytes: [Cell<u64>; 2],
-    /// What is being passed on.
-    next: RefCell<Option<Event>>,
-    /// When it was told that it has ended, and its output has not.
-    ended: Cell<Option<Instant>>,
 }
 
 /// The work on one host.
@@ -234,6 +277,9 @@ struct Worker {
     alone: bool,
     router: Router,
     events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+    /// What had arrived and was not shown when the command ended or was stopped.
+    rest: RefCell<Vec<command::Event>>,
 }
 
 impl Worker {
@@ -247,6 +293,16 @@ impl Worker {
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
         };
         let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
+        let done = match done {
+            Err(Error::Channel { .. }) => {
+                let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
+                for line in tree.last_words(&host.hops).await {
+                    text.push_str(&format!("\n{line}"));
+                }
+                return fail(Status::Unreachable, "disconnect", text);
+            }
+            done => done,
+        };
         done.unwrap_or_else(|error| match error {
             Error::Call(error) if what == "command" => fail(Status::Failed, "call", error.message),
             Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
@@ -254,7 +310,7 @@ impl Worker {
                 let text = format!("the {what} did not end within {after:?} and was stopped");
                 failed(Status::Timeout, "timeout", what, "", text)
             }
-            Error::Channel { .. } | Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
+            Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
             Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
             error => fail(Status::Failed, "internal", error.to_string()),
         })
@@ -279,36 +335,33 @@ impl Worker {
     }
 
     async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
-        let command::Running { events, exit } = command.clone().spawn(&self.router, context);
-        let said = Said::default();
-        let exit = {
-            let mut follow = std::pin::pin!(self.follow(&events, exit, &said));
-            let mut deadline = limit.map(|limit| Instant::now() + limit);
-            loop {
-                let late = async {
-                    match deadline {
-                        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    exit = &mut follow => break Some(exit?),
-                    () = late => {}
+        let command::Running { events, mut exit } = command.clone().spawn(&self.router, context);
+        let mut taking = Taking::new(self, events);
+        let mut deadline = limit.map(|limit| Instant::now() + limit);
+        let exit = loop {
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
                 }
-                // A daemon that is silent is no reason to be late.
-                let more = said.ended.get().map(|ended| ended + command::SILENCE + LAST_WORD);
-                if more <= deadline {
-                    break None;
-                }
-                deadline = more;
+            };
+            tokio::select! {
+                exit = taking.follow(&mut exit) => break Some(exit?),
+                () = late => {}
             }
+            // A daemon that is silent is no reason to be late.
+            let more = taking.ended.map(|ended| ended + command::SILENCE + LAST_WORD);
+            if more <= deadline {
+                break None;
+            }
+            deadline = more;
         };
+        // What has arrived is still shown.
+        taking.leave_rest();
         let Some(exit) = exit else {
-            // What has arrived is still shown.
-            self.show_rest(&events, &said).await?;
             return Err(Error::Timeout { after: limit.unwrap_or_default(), what: "command".into() });
         };
-        let missing = exit.missing(said.bytes.map(Cell::into_inner));
+        let missing = exit.missing(taking.received);
         if missing > 0 {
             let text = format!("{missing} bytes of the output of the command were lost on the way");
             let cut = failed(Status::Failed, "output_cut", "command", context.name(), text);
@@ -331,57 +384,91 @@ impl Worker {
         Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
-    /// Passes on what the command says, counts it, and returns how the command
-    /// ended.
-    async fn follow(
-        &self,
-        events: &Receiver<command::Event>,
-        mut exit: Call<command::Exit>,
-        said: &Said,
-    ) -> Result<command::Exit, Error> {
-        let exit = loop {
-            tokio::select! {
-                biased;
-                event = events.recv() => self.show(event?, said).await,
-                exit = &mut exit => break exit?,
-            }
-        };
-        // What was said before the end has arrived before it.
-        self.show_rest(events, said).await?;
-        Ok(exit)
+    async fn show(&self, event: command::Event) {
+        if let Some(event) = self.output(event) {
+            // An error means that nobody listens any more.
+            let _ = self.events.send(event).await;
+        }
     }
 
-    /// Passes on what has arrived and was not passed on yet.
-    async fn show_rest(&self, events: &Receiver<command::Event>, said: &Said) -> Result<(), Error> {
-        self.pass_on(said).await;
-        while let Some(event) = events.try_recv()? {
-            self.show(event, said).await;
+    fn output(&self, event: command::Event) -> Option<Event> {
+        let (stream, bytes) = match event {
+            command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes),
+            command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes),
+            _ => return None,
+        };
+        Some(Event::Output { host: self.host, stream, bytes })
+    }
+}
+
+/// What a command says, on its way to the report. What has arrived when the command has ended or was given up is left
+/// to the worker.
+struct Taking<'a> {
+    worker: &'a Worker,
+    events: Receiver<command::Event>,
+    /// The report has no room for it yet.
+    pending: Option<command::Event>,
+    /// Bytes of stdout and stderr that have arrived.
+    received: [u64; 2],
+    /// When the command was said to have ended, while its output had not.
+    ended: Option<Instant>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(worker: &'a Worker, events: Receiver<command::Event>) -> Self {
+        Self { worker, events, pending: None, received: [0; 2], ended: None }
+    }
+
+    /// Passes on what the command says until it has ended, and returns how. Cancel safe: it can be called again.
+    /// A report that has no room does not hide the end.
+    async fn follow(&mut self, exit: &mut Call<command::Exit>) -> Result<command::Exit, Error> {
+        loop {
+            tokio::select! {
+                biased;
+                passed = self.pass_on() => passed?,
+                exit = &mut *exit => return exit,
+            }
+        }
+    }
+
+    /// Passes on one event. Cancel safe.
+    async fn pass_on(&mut self) -> Result<(), Error> {
+        if self.pending.is_none() {
+            let event = self.events.recv().await?;
+            self.take(event);
+        }
+        // An error means that nobody listens any more.
+        let place = self.worker.events.reserve().await;
+        let event = self.pending.take().and_then(|event| self.worker.output(event));
+        if let (Ok(place), Some(event)) = (place, event) {
+            place.send(event);
         }
         Ok(())
     }
 
-    async fn show(&self, event: command::Event, said: &Said) {
-        let [stdout, stderr] = &said.bytes;
-        let (stream, bytes, received) = match event {
-            command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes, stdout),
-            command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes, stderr),
-            command::Event::Ended => return said.ended.set(Some(Instant::now())),
-            _ => return,
-        };
-        received.update(|received| received + bytes.len() as u64);
-        said.next.replace(Some(Event::Output { host: self.host, stream, bytes }));
-        self.pass_on(said).await;
+    fn take(&mut self, event: command::Event) {
+        match &event {
+            command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
+            command::Event::Stderr(Blob(bytes)) => self.received[1] += bytes.len() as u64,
+            command::Event::Ended => self.ended = Some(Instant::now()),
+            _ => {}
+        }
+        self.pending = Some(event);
     }
 
-    /// Cancel safe: what could not be passed on stays where it is.
-    async fn pass_on(&self, said: &Said) {
-        // An error means that nobody listens any more.
-        if said.next.borrow().is_some()
-            && let Ok(place) = self.events.reserve().await
-            && let Some(event) = said.next.take()
-        {
-            place.send(event);
+    /// Leaves to the worker what has arrived and was not passed on. What was said before the end has arrived before it.
+    fn leave_rest(&mut self) {
+        loop {
+            self.worker.rest.borrow_mut().extend(self.pending.take());
+            let Ok(Some(event)) = self.events.try_recv() else { return };
+            self.take(event);
         }
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.leave_rest();
     }
 }
 
@@ -390,22 +477,56 @@ fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> H
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
 }
 
-/// Ends everything in order; a further signal does it at once.
-pub(super) async fn end(router: &Router) {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return router.shutdown().await;
+/// The signals that end a run.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: HangUp,
+}
+
+impl Signals {
+    /// To be called inside a runtime, which must be running when they are to be heard.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub(super) fn new() -> io::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hang_up: HangUp::heed() })
+    }
+
+    /// Waits for the next one, and returns how it ends the tool. Cancel safe.
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+            () = self.hang_up.recv() => Exit::HungUp,
+        }
+    }
+}
+
+/// Ends everything in order, and waits until the output has been taken: see
+/// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
+/// ends it at once, and output that cannot be written is a failure.
+pub(super) async fn end(router: &Router, signals: &mut Signals, pipes: &Pipes, owed: u64) -> Option<Exit> {
+    let in_order = async {
+        tokio::join!(router.shutdown(), pipes.flushed(owed));
+        let Some(Closed::Failed(why)) = pipes.stdout.end() else { return None };
+        pipes.stderr.write(format!("offshoot: cannot write the output: {why}\n").into_bytes());
+        pipes.flushed(0).await;
+        Some(Exit::Internal)
     };
     // The end of its links ends whatever is left on the other side of them.
     tokio::select! {
-        () = router.shutdown() => {}
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+        biased;
+        exit = signals.next() => Some(exit),
+        exit = in_order => exit,
     }
 }
 
 pub(super) fn complain(text: &str) {
     // If stderr is gone, nobody is left to tell.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 pub(super) fn fail(exit: Exit, error: &dyn std::fmt::Display) -> Exit {

@@ -47,9 +47,8 @@ pub(crate) enum End {
     /// Every host was tried.
     Complete,
     /// It was stopped, for this reason, before all hosts were done.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing but Ctrl-C stops a run early yet"))]
     Stopped(String),
-    /// Ctrl-C.
+    /// Ctrl-C, or SIGTERM.
     Interrupted,
 }
 
@@ -63,19 +62,11 @@ pub(crate) struct Summary {
     pub(crate) seconds: f64,
     /// The largest exit code; 128 and the number for a signal.
     pub(crate) largest_code: u8,
-    /// Whether nobody reads stdout any more.
-    pub(crate) reader_gone: bool,
 }
 
 impl Summary {
-    pub(crate) fn new(
-        hosts: Vec<(String, Status)>,
-        end: End,
-        seconds: f64,
-        largest_code: u8,
-        reader_gone: bool,
-    ) -> Self {
-        Self { hosts, end, seconds, largest_code, reader_gone }
+    pub(crate) fn new(hosts: Vec<(String, Status)>, end: End, seconds: f64, largest_code: u8) -> Self {
+        Self { hosts, end, seconds, largest_code }
     }
 
     /// How many hosts there are.
@@ -107,7 +98,6 @@ impl Summary {
         };
         match self.end {
             End::Interrupted => Exit::Interrupted,
-            _ if self.reader_gone => Exit::ReaderGone,
             _ if by_code => Exit::Largest(self.largest_code, outcome),
             _ => Exit::Done(outcome),
         }
@@ -126,7 +116,7 @@ mod tests {
 
     fn summary(statuses: &[Status], end: End) -> Summary {
         let hosts = statuses.iter().enumerate().map(|(n, status)| (format!("web{}", n + 1), *status)).collect();
-        Summary::new(hosts, end, 1.0, 3, false)
+        Summary::new(hosts, end, 1.0, 3)
     }
 
     #[test]
@@ -161,6 +151,5 @@ mod tests {
         assert_eq!(summary(&[Status::Failed], End::Interrupted).exit(true).code(), 130);
         let unreachable = Summary { largest_code: 0, ..failed };
         assert_eq!(unreachable.exit(true).code(), 6);
-        assert_eq!(Summary { reader_gone: true, ..unreachable }.exit(true).code(), 0);
     }
 }

@@ -195,7 +195,7 @@ mod tests {
         let hosts = hosts.map(|(name, status)| (name.to_owned(), status)).to_vec();
         let show = |end, rerun| {
             let mut out = Vec::new();
-            let summary = Summary::new(hosts.clone(), end, 3.21, 1, false);
+            let summary = Summary::new(hosts.clone(), end, 3.21, 1);
             Look::default().summary(&summary, rerun, &mut out);
             String::from_utf8(out).unwrap()
         };
@@ -207,7 +207,7 @@ mod tests {
         assert!(show(End::Interrupted, None).starts_with("offshoot: interrupted: 5 hosts"));
         assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: ^[max: 5"));
         let mut out = Vec::new();
-        let one = Summary::new(vec![("a".into(), Status::Ok)], End::Complete, 0.04, 0, false);
+        let one = Summary::new(vec![("a".into(), Status::Ok)], End::Complete, 0.04, 0);
         Look::default().summary(&one, None, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "offshoot: 1 host: 1 ok in 0.0 s\n");
     }

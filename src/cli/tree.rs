@@ -110,6 +110,21 @@ impl Tree {
         }
     }
 
+    /// What was said last on the way to a host that was lost, by whatever led to
+    /// its first hop that was.
+    pub(crate) async fn last_words(&self, hops: &[Hop]) -> Vec<String> {
+        for depth in 1..=hops.len() {
+            if let Some(node) = self.nodes.get(&hops[..depth])
+                && let Some(Ok(context)) = node.context.get()
+                && let words = context.last_words().await
+                && !words.is_empty()
+            {
+                return words;
+            }
+        }
+        Vec::new()
+    }
+
     /// Starts the context of the last hop from that of the one before, and
     /// keeps what was seen on the way.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {

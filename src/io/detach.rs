@@ -8,6 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Io;
 use crate::error::Error;
+use crate::link::Fault;
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::process;
 use crate::routing::LinkId;
@@ -95,7 +97,9 @@ impl Io {
         }
         let first = self.with_link(from, |link| is_child && !std::mem::replace(&mut link.detached, true));
         if first != Some(true) {
-            tracing::warn!("bad DETACHING received from context {}", message.src);
+            if self.may_complain(Some(from), Fault::Detaching) {
+                log_later!(self, WARN, "bad DETACHING received from context {}", message.src);
+            }
             return self.refuse(message, "bad DETACHING received", Some(from));
         }
         let process = self.with_link(from, |link| link.process.take()).flatten();

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use super::timers::Timer;
 use super::{Io, Target, standard};
-use crate::link::LinkState;
+use crate::link::{LastWords, LinkState};
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::pipe::Stream;
 use crate::process::{self, Launched};
@@ -22,6 +23,13 @@ const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 const KILL_DELAY: Duration = Duration::from_millis(500);
 /// Time for what was printed last to arrive.
 const LAST_LINES: Duration = Duration::from_millis(100);
+/// Time for what is logged last to be handed on.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
+/// Links that were lost and of which something is remembered.
+pub(super) const MAX_LOST: usize = 1024;
+/// A launcher whose connection was lost has this long to say why.
+#[cfg(feature = "cli")]
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time for processes to be reaped when all else has ended.
 const REAP: Duration = Duration::from_secs(2);
 
@@ -43,8 +51,12 @@ impl Io {
         stream: Stream,
         rest: Vec<u8>,
         process: Launched,
+        words: Rc<LastWords>,
     ) {
         self.attach(child, name, None, stream, rest, Some(process));
+        if let Some(link) = self.child_link(child) {
+            self.with_link(link, |link| link.last_words = Some(words));
+        }
     }
 
     /// Attaches a neighbour on the far side of the parent, and announces it
@@ -66,6 +78,23 @@ impl Io {
         crate::link::start(self, id, stream, rest);
     }
 
+    /// Tells what the launcher of a child that was lost has said last.
+    #[cfg(feature = "cli")]
+    pub(crate) fn tell_last_words(&self, child: ContextId, to: oneshot::Sender<Vec<String>>) {
+        let lost = &self.state.borrow().lost;
+        let Some((_, words)) = lost.iter().rev().find(|(lost, _)| *lost == child) else { return };
+        let words = Rc::clone(words);
+        tasks::spawn(async move {
+            let _ = tokio::time::timeout(LAST_WORDS, words.ended.cancelled()).await;
+            let _ = to.send(words.lines());
+        });
+    }
+
+    /// Waits until any link has ended.
+    pub(crate) async fn link_has_gone(&self) {
+        self.link_gone.notified().await;
+    }
+
     fn new_link(&self, process: Option<Launched>) -> LinkId {
         let mut state = self.state.borrow_mut();
         let id = LinkId(state.next_link);
@@ -82,10 +111,18 @@ impl Io {
         };
         let was_parent = state.routing.parent() == Some(link);
         let child = state.routing.remote(link);
-        if let Some(why) = why {
-            tracing::warn!("link to context {child} lost: {why}");
+        // A context that was told to end has ended; what others print behind it
+        // harms nobody.
+        if let Some(why) = why.filter(|_| !lost.told_to_end) {
+            log_later!(self, WARN, "link to context {child} lost: {why}");
         }
         let gone = state.routing.del_link(link);
+        if let Some(words) = lost.last_words.take().filter(|_| !lost.told_to_end) {
+            state.lost.push_back((child, words));
+            if state.lost.len() > MAX_LOST {
+                state.lost.pop_front();
+            }
+        }
         drop(state);
         self.account(&lost.outbox.drain());
         lost.closed.cancel();
@@ -212,7 +249,9 @@ impl Io {
         // Not in the head of the loop, where it would stay borrowed.
         let left = self.state.borrow().routing.children();
         for (link, child) in left {
-            tracing::error!(
+            log_later!(
+                self,
+                ERROR,
                 "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
             );
             self.with_link(link, |link| link.kill());
@@ -242,7 +281,8 @@ impl Io {
         self.tell_handlers();
         if let Some(logs) = &self.logs {
             self.tell_profile();
-            logs.close();
+            // A reader that does not take them does not hold up the end.
+            let _ = tokio::time::timeout(LAST_RECORDS, logs.close()).await;
         }
         self.state.borrow_mut().ended = true;
         self.bell.notify_one();

@@ -9,8 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Io, State, Target};
 use crate::dispatch::{self, Dispatcher};
+use crate::link::Fault;
 use crate::log::levels::{PROFILE, STATS};
-use crate::log::{MAX_NAME, Record, cut};
+use crate::log::{MAX_NAME, Record, cut, log_later};
 use crate::message::{Handle, Lane, Message};
 use crate::routing::LinkId;
 use crate::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, Stats, WaitsFor};
@@ -65,7 +66,7 @@ impl Io {
         }
         let mut signals = match signal(SignalKind::user_defined2()) {
             Ok(signals) => signals,
-            Err(error) => return tracing::warn!("SIGUSR2 cannot be handled: {error}"),
+            Err(error) => return log_later!(self, WARN, "SIGUSR2 cannot be handled: {error}"),
         };
         let io = Rc::clone(self);
         // Not one of the tasks that hold up the end: it ends by it.
@@ -107,7 +108,7 @@ impl State {
                 bytes_out: link.traffic.bytes_out,
                 queued_bytes: link.outbox.bytes(),
                 held_bytes: link.held,
-                forged: link.forged,
+                forged: link.faults[Fault::Forged as usize],
                 logs_dropped: link.logs_dropped,
             }
         };

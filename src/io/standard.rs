@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
 use super::{Asked, Io, Target};
-use crate::log::Record;
+use crate::link::Fault;
+use crate::log::{Record, log_later};
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::payload;
 use crate::policy;
@@ -77,7 +78,8 @@ impl Io {
                     self.send(add_route(parent, target, &name));
                 }
             }
-            Err(why) => tracing::error!("{why}: ignored"),
+            Err(why) if self.may_complain(Some(from), Fault::Route) => log_later!(self, ERROR, "{why}: ignored"),
+            Err(_) => {}
         }
     }
 
@@ -177,7 +179,7 @@ impl Io {
         record.sent();
     }
 
-    fn on_log(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
+    fn on_log(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         match payload::decode::<Record>(&message.data, None) {
             Ok(record) => {
                 let name = self.state.borrow().routing.name(message.src).map(str::to_owned);
@@ -185,7 +187,10 @@ impl Io {
                     logs.emit(record.made_by(message.src, name));
                 }
             }
-            Err(why) => tracing::warn!("bad log record from context {}: {why}", message.src),
+            Err(why) if self.may_complain(from, Fault::Record) => {
+                log_later!(self, WARN, "bad log record from context {}: {why}", message.src);
+            }
+            Err(_) => {}
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Asked, Io, Target, Timer};
 use crate::dispatch;
 use crate::error::Error;
 use crate::flow::{Grant, Outlet};
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Lane, Message};
 use crate::routing::{LinkId, Registration};
 
@@ -72,7 +73,7 @@ impl Io {
         // Handles are given out anew after two billion: this one may be held
         // still. The caller is told by the end of its channel.
         if let Err(error) = self.add_handler(message.reply_to, registration) {
-            return tracing::error!("a call was not made: {error}");
+            return log_later!(self, ERROR, "a call was not made: {error}");
         }
         message.single_reply = true;
         if message.handle == Handle::CALL_FUNCTION {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::Metadata;
@@ -64,7 +64,7 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let file = match path {
         // (Whatever std opens is closed on exec.)
-        Some(path) => Some(OpenOptions::new().append(true).create(true).open(path)?),
+        Some(path) => Some(Arc::new(OpenOptions::new().append(true).create(true).open(path)?)),
         None => None,
     };
     install(|state| {
@@ -84,20 +84,23 @@ pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathB
         return Ok(None);
     }
     let debug = DebugLog::create(me, name)?;
-    install(|state| state.debug = Some(debug))?;
+    install(|state| state.debug = Some(Arc::new(debug)))?;
     Ok(path())
 }
 
 /// What takes the log of this process, once [`log_to_file`] was called.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-struct Logger(RwLock<State>);
+/// Whoever writes has a copy, so that the lock is never held while a write
+/// blocks.
+struct Logger(RwLock<Arc<State>>);
 
+#[derive(Clone)]
 struct State {
     levels: Levels,
     /// A file or, inside, `None` for stderr.
-    output: Option<Option<File>>,
-    debug: Option<DebugLog>,
+    output: Option<Option<Arc<File>>>,
+    debug: Option<Arc<DebugLog>>,
 }
 
 /// Changes where the log goes, and takes it if nobody has it yet.
@@ -110,9 +113,9 @@ fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
             io::Error::new(io::ErrorKind::AlreadyExists, text)
         })?;
     }
-    let none = || Logger(RwLock::new(State { levels: Levels::new(0), output: None, debug: None }));
+    let none = || Logger(RwLock::new(Arc::new(State { levels: Levels::new(0), output: None, debug: None })));
     let logger = LOGGER.get_or_init(none);
-    change(&mut logger.0.write().unwrap_or_else(PoisonError::into_inner));
+    change(Arc::make_mut(&mut logger.0.write().unwrap_or_else(PoisonError::into_inner)));
     drop(first);
     tracing::callsite::rebuild_interest_cache();
     Ok(())
@@ -138,7 +141,8 @@ pub(super) fn write_record(record: &Record) -> bool {
 
 impl Logger {
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
-        f(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        let state = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        f(&state)
     }
 }
 
@@ -154,7 +158,7 @@ impl State {
         if self.levels.of(target) >= level {
             // If it fails, there is nowhere to say so.
             let _ = match &self.output {
-                Some(Some(file)) => (&*file).write_all(line.as_bytes()),
+                Some(Some(file)) => (&**file).write_all(line.as_bytes()),
                 Some(None) => io::stderr().write_all(line.as_bytes()),
                 None => Ok(()),
             };

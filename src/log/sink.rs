@@ -1,12 +1,12 @@
 //! The master's end of the log: a thread that hands records on, so that a
 //! slow terminal cannot stop the I/O thread.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use super::{LogHook, Record, relay};
 use crate::message::ContextId;
@@ -15,23 +15,32 @@ use crate::message::ContextId;
 const MAX_WAITING: usize = 1024 * 1024;
 /// The same for all contexts together.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
-/// Time for what is queued to be handed on at the end.
-const LAST_RECORDS: Duration = Duration::from_secs(1);
+/// Bytes of this process's own events that wait: with frames among them they
+/// are many, and nobody else pays for them.
+const MAX_OWN: usize = 16 * 1024 * 1024;
+/// What an own event costs besides its text.
+const OWN_EVENT: usize = 128;
 
 /// Where records go. Only a master has one, and only what makes a master
 /// brings the code in.
 pub(crate) trait LogSink {
     fn set_hook(&self, hook: LogHook);
     fn emit(&self, record: Record);
-    /// Lets what is queued be handed on, for a second at most.
-    fn close(&self);
+    /// Has the thread make an event of this process, whose text has so many
+    /// bytes.
+    fn own(&self, bytes: usize, event: OwnEvent);
+    /// Takes no more. The receiver ends when everything was handed on.
+    fn close(&self) -> oneshot::Receiver<()>;
 }
+
+/// Makes an event of this process.
+pub(crate) type OwnEvent = Box<dyn FnOnce() + Send>;
 
 /// The queue to the log's thread, which starts with the first record.
 #[derive(Default)]
 pub(crate) struct MasterSink {
     queue: Arc<Queue>,
-    thread: RefCell<Option<JoinHandle<()>>>,
+    has_thread: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -43,13 +52,19 @@ struct Queue {
 #[derive(Default)]
 struct State {
     hook: Option<LogHook>,
-    records: VecDeque<Record>,
+    entries: VecDeque<Entry>,
     /// Of each context that has records here: one that floods loses its own.
     shares: HashMap<ContextId, Share>,
     bytes: usize,
     closed: bool,
-    /// Everything has been handed on.
-    done: bool,
+    /// Dropped when everything was handed on.
+    done: Option<oneshot::Sender<()>>,
+    own: Share,
+}
+
+enum Entry {
+    Record(Record),
+    Own(usize, OwnEvent),
 }
 
 #[derive(Default)]
@@ -64,22 +79,32 @@ impl LogSink for MasterSink {
     }
 
     fn emit(&self, record: Record) {
-        let mut thread = self.thread.borrow_mut();
-        if thread.is_none() {
-            let queue = Arc::clone(&self.queue);
-            let spawned = std::thread::Builder::new().name("offshoot-log".into()).spawn(move || queue.hand_on());
-            *thread = spawned.ok();
-        }
-        self.queue.lock().push(record);
-        self.queue.changed.notify_all();
+        self.push(|state| state.push(record));
     }
 
-    fn close(&self) {
-        self.queue.lock().closed = true;
+    fn own(&self, bytes: usize, event: OwnEvent) {
+        self.push(|state| state.push_own(bytes + OWN_EVENT, event));
+    }
+
+    fn close(&self) -> oneshot::Receiver<()> {
+        let (done, is_done) = oneshot::channel();
+        let mut state = self.queue.lock();
+        state.closed = true;
+        state.done = Some(done).filter(|_| self.has_thread.get());
         self.queue.changed.notify_all();
-        if self.thread.borrow_mut().take().is_some() {
-            drop(self.queue.changed.wait_timeout_while(self.queue.lock(), LAST_RECORDS, |state| !state.done));
+        is_done
+    }
+}
+
+impl MasterSink {
+    fn push(&self, push: impl FnOnce(&mut State)) {
+        if !self.has_thread.get() {
+            let queue = Arc::clone(&self.queue);
+            let spawned = std::thread::Builder::new().name("offshoot-log".into()).spawn(move || queue.hand_on());
+            self.has_thread.set(spawned.is_ok());
         }
+        push(&mut self.queue.lock());
+        self.queue.changed.notify_all();
     }
 }
 
@@ -93,24 +118,40 @@ impl State {
         }
         share.bytes += size;
         self.bytes += size;
-        self.records.push_back(record);
+        self.entries.push_back(Entry::Record(record));
     }
 
-    /// The next record, and how many of its context were dropped since the
+    fn push_own(&mut self, size: usize, event: OwnEvent) {
+        if self.own.bytes + size > MAX_OWN {
+            self.own.dropped += 1;
+            return;
+        }
+        self.own.bytes += size;
+        self.entries.push_back(Entry::Own(size, event));
+    }
+
+    /// The next entry, and how many of its context were dropped since the
     /// last one.
-    fn pop(&mut self) -> Option<(Record, u64)> {
-        let record = self.records.pop_front()?;
+    fn pop(&mut self) -> Option<(Entry, u64)> {
+        let entry = self.entries.pop_front()?;
+        let record = match &entry {
+            Entry::Record(record) => record,
+            Entry::Own(size, _) => {
+                self.own.bytes -= size;
+                return Some((entry, std::mem::take(&mut self.own.dropped)));
+            }
+        };
         let size = record.size();
         self.bytes -= size;
         let Some(share) = self.shares.get_mut(&record.context) else {
-            return Some((record, 0));
+            return Some((entry, 0));
         };
         share.bytes -= size;
         let dropped = std::mem::take(&mut share.dropped);
         if share.bytes == 0 {
             self.shares.remove(&record.context);
         }
-        Some((record, dropped))
+        Some((entry, dropped))
     }
 }
 
@@ -122,11 +163,21 @@ impl Queue {
     /// The log's thread.
     fn hand_on(&self) {
         loop {
-            let state = self.changed.wait_while(self.lock(), |state| state.records.is_empty() && !state.closed);
+            let state = self.changed.wait_while(self.lock(), |state| state.entries.is_empty() && !state.closed);
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            let Some((record, dropped)) = state.pop() else { break };
+            let Some((entry, dropped)) = state.pop() else { break };
             let hook = state.hook.clone();
             drop(state);
+            let record = match entry {
+                Entry::Record(record) => record,
+                Entry::Own(_, event) => {
+                    event();
+                    if dropped > 0 {
+                        tracing::warn!("{}", Record::of_dropped(dropped).message);
+                    }
+                    continue;
+                }
+            };
             let note = (dropped > 0)
                 .then(|| Record::of_dropped(dropped).made_by(record.context, Some(record.context_name.clone())));
             for record in std::iter::once(record).chain(note) {
@@ -140,8 +191,7 @@ impl Queue {
                 }
             }
         }
-        self.lock().done = true;
-        self.changed.notify_all();
+        self.lock().done = None;
     }
 }
 
@@ -163,13 +213,39 @@ mod tests {
         assert!(state.bytes <= MAX_WAITING + 20_000, "{}", state.bytes);
         let mut dropped = 0;
         let mut counts = [0_u64; 3];
-        while let Some((record, lost)) = state.pop() {
+        while let Some((Entry::Record(record), lost)) = state.pop() {
             counts[record.context.0 as usize] += 1;
             dropped += lost;
         }
         assert_eq!((counts[1] + dropped, counts[2]), (1000, 1));
         assert!(state.shares.is_empty());
         assert_eq!(state.bytes, 0);
+    }
+
+    #[test]
+    fn own_events_are_made_by_the_thread_in_their_order_and_are_bounded() {
+        let sink = MasterSink::default();
+        let (seen, events) = std::sync::mpsc::channel();
+        let me = std::thread::current().id();
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock().unwrap();
+        let (also, wait) = (seen.clone(), Arc::clone(&gate));
+        sink.own(
+            0,
+            Box::new(move || {
+                drop(wait.lock());
+                also.send((std::thread::current().id() != me, 0)).unwrap();
+            }),
+        );
+        for n in 1..=100 {
+            let seen = seen.clone();
+            sink.own(MAX_OWN / 64, Box::new(move || seen.send((true, n)).unwrap()));
+        }
+        drop((held, seen));
+        sink.close().blocking_recv().unwrap_err();
+        let events: Vec<_> = events.iter().collect();
+        assert!(events.len() > 60 && events.len() < 70, "{}", events.len());
+        assert!(events.iter().enumerate().all(|(at, event)| *event == (true, at)), "{events:?}");
     }
 
     #[test]
@@ -183,7 +259,7 @@ mod tests {
         }));
         sink.emit(record(1, 1));
         sink.emit(record(1, 2));
-        sink.close();
+        sink.close().blocking_recv().unwrap_err();
         assert_eq!(*seen.lock().unwrap(), ["x", "xx"]);
     }
 

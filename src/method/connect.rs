@@ -23,6 +23,8 @@ use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::handshake::{Hello, Welcome};
 use crate::image::{self, Compression, Image, Packed};
 use crate::io::{Io, Missing};
+use crate::link::LastWords;
+use crate::log::log_later;
 use crate::message::{ContextId, Handle, Message};
 use crate::payload::Secret;
 use crate::pipe::{Input as Reading, Stream};
@@ -43,17 +45,21 @@ const QUIET: Duration = Duration::from_millis(300);
 /// is for those that might read it from stdin, and then do not care.
 const ECHO_OFF: Duration = Duration::from_secs(1);
 const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
+/// While no file can be opened, a connect looks this often whether one can; the
+/// end of a link of this router is noticed at once.
+const FILES_POLL: Duration = Duration::from_millis(100);
 /// How often the echo is looked at.
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
 /// Starts a child of this context.
 pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
     io.stock_ids();
+    process::raise_open_files();
     // Why no first stage could run, where copying is the second way.
     let mut helpless: Option<StreamError> = None;
     loop {
         let started = Instant::now();
-        let mut attempt = Attempt::start(&spec, answerer.clone())?;
+        let mut attempt = Attempt::begin(io, &spec, answerer.clone()).await?;
         let mut error = match attempt.carry(io, &spec).await {
             Ok((hello, rest)) => {
                 if spec.copied {
@@ -118,12 +124,52 @@ struct Attempt {
     sent: Option<[u8; 32]>,
 }
 
+/// Why an attempt was not started.
+struct Unstarted {
+    error: StreamError,
+    /// There are too many open files, which may be otherwise in a moment.
+    out_of_files: bool,
+}
+
+impl From<StreamError> for Unstarted {
+    fn from(error: StreamError) -> Self {
+        Self { error, out_of_files: false }
+    }
+}
+
 impl Attempt {
-    fn start(spec: &Spec, answerer: Option<Answerer>) -> Result<Self, StreamError> {
+    /// Starts it as soon as there are descriptors for it, if that is within
+    /// the time for the connect.
+    async fn begin(io: &Rc<Io>, spec: &Spec, answerer: Option<Answerer>) -> Result<Self, StreamError> {
+        let deadline = Instant::now() + spec.connect_timeout;
+        loop {
+            match Self::start(spec, answerer.clone()) {
+                Ok(attempt) => return Ok(Self { deadline, ..attempt }),
+                Err(Unstarted { error, out_of_files }) => {
+                    if !out_of_files || Instant::now() >= deadline || io.stop.is_cancelled() {
+                        return Err(error);
+                    }
+                }
+            }
+            let next = deadline.min(Instant::now() + FILES_POLL);
+            tokio::select! {
+                () = io.link_has_gone() => {}
+                () = io.stop.cancelled() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    fn start(spec: &Spec, answerer: Option<Answerer>) -> Result<Self, Unstarted> {
         let hop = spec.hop();
         let fail = |kind, text: String| StreamError::new(kind, Phase::Start, hop.clone(), text);
+        let unopened = |kind, what: &str, error: &io::Error| {
+            let advice = advice_on_files(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+            let error_text = format!("{what}: {error}{advice}");
+            Unstarted { error: fail(kind, error_text), out_of_files: process::is_out_of_files(error) }
+        };
         let remote_name = spec.remote_name().map_err(|why| fail(StreamErrorKind::Start, why))?;
-        let nonce = nonce().map_err(|error| fail(StreamErrorKind::Start, format!("no random bytes: {error}")))?;
+        let nonce = nonce().map_err(|error| unopened(StreamErrorKind::Start, "no random bytes", &error))?;
         let plan = spec.plan(&nonce, &remote_name, answerer.is_some());
         let plan = plan.map_err(|why| fail(StreamErrorKind::Start, why))?;
         let is_command = match &plan.run {
@@ -135,8 +181,9 @@ impl Attempt {
         let staged = is_command && spec.binary.is_none();
         let own_image = |argv| {
             let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
-            let image = image.descriptor().map_err(|error| fail(StreamErrorKind::Image, error.to_string()))?;
-            Ok(Launch::Image { image, argv })
+            let image =
+                image.descriptor().map_err(|error| unopened(StreamErrorKind::Image, "the own image", &error))?;
+            Ok::<_, Unstarted>(Launch::Image { image, argv })
         };
         let own_name = "the own image".to_owned();
         let (launch, command, shown) = match plan.run {
@@ -155,13 +202,15 @@ impl Attempt {
             let text = match error.raw_os_error() {
                 Some(code) => {
                     let reason = nix::errno::Errno::from_raw(code).desc();
-                    format!("Child start failed: [Errno {code}] {reason}: {command}; is it installed and in PATH?")
+                    let advice = advice_on_files(&error).unwrap_or_else(|| "is it installed and in PATH?".into());
+                    format!("Child start failed: [Errno {code}] {reason}: {command}; {advice}")
                 }
                 None => format!("{error} (to start {command})"),
             };
+            let out_of_files = process::is_out_of_files(&error);
             let mut error = fail(StreamErrorKind::Start, text);
             error.trail.command.clone_from(&shown);
-            error
+            Unstarted { error, out_of_files }
         })?;
         let interpret = plan.interpret;
         let directory = nonce.directory_name();
@@ -296,7 +345,7 @@ impl Attempt {
                         return Ok((hello, rest));
                     }
                     Action::Fail(error) => return Err(error),
-                    Action::Note(line) => tracing::debug!("{}: {line}", self.hop),
+                    Action::Note(line) => log_later!(io, DEBUG, "{}: {line}", self.hop),
                 }
             }
         }
@@ -392,9 +441,10 @@ impl Attempt {
         if !spec.copied {
             self.launched.settle();
         }
-        io.tasks.spawn(drain(self.stderr, name.clone(), io.stop.clone()));
-        io.attach_child(id, &name, self.stream, rest, self.launched);
-        tracing::debug!("context {id} is up: {name}");
+        let words = Rc::<LastWords>::default();
+        io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone(), Rc::clone(&words)));
+        io.attach_child(id, &name, self.stream, rest, self.launched, words);
+        log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);
         if let Method::Fork(fork) = &spec.method
@@ -437,6 +487,17 @@ fn own_argv(nonce: &Nonce, remote_name: &str) -> Vec<OsString> {
         None => vec![&argv0, &argument, "", "", "{fd}"],
     };
     words.into_iter().map(OsString::from).collect()
+}
+
+/// What to do if this is about too many open files.
+fn advice_on_files(error: &io::Error) -> Option<String> {
+    let limit = process::open_files_limit().map(|limit| format!(" of {limit}")).unwrap_or_default();
+    process::is_out_of_files(error).then(|| {
+        format!(
+            "the limit{limit} open files was reached and stayed so; raise it (`ulimit -n`), or have fewer \
+             children at once (`-f` of the tool)"
+        )
+    })
 }
 
 fn nonce() -> io::Result<Nonce> {
@@ -507,18 +568,23 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 /// Reads what a launcher says while its child is up, so that it never blocks.
-async fn drain(stderr: Reading, name: String, stop: tokio_util::sync::CancellationToken) {
+async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) {
+    let _ended = words.ended.clone().drop_guard();
     let mut buffer = [0; 4096];
     loop {
         let count = tokio::select! {
             count = stderr.read(&mut buffer) => count.unwrap_or(0),
-            () = stop.cancelled() => 0,
+            () = io.stop.cancelled() => 0,
         };
         if count == 0 {
             return;
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
-            tracing::debug!("{name}: {}", crate::message::printable(line));
+            let line = crate::message::printable(line);
+            if !line.trim().is_empty() {
+                words.push(&line);
+            }
+            log_later!(io, DEBUG, "{name}: {line}");
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A child is hostile until shown otherwise: what it writes to its link may
 //! cost it the link, and nobody else anything.
 
+use std::io::Write;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offshoot::{Handle, Message, Receiver, Sender, export};
 
 use super::{Tree, block_on, pid, reason, resident};
@@ -125,6 +129,48 @@ fn what_is_beyond_the_window_is_dropped_and_nobody_else_notices() {
     assert!(heard.len() > 10 && heard.len() < 100, "{}", heard.len());
     good.blocking_call(tell, (heard.sender(),)).unwrap();
     assert_eq!(heard.blocking_recv().unwrap(), vec![1; 1000]);
+}
+
+/// In a process of its own, whose log goes to a stderr that nobody reads.
+#[test]
+fn a_child_that_floods_the_log_holds_up_nobody_where_the_log_is_not_read() {
+    let name = "hostile::a_child_that_floods_the_log_holds_up_nobody_where_the_log_is_not_read";
+    if std::env::var_os(UNREAD).is_some() {
+        return flood_the_log();
+    }
+    let (_unread, mut stderr) = std::io::pipe().unwrap();
+    let flags = OFlag::from_bits_retain(fcntl(&stderr, FcntlArg::F_GETFL).unwrap());
+    fcntl(&stderr, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+    while stderr.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&stderr, FcntlArg::F_SETFL(flags)).unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(UNREAD, "1").stderr(stderr);
+    let mut program = program.stdout(Stdio::null()).spawn().unwrap();
+    let (began, mut ended) = (Instant::now(), None);
+    while ended.is_none() && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+        ended = program.try_wait().unwrap();
+    }
+    let _ = program.kill();
+    let _ = program.wait();
+    assert!(ended.expect("it ends").success());
+}
+
+const UNREAD: &str = "OFFSHOOT_TEST_UNREAD";
+
+fn flood_the_log() {
+    offshoot::log_to_file(None, "debug").unwrap();
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    let me = bad.id().0;
+    let stolen = [&good.id().0.to_be_bytes()[..], b"stolen"].concat();
+    let mut flood = Vec::new();
+    for (handle, payload) in [(Handle::FORWARD_LOG, &b"nonsense"[..]), (Handle::ADD_ROUTE, &stolen)] {
+        flood.extend(frame(0, [0, me, me, handle.0, 0], payload));
+        flood.extend(frame(0, [0, good.id().0, me, handle.0, 0], payload));
+    }
+    bad.blocking_call(scribble, (flood.repeat(20_000),)).unwrap();
+    assert!(good.blocking_call(pid, ()).is_ok());
 }
 
 async fn tell(to: Sender<Vec<u8>>) -> Result<(), offshoot::Error> {

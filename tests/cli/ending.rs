@@ -1,13 +1,19 @@
 //! Runs that end before they are done.
 
-use std::time::Instant;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::lines::lines_of;
+use crate::support::process::Process;
 use crate::support::tool::{Running, run, tool};
-use crate::support::{AT_ONCE, ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
+use crate::support::trace::Trace;
+use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 
 pub(crate) fn a_command_that_takes_too_long_is_ended() -> Result<()> {
     let time = long_time();
@@ -116,14 +122,165 @@ pub(crate) fn a_reader_that_has_seen_enough_is_no_error() -> Result<()> {
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ended = run(&mut shell)?;
     ensure!(ended.stdout.len() == 1 && ended.stdout[0].ends_with(&format!(": {mark}")), "{:?}", ended.stdout);
-    ensure!(ended.stderr.contains(&"code 0".to_owned()), "{:?}", ended.stderr);
+    // Two hosts were not done, which is what 8 says.
+    ensure!(ended.stderr.contains(&"code 8".to_owned()), "{:?}", ended.stderr);
+    ensure!(ended.stderr.iter().any(|line| line.contains("stopped early: ")), "{:?}", ended.stderr);
     ensure!(!ended.stderr.iter().any(|line| line.contains("rror") || line.contains("panic")), "{:?}", ended.stderr);
     ensure!(ended.elapsed < promised(ONE_SECOND), "it took {:?}", ended.elapsed);
     trace.expect_nothing_left(AT_ONCE)
 }
 
+pub(crate) fn a_reader_that_goes_after_the_last_host_is_done_changes_nothing() -> Result<()> {
+    let (command, _) = tool(&["run", "-w", "local1", "-s", "echo first; echo second"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "{ \"$@\"; echo \"code $?\" >&2; } | { read -r line; echo \"$line\"; sleep 1; }", "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    let ended = run(&mut shell)?;
+    ensure!(ended.stdout == ["local1: first"] && ended.stderr.contains(&"code 0".to_owned()), "{ended:?}");
+    Ok(())
+}
+
+/// The tool, whose stdout nobody reads.
+fn unread(args: &[&str]) -> Result<(Unread, Trace)> {
+    let (mut command, trace) = tool(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok((Unread(command.spawn()?), trace))
+}
+
+/// The same, running `yes MARK`, which is held up because all on the way is full.
+fn stuck(args: &[&str], mark: &str) -> Result<(Unread, Trace)> {
+    let (unread, mut trace) = unread(&[args, &["--", "yes", mark]].concat())?;
+    let mut sleeps = 0;
+    let is_held_up = || {
+        let sleeping = trace.look().iter().any(|process| is_yes(process) && process.state == 'S');
+        sleeps = if sleeping { sleeps + 1 } else { 0 };
+        (sleeps > 20).then_some(())
+    };
+    wait_for(PATIENCE, is_held_up).context("the command is not held up")?;
+    Ok((unread, trace))
+}
+
+fn is_yes(process: &Process) -> bool {
+    process.argv.first().is_some_and(|program| program == "yes")
+}
+
+/// A tool that runs, and ends with the test.
+struct Unread(Child);
+
+impl Unread {
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
+    }
+
+    /// Waits for its end, which is to come within a second.
+    fn code(&mut self) -> Result<Option<i32>> {
+        let status = wait_for(promised(ONE_SECOND), || self.0.try_wait().transpose());
+        Ok(status.context("it does not end")??.code())
+    }
+
+    /// Waits until nothing runs but the tool itself.
+    fn expect_to_be_alone(&self, trace: &mut Trace, within: Duration) -> Result<()> {
+        trace.exempt(self.0.id());
+        trace.expect_nothing_left(within)?;
+        trace.exempt_no_more(self.0.id());
+        Ok(())
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn signals_are_heard_while_nobody_reads_stdout() -> Result<()> {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        for json in [&[][..], &["--jsonl"]] {
+            let mark = unique();
+            let (mut unread, mut trace) = stuck(&[&["run", "-w", "local[1-2]"], json].concat(), &mark)?;
+            unread.signal(signal)?;
+            unread.expect_to_be_alone(&mut trace, ONE_SECOND)?;
+            ensure!(matches!(unread.0.try_wait(), Ok(None)), "what has arrived waits for its reader");
+            unread.signal(signal)?;
+            assert_eq!(unread.code()?, Some(code));
+            trace.expect_nothing_left(AT_ONCE)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn what_has_arrived_is_shown_when_the_reader_comes_back() -> Result<()> {
+    let mark = unique();
+    let (mut unread, mut trace) = stuck(&["run", "-w", "local1"], &mark)?;
+    unread.signal(Signal::SIGINT)?;
+    unread.expect_to_be_alone(&mut trace, ONE_SECOND)?;
+    let stdout = BufReader::new(unread.0.stdout.take().context("a pipe")?);
+    let lines = stdout.lines().collect::<std::io::Result<Vec<_>>>()?;
+    let expected = format!("local1: {mark}");
+    let (last, whole) = lines.split_last().context("lines")?;
+    ensure!(whole.len() > 10_000 && whole.iter().all(|line| *line == expected), "{} lines", lines.len());
+    ensure!(expected.starts_with(last.as_str()), "{last}");
+    assert_eq!(unread.code()?, Some(130));
+    let stderr = lines_of(unread.0.stderr.take());
+    ensure!(stderr.iter().any(|line| line.contains("interrupted: 1 host: 1 cancelled")), "there is a summary");
+    Ok(())
+}
+
+pub(crate) fn a_timeout_holds_while_nobody_reads_stdout() -> Result<()> {
+    let mark = unique();
+    let began = Instant::now();
+    let (mut unread, mut trace) = unread(&["run", "-t", "2s", "-w", "local1", "--", "yes", &mark])?;
+    wait_for(PATIENCE, || trace.look().iter().any(is_yes).then_some(())).context("the command does not run")?;
+    wait_for(PATIENCE, || (!trace.look().iter().any(is_yes)).then_some(())).context("the command runs on")?;
+    let took = began.elapsed();
+    ensure!(took >= 2 * ONE_SECOND && took < promised(2 * ONE_SECOND), "it ran for {took:?}");
+    let stdout = lines_of(unread.0.stdout.take());
+    ensure!(stdout.iter().count() > 10_000, "what had arrived is shown");
+    assert_eq!(unread.code()?, Some(2));
+    let stderr = lines_of(unread.0.stderr.take());
+    ensure!(stderr.iter().any(|line| line.starts_with("local1: timed out after 2.")), "the host is named");
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+pub(crate) fn a_run_that_is_over_waits_for_its_reader_until_a_signal_comes() -> Result<()> {
+    // More than a pipe holds, and less than what waits in the tool.
+    let (mut unread, mut trace) = unread(&["run", "-w", "local1", "-s", "seq 20000; sleep 1"])?;
+    wait_for(PATIENCE, || (trace.look().len() > 1).then_some(())).context("there is no child")?;
+    unread.expect_to_be_alone(&mut trace, THREE_SECONDS)?;
+    ensure!(matches!(unread.0.try_wait(), Ok(None)), "it waits for its reader");
+    unread.signal(Signal::SIGTERM)?;
+    assert_eq!(unread.code()?, Some(143));
+    Ok(())
+}
+
+pub(crate) fn a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals() -> Result<()> {
+    let (mut command, mut trace) = tool(&["-vvv", "run", "-w", "local[1-3]", "-s", "seq 3000; exec sleep 10000"]);
+    let (_unread, stderr) = full_pipe()?;
+    let mut child = Unread(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn()?);
+    let stdout = lines_of(child.0.stdout.take());
+    for _ in 0..9000 {
+        stdout.recv_timeout(PATIENCE).context("no more lines on stdout")?;
+    }
+    child.signal(Signal::SIGINT)?;
+    // The children, and then a second for what is logged last and one for the summary.
+    let ended = wait_for(promised(THREE_SECONDS), || child.0.try_wait().transpose());
+    assert_eq!(ended.context("it does not end")??.code(), Some(130));
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+/// A pipe that holds all that it can.
+fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
+    let (read, mut write) = std::io::pipe()?;
+    let flags = OFlag::from_bits_retain(fcntl(&write, FcntlArg::F_GETFL)?);
+    fcntl(&write, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    while write.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&write, FcntlArg::F_SETFL(flags))?;
+    Ok((read, write))
+}
+
 /// Starts commands that would run on and on, and waits until they do.
-fn begun(line: &str) -> Result<(Running, crate::support::trace::Trace)> {
+fn begun(line: &str) -> Result<(Running, Trace)> {
     let (mut command, trace) = tool(&["run", "-w", "local[1-2],local1/local3", "-s", line]);
     let running = Running::start(&mut command)?;
     for _ in 0..3 {
@@ -134,8 +291,8 @@ fn begun(line: &str) -> Result<(Running, crate::support::trace::Trace)> {
 }
 
 pub(crate) fn ctrl_c_shows_what_has_arrived_and_ends_everything() -> Result<()> {
-    for (signal, line) in
-        [(Signal::SIGINT, "echo begun; exec sleep 10000"), (Signal::SIGTERM, "echo begun; sleep 10000")]
+    for (signal, code, line) in
+        [(Signal::SIGINT, 130, "echo begun; exec sleep 10000"), (Signal::SIGTERM, 143, "echo begun; sleep 10000")]
     {
         let (running, mut trace) = begun(line)?;
         ensure!(trace.look().len() >= 6, "three children and their commands run: {:?}", trace.look());
@@ -143,7 +300,7 @@ pub(crate) fn ctrl_c_shows_what_has_arrived_and_ends_everything() -> Result<()> 
         running.signal(signal)?;
         let ended = running.finish()?;
         ensure!(start.elapsed() < promised(ONE_SECOND), "{signal}: it took {:?}", start.elapsed());
-        assert_eq!(ended.code, Some(130), "{signal}: {:?}", ended.stderr);
+        assert_eq!(ended.code, Some(code), "{signal}: {:?}", ended.stderr);
         let summary = ended.stderr.iter().find(|line| line.starts_with("offshoot: ")).context("a summary")?;
         ensure!(summary.contains("interrupted: 3 hosts: 3 cancelled in "), "{summary}");
         trace.expect_nothing_left(AT_ONCE)?;

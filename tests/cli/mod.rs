@@ -28,6 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             the_largest_code_of_a_host_is_given_when_asked_for
             what_did_not_succeed_can_be_run_again
             no_more_hosts_at_once_than_the_fan_out_allows
+            what_a_login_prints_after_our_child_has_ended_is_no_matter
+            a_connection_that_is_lost_while_the_command_runs_is_told_as_such
+            more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
+            where_files_are_too_few_the_limit_is_named
             what_happens_is_told_on_demand_by_hops_too
             debug_logs_are_written_on_demand
             a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_environment
@@ -52,6 +56,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             output_of_a_filter_that_outlives_its_writer_is_shown
             output_that_a_daemon_holds_open_is_told_and_holds_nobody_up
             a_reader_that_has_seen_enough_is_no_error
+            a_reader_that_goes_after_the_last_host_is_done_changes_nothing
+            signals_are_heard_while_nobody_reads_stdout
+            what_has_arrived_is_shown_when_the_reader_comes_back
+            a_timeout_holds_while_nobody_reads_stdout
+            a_run_that_is_over_waits_for_its_reader_until_a_signal_comes
+            a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_does_not_wait_for_anything
             ctrl_c_while_hosts_are_being_reached_is_heard

@@ -1,13 +1,14 @@
 //! What people see, and the exit code.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
-use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE};
+use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS};
 
 /// Runs the tool to its end, after which nothing of it may be left.
 pub(crate) fn offshoot(args: &[&str]) -> Result<Ended> {
@@ -152,6 +153,76 @@ pub(crate) fn what_did_not_succeed_can_be_run_again() -> Result<()> {
     assert_eq!((program, rest), (env!("CARGO_BIN_EXE_offshoot"), "run -w 'local[1-3]' -s 'exit 4'"));
     let mut shell = std::process::Command::new("sh");
     assert_eq!(run(shell.args(["-c", rerun]))?.code, Some(2));
+    Ok(())
+}
+
+pub(crate) fn more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit() -> Result<()> {
+    let (command, mut trace) = tool(&["run", "-f", "100", "-w", "local[1-100]", "-s", "ulimit -Sn; sleep 0.2"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -Hn 256; ulimit -Sn 64; exec \"$@\"", "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut shell)?;
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    ensure!(ended.stdout.len() == 100 && ended.stdout.iter().all(|line| line.ends_with(": 64")), "{:?}", ended.stdout);
+    trace.expect_nothing_left(AT_ONCE)
+}
+
+pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
+    let (command, _) = tool(&["run", "--connect-timeout", "1s", "-f", "40", "-w", "local[1-40]", "--", "sleep", "3"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    let ended = run(&mut shell)?;
+    assert_eq!(ended.code, Some(4), "{:?}", ended.stderr);
+    let named = |line: &&String| line.contains("`ulimit -n`") && line.contains("`-f`") && !line.contains("installed");
+    ensure!(
+        ended.stderr.iter().filter(|line| line.contains("[Errno 24]")).all(|line| named(&line)),
+        "{:?}",
+        ended.stderr
+    );
+    ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
+    Ok(())
+}
+
+/// A directory with an `ssh` that runs the command here, and then a line.
+fn wrapper(line: &str) -> Result<(tempfile::TempDir, String)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("ssh");
+    std::fs::write(&path, format!("#!/bin/sh\nfor command; do :; done\nsh -c \"$command\"\n{line}\n"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH")?);
+    Ok((directory, path))
+}
+
+pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Result<()> {
+    let (_directory, path) = wrapper("echo bye; echo bye >&2")?;
+    for host in ["web1", "local1/web1"] {
+        let (mut command, _) = tool(&["run", "-F", "none", "-w", host, "--", "echo", "done"]);
+        let ended = run(command.env("PATH", &path))?;
+        assert_eq!(ended.stdout, [format!("{host}: done")]);
+        ensure!(ended.stderr.len() == 1 && ended.code == Some(0), "only the summary: {:?}", ended.stderr);
+    }
+    Ok(())
+}
+
+pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such() -> Result<()> {
+    let (_directory, path) = wrapper("echo 'Connection to web1 closed by remote host.' >&2; exit 255")?;
+    // The child is the command's parent.
+    for host in ["web1", "web1/local1"] {
+        let kill = if host == "web1" { "kill -KILL $PPID" } else { "kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)" };
+        let line = format!("echo begun; {kill}; exec sleep 10000");
+        let (mut command, mut trace) = tool(&["run", "-F", "none", "-w", host, "-s", &line]);
+        let ended = run(command.env("PATH", &path))?;
+        assert_eq!(ended.code, Some(4), "{ended:?}");
+        let told = format!("{host}: unreachable: ");
+        let at = ended.stderr.iter().position(|line| line.starts_with(&told)).with_context(|| format!("{ended:?}"))?;
+        ensure!(
+            ended.stderr[at]
+                .ends_with("the connection was lost while the command ran, which may have been carried out")
+        );
+        let words = "    Connection to web1 closed by remote host.";
+        ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");
+        trace.expect_nothing_left(THREE_SECONDS)?;
+    }
     Ok(())
 }
 
