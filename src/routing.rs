@@ -99,6 +99,15 @@ struct Link {
     blocks: Vec<Block>,
 }
 
+/// What is known of a context that a route leads to.
+struct Known {
+    name: String,
+    /// When its route was set, by [`Routing::clock`].
+    since: u64,
+    /// A connect on behalf of this context has taken it for its result.
+    claimed: bool,
+}
+
 struct Block {
     ids: Range<u32>,
     owner: ContextId,
@@ -113,7 +122,9 @@ pub(crate) struct Routing<S> {
     unidirectional: bool,
     links: HashMap<LinkId, Link>,
     routes: HashMap<ContextId, LinkId>,
-    names: HashMap<ContextId, String>,
+    known: HashMap<ContextId, Known>,
+    /// Counts the contexts that have become known.
+    clock: u64,
     handles: HashMap<Handle, Registration<S>>,
     by_respondent: HashMap<ContextId, HashSet<Handle>>,
     /// The ids that are this context's to give; endless in the master.
@@ -136,7 +147,8 @@ impl<S> Routing<S> {
             unidirectional,
             links: HashMap::new(),
             routes: HashMap::new(),
-            names: HashMap::new(),
+            known: HashMap::new(),
+            clock: 0,
             handles: HashMap::new(),
             by_respondent: HashMap::new(),
             ids,
@@ -328,6 +340,34 @@ impl<S> Routing<S> {
         }
     }
 
+    /// The time, as [`Routing::claim`] counts it.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Takes `child` for the one that `via` has been asked for at `since` and
+    /// says that it has started; refused if it cannot be that one. Whatever
+    /// `via` says, it can only give away a context of its own that nobody else
+    /// has.
+    pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<(), &'static str> {
+        let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
+        let route = self.routes.get(&child).ok_or("to which no route leads")?;
+        if route != way {
+            return Err("to which another link leads");
+        }
+        let blocks = self.links.get(way).map(|link| &link.blocks);
+        let is_its_own = |block: &Block| block.owner == via && block.ids.contains(&child.0);
+        if !blocks.is_some_and(|blocks| blocks.iter().any(is_its_own)) {
+            return Err("which was not its to give");
+        }
+        let known = self.known.get_mut(&child).filter(|known| known.since > since);
+        let known = known.ok_or("which was there before it was asked")?;
+        if std::mem::replace(&mut known.claimed, true) {
+            return Err("which it has given for another one already");
+        }
+        Ok(())
+    }
+
     /// The link by which a message to `target` leaves.
     pub(crate) fn out(&self, target: ContextId) -> Option<LinkId> {
         self.routes.get(&target).copied().or(self.parent)
@@ -423,7 +463,7 @@ impl<S> Routing<S> {
     }
 
     pub(crate) fn name(&self, context: ContextId) -> Option<&str> {
-        self.names.get(&context).map(String::as_str)
+        self.known.get(&context).map(|known| known.name.as_str())
     }
 
     /// Whether a message to `context` would find a way.
@@ -465,7 +505,8 @@ impl<S> Routing<S> {
 
     fn set_route(&mut self, link: LinkId, target: ContextId, name: String) {
         self.routes.insert(target, link);
-        self.names.insert(target, name);
+        self.clock += 1;
+        self.known.insert(target, Known { name, since: self.clock, claimed: false });
         if let Some(link) = self.links.get_mut(&link) {
             link.routes.insert(target);
         }
@@ -476,7 +517,7 @@ impl<S> Routing<S> {
     fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
         let mut tell = Vec::new();
         for &context in &contexts {
-            self.names.remove(&context);
+            self.known.remove(&context);
             for (&id, link) in &mut self.links {
                 let wrote = link.addressed.remove(&context) || link.addressed_overflow;
                 if id != by && (Some(id) == self.parent || wrote) {

@@ -27,6 +27,17 @@ impl Io {
         self.pass_ids(link, owner, &ids);
     }
 
+    /// The time, as [`Io::claim`] counts it.
+    pub(crate) fn routing_clock(&self) -> u64 {
+        self.state.borrow().routing.clock()
+    }
+
+    /// Takes `child` for the one that `via` was asked for at `since`; refused
+    /// with the reason if it cannot be that one.
+    pub(crate) fn claim(&self, child: ContextId, via: ContextId, since: u64) -> Result<(), &'static str> {
+        self.state.borrow_mut().routing.claim(child, via, since)
+    }
+
     /// Ids have come that nobody has asked for.
     fn on_ids(self: &Rc<Self>, owner: ContextId, ids: Range<u32>) {
         if owner == self.shared.me {

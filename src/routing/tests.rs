@@ -96,6 +96,23 @@ fn a_child_announces_only_what_was_handed_to_it() {
 }
 
 #[test]
+fn a_context_claims_for_its_own_child_only_what_it_was_given() {
+    let mut routing = master();
+    let siblings = [ContextId(2000), ContextId(3000)];
+    routing.hand_out(A, ContextId(1), 2000..4000);
+    for (sibling, ids) in siblings.into_iter().zip([5000..6000, 6000..7000]) {
+        routing.add_route(A, sibling, "behind one hop").unwrap();
+        routing.hand_out(A, sibling, ids);
+    }
+    let since = routing.clock();
+    routing.add_route(A, ContextId(6000), "child").unwrap();
+    assert!(routing.claim(ContextId(6000), siblings[0], since).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], routing.clock()).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_ok());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_err());
+}
+
+#[test]
 fn a_context_holds_few_unused_blocks() {
     let mut routing = master();
     for _ in 0..MAX_UNUSED_BLOCKS {

@@ -199,3 +199,110 @@ fn the_end_of_a_registered_stream_is_told_to_whoever_waits() {
     drop(stream);
     assert_eq!(reason(block_on(pending).unwrap_err()), "the respondent Context has disconnected");
 }
+
+/// A hop that answers a connect behind it with whatever it likes.
+struct Liar {
+    context: Context,
+    stream: UnixStream,
+    /// The first of the ids that it was given.
+    first_id: u32,
+}
+
+impl Liar {
+    fn new(tree: &Tree) -> Self {
+        let (context, stream) = played(tree, None);
+        Self { context, stream, first_id: 0 }
+    }
+
+    fn read(&mut self) -> ([u32; 5], Vec<u8>) {
+        let mut header = [0; 32];
+        self.stream.read_exact(&mut header).unwrap();
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+        let mut payload = vec![0; word(24) as usize];
+        self.stream.read_exact(&mut payload).unwrap();
+        ([word(4), word(8), word(12), word(16), word(20)], payload)
+    }
+
+    fn announce(&mut self, id: u32) {
+        let me = self.context.id().0;
+        let payload = [&id.to_be_bytes()[..], b"announced"].concat();
+        self.stream.write_all(&frame(0, [0, me, me, Handle::ADD_ROUTE.0, 0], &payload)).unwrap();
+    }
+
+    /// Where the answer to the connect goes that is asked for next.
+    fn asked(&mut self) -> u32 {
+        loop {
+            let ([.., handle, reply_to], payload) = self.read();
+            if Handle(handle) == Handle::ALLOCATE_ID {
+                self.first_id = u32::from_be_bytes(payload[4..8].try_into().unwrap());
+            } else if Handle(handle) == Handle::CALL_FUNCTION {
+                return reply_to;
+            }
+        }
+    }
+
+    /// Says that the child of a connect is context `id`.
+    fn answer(&mut self, to: u32, id: u32) {
+        let me = self.context.id().0;
+        // A value, of the first variant: an id of four bytes, a name, a trail
+        // of four empty lists.
+        let payload = [&[0, 0, 252][..], &id.to_le_bytes(), b"\x04name\0\0\0\0"].concat();
+        self.stream.write_all(&frame(1, [0, me, me, to, 0], &payload)).unwrap();
+    }
+}
+
+/// Asks for a child behind a context, in a thread of its own.
+fn ask_for_child(tree: &Tree, via: &Context) -> std::thread::JoinHandle<Result<Context, Error>> {
+    let connect = tree.0.local().via(via);
+    std::thread::spawn(|| connect.blocking_connect())
+}
+
+#[test]
+fn a_hop_can_give_nobody_away_but_a_new_child_of_its_own() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let sibling = tree.child();
+    let nephew = tree.behind(&sibling);
+    // Once it tells the truth.
+    let connect = ask_for_child(&tree, &liar.context);
+    let to = liar.asked();
+    liar.announce(liar.first_id);
+    liar.answer(to, liar.first_id);
+    assert_eq!(connect.join().unwrap().unwrap().id().0, liar.first_id);
+    liar.announce(liar.first_id + 1);
+    for (id, why) in [
+        (sibling.id().0, "another link leads"),
+        (nephew.id().0, "another link leads"),
+        (liar.context.id().0, "not its to give"),
+        (0, "no route leads"),
+        (liar.first_id + 500, "no route leads"),
+        (liar.first_id, "there before"),
+        (liar.first_id + 1, "there before"),
+    ] {
+        let connect = ask_for_child(&tree, &liar.context);
+        let to = liar.asked();
+        liar.answer(to, id);
+        match connect.join().unwrap() {
+            Err(Error::Stream(error)) => {
+                assert!(error.text.contains(why), "{id}: {error}");
+                assert_eq!(error.hop, format!("{}.local", liar.context.name()));
+            }
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    // Whom it has named has been neither taken over nor ended.
+    assert!(sibling.blocking_call(pid, ()).is_ok() && nephew.blocking_call(pid, ()).is_ok());
+}
+
+#[test]
+fn two_connects_never_get_the_same_child() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let connects = [ask_for_child(&tree, &liar.context), ask_for_child(&tree, &liar.context)];
+    let asked = [liar.asked(), liar.asked()];
+    let id = liar.first_id;
+    liar.announce(id);
+    asked.into_iter().for_each(|to| liar.answer(to, id));
+    let results = connects.map(|connect| connect.join().unwrap());
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+}
