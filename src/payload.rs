@@ -1,4 +1,5 @@
-//! How values become bytes: bincode, by position, typed at both ends.
+//! How values become bytes and values again: bincode's encoding, by position,
+//! typed at both ends.
 //!
 //! The encoding does not describe itself. What serde can express and bincode
 //! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
@@ -7,22 +8,24 @@
 //! where the value was to be sent and a [`CallError`](crate::CallError) where
 //! a result could not be sent back; both name the function.
 
+mod decode;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::config::Configuration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use decode::Decoder;
+
 use crate::router::Shared;
 
-/// The most bytes that one value may decode to.
-const LIMIT: usize = 1 << 28;
-const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
+const CONFIG: Configuration = bincode::config::standard();
 
 thread_local! {
     /// A [`Secret`] was in the value that was encoded last.
@@ -93,9 +96,13 @@ pub(crate) fn decode_front<T: DeserializeOwned>(
     router: Option<&Arc<Shared>>,
 ) -> Result<(T, usize), String> {
     let before = CURRENT.with(|current| current.replace(router.cloned()));
-    let result = bincode::serde::decode_from_slice(bytes, CONFIG);
+    let mut decoder = Decoder::new(bytes);
+    let result = T::deserialize(&mut decoder);
     CURRENT.with(|current| *current.borrow_mut() = before);
-    result.map_err(|error| error.to_string())
+    match result {
+        Ok(value) => Ok((value, bytes.len() - decoder.left())),
+        Err(refusal) => Err(refusal.to_string()),
+    }
 }
 
 /// The router of the decoding that is under way on this thread.
