@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::assembly::{Added, Runs};
+use crate::assembly::{Added, MAX_RUNS, Runs};
 use crate::broker::Thread;
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
@@ -379,24 +379,13 @@ impl Io {
             // A long message is refused once, at its end.
             Verdict::Refuse(reason) if !more => self.refuse(&part, &reason, from),
             Verdict::Refuse(_) => {}
-            Verdict::Forged(why) => {
-                let count = from.and_then(|from| {
-                    self.with_link(from, |link| {
-                        link.forged += 1;
-                        link.forged
-                    })
-                });
-                // Whoever forges may do so without end.
-                if count.is_none_or(u64::is_power_of_two) {
-                    tracing::warn!("{why}: dropped");
-                }
-            }
+            Verdict::Forged(why) => self.forged(from, &why),
         }
     }
 
     /// Takes in a fragment of a message for this context.
     fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
-        let Added { whole, refusal } = {
+        let Added { whole, refusal, too_many } = {
             let State { runs, routing, .. } = &mut *self.state.borrow_mut();
             runs.add(&part, more, || match part.handle {
                 // Nothing else that is standard is longer than a frame.
@@ -404,6 +393,9 @@ impl Io {
                 _ => Err("message too large for its handle".into()),
             })
         };
+        if too_many {
+            return self.too_many_runs(part.src, from);
+        }
         if let Some(reason) = refusal {
             self.refuse(&part, &reason, from);
             // A reply that is too large must still end the wait for it.
@@ -414,6 +406,35 @@ impl Io {
         }
         if let Some(data) = whole {
             self.deliver(Message { data, ..part }, from);
+        }
+    }
+
+    /// A context has more messages under way at once than anybody who is
+    /// honest. A child loses its link by that; one behind it just is not heard,
+    /// as the link is others' as well.
+    fn too_many_runs(self: &Rc<Self>, src: ContextId, from: Option<LinkId>) {
+        let state = self.state.borrow();
+        let own = from.filter(|from| Some(*from) != state.routing.parent() && state.routing.remote(*from) == src);
+        drop(state);
+        let why = format!("context {src} has more than {MAX_RUNS} messages unfinished at once");
+        match own {
+            Some(link) => self.link_lost(link, Some(&why)),
+            None => self.forged(from, &why),
+        }
+    }
+
+    /// A frame is dropped that nobody honest sends.
+    fn forged(&self, from: Option<LinkId>, why: &str) {
+        let count = from.map(|from| {
+            self.with_link(from, |link| {
+                link.forged += 1;
+                link.forged
+            })
+        });
+        // Whoever forges may do so without end. What had come by a link that
+        // has been lost is of no interest.
+        if count.is_none_or(|count| count.is_some_and(u64::is_power_of_two)) {
+            tracing::warn!("{why}: dropped");
         }
     }
 
