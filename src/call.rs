@@ -18,7 +18,7 @@ use crate::dispatch;
 use crate::error::Error;
 use crate::io::Io;
 use crate::message::{ContextId, Handle, Message};
-use crate::payload;
+use crate::payload::{self, Origin};
 use crate::router::{Command, Shared};
 
 /// A call on its way: a future of its result.
@@ -63,13 +63,15 @@ pub(crate) struct RawCall {
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
     context: Arc<str>,
+    /// The context that has answered, and the authority under which it did.
+    by: (ContextId, ContextId),
     #[cfg(feature = "cli")]
     convert: Option<Convert>,
 }
 
 /// Makes of a result what its caller gets, as JSON.
 #[cfg(feature = "cli")]
-pub(crate) type Convert = fn(&[u8], &Arc<Shared>) -> Result<String, String>;
+pub(crate) type Convert = fn(&[u8], Origin) -> Result<String, String>;
 
 struct Pending {
     answer: oneshot::Receiver<Message>,
@@ -106,6 +108,7 @@ impl RawCall {
             timeout,
             function,
             context: Arc::clone(context),
+            by: (shared.me, shared.me),
             #[cfg(feature = "cli")]
             convert: None,
         }
@@ -157,7 +160,7 @@ impl RawCall {
         &self.shared
     }
 
-    fn finish(&self, answer: Option<Message>) -> Result<Bytes, Error> {
+    fn finish(&mut self, answer: Option<Message>) -> Result<Bytes, Error> {
         let Some(message) = answer else {
             return Err(match self.timeout {
                 Some((started, limit)) if started.elapsed() >= limit => {
@@ -169,17 +172,22 @@ impl RawCall {
         if message.is_dead() {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
         }
-        let value = dispatch::decode_reply(&message.data, &self.shared)?;
+        self.by = (message.src, message.auth);
+        let value = dispatch::decode_reply(&message.data)?;
         #[cfg(feature = "cli")]
         if let Some(convert) = self.convert {
-            let converted = convert(&value, &self.shared).and_then(|value| payload::encode(&value));
+            let converted = convert(&value, self.origin()).and_then(|value| payload::encode(&value));
             return converted.map(Bytes::from).map_err(|why| self.unreadable(&why));
         }
         Ok(value)
     }
 
     pub(crate) fn decode<R: DeserializeOwned>(&self, value: &[u8]) -> Result<R, Error> {
-        payload::decode(value, Some(&self.shared)).map_err(|why| self.unreadable(&why))
+        payload::decode(value, Some(self.origin())).map_err(|why| self.unreadable(&why))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { shared: Arc::clone(&self.shared), src: self.by.0, auth: self.by.1 }
     }
 
     fn unreadable(&self, why: &str) -> Error {

@@ -355,9 +355,9 @@ impl Serialize for Context {
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (id, name) = <(ContextId, String)>::deserialize(deserializer)?;
-        let shared = payload::current_router()
+        let origin = payload::current_origin()
             .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
-        Ok(Self::new(shared, id, &printable(&name)))
+        Ok(Self::new(origin.shared, id, &printable(&name)))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::log::{MAX_NAME, cut};
 use crate::message::{ContextId, Handle, Message};
 use crate::panic;
 use crate::payload;
-use crate::router::{Command, Router, Shared};
+use crate::router::{Command, Router};
 use crate::routing::LinkId;
 use crate::stats::ServedCall;
 use chains::{Chains, Failed};
@@ -137,13 +137,13 @@ pub(crate) fn is_chained(data: &[u8]) -> bool {
 }
 
 /// The encoded result in the payload of a reply, or the error.
-pub(crate) fn decode_reply(data: &Bytes, shared: &Arc<Shared>) -> Result<Bytes, Error> {
+pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
     let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
     match *kind {
         OK => Ok(data.slice(1..)),
-        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?)).escaped()),
-        OTHER_ERROR => Err(payload::decode::<Error>(rest, Some(shared)).map_err(malformed)?.escaped()),
+        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, None).map_err(malformed)?)).escaped()),
+        OTHER_ERROR => Err(payload::decode::<Error>(rest, None).map_err(malformed)?.escaped()),
         other => Err(malformed(format!("unknown kind {other}"))),
     }
 }

@@ -344,7 +344,10 @@ impl Io {
     /// Sends a message of this context's own, without a window.
     pub(crate) fn send(self: &Rc<Self>, mut message: Message) {
         message.src = self.shared.me;
-        message.auth = self.shared.me;
+        message.auth = match message.on_behalf.take() {
+            None => self.shared.me,
+            Some(of) => self.state.borrow().routing.authority(of, message.dst),
+        };
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
             let max = self.shared.max_message_size;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::payload;
+use crate::payload::{self, Origin};
 use crate::router::{Command, Shared};
 
 /// A process in the tree. The master is 0.
@@ -137,6 +137,9 @@ pub struct Message {
     /// The payload is to be wiped after use.
     pub(crate) secret: bool,
     pub(crate) lane: Lane,
+    /// Who has named its destination, if that was another context: it acts
+    /// under the authority of that one.
+    pub(crate) on_behalf: Option<ContextId>,
     pub(crate) arrival: Arrival,
     /// The payload.
     pub data: Bytes,
@@ -217,8 +220,7 @@ impl Message {
     /// payload is raw or is not exactly one `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
-        let shared = self.arrival.0.as_ref();
-        payload::decode(&self.data, shared).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
+        payload::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
     }
 
     /// The values it carries, to be taken one after the other.
@@ -281,6 +283,11 @@ impl Message {
         }
     }
 
+    /// Where a value in it comes from, if it was received.
+    fn origin(&self) -> Option<Origin> {
+        self.arrival.0.as_ref().map(|shared| Origin { shared: Arc::clone(shared), src: self.src, auth: self.auth })
+    }
+
     fn check_encoded(&self) -> Result<(), Error> {
         if let Some(reason) = self.reason() {
             return Err(Error::Channel { context: self.src, reason });
@@ -306,8 +313,7 @@ impl Values<'_> {
     ///
     /// [`Error::Payload`] if there is none, or it is not a `T`.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let shared = self.message.arrival.0.as_ref();
-        match payload::decode_front(&self.rest, shared) {
+        match payload::decode_front(&self.rest, self.message.origin()) {
             Ok((value, used)) => {
                 self.rest.advance(used);
                 Ok(value)

@@ -159,7 +159,8 @@ impl<S> Routing<S> {
     /// if it begins here. Stamps the link's authority on it.
     pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
         if let Some(from) = from {
-            if self.out(message.auth) != Some(from) {
+            // The parent may act for anybody: its own authority is more.
+            if self.out(message.auth) != Some(from) && self.parent != Some(from) {
                 return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
             }
             if message.src != message.auth && self.out(message.src) != Some(from) {
@@ -366,6 +367,16 @@ impl<S> Routing<S> {
             return Err("which it has given for another one already");
         }
         Ok(())
+    }
+
+    /// The authority for a message to `dst` that acts for another context. It
+    /// is never more than this context's own, nor than what the next hop takes
+    /// from here: those below may be named to anybody, all others only to those
+    /// below.
+    pub(crate) fn authority(&self, of: ContextId, dst: ContextId) -> ContextId {
+        let is_above = of == self.me || self.parent_ids.contains(&of);
+        let is_below = |id| self.routes.contains_key(&id);
+        if !is_above && (is_below(of) || is_below(dst) || dst == self.me) { of } else { self.me }
     }
 
     /// The link by which a message to `target` leaves.

@@ -306,3 +306,18 @@ fn two_connects_never_get_the_same_child() {
     let results = connects.map(|connect| connect.join().unwrap());
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
 }
+
+#[test]
+fn a_request_that_fits_a_frame_is_refused_in_several() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let me = liar.context.id().0;
+    for handle in [Handle::GET_IMAGE, Handle::ADD_ROUTE, Handle::DEL_ROUTE, Handle::ALLOCATE_ID, Handle::FORWARD_LOG] {
+        let mut first = frame(0, [0, me, me, handle.0, 1000], b"first");
+        first[2] = 1;
+        liar.stream.write_all(&first).unwrap();
+        liar.stream.write_all(&frame(0, [0, me, me, handle.0, 1000], b"last")).unwrap();
+        let ([.., reply_to], payload) = liar.read();
+        assert_eq!((Handle(reply_to), &payload[..]), (Handle::IS_DEAD, &b"message too large for its handle"[..]));
+    }
+}
