@@ -65,6 +65,8 @@ pub(crate) struct RawCall {
     context: Arc<str>,
     /// The context that has answered, and the authority under which it did.
     by: (ContextId, ContextId),
+    /// Bytes of a result that is read.
+    max: usize,
     #[cfg(feature = "cli")]
     convert: Option<Convert>,
 }
@@ -109,6 +111,7 @@ impl RawCall {
             function,
             context: Arc::clone(context),
             by: (shared.me, shared.me),
+            max: usize::MAX,
             #[cfg(feature = "cli")]
             convert: None,
         }
@@ -183,6 +186,9 @@ impl RawCall {
     }
 
     pub(crate) fn decode<R: DeserializeOwned>(&self, value: &[u8]) -> Result<R, Error> {
+        if value.len() > self.max {
+            return Err(self.unreadable(&format!("it has {} bytes (max {})", value.len(), self.max)));
+        }
         payload::decode(value, Some(self.origin())).map_err(|why| self.unreadable(&why))
     }
 
@@ -226,6 +232,12 @@ impl<R> Call<R> {
         if let Some(pending) = &self.inner.state {
             io.call_off(Some(callee), pending.handle);
         }
+    }
+
+    /// A result of more than `max` bytes is an error, and is not even read.
+    pub(crate) fn at_most(mut self, max: usize) -> Self {
+        self.inner.max = max;
+        self
     }
 
     pub(crate) fn from_raw(inner: RawCall) -> Self {

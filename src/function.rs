@@ -107,14 +107,17 @@ impl Failure {
         CallError {
             type_name: self.type_name,
             message: shorten(self.message),
-            chain: self.chain.into_iter().map(shorten).collect(),
+            chain: self.chain.into_iter().take(MAX_SOURCES).map(shorten).collect(),
             context: context.into(),
             function: function.into(),
         }
     }
 }
 
+/// Bytes of each text of an error.
 const MAX_ERROR_TEXT: usize = 64 * 1024;
+/// Sources of an error that are told: all its texts fit in what a caller takes.
+const MAX_SOURCES: usize = 12;
 
 fn shorten(mut text: String) -> String {
     if text.len() > MAX_ERROR_TEXT {

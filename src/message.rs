@@ -23,6 +23,9 @@ impl ContextId {
     pub const MASTER: Self = Self(0);
 }
 
+/// Bytes of the reason in a dead message that are read.
+const MAX_REASON: usize = 16 * 1024;
+
 impl fmt::Display for ContextId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -275,7 +278,7 @@ impl Message {
     /// The reason that a dead message carries, or the general text.
     pub(crate) fn dead_reason(&self, me: impl Into<Option<ContextId>>) -> String {
         if !self.data.is_empty() {
-            printable(&String::from_utf8_lossy(&self.data))
+            printable(&String::from_utf8_lossy(&self.data[..self.data.len().min(MAX_REASON)]))
         } else if Some(self.src) == me.into() {
             "Channel closed by local end.".into()
         } else {

@@ -26,6 +26,10 @@ const HANGS: Duration = Duration::from_secs(1);
 /// The answer to a connect that was given up is awaited for this long.
 const LATE: Duration = Duration::from_secs(5);
 
+/// Bytes of an answer to a connect: 32 KiB of what the far side has printed,
+/// some lines of first stages, and a command.
+const MAX_ANSWER: usize = 256 * 1024;
+
 /// A child that has been started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Connected {
@@ -84,7 +88,7 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
         // It goes ahead of the call.
         io.give_ids(there.id());
         let asked = Asked { hop, since: io.routing_clock() };
-        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,));
+        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,)).at_most(MAX_ANSWER);
         io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
     }));
     if !via.shared().command(follow) {

@@ -177,10 +177,10 @@ fn fragment(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The most kibibytes of this process that were ever in memory.
+/// The most kibibytes that this process has ever asked for.
 fn peak() -> std::io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or_default();
     Ok(line.trim().trim_end_matches(" kB").parse().unwrap_or(0))
 }
 export!(concurrent peak);
@@ -192,8 +192,8 @@ fn frames_that_claim_more_than_they_hold_cost_next_to_nothing() {
     let bad = tree.behind(&hop);
     let before = hop.blocking_call(peak, ()).unwrap();
     let (me, parent) = (bad.id().0, hop.id().0);
-    // A text of 256 MiB of which nothing is there.
-    let claim = [&[252][..], &(1_u32 << 28).to_le_bytes()].concat();
+    // A text of 200 MiB of which nothing is there.
+    let claim = [&[252][..], &(200_u32 << 20).to_le_bytes()].concat();
     let record = [&[0, 0][..], &claim].concat();
     let flood = [
         frame(0, [parent, me, me, Handle::GET_IMAGE.0, 0], &claim).repeat(2000),
@@ -206,7 +206,7 @@ fn frames_that_claim_more_than_they_hold_cost_next_to_nothing() {
     bad.blocking_call(pid, ()).unwrap();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let grown = hop.blocking_call(peak, ()).unwrap() - before;
-    assert!(grown < 16 * 1024, "{grown} KiB");
+    assert!(grown < 64 * 1024, "{grown} KiB");
 }
 
 #[test]
@@ -229,15 +229,17 @@ fn a_child_that_leaves_messages_unfinished_loses_its_link() {
 fn unfinished_messages_from_behind_a_hop_are_dropped_and_the_hop_keeps_its_link() {
     let tree = Tree::new();
     let hop = tree.child();
-    let (bad, good) = (tree.behind(&hop), tree.behind(&hop));
+    let (bad, good, victim) = (tree.behind(&hop), tree.behind(&hop), tree.child());
     let heard: Receiver<String> = Receiver::new(&tree.0);
-    let me = bad.id().0;
-    let before = resident().unwrap();
-    let flood = (0..200_000).flat_map(|number| fragment(1, [0, me, me, 2_000_000 + number, 1000], b""));
+    let (me, to) = (bad.id().0, victim.id().0);
+    let before = victim.blocking_call(resident, ()).unwrap();
+    let flood = (0..400_000).flat_map(|number| fragment(1, [to, me, me, 2_000_000 + number, 1000], b""));
     bad.blocking_call(scribble, (flood.collect(),)).unwrap();
     assert!(bad.blocking_call(pid, ()).is_ok());
-    let grown = resident().unwrap().saturating_sub(before);
-    assert!(grown < 32 * 1024, "{grown} KiB, with what other tests have taken");
+    // Nothing tells when all of it has arrived at the far end.
+    std::thread::sleep(Duration::from_secs(1));
+    let grown = victim.blocking_call(resident, ()).unwrap().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
     // Others' long messages arrive whole.
     good.blocking_call(tell_at_length, (heard.sender(),)).unwrap();
     assert_eq!(heard.blocking_recv().unwrap().len(), 1_000_000);

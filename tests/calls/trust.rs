@@ -229,15 +229,26 @@ impl Liar {
         self.stream.write_all(&frame(0, [0, me, me, Handle::ADD_ROUTE.0, 0], &payload)).unwrap();
     }
 
-    /// Where the answer to the connect goes that is asked for next.
+    /// Where the answer goes to what it is asked next.
     fn asked(&mut self) -> u32 {
         loop {
             let ([.., handle, reply_to], payload) = self.read();
             if Handle(handle) == Handle::ALLOCATE_ID {
                 self.first_id = u32::from_be_bytes(payload[4..8].try_into().unwrap());
-            } else if Handle(handle) == Handle::CALL_FUNCTION {
+            } else if [Handle::CALL_FUNCTION, Handle::STATS].contains(&Handle(handle)) {
                 return reply_to;
             }
+        }
+    }
+
+    /// Answers with these bytes, in as many frames as they take.
+    fn say(&mut self, to: u32, reply_to: u32, payload: &[u8]) {
+        let me = self.context.id().0;
+        let mut parts = payload.chunks(60_000).peekable();
+        while let Some(part) = parts.next() {
+            let mut bytes = frame(1, [0, me, me, to, reply_to], part);
+            bytes[2] = u8::from(parts.peek().is_some());
+            self.stream.write_all(&bytes).unwrap();
         }
     }
 
@@ -320,4 +331,31 @@ fn a_request_that_fits_a_frame_is_refused_in_several() {
         let ([.., reply_to], payload) = liar.read();
         assert_eq!((Handle(reply_to), &payload[..]), (Handle::IS_DEAD, &b"message too large for its handle"[..]));
     }
+}
+
+#[test]
+fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let context = liar.context.clone();
+    // As many empty texts as there are bytes, or nearly so.
+    let many = |head: &[u8], bytes: usize| [head, &vec![0; bytes][..]].concat();
+    let connect = ask_for_child(&tree, &context);
+    let to = liar.asked();
+    liar.say(to, 0, &many(&[0, 1], 300_000));
+    assert!(connect.join().unwrap().unwrap_err().to_string().contains("(max 262144)"));
+    for kind in [1, 2] {
+        let call = context.call(pid, ());
+        let to = liar.asked();
+        liar.say(to, 0, &many(&[kind], 1_100_000));
+        assert!(block_on(call).unwrap_err().to_string().contains("(max 1048576)"));
+    }
+    let stats = context.stats();
+    let to = liar.asked();
+    liar.say(to, 0, &many(&[0], 1_100_000));
+    assert!(block_on(stats).unwrap_err().to_string().contains("(max 1048576)"));
+    let call = context.call(pid, ());
+    let to = liar.asked();
+    liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
+    assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(16 * 1024));
 }
