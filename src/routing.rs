@@ -11,7 +11,7 @@ mod tests;
 #[cfg(test)]
 mod trees;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,9 +31,13 @@ pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_ADDRESSED: usize = 4_096;
 /// Ids in a block.
 pub(crate) const BLOCK: u32 = 1_000;
-/// Blocks that one context may hold without having announced any context out
-/// of them.
+/// Blocks that one context may hold without having used them up. A context
+/// uses its ids in their order, one block after the other.
 const MAX_UNUSED_BLOCKS: usize = 2;
+
+/// Blocks of either kind that the master keeps when they come back; what is
+/// more is lost, which only somebody who wastes them can bring about.
+const MAX_BACK: usize = 65_536;
 
 /// The neighbour by which a message came in.
 #[derive(Debug, Clone)]
@@ -96,7 +100,11 @@ struct Link {
     routes: HashSet<ContextId>,
     addressed: HashSet<ContextId>,
     addressed_overflow: bool,
-    blocks: Vec<Block>,
+    /// Ids that were handed out through it, by the first of each block.
+    blocks: BTreeMap<u32, Block>,
+    /// The blocks of each context, the oldest first. Only the youngest
+    /// [`MAX_UNUSED_BLOCKS`] of them may have no routes.
+    owners: HashMap<ContextId, Vec<u32>>,
 }
 
 /// What is known of a context that a route leads to.
@@ -111,7 +119,47 @@ struct Known {
 struct Block {
     ids: Range<u32>,
     owner: ContextId,
-    used: bool,
+    /// Above all that were announced.
+    next: u32,
+    /// How often one was announced above all before.
+    announced: u32,
+    /// Routes to ids of the block.
+    routes: u32,
+}
+
+impl Block {
+    /// Whether its owner may well need another one. (Some children end before
+    /// they can be announced.)
+    fn is_used_up(&self) -> bool {
+        self.announced >= (self.ids.end - self.ids.start) / 2
+    }
+}
+
+impl Link {
+    /// The block that an id belongs to.
+    fn block(&mut self, id: ContextId) -> Option<&mut Block> {
+        self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
+    }
+
+    /// A route has gone.
+    fn release(&mut self, id: ContextId) -> Option<Block> {
+        let block = self.block(id)?;
+        block.routes = block.routes.saturating_sub(1);
+        let (first, owner, is_idle) = (block.ids.start, block.owner, block.routes == 0);
+        let starts = self.owners.get_mut(&owner)?;
+        let at = starts.iter().position(|start| *start == first)?;
+        if !is_idle || at + MAX_UNUSED_BLOCKS >= starts.len() {
+            return None;
+        }
+        starts.remove(at);
+        self.blocks.remove(&first)
+    }
+
+    /// A context has gone: it will announce nobody any more.
+    fn release_all(&mut self, owner: ContextId) -> Vec<Block> {
+        let starts = self.owners.remove(&owner).unwrap_or_default();
+        starts.into_iter().filter_map(|start| self.blocks.remove(&start)).collect()
+    }
 }
 
 /// Routes, handles and ids of one context.
@@ -129,6 +177,10 @@ pub(crate) struct Routing<S> {
     by_respondent: HashMap<ContextId, HashSet<Handle>>,
     /// The ids that are this context's to give; endless in the master.
     ids: Range<u32>,
+    /// Ids that were handed out and have come back: such that nobody ever had,
+    /// and such that somebody had, which are given again last of all.
+    fresh: VecDeque<Range<u32>>,
+    worn: VecDeque<Range<u32>>,
 }
 
 impl<S> fmt::Debug for Routing<S> {
@@ -149,6 +201,8 @@ impl<S> Routing<S> {
             routes: HashMap::new(),
             known: HashMap::new(),
             clock: 0,
+            fresh: VecDeque::new(),
+            worn: VecDeque::new(),
             handles: HashMap::new(),
             by_respondent: HashMap::new(),
             ids,
@@ -308,14 +362,20 @@ impl<S> Routing<S> {
         if link.routes.len() >= MAX_ROUTES {
             return Err(format!("route to {target} is one too many (max {MAX_ROUTES}) by context {}", link.remote));
         }
-        let block = link.blocks.iter_mut().find(|block| block.ids.contains(&target.0));
-        match block {
-            Some(block) => block.used = true,
-            None if target == link.remote => {}
-            None => return Err(format!("route to {target} was not context {}'s to give", link.remote)),
+        let remote = link.remote;
+        let block = link.block(target);
+        if block.is_none() && target != remote {
+            return Err(format!("route to {target} was not context {remote}'s to give"));
         }
         if self.routes.contains_key(&target) {
-            return Err(format!("cannot add duplicate route to {target} via {}", self.remote(from)));
+            return Err(format!("cannot add duplicate route to {target} via {remote}"));
+        }
+        if let Some(block) = block {
+            block.routes += 1;
+            if target.0 >= block.next {
+                block.next = target.0 + 1;
+                block.announced += 1;
+            }
         }
         self.set_route(from, target, printable(name));
         Ok(())
@@ -356,9 +416,8 @@ impl<S> Routing<S> {
         if route != way {
             return Err("to which another link leads");
         }
-        let blocks = self.links.get(way).map(|link| &link.blocks);
-        let is_its_own = |block: &Block| block.owner == via && block.ids.contains(&child.0);
-        if !blocks.is_some_and(|blocks| blocks.iter().any(is_its_own)) {
+        let block = self.links.get_mut(way).and_then(|link| link.block(child));
+        if block.is_none_or(|block| block.owner != via) {
             return Err("which was not its to give");
         }
         let known = self.known.get_mut(&child).filter(|known| known.since > since);
@@ -394,8 +453,12 @@ impl<S> Routing<S> {
         if self.out(target)? != from {
             return None;
         }
-        if let Some(link) = self.links.get_mut(&from) {
-            link.routes.remove(&target);
+        if let Some(link) = self.links.get_mut(&from)
+            && link.routes.remove(&target)
+        {
+            let mut back = link.release_all(target);
+            back.extend(link.release(target));
+            self.take_back(back);
         }
         self.routes.remove(&target);
         Some(self.farewell(from, vec![target]))
@@ -410,6 +473,7 @@ impl<S> Routing<S> {
             self.parent = None;
             return Gone { contexts: self.parent_ids.to_vec(), tell: Vec::new() };
         }
+        self.take_back(lost.blocks.into_values());
         let mut contexts: Vec<ContextId> = lost.routes.into_iter().collect();
         contexts.sort_unstable();
         for context in &contexts {
@@ -420,6 +484,11 @@ impl<S> Routing<S> {
 
     /// An id for a new child, if one is in stock.
     pub(crate) fn take_id(&mut self) -> Option<ContextId> {
+        if self.ids.is_empty()
+            && let Some(ids) = self.fresh.pop_front().or_else(|| self.worn.pop_front())
+        {
+            self.ids = ids;
+        }
         self.ids.next().map(ContextId)
     }
 
@@ -428,10 +497,19 @@ impl<S> Routing<S> {
         !self.ids.is_empty()
     }
 
-    /// A block for a context, out of the master's endless stock.
+    /// A block for a context, out of the master's stock. That is endless, as
+    /// what nobody can have any more comes back.
     pub(crate) fn take_block(&mut self) -> Range<u32> {
+        if let Some(ids) = self.fresh.pop_front() {
+            return ids;
+        }
+        if self.ids.end - self.ids.start < BLOCK
+            && let Some(ids) = self.worn.pop_front()
+        {
+            return ids;
+        }
         let start = self.ids.start;
-        self.ids.start = start.saturating_add(BLOCK);
+        self.ids.start = start.saturating_add(BLOCK).min(self.ids.end);
         start..self.ids.start
     }
 
@@ -443,19 +521,49 @@ impl<S> Routing<S> {
     /// Whether `owner` behind `link` may have another block of ids.
     pub(crate) fn may_have_block(&self, link: LinkId, owner: ContextId) -> bool {
         self.links.get(&link).is_some_and(|link| {
-            link.blocks.iter().filter(|block| block.owner == owner && !block.used).count() < MAX_UNUSED_BLOCKS
+            let youngest = link.owners.get(&owner).into_iter().flat_map(|starts| starts.iter().rev());
+            let blocks = youngest.take(MAX_UNUSED_BLOCKS).filter_map(|start| link.blocks.get(start));
+            blocks.filter(|block| !block.is_used_up()).count() < MAX_UNUSED_BLOCKS
         })
     }
 
     /// Whether `owner` behind `link` was ever given one.
     pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
-        self.links.get(&link).is_some_and(|link| link.blocks.iter().any(|block| block.owner == owner))
+        self.links.get(&link).is_some_and(|link| link.owners.contains_key(&owner))
     }
 
     /// Notes that a block was handed out through `link`.
     pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
-        if let Some(link) = self.links.get_mut(&link) {
-            link.blocks.push(Block { ids, owner, used: false });
+        let Some(link) = self.links.get_mut(&link) else { return };
+        let starts = link.owners.entry(owner).or_default();
+        starts.push(ids.start);
+        let old = starts.len().saturating_sub(MAX_UNUSED_BLOCKS);
+        let done: Vec<u32> = starts[..old]
+            .iter()
+            .copied()
+            .filter(|start| link.blocks.get(start).is_none_or(|block| block.routes == 0))
+            .collect();
+        starts.retain(|start| !done.contains(start));
+        let back: Vec<Block> = done.iter().filter_map(|start| link.blocks.remove(start)).collect();
+        link.blocks.insert(ids.start, Block { next: ids.start, ids, owner, announced: 0, routes: 0 });
+        self.take_back(back);
+    }
+
+    /// Ids that were handed out are nobody's any more. The master may give them
+    /// again; all others just forget them.
+    fn take_back(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        if !self.parent_ids.is_empty() {
+            return;
+        }
+        for Block { ids, next, .. } in blocks {
+            // A small rest is not worth a request of its own.
+            let next = if ids.end - next < BLOCK / 4 { ids.end } else { next };
+            let parts = [(&mut self.worn, ids.start..next), (&mut self.fresh, next..ids.end)];
+            for (kept, ids) in parts {
+                if !ids.is_empty() && kept.len() < MAX_BACK {
+                    kept.push_back(ids);
+                }
+            }
         }
     }
 
@@ -463,7 +571,7 @@ impl<S> Routing<S> {
     /// above all that its subtree has or may use.
     pub(crate) fn become_root(&mut self) {
         self.parent_ids = [].into();
-        let blocks = self.links.values().flat_map(|link| &link.blocks).map(|block| block.ids.end);
+        let blocks = self.links.values().flat_map(|link| link.blocks.values()).map(|block| block.ids.end);
         let known = self.routes.keys().chain([&self.me]).map(|id| id.0.saturating_add(1));
         let first = blocks.chain(known).chain([self.ids.end]).max().unwrap_or(1);
         self.ids = first..u32::MAX;
@@ -509,7 +617,8 @@ impl<S> Routing<S> {
             routes: HashSet::new(),
             addressed: HashSet::new(),
             addressed_overflow: false,
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
+            owners: HashMap::new(),
         };
         self.links.insert(id, link);
     }

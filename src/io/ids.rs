@@ -107,7 +107,12 @@ impl Io {
         self.tasks.spawn(async move {
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
-                    io.state.borrow_mut().routing.hand_out(link, owner, ids.clone());
+                    let mut state = io.state.borrow_mut();
+                    // (Who has gone meanwhile announces nobody.)
+                    if state.routing.link_to(owner) == Some(link) {
+                        state.routing.hand_out(link, owner, ids.clone());
+                    }
+                    drop(state);
                     io.send(block_reply(&message, &ids));
                 }
                 _ => io.refuse(&message, "no ids to be had", Some(link)),

@@ -503,7 +503,7 @@ mod tests {
     #[test]
     fn a_length_that_is_not_there_is_refused_before_it_costs_anything() {
         let start = std::time::Instant::now();
-        for length in [3, 1 << 20, 1 << 28, 1 << 60, u64::MAX] {
+        for length in [3, 1 << 20, 200 << 20, 1 << 60, u64::MAX] {
             let payload = [&encode(&length).unwrap()[..], b"ab"].concat();
             let refusals = [
                 decode::<String>(&payload, None).unwrap_err(),
@@ -517,8 +517,8 @@ mod tests {
             assert!(decode::<Vec<String>>(&payload, None).is_err());
             assert!(decode::<HashMap<u8, ()>>(&payload, None).is_err());
         }
-        // A thousand times 256 MiB of zeros would take half a minute.
-        let payload = encode(&(1u64 << 28)).unwrap();
+        // A thousand times 200 MiB of zeros would take a while.
+        let payload = encode(&(200u64 << 20)).unwrap();
         for _ in 0..1000 {
             decode::<String>(&payload, None).unwrap_err();
         }
