@@ -377,8 +377,21 @@ impl<S> Routing<S> {
                 block.announced += 1;
             }
         }
-        self.set_route(from, target, printable(name));
+        let name = self.name_below(remote, name);
+        self.set_route(from, target, name);
         Ok(())
+    }
+
+    /// The name of a context behind `neighbour`, which announces it as `name`:
+    /// it begins with what the neighbour is called here, or is made to.
+    fn name_below(&self, neighbour: ContextId, name: &str) -> String {
+        let (above, mut name) = (self.name(neighbour).unwrap_or_default(), printable(name));
+        if !name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.')) {
+            name = format!("{above}.{name}");
+        }
+        let end = (0..=MAX_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at));
+        name.truncate(end.unwrap_or(0));
+        name
     }
 
     /// Whoever is at the end of `link` is from now on the way to `target`, by
@@ -409,8 +422,8 @@ impl<S> Routing<S> {
     /// Takes `child` for the one that `via` has been asked for at `since` and
     /// says that it has started; refused if it cannot be that one. Whatever
     /// `via` says, it can only give away a context of its own that nobody else
-    /// has.
-    pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<(), &'static str> {
+    /// has. Returns its name.
+    pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
         let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
         let route = self.routes.get(&child).ok_or("to which no route leads")?;
         if route != way {
@@ -425,7 +438,7 @@ impl<S> Routing<S> {
         if std::mem::replace(&mut known.claimed, true) {
             return Err("which it has given for another one already");
         }
-        Ok(())
+        Ok(known.name.clone())
     }
 
     /// The authority for a message to `dst` that acts for another context. It

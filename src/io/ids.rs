@@ -33,8 +33,8 @@ impl Io {
     }
 
     /// Takes `child` for the one that `via` was asked for at `since`; refused
-    /// with the reason if it cannot be that one.
-    pub(crate) fn claim(&self, child: ContextId, via: ContextId, since: u64) -> Result<(), &'static str> {
+    /// with the reason if it cannot be that one. Returns its name.
+    pub(crate) fn claim(&self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
         self.state.borrow_mut().routing.claim(child, via, since)
     }
 

@@ -18,7 +18,7 @@ use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::Value;
 use crate::io::Io;
-use crate::message::{ContextId, printable};
+use crate::message::ContextId;
 use crate::router::{Command, Router, Shared};
 
 /// The far side keeps the deadline; one that hangs has this much longer.
@@ -129,10 +129,7 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
     let _ = done.send(match answer {
         // Until it is claimed it may be anybody, and must not be ended either.
         Ok(Proxied::Connected(connected)) => match io.claim(connected.id, via.id(), asked.since) {
-            Ok(()) => {
-                let name = printable(&connected.name);
-                Ok(Unclaimed::new(&io.shared, Connected { name, ..connected }))
-            }
+            Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
             Err(why) => Err(no_child(&via, connected.id, asked.hop, why)),
         },
         Ok(Proxied::Failed(error)) => {

@@ -102,6 +102,25 @@ fn a_child_announces_only_what_was_handed_to_it() {
 }
 
 #[test]
+fn names_from_below_begin_with_that_of_the_neighbour() {
+    let mut routing = master();
+    routing.hand_out(A, ContextId(1), 2000..3000);
+    let near = routing.name(ContextId(1)).unwrap().to_owned();
+    let below = format!("{near}.ssh.web1");
+    let long = "x".repeat(MAX_NAME);
+    for (id, announced, name) in [
+        (2000, &*below, &*below),
+        (2001, "ssh.web1", &below),
+        (2002, &near, &format!("{near}.{near}")),
+        (2003, &format!("{near}x.y"), &format!("{near}.{near}x.y")),
+        (2004, &long, &format!("{near}.{long}")[..MAX_NAME]),
+    ] {
+        routing.add_route(A, ContextId(id), announced).unwrap();
+        assert_eq!(routing.name(ContextId(id)), Some(name));
+    }
+}
+
+#[test]
 fn a_context_claims_for_its_own_child_only_what_it_was_given() {
     let mut routing = master();
     let siblings = [ContextId(2000), ContextId(3000)];

@@ -279,7 +279,10 @@ fn a_hop_can_give_nobody_away_but_a_new_child_of_its_own() {
     let to = liar.asked();
     liar.announce(liar.first_id);
     liar.answer(to, liar.first_id);
-    assert_eq!(connect.join().unwrap().unwrap().id().0, liar.first_id);
+    let child = connect.join().unwrap().unwrap();
+    assert_eq!(child.id().0, liar.first_id);
+    // But it cannot give it another's name.
+    assert_eq!(child.name(), format!("{}.announced", liar.context.name()));
     liar.announce(liar.first_id + 1);
     for (id, why) in [
         (sibling.id().0, "another link leads"),
