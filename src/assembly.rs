@@ -2,7 +2,8 @@
 //!
 //! A run is the fragments of one message. Whoever may not write to a handle
 //! is refused at the first fragment, so only welcome messages fill memory,
-//! and all runs together hold at most twice the largest message.
+//! and all runs together hold at most twice the largest message. One sender
+//! has few runs at a time, refused ones included.
 
 use std::collections::HashMap;
 
@@ -10,12 +11,16 @@ use bytes::{Bytes, BytesMut};
 
 use crate::message::{ContextId, Handle, Lane, Message};
 
-type Key = (ContextId, Handle, Handle, Lane);
+/// Runs of one sender that are under way at once. A link sends its messages
+/// one after the other in each of its three lanes, so nobody who is honest
+/// comes near.
+pub(crate) const MAX_RUNS: usize = 8;
 
 /// The runs that are under way to one context.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    by_key: HashMap<Key, Run>,
+    /// By their senders, none of which has no run.
+    by_source: HashMap<ContextId, Vec<Run>>,
     /// Bytes in all of them.
     bytes: u64,
     /// The largest message allowed, in bytes.
@@ -23,7 +28,16 @@ pub(crate) struct Runs {
 }
 
 #[derive(Debug)]
-enum Run {
+struct Run {
+    key: Key,
+    content: Content,
+}
+
+/// What tells the runs of one sender apart.
+type Key = (Handle, Handle, Lane);
+
+#[derive(Debug)]
+enum Content {
     Growing(BytesMut),
     /// Refused; the rest of it is thrown away as it comes.
     Refused,
@@ -36,72 +50,81 @@ pub(crate) struct Added {
     pub(crate) whole: Option<Bytes>,
     /// Why the run is refused, said once.
     pub(crate) refusal: Option<String>,
+    /// It would have begun one run too many of its sender, and is dropped.
+    pub(crate) too_many: bool,
 }
 
 impl Runs {
     pub(crate) fn new(max: u64) -> Self {
-        Self { by_key: HashMap::new(), bytes: 0, max }
+        Self { by_source: HashMap::new(), bytes: 0, max }
     }
 
     /// Whether `part` continues a run.
     pub(crate) fn continues(&self, part: &Message) -> bool {
-        !self.by_key.is_empty() && self.by_key.contains_key(&key(part))
+        !self.by_source.is_empty() && self.by_source.get(&part.src).is_some_and(|runs| find(runs, part).is_some())
     }
 
     /// Takes in a fragment. `check` is asked at the first one of a run.
     pub(crate) fn add(&mut self, part: &Message, more: bool, check: impl FnOnce() -> Result<(), String>) -> Added {
         let mut added = Added::default();
-        let run = self.by_key.remove(&key(part)).unwrap_or_else(|| match check() {
-            Ok(()) => Run::Growing(BytesMut::new()),
-            Err(reason) => {
-                added.refusal = Some(reason);
-                Run::Refused
-            }
-        });
-        let run = match run {
-            Run::Growing(mut data) => {
+        let runs = self.by_source.entry(part.src).or_default();
+        let content = match find(runs, part) {
+            Some(at) => runs.swap_remove(at).content,
+            None if runs.len() == MAX_RUNS => return Added { too_many: true, ..added },
+            None => check().map_or_else(
+                |reason| {
+                    added.refusal = Some(reason);
+                    Content::Refused
+                },
+                |()| Content::Growing(BytesMut::new()),
+            ),
+        };
+        let content = match content {
+            Content::Growing(mut data) => {
                 let size = (data.len() + part.data.len()) as u64;
                 let total = self.bytes + part.data.len() as u64;
                 if size > self.max || total > self.max.saturating_mul(2) {
                     self.bytes -= data.len() as u64;
                     added.refusal = Some(format!("message too large (max {} bytes)", self.max));
-                    Run::Refused
+                    Content::Refused
                 } else {
                     self.bytes = total;
                     data.extend_from_slice(&part.data);
-                    Run::Growing(data)
+                    Content::Growing(data)
                 }
             }
-            Run::Refused => Run::Refused,
+            Content::Refused => Content::Refused,
         };
-        match run {
-            run if more => {
-                self.by_key.insert(key(part), run);
-            }
-            Run::Growing(data) => {
+        match content {
+            content if more => runs.push(Run { key: key(part), content }),
+            Content::Growing(data) => {
                 self.bytes -= data.len() as u64;
                 added.whole = Some(data.freeze());
             }
-            Run::Refused => {}
+            Content::Refused => {}
+        }
+        if runs.is_empty() {
+            self.by_source.remove(&part.src);
         }
         added
     }
 
     /// A context has gone: what it had not finished never will be.
     pub(crate) fn forget(&mut self, context: ContextId) {
-        let bytes = &mut self.bytes;
-        self.by_key.retain(|key, run| {
-            let gone = key.0 == context;
-            if gone && let Run::Growing(data) = run {
-                *bytes -= data.len() as u64;
+        for run in self.by_source.remove(&context).unwrap_or_default() {
+            if let Content::Growing(data) = run.content {
+                self.bytes -= data.len() as u64;
             }
-            !gone
-        });
+        }
     }
 }
 
 fn key(part: &Message) -> Key {
-    (part.src, part.handle, part.reply_to, part.lane)
+    (part.handle, part.reply_to, part.lane)
+}
+
+fn find(runs: &[Run], part: &Message) -> Option<usize> {
+    runs.iter().position(|run| run.key == key(part))
 }
 
 #[cfg(test)]
@@ -121,7 +144,7 @@ mod tests {
         runs.add(&part(1, b"b"), true, ok);
         assert_eq!(runs.add(&part(1, b"c"), false, ok).whole.unwrap(), "abc");
         assert_eq!(runs.add(&part(2, b"y"), false, ok).whole.unwrap(), "xy");
-        assert_eq!((runs.bytes, runs.by_key.len()), (0, 0));
+        assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 
     #[test]
@@ -132,7 +155,7 @@ mod tests {
         assert_eq!(runs.add(&part(1, b"de"), true, ok).refusal.unwrap(), "message too large (max 4 bytes)");
         assert_eq!(runs.add(&part(1, b"fg"), true, ok), Added::default());
         assert_eq!(runs.add(&part(1, b"h"), false, ok), Added::default());
-        assert_eq!((runs.bytes, runs.by_key.len()), (0, 0));
+        assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 
     #[test]
@@ -152,10 +175,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_has_few_runs_at_a_time_whether_they_are_welcome_or_not() {
+        let mut runs = Runs::new(100);
+        let begin = |runs: &mut Runs, handle, welcome: bool| {
+            let part = Message { handle: Handle(handle), ..part(1, b"a") };
+            runs.add(&part, true, || if welcome { Ok(()) } else { Err("refused by policy".into()) })
+        };
+        for handle in 0..MAX_RUNS {
+            assert!(!begin(&mut runs, u32::try_from(handle).unwrap(), handle % 2 == 0).too_many);
+        }
+        for handle in 1000..2000 {
+            assert!(begin(&mut runs, handle, handle % 2 == 0).too_many);
+        }
+        assert_eq!(runs.by_source[&ContextId(1)].len(), MAX_RUNS);
+        // Others have theirs, and one that has ended makes room.
+        assert!(!runs.add(&part(2, b"x"), true, || Ok(())).too_many);
+        assert_eq!(runs.add(&part(1, b"b"), false, || Ok(())).whole.unwrap(), "ab");
+        assert!(!begin(&mut runs, 5000, true).too_many);
+    }
+
+    #[test]
     fn a_context_that_goes_takes_its_runs_with_it() {
         let mut runs = Runs::new(100);
         runs.add(&part(1, b"abc"), true, || Ok(()));
         runs.forget(ContextId(1));
-        assert_eq!((runs.bytes, runs.by_key.len()), (0, 0));
+        assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 }

@@ -18,7 +18,7 @@ use crate::dispatch;
 use crate::error::Error;
 use crate::io::Io;
 use crate::message::{ContextId, Handle, Message};
-use crate::payload;
+use crate::payload::{self, Origin};
 use crate::router::{Command, Shared};
 
 /// A call on its way: a future of its result.
@@ -63,13 +63,17 @@ pub(crate) struct RawCall {
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
     context: Arc<str>,
+    /// The context that has answered, and the authority under which it did.
+    by: (ContextId, ContextId),
+    /// Bytes of a result that is read.
+    max: usize,
     #[cfg(feature = "cli")]
     convert: Option<Convert>,
 }
 
 /// Makes of a result what its caller gets, as JSON.
 #[cfg(feature = "cli")]
-pub(crate) type Convert = fn(&[u8], &Arc<Shared>) -> Result<String, String>;
+pub(crate) type Convert = fn(&[u8], Origin) -> Result<String, String>;
 
 struct Pending {
     answer: oneshot::Receiver<Message>,
@@ -106,6 +110,8 @@ impl RawCall {
             timeout,
             function,
             context: Arc::clone(context),
+            by: (shared.me, shared.me),
+            max: usize::MAX,
             #[cfg(feature = "cli")]
             convert: None,
         }
@@ -157,7 +163,7 @@ impl RawCall {
         &self.shared
     }
 
-    fn finish(&self, answer: Option<Message>) -> Result<Bytes, Error> {
+    fn finish(&mut self, answer: Option<Message>) -> Result<Bytes, Error> {
         let Some(message) = answer else {
             return Err(match self.timeout {
                 Some((started, limit)) if started.elapsed() >= limit => {
@@ -169,17 +175,25 @@ impl RawCall {
         if message.is_dead() {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
         }
-        let value = dispatch::decode_reply(&message.data, &self.shared)?;
+        self.by = (message.src, message.auth);
+        let value = dispatch::decode_reply(&message.data)?;
         #[cfg(feature = "cli")]
         if let Some(convert) = self.convert {
-            let converted = convert(&value, &self.shared).and_then(|value| payload::encode(&value));
+            let converted = convert(&value, self.origin()).and_then(|value| payload::encode(&value));
             return converted.map(Bytes::from).map_err(|why| self.unreadable(&why));
         }
         Ok(value)
     }
 
     pub(crate) fn decode<R: DeserializeOwned>(&self, value: &[u8]) -> Result<R, Error> {
-        payload::decode(value, Some(&self.shared)).map_err(|why| self.unreadable(&why))
+        if value.len() > self.max {
+            return Err(self.unreadable(&format!("it has {} bytes (max {})", value.len(), self.max)));
+        }
+        payload::decode(value, Some(self.origin())).map_err(|why| self.unreadable(&why))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { shared: Arc::clone(&self.shared), src: self.by.0, auth: self.by.1 }
     }
 
     fn unreadable(&self, why: &str) -> Error {
@@ -218,6 +232,12 @@ impl<R> Call<R> {
         if let Some(pending) = &self.inner.state {
             io.call_off(Some(callee), pending.handle);
         }
+    }
+
+    /// A result of more than `max` bytes is an error, and is not even read.
+    pub(crate) fn at_most(mut self, max: usize) -> Self {
+        self.inner.max = max;
+        self
     }
 
     pub(crate) fn from_raw(inner: RawCall) -> Self {

@@ -72,6 +72,7 @@ pub enum Event {
         /// Its process id there.
         pid: u32,
         /// Its standard input.
+        #[serde(deserialize_with = "crate::sender::to_its_origin")]
         stdin: Option<Sender<Blob>>,
     },
     /// Bytes from its standard output.

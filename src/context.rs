@@ -30,6 +30,9 @@ use crate::receiver::Receiver;
 use crate::router::{Command, Router, Shared};
 use crate::stats::Stats;
 
+/// Bytes of the answer to STATS: it has few entries of each kind.
+const MAX_STATS: usize = 1024 * 1024;
+
 /// A process in the tree, as others see it.
 ///
 /// Cheap to clone; dropping it ends nothing. It can be an argument or a
@@ -156,7 +159,7 @@ impl Context {
 
     fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
         let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
-        Call::from_raw(RawCall::start(&self.shared, &self.name, "STATS", Ok(message), timeout))
+        Call::from_raw(RawCall::start(&self.shared, &self.name, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
     }
 
     /// A chain of calls to this context: after one of them has failed, none
@@ -366,9 +369,9 @@ impl Serialize for Context {
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (id, name) = <(ContextId, String)>::deserialize(deserializer)?;
-        let shared = payload::current_router()
+        let origin = payload::current_origin()
             .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
-        Ok(Self::new(shared, id, &printable(&name)))
+        Ok(Self::new(origin.shared, id, &printable(&name)))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::log::{MAX_NAME, cut};
 use crate::message::{ContextId, Handle, Message};
 use crate::panic;
 use crate::payload;
-use crate::router::{Command, Router, Shared};
+use crate::router::{Command, Router};
 use crate::routing::LinkId;
 use crate::stats::ServedCall;
 use chains::{Chains, Failed};
@@ -99,6 +99,9 @@ enum Ended {
 /// In the length of a call's name: the number of its chain follows.
 const CHAINED: u16 = 1 << 15;
 
+/// Bytes of an error in a reply. Errors are made shorter than that.
+const MAX_ERROR: usize = 1024 * 1024;
+
 /// The first bytes of a reply, which say what the rest is.
 const OK: u8 = 0;
 const CALL_ERROR: u8 = 1;
@@ -137,13 +140,16 @@ pub(crate) fn is_chained(data: &[u8]) -> bool {
 }
 
 /// The encoded result in the payload of a reply, or the error.
-pub(crate) fn decode_reply(data: &Bytes, shared: &Arc<Shared>) -> Result<Bytes, Error> {
+pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
     let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
+    if *kind != OK && rest.len() > MAX_ERROR {
+        return Err(malformed(format!("an error of {} bytes (max {MAX_ERROR})", rest.len())));
+    }
     match *kind {
         OK => Ok(data.slice(1..)),
-        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, Some(shared)).map_err(malformed)?)).escaped()),
-        OTHER_ERROR => Err(payload::decode::<Error>(rest, Some(shared)).map_err(malformed)?.escaped()),
+        CALL_ERROR => Err(Error::Call(Box::new(payload::decode(rest, None).map_err(malformed)?)).escaped()),
+        OTHER_ERROR => Err(payload::decode::<Error>(rest, None).map_err(malformed)?.escaped()),
         other => Err(malformed(format!("unknown kind {other}"))),
     }
 }

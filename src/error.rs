@@ -279,7 +279,8 @@ pub enum StreamErrorKind {
     NoPlace,
     /// The image could not be read, packed or fetched.
     Image,
-    /// The child is another build or another program.
+    /// The child is another build or another program, or not the one that was
+    /// asked for.
     Mismatch,
     /// The bytes that arrived are not what was sent.
     Corrupt,

@@ -1,15 +1,13 @@
 //! The function table by name and in JSON, for tools that know no types.
 
 use std::any::type_name;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::Call;
 use crate::context::Context;
 use crate::dispatch;
 use crate::function::{Entry, Function, Table};
-use crate::payload;
-use crate::router::Shared;
+use crate::payload::{self, Origin};
 
 const BOUND: &str = "what it takes belongs to a program that is connected";
 
@@ -17,7 +15,7 @@ const BOUND: &str = "what it takes belongs to a program that is connected";
 #[derive(Debug)]
 pub(crate) struct Shim {
     args: fn(&str) -> Result<Vec<u8>, String>,
-    ok: fn(&[u8], &Arc<Shared>) -> Result<String, String>,
+    ok: fn(&[u8], Origin) -> Result<String, String>,
     types: fn() -> [&'static str; 2],
 }
 
@@ -48,8 +46,8 @@ fn encode<F: Function<K>, K>(json: &str) -> Result<Vec<u8>, String> {
     payload::encode(&args)
 }
 
-fn decode<F: Function<K>, K>(value: &[u8], shared: &Arc<Shared>) -> Result<String, String> {
-    let value: F::Ok = payload::decode(value, Some(shared))?;
+fn decode<F: Function<K>, K>(value: &[u8], origin: Origin) -> Result<String, String> {
+    let value: F::Ok = payload::decode(value, Some(origin))?;
     serde_json::to_string(&value)
         .map_err(|error| format!("{} cannot be expressed in JSON: {error}", short(type_name::<F::Ok>())))
 }

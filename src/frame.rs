@@ -118,6 +118,7 @@ pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>
         single_reply: flags & SINGLE_REPLY != 0,
         secret: flags & SECRET != 0,
         lane,
+        on_behalf: None,
         arrival: Arrival::default(),
         data: Bytes::new(),
     };

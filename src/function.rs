@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::context::Econtext;
 use crate::error::CallError;
-use crate::payload;
+use crate::payload::{self, Origin};
 
 /// A function that can be called in another context.
 ///
@@ -107,14 +107,17 @@ impl Failure {
         CallError {
             type_name: self.type_name,
             message: shorten(self.message),
-            chain: self.chain.into_iter().map(shorten).collect(),
+            chain: self.chain.into_iter().take(MAX_SOURCES).map(shorten).collect(),
             context: context.into(),
             function: function.into(),
         }
     }
 }
 
+/// Bytes of each text of an error.
 const MAX_ERROR_TEXT: usize = 64 * 1024;
+/// Sources of an error that are told: all its texts fit in what a caller takes.
+const MAX_SOURCES: usize = 12;
 
 fn shorten(mut text: String) -> String {
     if text.len() > MAX_ERROR_TEXT {
@@ -275,7 +278,10 @@ fn signature_of<F: Function<K>, K>() -> String {
 /// Decodes the arguments and runs the function on them.
 #[doc(hidden)]
 pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
-    match payload::decode::<F::Args>(args, Some(econtext.shared())) {
+    // Only contexts above call functions, and they may use what is theirs.
+    let shared = Arc::clone(econtext.shared());
+    let origin = Origin { src: econtext.caller(), auth: shared.me, shared };
+    match payload::decode::<F::Args>(args, Some(origin)) {
         Ok(args) => function.run(econtext, args),
         Err(why) => Running::Done(Err(Failure::new(
             "offshoot::Error",

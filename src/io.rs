@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::assembly::{Added, Runs};
+use crate::assembly::{Added, MAX_RUNS, Runs};
 use crate::broker::Thread;
 use crate::dispatch::Dispatcher;
 use crate::error::Error;
@@ -347,7 +347,10 @@ impl Io {
     /// Sends a message of this context's own, without a window.
     pub(crate) fn send(self: &Rc<Self>, mut message: Message) {
         message.src = self.shared.me;
-        message.auth = self.shared.me;
+        message.auth = match message.on_behalf.take() {
+            None => self.shared.me,
+            Some(of) => self.state.borrow().routing.authority(of, message.dst),
+        };
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
             let max = self.shared.max_message_size;
@@ -382,11 +385,7 @@ impl Io {
             // A long message is refused once, at its end.
             Verdict::Refuse(reason) if !more => self.refuse(&part, &reason, from),
             Verdict::Refuse(_) => {}
-            Verdict::Forged(why) => {
-                if self.may_complain(from, Fault::Forged) {
-                    log_later!(self, WARN, "{why}: dropped");
-                }
-            }
+            Verdict::Forged(why) => self.forged(from, &why),
         }
     }
 
@@ -413,7 +412,7 @@ impl Io {
 
     /// Takes in a fragment of a message for this context.
     fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
-        let Added { whole, refusal } = {
+        let Added { whole, refusal, too_many } = {
             let State { runs, routing, .. } = &mut *self.state.borrow_mut();
             runs.add(&part, more, || match part.handle {
                 // Nothing else that is standard is longer than a frame.
@@ -421,6 +420,9 @@ impl Io {
                 _ => Err("message too large for its handle".into()),
             })
         };
+        if too_many {
+            return self.too_many_runs(part.src, from);
+        }
         if let Some(reason) = refusal {
             self.refuse(&part, &reason, from);
             // A reply that is too large must still end the wait for it.
@@ -431,6 +433,27 @@ impl Io {
         }
         if let Some(data) = whole {
             self.deliver(Message { data, ..part }, from);
+        }
+    }
+
+    /// A context has more messages under way at once than anybody who is
+    /// honest. A child loses its link by that; one behind it just is not heard,
+    /// as the link is others' as well.
+    fn too_many_runs(self: &Rc<Self>, src: ContextId, from: Option<LinkId>) {
+        let state = self.state.borrow();
+        let own = from.filter(|from| Some(*from) != state.routing.parent() && state.routing.remote(*from) == src);
+        drop(state);
+        let why = format!("context {src} has more than {MAX_RUNS} messages unfinished at once");
+        match own {
+            Some(link) => self.link_lost(link, Some(&why)),
+            None => self.forged(from, &why),
+        }
+    }
+
+    /// A frame is dropped that nobody honest sends.
+    fn forged(&self, from: Option<LinkId>, why: &str) {
+        if self.may_complain(from, Fault::Forged) {
+            log_later!(self, WARN, "{why}: dropped");
         }
     }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::payload;
+use crate::payload::{self, Origin};
 use crate::router::{Command, Shared};
 
 /// A process in the tree. The master is 0.
@@ -22,6 +22,9 @@ impl ContextId {
     /// The root of the tree.
     pub const MASTER: Self = Self(0);
 }
+
+/// Bytes of the reason in a dead message that are read.
+const MAX_REASON: usize = 16 * 1024;
 
 impl fmt::Display for ContextId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +140,9 @@ pub struct Message {
     /// The payload is to be wiped after use.
     pub(crate) secret: bool,
     pub(crate) lane: Lane,
+    /// Who has named its destination, if that was another context: it acts
+    /// under the authority of that one.
+    pub(crate) on_behalf: Option<ContextId>,
     pub(crate) arrival: Arrival,
     /// The payload.
     pub data: Bytes,
@@ -217,8 +223,7 @@ impl Message {
     /// payload is raw or is not exactly one `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
-        let shared = self.arrival.0.as_ref();
-        payload::decode(&self.data, shared).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
+        payload::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
     }
 
     /// The values it carries, to be taken one after the other.
@@ -273,12 +278,17 @@ impl Message {
     /// The reason that a dead message carries, or the general text.
     pub(crate) fn dead_reason(&self, me: impl Into<Option<ContextId>>) -> String {
         if !self.data.is_empty() {
-            printable(&String::from_utf8_lossy(&self.data))
+            printable(&String::from_utf8_lossy(&self.data[..self.data.len().min(MAX_REASON)]))
         } else if Some(self.src) == me.into() {
             "Channel closed by local end.".into()
         } else {
             "Channel closed by remote end.".into()
         }
+    }
+
+    /// Where a value in it comes from, if it was received.
+    fn origin(&self) -> Option<Origin> {
+        self.arrival.0.as_ref().map(|shared| Origin { shared: Arc::clone(shared), src: self.src, auth: self.auth })
     }
 
     fn check_encoded(&self) -> Result<(), Error> {
@@ -306,8 +316,7 @@ impl Values<'_> {
     ///
     /// [`Error::Payload`] if there is none, or it is not a `T`.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let shared = self.message.arrival.0.as_ref();
-        match payload::decode_front(&self.rest, shared) {
+        match payload::decode_front(&self.rest, self.message.origin()) {
             Ok((value, used)) => {
                 self.rest.advance(used);
                 Ok(value)

@@ -1,4 +1,5 @@
-//! How values become bytes: bincode, by position, typed at both ends.
+//! How values become bytes and values again: bincode's encoding, by position,
+//! typed at both ends.
 //!
 //! The encoding does not describe itself. What serde can express and bincode
 //! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
@@ -7,28 +8,42 @@
 //! where the value was to be sent and a [`CallError`](crate::CallError) where
 //! a result could not be sent back; both name the function.
 
+mod decode;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::config::Configuration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use decode::Decoder;
+
+use crate::message::ContextId;
 use crate::router::Shared;
 
-/// The most bytes that one value may decode to.
-const LIMIT: usize = 1 << 28;
-const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
+const CONFIG: Configuration = bincode::config::standard();
 
 thread_local! {
     /// A [`Secret`] was in the value that was encoded last.
     static SECRET: Cell<bool> = const { Cell::new(false) };
-    /// The router that a `Context` or `Sender` being decoded will belong to.
-    static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    /// Where the value comes from that is being decoded.
+    static CURRENT: RefCell<Option<Origin>> = const { RefCell::new(None) };
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The router that a `Context` or `Sender` in it will belong to.
+    pub(crate) shared: Arc<Shared>,
+    /// The context that has sent it.
+    pub(crate) src: ContextId,
+    /// The authority under which it was sent.
+    pub(crate) auth: ContextId,
 }
 
 /// The value's bytes.
@@ -77,10 +92,10 @@ impl io::Write for Growing<'_> {
     }
 }
 
-/// The value in `bytes`, all of them. Contexts and senders in it belong to
-/// `router`.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], router: Option<&Arc<Shared>>) -> Result<T, String> {
-    let (value, used) = decode_front(bytes, router)?;
+/// The value in `bytes`, all of them. Contexts and senders can be in it only
+/// if it has an origin.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], origin: Option<Origin>) -> Result<T, String> {
+    let (value, used) = decode_front(bytes, origin)?;
     if used != bytes.len() {
         return Err(format!("{} bytes left over after the value", bytes.len() - used));
     }
@@ -88,18 +103,19 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], router: Option<&Arc<Shar
 }
 
 /// The value at the front of `bytes`, and how many bytes it took.
-pub(crate) fn decode_front<T: DeserializeOwned>(
-    bytes: &[u8],
-    router: Option<&Arc<Shared>>,
-) -> Result<(T, usize), String> {
-    let before = CURRENT.with(|current| current.replace(router.cloned()));
-    let result = bincode::serde::decode_from_slice(bytes, CONFIG);
+pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8], origin: Option<Origin>) -> Result<(T, usize), String> {
+    let before = CURRENT.with(|current| current.replace(origin));
+    let mut decoder = Decoder::new(bytes);
+    let result = T::deserialize(&mut decoder);
     CURRENT.with(|current| *current.borrow_mut() = before);
-    result.map_err(|error| error.to_string())
+    match result {
+        Ok(value) => Ok((value, bytes.len() - decoder.left())),
+        Err(refusal) => Err(refusal.to_string()),
+    }
 }
 
-/// The router of the decoding that is under way on this thread.
-pub(crate) fn current_router() -> Option<Arc<Shared>> {
+/// The origin of what is being decoded on this thread.
+pub(crate) fn current_origin() -> Option<Origin> {
     CURRENT.with(|current| current.borrow().clone())
 }
 

@@ -11,7 +11,7 @@ mod tests;
 #[cfg(test)]
 mod trees;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,9 +31,13 @@ pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_ADDRESSED: usize = 4_096;
 /// Ids in a block.
 pub(crate) const BLOCK: u32 = 1_000;
-/// Blocks that one context may hold without having announced any context out
-/// of them.
+/// Blocks that one context may hold without having used them up. A context
+/// uses its ids in their order, one block after the other.
 const MAX_UNUSED_BLOCKS: usize = 2;
+
+/// Blocks of either kind that the master keeps when they come back; what is
+/// more is lost, which only somebody who wastes them can bring about.
+const MAX_BACK: usize = 65_536;
 
 /// The neighbour by which a message came in.
 #[derive(Debug, Clone)]
@@ -96,13 +100,66 @@ struct Link {
     routes: HashSet<ContextId>,
     addressed: HashSet<ContextId>,
     addressed_overflow: bool,
-    blocks: Vec<Block>,
+    /// Ids that were handed out through it, by the first of each block.
+    blocks: BTreeMap<u32, Block>,
+    /// The blocks of each context, the oldest first. Only the youngest
+    /// [`MAX_UNUSED_BLOCKS`] of them may have no routes.
+    owners: HashMap<ContextId, Vec<u32>>,
+}
+
+/// What is known of a context that a route leads to.
+struct Known {
+    name: String,
+    /// When its route was set, by [`Routing::clock`].
+    since: u64,
+    /// A connect on behalf of this context has taken it for its result.
+    claimed: bool,
 }
 
 struct Block {
     ids: Range<u32>,
     owner: ContextId,
-    used: bool,
+    /// Above all that were announced.
+    next: u32,
+    /// How often one was announced above all before.
+    announced: u32,
+    /// Routes to ids of the block.
+    routes: u32,
+}
+
+impl Block {
+    /// Whether its owner may well need another one. (Some children end before
+    /// they can be announced.)
+    fn is_used_up(&self) -> bool {
+        self.announced >= (self.ids.end - self.ids.start) / 2
+    }
+}
+
+impl Link {
+    /// The block that an id belongs to.
+    fn block(&mut self, id: ContextId) -> Option<&mut Block> {
+        self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
+    }
+
+    /// A route has gone.
+    fn release(&mut self, id: ContextId) -> Option<Block> {
+        let block = self.block(id)?;
+        block.routes = block.routes.saturating_sub(1);
+        let (first, owner, is_idle) = (block.ids.start, block.owner, block.routes == 0);
+        let starts = self.owners.get_mut(&owner)?;
+        let at = starts.iter().position(|start| *start == first)?;
+        if !is_idle || at + MAX_UNUSED_BLOCKS >= starts.len() {
+            return None;
+        }
+        starts.remove(at);
+        self.blocks.remove(&first)
+    }
+
+    /// A context has gone: it will announce nobody any more.
+    fn release_all(&mut self, owner: ContextId) -> Vec<Block> {
+        let starts = self.owners.remove(&owner).unwrap_or_default();
+        starts.into_iter().filter_map(|start| self.blocks.remove(&start)).collect()
+    }
 }
 
 /// Routes, handles and ids of one context.
@@ -113,11 +170,17 @@ pub(crate) struct Routing<S> {
     unidirectional: bool,
     links: HashMap<LinkId, Link>,
     routes: HashMap<ContextId, LinkId>,
-    names: HashMap<ContextId, String>,
+    known: HashMap<ContextId, Known>,
+    /// Counts the contexts that have become known.
+    clock: u64,
     handles: HashMap<Handle, Registration<S>>,
     by_respondent: HashMap<ContextId, HashSet<Handle>>,
     /// The ids that are this context's to give; endless in the master.
     ids: Range<u32>,
+    /// Ids that were handed out and have come back: such that nobody ever had,
+    /// and such that somebody had, which are given again last of all.
+    fresh: VecDeque<Range<u32>>,
+    worn: VecDeque<Range<u32>>,
 }
 
 impl<S> fmt::Debug for Routing<S> {
@@ -136,7 +199,10 @@ impl<S> Routing<S> {
             unidirectional,
             links: HashMap::new(),
             routes: HashMap::new(),
-            names: HashMap::new(),
+            known: HashMap::new(),
+            clock: 0,
+            fresh: VecDeque::new(),
+            worn: VecDeque::new(),
             handles: HashMap::new(),
             by_respondent: HashMap::new(),
             ids,
@@ -147,7 +213,8 @@ impl<S> Routing<S> {
     /// if it begins here. Stamps the link's authority on it.
     pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
         if let Some(from) = from {
-            if self.out(message.auth) != Some(from) {
+            // The parent may act for anybody: its own authority is more.
+            if self.out(message.auth) != Some(from) && self.parent != Some(from) {
                 return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
             }
             if message.src != message.auth && self.out(message.src) != Some(from) {
@@ -295,17 +362,36 @@ impl<S> Routing<S> {
         if link.routes.len() >= MAX_ROUTES {
             return Err(format!("route to {target} is one too many (max {MAX_ROUTES}) by context {}", link.remote));
         }
-        let block = link.blocks.iter_mut().find(|block| block.ids.contains(&target.0));
-        match block {
-            Some(block) => block.used = true,
-            None if target == link.remote => {}
-            None => return Err(format!("route to {target} was not context {}'s to give", link.remote)),
+        let remote = link.remote;
+        let block = link.block(target);
+        if block.is_none() && target != remote {
+            return Err(format!("route to {target} was not context {remote}'s to give"));
         }
         if self.routes.contains_key(&target) {
-            return Err(format!("cannot add duplicate route to {target} via {}", self.remote(from)));
+            return Err(format!("cannot add duplicate route to {target} via {remote}"));
         }
-        self.set_route(from, target, printable(name));
+        if let Some(block) = block {
+            block.routes += 1;
+            if target.0 >= block.next {
+                block.next = target.0 + 1;
+                block.announced += 1;
+            }
+        }
+        let name = self.name_below(remote, name);
+        self.set_route(from, target, name);
         Ok(())
+    }
+
+    /// The name of a context behind `neighbour`, which announces it as `name`:
+    /// it begins with what the neighbour is called here, or is made to.
+    fn name_below(&self, neighbour: ContextId, name: &str) -> String {
+        let (above, mut name) = (self.name(neighbour).unwrap_or_default(), printable(name));
+        if !name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.')) {
+            name = format!("{above}.{name}");
+        }
+        let end = (0..=MAX_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at));
+        name.truncate(end.unwrap_or(0));
+        name
     }
 
     /// Whoever is at the end of `link` is from now on the way to `target`, by
@@ -328,6 +414,43 @@ impl<S> Routing<S> {
         }
     }
 
+    /// The time, as [`Routing::claim`] counts it.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Takes `child` for the one that `via` has been asked for at `since` and
+    /// says that it has started; refused if it cannot be that one. Whatever
+    /// `via` says, it can only give away a context of its own that nobody else
+    /// has. Returns its name.
+    pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
+        let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
+        let route = self.routes.get(&child).ok_or("to which no route leads")?;
+        if route != way {
+            return Err("to which another link leads");
+        }
+        let block = self.links.get_mut(way).and_then(|link| link.block(child));
+        if block.is_none_or(|block| block.owner != via) {
+            return Err("which was not its to give");
+        }
+        let known = self.known.get_mut(&child).filter(|known| known.since > since);
+        let known = known.ok_or("which was there before it was asked")?;
+        if std::mem::replace(&mut known.claimed, true) {
+            return Err("which it has given for another one already");
+        }
+        Ok(known.name.clone())
+    }
+
+    /// The authority for a message to `dst` that acts for another context. It
+    /// is never more than this context's own, nor than what the next hop takes
+    /// from here: those below may be named to anybody, all others only to those
+    /// below.
+    pub(crate) fn authority(&self, of: ContextId, dst: ContextId) -> ContextId {
+        let is_above = of == self.me || self.parent_ids.contains(&of);
+        let is_below = |id| self.routes.contains_key(&id);
+        if !is_above && (is_below(of) || is_below(dst) || dst == self.me) { of } else { self.me }
+    }
+
     /// The link by which a message to `target` leaves.
     pub(crate) fn out(&self, target: ContextId) -> Option<LinkId> {
         self.routes.get(&target).copied().or(self.parent)
@@ -343,8 +466,12 @@ impl<S> Routing<S> {
         if self.out(target)? != from {
             return None;
         }
-        if let Some(link) = self.links.get_mut(&from) {
-            link.routes.remove(&target);
+        if let Some(link) = self.links.get_mut(&from)
+            && link.routes.remove(&target)
+        {
+            let mut back = link.release_all(target);
+            back.extend(link.release(target));
+            self.take_back(back);
         }
         self.routes.remove(&target);
         Some(self.farewell(from, vec![target]))
@@ -359,6 +486,7 @@ impl<S> Routing<S> {
             self.parent = None;
             return Gone { contexts: self.parent_ids.to_vec(), tell: Vec::new() };
         }
+        self.take_back(lost.blocks.into_values());
         let mut contexts: Vec<ContextId> = lost.routes.into_iter().collect();
         contexts.sort_unstable();
         for context in &contexts {
@@ -369,6 +497,11 @@ impl<S> Routing<S> {
 
     /// An id for a new child, if one is in stock.
     pub(crate) fn take_id(&mut self) -> Option<ContextId> {
+        if self.ids.is_empty()
+            && let Some(ids) = self.fresh.pop_front().or_else(|| self.worn.pop_front())
+        {
+            self.ids = ids;
+        }
         self.ids.next().map(ContextId)
     }
 
@@ -377,10 +510,19 @@ impl<S> Routing<S> {
         !self.ids.is_empty()
     }
 
-    /// A block for a context, out of the master's endless stock.
+    /// A block for a context, out of the master's stock. That is endless, as
+    /// what nobody can have any more comes back.
     pub(crate) fn take_block(&mut self) -> Range<u32> {
+        if let Some(ids) = self.fresh.pop_front() {
+            return ids;
+        }
+        if self.ids.end - self.ids.start < BLOCK
+            && let Some(ids) = self.worn.pop_front()
+        {
+            return ids;
+        }
         let start = self.ids.start;
-        self.ids.start = start.saturating_add(BLOCK);
+        self.ids.start = start.saturating_add(BLOCK).min(self.ids.end);
         start..self.ids.start
     }
 
@@ -392,19 +534,49 @@ impl<S> Routing<S> {
     /// Whether `owner` behind `link` may have another block of ids.
     pub(crate) fn may_have_block(&self, link: LinkId, owner: ContextId) -> bool {
         self.links.get(&link).is_some_and(|link| {
-            link.blocks.iter().filter(|block| block.owner == owner && !block.used).count() < MAX_UNUSED_BLOCKS
+            let youngest = link.owners.get(&owner).into_iter().flat_map(|starts| starts.iter().rev());
+            let blocks = youngest.take(MAX_UNUSED_BLOCKS).filter_map(|start| link.blocks.get(start));
+            blocks.filter(|block| !block.is_used_up()).count() < MAX_UNUSED_BLOCKS
         })
     }
 
     /// Whether `owner` behind `link` was ever given one.
     pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
-        self.links.get(&link).is_some_and(|link| link.blocks.iter().any(|block| block.owner == owner))
+        self.links.get(&link).is_some_and(|link| link.owners.contains_key(&owner))
     }
 
     /// Notes that a block was handed out through `link`.
     pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
-        if let Some(link) = self.links.get_mut(&link) {
-            link.blocks.push(Block { ids, owner, used: false });
+        let Some(link) = self.links.get_mut(&link) else { return };
+        let starts = link.owners.entry(owner).or_default();
+        starts.push(ids.start);
+        let old = starts.len().saturating_sub(MAX_UNUSED_BLOCKS);
+        let done: Vec<u32> = starts[..old]
+            .iter()
+            .copied()
+            .filter(|start| link.blocks.get(start).is_none_or(|block| block.routes == 0))
+            .collect();
+        starts.retain(|start| !done.contains(start));
+        let back: Vec<Block> = done.iter().filter_map(|start| link.blocks.remove(start)).collect();
+        link.blocks.insert(ids.start, Block { next: ids.start, ids, owner, announced: 0, routes: 0 });
+        self.take_back(back);
+    }
+
+    /// Ids that were handed out are nobody's any more. The master may give them
+    /// again; all others just forget them.
+    fn take_back(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        if !self.parent_ids.is_empty() {
+            return;
+        }
+        for Block { ids, next, .. } in blocks {
+            // A small rest is not worth a request of its own.
+            let next = if ids.end - next < BLOCK / 4 { ids.end } else { next };
+            let parts = [(&mut self.worn, ids.start..next), (&mut self.fresh, next..ids.end)];
+            for (kept, ids) in parts {
+                if !ids.is_empty() && kept.len() < MAX_BACK {
+                    kept.push_back(ids);
+                }
+            }
         }
     }
 
@@ -412,7 +584,7 @@ impl<S> Routing<S> {
     /// above all that its subtree has or may use.
     pub(crate) fn become_root(&mut self) {
         self.parent_ids = [].into();
-        let blocks = self.links.values().flat_map(|link| &link.blocks).map(|block| block.ids.end);
+        let blocks = self.links.values().flat_map(|link| link.blocks.values()).map(|block| block.ids.end);
         let known = self.routes.keys().chain([&self.me]).map(|id| id.0.saturating_add(1));
         let first = blocks.chain(known).chain([self.ids.end]).max().unwrap_or(1);
         self.ids = first..u32::MAX;
@@ -423,7 +595,7 @@ impl<S> Routing<S> {
     }
 
     pub(crate) fn name(&self, context: ContextId) -> Option<&str> {
-        self.names.get(&context).map(String::as_str)
+        self.known.get(&context).map(|known| known.name.as_str())
     }
 
     /// Whether a message to `context` would find a way.
@@ -458,14 +630,16 @@ impl<S> Routing<S> {
             routes: HashSet::new(),
             addressed: HashSet::new(),
             addressed_overflow: false,
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
+            owners: HashMap::new(),
         };
         self.links.insert(id, link);
     }
 
     fn set_route(&mut self, link: LinkId, target: ContextId, name: String) {
         self.routes.insert(target, link);
-        self.names.insert(target, name);
+        self.clock += 1;
+        self.known.insert(target, Known { name, since: self.clock, claimed: false });
         if let Some(link) = self.links.get_mut(&link) {
             link.routes.insert(target);
         }
@@ -476,7 +650,7 @@ impl<S> Routing<S> {
     fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
         let mut tell = Vec::new();
         for &context in &contexts {
-            self.names.remove(&context);
+            self.known.remove(&context);
             for (&id, link) in &mut self.links {
                 let wrote = link.addressed.remove(&context) || link.addressed_overflow;
                 if id != by && (Some(id) == self.parent || wrote) {

@@ -17,24 +17,31 @@ use crate::blocking::block_on;
 use crate::context::Context;
 use crate::error::Error;
 use crate::message::{ContextId, Handle, Message, unsendable};
-use crate::payload;
+use crate::payload::{self, Origin};
 use crate::router::{Command, Shared};
+
+/// Why a handle below 1000 is no receiver's.
+const RESERVED: &str = "cannot be sent to by a Sender: handles below 1000 are the routers' own";
 
 /// Sends values to a receiver, wherever in the tree that is.
 ///
 /// Can be an argument or a result of a call, so data flows can be wired
-/// between any two contexts. Dropping it does not close the receiver. See
-/// [`Receiver`](crate::Receiver) for an example.
+/// between any two contexts. What is sent by one that came from a context
+/// below, or beside, goes under the authority of that context. Dropping it does
+/// not close the receiver. See [`Receiver`](crate::Receiver) for an example.
 pub struct Sender<T> {
     shared: Arc<Shared>,
     dst: ContextId,
     handle: Handle,
+    /// The context whose authority it has, if it came from another one.
+    on_behalf: Option<ContextId>,
     of: PhantomData<fn(T)>,
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self::from_parts(Arc::clone(&self.shared), self.dst, self.handle)
+        let on_behalf = self.on_behalf;
+        Self { on_behalf, ..Self::from_parts(Arc::clone(&self.shared), self.dst, self.handle) }
     }
 }
 
@@ -67,7 +74,7 @@ impl<T> Sender<T> {
     }
 
     pub(crate) fn from_parts(shared: Arc<Shared>, dst: ContextId, handle: Handle) -> Self {
-        Self { shared, dst, handle, of: PhantomData }
+        Self { shared, dst, handle, on_behalf: None, of: PhantomData }
     }
 
     /// The context that receives.
@@ -93,8 +100,12 @@ impl<T> Sender<T> {
             let (max, context) = (self.shared.max_message_size, self.shared.name.clone());
             return Err(Error::TooLarge { size, max, context });
         }
+        if self.handle < Handle::FIRST_DYNAMIC {
+            return Err(Error::Handle { handle: self.handle, reason: RESERVED.into() });
+        }
         let (accepted, sending) = oneshot::channel();
-        let message = Message { dst: self.dst, handle: self.handle, ..message };
+        let Self { dst, handle, on_behalf, .. } = *self;
+        let message = Message { dst, handle, on_behalf, ..message };
         self.shared.command(Command::SendMetered { message, accepted: Some(accepted) });
         Ok(sending)
     }
@@ -157,11 +168,23 @@ impl<T> Serialize for Sender<T> {
 impl<'de, T> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (dst, handle) = <(ContextId, Handle)>::deserialize(deserializer)?;
-        if handle == Handle::NONE {
-            return Err(D::Error::custom("a Sender needs a handle"));
+        if handle < Handle::FIRST_DYNAMIC {
+            return Err(D::Error::custom(format_args!("handle {handle} {RESERVED}")));
         }
-        let shared =
-            payload::current_router().ok_or_else(|| D::Error::custom("a Sender can be decoded only from a message"))?;
-        Ok(Self::from_parts(shared, dst, handle))
+        let Origin { shared, auth, .. } =
+            payload::current_origin().ok_or_else(|| D::Error::custom("a Sender can be decoded only from a message"))?;
+        Ok(Self { on_behalf: Some(auth), ..Self::from_parts(shared, dst, handle) })
     }
+}
+
+/// Reads a sender that must lead to whoever has sent it: nobody can have this
+/// context talk to others in its place.
+pub(crate) fn to_its_origin<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sender<T>>, D::Error> {
+    let sender: Option<Sender<T>> = Option::deserialize(deserializer)?;
+    if let (Some(sender), Some(Origin { src, .. })) = (&sender, payload::current_origin())
+        && sender.dst != src
+    {
+        return Err(D::Error::custom(format_args!("its Sender leads to context {}, not to context {src}", sender.dst)));
+    }
+    Ok(sender)
 }

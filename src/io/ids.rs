@@ -27,6 +27,17 @@ impl Io {
         self.pass_ids(link, owner, &ids);
     }
 
+    /// The time, as [`Io::claim`] counts it.
+    pub(crate) fn routing_clock(&self) -> u64 {
+        self.state.borrow().routing.clock()
+    }
+
+    /// Takes `child` for the one that `via` was asked for at `since`; refused
+    /// with the reason if it cannot be that one. Returns its name.
+    pub(crate) fn claim(&self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
+        self.state.borrow_mut().routing.claim(child, via, since)
+    }
+
     /// Ids have come that nobody has asked for.
     fn on_ids(self: &Rc<Self>, owner: ContextId, ids: Range<u32>) {
         if owner == self.shared.me {
@@ -96,7 +107,12 @@ impl Io {
         self.tasks.spawn(async move {
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
-                    io.state.borrow_mut().routing.hand_out(link, owner, ids.clone());
+                    let mut state = io.state.borrow_mut();
+                    // (Who has gone meanwhile announces nobody.)
+                    if state.routing.link_to(owner) == Some(link) {
+                        state.routing.hand_out(link, owner, ids.clone());
+                    }
+                    drop(state);
                     io.send(block_reply(&message, &ids));
                 }
                 _ => io.refuse(&message, "no ids to be had", Some(link)),

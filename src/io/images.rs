@@ -231,16 +231,22 @@ impl Io {
 
     /// The parent gives what was asked for.
     pub(super) fn on_load_image(self: &Rc<Self>, message: &Message, _: Option<LinkId>) {
-        let Ok(Load { machine, result }) = payload::decode(&message.data, None) else {
+        // The image is read where it may take its time.
+        let Ok((machine, used)) = payload::decode_front::<Machine>(&message.data, None) else {
             return;
         };
+        let rest = message.data.slice(used..);
         if !self.state.borrow().images.awaited.contains_key(&machine) {
             return;
         }
         let io = Rc::clone(self);
         self.tasks.spawn(async move {
             let (words, hop) = (machine.clone(), io.shared.name.clone());
-            let checked = tokio::task::spawn_blocking(move || check(result?, &words, &hop)).await;
+            let checked = tokio::task::spawn_blocking(move || {
+                let result = payload::decode::<Result<Sent, Missing>>(&rest, None);
+                check(result.map_err(Missing::Broken)??, &words, &hop)
+            })
+            .await;
             let told = checked.unwrap_or_else(|error| Err(Missing::Broken(error.to_string())));
             io.state.borrow_mut().images.arrived(machine, &told);
         });

@@ -75,6 +75,8 @@ impl Io {
         match added {
             Ok(()) => {
                 if let Some(parent) = self.shared.parent() {
+                    // As it is called here.
+                    let name = self.state.borrow().routing.name(target).unwrap_or_default().to_owned();
                     self.send(add_route(parent, target, &name));
                 }
             }

@@ -605,5 +605,5 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     if answer.is_dead() {
         return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(io.shared.me) });
     }
-    dispatch::decode_reply(&answer.data, &io.shared).map(drop)
+    dispatch::decode_reply(&answer.data).map(drop)
 }

@@ -18,13 +18,17 @@ use crate::context::{Context, Econtext};
 use crate::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::function::Value;
 use crate::io::Io;
-use crate::message::{ContextId, printable};
+use crate::message::ContextId;
 use crate::router::{Command, Router, Shared};
 
 /// The far side keeps the deadline; one that hangs has this much longer.
 const HANGS: Duration = Duration::from_secs(1);
 /// The answer to a connect that was given up is awaited for this long.
 const LATE: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer to a connect: 32 KiB of what the far side has printed,
+/// some lines of first stages, and a command.
+const MAX_ANSWER: usize = 256 * 1024;
 
 /// A child that has been started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,12 +83,13 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
     let limit = spec.connect_timeout;
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
     let (done, result) = oneshot::channel();
-    let there = via.clone();
+    let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
     let follow = Command::Do(Box::new(move |io: &Rc<Io>| {
         // It goes ahead of the call.
         io.give_ids(there.id());
-        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,));
-        io.tasks.spawn(follow(Rc::clone(io), there, call, done));
+        let asked = Asked { hop, since: io.routing_clock() };
+        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,)).at_most(MAX_ANSWER);
+        io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
     }));
     if !via.shared().command(follow) {
         return Err(Error::router_ended());
@@ -98,9 +103,17 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
     }
 }
 
+/// A request to another context.
+struct Asked {
+    /// What the child is called in errors.
+    hop: String,
+    /// When it was made.
+    since: u64,
+}
+
 /// Waits for the answer of another context; or, when nobody does any more, sees
 /// to it that no child is left there: the answer may be on its way already.
-async fn follow(io: Rc<Io>, via: Context, mut call: Call<Proxied>, mut done: Done) {
+async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>, mut done: Done) {
     let answer = tokio::select! {
         answer = &mut call => answer,
         () = io.stop.cancelled() => return,
@@ -114,10 +127,11 @@ async fn follow(io: Rc<Io>, via: Context, mut call: Call<Proxied>, mut done: Don
         }
     };
     let _ = done.send(match answer {
-        Ok(Proxied::Connected(connected)) => {
-            let name = printable(&connected.name);
-            Ok(Unclaimed::new(&io.shared, Connected { name, ..connected }))
-        }
+        // Until it is claimed it may be anybody, and must not be ended either.
+        Ok(Proxied::Connected(connected)) => match io.claim(connected.id, via.id(), asked.since) {
+            Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
+            Err(why) => Err(no_child(&via, connected.id, asked.hop, why)),
+        },
         Ok(Proxied::Failed(error)) => {
             let mut error = error.escaped();
             if let Error::Stream(error) = &mut error {
@@ -127,6 +141,15 @@ async fn follow(io: Rc<Io>, via: Context, mut call: Call<Proxied>, mut done: Don
         }
         Err(error) => Err(error),
     });
+}
+
+/// Another context has answered with what cannot be its child.
+fn no_child(via: &Context, id: ContextId, hop: String, why: &str) -> Error {
+    let text = format!(
+        "{via} says that it has started context {id}, {why}: \
+         unless the child has ended at once, do not trust {via}"
+    );
+    StreamError::new(StreamErrorKind::Mismatch, Phase::Handshake, hop, text).into()
 }
 
 /// The outcome of a connect in another context.

@@ -39,6 +39,12 @@ fn master() -> Routing<&'static str> {
     routing
 }
 
+/// The same, with its children's ids taken from its stock.
+fn beyond_its_children<S>(mut routing: Routing<S>) -> Routing<S> {
+    assert_eq!([routing.take_id(), routing.take_id()], [Some(ContextId(1)), Some(ContextId(2))]);
+    routing
+}
+
 #[test]
 fn siblings_may_talk_through_their_parent() {
     assert_eq!(master().route(&mut from_to(1, 2), Some(A)), Verdict::Forward(B));
@@ -96,8 +102,44 @@ fn a_child_announces_only_what_was_handed_to_it() {
 }
 
 #[test]
-fn a_context_holds_few_unused_blocks() {
+fn names_from_below_begin_with_that_of_the_neighbour() {
     let mut routing = master();
+    routing.hand_out(A, ContextId(1), 2000..3000);
+    let near = routing.name(ContextId(1)).unwrap().to_owned();
+    let below = format!("{near}.ssh.web1");
+    let long = "x".repeat(MAX_NAME);
+    for (id, announced, name) in [
+        (2000, &*below, &*below),
+        (2001, "ssh.web1", &below),
+        (2002, &near, &format!("{near}.{near}")),
+        (2003, &format!("{near}x.y"), &format!("{near}.{near}x.y")),
+        (2004, &long, &format!("{near}.{long}")[..MAX_NAME]),
+    ] {
+        routing.add_route(A, ContextId(id), announced).unwrap();
+        assert_eq!(routing.name(ContextId(id)), Some(name));
+    }
+}
+
+#[test]
+fn a_context_claims_for_its_own_child_only_what_it_was_given() {
+    let mut routing = master();
+    let siblings = [ContextId(2000), ContextId(3000)];
+    routing.hand_out(A, ContextId(1), 2000..4000);
+    for (sibling, ids) in siblings.into_iter().zip([5000..6000, 6000..7000]) {
+        routing.add_route(A, sibling, "behind one hop").unwrap();
+        routing.hand_out(A, sibling, ids);
+    }
+    let since = routing.clock();
+    routing.add_route(A, ContextId(6000), "child").unwrap();
+    assert!(routing.claim(ContextId(6000), siblings[0], since).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], routing.clock()).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_ok());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_err());
+}
+
+#[test]
+fn a_context_holds_few_unused_blocks() {
+    let mut routing = beyond_its_children(master());
     for _ in 0..MAX_UNUSED_BLOCKS {
         assert!(routing.may_have_block(A, ContextId(1)));
         let block = routing.take_block();
@@ -106,8 +148,73 @@ fn a_context_holds_few_unused_blocks() {
     assert!(!routing.may_have_block(A, ContextId(1)));
     assert!(routing.may_have_block(B, ContextId(2)));
     routing.add_route(A, ContextId(1), "self").unwrap_err();
-    routing.add_route(A, ContextId(5), "used").unwrap();
+    // One of them must have been used up, whether its contexts live or not.
+    let first = *routing.links[&A].blocks.keys().next().unwrap();
+    for id in first..first + BLOCK / 2 {
+        assert!(!routing.may_have_block(A, ContextId(1)), "{id}");
+        routing.add_route(A, ContextId(id), "used").unwrap();
+        routing.del_route(A, ContextId(id)).unwrap();
+        // The same one again is no other one.
+        routing.add_route(A, ContextId(id), "again").unwrap();
+        routing.del_route(A, ContextId(id)).unwrap();
+    }
     assert!(routing.may_have_block(A, ContextId(1)));
+}
+
+#[test]
+fn ids_that_nobody_can_have_any_more_come_back() {
+    let mut routing = beyond_its_children(master());
+    let hand_out = |routing: &mut Routing<_>, owner| {
+        let block = routing.take_block();
+        routing.hand_out(A, owner, block.clone());
+        block
+    };
+    let first = hand_out(&mut routing, ContextId(1));
+    // Contexts that come, take as much as they may, and go.
+    let mut most = 0;
+    for _ in 0..10_000 {
+        let child = ContextId(first.start);
+        routing.add_route(A, child, "child").unwrap();
+        while routing.may_have_block(A, child) {
+            most = most.max(hand_out(&mut routing, child).end);
+        }
+        assert_eq!(routing.links[&A].blocks.len(), 1 + MAX_UNUSED_BLOCKS);
+        routing.del_route(A, child).unwrap();
+    }
+    assert!(most <= first.end + 2 * BLOCK, "{most}");
+    // What was announced is given again only when nothing else is left.
+    routing.del_link(A);
+    assert!(routing.fresh.iter().all(|ids| !ids.contains(&first.start)));
+    assert!(routing.worn.iter().any(|ids| ids.contains(&first.start)));
+    routing.fresh.clear();
+    routing.ids.start = u32::MAX;
+    assert_eq!(routing.take_block().start, first.start);
+}
+
+#[test]
+fn blocks_that_are_used_up_are_kept_only_for_contexts_that_live() {
+    let mut routing = beyond_its_children(master());
+    let mut lives = Vec::new();
+    for number in 0..20 {
+        assert!(routing.may_have_block(A, ContextId(1)), "{number}");
+        let block = routing.take_block();
+        routing.hand_out(A, ContextId(1), block.clone());
+        for id in block {
+            routing.add_route(A, ContextId(id), "x").unwrap();
+            if id % (5 * BLOCK) == 0 {
+                lives.push(ContextId(id));
+            } else {
+                routing.del_route(A, ContextId(id)).unwrap();
+            }
+        }
+    }
+    assert!(lives.len() >= 3 && routing.links[&A].blocks.len() <= lives.len() + MAX_UNUSED_BLOCKS);
+    // One whose block is long used up is still known for what it is.
+    for id in &lives {
+        assert!(routing.add_route(A, *id, "again").unwrap_err().contains("duplicate"));
+        routing.del_route(A, *id).unwrap();
+    }
+    assert!(routing.links[&A].blocks.len() <= MAX_UNUSED_BLOCKS);
 }
 
 #[test]

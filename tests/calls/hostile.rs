@@ -4,10 +4,12 @@
 use std::io::Write;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use offshoot::{Handle, Message, Receiver, Sender, export};
+use offshoot::command::Event;
+use offshoot::{ContextId, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, pid, reason, resident};
 
@@ -173,7 +175,7 @@ fn flood_the_log() {
     assert!(good.blocking_call(pid, ()).is_ok());
 }
 
-async fn tell(to: Sender<Vec<u8>>) -> Result<(), offshoot::Error> {
+async fn tell(to: Sender<Vec<u8>>) -> Result<(), Error> {
     to.send(vec![9]).await
 }
 export!(tell);
@@ -211,4 +213,166 @@ fn a_malformed_call_is_answered_with_an_error_and_the_child_goes_on() {
     assert_eq!(answer.data.first(), Some(&1), "a CallError");
     assert!(String::from_utf8_lossy(&answer.data).contains("arguments are not of type"));
     assert!(child.blocking_call(pid, ()).is_ok());
+}
+
+/// A frame that says that more of its message follows.
+fn fragment(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(lane, addresses, payload);
+    bytes[2] = 1;
+    bytes
+}
+
+/// The most kibibytes that this process has ever asked for.
+fn peak() -> std::io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or_default();
+    Ok(line.trim().trim_end_matches(" kB").parse().unwrap_or(0))
+}
+export!(concurrent peak);
+
+#[test]
+fn frames_that_claim_more_than_they_hold_cost_next_to_nothing() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let bad = tree.behind(&hop);
+    let before = hop.blocking_call(peak, ()).unwrap();
+    let (me, parent) = (bad.id().0, hop.id().0);
+    // A text of 200 MiB of which nothing is there.
+    let claim = [&[252][..], &(200_u32 << 20).to_le_bytes()].concat();
+    let record = [&[0, 0][..], &claim].concat();
+    let flood = [
+        frame(0, [parent, me, me, Handle::GET_IMAGE.0, 0], &claim).repeat(2000),
+        frame(2, [0, me, me, Handle::FORWARD_LOG.0, 0], &claim).repeat(1000),
+        frame(2, [0, me, me, Handle::FORWARD_LOG.0, 0], &record).repeat(1000),
+    ];
+    let start = Instant::now();
+    bad.blocking_call(scribble, (flood.concat(),)).unwrap();
+    // What comes behind it has waited for all of it.
+    bad.blocking_call(pid, ()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let grown = hop.blocking_call(peak, ()).unwrap() - before;
+    assert!(grown < 64 * 1024, "{grown} KiB");
+}
+
+#[test]
+fn a_child_that_leaves_messages_unfinished_loses_its_link() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let (bad, good) = (tree.behind(&hop), tree.behind(&hop));
+    let before = hop.blocking_call(resident, ()).unwrap();
+    let (me, parent) = (bad.id().0, hop.id().0);
+    // Some are welcome, the others are refused.
+    let flood = (0..200_000).flat_map(|number| fragment(1, [parent, me, me, 50 + number, 1000], b""));
+    let error = bad.blocking_call(scribble, (flood.collect(),)).unwrap_err();
+    assert_eq!(reason(error), "the respondent Context has disconnected");
+    assert!(good.blocking_call(pid, ()).is_ok());
+    let grown = hop.blocking_call(resident, ()).unwrap().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+}
+
+#[test]
+fn unfinished_messages_from_behind_a_hop_are_dropped_and_the_hop_keeps_its_link() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let (bad, good, victim) = (tree.behind(&hop), tree.behind(&hop), tree.child());
+    let heard: Receiver<String> = Receiver::new(&tree.0);
+    let (me, to) = (bad.id().0, victim.id().0);
+    let before = victim.blocking_call(resident, ()).unwrap();
+    let flood = (0..400_000).flat_map(|number| fragment(1, [to, me, me, 2_000_000 + number, 1000], b""));
+    bad.blocking_call(scribble, (flood.collect(),)).unwrap();
+    assert!(bad.blocking_call(pid, ()).is_ok());
+    // Nothing tells when all of it has arrived at the far end.
+    std::thread::sleep(Duration::from_secs(1));
+    let grown = victim.blocking_call(resident, ()).unwrap().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    // Others' long messages arrive whole.
+    good.blocking_call(tell_at_length, (heard.sender(),)).unwrap();
+    assert_eq!(heard.blocking_recv().unwrap().len(), 1_000_000);
+}
+
+async fn tell_at_length(to: Sender<String>) -> Result<(), Error> {
+    to.send("x".repeat(1_000_000)).await
+}
+export!(tell_at_length);
+
+/// Makes a sender that leads wherever the caller likes, as a hostile context
+/// could.
+fn sender_to(router: &Router, to: ContextId, handle: Handle) -> Sender<u8> {
+    Sender::new(&router.context_by_id(to), handle)
+}
+export!(sender_to);
+
+/// Says that a command has begun whose standard input is somewhere else.
+fn started_elsewhere(router: &Router, to: ContextId) -> Event {
+    let stdin = Sender::new(&router.context_by_id(to), Handle(1_000_000));
+    Event::Started { pid: 1, stdin: Some(stdin) }
+}
+export!(started_elsewhere);
+
+static HEARD: AtomicU32 = AtomicU32::new(0);
+
+/// A handle of this context where only contexts above may write.
+fn guarded(router: &Router) -> Result<Handle, Error> {
+    let handler = router.add_handler(|message| {
+        if !message.is_dead() {
+            HEARD.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    handler.policy(offshoot::policy::has_parent_authority).build()
+}
+export!(guarded);
+
+fn heard() -> u32 {
+    HEARD.load(Ordering::Relaxed)
+}
+export!(heard);
+
+#[test]
+fn a_sender_never_leads_to_a_handle_of_the_router() {
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    for handle in [Handle::NONE, Handle::CALL_FUNCTION, Handle::SHUTDOWN, Handle::IS_DEAD] {
+        let error = bad.blocking_call(sender_to, (good.id(), handle)).unwrap_err();
+        assert!(matches!(&error, Error::Payload(text) if text.contains("handles below 1000")), "{error:?}");
+        let error = Sender::<u8>::new(&good, handle).blocking_send(1).unwrap_err();
+        assert!(matches!(error, Error::Handle { .. }), "{error:?}");
+    }
+    assert!(good.blocking_call(pid, ()).is_ok());
+}
+
+#[test]
+fn a_sender_can_do_no_more_than_the_context_that_it_came_from() {
+    let tree = Tree::new();
+    let (bad, good, hop) = (tree.child(), tree.child(), tree.child());
+    let (lower_bad, lower_good) = (tree.behind(&hop), tree.behind(&hop));
+    for (from, to, is_heard) in [
+        (&bad, &good, false),
+        (&bad, &lower_good, false),
+        (&lower_bad, &good, false),
+        (&lower_bad, &lower_good, false),
+        // Its own, or of those below it.
+        (&good, &good, true),
+        (&lower_good, &lower_good, true),
+        (&hop, &lower_good, true),
+    ] {
+        let handle = to.blocking_call(guarded, ()).unwrap();
+        let before = to.blocking_call(heard, ()).unwrap();
+        let sender = from.blocking_call(sender_to, (to.id(), handle)).unwrap();
+        sender.blocking_send(1).unwrap();
+        // The call goes behind it.
+        let heard = to.blocking_call(heard, ()).unwrap() - before;
+        assert_eq!(heard, u32::from(is_heard), "by {from} to {to}");
+        // This context's own authority is what it was.
+        Sender::new(to, handle).blocking_send(2_u8).or_else(|_| Sender::new(to, handle).blocking_send(2)).unwrap();
+        assert_eq!(to.blocking_call(self::heard, ()).unwrap() - before, heard + 1, "by {from} to {to}");
+    }
+}
+
+#[test]
+fn the_input_of_a_command_leads_to_where_it_runs_or_nowhere() {
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    assert!(bad.blocking_call(started_elsewhere, (bad.id(),)).is_ok());
+    let error = bad.blocking_call(started_elsewhere, (good.id(),)).unwrap_err().to_string();
+    assert!(error.contains(&format!("leads to context {}, not to context {}", good.id(), bad.id())), "{error}");
 }

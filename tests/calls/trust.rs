@@ -199,3 +199,166 @@ fn the_end_of_a_registered_stream_is_told_to_whoever_waits() {
     drop(stream);
     assert_eq!(reason(block_on(pending).unwrap_err()), "the respondent Context has disconnected");
 }
+
+/// A hop that answers a connect behind it with whatever it likes.
+struct Liar {
+    context: Context,
+    stream: UnixStream,
+    /// The first of the ids that it was given.
+    first_id: u32,
+}
+
+impl Liar {
+    fn new(tree: &Tree) -> Self {
+        let (context, stream) = played(tree, None);
+        Self { context, stream, first_id: 0 }
+    }
+
+    fn read(&mut self) -> ([u32; 5], Vec<u8>) {
+        let mut header = [0; 32];
+        self.stream.read_exact(&mut header).unwrap();
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+        let mut payload = vec![0; word(24) as usize];
+        self.stream.read_exact(&mut payload).unwrap();
+        ([word(4), word(8), word(12), word(16), word(20)], payload)
+    }
+
+    fn announce(&mut self, id: u32) {
+        let me = self.context.id().0;
+        let payload = [&id.to_be_bytes()[..], b"announced"].concat();
+        self.stream.write_all(&frame(0, [0, me, me, Handle::ADD_ROUTE.0, 0], &payload)).unwrap();
+    }
+
+    /// Where the answer goes to what it is asked next.
+    fn asked(&mut self) -> u32 {
+        loop {
+            let ([.., handle, reply_to], payload) = self.read();
+            if Handle(handle) == Handle::ALLOCATE_ID {
+                self.first_id = u32::from_be_bytes(payload[4..8].try_into().unwrap());
+            } else if [Handle::CALL_FUNCTION, Handle::STATS].contains(&Handle(handle)) {
+                return reply_to;
+            }
+        }
+    }
+
+    /// Answers with these bytes, in as many frames as they take.
+    fn say(&mut self, to: u32, reply_to: u32, payload: &[u8]) {
+        let me = self.context.id().0;
+        let mut parts = payload.chunks(60_000).peekable();
+        while let Some(part) = parts.next() {
+            let mut bytes = frame(1, [0, me, me, to, reply_to], part);
+            bytes[2] = u8::from(parts.peek().is_some());
+            self.stream.write_all(&bytes).unwrap();
+        }
+    }
+
+    /// Says that the child of a connect is context `id`.
+    fn answer(&mut self, to: u32, id: u32) {
+        let me = self.context.id().0;
+        // A value, of the first variant: an id of four bytes, a name, a trail
+        // of four empty lists.
+        let payload = [&[0, 0, 252][..], &id.to_le_bytes(), b"\x04name\0\0\0\0"].concat();
+        self.stream.write_all(&frame(1, [0, me, me, to, 0], &payload)).unwrap();
+    }
+}
+
+/// Asks for a child behind a context, in a thread of its own.
+fn ask_for_child(tree: &Tree, via: &Context) -> std::thread::JoinHandle<Result<Context, Error>> {
+    let connect = tree.0.local().via(via);
+    std::thread::spawn(|| connect.blocking_connect())
+}
+
+#[test]
+fn a_hop_can_give_nobody_away_but_a_new_child_of_its_own() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let sibling = tree.child();
+    let nephew = tree.behind(&sibling);
+    // Once it tells the truth.
+    let connect = ask_for_child(&tree, &liar.context);
+    let to = liar.asked();
+    liar.announce(liar.first_id);
+    liar.answer(to, liar.first_id);
+    let child = connect.join().unwrap().unwrap();
+    assert_eq!(child.id().0, liar.first_id);
+    // But it cannot give it another's name.
+    assert_eq!(child.name(), format!("{}.announced", liar.context.name()));
+    liar.announce(liar.first_id + 1);
+    for (id, why) in [
+        (sibling.id().0, "another link leads"),
+        (nephew.id().0, "another link leads"),
+        (liar.context.id().0, "not its to give"),
+        (0, "no route leads"),
+        (liar.first_id + 500, "no route leads"),
+        (liar.first_id, "there before"),
+        (liar.first_id + 1, "there before"),
+    ] {
+        let connect = ask_for_child(&tree, &liar.context);
+        let to = liar.asked();
+        liar.answer(to, id);
+        match connect.join().unwrap() {
+            Err(Error::Stream(error)) => {
+                assert!(error.text.contains(why), "{id}: {error}");
+                assert_eq!(error.hop, format!("{}.local", liar.context.name()));
+            }
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    // Whom it has named has been neither taken over nor ended.
+    assert!(sibling.blocking_call(pid, ()).is_ok() && nephew.blocking_call(pid, ()).is_ok());
+}
+
+#[test]
+fn two_connects_never_get_the_same_child() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let connects = [ask_for_child(&tree, &liar.context), ask_for_child(&tree, &liar.context)];
+    let asked = [liar.asked(), liar.asked()];
+    let id = liar.first_id;
+    liar.announce(id);
+    asked.into_iter().for_each(|to| liar.answer(to, id));
+    let results = connects.map(|connect| connect.join().unwrap());
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+}
+
+#[test]
+fn a_request_that_fits_a_frame_is_refused_in_several() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let me = liar.context.id().0;
+    for handle in [Handle::GET_IMAGE, Handle::ADD_ROUTE, Handle::DEL_ROUTE, Handle::ALLOCATE_ID, Handle::FORWARD_LOG] {
+        let mut first = frame(0, [0, me, me, handle.0, 1000], b"first");
+        first[2] = 1;
+        liar.stream.write_all(&first).unwrap();
+        liar.stream.write_all(&frame(0, [0, me, me, handle.0, 1000], b"last")).unwrap();
+        let ([.., reply_to], payload) = liar.read();
+        assert_eq!((Handle(reply_to), &payload[..]), (Handle::IS_DEAD, &b"message too large for its handle"[..]));
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
+    let tree = Tree::new();
+    let mut liar = Liar::new(&tree);
+    let context = liar.context.clone();
+    // As many empty texts as there are bytes, or nearly so.
+    let many = |head: &[u8], bytes: usize| [head, &vec![0; bytes][..]].concat();
+    let connect = ask_for_child(&tree, &context);
+    let to = liar.asked();
+    liar.say(to, 0, &many(&[0, 1], 300_000));
+    assert!(connect.join().unwrap().unwrap_err().to_string().contains("(max 262144)"));
+    for kind in [1, 2] {
+        let call = context.call(pid, ());
+        let to = liar.asked();
+        liar.say(to, 0, &many(&[kind], 1_100_000));
+        assert!(block_on(call).unwrap_err().to_string().contains("(max 1048576)"));
+    }
+    let stats = context.stats();
+    let to = liar.asked();
+    liar.say(to, 0, &many(&[0], 1_100_000));
+    assert!(block_on(stats).unwrap_err().to_string().contains("(max 1048576)"));
+    let call = context.call(pid, ());
+    let to = liar.asked();
+    liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
+    assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(16 * 1024));
+}
