@@ -108,12 +108,13 @@ const SECTIONS: [&str; 17] = [
     // An exported SHELLOPTS may have brought any of these options along. Where
     // to try is kept in "$@", since a home directory may contain spaces.
     r#"set +Ceuvx -f -- @2@"${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
-    // Only `od` prints text, and without it what is no letter is skipped. One
+    // The shell's own stderr is not redirected, so that one that may open too few
+    // files can still say so. Only `od` prints text, and without it what is no letter is skipped. One
     // shell takes random bytes for characters of several bytes, which costs it
     // most of them.
     concat!(
-        "f=.offshoot-$A-$$;p=;o=;e=;{ x=$(od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||",
-        "dd bs=64 count=1 </dev/urandom);} 2>/dev/null;",
+        "f=.offshoot-$A-$$;p=;o=;e=;x=$(exec 2>/dev/null;od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||",
+        "dd bs=64 count=1 </dev/urandom);",
         r#"while [ "$x" ];do y=${x#?};x=${x%"$y"};case $x in "#,
         "[abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789])f=$f$x;;esac;x=$y;done;",
     ),
