@@ -318,8 +318,14 @@ impl Dialogue {
                     self.take_mark(mark, actions)?;
                 }
                 // What comes now was printed by somebody else, and is looked
-                // at once the image is on its way.
-                Expect::Image { .. } => return self.check_noise(self.buffer.len()),
+                // at once the image is on its way; or the first stage has ended.
+                Expect::Image { .. } => {
+                    let no_input = [&self.token[..], NO_INPUT.as_bytes()].concat();
+                    if find(&self.buffer, &no_input).is_some() {
+                        return Err(self.no_input());
+                    }
+                    return self.check_noise(self.buffer.len());
+                }
                 Expect::Opening => {
                     let split = opening::split(&self.buffer);
                     let Some(Opening { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
@@ -382,9 +388,15 @@ impl Dialogue {
             }
             (Mark::Line(line), Expect::Announcement { .. }) => {
                 self.phase = Phase::FirstStage;
+                if line.ends_with(b"\r") {
+                    return Err(self.error(StreamErrorKind::Corrupt, TERMINAL_BETWEEN));
+                }
                 self.take_announcement(&line, actions)
             }
             (Mark::Line(line), Expect::Child { upload: Some(upload) }) => {
+                if line.starts_with(NO_INPUT.as_bytes()) {
+                    return Err(self.no_input());
+                }
                 if let Some(rest) = printable(&line).strip_prefix(" failed") {
                     return Err(self.upload_failed(rest, &upload, actions));
                 }
@@ -506,6 +518,13 @@ impl Dialogue {
         }
     }
 
+    /// The error for `TOKEN failed eof`.
+    fn no_input(&mut self) -> StreamError {
+        self.buffer = Vec::new();
+        self.phase = Phase::FirstStage;
+        self.error(StreamErrorKind::Eof, NOTHING_TO_READ)
+    }
+
     fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> StreamError {
         self.flush(actions);
         let lines = self.transcript.lines();
@@ -542,8 +561,23 @@ impl Dialogue {
     fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> StreamError {
         self.flush(actions);
         let what = match self.phase {
+            // The launcher itself uses stderr or its terminal.
+            Phase::Start | Phase::Login if self.transcript.last_of_stdout().is_some() => {
+                let said = self.transcript.last_of_stdout().unwrap_or_default();
+                return self.error(
+                    StreamErrorKind::Timeout,
+                    format!(
+                        "connection timed out after {after:?} in phase {}; a command runs on the machine, has printed \
+                         {said:?} last, and has not come to ours: does a start-up file of the login shell (.bashrc, \
+                         .profile, .zshenv, .cshrc) wait for input, or execute another program?",
+                        self.phase,
+                    ),
+                );
+            }
             Phase::Start | Phase::Login => {
-                "nothing of ours has run on the machine yet: slow, or waiting for an answer?"
+                "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, \
+                 is it told to run no command (SessionType in ssh_config), or does a start-up file of the login shell \
+                 (.bashrc, .profile, .zshenv, .cshrc) wait for input, execute another program or redirect its output?"
             }
             Phase::FirstStage => "no image was chosen in that time",
             Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
@@ -588,7 +622,7 @@ impl Dialogue {
 
 impl Upload {
     /// Whether an announcement is another one than that of this upload. Each
-    /// has fewer places than the one before, so there are few.
+    /// has refused more places than the one before, of which an offer has few.
     fn is_news(&self, offer: &Offer) -> bool {
         self.kept && !offer.caches || offer.refused.len() > self.offer.refused.len()
     }
@@ -633,6 +667,16 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
+/// What follows the token where the first stage had no input.
+const NO_INPUT: &str = " failed eof";
+/// What is to be said then.
+const NOTHING_TO_READ: &str = "the first stage had no input: what runs the command there, or the launcher here, gives it \
+     none; look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
+     and let stdin through";
+/// What is to be said where lines end as a terminal ends them.
+const TERMINAL_BETWEEN: &str = "a terminal is between this program and the first stage, and would change the image: \
+     the first stage's line ends in CR LF; let the session recorder or wrapper of the login (`script`, tlog, \
+     a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)";
 /// How errors begin that name a tool which the first stage has not got.
 const LACKING: &str = "the machine";
 /// What a connect fails with when its router ends.

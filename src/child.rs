@@ -1,6 +1,6 @@
 //! The life of a child context, from its first instruction to its last.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
@@ -219,13 +223,14 @@ fn try_live(arguments: &Arguments) -> Result<(), String> {
 /// Takes the image out of the way of everyone else: the file, its directory,
 /// the watcher, and what the first stage put into PATH.
 fn leave_no_trace(arguments: &Arguments) {
-    if let Some(fd) = arguments.image
-        && let Ok(fd) = process::adopt(fd)
-    {
+    let image = arguments.image.and_then(|fd| process::adopt(fd).ok());
+    // What an engine's client has copied here may belong to another user.
+    let is_own = image.is_some();
+    if let Some(fd) = image {
         Image::adopt(fd);
     }
     if let Some(directory) = &arguments.directory {
-        remove(directory);
+        remove(directory, is_own);
         // What was copied in is not there.
         if let Some(path) = std::env::var_os("PATH")
             && let rest = std::env::split_paths(&path).filter(|element| element != directory)
@@ -240,10 +245,19 @@ fn leave_no_trace(arguments: &Arguments) {
     }
 }
 
-/// Removes a directory of a first stage.
-pub(crate) fn remove(directory: &Path) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let _ = std::fs::remove_file(entry.path());
+/// Removes a directory of a first stage, with the files in it. A link that has
+/// taken its place is not followed; with `own`, neither is a directory emptied
+/// that belongs to another user.
+pub(crate) fn remove(directory: &Path, own: bool) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(mut opened) = Dir::open(directory, flags, Mode::empty()) else { return };
+    if own && !fstat(&opened).is_ok_and(|status| status.st_uid == geteuid().as_raw()) {
+        return;
+    }
+    let names: Vec<CString> = opened.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
+    for name in names {
+        // `.` and `..` are no files.
+        let _ = unlinkat(&opened, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
     }
     let _ = std::fs::remove_dir(directory);
 }

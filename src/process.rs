@@ -375,6 +375,23 @@ fn end_as(status: WaitStatus) -> ! {
     }
 }
 
+/// Random bytes that nobody can guess.
+///
+/// # Errors
+///
+/// Names what the system answered, where it has none.
+pub(crate) fn random() -> io::Result<[u8; 16]> {
+    match sys::random() {
+        // Linux before 3.17.
+        Err(Errno::ENOSYS) => {
+            let mut bytes = [0; 16];
+            io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+            Ok(bytes)
+        }
+        other => Ok(other?),
+    }
+}
+
 /// Kills and reaps a direct child that this process has inherited from what
 /// it was before. Blocks for as long as the kernel takes.
 pub(crate) fn end_child(pid: i32) {
@@ -403,6 +420,25 @@ mod sys {
     /// scripts use by number.
     const HIGH: RawFd = 20;
     const MAX_ARGS: usize = 63;
+
+    pub(super) fn random() -> nix::Result<[u8; 16]> {
+        let mut bytes = [0_u8; 16];
+        let pointer = bytes.as_mut_ptr().cast();
+        loop {
+            // SAFETY: the pointer leads to as many bytes as the length says.
+            #[cfg(target_os = "linux")]
+            let result = Errno::result(unsafe { libc::getrandom(pointer, bytes.len(), 0) });
+            // SAFETY: likewise.
+            #[cfg(not(target_os = "linux"))]
+            let result = Errno::result(unsafe { libc::getentropy(pointer, bytes.len()) });
+            match result {
+                // Up to 256 bytes come whole.
+                Ok(_) => return Ok(bytes),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 
     /// An exec that is ready to happen between fork and exec, where nothing
     /// may be allocated.

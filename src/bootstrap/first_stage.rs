@@ -1,7 +1,7 @@
 //! The line of shell that receives an image and executes it.
 //!
 //! It runs under whatever `sh` the machine has, after whatever login shell the
-//! account has, and needs `uname mkdir chmod rm` and either `head -c` or `dd`.
+//! account has, and needs `uname mkdir rmdir chmod rm` and either `head -c` or `dd`.
 //! It travels in single quotes as one argument, so it has no `'`, no newline,
 //! no backslash before a backslash or a quote mark (fish), and no `!` before
 //! anything but `;` or a space (csh and tcsh expand `!word` even inside single
@@ -11,6 +11,7 @@
 //!
 //! - `TOKEN SYSTEM MACHINE DECOMPRESSOR READER INTERPRETER |PLACE|DIR|REASON|DIR|REASON...`
 //! - `TOKEN failed SIZE [REASON]`, preceded by whatever the tools complained of
+//! - `TOKEN failed eof`: stdin was at its end before a request came
 //!
 //! What it reads: `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE NAME`, a newline, and
 //! `BYTES` bytes of image, which unpack to `SIZE` bytes. Where the place turns
@@ -22,6 +23,16 @@
 //! that is in it, takes it off the front of `PATH`, and kills and reaps the
 //! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
 //! none; in the routes through memory both are, as there is nothing to remove.
+//!
+//! # Whose the directory is
+//!
+//! Every user of the machine can read the arguments of a process, and may make
+//! directories where the line does. So the directory's name ends in random
+//! characters that no argument holds before the directory is made; and `mkdir`,
+//! which fails where there is something by that name, decides whose it is. A
+//! directory is emptied only from within, and only if it belongs to the own
+//! user and has that name itself, not by way of a link. Without `/dev/urandom`
+//! the name can be guessed, and the rest still holds.
 //!
 //! # Into a container that has no shell, or too little beside it
 //!
@@ -90,14 +101,29 @@ pub(crate) fn login_command(shell: &str, line: &str) -> String {
 }
 
 /// The parts of the line, in the order in which they run.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     // The token stands here in two halves only: argv is repeated by `ps`, by
     // `ssh -v` and by error texts, which could then be taken for the token.
     "A=@A@ B=@B@;@1@",
     // An exported SHELLOPTS may have brought any of these options along. Where
     // to try is kept in "$@", since a home directory may contain spaces.
     r#"set +Ceuvx -f -- @2@"${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
-    "f=.offshoot-$A-$B;p=;o=;e=;",
+    // The shell's own stderr is not redirected, so that one that may open too few
+    // files can still say so. Only `od` prints text, and without it what is no letter is skipped. One
+    // shell takes random bytes for characters of several bytes, which costs it
+    // most of them.
+    concat!(
+        "f=.offshoot-$A-$$;p=;o=;e=;x=$(exec 2>/dev/null;od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||",
+        "dd bs=64 count=1 </dev/urandom);",
+        r#"while [ "$x" ];do y=${x#?};x=${x%"$y"};case $x in "#,
+        "[abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789])f=$f$x;;esac;x=$y;done;",
+    ),
+    // `i` enters a directory if it is the line's own, `v` removes it. A pattern
+    // that matches nothing would end zsh.
+    concat!(
+        r#"i(){ cd -P "$1"&&[ -O . ]&&[ "${PWD##*/}" = "$f" ];};"#,
+        r#"v(){ (i "$1"&&{ rmdir "../$f"||{ set +f;rm -f -- *;rmdir "../$f";};}) >/dev/null 2>&1;};"#,
+    ),
     // The watcher removes the directory when this process is gone (exec keeps
     // the pid, so that covers the image too), and ends when the directory has
     // been there and is gone. It is begun before the directory is made: begun
@@ -106,8 +132,8 @@ const SECTIONS: [&str; 16] = [
     // what yash calls $!.)
     concat!(
         r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
-        r#"for d do [ -d "$d/$f" ]&&s=1&&continue 2;done;[ $s ]&&exit;done;"#,
-        r#"for d do rm -rf "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
+        r#"for d do [ -O "$d/$f" ]&&s=1&&continue 2;done;[ "$s" ]&&exit;done;"#,
+        r#"for d do v "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
     ),
     "z=-;for c in gzip zstd;do command -v $c >/dev/null 2>&1&&z=$c;done;",
     // perl executes through /proc/self/fd, python3 by descriptor.
@@ -120,18 +146,20 @@ const SECTIONS: [&str; 16] = [
         r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#,
         r#"[ "$u" ]||{ h=dd;command -v dd >/dev/null 2>&1||h=none;u=$(uname -sm);};@4@"#,
     ),
-    r#"q(){ [ "$p" ]&&rm -rf "$p";exit 1;};while :;do k=-;"#,
+    r#"q(){ [ "$p" ]&&v "$p";exit 1;};while :;do k=-;"#,
     // The next place where a file can be made and executed. The file is a shell
     // script of no commands, and 126 the one status that means "no": busybox
-    // without /proc says 127 for it. A colon would split PATH. `:` instead of
+    // without /proc says 127 for it. What `mkdir` has not made is left alone:
+    // that is status 125. A colon would split PATH. `:` instead of
     // `echo` would end some shells where the file cannot be made.
     concat!(
         r#"[ "$p" ]||while [ $# -gt 0 ];do d=$1;shift;case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
-        r#"x=$(exec 2>&1;mkdir -m 700 "$p"&&echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
-        r#"[ $? = 126 ]||break;[ -d "$p" ]&&rm -rf "$p";e="$e|$d|$x";p=;done;"#,
+        r#"x=$(exec 2>&1;mkdir -m 700 "$p"||exit 125;[ -O "$p" ]||{ echo another owner;exit 126;};"#,
+        r#"echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
+        r#"case $? in 125);;126)v "$p";;*)break;;esac;e="$e|$d|$x";p=;done;"#,
     ),
     // Not before there is another one: the watcher would take it for the end.
-    r#"[ "$o" ]&&rm -rf "$o";o=;"#,
+    r#"[ "$o" ]&&v "$o";o=;"#,
     // $u and $e are not quoted, so that newlines in them become spaces.
     r#"echo $A$B ${u:-- -} $z@5@ $h $i "|${p:-none}"$e;"#,
     // The watcher would remove the directory too, but only in a while. One read
@@ -139,27 +167,31 @@ const SECTIONS: [&str; 16] = [
     // by byte to count right. What cannot be taken is read all the same, so that
     // the next line is the next line.
     concat!(
-        r#"read -r n z y s @6@N||q;"#,
+        r#"read -r n z y s @6@N||{ [ "$p" ]&&v "$p";[ "$n" ]||echo $A$B failed eof;exit 1;};"#,
+        // To ksh a word is a number, too, if it is a variable's name.
+        r#"case $n:$y:$s in [0-9]*:[0-9]*:[0-9]*);;*)q;;esac;"#,
+        r#"{ [ "$n" -ge 0 ]&&[ "$y" -ge 0 ]&&[ "$s" -ge 0 ]&&[ "$N" ];} 2>/dev/null||q;"#,
         r#"c="head -c $n" x="head -c $s";[ $h = head ]||"#,
         r#"{ c="dd ibs=1 obs=65536 count=$n 2>/dev/null" x="dd bs=512 count=$((s/512+1))";};"#,
-        r#"t=$c;[ $z = - ]||t="$z -dc";c="$c|{ $t||{ $c >/dev/null;[ ];};}";@7@"#,
+        r#"t=$c;[ "$z" = - ]||t="$z -dc";c="$c|{ $t||{ $c >/dev/null;[ ];};}";@7@"#,
     ),
     // Complaints of the tools go to stdout, ahead of the line that says failed.
     // Without `wc` the size is taken on trust. The image is found through PATH,
     // as that is the only way for sh to give it a name of our choice; and some
     // shells close descriptors that `exec 9<` alone has opened. yash goes on after
-    // an exec that failed.
+    // an exec that failed. $b stays where the file cannot be opened, so that
+    // nothing has been read.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
-        r#"if { eval "$c";} 2>&1 >"$g"&&chmod 700 "$g"&&"#,
-        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ $k -eq $s ]@8@;then "#,
+        r#"b=1;if { { b=;eval "$c";} 2>&1 >"$g";} 2>/dev/null&&chmod 700 "$g"&&"#,
+        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ ${k:-0} -eq $s ]@8@;then "#,
         r#"kill -0 $w 2>/dev/null||w=;"#,
         r#"@X@fi;@9@"#,
     ),
     // Is it the place's fault? As many zeros show it, and say why.
     concat!(
-        r#"x=$(exec 2>&1;eval "$x" </dev/zero >"$g")&&{ echo $A$B failed $k;q;};"#,
-        r#"rm -f "$g";e="$e|$d|$x";o=$p;p=;continue;fi;"#,
+        r#"[ "$b" ]&&eval "$c" >/dev/null 2>&1;x=$(exec 2>&1;eval "$x" </dev/zero >"$g")&&{ echo $A$B failed $k;q;};"#,
+        r#"(i "$p"&&rm -f -- "$N") >/dev/null 2>&1;e="$e|$d|$x";o=$p;p=;continue;fi;"#,
     ),
     // No place: into memory. Flag 16 is MFD_EXEC, which some systems demand and
     // kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec,
@@ -192,8 +224,8 @@ const EXEC: &str = r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9
 /// watcher. A copy that was cut short cannot be executed, so it copies again.
 const COPY_AND_EXEC: &str = concat!(
     r#"trap "" HUP INT TERM;{ while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;[ -f "$g" ]&&y;"#,
-    r#"rm -rf "$p";r "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
-    r#"{ kill -9 $w;wait $w;} 2>/dev/null;chmod 755 "$p" "$g";y >&2||exit 1;rm -f "$g";"#,
+    r#"v "$p";r "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
+    r#"{ kill -9 $w;wait $w;} 2>/dev/null;chmod 755 "$p" "$g";y >&2||exit 1;(i "$p"&&rm -f -- "$N");"#,
     r#"e "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f" "" "as:${N#offshoot:}";exit 1;"#,
 );
 
@@ -219,7 +251,7 @@ const CACHE: [(&str, &str); 9] = [
             r#"perl)x="perl -MDigest::SHA -e \"print Digest::SHA->new(256)->addfile(*STDIN)->hexdigest\"";;*)x=$j;;esac;"#,
             r#"case $(eval "$x" <"$g" 2>/dev/null) in $D*)[ $n = 0 ]||(umask 077;mkdir -p "$C"&&mkdir "$C/$f"&&"#,
             r#"head -c $s <"$g" >"$C/$f/i"&&cd "$C"&&set -- $(ls -t)&&{ [ $# -lt 4 ]||{ shift 3;rm -f -- "$@";};};"#,
-            r#"mv -f "$C/$f/i" "$C/$D";rm -rf "$C/$f") >/dev/null 2>&1;:;;*)[ $n -gt 0 ];;esac;};}"#,
+            r#"mv -f "$C/$f/i" "$C/$D";v "$C/$f") >/dev/null 2>&1;:;;*)[ $n -gt 0 ];;esac;};}"#,
         ),
     ),
     // What is not there, or not what it says, has to be sent.
@@ -256,13 +288,15 @@ mod tests {
     #[test]
     fn it_is_short_and_holds_the_token_in_halves_only() {
         let (nonce, line) = line();
-        assert!(line.len() < 2500, "{} bytes", line.len());
+        assert!(line.len() < 3300, "{} bytes", line.len());
         let command = login_command("sh", &line);
         assert_eq!(command, format!("sh -c '{line}'"));
         let [a, b] = nonce.halves();
+        let (places, _) = line.split_once("-- ").unwrap().1.split_once(';').unwrap();
+        assert_eq!(places.split(' ').count(), super::super::offer::MAX_REFUSED);
         assert!(command.starts_with(&format!("sh -c 'A={a} B={b};set ")), "{command}");
         assert!(!command.contains(&nonce.token()) && !line.contains("@A@") && !line.contains("@B@"));
-        assert_eq!(nonce.directory_name(), format!(".offshoot-{a}-{b}"));
+        assert!(nonce.is_directory_name(&format!(".offshoot-{a}-71x")) && line.contains(";f=.offshoot-$A-$$;"));
         assert!(holds_first_stage(command.as_bytes()) && !holds_first_stage(nonce.child_argument().as_bytes()));
     }
 }

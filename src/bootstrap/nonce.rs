@@ -48,10 +48,12 @@ impl Nonce {
         (valid(a) && valid(b)).then(|| Self { a: a.into(), b: b.into() })
     }
 
-    /// Name of the directory that the first stage makes. It has a hyphen in
-    /// the middle because tools name it in what they complain about.
-    pub(crate) fn directory_name(&self) -> String {
-        format!(".offshoot-{}-{}", self.a, self.b)
+    /// Whether the first stage may have given this name to its directory. The
+    /// name has the first half of the token, because tools name the directory
+    /// in what they complain about; its end is the first stage's own choice.
+    pub(crate) fn is_directory_name(&self, name: &str) -> bool {
+        let end = name.strip_prefix(".offshoot-").and_then(|rest| rest.strip_prefix(&*self.a)?.strip_prefix('-'));
+        end.is_some_and(|end| !end.is_empty() && end.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric()))
     }
 }
 
@@ -68,8 +70,21 @@ mod tests {
         assert_eq!(nonce.token(), "0001020304050607f8f9fafbfcfdfeff");
         assert_eq!(nonce.child_argument(), "offshoot-child:0001020304050607:f8f9fafbfcfdfeff");
         assert!(!nonce.child_argument().contains(&nonce.token()));
-        assert!(!nonce.directory_name().contains(&nonce.token()));
         assert_eq!(Nonce::parse_child_argument(&nonce.child_argument()), Some(nonce));
+    }
+
+    #[test]
+    fn a_directory_of_the_first_stage_is_known_by_its_name() {
+        let nonce = Nonce::from_bytes([0x11; 16]);
+        let half = "1".repeat(16);
+        for end in ["7", "71aXz", "71-x"] {
+            assert!(nonce.is_directory_name(&format!(".offshoot-{half}-{end}")), "{end}");
+        }
+        for end in ["", "/", "7/..", "7 x"] {
+            assert!(!nonce.is_directory_name(&format!(".offshoot-{half}-{end}")), "{end}");
+        }
+        assert!(!nonce.is_directory_name(&format!(".offshoot-{}-7", "2".repeat(16))));
+        assert!(!nonce.is_directory_name(&half));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct Offer {
     pub place: Option<String>,
     /// The interpreter that can execute from memory, where there is one.
     pub interpreter: Option<String>,
-    /// The places that were tried in vain.
+    /// The places that were tried in vain, [`MAX_REFUSED`] at most.
     pub refused: Vec<Refusal>,
 }
 
@@ -81,6 +81,7 @@ impl Offer {
             interpreter: (*interpreter != "none").then(|| (*interpreter).into()),
             refused: rest
                 .chunks(2)
+                .take(MAX_REFUSED)
                 .map(|entry| Refusal {
                     place: entry[0].into(),
                     reason: entry.get(1).copied().unwrap_or_default().into(),
@@ -172,6 +173,10 @@ impl fmt::Display for Offer {
         Ok(())
     }
 }
+
+/// How many places the first stage has to try. A place more is a lie, and each
+/// refusal may cost an upload.
+pub(super) const MAX_REFUSED: usize = 6;
 
 /// The number of `memfd_create` on Linux, for perl, which knows no names.
 ///

@@ -181,6 +181,54 @@ fn a_place_that_is_full_leads_to_the_next_one_and_at_last_to_memory() {
 }
 
 #[test]
+fn a_machine_gets_as_many_uploads_as_there_are_places_and_no_more() {
+    let mut dialogue = uploading();
+    for refused in 1..1000 {
+        let line = format!("{TOKEN} Linux x86_64 zstd head perl |/tmp/x{}\n", "|/p|No space left".repeat(refused));
+        dialogue.input(Input::Stdout(line.as_bytes()));
+        if dialogue.phase() != Phase::Upload {
+            break;
+        }
+    }
+    assert_eq!(dialogue.trail().sent.len(), 1 + offer::MAX_REFUSED);
+}
+
+#[test]
+fn a_first_stage_without_input_is_told_from_one_that_ended() {
+    for at_once in [true, false] {
+        let mut dialogue = staged();
+        dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
+        if !at_once {
+            dialogue.input(Input::Image(Ok((image(), [7; 32]))));
+        }
+        let error = failure(&mut dialogue, Input::Stdout(format!("{TOKEN} failed eof\n").as_bytes()));
+        assert_eq!((error.kind, error.phase), (StreamErrorKind::Eof, Phase::FirstStage));
+        assert!(error.text.contains("had no input") && error.text.contains("StdinNull"), "{}", error.text);
+    }
+}
+
+#[test]
+fn a_terminal_in_between_is_named_before_anything_is_sent() {
+    let error = failure(&mut staged(), Input::Stdout(ANNOUNCEMENT.replace('\n', "\r\n").as_bytes()));
+    assert_eq!((error.kind, error.phase), (StreamErrorKind::Corrupt, Phase::FirstStage));
+    assert!(error.text.contains("a terminal is between") && error.trail.sent.is_empty(), "{}", error.text);
+}
+
+#[test]
+fn a_start_up_file_that_does_not_return_is_named_with_what_it_printed() {
+    let after = Duration::from_secs(30);
+    let mut dialogue = staged();
+    dialogue.input(Input::Stderr(b"banner\n"));
+    dialogue.input(Input::Stdout(b"Which project? "));
+    let error = failure(&mut dialogue, Input::Deadline(after));
+    assert_eq!((error.kind, error.phase), (StreamErrorKind::Timeout, Phase::Login));
+    assert!(error.text.contains(r#"has printed "Which project?" last"#), "{}", error.text);
+    assert!(error.text.contains("start-up file of the login shell"), "{}", error.text);
+    let error = failure(&mut staged(), Input::Deadline(after));
+    assert!(error.text.contains("start-up file of the login shell") && error.text.contains("slow"), "{}", error.text);
+}
+
+#[test]
 fn an_image_that_was_kept_is_asked_for_and_sent_if_it_is_not_there() {
     let digest = "07".repeat(32);
     let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), true, no_interpretation);

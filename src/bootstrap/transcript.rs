@@ -12,6 +12,8 @@ pub(super) struct Transcript {
     /// How many lines were ever kept.
     seen: u64,
     partial: [Vec<u8>; 2],
+    /// What was last printed on stdout.
+    last_of_stdout: Option<String>,
 }
 
 /// Where bytes came from.
@@ -50,6 +52,11 @@ impl Transcript {
         self.kept.iter().cloned().collect()
     }
 
+    /// The last line of stdout that was finished, shortened.
+    pub(super) fn last_of_stdout(&self) -> Option<&str> {
+        self.last_of_stdout.as_deref()
+    }
+
     /// A position to give to [`since`](Self::since).
     pub(super) fn position(&self) -> u64 {
         self.seen
@@ -66,6 +73,12 @@ impl Transcript {
         let line = printable(&bytes);
         if line.is_empty() {
             return None;
+        }
+        if !is_text(&bytes) {
+            return Some(format!("({} bytes that are no text)", bytes.len()));
+        }
+        if matches!(source, Source::Stdout) {
+            self.last_of_stdout = Some(line.chars().take(MAX_LAST).collect());
         }
         // Asked for with `ssh -v`, these would push out all that matters.
         if !is_ssh_debug(&line) {
@@ -108,6 +121,15 @@ pub(super) fn printable(bytes: &[u8]) -> String {
     line
 }
 
+/// Whether a line is one for people, in whatever encoding. Of what is packed,
+/// two bytes in five are neither ASCII nor UTF-8; of what people write in
+/// another encoding there are fewer.
+fn is_text(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let is_odd = |char: &char| *char == char::REPLACEMENT_CHARACTER || matches!(char, '\0'..='\x06' | '\x0e'..='\x1a');
+    4 * text.chars().filter(is_odd).count() <= text.chars().count()
+}
+
 fn is_ssh_debug(line: &str) -> bool {
     ["debug1:", "debug2:", "debug3:"].iter().any(|prefix| line.starts_with(prefix))
 }
@@ -115,6 +137,8 @@ fn is_ssh_debug(line: &str) -> bool {
 const MAX_LINES: usize = 100;
 const MAX_BYTES: usize = 32 * 1024;
 const MAX_LINE: usize = 4096;
+/// As much of the last line as an error's own sentence shows, in characters.
+const MAX_LAST: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +160,16 @@ mod tests {
         assert_eq!(printable("\u{202e}txt.exe \u{9b}2J".as_bytes()), "txt.exe 2J");
         assert_eq!(printable(b"\xff\xfe"), "\u{fffd}\u{fffd}");
         assert_eq!(printable(b"\x1b["), "");
+    }
+
+    #[test]
+    fn lines_that_are_no_text_are_counted_but_not_kept() {
+        let mut transcript = Transcript::default();
+        let packed: Vec<u8> = (0..=255_u8).rev().filter(|byte| *byte != b'\n').chain([b'\n']).collect();
+        assert_eq!(transcript.push(Source::Stdout, &packed), ["(256 bytes that are no text)"]);
+        transcript.push(Source::Stdout, b"Willkommen f\xfcr G\xe4ste\n\x1b[1mbold\x1b[0m\n");
+        assert_eq!(transcript.lines(), ["Willkommen f\u{fffd}r G\u{fffd}ste", "bold"]);
+        assert_eq!(transcript.last_of_stdout(), Some("bold"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -118,8 +118,8 @@ struct Attempt {
     /// Its stderr, or its terminal.
     stderr: Reading,
     answerer: Option<Answerer>,
-    /// What the first stage calls the directory that it makes.
-    directory: String,
+    /// Tells what the first stage may have called the directory that it makes.
+    nonce: Nonce,
     /// Digest of the image that was sent.
     sent: Option<[u8; 32]>,
 }
@@ -213,7 +213,7 @@ impl Attempt {
             Unstarted { error, out_of_files }
         })?;
         let interpret = plan.interpret;
-        let directory = nonce.directory_name();
+        let of_stage = nonce.clone();
         let dialogue = if staged {
             // The usual case is prepared while the login is under way; where it
             // is that nothing is sent, there is nothing to prepare.
@@ -230,7 +230,7 @@ impl Attempt {
         dialogue.trail().command = shown;
         let started = Instant::now();
         let deadline = started + spec.connect_timeout;
-        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, directory, sent: None })
+        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, nonce: of_stage, sent: None })
     }
 
     /// Carries bytes and events to the dialogue and its actions out, until
@@ -357,8 +357,11 @@ impl Attempt {
     fn end_copying(&mut self) {
         let announced = self.dialogue.trail().announced.last();
         let place = announced.and_then(|line| Offer::parse(line.as_bytes())?.place);
-        if let Some(place) = place.filter(|place| Path::new(place).ends_with(&self.directory)) {
-            crate::child::remove(Path::new(&place));
+        let is_of_stage = |place: &Path| {
+            place.file_name().and_then(|name| name.to_str()).is_some_and(|name| self.nonce.is_directory_name(name))
+        };
+        if let Some(place) = place.map(PathBuf::from).filter(|place| is_of_stage(place)) {
+            crate::child::remove(&place, true);
         }
     }
 
@@ -501,9 +504,7 @@ fn advice_on_files(error: &io::Error) -> Option<String> {
 }
 
 fn nonce() -> io::Result<Nonce> {
-    let mut bytes = [0; 16];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(Nonce::from_bytes(bytes))
+    Ok(Nonce::from_bytes(process::random()?))
 }
 
 /// Packs an image. Blocks.

@@ -240,6 +240,9 @@ impl SshOptions {
     /// Says which option cannot be passed on, and why.
     fn argv(&self, remote_command: &str, connect_timeout: Duration, on_terminal: bool) -> Result<Vec<String>, String> {
         self.check()?;
+        if let Some(words) = runs_no_command(&self.ssh_args) {
+            return Err(format!("`{words}` has ssh run no command, so nothing can be started there; leave it out"));
+        }
         let mut argv = vec![self.ssh_path.clone()];
         argv.extend_from_slice(&self.ssh_args);
         let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
@@ -322,6 +325,26 @@ impl SshOptions {
             None => Ok(()),
         }
     }
+}
+
+/// The option that makes ssh run no command, where there is one.
+fn runs_no_command(args: &[String]) -> Option<String> {
+    let is_none = |setting: &str| {
+        let setting = setting.trim().to_ascii_lowercase();
+        let value = setting.strip_prefix("sessiontype").map(|value| value.trim_start_matches([' ', '\t', '=']));
+        value.is_some_and(|value| value.trim_matches('"') == "none")
+    };
+    let mut before = "";
+    for word in args {
+        if before == "-o" && is_none(word) {
+            return Some(format!("-o {word}"));
+        }
+        if word == "-N" || word.strip_prefix("-o").is_some_and(is_none) {
+            return Some(word.clone());
+        }
+        before = word;
+    }
+    None
 }
 
 fn whole_seconds(time: Duration) -> u64 {
@@ -414,6 +437,22 @@ mod tests {
         assert_eq!(name(None), "ssh.web1");
         assert_eq!(name(Some(22)), "ssh.web1");
         assert_eq!(name(Some(2222)), "ssh.web1:2222");
+    }
+
+    #[test]
+    fn arguments_that_have_ssh_run_no_command_are_refused_by_name() {
+        let argv = |args: &[&str]| {
+            let ssh_args = args.iter().map(|word| (*word).to_owned()).collect();
+            SshOptions { ssh_args, ..SshOptions::new("h") }.argv("c", TEN, false)
+        };
+        for args in [&["-N"][..], &["-v", "-o", "SessionType=none"], &["-oSessionType none"], &["-osessiontype = none"]]
+        {
+            let error = argv(args).unwrap_err();
+            assert!(error.contains(args[args.len() - 1]) && error.contains("run no command"), "{error}");
+        }
+        for args in [&["-o", "SessionType=default"][..], &["-n"], &["-oUser=none"]] {
+            assert!(argv(args).is_ok(), "{args:?}");
+        }
     }
 
     #[test]

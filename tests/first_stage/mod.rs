@@ -4,6 +4,7 @@
 //! [`Missing`] that.
 
 mod cache;
+mod others;
 mod stage;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ const LOGIN_SHELLS: [&str; 11] =
 const STAGE_SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox sh"];
 const ALL_PACKED: [&str; 3] = ["zstd", "gzip", "-"];
 /// What the line needs whatever happens; `sh` is for interpreters.
-const NEEDED: [&str; 6] = ["sh", "uname", "mkdir", "chmod", "rm", "head"];
+const NEEDED: [&str; 7] = ["sh", "uname", "mkdir", "rmdir", "chmod", "rm", "head"];
 
 /// All trials of this file.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -44,6 +45,17 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("{shell} keeps an image, and believes nothing but its hash"), cache::in_a_shell, shell);
         add(format!("{shell} takes the next place where one is full"), next_place, shell);
         add(format!("{shell} leaves nothing when it is killed"), leaves_nothing_when_killed, shell);
+        add(format!("{shell} takes the next place where one has gone"), others::gone, shell);
+        add(format!("{shell} says that it has no input"), others::no_input, shell);
+        add(format!("{shell} ends at a request that is none"), others::no_request, shell);
+    }
+    // busybox runs its own tools, whatever is in PATH.
+    for shell in STAGE_SHELLS.into_iter().filter(|shell| *shell != "busybox sh") {
+        add(format!("{shell} removes nothing that another user has made first"), others::made_first, shell);
+        add(format!("{shell} removes nothing behind a link that has taken its place"), others::behind_a_link, shell);
+    }
+    for shell in ["sh", "busybox sh"] {
+        add(format!("{shell}: a user who watches and is quick loses nothing"), others::quick, shell);
     }
     add("input that ends at any byte leaves nothing".into(), |_| ends_at_any_byte(), "sh");
     add("a home directory may have spaces in it".into(), |_| home_with_spaces(), "sh");
@@ -289,7 +301,7 @@ fn noisy_environment() -> Outcome {
 fn few_tools() -> Outcome {
     // Without sleep the watcher gives up, without wc the size is not checked.
     let bare =
-        [NEEDED.to_vec(), [&NEEDED[..5], &["dd"]].concat(), [&NEEDED[..5], &["dd", "gzip", "wc", "sleep"]].concat()];
+        [NEEDED.to_vec(), [&NEEDED[..6], &["dd"]].concat(), [&NEEDED[..6], &["dd", "gzip", "wc", "sleep"]].concat()];
     for names in bare {
         let home = home()?;
         let path = tools(home.path(), &names)?;
@@ -433,7 +445,7 @@ fn busybox_alone() -> Outcome {
     }
     let busybox = which("busybox").context("busybox has gone")?;
     std::fs::copy(busybox, root.path().join("bin/busybox"))?;
-    for applet in ["sh", "uname", "mkdir", "chmod", "rm", "head", "gzip", "wc", "sleep"] {
+    for applet in ["sh", "uname", "mkdir", "rmdir", "chmod", "rm", "head", "gzip", "wc", "sleep"] {
         std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet))?;
     }
     let path = root.path().display().to_string();

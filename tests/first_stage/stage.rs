@@ -139,15 +139,13 @@ impl Launch {
     }
 
     pub(super) fn left_directories(&self) -> Vec<String> {
-        let name = format!(".offshoot-{}-{}", self.halves[0], self.halves[1]);
+        let start = format!(".offshoot-{}-", self.halves[0]);
         let runtime = self.env.get("XDG_RUNTIME_DIR").map(PathBuf::from);
         let places = ["/dev/shm", "/tmp", "/var/tmp"].map(PathBuf::from).into_iter();
         let places = places.chain([self.home.clone()]).chain(runtime);
-        places
-            .map(|place| place.join(&name))
-            .filter(|path| path.exists())
-            .map(|path| path.display().to_string())
-            .collect()
+        let entries = places.flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten());
+        let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start));
+        ours.map(|entry| entry.path().display().to_string()).collect()
     }
 
     /// Whether there is a `sleep`, which the watcher needs.
@@ -244,7 +242,7 @@ impl Stage {
         if in_memory {
             check(argv[2..] == ["", ""], &format!("no directory and no watcher: {argv:?}"))?;
         } else {
-            check(argv[2].ends_with(&format!("/.offshoot-{a}-{b}")), &format!("the directory is {:?}", argv[2]))?;
+            check(argv[2].contains(&format!("/.offshoot-{a}-")), &format!("the directory is {:?}", argv[2]))?;
             check(first_of_path == argv[2], &format!("PATH begins with {first_of_path:?}"))?;
             let watched = argv[3].parse::<u32>().is_ok() || argv[3].is_empty() && !self.launch.has_sleep();
             check(watched, &format!("the watcher is {:?}", argv[3]))?;

@@ -108,6 +108,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("a client that is not there is named", no_client);
     add("a remote name with a slash is refused", slash_in_name);
+    add("ssh without an input is named", without_input);
     add("all bad hosts at once do not hold up the good ones", all_at_once);
     trials
 }
@@ -167,6 +168,24 @@ fn by_tool(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
     ensure!(host["error"]["kind"] == bad.kind.as_str() && host["error"]["phase"] == bad.phase.to_string(), "{host}");
     let text = host["error"]["text"].as_str().context("a text")?;
     ensure!(bad.says.iter().all(|part| text.contains(part)), "{text}");
+    trace.expect_nothing_left(THREE_SECONDS)
+}
+
+fn without_input(fleet: &Fleet) -> Result<()> {
+    fleet.login("here-user")?;
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    let error = block_on(async {
+        let router = Router::new()?;
+        let config = fleet.config.display().to_string();
+        let mark = format!("IgnoreUnknown={mark}");
+        let args = ["-F", config.as_str(), "-o", mark.as_str(), "-n"];
+        let error = stream_error(router.ssh("here-user").ssh_args(args).connect().await)?;
+        router.shutdown().await;
+        Ok(error)
+    })?;
+    ensure!((error.kind, error.phase) == (StreamErrorKind::Eof, Phase::FirstStage), "{error:?}");
+    ensure!(error.text.contains("had no input") && error.text.contains("StdinNull"), "{error}");
     trace.expect_nothing_left(THREE_SECONDS)
 }
 

@@ -17,7 +17,7 @@ use super::{promised, wait_for};
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     needles: BTreeSet<String>,
-    /// Directories that first stages of ours have made, by name.
+    /// Directories that first stages of ours have made, by what their names begin with.
     directories: BTreeSet<String>,
     /// Where such directories may be.
     places: Vec<PathBuf>,
@@ -80,7 +80,12 @@ impl Trace {
 
     /// The directories that this trace may have made and that are there, by one of the paths that lead to each.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        let all = self.places.iter().flat_map(|place| self.directories.iter().map(move |name| place.join(name)));
+        let all = self.places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
+        let all = all.filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            self.directories.iter().any(|start| name.starts_with(start))
+        });
+        let all = all.map(|entry| entry.path());
         let mut known = BTreeSet::new();
         let is_new = |path: &PathBuf| {
             path.symlink_metadata().is_ok_and(|metadata| known.insert((metadata.dev(), metadata.ino())))
@@ -151,7 +156,7 @@ impl Trace {
         for (a, b) in staged.chain(child).collect::<Vec<_>>() {
             if [a, b].iter().all(|half| half.bytes().all(|byte| byte.is_ascii_hexdigit())) {
                 self.needles.insert(a.to_owned());
-                self.directories.insert(format!(".offshoot-{a}-{b}"));
+                self.directories.insert(format!(".offshoot-{a}-"));
             }
         }
     }
