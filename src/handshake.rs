@@ -53,8 +53,19 @@ pub(crate) struct Welcome {
     pub(crate) descendants: Descendants,
 }
 
-/// What this program was built from, if the build was told.
-const BUILD: Option<&str> = option_env!("OFFSHOOT_BUILD");
+/// The build id of a program, which its executable submits at most once.
+///
+/// The library cannot know it: it does not see the sources of the program that it becomes part of.
+#[derive(Debug)]
+pub struct ProgramBuild(pub &'static str);
+
+inventory::collect!(ProgramBuild);
+
+/// What this program was built from: what the program itself says, or else what the build was told.
+fn own_build() -> Option<&'static str> {
+    let submitted = inventory::iter::<ProgramBuild>.into_iter().next();
+    submitted.map(|build| build.0).or(option_env!("OFFSHOOT_BUILD"))
+}
 
 impl Hello {
     /// This process's own. `travelled`: the image came over the wire, and its
@@ -68,7 +79,7 @@ impl Hello {
         };
         let (user, host) = whoami();
         Ok(Self {
-            build: BUILD.map(str::to_owned),
+            build: own_build().map(str::to_owned),
             table: Table::get().digest(),
             triple: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             pid: std::process::id(),
@@ -113,7 +124,7 @@ impl Hello {
                 "the image arrived damaged: its digest is not what was sent".into(),
             ));
         }
-        let (ours, table) = (BUILD.map(str::to_owned), Table::get().digest());
+        let (ours, table) = (own_build().map(str::to_owned), Table::get().digest());
         let same_build = match (&ours, &hello.build) {
             (Some(ours), Some(theirs)) => ours == theirs,
             // The child runs our own image, or we know that it does.
@@ -212,7 +223,7 @@ mod tests {
         assert_eq!(error.kind, StreamErrorKind::Corrupt);
         let other = Hello { table: [9; 32], ..hello.clone() };
         let error = Hello::check(&payload::encode(&other).unwrap(), None, false, "local").unwrap_err();
-        assert_eq!((BUILD.is_none(), error.kind), (true, StreamErrorKind::Mismatch));
+        assert_eq!((own_build().is_none(), error.kind), (true, StreamErrorKind::Mismatch));
         let other = Hello { build: Some("other".into()), ..hello };
         let error = Hello::check(&payload::encode(&other).unwrap(), None, false, "local").unwrap_err();
         assert!(error.text.contains("other"), "{error}");

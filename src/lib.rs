@@ -140,5 +140,6 @@ pub mod __private {
 
     pub use crate::child::{TestEntry, first_stage_for_tests, test_child};
     pub use crate::function::{Entry, Lead, Running, run};
+    pub use crate::handshake::ProgramBuild;
     pub use crate::run::HangUp;
 }

@@ -11,6 +11,11 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
 
+offshoot::__private::inventory::submit! {
+    // From `build.rs`.
+    offshoot::__private::ProgramBuild(env!("OFFSHOOT_OWN_BUILD"))
+}
+
 #[cfg(feature = "cli")]
 fn main() -> ExitCode {
     offshoot::child();

@@ -24,7 +24,7 @@ impl Bundle {
         for (triple, image) in images {
             let (system, processor) = machine_of(image)
                 .ok_or_else(|| io::Error::other(format!("the image for {triple} is no executable that we know")))?;
-            let packed = zstd::bulk::compress(image, 19)?;
+            let packed = crate::image::zstd_smallest(image)?;
             out.write_all(&packed)?;
             entries.push(Entry {
                 triple: triple.clone(),

@@ -11,9 +11,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::exit::{Exit, Outcome};
 use super::{duration, quote};
 
+/// What `--version` says. Copies accept each other if their builds are the same.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\nbuild: ", env!("OFFSHOOT_OWN_BUILD"), "\ntarget: ", env!("OFFSHOOT_TARGET"),);
+
 /// Runs commands on many machines that have nothing but a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "offshoot", version, after_help = EXAMPLES, subcommand_required = true)]
+#[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Say on stderr what happens; -vv says more, -vvv each frame

@@ -1,0 +1,68 @@
+//! cargo, with the flags by which the same sources make the same bytes wherever they lie.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{check, top, zig};
+
+/// The targets for which rustc brings a libc, and `.cargo/config.toml` names a linker that rustc brings as well.
+const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
+
+/// The profile of what travels.
+pub(super) const IMAGE: &str = "image";
+/// LLVM inlines at opt-level 3 up to a cost of 250. A limit of 50 makes an image an eighth smaller, and calls no slower:
+/// docs/reference/performance.md has the curve.
+const INLINE_LESS: &str = "-Cllvm-args=-inline-threshold=50";
+
+/// The target that programs of this machine are built for.
+pub(super) fn host() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "aarch64-unknown-linux-musl",
+        _ => "x86_64-unknown-linux-musl",
+    }
+}
+
+/// Runs `cargo VERB --target TARGET ARGS`.
+pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Result<()> {
+    install(target)?;
+    let by_rustc = LINKED_BY_RUSTC.contains(&target);
+    let mut cargo = if by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
+    // zig's driver has a verb of its own for `build`.
+    cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
+    cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
+    let mut flags = remapped()?;
+    if args.iter().any(|arg| arg.as_ref() == IMAGE) {
+        flags.push(INLINE_LESS.to_owned());
+    }
+    let flags: Vec<_> = flags.into_iter().map(|flag| format!("{flag:?}")).collect();
+    // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
+    cargo.arg("--config").arg(format!("target.{target}.rustflags=[{}]", flags.join(", ")));
+    check(&mut cargo)
+}
+
+/// What keeps paths of this machine out of what is built.
+fn remapped() -> Result<Vec<String>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("there is no home")?;
+    let library = sysroot()?.join("lib/rustlib/src/rust");
+    let names = [(top().to_owned(), "/offshoot"), (home, "/cargo"), (library, "/rust")];
+    Ok(names.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
+}
+
+fn sysroot() -> Result<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc cannot be run")?;
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// Has rustup install the standard library of a target, unless it is there.
+fn install(target: &str) -> Result<()> {
+    let there = sysroot()?.join("lib/rustlib").join(target).join("lib");
+    if there.exists() {
+        return Ok(());
+    }
+    check(Command::new("rustup").args(["target", "add", target])).with_context(|| {
+        format!("the standard library for {target} is missing, and rustup (https://rustup.rs) cannot add it")
+    })
+}

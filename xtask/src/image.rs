@@ -1,0 +1,175 @@
+//! Images, bundles, and what is asserted of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{DEFAULT_TARGETS, check, compile, target_directory, top};
+
+/// Bytes that an image of a default target may have, packed by zstd -19.
+const IMAGE_BUDGET: usize = 850 * 1024;
+/// Bytes that the bundle of the default targets may have.
+const BUNDLE_BUDGET: usize = 6 * 1024 * 1024;
+/// Targets that nothing here can run. They are built and linked.
+const ELSEWHERE: [&str; 3] = ["x86_64-unknown-freebsd", "x86_64-apple-darwin", "aarch64-apple-darwin"];
+/// Further targets that the tests run under an emulator.
+const FOREIGN: [&str; 2] = ["armv7-unknown-linux-musleabihf", "s390x-unknown-linux-musl"];
+
+/// Where cargo puts an executable.
+fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
+    target_directory().join(target).join(profile).join(name)
+}
+
+/// Builds the tool for this machine.
+pub(super) fn tool(file: &Path) -> Result<()> {
+    compile::cargo("build", compile::host(), &["--release", "--bin", "offshoot"])?;
+    put(&executable(compile::host(), "release", "offshoot"), file)
+}
+
+/// Copies a file to a place where a copy of it may be running.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let directory = to.parent().context("a file needs a folder")?;
+    fs::create_dir_all(directory)?;
+    let aside = directory.join(format!(".offshoot.{}", std::process::id()));
+    fs::copy(from, &aside).with_context(|| from.display().to_string())?;
+    fs::rename(&aside, to)?;
+    Ok(())
+}
+
+/// Builds what travels to a target: the program without the tool.
+pub(super) fn image(target: &str) -> Result<PathBuf> {
+    let args = ["--quiet", "--profile", "image", "--no-default-features", "--bin", "offshoot"];
+    compile::cargo("build", target, &args)?;
+    Ok(executable(target, "image", "offshoot"))
+}
+
+/// Builds the tool with images in it.
+pub(super) fn bundle(file: &Path, targets: &[&str]) -> Result<()> {
+    let mut images = Vec::new();
+    for target in targets {
+        images.push(format!("{target}={}", image(target)?.display()));
+    }
+    let tool = target_directory().join("tool");
+    self::tool(&tool)?;
+    fs::create_dir_all(file.parent().context("a file needs a folder")?)?;
+    let mut make = Command::new(&tool);
+    make.args(["bundle", "--program"]).arg(&tool).arg("--output").arg(file).args(images);
+    check(&mut make)
+}
+
+/// Packs an image as a bundle does.
+fn pack(plain: &[u8]) -> Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    let mut compressor = zstd_rs::Compressor::new(zstd_rs::CompressionConfig::HIGH).map_err(anyhow::Error::msg)?;
+    compressor.compress(plain, None, &mut packed).map_err(anyhow::Error::msg)?;
+    Ok(packed)
+}
+
+/// Prints what images and the bundle weigh, and fails above a budget.
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+pub(super) fn size(targets: &[&str]) -> Result<()> {
+    let mut fits = true;
+    for target in targets {
+        let plain = fs::read(image(target)?)?;
+        let packed = pack(&plain)?.len();
+        let [plain, packed, limit] = [plain.len(), packed, IMAGE_BUDGET].map(|bytes| bytes as f64 / 1024.0);
+        println!("{target}: {plain:.1} KiB, by zstd -19 {packed:.1} KiB of at most {limit:.0}");
+        fits &= packed <= limit || !DEFAULT_TARGETS.contains(target);
+    }
+    if *targets == DEFAULT_TARGETS {
+        let file = target_directory().join("bundle-to-weigh");
+        bundle(&file, targets)?;
+        let bytes = fs::metadata(&file)?.len() as usize;
+        fs::remove_file(&file)?;
+        println!("the bundle of these: {bytes} bytes of at most {BUNDLE_BUDGET}");
+        fits &= bytes <= BUNDLE_BUDGET;
+    }
+    ensure!(fits, "something is above its budget");
+    Ok(())
+}
+
+/// Builds the sources here and as a copy elsewhere, and compares tool and image byte by byte.
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+pub(super) fn reproducible() -> Result<()> {
+    let copy = std::env::temp_dir().join(format!("offshoot-reproducible-{}", std::process::id()));
+    let result = build_twice(&copy);
+    // The answer counts, whether the copy can be removed or not.
+    let _ = fs::remove_dir_all(&copy);
+    result?;
+    println!("built in two places, image and tool are the same");
+    Ok(())
+}
+
+fn build_twice(copy: &Path) -> Result<()> {
+    fs::create_dir(copy)?;
+    let mut tar = Command::new("sh");
+    tar.arg("-c").arg(r#"tar -c --exclude=./target --exclude=./dist --exclude=./.git . | tar -xC "$1""#);
+    check(tar.arg("sh").arg(copy))?;
+    let target = compile::host();
+    let mut there = Command::new(env!("CARGO"));
+    there.current_dir(copy).env_remove("CARGO_TARGET_DIR").args(["xtask", "image", target]);
+    check(&mut there)?;
+    let mut there = Command::new(env!("CARGO"));
+    check(there.current_dir(copy).env_remove("CARGO_TARGET_DIR").args(["xtask", "tool"]))?;
+    let here = [image(target)?, {
+        tool(&target_directory().join("tool"))?;
+        target_directory().join("tool")
+    }];
+    let there = [copy.join("target").join(target).join("image/offshoot"), copy.join("dist/offshoot")];
+    for (here, there) in here.iter().zip(&there) {
+        let (ours, theirs) = (fs::read(here)?, fs::read(there)?);
+        ensure!(ours == theirs, "{} and {} differ by where they were built", here.display(), there.display());
+        let place = top().display().to_string();
+        ensure!(!contains(&ours, place.as_bytes()), "{} names the place where it was built", here.display());
+    }
+    Ok(())
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// Builds and links the program without the tool for systems that nothing here can run.
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+pub(super) fn elsewhere() -> Result<()> {
+    for target in ELSEWHERE {
+        // Not optimised, since it will not run.
+        let args = ["--quiet", "--no-default-features", "--bin", "offshoot", "--config", "profile.dev.opt-level=0"];
+        compile::cargo("build", target, &args)?;
+        let file = fs::read(executable(target, "debug", "offshoot"))?;
+        let magic: &[u8] = if target.ends_with("-darwin") { b"\xcf\xfa\xed\xfe" } else { b"\x7fELF" };
+        if !file.starts_with(magic) {
+            bail!("what was built for {target} is no executable for it");
+        }
+        println!("{target}: linked");
+    }
+    Ok(())
+}
+
+/// Builds what the tests send to hosts of other processors, in `target/bundles`: the tool with images for all of
+/// them, and an example with an image for one, made as any program's would be.
+pub(super) fn foreign() -> Result<()> {
+    let bundles = top().join("target/bundles");
+    fs::create_dir_all(&bundles)?;
+    bundle(&bundles.join("offshoot"), &[&DEFAULT_TARGETS[..], &FOREIGN].concat())?;
+    let mut files = Vec::new();
+    for target in [compile::host(), "aarch64-unknown-linux-musl"] {
+        compile::cargo("build", target, &["--quiet", "--example", "disk_usage"])?;
+        files.push(executable(target, "debug", "examples/disk_usage"));
+    }
+    let mut make = Command::new(bundles.join("offshoot"));
+    make.args(["bundle", "--program"]).arg(&files[0]).arg("--output").arg(bundles.join("disk_usage"));
+    check(make.arg(&files[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_where_it_is() {
+        assert!(contains(b"abc", b"bc") && !contains(b"abc", b"cb"));
+    }
+}

@@ -1,0 +1,96 @@
+//! What building Offshoot takes beyond `cargo build`. Run it by `cargo xtask COMMAND`.
+
+mod compile;
+mod image;
+mod zig;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  build ARG...                   cargo build, with no path of this machine in what it makes
+  tool [FILE]                    build the tool for release (default: dist/offshoot)
+  image TARGET                   build the image of a target and print where it is
+  bundle [FILE] [TARGET...]      build the tool with the images of targets in it
+                                 (default: dist/offshoot; x86_64, aarch64 and i686 Linux)
+  size [TARGET...]               what images and the bundle weigh, against their budgets
+  reproducible                   build in two places and compare the bytes
+  elsewhere                      build for the systems that nothing here can run
+  foreign                        build what the tests send to hosts of other processors
+";
+
+/// The targets that a bundle has images for unless told otherwise.
+const DEFAULT_TARGETS: [&str; 3] =
+    ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl", "i686-unknown-linux-musl"];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn run(args: &[String]) -> Result<()> {
+    std::env::set_current_dir(top())?;
+    let Some((command, args)) = args.split_first() else { bail!("no command is given\n{HELP}") };
+    match (command.as_str(), args) {
+        ("build", _) => compile::cargo("build", compile::host(), args),
+        ("tool", []) => image::tool(Path::new("dist/offshoot")),
+        ("tool", [file]) => image::tool(Path::new(file)),
+        ("image", [target]) => {
+            println!("{}", image::image(target)?.display());
+            Ok(())
+        }
+        ("bundle", _) => {
+            // A target has no slash and no dot in front of it.
+            let (file, targets) = match args.split_first() {
+                Some((file, targets)) if file.contains('/') => (file.as_str(), targets),
+                _ => ("dist/offshoot", args),
+            };
+            image::bundle(Path::new(file), &or_default(targets))
+        }
+        ("size", _) => image::size(&or_default(args)),
+        ("reproducible", []) => image::reproducible(),
+        ("elsewhere", []) => image::elsewhere(),
+        ("foreign", []) => image::foreign(),
+        ("help" | "--help" | "-h", _) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("`{}` is not a command with such arguments\n{HELP}", command),
+    }
+}
+
+fn or_default(targets: &[String]) -> Vec<&str> {
+    if targets.is_empty() { DEFAULT_TARGETS.to_vec() } else { targets.iter().map(String::as_str).collect() }
+}
+
+/// The root of the checkout.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
+}
+
+/// Runs a command to its end, and fails if it fails.
+fn check(command: &mut Command) -> Result<()> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("{what} cannot be run"))?;
+    if !status.success() {
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        bail!("this failed ({status}): {what} {}", args.join(" "));
+    }
+    Ok(())
+}
