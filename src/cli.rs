@@ -20,34 +20,18 @@
 //! - [`exit`]: how the tool ends.
 
 pub(crate) mod args;
-pub(crate) mod base64;
 pub(crate) mod call;
 pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod exit;
-pub(crate) mod expr;
-pub(crate) mod fault;
-pub(crate) mod fold;
-pub(crate) mod hop;
-pub(crate) mod host;
 pub(crate) mod hosts;
 pub(crate) mod images;
-pub(crate) mod json;
-pub(crate) mod jsonl;
-pub(crate) mod line;
-pub(crate) mod numbers;
-pub(crate) mod pace;
-pub(crate) mod pattern;
-pub(crate) mod pipe;
+pub(crate) mod login_limiter;
+pub(crate) mod output;
 pub(crate) mod quote;
-pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod secret;
-pub(crate) mod sources;
-pub(crate) mod summary;
-pub(crate) mod text;
 pub(crate) mod tree;
-pub(crate) mod visible;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,7 +41,7 @@ use self::args::{Command, HostsArgs};
 use self::exit::Exit;
 
 /// The whole tool.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
@@ -79,11 +63,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn list(args: &HostsArgs) -> Exit {
-    let mut sources = sources::Reading::new(|_: &str| Ok(None));
-    match expr::expand(&args.expressions, &mut sources) {
+    let mut sources = hosts::sources::Reading::new(|_: &str| Ok(None));
+    match hosts::expression::expand(&args.expressions, &mut sources) {
         Ok(expansion) => {
             expansion.notes.iter().for_each(|note| run::complain(&format!("note: {note}")));
-            print(&hosts::listing(args, &expansion))
+            print(&hosts::command::listing(args, &expansion))
         }
         Err(error) => run::fail(error.kind.into(), &error),
     }
@@ -106,5 +90,5 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    offshoot::log_to_file(None, levels).map_err(|error| run::fail(Exit::Usage, &error))
+    crate::log_to_file(None, levels).map_err(|error| run::fail(Exit::Usage, &error))
 }

@@ -45,88 +45,49 @@
 
 #![deny(unsafe_code)]
 
-mod allocator;
-mod assembly;
-mod batch;
-mod blocking;
-mod bootstrap;
-mod broker;
-pub mod bundle;
-mod call;
-mod chain;
-mod channel;
-mod child;
-pub mod command;
-mod context;
-mod dispatch;
-#[cfg(target_os = "linux")]
-mod entrance;
-mod error;
+mod api;
+mod builtin;
 #[cfg(feature = "cli")]
-mod exported;
-pub mod facts;
-pub mod file;
-mod flow;
-mod frame;
-mod function;
-mod handler;
-mod handshake;
+#[doc(hidden)]
+pub mod cli;
+mod connect;
+mod engine;
 mod image;
-mod io;
-mod latch;
-mod link;
-mod log;
-mod message;
-mod method;
-mod neighbour;
-mod outbox;
-mod panic;
-mod payload;
-mod pipe;
-pub mod policy;
-mod process;
-mod profile;
-mod queue;
-mod receiver;
-mod router;
 mod routing;
-mod run;
-mod select;
-mod sender;
-mod stats;
-#[cfg(feature = "cli")]
-mod steps;
-mod tasks;
-mod terminal;
+mod sys;
+mod wire;
 
-pub use allocator::Allocator;
-pub use broker::{Broker, Timer};
-pub use call::Call;
-pub use chain::CallChain;
-pub use channel::Channel;
-pub use child::child;
-pub use context::{Context, Econtext, Ending, Limited};
-pub use error::{CallError, Error, Phase, StreamError, StreamErrorKind};
+pub use api::call::Call;
+pub use api::chain::CallChain;
+pub use api::channel::Channel;
+pub use api::context::{Context, Econtext, Ending, Limited};
 #[cfg(feature = "cli")]
-pub use exported::{EncodedArgs, Exported};
-pub use function::{Function, Value};
-pub use handler::HandlerBuilder;
-pub use log::{LogHook, Record, log_to_file};
-pub use message::{ContextId, Handle, Message, Values};
-pub use method::{
+pub use api::exported::{EncodedArgs, Exported};
+pub use api::function::{Function, Value};
+pub use api::handler::HandlerBuilder;
+pub use api::receiver::{Iter, Receiver, ReceiverBuilder};
+pub use api::router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, run_with_router};
+pub use api::select::{Event, Member, MemberId, Select};
+pub use api::sender::{Sender, Sending};
+pub use builtin::{command, facts, file};
+pub use connect::child::child;
+pub use connect::methods::{
     Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
     Local, Lxc, Lxd, Podman, Setns, Ssh, Su, Sudo,
 };
-pub use payload::{Blob, Secret};
-pub use receiver::{Iter, Receiver, ReceiverBuilder};
-pub use router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, run_with_router};
-pub use routing::{Peer, Policy};
-pub use run::run;
-pub use select::{Event, Member, MemberId, Select};
-pub use sender::{Sender, Sending};
-pub use stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 #[cfg(feature = "cli")]
-pub use steps::{Examined, Step, StepStatus};
+pub use connect::report::{Examined, Step, StepStatus};
+pub use connect::run::run;
+pub use engine::broker::{Broker, Timer};
+pub use engine::log::{LogHook, Record, log_to_file};
+pub use engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
+pub use image::bundle;
+pub use routing::policy;
+pub use routing::table::{Peer, Policy};
+pub use sys::allocator::Allocator;
+pub use wire::codec::{Blob, Secret};
+pub use wire::error::{CallError, Error, Phase, StreamError, StreamErrorKind};
+pub use wire::message::{ContextId, Handle, Message, Values};
 
 /// Compiled and run with the other examples.
 #[cfg(doctest)]
@@ -138,8 +99,8 @@ mod from_mitogen {}
 pub mod __private {
     pub use inventory;
 
-    pub use crate::child::{TestEntry, first_stage_for_tests, test_child};
-    pub use crate::function::{Entry, Lead, Running, run};
-    pub use crate::handshake::ProgramBuild;
-    pub use crate::run::HangUp;
+    pub use crate::api::function::{Entry, Lead, Running, run};
+    pub use crate::connect::child::{TestEntry, first_stage_for_tests, test_child};
+    pub use crate::connect::handshake::ProgramBuild;
+    pub use crate::connect::run::HangUp;
 }

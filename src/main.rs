@@ -3,9 +3,6 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(feature = "cli")]
-mod cli;
-
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -19,7 +16,7 @@ offshoot::__private::inventory::submit! {
 #[cfg(feature = "cli")]
 fn main() -> ExitCode {
     offshoot::child();
-    cli::main()
+    offshoot::cli::main()
 }
 
 #[cfg(not(feature = "cli"))]

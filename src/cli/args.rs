@@ -8,8 +8,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::exit::{Exit, Outcome};
-use super::{duration, quote};
+use crate::cli::duration;
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::quote;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
 const LONG_VERSION: &str =

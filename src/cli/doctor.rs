@@ -5,19 +5,20 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Instant;
 
-use offshoot::facts::{HostFacts, host_facts};
-use offshoot::{Context, Error, Router, Step, StepStatus};
+use crate::builtin::facts::{HostFacts, host_facts};
+use crate::{Context, Error, Router, Step, StepStatus};
 use serde_json::{Value, json};
 
-use super::args::DoctorArgs;
-use super::exit::{Exit, Outcome};
-use super::host::HostPath;
-use super::pipe::Pipes;
-use super::run::{Signals, end, fail};
-use super::secret::{Secrets, Unasked};
-use super::sources::Reading;
-use super::tree::Tree;
-use super::{expr, visible};
+use crate::cli::args::DoctorArgs;
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::hosts::expression;
+use crate::cli::hosts::path::HostPath;
+use crate::cli::hosts::sources::Reading;
+use crate::cli::output::pipe::Pipes;
+use crate::cli::output::visible;
+use crate::cli::run::{Signals, end, fail};
+use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::tree::Tree;
 
 /// The first call to a child that is up.
 const FIRST_CALL: &str = "first call";
@@ -38,7 +39,7 @@ impl Hop {
 /// Tries the way to a host and tells about it.
 pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
     let mut sources = Reading::new(|_: &str| Ok(None));
-    let host = match expr::single(&args.host, &mut sources) {
+    let host = match expression::single(&args.host, &mut sources) {
         Ok(host) => host,
         Err(error) => return fail(error.kind.into(), &error),
     };

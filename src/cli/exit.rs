@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::fault::FaultKind;
+use crate::cli::hosts::expression_error::FaultKind;
 
 /// All that was asked for succeeded.
 pub(crate) const OK: u8 = 0;

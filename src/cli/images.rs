@@ -6,12 +6,12 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use offshoot::bundle::{Bundle, Entry, machine_of};
+use crate::image::bundle::{Bundle, Entry, machine_of};
 use serde_json::json;
 
-use super::args::{BundleArgs, ImagesArgs};
-use super::exit::{Exit, Outcome};
-use super::run::fail;
+use crate::cli::args::{BundleArgs, ImagesArgs};
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::run::fail;
 
 /// Lists the images of a program.
 pub(crate) fn images(args: &ImagesArgs) -> Exit {
@@ -30,7 +30,7 @@ pub(crate) fn images(args: &ImagesArgs) -> Exit {
         },
     };
     let text = if args.json { to_json(bundle.entries()) } else { table(bundle.entries()) };
-    super::print(&text)
+    crate::cli::print(&text)
 }
 
 fn to_json(entries: &[Entry]) -> String {

@@ -16,7 +16,7 @@ pub(crate) fn quote(word: &OsStr) -> String {
     match word.to_str() {
         // A word that begins with `=` is expanded by zsh.
         Some(text) if !text.is_empty() && text.bytes().all(|b| plain(&b)) && !text.starts_with('=') => text.to_owned(),
-        Some(text) if !text.contains(super::fault::is_unprintable) => {
+        Some(text) if !text.contains(crate::cli::hosts::expression_error::is_unprintable) => {
             format!("'{}'", text.replace('\'', "'\\''"))
         }
         _ => ansi_c(word.as_bytes()),
@@ -83,7 +83,7 @@ mod tests {
 
         #[test]
         fn what_is_shown_can_be_printed(word in any::<String>()) {
-            prop_assert!(!quote(OsStr::new(&word)).contains(super::super::fault::is_unprintable));
+            prop_assert!(!quote(OsStr::new(&word)).contains(crate::cli::hosts::expression_error::is_unprintable));
         }
     }
 }

@@ -7,25 +7,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use offshoot::__private::HangUp;
-use offshoot::command::{self, Command};
-use offshoot::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
+use crate::__private::HangUp;
+use crate::builtin::command::{self, Command};
+use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
-use super::exit::Exit;
-use super::expr;
-use super::host::{HostPath, Method};
-use super::pipe::{Closed, Pipes};
-use super::report::{ErrorInfo, Event, Finished, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings};
-use super::secret::{Secrets, Unasked};
-use super::sources::Reading;
-use super::summary::{End, Status};
-use super::tree::Tree;
-use super::{call, doctor};
+use crate::cli::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
+use crate::cli::call;
+use crate::cli::doctor;
+use crate::cli::exit::Exit;
+use crate::cli::hosts::expression;
+use crate::cli::hosts::path::{HostPath, Method};
+use crate::cli::hosts::sources::Reading;
+use crate::cli::output::pipe::{Closed, Pipes};
+use crate::cli::output::report::{
+    ErrorInfo, Event, Finished, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
+};
+use crate::cli::output::summary::{End, Status};
+use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::tree::Tree;
 
 /// Events that wait for stdout. When it is slow, so become the hosts.
 const WAITING: usize = 256;
@@ -127,13 +130,13 @@ fn start(debug: bool) -> Result<Router, Error> {
 /// The hosts of the command line, or how to end.
 fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     let mut sources = Reading::new(|_: &str| Ok(None));
-    let expansion = expr::expand(&reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+    let expansion = expression::expand(&reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
     for note in &expansion.notes {
         complain(&format!("note: {note}"));
     }
     let mut hosts = expansion.hosts;
     if let Some(via) = &reach.via {
-        let via = expr::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+        let via = expression::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
     }
     if let Some(user) = &reach.become_user {

@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 
+use crate::Secret;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use offshoot::Secret;
 
-use super::args::ReachArgs;
+use crate::cli::args::ReachArgs;
 
 /// Longest secret, in bytes.
 const MAX: usize = 1024;

@@ -5,15 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offshoot::{
+use crate::{
     Buildah, Connect, Context, Descendants, Doas, Docker, Error, Examined, Jail, Podman, Router, Setns, Ssh, Su, Sudo,
 };
 use tokio::sync::OnceCell;
 
-use super::args::ReachArgs;
-use super::host::{Hop, HostPath, Method};
-use super::pace::Pace;
-use super::secret::Secrets;
+use crate::cli::args::ReachArgs;
+use crate::cli::hosts::path::{Hop, HostPath, Method};
+use crate::cli::login_limiter::Pace;
+use crate::cli::secret::Secrets;
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {

@@ -1,0 +1,15 @@
+//! What a program holds: routers, contexts, calls, functions, senders, receivers, selects.
+
+pub(crate) mod call;
+pub(crate) mod chain;
+pub(crate) mod channel;
+pub(crate) mod context;
+#[cfg(feature = "cli")]
+pub(crate) mod exported;
+pub(crate) mod function;
+pub(crate) mod handler;
+pub(crate) mod manual_routes;
+pub(crate) mod receiver;
+pub(crate) mod router;
+pub(crate) mod select;
+pub(crate) mod sender;

@@ -1,0 +1,308 @@
+//! Calls on their way: futures of results.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use crate::api::router::{Command, Shared};
+use crate::engine::dispatch;
+use crate::engine::io::Io;
+use crate::sys::blocking::block_on;
+use crate::sys::blocking::block_until;
+use crate::wire::codec::{self, Origin};
+use crate::wire::error::Error;
+use crate::wire::message::{ContextId, Handle, Message};
+
+/// A call on its way: a future of its result.
+///
+/// Dropping it cancels the call: a queued one never runs, an async one is
+/// dropped at its next await, a blocking one runs on and its result is thrown
+/// away, and processes that it has started through this crate are killed.
+///
+/// ```
+/// use offshoot::{Error, Router, export};
+///
+/// fn add(a: u32, b: u32) -> u32 {
+///     a + b
+/// }
+/// export!(add);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     // Both are on their way before either is waited for.
+///     let calls = [child.call(add, (1, 2)), child.call(add, (3, 4))];
+///     let sums: Result<Vec<u32>, Error> = calls.into_iter().map(|call| call.blocking_recv()).collect();
+///     assert_eq!(sums?, [3, 7]);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+#[must_use = "dropping a call cancels it: await it or detach it"]
+pub struct Call<R> {
+    pub(crate) inner: RawCall,
+    of: PhantomData<fn() -> R>,
+}
+
+/// A call, whatever its result is.
+pub(crate) struct RawCall {
+    shared: Arc<Shared>,
+    state: Option<Pending>,
+    /// How it has ended, if nobody has been told yet: perhaps it was not even
+    /// sent.
+    ended: Option<Result<Bytes, Error>>,
+    timeout: Option<(Instant, Duration)>,
+    function: &'static str,
+    context: Arc<str>,
+    /// The context that has answered, and the authority under which it did.
+    by: (ContextId, ContextId),
+    /// Bytes of a result that is read.
+    max: usize,
+    #[cfg(feature = "cli")]
+    convert: Option<Convert>,
+}
+
+/// Makes of a result what its caller gets, as JSON.
+#[cfg(feature = "cli")]
+pub(crate) type Convert = fn(&[u8], Origin) -> Result<String, String>;
+
+struct Pending {
+    answer: oneshot::Receiver<Message>,
+    handle: Handle,
+}
+
+impl RawCall {
+    /// Sends the call, if it could be encoded.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        context: &Arc<str>,
+        function: &'static str,
+        message: Result<Message, Error>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let sent = message.and_then(|mut message| {
+            let (reply, answer) = oneshot::channel();
+            let handle = shared.next_handle();
+            message.reply_to = handle;
+            if !shared.command(Command::Call { message, reply, timeout, function }) {
+                return Err(Error::router_ended());
+            }
+            Ok(Pending { answer, handle })
+        });
+        let (state, ended) = match sent {
+            Ok(pending) => (Some(pending), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let timeout = timeout.map(|limit| (Instant::now(), limit));
+        Self {
+            shared: Arc::clone(shared),
+            state,
+            ended,
+            timeout,
+            function,
+            context: Arc::clone(context),
+            by: (shared.me, shared.me),
+            max: usize::MAX,
+            #[cfg(feature = "cli")]
+            convert: None,
+        }
+    }
+
+    /// The encoded result.
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Bytes, Error>> {
+        if !self.is_ready(cx.waker()) {
+            return Poll::Pending;
+        }
+        let ended = self.ended.take();
+        Poll::Ready(ended.unwrap_or_else(|| Err(Error::Closed("the call has already ended".into()))))
+    }
+
+    /// Whether it has ended; if not, `waker` is woken when it has.
+    pub(crate) fn is_ready(&mut self, waker: &Waker) -> bool {
+        if let Some(pending) = &mut self.state {
+            match Pin::new(&mut pending.answer).poll(&mut TaskContext::from_waker(waker)) {
+                Poll::Pending => return false,
+                Poll::Ready(answer) => {
+                    self.state = None;
+                    self.ended = Some(self.finish(answer.ok()));
+                }
+            }
+        }
+        true
+    }
+
+    /// The encoded result, if it is there.
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Bytes, Error>> {
+        if let Some(pending) = &mut self.state {
+            let answer = match pending.answer.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(TryRecvError::Closed) => None,
+                Err(TryRecvError::Empty) => return None,
+            };
+            self.state = None;
+            return Some(self.finish(answer));
+        }
+        self.ended.take()
+    }
+
+    /// Whether the result is there.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some() || self.state.as_ref().is_some_and(|pending| !pending.answer.is_empty())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn finish(&mut self, answer: Option<Message>) -> Result<Bytes, Error> {
+        let Some(message) = answer else {
+            return Err(match self.timeout {
+                Some((started, limit)) if started.elapsed() >= limit => {
+                    Error::Timeout { after: limit, what: format!("call of {} in {}", self.function, self.context) }
+                }
+                _ => Error::router_ended(),
+            });
+        };
+        if message.is_dead() {
+            return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
+        }
+        self.by = (message.src, message.auth);
+        let value = dispatch::decode_reply(&message.data)?;
+        #[cfg(feature = "cli")]
+        if let Some(convert) = self.convert {
+            let converted = convert(&value, self.origin()).and_then(|value| codec::encode(&value));
+            return converted.map(Bytes::from).map_err(|why| self.unreadable(&why));
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn decode<R: DeserializeOwned>(&self, value: &[u8]) -> Result<R, Error> {
+        if value.len() > self.max {
+            return Err(self.unreadable(&format!("it has {} bytes (max {})", value.len(), self.max)));
+        }
+        codec::decode(value, Some(self.origin())).map_err(|why| self.unreadable(&why))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { shared: Arc::clone(&self.shared), src: self.by.0, auth: self.by.1 }
+    }
+
+    fn unreadable(&self, why: &str) -> Error {
+        Error::Payload(format!("the result of {} in {} cannot be read: {why}", self.function, self.context))
+    }
+
+    async fn recv_timeout(&mut self, limit: Duration) -> Result<Bytes, Error> {
+        let mut sleep = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = self.poll(cx) {
+                return Poll::Ready(value);
+            }
+            let sleep = sleep.get_or_insert_with(|| self.shared.sleep_until(Instant::now() + limit));
+            Pin::new(sleep).poll(cx).map(|_| Err(self.late(limit)))
+        })
+        .await
+    }
+
+    fn late(&self, after: Duration) -> Error {
+        Error::Timeout { after, what: format!("waiting for {} in {}", self.function, self.context) }
+    }
+}
+
+impl Drop for RawCall {
+    fn drop(&mut self) {
+        if let Some(pending) = &self.state {
+            self.shared.command(Command::Cancel(pending.handle));
+        }
+    }
+}
+
+impl<R> Call<R> {
+    /// Has the far side stop the work, and takes the answer if it is on its way
+    /// already.
+    pub(crate) fn give_up(&self, io: &Rc<Io>, callee: ContextId) {
+        if let Some(pending) = &self.inner.state {
+            io.call_off(Some(callee), pending.handle);
+        }
+    }
+
+    /// A result of more than `max` bytes is an error, and is not even read.
+    pub(crate) fn at_most(mut self, max: usize) -> Self {
+        self.inner.max = max;
+        self
+    }
+
+    pub(crate) fn from_raw(inner: RawCall) -> Self {
+        Self { inner, of: PhantomData }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn converted(mut inner: RawCall, convert: Convert) -> Self {
+        inner.convert = Some(convert);
+        Self::from_raw(inner)
+    }
+
+    /// Lets the call run on without anybody waiting for it. Its result, also
+    /// an error, is thrown away.
+    pub fn detach(mut self) {
+        self.inner.state = None;
+    }
+}
+
+impl<R: DeserializeOwned> Call<R> {
+    /// The result, for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`](crate::Context::call).
+    pub fn blocking_recv(self) -> Result<R, Error> {
+        block_on(self)
+    }
+
+    /// The result, if it comes in time. The call goes on otherwise, and a late
+    /// result can still be had by asking again. To have the call itself end
+    /// in time, see [`Context::timeout`](crate::Context::timeout). Cancel
+    /// safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`](crate::Context::call), and [`Error::Timeout`].
+    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<R, Error> {
+        let value = self.inner.recv_timeout(limit).await?;
+        self.inner.decode(&value)
+    }
+
+    /// [`Call::recv_timeout`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::recv_timeout`].
+    pub fn blocking_recv_timeout(&mut self, limit: Duration) -> Result<R, Error> {
+        let value = block_until(poll_fn(|cx| self.inner.poll(cx)), Instant::now() + limit);
+        let value = value.unwrap_or_else(|| Err(self.inner.late(limit)))?;
+        self.inner.decode(&value)
+    }
+}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("function", &self.inner.function).finish_non_exhaustive()
+    }
+}
+
+impl<R: DeserializeOwned> Future for Call<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.inner.poll(cx).map(|value| self.inner.decode(&value?))
+    }
+}

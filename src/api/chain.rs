@@ -1,0 +1,147 @@
+//! Chains of calls: once one has failed, the rest does not run.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::api::call::Call;
+use crate::api::context::Context;
+use crate::api::function::Function;
+use crate::api::router::Command;
+use crate::engine::dispatch;
+use crate::wire::error::Error;
+use crate::wire::message::{Handle, Message};
+
+/// Calls to one context, each of which runs only if all before it have
+/// succeeded. None of them waits for the answers to those before it.
+///
+/// Once a call of the chain has failed, every later one fails with the
+/// identical error and does not run, those included that were under way
+/// already. A call that was dropped before its end, or whose time was up,
+/// counts as failed. The calls run one after the other, also those of
+/// `concurrent` functions. Other chains, and calls outside of any, are not
+/// concerned.
+///
+/// The chain ends when this is dropped; the other side forgets it then, or
+/// when this context has gone.
+///
+/// ```
+/// use offshoot::{Error, Router, export};
+///
+/// fn check(divisor: u32) -> Result<(), String> {
+///     if divisor == 0 { Err("division by zero".into()) } else { Ok(()) }
+/// }
+/// fn divide(by: u32) -> u32 {
+///     100 / by
+/// }
+/// export!(check, divide);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let chain = child.call_chain();
+///     chain.call_no_reply(check, (0,))?;
+///     let error = chain.blocking_call(divide, (0,)).unwrap_err();
+///     assert!(error.to_string().contains("division by zero"));
+///     chain.reset();
+///     assert_eq!(chain.blocking_call(divide, (4,))?, 25);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+pub struct CallChain {
+    context: Context,
+    /// Changes with each reset; 0 before the first call.
+    number: AtomicU32,
+}
+
+impl CallChain {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self { context: context.clone(), number: AtomicU32::new(0) }
+    }
+
+    /// The context that is called.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Calls `function`, as [`Context::call`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`], and the error of the call of this chain that has
+    /// failed.
+    pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
+        self.context.start(function, &args, None, self.number())
+    }
+
+    /// [`CallChain::call`] for code that is not async: blocks until the answer
+    /// is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`CallChain::call`].
+    pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
+        self.call(function, args).blocking_recv()
+    }
+
+    /// As [`CallChain::call`], but ends with [`Error::Timeout`] when `limit`
+    /// has passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`CallChain::call`], and [`Error::Timeout`].
+    pub fn call_within<F: Function<K>, K>(&self, limit: Duration, function: F, args: F::Args) -> Call<F::Ok> {
+        self.context.start(function, &args, Some(limit), self.number())
+    }
+
+    /// Calls `function` and wants no answer. That it has failed is learnt by
+    /// the next call of the chain.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call_no_reply`].
+    pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
+        self.context.start_no_reply(function, &args, self.number())
+    }
+
+    /// Begins anew: calls from now on run, whatever has failed before. Calls
+    /// that are under way still belong to what was before. Does not block.
+    pub fn reset(&self) {
+        self.forget(self.number.swap(0, Ordering::Relaxed));
+    }
+
+    fn number(&self) -> u32 {
+        let number = self.number.load(Ordering::Relaxed);
+        if number != 0 {
+            return number;
+        }
+        // A number that this context uses for nothing else.
+        let fresh = self.context.shared().next_handle().0;
+        match self.number.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => fresh,
+            Err(number) => number,
+        }
+    }
+
+    fn forget(&self, number: u32) {
+        if number != 0 {
+            let data = dispatch::encode_forget(number);
+            let message = Message::new(self.context.id(), Handle::CALL_FUNCTION, data);
+            self.context.shared().command(Command::SendMetered { message, accepted: None });
+        }
+    }
+}
+
+impl Drop for CallChain {
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
+impl fmt::Debug for CallChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallChain").field("context", &self.context).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,601 @@
+//! Contexts: calling functions elsewhere, and what a called function knows of
+//! where it runs.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+#[cfg(feature = "cli")]
+use crate::api::call::Convert;
+use crate::api::call::{Call, RawCall};
+use crate::api::chain::CallChain;
+use crate::api::function::{Function, Table};
+use crate::api::receiver::Receiver;
+use crate::api::router::{Command, Router, Shared};
+use crate::engine::dispatch;
+use crate::engine::stats::Stats;
+use crate::sys::blocking::block_on;
+use crate::wire::codec;
+use crate::wire::error::Error;
+use crate::wire::message::printable;
+use crate::wire::message::{ContextId, Handle, Lane, Message};
+
+/// Bytes of the answer to STATS: it has few entries of each kind.
+const MAX_STATS: usize = 1024 * 1024;
+
+/// A process in the tree, as others see it.
+///
+/// Cheap to clone; dropping it ends nothing. It can be an argument or a
+/// result of a call.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use offshoot::{Context, Econtext, Error, Router, export};
+///
+/// /// Asks another context who it is, on behalf of the caller.
+/// async fn ask(other: Context) -> Result<u32, Error> {
+///     other.call(who, ()).await
+/// }
+/// async fn who(econtext: &Econtext) -> u32 {
+///     econtext.myself().id().0
+/// }
+/// fn sleep(time: Duration) {
+///     std::thread::sleep(time);
+/// }
+/// export!(ask, who, sleep);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let below = router.local().via(&child).blocking_connect()?;
+///     assert_eq!(child.blocking_call(ask, (below.clone(),))?, below.id().0);
+///     // A call that takes too long is answered in time.
+///     let (begun, limit) = (Instant::now(), Duration::from_millis(50));
+///     let error = below.timeout(limit).blocking_call(sleep, (Duration::from_secs(2),)).unwrap_err();
+///     assert!(matches!(error, Error::Timeout { .. }) && begun.elapsed() >= limit);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    shared: Arc<Shared>,
+    id: ContextId,
+    name: Arc<str>,
+}
+
+impl Context {
+    pub(crate) fn new(shared: Arc<Shared>, id: ContextId, name: &str) -> Self {
+        Self { shared, id, name: name.into() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Its number in the tree.
+    pub fn id(&self) -> ContextId {
+        self.id
+    }
+
+    /// Its name, as `ssh.web1` or `ssh.web1.local.4711`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls `function` there, at once and in order. Await the result, or
+    /// drop it, which cancels the call.
+    ///
+    /// Plain functions of one context run one at a time, first in, first out.
+    /// A function that calls back into a context that waits for it deadlocks.
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`Error::Call`] if the function failed or
+    /// panicked, [`Error::Channel`] if the context cannot be reached, has
+    /// gone, or refuses, [`Error::NotExported`] if the function is in no
+    /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
+    /// result cannot be sent.
+    pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
+        self.start(function, &args, None, 0)
+    }
+
+    /// [`Context::call`] for code that is not async: blocks until the answer
+    /// is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`].
+    pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
+        block_on(self.call(function, args))
+    }
+
+    /// Calls `function` there and wants no answer. A failure is logged there.
+    ///
+    /// # Errors
+    ///
+    /// What can be known at once: [`Error::NotExported`], [`Error::Payload`],
+    /// [`Error::TooLarge`], [`Error::Closed`].
+    pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
+        self.start_no_reply(function, &args, 0)
+    }
+
+    /// What the context is doing: counters, links, calls, queues. It answers
+    /// whatever its functions are doing. Dropping the future only ends the
+    /// wait.
+    ///
+    /// ```
+    /// # use offshoot::{Error, Router};
+    /// # fn main() -> Result<(), Error> {
+    /// # offshoot::child();
+    /// # let router = Router::new()?;
+    /// let child = router.local().blocking_connect()?;
+    /// let stats = child.stats().blocking_recv()?;
+    /// assert_eq!((stats.context, stats.links), (child.id(), 1));
+    /// println!("{stats}"); // a line for each link, call and queue
+    /// # router.blocking_shutdown();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`Error::Channel`] if the context cannot be
+    /// reached or has gone, or if this one is not above it.
+    pub fn stats(&self) -> Call<Stats> {
+        self.ask_stats(None)
+    }
+
+    fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
+        let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
+        Call::from_raw(RawCall::start(&self.shared, &self.name, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
+    }
+
+    /// A chain of calls to this context: after one of them has failed, none
+    /// of the later ones runs. See [`CallChain`].
+    pub fn call_chain(&self) -> CallChain {
+        CallChain::new(self)
+    }
+
+    /// Calls made on the result fail with [`Error::Timeout`] when `limit` has
+    /// passed. What remains of it travels with the call.
+    pub fn timeout(&self, limit: Duration) -> Limited<'_> {
+        Limited { context: self, limit }
+    }
+
+    /// Sends a message there. Nobody reports whether it has arrived; a dead
+    /// message to its `reply_to`, if it has one, says that it has not. Does
+    /// not block.
+    ///
+    /// A message without `reply_to` waits here until a receiver has room for
+    /// it, as values of a [`Sender`](crate::Sender) do; one with `reply_to`
+    /// goes at once, and may be refused with `window exceeded`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn send(&self, message: Message) -> Result<(), Error> {
+        let message = Message { dst: self.id, ..message };
+        let metered = message.reply_to == Handle::NONE && message.handle >= Handle::FIRST_DYNAMIC;
+        self.queue(if metered { Command::SendMetered { message, accepted: None } } else { Command::Send(message) })
+    }
+
+    /// Sends a message there and returns a receiver for what comes back: one
+    /// message, or [`Error::Channel`] if the context cannot be reached, has
+    /// gone, or refuses. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn send_async<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
+        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).persist(false).build();
+        self.send(Message { reply_to: receiver.handle(), single_reply: true, ..message })?;
+        Ok(receiver)
+    }
+
+    /// As [`Context::send_async`], for an answer of any number of messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn send_stream<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
+        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).build();
+        self.send(Message { reply_to: receiver.handle(), single_reply: false, ..message })?;
+        Ok(receiver)
+    }
+
+    /// Sends a message there and waits for the answer. Dropping the future
+    /// gives up the wait, nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if the context cannot be reached, has gone, or
+    /// refuses, [`Error::Payload`] if the answer is not a `T`,
+    /// [`Error::Closed`] if the router has ended.
+    pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
+        self.send_async(message)?.recv().await
+    }
+
+    /// [`Context::send_await`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send_await`].
+    pub fn blocking_send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
+        self.send_async(message)?.blocking_recv()
+    }
+
+    /// Ends the context and everything behind it, and waits until it has
+    /// gone.
+    ///
+    /// A context that does not end by itself is killed by its parent when its
+    /// grace of 3 s is over. Does nothing if it has gone already.
+    pub async fn shutdown(&self) {
+        self.shutdown_nowait().await;
+    }
+
+    /// [`Context::shutdown`] for code that is not async: blocks.
+    pub fn blocking_shutdown(&self) {
+        self.shutdown_nowait().wait();
+    }
+
+    /// Orders the context and everything behind it to end, and returns at
+    /// once. What it returns can be waited for, or dropped.
+    pub fn shutdown_nowait(&self) -> Ending {
+        let (gone, ended) = oneshot::channel();
+        self.shared.command(Command::Watch { context: self.id, gone });
+        self.shared.command(Command::End(self.id));
+        Ending { ended }
+    }
+
+    /// What the program that led to this child, such as ssh, has said last on
+    /// its stderr, if the child was lost: a few lines that can be printed.
+    /// Empty for contexts behind others.
+    #[cfg(feature = "cli")]
+    pub async fn last_words(&self) -> Vec<String> {
+        let (to, words) = oneshot::channel();
+        let id = self.id;
+        self.shared.command(Command::Do(Box::new(move |io| io.tell_last_words(id, to))));
+        words.await.unwrap_or_default()
+    }
+
+    /// `chain` is the number of the chain that the call belongs to; 0 if to
+    /// none.
+    pub(crate) fn start<F: Function<K>, K>(
+        &self,
+        _: F,
+        args: &F::Args,
+        timeout: Option<Duration>,
+        chain: u32,
+    ) -> Call<F::Ok> {
+        let message = self.call_message::<F, K>(args, chain);
+        Call::from_raw(RawCall::start(&self.shared, &self.name, type_name::<F>(), message, timeout))
+    }
+
+    /// Makes a call whose message is ready; `convert` makes of its result what
+    /// the caller gets.
+    #[cfg(feature = "cli")]
+    pub(crate) fn start_converted(
+        &self,
+        function: &'static str,
+        message: Result<Message, Error>,
+        timeout: Option<Duration>,
+        convert: Convert,
+    ) -> Call<String> {
+        Call::converted(RawCall::start(&self.shared, &self.name, function, message, timeout), convert)
+    }
+
+    pub(crate) fn start_no_reply<F: Function<K>, K>(&self, _: F, args: &F::Args, chain: u32) -> Result<(), Error> {
+        let message = self.call_message::<F, K>(args, chain)?;
+        self.queue(Command::SendMetered { message, accepted: None })
+    }
+
+    fn call_message<F: Function<K>, K>(&self, args: &F::Args, chain: u32) -> Result<Message, Error> {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "only plain functions can be called: no closures that capture, no fn pointers"
+            );
+        };
+        let function = type_name::<F>();
+        if Table::get().find(function).is_none() {
+            return Err(Error::NotExported { function: function.to_owned(), context: self.shared.name.clone() });
+        }
+        let data = dispatch::encode_call(function, args, chain)
+            .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
+        if codec::held_secret() {
+            return Ok(Message { secret: true, ..self.message_of(codec::wiped(data))? });
+        }
+        self.message_of(data.into())
+    }
+
+    /// The message of a call that is encoded.
+    pub(crate) fn message_of(&self, data: Bytes) -> Result<Message, Error> {
+        let (size, max) = (data.len() as u64, self.shared.max_message_size);
+        if size > max {
+            return Err(Error::TooLarge { size, max, context: self.shared.name.clone() });
+        }
+        Ok(Message::new(self.id, Handle::CALL_FUNCTION, data))
+    }
+
+    fn queue(&self, command: Command) -> Result<(), Error> {
+        if self.shared.command(command) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({}, {:?})", self.id, self.name)
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Context {}
+
+impl Hash for Context {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl Serialize for Context {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.id, &*self.name).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Context {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (id, name) = <(ContextId, String)>::deserialize(deserializer)?;
+        let origin = codec::current_origin()
+            .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
+        Ok(Self::new(origin.shared, id, &printable(&name)))
+    }
+}
+
+/// The end of a context that is on its way: a future that is ready when the
+/// context has gone and, if this context had started it, has been reaped.
+///
+/// Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Ending {
+    ended: oneshot::Receiver<()>,
+}
+
+impl Ending {
+    /// Awaits it, for code that is not async: blocks.
+    pub fn wait(self) {
+        block_on(self);
+    }
+}
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // An error means that there was nothing to wait for.
+        Pin::new(&mut self.ended).poll(cx).map(drop)
+    }
+}
+
+/// A context with a limit on the time of each call; see [`Context::timeout`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use offshoot::{Error, Router, export};
+///
+/// async fn for_ever() {
+///     std::future::pending().await
+/// }
+/// export!(for_ever);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let error = child.timeout(Duration::from_millis(50)).blocking_call(for_ever, ()).unwrap_err();
+///     assert!(matches!(error, Error::Timeout { .. }));
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Limited<'a> {
+    context: &'a Context,
+    limit: Duration,
+}
+
+impl Limited<'_> {
+    /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time is
+    /// up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::stats`], and [`Error::Timeout`].
+    pub fn stats(&self) -> Call<Stats> {
+        self.context.ask_stats(Some(self.limit))
+    }
+
+    /// As [`Context::call`], but ends with [`Error::Timeout`] when the time is
+    /// up, whether the work could be stopped or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`], and [`Error::Timeout`].
+    pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
+        self.context.start(function, &args, Some(self.limit), 0)
+    }
+
+    /// [`Limited::call`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Limited::call`].
+    pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
+        block_on(self.call(function, args))
+    }
+}
+
+/// What a called function knows of where it runs. Ask for it by a first
+/// parameter of type `&Econtext`; the caller does not pass it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use offshoot::{ContextId, Econtext, Error, Router, export};
+///
+/// /// Works until nobody waits for it any more.
+/// fn work(econtext: &Econtext) -> Vec<ContextId> {
+///     assert_eq!(econtext.caller(), ContextId::MASTER);
+///     while !econtext.is_cancelled() && econtext.deadline().is_some() {
+///         std::thread::sleep(Duration::from_millis(1));
+///     }
+///     econtext.parent_ids().to_vec()
+/// }
+/// export!(work);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     assert_eq!(child.blocking_call(work, ())?, [ContextId::MASTER]);
+///     // It is told to stop at the far end, too.
+///     let late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
+///     assert!(matches!(late, Err(Error::Timeout { .. })));
+///     assert!(child.blocking_call(work, ()).is_ok(), "the first has ended, or this one would wait");
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+pub struct Econtext {
+    router: Router,
+    caller: ContextId,
+    deadline: Option<Instant>,
+    cancelled: CancellationToken,
+}
+
+impl Econtext {
+    pub(crate) fn new(
+        router: Router,
+        caller: ContextId,
+        deadline: Option<Instant>,
+        cancelled: CancellationToken,
+    ) -> Self {
+        Self { router, caller, deadline, cancelled }
+    }
+
+    /// This context's router.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// This context itself.
+    pub fn myself(&self) -> Context {
+        self.router.myself()
+    }
+
+    /// The context that started this one.
+    pub fn parent(&self) -> Option<Context> {
+        self.parent_ids().first().map(|&id| self.router.context_by_id(id))
+    }
+
+    /// All contexts above this one, the parent first; none once it has
+    /// detached.
+    pub fn parent_ids(&self) -> Arc<[ContextId]> {
+        self.shared().parent_ids()
+    }
+
+    /// Takes this context out of the tree: it and what is behind it live on
+    /// when the contexts above end.
+    ///
+    /// The context becomes the leader of a session of its own, tells its
+    /// parent, lets all that it has to say leave, and closes the link. Then it
+    /// is the root of its own tree: it has no parents, its children and those
+    /// behind them stay usable from here, and new ones can be started. Nobody
+    /// can call it any more, and whoever above waits for an answer, this call
+    /// included, gets [`Error::Channel`]. What is logged and printed here and
+    /// below goes nowhere, unless a file takes it
+    /// ([`log_to_file`](crate::log_to_file)).
+    ///
+    /// It ends when the calls that were running or waiting here have ended, or
+    /// by SIGTERM; calls have no deadline any more. Behind `ssh`, detaching
+    /// ends the connection; what waits for the command that it runs, such as
+    /// `sudo`, lives on with it.
+    ///
+    /// Does nothing in a context that has detached already. Not cancel safe:
+    /// a call that is dropped while it waits may still detach.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if the parent refuses or has gone,
+    /// [`Error::Timeout`] if it does not answer within 5 s; the context is
+    /// still in the tree.
+    pub async fn detach(&self) -> Result<(), Error> {
+        let (done, detached) = oneshot::channel();
+        self.shared().command(Command::Detach(done));
+        detached.await.unwrap_or_else(|_| Err(Error::router_ended()))
+    }
+
+    /// [`Econtext::detach`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Econtext::detach`].
+    pub fn blocking_detach(&self) -> Result<(), Error> {
+        block_on(self.detach())
+    }
+
+    /// The context that made this call.
+    pub fn caller(&self) -> ContextId {
+        self.caller
+    }
+
+    /// When the caller stops waiting, if it ever does.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether nobody waits for this call any more. For functions that block.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    /// Ends when nobody waits for this call any more. Cancel safe.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
+        self.cancelled.cancelled()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.router.shared()
+    }
+}
+
+impl fmt::Debug for Econtext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Econtext").field("router", &self.router).field("caller", &self.caller).finish_non_exhaustive()
+    }
+}

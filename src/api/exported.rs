@@ -1,0 +1,201 @@
+//! The function table by name and in JSON, for tools that know no types.
+
+use std::any::type_name;
+use std::time::Duration;
+
+use crate::api::call::Call;
+use crate::api::context::Context;
+use crate::api::function::{Entry, Function, Table};
+use crate::engine::dispatch;
+use crate::wire::codec::{self, Origin};
+
+const BOUND: &str = "what it takes belongs to a program that is connected";
+
+/// What an entry of the table can do with JSON.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    args: fn(&str) -> Result<Vec<u8>, String>,
+    ok: fn(&[u8], Origin) -> Result<String, String>,
+    types: fn() -> [&'static str; 2],
+}
+
+impl Shim {
+    pub(crate) const fn of<F: Function<K>, K>() -> Self {
+        Self { args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
+    }
+
+    /// For a function of this crate's own that no JSON can call
+    /// ([`Exported::takes_json`]): to read all that a child is started by
+    /// takes 60 KiB.
+    pub(crate) const fn bound<F: Function<K>, K>() -> Self {
+        Self {
+            args: |_| Err(BOUND.into()),
+            ok: |_, _| Err(BOUND.into()),
+            types: || [type_name::<F::Args>(), type_name::<F::Ok>()],
+        }
+    }
+}
+
+fn encode<F: Function<K>, K>(json: &str) -> Result<Vec<u8>, String> {
+    // A tuple of nothing is `null` to serde, and an empty list to everybody else.
+    let json = match type_name::<F::Args>() {
+        "()" => serde_json::from_str::<[(); 0]>(json).map(|_| "null"),
+        _ => Ok(json),
+    };
+    let args: F::Args = json.and_then(serde_json::from_str).map_err(|error| error.to_string())?;
+    codec::encode(&args)
+}
+
+fn decode<F: Function<K>, K>(value: &[u8], origin: Origin) -> Result<String, String> {
+    let value: F::Ok = codec::decode(value, Some(origin))?;
+    serde_json::to_string(&value)
+        .map_err(|error| format!("{} cannot be expressed in JSON: {error}", short(type_name::<F::Ok>())))
+}
+
+/// A function of the table that is compiled in to this program, to be called
+/// by its name, with arguments and result in JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Exported(&'static Entry);
+
+/// Arguments for a function, read from JSON and found to fit.
+#[derive(Debug, Clone)]
+pub struct EncodedArgs(Vec<u8>);
+
+impl Exported {
+    /// All functions of the table, by name.
+    pub fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = Table::get().entries().map(Self).collect();
+        all.sort_unstable_by_key(Self::name);
+        all
+    }
+
+    /// The full name, as `offshoot::facts::host_facts`.
+    pub fn name(&self) -> &'static str {
+        (self.0.name)()
+    }
+
+    /// The types of the arguments, without their paths.
+    pub fn args(&self) -> String {
+        let [args, _] = (self.0.shim.types)();
+        let args = short(args);
+        // A tuple of one is written with a comma.
+        args.strip_suffix(",)").map_or_else(|| args.clone(), |args| format!("{args})"))
+    }
+
+    /// The type of the result, without its path.
+    pub fn ok(&self) -> String {
+        let [_, ok] = (self.0.shim.types)();
+        short(ok)
+    }
+
+    /// Whether all its arguments and its result are plain data. A `Sender` or
+    /// a `Context` belongs to a program that is connected, and what a child is
+    /// started by is our own business.
+    pub fn takes_json(&self) -> bool {
+        let types = (self.0.shim.types)();
+        let bound = [type_name::<Context>(), "::sender::Sender<", "::method::Spec"];
+        !types.iter().any(|types| bound.iter().any(|bound| types.contains(bound)))
+    }
+
+    /// Reads the arguments, a JSON array, and sees that they fit.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, with the signature.
+    pub fn encode(&self, json: &str) -> Result<EncodedArgs, String> {
+        let data = (self.0.shim.args)(json).map_err(|why| {
+            format!("the arguments of {self} do not fit: {why}; write a JSON array with one element for each")
+        })?;
+        Ok(EncodedArgs(data))
+    }
+
+    /// Calls it there; the result is JSON, on one line. The `Call` is as any
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`]; [`Error::Payload`](crate::Error::Payload) also if
+    /// JSON cannot express the result.
+    pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
+        let message = dispatch::encode_call(self.name(), &(), 0)
+            .map_err(crate::Error::Payload)
+            .and_then(|head| context.message_of([head, args.0.clone()].concat().into()));
+        context.start_converted(self.name(), message, timeout, self.0.shim.ok)
+    }
+}
+
+impl std::fmt::Display for Exported {
+    /// The signature: `offshoot::facts::host_facts() -> HostFacts`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{} -> {}", self.name(), self.args(), self.ok())
+    }
+}
+
+/// A type's name without the paths in it.
+fn short(name: &str) -> String {
+    let mut short = String::new();
+    let mut word = String::new();
+    for char in name.chars() {
+        match char {
+            ':' => word.clear(),
+            _ if char.is_alphanumeric() || char == '_' => word.push(char),
+            _ => {
+                short.push_str(&word);
+                word.clear();
+                short.push(char);
+            }
+        }
+    }
+    short + &word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greet(name: String, times: u32) -> Vec<String> {
+        vec![name; times as usize]
+    }
+    fn single(path: std::path::PathBuf) -> std::io::Result<Option<u64>> {
+        Ok(Some(path.as_os_str().len() as u64))
+    }
+    fn by_number() -> std::collections::BTreeMap<(u8, u8), String> {
+        std::collections::BTreeMap::from([((1, 2), "x".into())])
+    }
+    crate::export!(greet, single, by_number);
+
+    fn find(name: &str) -> Exported {
+        Exported::all().into_iter().find(|function| function.name().ends_with(name)).unwrap()
+    }
+
+    #[test]
+    fn signatures_have_no_paths_in_their_types() {
+        let shown = |name| find(name).to_string().split_off("offshoot::exported::tests".len());
+        assert_eq!(shown("::greet"), "::greet(String, u32) -> Vec<String>");
+        assert_eq!(shown("::single"), "::single(PathBuf) -> Option<u64>");
+        assert_eq!(shown("::by_number"), "::by_number() -> BTreeMap<(u8, u8), String>");
+        assert!(find("::greet").takes_json() && find("::host_facts").takes_json());
+        assert!(!find("::read_file").takes_json() && !find("::proxy_connect").takes_json());
+    }
+
+    #[test]
+    fn arguments_are_read_as_the_function_takes_them() {
+        let expected = codec::encode(&("a".to_owned(), 3_u32)).unwrap();
+        assert_eq!(find("::greet").encode(r#"["a", 3]"#).unwrap().0, expected);
+        assert!(find("::by_number").encode(" [ ] ").unwrap().0.is_empty());
+        for (name, wrong) in [
+            ("::greet", "[]"),
+            ("::greet", r#"["a"]"#),
+            ("::greet", r#"["a", 3, 4]"#),
+            ("::greet", r#"["a", -3]"#),
+            ("::greet", r#"{"name": "a"}"#),
+            ("::greet", "nonsense"),
+            ("::by_number", "[1]"),
+            ("::by_number", "null"),
+            ("::read_file", r#"["/x", 1]"#),
+        ] {
+            let error = find(name).encode(wrong).unwrap_err();
+            assert!(error.contains(&find(name).to_string()) && error.contains("do not fit"), "{error}");
+        }
+    }
+}

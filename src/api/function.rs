@@ -1,0 +1,388 @@
+//! Functions that other contexts may call, and the table of them.
+//!
+//! [`export!`](crate::export) puts a function into the table that is compiled
+//! in to every copy of the program. A function is known by its full name,
+//! never by its address, because copies for different machines differ.
+
+mod shapes;
+
+use std::any::type_name;
+use std::collections::{BTreeSet, HashMap};
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::api::context::Econtext;
+use crate::wire::codec::{self, Origin};
+use crate::wire::error::CallError;
+
+/// A function that can be called in another context.
+///
+/// Implemented for every `fn` item, sync or async, that takes `&Econtext`
+/// and/or `&Router` (in this order, both optional; they are injected, not
+/// sent), then up to 12 owned serialisable arguments, and returns a
+/// [`Value`] or a `Result` of one. `K` only tells these shapes apart.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called in another context",
+    note = "it must be a plain `fn` with owned, serialisable arguments after `&Econtext` and/or `&Router`",
+    note = "it must return `Result<T, E>` or a type that implements `offshoot::Value`"
+)]
+pub trait Function<K>: Copy + Send + Sync + 'static {
+    /// The arguments that are sent, as a tuple.
+    type Args: Serialize + DeserializeOwned + Send + 'static;
+    /// What the caller gets on success.
+    type Ok: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Runs the function on arguments that came from elsewhere.
+    #[doc(hidden)]
+    fn run<'a>(self, econtext: &'a Econtext, args: Self::Args) -> Running<'a>;
+}
+
+/// A type that a function may return as it is.
+///
+/// Implemented for the types of `std` and of this crate. For your own:
+/// `impl offshoot::Value for Facts {}`. (`Result` must not be one: it always
+/// means success or failure.)
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of an exported function yet",
+    note = "if it is yours, derive `Serialize` and `Deserialize` and add `impl offshoot::Value for {Self} {{}}`"
+)]
+pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
+
+/// A finished or a pending run of a function: its encoded reply.
+#[doc(hidden)]
+pub enum Running<'a> {
+    Done(Outcome),
+    Pending(Pin<Box<dyn Future<Output = Outcome> + 'a>>),
+}
+
+impl std::fmt::Debug for Running<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Done(_) => "Done",
+            Self::Pending(_) => "Pending",
+        })
+    }
+}
+
+/// The encoded result, or the error with its context still unnamed.
+#[doc(hidden)]
+pub(crate) type Outcome = Result<Vec<u8>, Failure>;
+
+/// The parts of a [`CallError`] that the function itself gives.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Failure {
+    pub(crate) type_name: String,
+    pub(crate) message: String,
+    pub(crate) chain: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(type_name: &str, message: impl Into<String>) -> Self {
+        Self { type_name: type_name.into(), message: message.into(), chain: Vec::new() }
+    }
+
+    fn from_error(type_name: &'static str, error: &(dyn StdError + 'static)) -> Self {
+        let mut chain = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            // A chain that loops or never ends must not take the reply with it.
+            if chain.len() == 32 {
+                break;
+            }
+            chain.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { type_name: type_name.into(), message: error.to_string(), chain }
+    }
+
+    /// The error as the caller gets it, cut to a bounded size.
+    pub(crate) fn into_call_error(self, context: &str, function: &str) -> CallError {
+        CallError {
+            type_name: self.type_name,
+            message: shorten(self.message),
+            chain: self.chain.into_iter().take(MAX_SOURCES).map(shorten).collect(),
+            context: context.into(),
+            function: function.into(),
+        }
+    }
+}
+
+/// Bytes of each text of an error.
+const MAX_ERROR_TEXT: usize = 64 * 1024;
+/// Sources of an error that are told: all its texts fit in what a caller takes.
+const MAX_SOURCES: usize = 12;
+
+fn shorten(mut text: String) -> String {
+    if text.len() > MAX_ERROR_TEXT {
+        let end = (0..=MAX_ERROR_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str(" [cut]");
+    }
+    text
+}
+
+/// What a function returns: `Result<T, E>` or a plain [`Value`].
+#[doc(hidden)]
+pub trait Return<M> {
+    type Ok: Serialize + DeserializeOwned + Send + 'static;
+    fn outcome(self) -> Outcome;
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Plain;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Fallible;
+
+impl<T: Value> Return<Plain> for T {
+    type Ok = T;
+    fn outcome(self) -> Outcome {
+        encode_result(&self)
+    }
+}
+
+impl<T, E> Return<Fallible> for Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Ok = T;
+    fn outcome(self) -> Outcome {
+        match self {
+            Ok(value) => encode_result(&value),
+            Err(error) => {
+                let error: Box<dyn StdError + Send + Sync> = error.into();
+                Err(Failure::from_error(type_name::<E>(), &*error))
+            }
+        }
+    }
+}
+
+fn encode_result<T: Serialize>(value: &T) -> Outcome {
+    codec::encode(value).map_err(|why| {
+        Failure::new("offshoot::Error", format!("the result of type {} cannot be sent: {why}", type_name::<T>()))
+    })
+}
+
+/// Markers that tell sync functions from async ones.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Blocking;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Asynchronous;
+
+macro_rules! values {
+    ($($t:ty)*) => { $(impl Value for $t {})* };
+}
+macro_rules! tuples {
+    ($($t:ident)*) => { impl<$($t: Value),*> Value for ($($t,)*) {} };
+}
+values!(() bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 String std::path::PathBuf
+    std::ffi::OsString std::time::Duration std::time::SystemTime std::net::IpAddr std::net::Ipv4Addr
+    std::net::Ipv6Addr std::net::SocketAddr Box<str> codec::Blob codec::Secret crate::api::context::Context
+    crate::wire::message::ContextId crate::wire::message::Handle);
+tuples!(A);
+tuples!(A B);
+tuples!(A B C);
+tuples!(A B C D);
+tuples!(A B C D E);
+tuples!(A B C D E F);
+tuples!(A B C D E F G);
+tuples!(A B C D E F G H);
+impl<T: Value> Value for Option<T> {}
+impl<T: Value> Value for Vec<T> {}
+impl<T: Value> Value for Box<T> {}
+impl<T: Value> Value for std::collections::VecDeque<T> {}
+impl<T: Value + Ord> Value for BTreeSet<T> {}
+impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {}
+impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
+impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::api::sender::Sender<T> {}
+
+/// Where a function runs.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// On the main thread, first in, first out.
+    Queued,
+    /// On a thread of the pool, at once.
+    Concurrent,
+    /// As a task of the I/O thread. For this crate's own, which never block.
+    Io,
+}
+
+/// One line of the function table.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Entry {
+    pub(crate) name: fn() -> &'static str,
+    pub(crate) signature: fn() -> String,
+    pub(crate) run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+    pub(crate) lead: Lead,
+    pub(crate) place: &'static str,
+    /// For those who know the types by name only.
+    #[cfg(feature = "cli")]
+    pub(crate) shim: crate::api::exported::Shim,
+}
+
+impl Entry {
+    /// Only for [`export!`](crate::export).
+    pub const fn new<F: Function<K>, K>(
+        _: F,
+        run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+        lead: Lead,
+        place: &'static str,
+    ) -> Self {
+        Self {
+            name: type_name::<F>,
+            signature: signature_of::<F, K>,
+            run,
+            lead,
+            place,
+            #[cfg(feature = "cli")]
+            shim: crate::api::exported::Shim::of::<F, K>(),
+        }
+    }
+
+    /// One that no JSON can call.
+    pub const fn bound<F: Function<K>, K>(
+        function: F,
+        run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+        lead: Lead,
+        place: &'static str,
+    ) -> Self {
+        Self {
+            #[cfg(feature = "cli")]
+            shim: crate::api::exported::Shim::bound::<F, K>(),
+            ..Self::new(function, run, lead, place)
+        }
+    }
+}
+
+inventory::collect!(Entry);
+
+/// `name(args) -> ok`: what the table's digest is made of.
+fn signature_of<F: Function<K>, K>() -> String {
+    format!("{}{} -> {}", type_name::<F>(), type_name::<F::Args>(), type_name::<F::Ok>())
+}
+
+/// Decodes the arguments and runs the function on them.
+#[doc(hidden)]
+pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
+    // Only contexts above call functions, and they may use what is theirs.
+    let shared = Arc::clone(econtext.shared());
+    let origin = Origin { src: econtext.caller(), auth: shared.me, shared };
+    match codec::decode::<F::Args>(args, Some(origin)) {
+        Ok(args) => function.run(econtext, args),
+        Err(why) => Running::Done(Err(Failure::new(
+            "offshoot::Error",
+            format!("the arguments are not of type {}: {why}", type_name::<F::Args>()),
+        ))),
+    }
+}
+
+/// The functions that this program has, by name.
+#[derive(Debug)]
+pub(crate) struct Table {
+    by_name: HashMap<&'static str, &'static Entry>,
+    digest: [u8; 32],
+}
+
+impl Table {
+    /// The table of this program.
+    ///
+    /// # Panics
+    ///
+    /// If two functions have the same name (two `fn inner` in blocks of one
+    /// function have): calls to them could not be told apart.
+    pub(crate) fn get() -> &'static Self {
+        static TABLE: OnceLock<Table> = OnceLock::new();
+        TABLE.get_or_init(|| {
+            let mut by_name = HashMap::new();
+            let mut lines = Vec::new();
+            for entry in inventory::iter::<Entry> {
+                let name = (entry.name)();
+                if let Some(other) = by_name.insert(name, entry) {
+                    let other: &Entry = other;
+                    panic!("two exported functions are called {name}: one at {}, one at {}", other.place, entry.place);
+                }
+                lines.push((entry.signature)());
+            }
+            lines.sort_unstable();
+            let mut digest = Sha256::new();
+            for line in &lines {
+                digest.update(line.as_bytes());
+                digest.update(b"\n");
+            }
+            Self { by_name, digest: digest.finalize().into() }
+        })
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Entry> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All of them, in no order.
+    #[cfg(feature = "cli")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
+        self.by_name.values().copied()
+    }
+
+    /// The modules that have exported functions, and their crates, in order.
+    pub(crate) fn modules(&self) -> BTreeSet<&'static str> {
+        let paths = self.by_name.keys().filter_map(|name| name.rsplit_once("::"));
+        paths.flat_map(|(module, _)| [module.split("::").next().unwrap_or(module), module]).collect()
+    }
+
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+/// Puts functions into the function table, so that other contexts can call
+/// them.
+///
+/// ```
+/// fn uptime() -> std::io::Result<String> {
+///     std::fs::read_to_string("/proc/uptime")
+/// }
+/// offshoot::export!(uptime);
+///
+/// fn slow() {}
+/// offshoot::export!(concurrent slow); // does not queue behind other calls
+/// # fn main() {}
+/// ```
+///
+/// A crate whose functions nobody mentions is not linked, and its functions
+/// are not in the table: write `use that_crate as _;`.
+#[macro_export]
+macro_rules! export {
+    (concurrent $($function:path),+ $(,)?) => { $($crate::export!(@ new, Concurrent, $function);)+ };
+    (io $($function:path),+ $(,)?) => { $($crate::export!(@ new, Io, $function);)+ };
+    (bound $($function:path),+ $(,)?) => { $($crate::export!(@ bound, Io, $function);)+ };
+    ($($function:path),+ $(,)?) => { $($crate::export!(@ new, Queued, $function);)+ };
+    (@ $new:ident, $lead:ident, $function:path) => {
+        const _: () = {
+            fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
+                $crate::__private::run($function, econtext, args)
+            }
+            $crate::__private::inventory::submit! {
+                $crate::__private::Entry::$new(
+                    $function,
+                    run,
+                    $crate::__private::Lead::$lead,
+                    concat!(file!(), ":", line!()),
+                )
+            }
+        };
+    };
+}

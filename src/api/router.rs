@@ -1,0 +1,608 @@
+//! The router: one context's place in the tree, as the rest of its process
+//! sees it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::context::Context;
+use crate::api::handler::Ports;
+use crate::connect::methods::{self, Answerer, Descendants, Spec};
+use crate::engine::broker::{Broker, Thread};
+use crate::engine::io::{self, Role, Setup};
+use crate::engine::log::{self, LogHook, MasterSink, Record};
+use crate::engine::profile::Profile;
+use crate::engine::queue::Queue;
+use crate::engine::stats::Stats;
+use crate::routing::table::Registration;
+use crate::routing::window::Grant;
+use crate::sys::panic;
+use crate::wire::error::Error;
+use crate::wire::message::{ContextId, Handle, Message};
+
+/// The variable that makes [`RouterBuilder::profiling`] the default.
+const PROFILING: &str = "OFFSHOOT_PROFILING";
+
+/// Default of [`RouterBuilder::max_message_size`], in bytes.
+pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
+
+/// A context's place in the tree: the way to start children and to reach
+/// every other context.
+///
+/// Cheap to clone. When the last clone is dropped, the children end. All of it
+/// can be used from any thread, under any executor or none.
+///
+/// ```
+/// use offshoot::{Error, Router, export};
+///
+/// fn hostname() -> std::io::Result<String> {
+///     std::fs::read_to_string("/proc/sys/kernel/hostname")
+/// }
+/// export!(hostname);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child(); // a child never gets past this line
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let grandchild = router.local().name("below").via(&child).blocking_connect()?;
+///     assert_eq!(grandchild.name(), format!("{child}.below"));
+///     assert_eq!(grandchild.blocking_call(hostname, ())?, child.blocking_call(hostname, ())?);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+    /// Ends the router when its last clone goes.
+    alive: Arc<Alive>,
+}
+
+struct Alive {
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+/// What every handle to a router holds: the queue to its I/O side.
+pub(crate) struct Shared {
+    pub(crate) me: ContextId,
+    /// Name of this context, as its errors give it.
+    pub(crate) name: String,
+    /// Those above, the parent first; none in a master.
+    parent_ids: RwLock<Arc<[ContextId]>>,
+    /// What becomes of what is below new children, if that was said.
+    descendants: AtomicU8,
+    pub(crate) max_message_size: u64,
+    pub(crate) unidirectional: bool,
+    levels: Levels,
+    debug: AtomicBool,
+    /// Where the time goes, if anybody wants to know.
+    pub(crate) profile: Option<Mutex<Profile>>,
+    /// The user's own code takes the log records.
+    hooked: AtomicBool,
+    ports: Ports,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// No [`Descendants`].
+const UNDECIDED: u8 = u8::MAX;
+
+/// What is to be done on the I/O thread.
+pub(crate) type Work = Box<dyn FnOnce(&Rc<io::Io>) + Send>;
+
+/// A request to the I/O side. Requests are carried out in the order in which
+/// they are made.
+pub(crate) enum Command {
+    /// Send a message, without a window.
+    Send(Message),
+    /// Send a message in its turn and as far as its window allows.
+    SendMetered {
+        message: Message,
+        accepted: Option<oneshot::Sender<Result<(), Error>>>,
+    },
+    /// Call a function: register the handle for the reply and send.
+    Call {
+        message: Message,
+        reply: oneshot::Sender<Message>,
+        timeout: Option<Duration>,
+        /// Its name, for people.
+        function: &'static str,
+    },
+    /// The caller has lost interest in a reply.
+    Cancel(Handle),
+    /// A call has been taken from the queue, or has been answered.
+    Answer {
+        call: (ContextId, Handle),
+        /// The number of its chain; 0 if it belongs to none.
+        chain: u32,
+        reply: Option<Message>,
+        grant: Option<Grant>,
+    },
+    /// Room to give back.
+    Grant(Grant),
+    AddHandler {
+        handle: Handle,
+        registration: Registration<io::Target>,
+        overwrite: bool,
+    },
+    /// Give up a handle; if a queue is named, only if it still stands behind
+    /// it.
+    DelHandler(Handle, Option<Arc<Queue>>),
+    Connect {
+        spec: Box<Spec>,
+        answerer: Option<Answerer>,
+        done: methods::Done,
+    },
+    /// Tell when the context has gone.
+    Watch {
+        context: ContextId,
+        gone: oneshot::Sender<()>,
+    },
+    /// Order a context to end.
+    End(ContextId),
+    /// Leave the tree.
+    Detach(oneshot::Sender<Result<(), Error>>),
+    /// What is asked for too seldom to have a name here.
+    Do(Work),
+    /// Cut the link to a child.
+    Disconnect(ContextId),
+    /// Read the link to a child, or do not.
+    Read {
+        context: ContextId,
+        on: bool,
+    },
+    Log(Record),
+    SetLogHook(LogHook),
+    Sleep {
+        until: Instant,
+        woken: oneshot::Sender<()>,
+    },
+    Stats(oneshot::Sender<Stats>),
+    /// Log what this context is doing.
+    Dump,
+    /// Do so on each SIGUSR2.
+    DumpOnSignal,
+    /// End the router and everything behind it.
+    Shutdown {
+        done: Option<oneshot::Sender<()>>,
+    },
+    #[cfg(test)]
+    Crash,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("me", &self.me).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+/// Whose levels decide which log records are wanted.
+pub(crate) enum Levels {
+    /// Those of the master, as it told this context when it began.
+    Copied(log::Levels),
+    /// This is the master: asked when it matters, and told whether the user's
+    /// own code takes the records.
+    Ask(fn(bool) -> log::Levels),
+}
+
+/// What a router was told, and tells its children.
+pub(crate) struct Settings {
+    pub(crate) max_message_size: u64,
+    pub(crate) unidirectional: bool,
+    pub(crate) levels: Levels,
+    /// Whether new children write a debug log.
+    pub(crate) debug: bool,
+    pub(crate) profiling: bool,
+}
+
+impl Shared {
+    /// The shared part and the queue of a new router.
+    pub(crate) fn new(
+        me: ContextId,
+        name: String,
+        parent_ids: Vec<ContextId>,
+        settings: Settings,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Command>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "callers queue at once by contract; windows bound what leaves, and each caller holds its own backlog"
+        )]
+        let (commands, queue) = mpsc::unbounded_channel();
+        let shared = Self {
+            me,
+            name,
+            parent_ids: RwLock::new(parent_ids.into()),
+            descendants: AtomicU8::new(UNDECIDED),
+            max_message_size: settings.max_message_size,
+            unidirectional: settings.unidirectional,
+            levels: settings.levels,
+            debug: AtomicBool::new(settings.debug),
+            profile: settings.profiling.then(|| Mutex::new(Profile::new())),
+            hooked: AtomicBool::new(false),
+            ports: Ports::default(),
+            commands,
+        };
+        (Arc::new(shared), queue)
+    }
+
+    /// All contexts above this one, the parent first.
+    pub(crate) fn parent_ids(&self) -> Arc<[ContextId]> {
+        Arc::clone(&self.parent_ids.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn parent(&self) -> Option<ContextId> {
+        self.parent_ids().first().copied()
+    }
+
+    /// This context is on its own from now on.
+    pub(crate) fn forget_parents(&self) {
+        *self.parent_ids.write().unwrap_or_else(PoisonError::into_inner) = [].into();
+    }
+
+    pub(crate) fn set_descendants(&self, what: Descendants) {
+        self.descendants.store(what as u8, Ordering::Relaxed);
+    }
+
+    /// What children are told, unless their own settings say something else.
+    pub(crate) fn descendants(&self) -> Option<Descendants> {
+        let all = [Descendants::Leave, Descendants::End, Descendants::Supervise];
+        let this = self.descendants.load(Ordering::Relaxed);
+        all.into_iter().find(|what| *what as u8 == this)
+    }
+
+    /// Queues a request; false if the router has ended.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// The log records that a new child is to send.
+    pub(crate) fn wanted_levels(&self) -> log::Levels {
+        match &self.levels {
+            Levels::Copied(levels) => levels.clone(),
+            Levels::Ask(ask) => ask(self.hooked.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Whether new children write a debug log.
+    pub(crate) fn debugs(&self) -> bool {
+        self.debug.load(Ordering::Relaxed)
+    }
+
+    /// Notes in the profile, if there is one, what began at `began`.
+    pub(crate) fn profile(&self, began: Option<Instant>, note: impl FnOnce(&mut Profile, Duration)) {
+        if let (Some(profile), Some(began)) = (&self.profile, began) {
+            note(&mut profile.lock().unwrap_or_else(PoisonError::into_inner), began.elapsed());
+        }
+    }
+
+    /// Now, if there is a profile to note it in.
+    pub(crate) fn profile_clock(&self) -> Option<Instant> {
+        self.profile.is_some().then(Instant::now)
+    }
+
+    pub(crate) fn next_handle(&self) -> Handle {
+        self.ports.next()
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// A future that ends at `until`, by the I/O side's clock, under any
+    /// executor.
+    pub(crate) fn sleep_until(&self, until: Instant) -> oneshot::Receiver<()> {
+        let (woken, sleep) = oneshot::channel();
+        self.command(Command::Sleep { until, woken });
+        sleep
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // The thread goes on until the children have ended; nobody waits here.
+        self.shared.command(Command::Shutdown { done: None });
+    }
+}
+
+/// Settings of a new router.
+///
+/// ```
+/// use std::sync::mpsc;
+///
+/// use offshoot::{Error, Router, export};
+///
+/// fn add(a: u32, b: u32) -> u32 {
+///     a + b
+/// }
+/// export!(add);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     // Messages of a megabyte at most, and at the end who has used how much time.
+///     let router = Router::builder().max_message_size(1 << 20).profiling(true).build()?;
+///     let (send, records) = mpsc::channel();
+///     router.on_log(move |record| drop(send.send(record.clone())));
+///     let child = router.local().blocking_connect()?;
+///     assert_eq!(child.blocking_call(add, (2, 3))?, 5);
+///     child.blocking_shutdown();
+///     let told = records.iter().find(|record| record.target == "offshoot::profile").expect("a profile");
+///     assert_eq!(told.context_name, child.name());
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RouterBuilder {
+    broker: Option<Broker>,
+    max_message_size: u64,
+    unidirectional: bool,
+    profiling: bool,
+}
+
+impl RouterBuilder {
+    /// The I/O thread to use. Default: one of its own.
+    #[must_use]
+    pub fn broker(mut self, broker: &Broker) -> Self {
+        self.broker = Some(broker.clone());
+        self
+    }
+
+    /// The largest message that is sent or taken, in bytes. All descendants
+    /// inherit it. Default: 128 MiB.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Whether contexts may talk only to their parents and children, not to
+    /// their siblings. All descendants inherit it. Default: false.
+    #[must_use]
+    pub fn unidirectional(mut self, on: bool) -> Self {
+        self.unidirectional = on;
+        self
+    }
+
+    /// Whether this context and all its descendants tell where their time has
+    /// gone: at its end each logs, at level info and with the target
+    /// `offshoot::profile`, how often and for how long each function ran and
+    /// each handle was served, and what the process and its I/O thread have
+    /// used of the processor. A context that is killed tells nothing.
+    /// Default: whether the environment variable `OFFSHOOT_PROFILING` is set
+    /// to anything but nothing or 0.
+    #[must_use]
+    pub fn profiling(mut self, on: bool) -> Self {
+        self.profiling = on;
+        self
+    }
+
+    /// Starts the router.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the I/O thread cannot be started, or if this
+    /// process is a child whose `main` has not called [`child`](crate::connect::child)
+    /// first.
+    pub fn build(self) -> Result<Router, Error> {
+        if crate::connect::child::is_unclaimed() {
+            return Err(Error::Closed(
+                "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
+            ));
+        }
+        let broker = match self.broker {
+            Some(broker) => broker,
+            None => Broker::new()?,
+        };
+        let settings = Settings {
+            max_message_size: self.max_message_size,
+            unidirectional: self.unidirectional,
+            levels: Levels::Ask(log::wanted),
+            debug: false,
+            profiling: self.profiling,
+        };
+        let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
+        let also = Arc::clone(&shared);
+        broker.add_router(move || {
+            let logs = Box::new(MasterSink::default());
+            Setup { shared: also, queue, role: Role::Master { logs } }
+        })?;
+        Ok(Router::from_parts(shared, broker.thread()))
+    }
+}
+
+impl Router {
+    /// A router with the default settings, on an I/O thread of its own: the
+    /// master of a new tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`RouterBuilder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A router with settings.
+    pub fn builder() -> RouterBuilder {
+        let profiling = std::env::var_os(PROFILING).is_some_and(|value| !value.is_empty() && value != "0");
+        RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false, profiling }
+    }
+
+    pub(crate) fn from_parts(shared: Arc<Shared>, thread: &Arc<Thread>) -> Self {
+        let alive = Alive { shared: Arc::clone(&shared), thread: Arc::clone(thread) };
+        Self { shared, alive: Arc::new(alive) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// This context.
+    pub fn myself(&self) -> Context {
+        Context::new(Arc::clone(&self.shared), self.shared.me, "self")
+    }
+
+    /// The context with this id, whether or not it exists: calls of one that
+    /// does not fail with `no route to ..`. Two contexts of one router with one
+    /// id are equal.
+    pub fn context_by_id(&self, id: ContextId) -> Context {
+        Context::new(Arc::clone(&self.shared), id, &format!("context {id}"))
+    }
+
+    /// The largest message that is sent or taken, in bytes.
+    pub fn max_message_size(&self) -> u64 {
+        self.shared.max_message_size
+    }
+
+    /// Sends a message as it stands, without a window. Failure is reported
+    /// only by a dead message to its `reply_to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn route(&self, message: Message) -> Result<(), Error> {
+        if self.shared.command(Command::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Has children that are connected from now on, and their own children,
+    /// each watched over by a second process, which ends what is left below a
+    /// context that was killed: [`Descendants::Supervise`]. Linux only.
+    pub fn supervise(&self, on: bool) {
+        let what = if on { Descendants::Supervise } else { Descendants::End };
+        self.shared.set_descendants(what);
+    }
+
+    /// Cuts the link to a child of this context: the child and everything
+    /// behind it ends as if this process had died, and whoever waits for one
+    /// of them is told. Does nothing to contexts behind others.
+    ///
+    /// [`Context::shutdown`] is the orderly way.
+    pub fn disconnect(&self, context: &Context) {
+        self.shared.command(Command::Disconnect(context.id()));
+    }
+
+    /// Calls `hook` for each log record that comes from another context, on a
+    /// thread of its own, one after the other and in the order of each
+    /// context. It may block: meanwhile 1 MiB of records of each context
+    /// waits, and what is beyond that is dropped and counted. A panic in it is
+    /// logged.
+    ///
+    /// Default: a record becomes a `tracing` event with its own target and
+    /// level, and the context's name in the field `context`.
+    ///
+    /// Children send what is shown here at the time of their `connect`: with
+    /// a hook at least level info, and beyond it what this process's own
+    /// `tracing` subscriber shows of their targets.
+    pub fn on_log(&self, hook: impl Fn(&Record) + Send + Sync + 'static) {
+        self.shared.hooked.store(true, Ordering::Relaxed);
+        self.shared.command(Command::SetLogHook(Arc::new(hook)));
+    }
+
+    /// What this context is doing: counters, links, calls, queues. Cancel
+    /// safe. [`Context::stats`] is the same of another one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let (reply, stats) = oneshot::channel();
+        self.shared.command(Command::Stats(reply));
+        stats.await.map_err(|_| Error::router_ended())
+    }
+
+    /// Logs what this context is doing, as [`Stats`] shows it: at level info,
+    /// with the target `offshoot::stats`, a record for each line. Returns at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn dump(&self) -> Result<(), Error> {
+        if self.shared.command(Command::Dump) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
+    /// the router lives. Without it the signal ends a master, as it does any
+    /// program; all other contexts do so by themselves. Once is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the router has ended.
+    pub fn dump_on_sigusr2(&self) -> Result<(), Error> {
+        if self.shared.command(Command::DumpOnSignal) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Has this process, and all descendants that are started from now on,
+    /// write a debug log: all that is logged, down to level debug, and a line
+    /// for each frame that comes in or is queued to go out.
+    ///
+    /// Each is a file of its own, `/tmp/offshoot.PID.YYYYmmdd_HHMMSS.log` on
+    /// its own machine (the time is UTC), readable by its owner alone, of at
+    /// most 64 MiB; the first line names the context, and the process that
+    /// started it. These files stay: they are the one thing that is left
+    /// behind on purpose.
+    ///
+    /// Returns the path of this process's own file; `None` if another
+    /// `tracing` subscriber has the log of this process, which then must keep
+    /// it. Blocks for as long as opening a file takes; does nothing when
+    /// repeated.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be made. Descendants write theirs all the same.
+    pub fn enable_debug(&self) -> std::io::Result<Option<PathBuf>> {
+        self.shared.debug.store(true, Ordering::Relaxed);
+        log::enable_debug(self.shared.me, &self.shared.name)
+    }
+
+    /// Ends all children and waits for them: 5 s at most, then they are
+    /// killed. Pending calls fail. Every later use of the router fails with
+    /// [`Error::Closed`].
+    pub async fn shutdown(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.shared.command(Command::Shutdown { done: Some(done) }) {
+            // An error means that the I/O side has ended without saying so.
+            let _ = ended.await;
+        }
+    }
+
+    /// [`Router::shutdown`] for code that is not async: blocks.
+    pub fn blocking_shutdown(&self) {
+        crate::sys::blocking::block_on(self.shutdown());
+    }
+
+    /// The I/O thread of this router.
+    pub fn broker(&self) -> Broker {
+        Broker::of(&self.alive.thread)
+    }
+}
+
+/// Runs `f` with a router of its own, and ends the router and its I/O thread
+/// whether `f` returns or panics.
+///
+/// # Errors
+///
+/// As [`Router::new`].
+///
+/// # Panics
+///
+/// If `f` does.
+pub async fn run_with_router<T>(f: impl AsyncFnOnce(Router) -> T) -> Result<T, Error> {
+    let router = Router::new()?;
+    let result = panic::caught(f(router.clone())).await;
+    let broker = router.broker();
+    broker.shutdown();
+    let thread = Arc::clone(broker.thread());
+    drop((router, broker));
+    thread.join().await;
+    result.or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -1,0 +1,350 @@
+//! Waiting for whichever of several comes first.
+
+mod core;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+
+use self::core::{Core, Item, Source, Value, late};
+use crate::api::call::Call;
+use crate::api::receiver::Receiver;
+use crate::sys::blocking::block_on;
+use crate::sys::blocking::block_until;
+use crate::wire::error::Error;
+
+/// Waits for several receivers, calls and other selects at once, and gives
+/// what comes in the order in which it came.
+///
+/// Members all have values of one type; for members of different types there
+/// is `tokio::select!`. A receiver or select belongs to one select at a time.
+/// Cheap to clone; clones are the same select, and each value goes to one of
+/// those who wait, first come, first served. All of it can be used from any
+/// thread, under any executor or none.
+///
+/// When the last clone is dropped, so are the members: calls among them are
+/// cancelled.
+///
+/// ```
+/// use offshoot::{Error, Receiver, Router, Select, Sender, export};
+///
+/// fn work(progress: Sender<u32>, number: u32) -> Result<u32, Error> {
+///     progress.blocking_send(number)?;
+///     Ok(100 * number)
+/// }
+/// export!(work);
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let progress: Receiver<u32> = Receiver::new(&router);
+///     let calls = Select::new(); // a call is a member until it has ended
+///     for number in 1..=3 {
+///         calls.add(child.call(work, (progress.sender(), number)))?;
+///     }
+///     let both = Select::new().oneshot(false);
+///     let progress = both.add(progress)?;
+///     both.add(&calls)?;
+///     let (mut begun, mut ended) = (0, 0);
+///     while begun < 3 || ended < 3 {
+///         match both.blocking_recv()? {
+///             (from, _) if from == progress => begun += 1,
+///             (_, result) => ended += result / result,
+///         }
+///     }
+///     assert!(calls.is_empty());
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+pub struct Select<T> {
+    core: Arc<Core>,
+    of: PhantomData<fn() -> T>,
+}
+
+/// A member of a [`Select`], unlike every other of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(u64);
+
+/// What can be a member of a [`Select`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Member<T> {
+    /// A receiver.
+    Receiver(Receiver<T>),
+    /// A call. It ceases to be a member when it has ended.
+    Call(Call<T>),
+    /// Another select.
+    Select(Select<T>),
+}
+
+/// What a select has received, and from whom; see [`Select::recv_event`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event<T> {
+    /// The member of the select that was asked.
+    pub member: MemberId,
+    /// The receiver or call that it comes from, which is a member of a nested
+    /// select if `member` is one.
+    pub source: MemberId,
+    /// The value, or how the member has failed.
+    pub value: Result<T, Error>,
+}
+
+impl<T> From<Receiver<T>> for Member<T> {
+    fn from(receiver: Receiver<T>) -> Self {
+        Self::Receiver(receiver)
+    }
+}
+
+impl<T> From<&Receiver<T>> for Member<T> {
+    fn from(receiver: &Receiver<T>) -> Self {
+        Self::Receiver(receiver.clone())
+    }
+}
+
+impl<T> From<Call<T>> for Member<T> {
+    fn from(call: Call<T>) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl<T> From<Select<T>> for Member<T> {
+    fn from(select: Select<T>) -> Self {
+        Self::Select(select)
+    }
+}
+
+impl<T> From<&Select<T>> for Member<T> {
+    fn from(select: &Select<T>) -> Self {
+        Self::Select(select.clone())
+    }
+}
+
+impl<T> Member<T> {
+    fn into_source(self) -> Source {
+        match self {
+            Self::Receiver(receiver) => Source::Receiver(receiver.inner),
+            Self::Call(call) => Source::Call(call.inner),
+            Self::Select(select) => Source::Select(select.core),
+        }
+    }
+
+    fn from_source(source: Source) -> Self {
+        match source {
+            Source::Receiver(inner) => Self::Receiver(Receiver::from_inner(inner)),
+            Source::Call(inner) => Self::Call(Call::from_raw(inner)),
+            Source::Select(core) => Self::Select(Select::from_core(core)),
+        }
+    }
+}
+
+impl<T> Clone for Select<T> {
+    fn clone(&self) -> Self {
+        Self::from_core(Arc::clone(&self.core))
+    }
+}
+
+impl<T> Default for Select<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Select<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Select").field("members", &self.core.count()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Select<T> {
+    /// A select without members.
+    pub fn new() -> Self {
+        Self::from_core(Arc::default())
+    }
+
+    fn from_core(core: Arc<Core>) -> Self {
+        Self { core, of: PhantomData }
+    }
+
+    /// Whether a member leaves when it has given one value. Calls always do.
+    /// Default: true.
+    #[must_use]
+    pub fn oneshot(self, on: bool) -> Self {
+        self.core.set_oneshot(on);
+        self
+    }
+
+    /// Makes something a member: a receiver, a call, another select, or a
+    /// reference to one of these that can be cloned. What waits in it already
+    /// comes, too. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if it is a member of a select already, was built with
+    /// [`notify`](crate::ReceiverBuilder::notify), or would make a select a
+    /// member of itself; [`Error::Closed`] if this select was closed. A call
+    /// that is refused is cancelled.
+    pub fn add(&self, member: impl Into<Member<T>>) -> Result<MemberId, Error> {
+        self.core.add(member.into().into_source())
+    }
+
+    /// Takes a member out, with what it holds, and gives it back. Does not
+    /// block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if it is none.
+    pub fn remove(&self, member: MemberId) -> Result<Member<T>, Error> {
+        self.core.remove(member).map(Member::from_source)
+    }
+
+    /// Takes out and drops all members, which cancels calls among them.
+    /// Whoever waits gets [`Error::Closed`], whoever comes later
+    /// [`Error::Select`], as of any select without members. Does not block.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.core.is_empty()
+    }
+
+    /// Number of members; those of a nested select are not counted.
+    pub fn members(&self) -> usize {
+        self.core.count()
+    }
+
+    /// Number of values that wait in members, also nested ones: a snapshot.
+    pub fn waiting(&self) -> usize {
+        self.core.waiting()
+    }
+}
+
+impl<T: DeserializeOwned> Select<T> {
+    /// The next value, and which receiver or call it comes from. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// What a member gives: [`Error::Call`], [`Error::Channel`] and so on, as
+    /// [`Context::call`](crate::Context::call) and [`Receiver::recv`];
+    /// [`Select::recv_event`] tells which one. [`Error::Select`] if there is no
+    /// member (left), [`Error::Closed`] if this select was closed meanwhile.
+    pub async fn recv(&self) -> Result<(MemberId, T), Error> {
+        plain(self.core.recv().await?)
+    }
+
+    /// [`Select::recv`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv`].
+    pub fn blocking_recv(&self) -> Result<(MemberId, T), Error> {
+        plain(block_on(self.core.recv())?)
+    }
+
+    /// As [`Select::recv`], if it comes in time; the select is as before
+    /// otherwise. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv`], and [`Error::Timeout`].
+    pub async fn recv_timeout(&self, limit: Duration) -> Result<(MemberId, T), Error> {
+        plain(self.core.recv_timeout(limit).await?)
+    }
+
+    /// [`Select::recv_timeout`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv_timeout`].
+    pub fn blocking_recv_timeout(&self, limit: Duration) -> Result<(MemberId, T), Error> {
+        let item = block_until(self.core.recv(), Instant::now() + limit);
+        plain(item.unwrap_or_else(|| Err(late(limit)))?)
+    }
+
+    /// As [`Select::recv`], if something waits; `None` if not. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv`].
+    pub fn try_recv(&self) -> Result<Option<(MemberId, T)>, Error> {
+        self.core.try_recv()?.map(plain).transpose()
+    }
+
+    /// As [`Select::recv`], with the member also where it has failed. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] and [`Error::Closed`] as [`Select::recv`]; what a
+    /// member gives is in the event.
+    pub async fn recv_event(&self) -> Result<Event<T>, Error> {
+        self.core.recv().await.map(event)
+    }
+
+    /// [`Select::recv_event`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv_event`].
+    pub fn blocking_recv_event(&self) -> Result<Event<T>, Error> {
+        block_on(self.core.recv()).map(event)
+    }
+
+    /// One value of each, in the order in which they come. Ends with the first
+    /// error; calls that have not ended are cancelled then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv`].
+    pub async fn all<M: Into<Member<T>>>(members: impl IntoIterator<Item = M>) -> Result<Vec<T>, Error> {
+        let select = Self::new();
+        members.into_iter().try_for_each(|member| select.add(member).map(drop))?;
+        let mut values = Vec::with_capacity(select.members());
+        while !select.is_empty() {
+            values.push(select.recv().await?.1);
+        }
+        Ok(values)
+    }
+
+    /// [`Select::all`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::all`].
+    pub fn blocking_all<M: Into<Member<T>>>(members: impl IntoIterator<Item = M>) -> Result<Vec<T>, Error> {
+        block_on(Self::all(members))
+    }
+}
+
+/// Ends when there is no member left. What a member gives instead of a value
+/// is an item.
+impl<T: DeserializeOwned> Stream for Select<T> {
+    type Item = Result<(MemberId, T), Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        self.core.poll_next(cx).map(|item| item.map(plain))
+    }
+}
+
+fn plain<T: DeserializeOwned>(item: Item) -> Result<(MemberId, T), Error> {
+    let Event { source, value, .. } = event(item);
+    Ok((source, value?))
+}
+
+fn event<T: DeserializeOwned>(item: Item) -> Event<T> {
+    let value = item.value.and_then(|value| match value {
+        Value::Message(message) => message.decode(),
+        Value::Result(call, value) => call.decode(&value),
+    });
+    Event { member: item.member, source: item.source, value }
+}

@@ -1,0 +1,350 @@
+//! What a select does, whatever type its members have.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::api::call::RawCall;
+use crate::api::receiver;
+use crate::api::router::Shared;
+use crate::api::select::MemberId;
+use crate::routing::fair_queue::{Got, Hook, Latch};
+use crate::wire::error::Error;
+use crate::wire::message::Message;
+
+/// Held while one select becomes a member of another, so that two threads
+/// cannot close a cycle between them.
+static TOPOLOGY: Mutex<()> = Mutex::new(());
+
+pub(super) struct Core {
+    /// The members that have something, in the order in which it came: once
+    /// for each thing. Some of it may be taken elsewhere by now.
+    ready: Latch<MemberId>,
+    members: Mutex<BTreeMap<MemberId, Source>>,
+    /// The select that this one is a member of.
+    owner: Mutex<Weak<Self>>,
+    oneshot: AtomicBool,
+}
+
+pub(super) enum Source {
+    Receiver(Arc<receiver::Inner>),
+    Call(RawCall),
+    Select(Arc<Core>),
+}
+
+/// What a select has received.
+pub(super) struct Item {
+    pub(super) member: MemberId,
+    pub(super) source: MemberId,
+    pub(super) value: Result<Value, Error>,
+}
+
+pub(super) enum Value {
+    Message(Message),
+    Result(Box<RawCall>, Bytes),
+}
+
+/// Tells a select that a call has ended.
+struct Bell(Weak<Core>, MemberId);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        announce(&self.0, self.1);
+    }
+}
+
+fn announce(core: &Weak<Core>, member: MemberId) {
+    if let Some(core) = core.upgrade() {
+        // A select that is closed has no members.
+        let _ = core.ready.put(member);
+    }
+}
+
+fn next_id() -> MemberId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    MemberId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn misuse(text: &str) -> Error {
+    Error::Select(text.into())
+}
+
+fn empty() -> Error {
+    misuse("Cannot get(), Select instance is empty")
+}
+
+fn closed() -> Error {
+    Error::Closed("the Select has been closed".into())
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            ready: Latch::default(),
+            members: Mutex::default(),
+            owner: Mutex::default(),
+            oneshot: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn set_oneshot(&self, on: bool) {
+        self.oneshot.store(on, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(self: &Arc<Self>, mut source: Source) -> Result<MemberId, Error> {
+        let id = next_id();
+        let core = Arc::downgrade(self);
+        let topology = matches!(source, Source::Select(_)).then(|| TOPOLOGY.lock());
+        let mut members = self.members();
+        if self.ready.is_closed() {
+            return Err(closed());
+        }
+        let present = match &mut source {
+            Source::Receiver(inner) => {
+                let bell = core.clone();
+                let hook: Hook = Arc::new(move || announce(&bell, id));
+                inner
+                    .latch()
+                    .set_hook(hook)
+                    .ok_or_else(|| misuse("Cannot add: Receiver is already owned by another Select"))?
+            }
+            Source::Select(inner) => {
+                if self.is_below(inner) {
+                    return Err(misuse("Adding this Select instance would create a Select cycle"));
+                }
+                let bell = core.clone();
+                let hook: Hook = Arc::new(move || announce(&bell, id));
+                let present = inner
+                    .ready
+                    .set_hook(hook)
+                    .ok_or_else(|| misuse("Cannot add: Select is already owned by another Select"))?;
+                *inner.owner() = core;
+                present
+            }
+            // Nobody else can have it.
+            Source::Call(call) => usize::from(call.is_ready(&Waker::from(Arc::new(Bell(core, id))))),
+        };
+        members.insert(id, source);
+        drop(members);
+        drop(topology);
+        for _ in 0..present {
+            let _ = self.ready.put(id);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn remove(&self, id: MemberId) -> Result<Source, Error> {
+        let source = self.members().remove(&id).ok_or_else(|| misuse("Instance is not a member of this Select"))?;
+        source.let_go();
+        self.wake_if_empty();
+        Ok(source)
+    }
+
+    pub(super) fn close(&self) {
+        let members = {
+            let mut members = self.members();
+            self.ready.close();
+            std::mem::take(&mut *members)
+        };
+        members.values().for_each(Source::let_go);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members().is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.members().len()
+    }
+
+    /// Number of values that wait in the members.
+    pub(super) fn waiting(&self) -> usize {
+        self.members().values().map(Source::waiting).sum()
+    }
+
+    pub(super) async fn recv(&self) -> Result<Item, Error> {
+        if self.is_empty() {
+            return Err(empty());
+        }
+        loop {
+            let mut wait = pin!(self.ready.wait());
+            let got = poll_fn(|cx| match wait.as_mut().poll(cx) {
+                // It may have become empty just before we took our place.
+                Poll::Pending if self.is_empty() && !self.ready.is_closed() => Poll::Ready(Err(empty())),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(got) => Poll::Ready(Ok(got)),
+            });
+            match got.await? {
+                Got::Item(id) => {
+                    if let Some(item) = self.take(id) {
+                        return Ok(item);
+                    }
+                }
+                Got::Closed => return Err(closed()),
+                Got::Poked => {}
+            }
+        }
+    }
+
+    pub(super) async fn recv_timeout(&self, limit: Duration) -> Result<Item, Error> {
+        let Some(shared) = self.shared() else {
+            return Err(empty());
+        };
+        let mut wait = pin!(self.recv());
+        let mut sleep = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(item) = wait.as_mut().poll(cx) {
+                return Poll::Ready(item);
+            }
+            let sleep = sleep.get_or_insert_with(|| shared.sleep_until(Instant::now() + limit));
+            Pin::new(sleep).poll(cx).map(|_| Err(late(limit)))
+        })
+        .await
+    }
+
+    pub(super) fn try_recv(&self) -> Result<Option<Item>, Error> {
+        while let Got::Item(id) = self.ready.try_take() {
+            if let Some(item) = self.take(id) {
+                return Ok(Some(item));
+            }
+        }
+        if self.is_empty() { Err(empty()) } else { Ok(None) }
+    }
+
+    /// `None` when there is no member left.
+    pub(super) fn poll_next(&self, cx: &TaskContext<'_>) -> Poll<Option<Item>> {
+        loop {
+            match self.ready.poll_watch(cx.waker()) {
+                Poll::Ready(Got::Item(id)) => {
+                    if let Some(item) = self.take(id) {
+                        return Poll::Ready(Some(item));
+                    }
+                }
+                Poll::Pending if !self.is_empty() => return Poll::Pending,
+                _ => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Takes what a member has, if it still has something.
+    fn take(&self, id: MemberId) -> Option<Item> {
+        let mut members = self.members();
+        let (mut source, mut done) = (id, self.oneshot.load(Ordering::Relaxed));
+        let value = match members.get_mut(&id)? {
+            Source::Receiver(inner) => match inner.try_recv() {
+                Ok(message) => Ok(Value::Message(message?)),
+                Err(error) => {
+                    // Nothing can follow.
+                    done |= matches!(error, Error::Closed(_) | Error::Handle { .. });
+                    Err(error)
+                }
+            },
+            Source::Call(call) => {
+                let value = call.try_recv()?;
+                let Some(Source::Call(call)) = members.remove(&id) else { return None };
+                value.map(|value| Value::Result(Box::new(call), value))
+            }
+            Source::Select(inner) => match inner.try_recv() {
+                Ok(Some(item)) => {
+                    source = item.source;
+                    item.value
+                }
+                _ if inner.ready.is_closed() => {
+                    let inner = members.remove(&id);
+                    drop(members);
+                    drop(inner);
+                    self.wake_if_empty();
+                    return None;
+                }
+                _ => return None,
+            },
+        };
+        let gone = if done { members.remove(&id) } else { None };
+        drop(members);
+        if let Some(gone) = gone {
+            gone.let_go();
+        }
+        self.wake_if_empty();
+        Some(Item { member: id, source, value })
+    }
+
+    /// Whoever sleeps here would sleep for ever.
+    fn wake_if_empty(&self) {
+        if self.is_empty() {
+            self.ready.poke();
+        }
+    }
+
+    /// Whether `other` is this select or one that owns it.
+    fn is_below(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut core = Arc::clone(self);
+        loop {
+            if Arc::ptr_eq(&core, other) {
+                return true;
+            }
+            let owner = core.owner().upgrade();
+            match owner {
+                Some(owner) => core = owner,
+                None => return false,
+            }
+        }
+    }
+
+    /// The router of a member, for its clock.
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.members().values().find_map(|source| match source {
+            Source::Receiver(inner) => Some(Arc::clone(inner.shared())),
+            Source::Call(call) => Some(Arc::clone(call.shared())),
+            Source::Select(inner) => inner.shared(),
+        })
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<MemberId, Source>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Weak<Self>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.members().values().for_each(Source::let_go);
+    }
+}
+
+impl Source {
+    /// It is a member no more.
+    fn let_go(&self) {
+        match self {
+            Self::Receiver(inner) => inner.latch().clear_hook(),
+            Self::Select(inner) => {
+                inner.ready.clear_hook();
+                *inner.owner() = Weak::new();
+            }
+            // Its bell finds no member.
+            Self::Call(_) => {}
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        match self {
+            Self::Receiver(inner) => inner.latch().len(),
+            Self::Select(inner) => inner.waiting(),
+            Self::Call(call) => usize::from(call.has_ended()),
+        }
+    }
+}
+
+pub(super) fn late(after: Duration) -> Error {
+    Error::Timeout { after, what: "select".into() }
+}

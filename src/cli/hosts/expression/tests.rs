@@ -1,0 +1,375 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::cli::hosts::expression_error::FaultKind;
+use crate::cli::hosts::path::Method;
+
+/// Groups and files of a test, and how often each was asked for.
+#[derive(Default)]
+struct Known {
+    groups: BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
+    stdin: Option<String>,
+    asked: Vec<String>,
+}
+
+impl Sources for Known {
+    fn group(&mut self, name: &str) -> Result<Option<String>, String> {
+        self.asked.push(format!("@{name}"));
+        match name {
+            "broken" => Err("the inventory is on fire".into()),
+            name => Ok(self.groups.get(name).cloned()),
+        }
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        self.asked.push(format!("^{path}"));
+        self.files.get(path).cloned().ok_or_else(|| "no such file".into())
+    }
+
+    fn stdin(&mut self) -> Result<String, String> {
+        self.asked.push("-".into());
+        self.stdin.clone().ok_or_else(|| "it is a terminal".into())
+    }
+}
+
+fn known() -> Known {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+    Known {
+        groups: pairs(&[
+            ("web", "web[1-3]"),
+            ("db", "db1 db2"),
+            ("all", "@web,@db"),
+            ("none", ""),
+            ("loop", "web1,@pool"),
+            ("pool", "@loop"),
+            ("rack1", "r1n[1-2]"),
+            ("rack2", "r2n[1-2]"),
+            ("deep", "bastion/web1"),
+            ("bad", "web1\nweb2 web[3-1]"),
+            ("src:web", "w1"),
+        ]),
+        files: pairs(&[
+            ("hosts", "\u{feff}# ours\nweb1  web2 # two\r\n\n\tdb[1-2], db9,\n@rack1 ! r1n1\n"),
+            ("my hosts", "h1"),
+            ("dir/h", "h2"),
+            ("xor", "a ^b"),
+            ("xor2", "a ^ b"),
+            ("stdin", "-"),
+        ]),
+        stdin: Some("s1 s2\ns3".into()),
+        asked: Vec::new(),
+    }
+}
+
+fn texts(expression: &str) -> Vec<String> {
+    let hosts = expand(&[expression], &mut known()).unwrap_or_else(|e| panic!("{e}")).hosts;
+    hosts.into_iter().map(|host| host.text).collect()
+}
+
+fn joined(expression: &str) -> String {
+    texts(expression).join(" ")
+}
+
+fn fails(expression: &str) -> ExprError {
+    expand(&[expression], &mut known()).unwrap_err()
+}
+
+#[test]
+fn lists_and_sets_expand_in_order_and_once_each() {
+    assert_eq!(joined("web1"), "web1");
+    assert_eq!(joined("b,a,b"), "b a");
+    assert_eq!(joined(" web[08-10] , db1 "), "web08 web09 web10 db1");
+    assert_eq!(joined("rack[1-2]n[1-2]"), "rack1n1 rack1n2 rack2n1 rack2n2");
+    assert_eq!(joined("web[1-9/4,3]"), "web1 web5 web9 web3");
+    assert_eq!(joined("web1,ssh:web1"), "web1");
+    assert_eq!(joined("h/sudo,h/sudo:root"), "h/sudo");
+}
+
+#[test]
+fn operators_go_left_to_right_and_commas_bind_last() {
+    assert_eq!(joined("web[1-5]!web[2-3]"), "web1 web4 web5");
+    assert_eq!(joined("web[1-5]&web[4-9]"), "web4 web5");
+    assert_eq!(joined("web[1-3]^web[2-4]"), "web1 web4");
+    assert_eq!(joined("web[1-5]!web[2-3]&web[1-4]"), "web1 web4");
+    assert_eq!(joined("web[1-5]&web[1-3]!web1"), "web2 web3");
+    assert_eq!(joined("a[1-2],b[1-2]!a1"), "a1 a2 b1 b2");
+    assert_eq!(joined("a[1-2]!a1,b[1-2]!b2,a1"), "a2 b1 a1");
+    assert_eq!(joined("web[1-3] ! web1 & web[1-2]"), "web2");
+    assert_eq!(joined("web1!ssh:web1,x"), "x");
+}
+
+#[test]
+fn a_difference_that_changes_nothing_is_noted() {
+    let notes = |expression: &str| expand(&[expression], &mut known()).unwrap().notes;
+    assert_eq!(notes("web[1-5],db[1-5]!web3").len(), 1);
+    assert!(notes("web[1-5],db[1-5]!web3")[0].starts_with("`!web3` takes nothing away from `db[1-5]`"));
+    assert_eq!(notes("web[1-5]!web3,db1"), [""; 0]);
+    assert_eq!(notes("web[1-5]!@none"), [""; 0]);
+    let many = format!("a{}", "!b".repeat(10_000));
+    let notes = notes(&many);
+    assert!(notes.len() == MAX_NOTES && notes.iter().all(|note| note.len() < 300));
+}
+
+#[test]
+fn paths_have_hops_that_multiply() {
+    assert_eq!(
+        joined("bastion/web[1-2]/sudo:root/docker:app"),
+        "bastion/web1/sudo:root/docker:app bastion/web2/sudo:root/docker:app"
+    );
+    assert_eq!(joined("b[1-2]/w[1-2]"), "b1/w1 b1/w2 b2/w1 b2/w2");
+    let host = expand(&["deploy@web1:2222/sudo"], &mut known()).unwrap().hosts.remove(0);
+    let methods: Vec<Method> = host.hops.iter().map(|hop| hop.method).collect();
+    assert_eq!(methods, [Method::Ssh, Method::Sudo]);
+    assert_eq!(host.hops[0].port, Some(2222));
+    assert_eq!(joined("local[1-3]"), "local1 local2 local3");
+    assert_eq!(joined("local/sudo:www-data"), "local/sudo:www-data");
+    assert_eq!(joined("docker:{registry/app:1}/su:x"), "docker:{registry/app:1}/su:x");
+    assert_eq!(joined("u@[fe80::1]:22/sudo"), "u@[fe80::1]:22/sudo");
+}
+
+#[test]
+fn hosts_behind_the_same_hops_share_them() {
+    let hosts = expand(&["bastion/web[1-2]/sudo,bastion/web1/docker:x"], &mut known()).unwrap().hosts;
+    assert_eq!(hosts[0].hops[..1], hosts[1].hops[..1]);
+    assert_eq!(hosts[0].hops[..2], hosts[2].hops[..2]);
+    assert_ne!(hosts[0].hops[..2], hosts[1].hops[..2]);
+}
+
+#[test]
+fn groups_stand_for_paths_anywhere_in_a_path() {
+    assert_eq!(joined("@web"), "web1 web2 web3");
+    assert_eq!(joined("@all!web2"), "web1 web3 db1 db2");
+    assert_eq!(joined("@web/sudo"), "web1/sudo web2/sudo web3/sudo");
+    assert_eq!(joined("bastion/@db/docker:x"), "bastion/db1/docker:x bastion/db2/docker:x");
+    assert_eq!(joined("@rack[1-2]"), "r1n1 r1n2 r2n1 r2n2");
+    assert_eq!(joined("@deep/sudo"), "bastion/web1/sudo");
+    assert_eq!(joined("@src:web"), "w1");
+    assert_eq!(joined("@none,web1"), "web1");
+}
+
+#[test]
+fn files_hold_lists_with_comments() {
+    assert_eq!(joined("^hosts"), "web1 web2 db1 db2 db9 r1n2");
+    assert_eq!(joined("^hosts!web1"), "web2 db1 db2 db9 r1n2");
+    assert_eq!(joined("^{my hosts},^dir/h"), "h1 h2");
+    assert_eq!(joined("^hosts^web1"), "web2 db1 db2 db9 r1n2");
+    assert_eq!(joined("web9^^{my hosts}"), "web9 h1");
+    assert_eq!(joined("-"), "s1 s2 s3");
+    assert_eq!(joined("-!s2,-&s2"), "s1 s3 s2");
+    assert_eq!(joined("^xor2"), "a b");
+}
+
+#[test]
+fn each_source_is_asked_once() {
+    let mut sources = known();
+    expand(&["@web,@all,@web/sudo", "^hosts!^hosts,-,-"], &mut sources).unwrap();
+    assert_eq!(sources.asked, ["@web", "@all", "@db", "^hosts", "@rack1", "-"]);
+}
+
+#[test]
+fn several_expressions_are_one_list() {
+    let hosts = expand(&["b,a", "a,c!c", ""], &mut known()).unwrap().hosts;
+    assert_eq!(hosts.len(), 2);
+}
+
+#[test]
+fn no_host_is_an_error_of_its_own() {
+    for expression in ["", "  ", "web1!web1", "@none", "web1&web2", "a^a", "web[1-3]!@web"] {
+        let error = fails(expression);
+        assert_eq!(error.kind, FaultKind::Empty, "{expression}");
+        assert!(error.to_string().starts_with("no host matches"), "{error}");
+    }
+    let none: [&str; 0] = [];
+    assert_eq!(expand(&none, &mut known()).unwrap_err().kind, FaultKind::Empty);
+}
+
+#[test]
+fn faults_say_where_and_what_to_write() {
+    use FaultKind::{Limit, Source, Syntax};
+    for (expression, kind, at, len, says) in [
+        (",a", Syntax, 0, 1, "missing before `,`"),
+        ("a,,b", Syntax, 2, 1, "missing before `,`"),
+        ("a,", Syntax, 2, 0, "missing at the end"),
+        ("a!", Syntax, 2, 0, "missing at the end"),
+        ("!a", Syntax, 0, 1, "missing before `!`"),
+        ("a!&b", Syntax, 2, 1, "missing before `&`"),
+        ("a b", Syntax, 2, 1, "`,` is missing"),
+        ("a - b", Syntax, 2, 1, "`,` is missing"),
+        ("^{x}y", Syntax, 0, 4, ""),
+        ("^", Syntax, 0, 1, "name of a file is missing"),
+        ("a,^{}", Syntax, 2, 1, "name of a file is missing"),
+        ("^{x", Syntax, 1, 1, "`}` is missing"),
+        ("a,web[3-1]", Syntax, 6, 3, "write [1-3]"),
+        ("a,web[1-3", Syntax, 5, 1, "`]` is missing"),
+        ("web1]", Syntax, 4, 1, "`[` is missing"),
+        ("a,-oProxyCommand=x", Syntax, 2, 16, "cannot begin with `-`"),
+        ("(a,b)!c", Syntax, 0, 1, "`(` cannot stand here"),
+        ("@nope", Source, 0, 5, "there is no group @nope"),
+        ("a,@broken", Source, 2, 7, "on fire"),
+        ("a,^nope", Source, 2, 5, "no such file"),
+        ("web[1-100001]", Limit, 0, 13, "at most 100000"),
+        ("a,r[1-1000]n[1-1000]", Limit, 2, 18, "1000000 hosts"),
+        ("[0-999999999999999999][0-999999999999999999]", Limit, 0, 44, "too many hosts"),
+        ("@g[1-100001]", Limit, 0, 12, "at most 100000"),
+        ("a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a", Limit, 0, 33, "more than 16 hops"),
+    ] {
+        if says.is_empty() {
+            continue;
+        }
+        let error = fails(expression);
+        assert_eq!((error.kind, error.span), (kind, Span::new(at, len)), "{error}");
+        assert!(error.message.contains(says), "{error}");
+        assert_eq!(error.line, expression);
+    }
+}
+
+#[test]
+fn faults_in_groups_and_files_name_the_line() {
+    let error = fails("a,@bad");
+    assert_eq!(error.place.as_deref(), Some("@bad, line 2"));
+    assert_eq!((error.line.as_str(), error.span), ("web2 web[3-1]", Span::new(9, 3)));
+    assert!(fails("^xor").message.contains("not clear"));
+    assert!(fails("^stdin").message.contains("command line only"));
+}
+
+#[test]
+fn groups_that_refer_to_themselves_are_refused() {
+    let error = fails("@loop");
+    assert_eq!(error.kind, FaultKind::Source);
+    assert!(error.message.contains("@loop -> @pool -> @loop"), "{error}");
+}
+
+#[test]
+fn groups_can_be_deep_but_not_endless() {
+    let mut sources = known();
+    for n in 0..100 {
+        // Each names the next twice: without a memory this would be 2^100.
+        sources.groups.insert(format!("g{n}"), format!("@g{},@g{}", n + 1, n + 1));
+    }
+    sources.groups.insert("g100".into(), "x".into());
+    assert_eq!(expand(&["@g90"], &mut sources).unwrap().hosts.len(), 1);
+    assert_eq!(expand(&["@g0"], &mut sources).unwrap_err().kind, FaultKind::Limit);
+}
+
+#[test]
+fn the_largest_expressions_are_quick() {
+    let begin = std::time::Instant::now();
+    let list: Vec<String> = (0..100_000).map(|n| format!("host{n}.example.com")).collect();
+    let mut sources = Known { stdin: Some(list.join("\n")), ..Known::default() };
+    assert_eq!(expand(&["-"], &mut sources).unwrap().hosts.len(), 100_000);
+    assert_eq!(expand(&["web[1-100000]"], &mut sources).unwrap().hosts.len(), 100_000);
+    let many = vec!["web[1-100000]"; 20].join(",");
+    assert_eq!(expand(&[many], &mut sources).unwrap_err().kind, FaultKind::Limit);
+    let mut two = Known { stdin: Some("a[1-99999],b[1-2]".into()), ..Known::default() };
+    assert_eq!(expand(&["-"], &mut two).unwrap_err().kind, FaultKind::Limit);
+    assert!(begin.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn one_host_is_one_host() {
+    assert_eq!(single("bastion/web1", &mut known()).unwrap().text, "bastion/web1");
+    let error = single("web[1-2]", &mut known()).unwrap_err();
+    assert!(error.message.contains("not 2"), "{error}");
+    assert_eq!(single("", &mut known()).unwrap_err().kind, FaultKind::Empty);
+}
+
+/// Texts that are expressions more often than not.
+fn likely_expression() -> impl Strategy<Value = String> {
+    let atom = prop_oneof![
+        Just("web".to_owned()),
+        Just("[1-3]".to_owned()),
+        Just("[01-10/3]".to_owned()),
+        Just("{a/b:1}".to_owned()),
+        Just("[::1]".to_owned()),
+        Just("docker:".to_owned()),
+        Just("sudo".to_owned()),
+        Just("local".to_owned()),
+        Just("@web".to_owned()),
+        Just("u@".to_owned()),
+        Just(":22".to_owned()),
+        Just("^hosts".to_owned()),
+        "[-,!&^/@:{}\\[\\] 0-9a-c]",
+        any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(atom, 0..12).prop_map(|atoms| atoms.concat())
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_every_fault_can_be_shown(text in likely_expression()) {
+        match expand(&[&text], &mut known()) {
+            Ok(expansion) => prop_assert!(!expansion.hosts.is_empty()),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_kind_do_not_panic(text in any::<String>()) {
+        let _ = expand(&[&text], &mut known());
+        let mut sources = Known { stdin: Some(text), ..Known::default() };
+        let _ = expand(&["-"], &mut sources);
+    }
+
+    #[test]
+    fn the_text_of_a_host_is_that_host(text in likely_expression()) {
+        if let Ok(expansion) = expand(&[&text], &mut known()) {
+            for host in expansion.hosts {
+                let again = single(&host.text, &mut Known::default());
+                prop_assert_eq!(again.as_ref().map(|h| &h.hops), Ok(&host.hops), "{}", host.text);
+                prop_assert_eq!(again.map(|h| h.text), Ok(host.text));
+            }
+        }
+    }
+
+    #[test]
+    fn no_host_comes_twice_and_no_name_looks_like_an_option(text in likely_expression()) {
+        if let Ok(expansion) = expand(&[&text], &mut known()) {
+            let mut seen = HashSet::new();
+            let mut names = HashSet::new();
+            for host in &expansion.hosts {
+                prop_assert!(seen.insert(host));
+                prop_assert!(names.insert(&host.text));
+                prop_assert!(!host.hops.is_empty());
+                for hop in &host.hops {
+                    prop_assert!(!hop.target.starts_with('-'));
+                    prop_assert!(!hop.target.contains(char::is_control));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn operators_are_those_of_sets(
+        a in prop::collection::btree_set(0..20_u8, 1..15),
+        b in prop::collection::btree_set(0..20_u8, 1..15),
+        c in prop::collection::btree_set(0..20_u8, 1..15),
+    ) {
+        let spell = |set: &BTreeSet<u8>| {
+            set.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+        };
+        let (x, y, z) = (spell(&a), spell(&b), spell(&c));
+        let ab: BTreeSet<u8> = &a - &b;
+        let wanted = [
+            ("!&", &ab & &c),
+            ("^!", &(&a ^ &b) - &c),
+            ("&^", &(&a & &b) ^ &c),
+        ];
+        for (operators, wanted) in wanted {
+            let (first, second) = operators.split_at(1);
+            let expression = format!("h[{x}]{first}h[{y}]{second}h[{z}]");
+            let got: BTreeSet<u8> = match expand(&[&expression], &mut known()) {
+                Ok(expansion) => {
+                    expansion.hosts.iter().map(|host| host.text[1..].parse().unwrap()).collect()
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.kind, FaultKind::Empty);
+                    BTreeSet::new()
+                }
+            };
+            prop_assert_eq!(got, wanted, "{}", expression);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The numbers between brackets: `[01-40,50]`, `[1-9/2]`.
+
+use crate::cli::hosts::expression_error::{Fault, Span};
+
+/// More digits would not fit the integer that holds them.
+pub(crate) const MAX_DIGITS: usize = 18;
+
+/// A list of runs of numbers. It is small however many numbers it names, so
+/// that they can be counted before they are written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    runs: Vec<Run>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first: u64,
+    last: u64,
+    step: u64,
+    /// Shorter numbers get zeros in front.
+    width: usize,
+}
+
+impl Numbers {
+    /// Reads what stands between the brackets; `at` is where it begins.
+    pub(crate) fn parse(text: &str, at: usize) -> Result<Self, Fault> {
+        let whole = Span::new(at, text.len());
+        if text.trim().is_empty() {
+            // The caret covers the brackets, since there is nothing in them.
+            let span = Span::new(at.saturating_sub(1), text.len() + 2);
+            return Err(Fault::syntax(span, "empty brackets; write numbers, such as [1-9] or [01,05]"));
+        }
+        if text.contains(['[', '{']) {
+            return Err(Fault::syntax(whole, "brackets cannot stand inside brackets; close the first"));
+        }
+        let mut runs = Vec::new();
+        let mut begin = at;
+        for item in text.split(',') {
+            runs.push(Run::parse(item, begin)?);
+            begin += item.len() + 1;
+        }
+        Ok(Self { runs })
+    }
+
+    /// How many numbers there are, doubles included.
+    pub(crate) fn count(&self) -> u64 {
+        self.runs.iter().map(Run::count).fold(0, u64::saturating_add)
+    }
+
+    /// The numbers as written, zeros in front included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = String> + '_ {
+        self.runs.iter().flat_map(|run| {
+            let Run { first, step, width, .. } = *run;
+            (0..run.count()).map(move |n| format!("{:0width$}", first + n * step))
+        })
+    }
+}
+
+impl Run {
+    fn parse(text: &str, at: usize) -> Result<Self, Fault> {
+        let span = Span::new(at, text.len().max(1));
+        let (range, step) = match text.split_once('/') {
+            Some((range, step)) => (range, Some((step, at + range.len() + 1))),
+            None => (text, None),
+        };
+        let (first_text, last_text) = range.split_once('-').unwrap_or((range, range));
+        let last_at = at + range.len() - last_text.len();
+        let first = number(first_text, at)?;
+        let last = number(last_text, last_at)?;
+        if first > last {
+            let message = format!("the range {range} runs backwards; write [{last_text}-{first_text}]");
+            return Err(Fault::syntax(span, message));
+        }
+        let width = match (is_padded(first_text), is_padded(last_text)) {
+            (false, false) => 0,
+            // Tools disagree on what [01-100] means, so it must be said.
+            _ if first_text.len() != last_text.len() => {
+                let width = first_text.len().max(last_text.len());
+                let message = format!(
+                    "the ends of {range} have zeros in front but not the same number of digits; \
+                     write [{first:0width$}-{last:0width$}] for equal digits, \
+                     or [{first}-{last}] for none in front"
+                );
+                return Err(Fault::syntax(span, message));
+            }
+            _ => first_text.len(),
+        };
+        let step = match step {
+            None => 1,
+            Some(_) if !range.contains('-') => {
+                let message = format!("a step needs a range; write [{range}-LAST/STEP]");
+                return Err(Fault::syntax(span, message));
+            }
+            Some((step_text, step_at)) => match number(step_text, step_at)? {
+                0 => {
+                    let span = Span::new(step_at, step_text.len());
+                    return Err(Fault::syntax(span, "a step is at least 1"));
+                }
+                step => step,
+            },
+        };
+        Ok(Self { first, last, step, width })
+    }
+
+    fn count(&self) -> u64 {
+        (self.last - self.first) / self.step + 1
+    }
+}
+
+fn number(text: &str, at: usize) -> Result<u64, Fault> {
+    let span = Span::new(at, text.len().max(1));
+    if text.is_empty() {
+        return Err(Fault::syntax(span, "a number is missing here; ranges are written [1-9] or [1-9/2]"));
+    }
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        let message = format!(
+            "`{}` is not a number; brackets hold numbers, such as [01-40,50]; \
+             for other names write a list: a,b,c",
+            text.escape_debug()
+        );
+        return Err(Fault::syntax(span, message));
+    }
+    if text.len() > MAX_DIGITS {
+        let message = format!("the number has {} digits; at most {MAX_DIGITS} are read", text.len());
+        return Err(Fault::limit(span, message));
+    }
+    // Cannot fail: 18 digits fit.
+    text.parse().map_err(|_| Fault::limit(span, "the number is too large"))
+}
+
+fn is_padded(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::hosts::expression_error::FaultKind;
+
+    fn list(text: &str) -> Vec<String> {
+        let numbers = Numbers::parse(text, 0).unwrap();
+        let list: Vec<_> = numbers.iter().collect();
+        assert_eq!(numbers.count(), list.len() as u64);
+        list
+    }
+
+    fn fault(text: &str) -> Fault {
+        Numbers::parse(text, 0).unwrap_err()
+    }
+
+    #[test]
+    fn lists_and_ranges_expand_in_the_order_given() {
+        assert_eq!(list("7"), ["7"]);
+        assert_eq!(list("1-3"), ["1", "2", "3"]);
+        assert_eq!(list("9-11,3,5-6"), ["9", "10", "11", "3", "5", "6"]);
+        assert_eq!(list("4-4"), ["4"]);
+    }
+
+    #[test]
+    fn zeros_in_front_are_kept() {
+        assert_eq!(list("08-11"), ["08", "09", "10", "11"]);
+        assert_eq!(list("001,2,003-004"), ["001", "2", "003", "004"]);
+        assert_eq!(list("00-01"), ["00", "01"]);
+        assert_eq!(list("0-1"), ["0", "1"]);
+    }
+
+    #[test]
+    fn steps_skip_numbers() {
+        assert_eq!(list("1-9/2"), ["1", "3", "5", "7", "9"]);
+        assert_eq!(list("1-10/4"), ["1", "5", "9"]);
+        assert_eq!(list("01-10/9"), ["01", "10"]);
+        assert_eq!(list("1-3/100"), ["1"]);
+    }
+
+    #[test]
+    fn huge_ranges_are_counted_without_being_written_out() {
+        let numbers = Numbers::parse("0-999999999999999999,0-999999999999999999", 0).unwrap();
+        assert_eq!(numbers.count(), 2_000_000_000_000_000_000);
+        let many = vec!["0-999999999999999999"; 100].join(",");
+        assert_eq!(Numbers::parse(&many, 0).unwrap().count(), u64::MAX);
+    }
+
+    #[test]
+    fn numbers_that_would_overflow_are_refused() {
+        let fault = fault("1-99999999999999999999999");
+        assert_eq!((fault.kind, fault.span), (FaultKind::Limit, Span::new(2, 23)));
+        assert_eq!(list("999999999999999999"), ["999999999999999999"]);
+    }
+
+    #[test]
+    fn faults_say_where_and_what_to_write() {
+        for (text, at, len, says) in [
+            ("", 0, 2, "empty brackets"),
+            ("3-1", 0, 3, "write [1-3]"),
+            ("5,3-1", 2, 3, "runs backwards"),
+            ("1,,2", 2, 1, "a number is missing"),
+            ("1-", 2, 1, "a number is missing"),
+            ("-3", 0, 1, "a number is missing"),
+            ("1-2-3", 2, 3, "`2-3` is not a number"),
+            ("a-c", 0, 1, "`a` is not a number"),
+            ("1, 2", 2, 2, "` 2` is not a number"),
+            ("01-100", 0, 6, "write [001-100]"),
+            ("1-010", 0, 5, "[001-010]"),
+            ("5/2", 0, 3, "a step needs a range"),
+            ("1-9/", 4, 1, "a number is missing"),
+            ("1-9/0", 4, 1, "at least 1"),
+            ("1-9/x", 4, 1, "`x` is not a number"),
+            ("[1-2", 0, 4, "inside brackets"),
+            ("١-٣", 0, 2, "is not a number"),
+        ] {
+            let fault = fault(text);
+            assert_eq!(fault.span, Span::new(at, len), "{text}: {}", fault.message);
+            assert!(fault.message.contains(says), "{text}: {}", fault.message);
+        }
+    }
+}

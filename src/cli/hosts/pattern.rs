@@ -1,0 +1,205 @@
+//! One word of a host expression, cut into hops and pieces.
+
+use crate::cli::hosts::expression_error::{Fault, Span, is_unprintable};
+use crate::cli::hosts::numbers::Numbers;
+
+/// Characters that have a meaning to some shell, or may get one here: outside
+/// of braces they are most likely a mistake.
+const RESERVED: &str = "()*?\"'$;<>|\\`#%";
+
+/// A piece of a word and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) piece: Piece,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Characters as they are.
+    Plain(String),
+    /// What stood in braces: never taken apart.
+    Quoted(String),
+    /// What stood in brackets and held a colon: an IPv6 address.
+    Address(String),
+    /// Any other brackets.
+    Numbers(Numbers),
+}
+
+/// Cuts a word at its slashes, and each part into pieces. `base` is where the
+/// word begins. No part is empty.
+pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
+    let mut parts = Vec::new();
+    let mut part: Vec<Token> = Vec::new();
+    let mut at = 0;
+    while let Some(c) = word[at..].chars().next() {
+        let rest = &word[at..];
+        let here = base + at;
+        let (piece, len) = match c {
+            '/' => {
+                if part.is_empty() {
+                    let message = "a hop is missing before `/`; hops are written bastion/web1/sudo";
+                    return Err(Fault::syntax(Span::new(here, 1), message));
+                }
+                parts.push(std::mem::take(&mut part));
+                at += 1;
+                continue;
+            }
+            '[' | '{' => {
+                let inner = enclosed(rest, here)?;
+                (bracketed(c, inner, here)?, inner.len() + 2)
+            }
+            _ => {
+                let plain = plain(rest, here)?;
+                (Piece::Plain(plain.to_owned()), plain.len())
+            }
+        };
+        part.push(Token { piece, span: Span::new(here, len) });
+        at += len;
+    }
+    if part.is_empty() {
+        let message = "a hop is missing after `/`; hops are written bastion/web1/sudo";
+        let slash = (base + word.len()).saturating_sub(1);
+        return Err(Fault::syntax(Span::new(slash, 1), message));
+    }
+    parts.push(part);
+    Ok(parts)
+}
+
+/// What stands between the bracket or brace that `text` begins with and the one
+/// that closes it.
+pub(crate) fn enclosed(text: &str, at: usize) -> Result<&str, Fault> {
+    let close = if text.starts_with('{') { '}' } else { ']' };
+    match text.find(close) {
+        Some(end) => Ok(&text[1..end]),
+        None => Err(Fault::syntax(Span::new(at, 1), format!("`{close}` is missing for this"))),
+    }
+}
+
+fn bracketed(open: char, inner: &str, at: usize) -> Result<Piece, Fault> {
+    let span = Span::new(at, inner.len() + 2);
+    if open == '[' {
+        return match inner.contains(':') {
+            true => address(inner, span).map(|()| Piece::Address(inner.to_owned())),
+            false => Numbers::parse(inner, at + 1).map(Piece::Numbers),
+        };
+    }
+    if inner.is_empty() {
+        return Err(Fault::syntax(span, "empty braces; they quote a name, such as docker:{registry/app:1}"));
+    }
+    if inner.contains('{') {
+        return Err(Fault::syntax(span, "braces cannot stand inside braces; close the first"));
+    }
+    if let Some(c) = inner.chars().find(|c| is_unprintable(*c)) {
+        return Err(unprintable(c, span));
+    }
+    Ok(Piece::Quoted(inner.to_owned()))
+}
+
+/// An IPv6 address, with or without a zone.
+fn address(text: &str, span: Span) -> Result<(), Fault> {
+    let (ip, zone) = match text.split_once('%') {
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (text, None),
+    };
+    let zone_is_name = zone.is_none_or(|zone| {
+        !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    });
+    if ip.parse::<std::net::Ipv6Addr>().is_ok() && zone_is_name {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is not an IPv6 address, which brackets with a colon in them hold: [fe80::1]:22",
+        text.escape_debug()
+    );
+    Err(Fault::syntax(span, message))
+}
+
+/// The characters up to the next one that has a meaning.
+fn plain(text: &str, at: usize) -> Result<&str, Fault> {
+    for (n, c) in text.char_indices() {
+        let span = Span::new(at + n, c.len_utf8());
+        match c {
+            '/' | '[' | '{' => return Ok(&text[..n]),
+            ']' => return Err(Fault::syntax(span, "`[` is missing for this")),
+            '}' => return Err(Fault::syntax(span, "`{` is missing for this")),
+            c if is_unprintable(c) => return Err(unprintable(c, span)),
+            c if RESERVED.contains(c) || c.is_whitespace() => {
+                let message =
+                    format!("`{c}` cannot stand here; a name that holds it is quoted with braces: docker:{{NAME}}");
+                return Err(Fault::syntax(span, message));
+            }
+            _ => {}
+        }
+    }
+    Ok(text)
+}
+
+fn unprintable(c: char, span: Span) -> Fault {
+    Fault::syntax(span, format!("the character U+{:04X} cannot stand in a name; take it out", c as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(word: &str) -> Vec<Vec<String>> {
+        let show = |token: Token| match token.piece {
+            Piece::Plain(text) => text,
+            Piece::Quoted(text) => format!("q:{text}"),
+            Piece::Address(text) => format!("a:{text}"),
+            Piece::Numbers(numbers) => numbers.iter().collect::<Vec<_>>().join("+"),
+        };
+        let parts = cut(word, 0).unwrap();
+        parts.into_iter().map(|part| part.into_iter().map(show).collect()).collect()
+    }
+
+    #[test]
+    fn a_word_is_cut_at_slashes_and_brackets() {
+        assert_eq!(pieces("web1"), [["web1"]]);
+        assert_eq!(pieces("a/b:c"), [["a"], ["b:c"]]);
+        assert_eq!(pieces("rack[1-2]n[3]"), [["rack", "1+2", "n", "3"]]);
+        assert_eq!(pieces("docker:{a/b:1}x"), [["docker:", "q:a/b:1", "x"]]);
+        assert_eq!(pieces("u@[fe80::1%eth0]:22"), [["u@", "a:fe80::1%eth0", ":22"]]);
+        assert_eq!(pieces("[::ffff:10.0.0.1]"), [["a:::ffff:10.0.0.1"]]);
+        assert_eq!(pieces("web[1-9/4]"), [["web", "1+5+9"]]);
+        assert_eq!(pieces("{a b,c!d[1]}"), [["q:a b,c!d[1]"]]);
+    }
+
+    #[test]
+    fn faults_say_where_and_what_to_write() {
+        for (word, at, len, says) in [
+            ("/a", 0, 1, "missing before"),
+            ("a//b", 2, 1, "missing before"),
+            ("a/", 1, 1, "missing after"),
+            ("a[1", 1, 1, "`]` is missing"),
+            ("a{1", 1, 1, "`}` is missing"),
+            ("a]", 1, 1, "`[` is missing"),
+            ("a}", 1, 1, "`{` is missing"),
+            ("a{}", 1, 2, "empty braces"),
+            ("a{b{c}", 1, 5, "inside braces"),
+            ("a[]", 1, 2, "empty brackets"),
+            ("a[1-x]", 4, 1, "not a number"),
+            ("[g::1]", 0, 6, "not an IPv6 address"),
+            ("[fe80::1%]", 0, 10, "not an IPv6 address"),
+            ("[fe80::1%a b]", 0, 13, "not an IPv6 address"),
+            ("[1:2]", 0, 5, "not an IPv6 address"),
+            ("web*", 3, 1, "`*` cannot stand here"),
+            ("a;b", 1, 1, "`;` cannot stand here"),
+            ("$(x)", 0, 1, "braces"),
+            ("a\x1bb", 1, 1, "U+001B"),
+            ("{a\nb}", 0, 5, "U+000A"),
+            ("a\u{202e}b", 1, 3, "U+202E"),
+        ] {
+            let fault = cut(word, 0).unwrap_err();
+            assert_eq!(fault.span, Span::new(at, len), "{word}: {}", fault.message);
+            assert!(fault.message.contains(says), "{word}: {}", fault.message);
+        }
+    }
+
+    #[test]
+    fn places_are_counted_from_the_base() {
+        assert_eq!(cut("a]", 10).unwrap_err().span.at, 11);
+        assert_eq!(cut("a[1-x]", 10).unwrap_err().span.at, 14);
+    }
+}

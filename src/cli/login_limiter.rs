@@ -1,0 +1,125 @@
+//! How many logins go on at once.
+//!
+//! An sshd turns away who comes while too many others have not logged in yet
+//! (MaxStartups, by default some from 10 on). So logins that are known to go to
+//! one sshd take turns. Aliases of one sshd are not known for that: whoever
+//! was turned away comes again, after a while and not with many others.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::{Context, Error};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Logins that one sshd sees at once: from 10 on it may refuse them.
+const LOGINS: usize = 8;
+/// Logins at once of those who were turned away.
+const AGAIN: usize = 4;
+/// How often somebody comes again.
+const TRIES: u32 = 6;
+/// The first wait; each further one is twice as long.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Whose turn it is to log in.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    servers: HashMap<String, Semaphore>,
+    turned_away: Semaphore,
+}
+
+impl Pace {
+    /// For logins to these servers, by whatever tells them apart.
+    pub(crate) fn new(servers: impl IntoIterator<Item = String>) -> Self {
+        let servers = servers.into_iter().map(|server| (server, Semaphore::new(LOGINS))).collect();
+        Self { servers, turned_away: Semaphore::new(AGAIN) }
+    }
+
+    /// Connects in its turn, and again if the server was too busy, all within
+    /// `limit` from the first try on. `connect` gets the time that is left.
+    /// Without a `server` it has no need to wait.
+    pub(crate) async fn connect(
+        &self,
+        server: Option<&String>,
+        limit: Duration,
+        mut connect: impl AsyncFnMut(Duration) -> Result<Context, Error>,
+    ) -> Result<Context, Error> {
+        let turn = self.turn(server.and_then(|server| self.servers.get(server))).await;
+        let start = Instant::now();
+        let mut result = connect(limit).await;
+        drop(turn);
+        for tried in 0..TRIES {
+            if !matches!(&result, Err(Error::Stream(error)) if error.was_turned_away()) {
+                break;
+            }
+            tokio::time::sleep(spread(WAIT * 2u32.pow(tried))).await;
+            let _turn = self.turn(Some(&self.turned_away)).await;
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            result = connect(left).await;
+        }
+        result
+    }
+
+    async fn turn<'a>(&self, of: Option<&'a Semaphore>) -> Option<SemaphorePermit<'a>> {
+        match of {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        }
+    }
+}
+
+/// Between half of a time and one and a half of it, so that those who were
+/// turned away together do not come again together.
+fn spread(wait: Duration) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "it is for chance")]
+    let chance = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
+    wait.mul_f64(0.5 + chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot::{Phase, StreamError, StreamErrorKind};
+
+    use super::*;
+
+    fn turned_away() -> Result<Context, Error> {
+        let text = "the server closed the connection before the login (Connection closed by remote host): busy";
+        Err(StreamError::new(StreamErrorKind::Eof, Phase::Login, "ssh.web1", text).into())
+    }
+
+    fn paced(limit: Duration, mut error: impl FnMut(u32) -> Result<Context, Error>) -> (u32, Duration) {
+        let mut tries = 0;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let start = Instant::now();
+        let result = runtime.block_on(Pace::new([]).connect(None, limit, async |_| {
+            tries += 1;
+            error(tries)
+        }));
+        assert!(result.is_err());
+        (tries, start.elapsed())
+    }
+
+    #[test]
+    fn who_is_turned_away_comes_again_and_others_do_not() {
+        let other = || Err(Error::Closed("on purpose".into()));
+        assert_eq!(paced(Duration::from_secs(30), |_| other()).0, 1);
+        assert_eq!(paced(Duration::from_secs(30), |tries| if tries < 3 { turned_away() } else { other() }).0, 3);
+    }
+
+    #[test]
+    fn nobody_comes_again_when_the_time_is_up() {
+        let (tries, took) = paced(Duration::from_millis(200), |_| turned_away());
+        assert!((2..=4).contains(&tries), "{tries}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+
+    #[test]
+    fn waits_are_spread_about_what_they_are_to_be() {
+        let waits: Vec<Duration> = (0..100).map(|_| spread(WAIT)).collect();
+        assert!(waits.iter().all(|wait| (WAIT / 2..=WAIT * 3 / 2).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
+    }
+}

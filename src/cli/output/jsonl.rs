@@ -1,0 +1,244 @@
+//! `--jsonl`: one JSON object a line, as things happen.
+//!
+//! ```text
+//! {"v":1,"event":"line","host":H,"time":T,"stream":"stdout","text":"..."}
+//! {"v":1,"event":"result","host":H,"time":T,"result":ANY}
+//! {"v":1,"event":"exit","host":H,"time":T,"status":"ok","code":0,"signal":null,"seconds":S,"error":null}
+//! {"v":1,"event":"summary","time":T,"hosts":N,"ok":N,...,"seconds":S}
+//! ```
+//!
+//! `time` is in seconds since 1970. A line that is not UTF-8 has `base64` in
+//! place of `text`, and one that did not end in a newline, because the output
+//! ended or the line is very long, has `"partial":true`. Every host has exactly
+//! one `exit`, and `summary` is last. New keys may be added; `v` changes when
+//! one is taken away or gets another meaning. `result` is what a function has
+//! returned.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::cli::output::base64;
+use crate::cli::output::line::Line;
+use crate::cli::output::report::{ErrorInfo, HostExit, Stream};
+use crate::cli::output::summary::{End, Status, Summary};
+
+/// Version of the schema, of `--json` too.
+pub(crate) const VERSION: u32 = 1;
+
+pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
+    let text = std::str::from_utf8(line.bytes).ok();
+    let base64 = text.is_none().then(|| base64::encode(line.bytes));
+    push(
+        &LineRecord {
+            v: VERSION,
+            event: "line",
+            host: name,
+            time: unix_time(now),
+            stream: stream.as_str(),
+            text,
+            base64,
+            partial: !line.is_whole,
+        },
+        out,
+    );
+}
+
+pub(crate) fn result(name: &str, now: SystemTime, result: &RawValue, out: &mut Vec<u8>) {
+    let (v, event, time) = (VERSION, "result", unix_time(now));
+    push(&ResultRecord { v, event, host: name, time, result }, out);
+}
+
+pub(crate) fn exit(name: &str, now: SystemTime, exit: &HostExit, out: &mut Vec<u8>) {
+    push(
+        &ExitRecord {
+            v: VERSION,
+            event: "exit",
+            host: name,
+            time: unix_time(now),
+            status: exit.status.as_str(),
+            code: exit.code,
+            signal: exit.signal,
+            open: exit.open,
+            seconds: to_millis(exit.seconds),
+            error: exit.error.as_ref(),
+        },
+        out,
+    );
+}
+
+pub(crate) fn summary(now: SystemTime, summary: &Summary, out: &mut Vec<u8>) {
+    let (v, event, time) = (VERSION, "summary", unix_time(now));
+    push(&SummaryEvent { v, event, time, summary: SummaryRecord::new(summary) }, out);
+}
+
+/// A summary as it stands in both kinds of JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct SummaryRecord<'a> {
+    hosts: usize,
+    ok: usize,
+    failed: usize,
+    unreachable: usize,
+    timeout: usize,
+    cancelled: usize,
+    interrupted: bool,
+    /// Why it was stopped early.
+    stopped: Option<&'a str>,
+    seconds: f64,
+}
+
+impl<'a> SummaryRecord<'a> {
+    pub(crate) fn new(summary: &'a Summary) -> Self {
+        Self {
+            hosts: summary.total(),
+            ok: summary.count(Status::Ok),
+            failed: summary.count(Status::Failed),
+            unreachable: summary.count(Status::Unreachable),
+            timeout: summary.count(Status::Timeout),
+            cancelled: summary.count(Status::Cancelled),
+            interrupted: summary.end == End::Interrupted,
+            stopped: match &summary.end {
+                End::Stopped(reason) => Some(reason),
+                _ => None,
+            },
+            seconds: to_millis(summary.seconds),
+        }
+    }
+}
+
+/// Seconds to the nearest thousandth: more digits would be noise.
+pub(crate) fn to_millis(seconds: f64) -> f64 {
+    if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
+}
+
+#[derive(Serialize)]
+struct ResultRecord<'a> {
+    v: u32,
+    event: &'a str,
+    host: &'a str,
+    time: f64,
+    result: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct LineRecord<'a> {
+    v: u32,
+    event: &'a str,
+    host: &'a str,
+    time: f64,
+    stream: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+}
+
+#[derive(Serialize)]
+struct ExitRecord<'a> {
+    v: u32,
+    event: &'a str,
+    host: &'a str,
+    time: f64,
+    status: &'a str,
+    code: Option<i32>,
+    signal: Option<i32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
+    seconds: f64,
+    error: Option<&'a ErrorInfo>,
+}
+
+#[derive(Serialize)]
+struct SummaryEvent<'a> {
+    v: u32,
+    event: &'a str,
+    time: f64,
+    #[serde(flatten)]
+    summary: SummaryRecord<'a>,
+}
+
+fn push(record: &impl Serialize, out: &mut Vec<u8>) {
+    // Strings, numbers and options in memory cannot fail to serialise.
+    if let Ok(mut json) = serde_json::to_vec(record) {
+        out.append(&mut json);
+        out.push(b'\n');
+    }
+}
+
+fn unix_time(now: SystemTime) -> f64 {
+    to_millis(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456)
+    }
+
+    fn shown(bytes: &[u8], is_whole: bool) -> String {
+        let mut out = Vec::new();
+        line("web1", now(), Stream::Stderr, Line { bytes, is_whole }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_as_documented() {
+        assert_eq!(
+            shown(b"a \"b\"\x1b\r", true),
+            "{\"v\":1,\"event\":\"line\",\"host\":\"web1\",\"time\":1700000000.123,\"stream\":\"stderr\",\
+             \"text\":\"a \\\"b\\\"\\u001b\\r\"}\n"
+        );
+        assert!(shown(b"\xff", true).ends_with(",\"base64\":\"/w==\"}\n"));
+        assert!(shown(b"a", false).ends_with(",\"text\":\"a\",\"partial\":true}\n"));
+    }
+
+    #[test]
+    fn exits_are_as_documented() {
+        let mut out = Vec::new();
+        let error = ErrorInfo {
+            kind: "auth".into(),
+            phase: "login".into(),
+            hop: "ssh.web1".into(),
+            text: "denied".into(),
+            steps: String::new(),
+        };
+        let mut host =
+            HostExit { status: Status::Unreachable, seconds: 0.123_456, error: Some(error), ..HostExit::cancelled() };
+        exit("web1", now(), &host, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"v\":1,\"event\":\"exit\",\"host\":\"web1\",\"time\":1700000000.123,\"status\":\"unreachable\",\
+             \"code\":null,\"signal\":null,\"seconds\":0.123,\"error\":{\"kind\":\"auth\",\"phase\":\"login\",\
+             \"hop\":\"ssh.web1\",\"text\":\"denied\"}}\n"
+        );
+        host = HostExit { status: Status::Failed, code: Some(3), error: None, seconds: f64::NAN, ..host };
+        let mut out = Vec::new();
+        exit("web1", now(), &host, &mut out);
+        assert!(
+            String::from_utf8(out)
+                .unwrap()
+                .ends_with("\"status\":\"failed\",\"code\":3,\"signal\":null,\"seconds\":0.0,\"error\":null}\n")
+        );
+    }
+
+    #[test]
+    fn summaries_are_as_documented() {
+        let mut out = Vec::new();
+        let hosts = vec![("a".into(), Status::Ok), ("b".into(), Status::Cancelled)];
+        let end = End::Stopped("too many failed".into());
+        summary(now(), &Summary::new(hosts, end, 1.0, 0), &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"v\":1,\"event\":\"summary\",\"time\":1700000000.123,\"hosts\":2,\"ok\":1,\"failed\":0,\
+             \"unreachable\":0,\"timeout\":0,\"cancelled\":1,\"interrupted\":false,\
+             \"stopped\":\"too many failed\",\"seconds\":1.0}\n"
+        );
+    }
+}

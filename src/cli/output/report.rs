@@ -1,0 +1,327 @@
+//! What happened, as text or JSON.
+//!
+//! Events go in; bytes for stdout and stderr come out. Nothing here knows where
+//! events come from or what time it is.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::cli::args::{Color, OutputArgs};
+use crate::cli::output::json::{self, Kept};
+use crate::cli::output::jsonl;
+use crate::cli::output::line::{Line, Lines};
+use crate::cli::output::pipe::Document;
+use crate::cli::output::summary::{End, Status, Summary};
+use crate::cli::output::text::Look;
+use crate::cli::output::visible;
+
+/// A host by its place in the list that the report was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostIndex(pub(crate) usize);
+
+/// What happened on a host.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// It printed something; chunks need not be whole lines.
+    Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
+    /// What a function has returned, as JSON on one line.
+    Result { host: HostIndex, json: String },
+    /// It is done. Only the first counts.
+    Exit { host: HostIndex, exit: HostExit },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// How it ended on a host.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HostExit {
+    pub(crate) status: Status,
+    /// The command's exit code, if it ended by itself.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// Another process held its output open, which was not read to the end.
+    pub(crate) open: bool,
+    /// From the start of the connect to the end.
+    pub(crate) seconds: f64,
+    /// Why it could not be run, or not to the end.
+    pub(crate) error: Option<ErrorInfo>,
+}
+
+impl HostExit {
+    /// A host that was not begun, or not ended, when the run was stopped.
+    pub(crate) fn cancelled() -> Self {
+        Self { status: Status::Cancelled, code: None, signal: None, open: false, seconds: 0.0, error: None }
+    }
+
+    /// The code as a shell would give it.
+    fn shell_code(&self) -> u8 {
+        let code = match (self.signal, self.code) {
+            (Some(signal), _) => signal.saturating_add(128),
+            (None, Some(code)) => code,
+            (None, None) => 0,
+        };
+        // What no byte can hold must not become 0, which is success.
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
+}
+
+/// An error as it stands in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorInfo {
+    pub(crate) kind: String,
+    pub(crate) phase: String,
+    /// The hop that failed, as `ssh.web1`.
+    pub(crate) hop: String,
+    pub(crate) text: String,
+    /// How far the connect had come, for people.
+    #[serde(skip)]
+    pub(crate) steps: String,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) format: Format,
+    pub(crate) stdout: Look,
+    pub(crate) stderr: Look,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Jsonl,
+}
+
+/// What the style depends on besides the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) stdout_is_terminal: bool,
+    pub(crate) stderr_is_terminal: bool,
+    /// Whether the variable `NO_COLOR` is set and not empty.
+    pub(crate) no_color: bool,
+}
+
+impl Style {
+    pub(crate) fn new(args: OutputArgs, color: Color, around: Surroundings) -> Self {
+        let look =
+            |is_terminal| Look { color: color.is_on(is_terminal, around.no_color), visible: is_terminal && !args.raw };
+        let format = match (args.json, args.jsonl) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Jsonl,
+            _ => Format::Text,
+        };
+        Self { format, stdout: look(around.stdout_is_terminal), stderr: look(around.stderr_is_terminal) }
+    }
+}
+
+/// Shows what happens on hosts, and counts.
+#[derive(Debug)]
+pub(crate) struct Report {
+    style: Style,
+    hosts: Vec<Host>,
+    /// How many bytes `--json` keeps of all hosts.
+    kept: usize,
+}
+
+/// What comes of a run when it is over.
+pub(crate) struct Finished {
+    pub(crate) summary: Summary,
+    pub(crate) shown: Shown,
+    /// For stdout, behind what is shown.
+    pub(crate) document: Option<Document>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    name: String,
+    stdout: Lines,
+    stderr: Lines,
+    kept: Kept,
+    exit: Option<HostExit>,
+}
+
+impl Report {
+    /// `hosts` are the names, in the order of the expression.
+    pub(crate) fn new(style: Style, hosts: Vec<String>) -> Self {
+        let host = |name| Host { name, ..Host::default() };
+        Self { style, hosts: hosts.into_iter().map(host).collect(), kept: 0 }
+    }
+
+    /// Whether every host is done.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.hosts.iter().all(|host| host.exit.is_some())
+    }
+
+    /// What there is to show of an event.
+    pub(crate) fn handle(&mut self, now: SystemTime, event: Event) -> Shown {
+        let mut shown = Shown::default();
+        match event {
+            Event::Output { host: HostIndex(index), stream, bytes } => {
+                self.output(now, index, stream, &bytes, &mut shown);
+            }
+            Event::Result { host: HostIndex(index), json } => self.result(now, index, json, &mut shown),
+            Event::Exit { host: HostIndex(index), exit } => {
+                self.exit(now, index, exit, &mut shown);
+            }
+        }
+        shown
+    }
+
+    /// What is left to show, and the summary. Hosts that are not done were
+    /// cancelled. `rerun` makes of an expression the command to run for it.
+    pub(crate) fn finish(
+        mut self,
+        now: SystemTime,
+        end: End,
+        seconds: f64,
+        rerun: &dyn Fn(&str) -> String,
+    ) -> Finished {
+        let mut shown = Shown::default();
+        for index in 0..self.hosts.len() {
+            self.flush(now, index, &mut shown);
+            self.exit(now, index, HostExit::cancelled(), &mut shown);
+        }
+        let statuses = |host: &Host| {
+            let status = host.exit.as_ref().map_or(Status::Cancelled, |exit| exit.status);
+            (host.name.clone(), status)
+        };
+        let codes = self.hosts.iter().filter_map(|host| host.exit.as_ref()).map(HostExit::shell_code);
+        let summary = Summary::new(self.hosts.iter().map(statuses).collect(), end, seconds, codes.max().unwrap_or(0));
+        let mut document = None;
+        match self.style.format {
+            Format::Text => {
+                let not_ok = summary.not_ok();
+                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok));
+                self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
+            }
+            Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
+            Format::Json => document = Some(self.document(summary.clone(), &mut shown)),
+        }
+        Finished { summary, shown, document }
+    }
+
+    fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        if self.style.format == Format::Json {
+            host.kept.push(stream, bytes, &mut self.kept);
+            return;
+        }
+        let Host { name, stdout, stderr, .. } = host;
+        let lines = match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        };
+        lines.push(bytes, |line| shown.line(self.style, now, (index, name), stream, line));
+    }
+
+    fn result(&mut self, now: SystemTime, index: usize, json: String, shown: &mut Shown) {
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        let Ok(value) = RawValue::from_string(json) else {
+            debug_assert!(false, "a result that is not JSON");
+            return;
+        };
+        match self.style.format {
+            Format::Text => {
+                let line = Line { bytes: value.get().as_bytes(), is_whole: true };
+                self.style.stdout.line((index, &host.name), Stream::Stdout, line, &mut shown.stdout);
+            }
+            Format::Jsonl => jsonl::result(&host.name, now, &value, &mut shown.stdout),
+            Format::Json => host.kept.keep_result(value, &mut self.kept),
+        }
+    }
+
+    fn exit(&mut self, now: SystemTime, index: usize, exit: HostExit, shown: &mut Shown) {
+        self.flush(now, index, shown);
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        if host.exit.is_some() {
+            return;
+        }
+        match self.style.format {
+            Format::Text => self.style.stderr.exit(&host.name, &exit, &mut shown.stderr),
+            Format::Jsonl => jsonl::exit(&host.name, now, &exit, &mut shown.stdout),
+            Format::Json => {}
+        }
+        host.exit = Some(exit);
+    }
+
+    /// Shows lines that will not be ended any more.
+    fn flush(&mut self, now: SystemTime, index: usize, shown: &mut Shown) {
+        let style = self.style;
+        if let Some(Host { name, stdout, stderr, .. }) = self.hosts.get_mut(index) {
+            let host = (index, name.as_str());
+            stdout.finish(|line| shown.line(style, now, host, Stream::Stdout, line));
+            stderr.finish(|line| shown.line(style, now, host, Stream::Stderr, line));
+        }
+    }
+
+    fn document(self, summary: Summary, shown: &mut Shown) -> Document {
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in self.hosts {
+            if host.kept.truncated > 0 {
+                let note = format!(
+                    "offshoot: {}: the last {} bytes of output are missing, because --json keeps \
+                     at most {} MiB of a host and {} MiB of all; --jsonl has no such limit\n",
+                    host.name,
+                    host.kept.truncated,
+                    json::MAX_OF_HOST >> 20,
+                    json::MAX_OF_ALL >> 20,
+                );
+                visible::text(&note, "", &mut shown.stderr);
+                shown.stderr.push(b'\n');
+            }
+            let exit = host.exit.unwrap_or_else(HostExit::cancelled);
+            hosts.push((host.name, exit, host.kept));
+        }
+        Box::new(move |out| json::document(hosts, &summary, out))
+    }
+}
+
+/// What an event adds to stdout and stderr; written in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Shown {
+    fn line(&mut self, style: Style, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {
+        match (style.format, stream) {
+            (Format::Text, Stream::Stdout) => {
+                style.stdout.line((index, name), stream, line, &mut self.stdout);
+            }
+            (Format::Text, Stream::Stderr) => {
+                style.stderr.line((index, name), stream, line, &mut self.stderr);
+            }
+            _ => jsonl::line(name, now, stream, line, &mut self.stdout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! How a run went, in numbers and names.
+
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::hosts::fold::fold;
+
+/// How it went on one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    /// The command ended with 0.
+    Ok,
+    /// It ended with another code or by a signal, or could not be started.
+    Failed,
+    /// The host could not be reached, or the way to it was lost.
+    Unreachable,
+    /// The command ran for longer than it may.
+    Timeout,
+    /// It was stopped, or never begun, because the run was.
+    Cancelled,
+}
+
+impl Status {
+    pub(crate) const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Unreachable, Self::Timeout, Self::Cancelled];
+
+    /// The status as it stands in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status as people say it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Timeout => "timed out",
+            other => other.as_str(),
+        }
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every host was tried.
+    Complete,
+    /// It was stopped, for this reason, before all hosts were done.
+    Stopped(String),
+    /// Ctrl-C, or SIGTERM.
+    Interrupted,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Summary {
+    /// The hosts by how it went on them, each in the order of the expression.
+    hosts: Vec<(String, Status)>,
+    pub(crate) end: End,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// The largest exit code; 128 and the number for a signal.
+    pub(crate) largest_code: u8,
+}
+
+impl Summary {
+    pub(crate) fn new(hosts: Vec<(String, Status)>, end: End, seconds: f64, largest_code: u8) -> Self {
+        Self { hosts, end, seconds, largest_code }
+    }
+
+    /// How many hosts there are.
+    pub(crate) fn total(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// On how many hosts it went so.
+    pub(crate) fn count(&self, status: Status) -> usize {
+        self.hosts.iter().filter(|(_, s)| *s == status).count()
+    }
+
+    /// The hosts on which it went so, as an expression.
+    pub(crate) fn folded(&self, status: Status) -> String {
+        self.fold_where(|s| s == status)
+    }
+
+    /// The hosts that did not succeed, as an expression.
+    pub(crate) fn not_ok(&self) -> String {
+        self.fold_where(|status| status != Status::Ok)
+    }
+
+    /// How the tool ends; `by_code` if the largest code of a host was asked for.
+    pub(crate) fn exit(&self, by_code: bool) -> Exit {
+        let outcome = Outcome {
+            failed: self.count(Status::Failed) + self.count(Status::Timeout) > 0,
+            unreachable: self.count(Status::Unreachable) > 0,
+            stopped: matches!(self.end, End::Stopped(_)) || self.count(Status::Cancelled) > 0,
+        };
+        match self.end {
+            End::Interrupted => Exit::Interrupted,
+            _ if by_code => Exit::Largest(self.largest_code, outcome),
+            _ => Exit::Done(outcome),
+        }
+    }
+
+    fn fold_where(&self, wanted: impl Fn(Status) -> bool) -> String {
+        let names: Vec<&str> =
+            self.hosts.iter().filter(|(_, status)| wanted(*status)).map(|(name, _)| name.as_str()).collect();
+        fold(&names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(statuses: &[Status], end: End) -> Summary {
+        let hosts = statuses.iter().enumerate().map(|(n, status)| (format!("web{}", n + 1), *status)).collect();
+        Summary::new(hosts, end, 1.0, 3)
+    }
+
+    #[test]
+    fn hosts_are_counted_and_folded_by_status() {
+        use Status::{Cancelled, Failed, Ok, Timeout, Unreachable};
+        let summary = summary(&[Ok, Failed, Failed, Unreachable, Timeout, Ok, Cancelled], End::Complete);
+        assert_eq!(Status::ALL.map(|status| summary.count(status)), [2, 2, 1, 1, 1]);
+        assert_eq!(summary.total(), 7);
+        assert_eq!(summary.folded(Failed), "web[2-3]");
+        assert_eq!(summary.not_ok(), "web[2-5,7]");
+    }
+
+    #[test]
+    fn the_exit_code_follows_from_it() {
+        use Status::{Cancelled, Failed, Ok, Timeout, Unreachable};
+        let code = |statuses: &[Status], end| summary(statuses, end).exit(false).code();
+        assert_eq!(code(&[Ok, Ok], End::Complete), 0);
+        assert_eq!(code(&[Ok, Failed], End::Complete), 2);
+        assert_eq!(code(&[Timeout], End::Complete), 2);
+        assert_eq!(code(&[Unreachable], End::Complete), 4);
+        assert_eq!(code(&[Unreachable, Failed], End::Complete), 6);
+        assert_eq!(code(&[Ok, Cancelled], End::Stopped("enough".into())), 8);
+        assert_eq!(code(&[Failed, Unreachable], End::Stopped("enough".into())), 14);
+        assert_eq!(code(&[Cancelled], End::Complete), 8);
+        assert_eq!(code(&[Failed, Cancelled], End::Interrupted), 130);
+    }
+
+    #[test]
+    fn the_largest_code_is_given_when_asked_for() {
+        let failed = summary(&[Status::Failed, Status::Unreachable], End::Complete);
+        assert_eq!(failed.exit(true).code(), 3);
+        assert_eq!(summary(&[Status::Failed], End::Interrupted).exit(true).code(), 130);
+        let unreachable = Summary { largest_code: 0, ..failed };
+        assert_eq!(unreachable.exit(true).code(), 6);
+    }
+}

@@ -1,0 +1,214 @@
+//! What people see: `host: line` as it happens, and a summary.
+
+use crate::cli::output::line::Line;
+use crate::cli::output::report::{HostExit, Stream};
+use crate::cli::output::summary::{End, Status, Summary};
+use crate::cli::output::visible;
+
+/// What is said of a command whose output was not read to its end.
+const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
+                    what that prints from now on is not shown\n";
+
+const RESET: &str = "\x1b[0m";
+const RED: &str = "\x1b[31m";
+/// Hosts take turns, so that neighbours can be told apart. Red means stderr.
+const HOSTS: [&str; 5] = ["\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m"];
+
+/// How to write to one of the tool's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Look {
+    /// Whether the names of hosts are coloured.
+    pub(crate) color: bool,
+    /// Whether terminal escapes in the output of hosts are made visible.
+    pub(crate) visible: bool,
+}
+
+impl Look {
+    /// `name: line`. What hosts print on stderr goes to stderr.
+    pub(crate) fn line(self, (index, name): (usize, &str), stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
+        let color = match stream {
+            Stream::Stdout => HOSTS[index % HOSTS.len()],
+            Stream::Stderr => RED,
+        };
+        self.name(name, color, out);
+        match self.visible {
+            true => visible::line(line.bytes, out),
+            false => out.extend_from_slice(line.bytes),
+        }
+        out.push(b'\n');
+    }
+
+    /// What went wrong on a host, for stderr; nothing if all went well.
+    pub(crate) fn exit(self, name: &str, exit: &HostExit, out: &mut Vec<u8>) {
+        if exit.open {
+            self.name(name, RED, out);
+            out.extend_from_slice(OPEN.as_bytes());
+        }
+        let error = exit.error.as_ref();
+        let what = match (exit.status, exit.code, exit.signal) {
+            (Status::Ok, ..) => return,
+            // The summary names them; a line for each would bury the rest.
+            (Status::Cancelled, ..) if error.is_none() => return,
+            (Status::Failed, _, Some(signal)) => format!("killed by signal {}", signal_name(signal)),
+            (Status::Failed, Some(code), None) => format!("exited with return code {code}"),
+            (Status::Timeout, ..) => format!("timed out after {:.1} s", exit.seconds),
+            (status, ..) => status.as_str().to_owned(),
+        };
+        self.name(name, RED, out);
+        out.extend_from_slice(what.as_bytes());
+        if let Some(error) = error {
+            for part in [&error.hop, &error.text] {
+                if !part.is_empty() {
+                    out.extend_from_slice(b": ");
+                    visible::text(part, "    ", out);
+                }
+            }
+            if !error.steps.is_empty() {
+                out.extend_from_slice(b"\n    ");
+                visible::text(&error.steps, "    ", out);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// The counts, who did not succeed, and the command that tries them again.
+    pub(crate) fn summary(self, summary: &Summary, rerun: Option<&str>, out: &mut Vec<u8>) {
+        let mut text = String::from("offshoot: ");
+        match &summary.end {
+            End::Complete => {}
+            End::Interrupted => text.push_str("interrupted: "),
+            End::Stopped(reason) => text.push_str(&format!("stopped early: {reason}: ")),
+        }
+        let hosts = if summary.total() == 1 { "host" } else { "hosts" };
+        text.push_str(&format!("{} {hosts}: ", summary.total()));
+        let counts: Vec<String> = Status::ALL
+            .into_iter()
+            .filter(|status| summary.count(*status) > 0)
+            .map(|status| format!("{} {}", summary.count(status), status.words()))
+            .collect();
+        text.push_str(&format!("{} in {:.1} s\n", counts.join(", "), summary.seconds));
+        for status in Status::ALL {
+            if status != Status::Ok && summary.count(status) > 0 {
+                text.push_str(&format!("  {}: {}\n", status.words(), summary.folded(status)));
+            }
+        }
+        if let Some(rerun) = rerun {
+            text.push_str(&format!("  rerun: {rerun}\n"));
+        }
+        visible::text(&text, "", out);
+        out.push(b'\n');
+    }
+
+    fn name(self, name: &str, color: &str, out: &mut Vec<u8>) {
+        let (on, off) = if self.color { (color, RESET) } else { ("", "") };
+        out.extend_from_slice(format!("{on}{name}:{off} ").as_bytes());
+    }
+}
+
+/// The number, and the name if it is the same on all systems.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => return signal.to_string(),
+    };
+    format!("{signal} ({name})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::report::ErrorInfo;
+
+    fn shown(look: Look, stream: Stream, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        look.line((0, "web1"), stream, Line { bytes, is_whole: true }, &mut out);
+        out
+    }
+
+    fn exit(status: Status, code: Option<i32>, signal: Option<i32>, text: &str) -> String {
+        let error = (!text.is_empty()).then(|| ErrorInfo {
+            kind: "auth".into(),
+            phase: "login".into(),
+            hop: "ssh.web1".into(),
+            text: text.into(),
+            steps: String::new(),
+        });
+        let mut out = Vec::new();
+        let exit = HostExit { status, code, signal, open: false, seconds: 30.04, error };
+        Look::default().exit("web1", &exit, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_have_the_host_in_front() {
+        let piped = Look::default();
+        assert_eq!(shown(piped, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\xff\x1b[m\r\n");
+        let terminal = Look { visible: true, color: false };
+        assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff^[[m\r\n");
+        let color = Look { visible: true, color: true };
+        assert_eq!(shown(color, Stream::Stdout, b"a"), b"\x1b[36mweb1:\x1b[0m a\n");
+        assert_eq!(shown(color, Stream::Stderr, b"a"), b"\x1b[31mweb1:\x1b[0m a\n");
+    }
+
+    #[test]
+    fn failures_say_what_happened() {
+        assert_eq!(exit(Status::Ok, Some(0), None, ""), "");
+        assert_eq!(exit(Status::Cancelled, None, None, ""), "");
+        assert_eq!(exit(Status::Failed, Some(3), None, ""), "web1: exited with return code 3\n");
+        assert_eq!(exit(Status::Failed, None, Some(9), ""), "web1: killed by signal 9 (SIGKILL)\n");
+        assert_eq!(exit(Status::Failed, None, Some(64), ""), "web1: killed by signal 64\n");
+        assert_eq!(exit(Status::Timeout, None, None, ""), "web1: timed out after 30.0 s\n");
+        assert_eq!(
+            exit(Status::Unreachable, None, None, "connection refused\nlast \x1bwords\n"),
+            "web1: unreachable: ssh.web1: connection refused\n    last ^[words\n"
+        );
+        assert_eq!(exit(Status::Failed, None, None, "no such program"), "web1: failed: ssh.web1: no such program\n");
+    }
+
+    #[test]
+    fn output_that_was_left_open_is_noted() {
+        let mut out = Vec::new();
+        let exit = HostExit { status: Status::Ok, code: Some(0), open: true, ..HostExit::cancelled() };
+        Look::default().exit("web1", &exit, &mut out);
+        assert_eq!(out, format!("web1: {OPEN}").into_bytes());
+    }
+
+    #[test]
+    fn the_summary_counts_names_and_helps_on() {
+        let hosts = [
+            ("web1", Status::Ok),
+            ("web2", Status::Failed),
+            ("web3", Status::Timeout),
+            ("db1", Status::Unreachable),
+            ("web5", Status::Failed),
+        ];
+        let hosts = hosts.map(|(name, status)| (name.to_owned(), status)).to_vec();
+        let show = |end, rerun| {
+            let mut out = Vec::new();
+            let summary = Summary::new(hosts.clone(), end, 3.21, 1);
+            Look::default().summary(&summary, rerun, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            show(End::Complete, Some("offshoot run -w x -- y")),
+            "offshoot: 5 hosts: 1 ok, 2 failed, 1 unreachable, 1 timed out in 3.2 s\n  \
+             failed: web[2,5]\n  unreachable: db1\n  timed out: web3\n  rerun: offshoot run -w x -- y\n"
+        );
+        assert!(show(End::Interrupted, None).starts_with("offshoot: interrupted: 5 hosts"));
+        assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: ^[max: 5"));
+        let mut out = Vec::new();
+        let one = Summary::new(vec![("a".into(), Status::Ok)], End::Complete, 0.04, 0);
+        Look::default().summary(&one, None, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "offshoot: 1 host: 1 ok in 0.0 s\n");
+    }
+}

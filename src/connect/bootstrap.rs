@@ -1,0 +1,686 @@
+//! The dialogue that turns a login into a child, from first byte to hello.
+//!
+//! [`Dialogue`] decides and does no I/O: bytes and events go in, actions come
+//! out. The way of a connection:
+//!
+//! ```text
+//! login       noise, then the first stage's announcement   -> ChooseImage
+//! first stage the caller chooses an image                  -> Write, Write
+//! upload      bytes are on their way
+//! exec        the machine unpacks and executes
+//! handshake   token, magic, version, length, hello         -> Hello
+//! ```
+//!
+//! Nothing is sent behind the image until hello has come, because some tools
+//! read further than they were told to.
+
+mod announcement;
+mod first_stage;
+mod hello_parser;
+mod nonce;
+mod output_tail;
+mod prompt;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub(crate) use self::announcement::Offer;
+use self::announcement::Reader;
+#[cfg(target_os = "linux")]
+pub(crate) use self::first_stage::holds_first_stage;
+pub(crate) use self::first_stage::{first_stage, login_command};
+use self::hello_parser::Opening;
+pub(crate) use self::hello_parser::opening;
+pub(crate) use self::nonce::Nonce;
+use self::output_tail::{Source, Transcript, printable};
+use self::prompt::Reply;
+pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
+use crate::image::executable::Packed;
+use crate::wire::codec::Secret;
+pub(crate) use crate::wire::connect_trace::Trail;
+use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+
+/// Version of everything from the handshake on.
+pub(crate) const VERSION: u16 = 1;
+/// What a child writes behind its token. It is no text, and a terminal or a
+/// transfer in text mode damages it.
+pub(crate) const MAGIC: [u8; 8] = [0x89, 0x4f, 0x46, 0x53, 0x0d, 0x0a, 0x1a, 0x0a];
+/// Largest introduction of a child, in bytes.
+pub(crate) const MAX_HELLO: usize = 4096;
+
+/// Whether a first stage has run, and said that it cannot bring up an image.
+pub(crate) fn is_helpless(error: &StreamError) -> bool {
+    let lacks_tools = error.kind == StreamErrorKind::Unsupported && error.text.starts_with(LACKING);
+    error.phase == Phase::FirstStage && (error.kind == StreamErrorKind::NoPlace || lacks_tools)
+}
+
+/// Tells what the last lines of a launcher mean, where they mean anything.
+pub(crate) type Interpret = fn(&[String]) -> Option<(StreamErrorKind, String)>;
+
+/// What has happened.
+#[derive(Debug)]
+pub(crate) enum Input<'a> {
+    /// The launcher's stdout, in pieces of any size.
+    Stdout(&'a [u8]),
+    /// The launcher's stderr or terminal, in pieces of any size.
+    Stderr(&'a [u8]),
+    /// The launcher has a terminal and has said nothing there for a while.
+    Waiting {
+        /// The terminal shows what is typed.
+        echoes: bool,
+    },
+    /// The answer to [`Action::Ask`], if there is one.
+    Answer(Option<&'a Secret>),
+    /// The answer to [`Action::ChooseImage`]: an image and its digest.
+    Image(Result<(Packed, [u8; 32]), StreamError>),
+    /// All that [`Action::Write`] gave has been written.
+    Sent,
+    /// The launcher has exited and its output is at end of file.
+    Ended {
+        /// As `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
+        status: String,
+    },
+    /// The time allowed for the whole connect has passed.
+    Deadline(Duration),
+    /// The router began to shut down.
+    Cancelled,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Find an image for this machine and give it as [`Input::Image`].
+    ChooseImage(Offer),
+    /// Write this to the launcher's stdin, after what was given before. That
+    /// the other end has closed is no error yet: its reason is still to come,
+    /// on stdout or with the exit status.
+    Write(Bytes),
+    /// Type this and a newline, once the terminal does not show it. With
+    /// `by_stdin` it goes to the launcher's stdin instead if the terminal goes
+    /// on showing it, as nobody reads a secret there then.
+    Type { secret: Secret, by_stdin: bool },
+    /// Have somebody answer a question of the launcher, by [`Input::Answer`].
+    Ask(String),
+    /// The child is up.
+    Hello {
+        /// Its introduction, still encoded.
+        hello: Vec<u8>,
+        /// What came behind it and belongs to the next layer.
+        rest: Vec<u8>,
+    },
+    /// The connection has failed; nothing more will come.
+    Fail(StreamError),
+    /// A line for the debug log.
+    Note(String),
+}
+
+/// One connection on its way up.
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    token: Vec<u8>,
+    hop: String,
+    remote_name: String,
+    /// Whether the first stage may keep the image.
+    cache: bool,
+    interpret: Interpret,
+    prompts: Prompts,
+    phase: Phase,
+    expect: Expect,
+    /// Bytes of stdout that nobody has made sense of yet. While a mark is
+    /// looked for, it holds no more than a line or the beginning of a token.
+    buffer: Vec<u8>,
+    /// How many bytes of stdout were no part of the protocol.
+    noise: usize,
+    transcript: Transcript,
+    trail: Trail,
+}
+
+/// What must come next.
+#[derive(Debug)]
+enum Expect {
+    /// The first stage's line; or the child's token, where it may come up
+    /// without an upload.
+    Announcement { or_child: bool },
+    /// The caller's choice of an image.
+    Image { offer: Box<Offer> },
+    /// The child's token or the first stage's regrets.
+    Child { upload: Option<Box<Upload>> },
+    /// The bytes behind the child's token.
+    Opening,
+    /// Nothing: hello or an error has been given out.
+    Nothing,
+}
+
+/// What was sent, for the error that may follow.
+#[derive(Debug)]
+struct Upload {
+    offer: Offer,
+    image: Packed,
+    digest: [u8; 32],
+    /// The machine was asked whether it has the image.
+    kept: bool,
+    /// Position in the transcript where the upload began.
+    since: u64,
+}
+
+/// A token with what follows it, which decides what it is.
+enum Mark {
+    /// `TOKEN text newline`, from the first stage. Holds the text.
+    Line(Vec<u8>),
+    /// `TOKEN newline`, from the child.
+    Child,
+}
+
+impl Dialogue {
+    /// A dialogue with a first stage, which then becomes the child.
+    ///
+    /// `remote_name` becomes the name of a file and stands at the end of a line:
+    /// it has no slash, no control character, no blank around it, and at most
+    /// 200 bytes. `cache`: as the first stage was made.
+    pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, cache: bool, interpret: Interpret) -> Self {
+        let dialogue = Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { or_child: false });
+        Self { remote_name, cache, ..dialogue }
+    }
+
+    /// A dialogue with a child that is executed without a first stage, in this
+    /// phase.
+    pub(crate) fn direct(nonce: Nonce, hop: String, phase: Phase, interpret: Interpret) -> Self {
+        Self::new(nonce, hop, interpret, phase, Expect::Child { upload: None })
+    }
+
+    /// Takes a child that comes up instead of the first stage, too.
+    pub(crate) fn or_child(mut self) -> Self {
+        if let Expect::Announcement { or_child } = &mut self.expect {
+            *or_child = true;
+        }
+        self
+    }
+
+    /// Has the launcher's questions answered.
+    pub(crate) fn with_prompts(mut self, prompts: Prompts) -> Self {
+        self.prompts = prompts;
+        self
+    }
+
+    /// How far the connection has come.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What has been seen on the way. It is with every error, too.
+    pub(crate) fn trail(&mut self) -> &mut Trail {
+        &mut self.trail
+    }
+
+    /// Takes an event and says what to do about it, in order.
+    ///
+    /// After [`Action::Hello`] or [`Action::Fail`] the answer is always empty.
+    pub(crate) fn input(&mut self, input: Input<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if matches!(self.expect, Expect::Nothing) {
+            return actions;
+        }
+        let result = match input {
+            Input::Stdout(bytes) => {
+                self.buffer.extend_from_slice(bytes);
+                let advanced = self.advance(&mut actions);
+                advanced.and_then(|()| self.reply(&mut actions, |prompts| prompts.input(true, bytes)))
+            }
+            Input::Stderr(bytes) => {
+                note(&mut actions, self.transcript.push(Source::Stderr, bytes));
+                self.reply(&mut actions, |prompts| prompts.input(false, bytes))
+            }
+            Input::Waiting { echoes } => self.reply(&mut actions, |prompts| prompts.waiting(echoes)),
+            Input::Answer(answer) => self.reply(&mut actions, |prompts| Some(prompts.answer(answer))),
+            Input::Image(Ok((image, digest))) => self.take_image(image, digest, &mut actions),
+            Input::Image(Err(mut error)) => {
+                if error.hop.is_empty() {
+                    error.hop.clone_from(&self.hop);
+                }
+                Err(error)
+            }
+            Input::Sent => {
+                if self.phase == Phase::Upload {
+                    self.phase = Phase::Exec;
+                }
+                Ok(())
+            }
+            Input::Ended { status } => Err(self.ended(&status, &mut actions)),
+            Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
+            Input::Cancelled => Err(self.error(StreamErrorKind::Cancelled, CANCELLED)),
+        };
+        if let Err(mut error) = result {
+            *error.trail = std::mem::take(&mut self.trail);
+            self.expect = Expect::Nothing;
+            self.buffer = Vec::new();
+            actions.push(Action::Fail(error));
+        }
+        actions
+    }
+
+    fn new(nonce: Nonce, hop: String, interpret: Interpret, phase: Phase, expect: Expect) -> Self {
+        Self {
+            token: nonce.into_token().into_bytes(),
+            hop,
+            remote_name: String::new(),
+            cache: false,
+            interpret,
+            prompts: Prompts::default(),
+            phase,
+            expect,
+            buffer: Vec::new(),
+            noise: 0,
+            transcript: Transcript::default(),
+            trail: Trail::default(),
+        }
+    }
+
+    /// Has a question answered. Once something of ours runs, nobody asks any
+    /// more, and what looks like a question is not the launcher's.
+    fn reply(
+        &mut self,
+        actions: &mut Vec<Action>,
+        reply: impl FnOnce(&mut Prompts) -> Option<Reply>,
+    ) -> Result<(), StreamError> {
+        if !matches!(self.expect, Expect::Announcement { .. } | Expect::Child { upload: None }) {
+            return Ok(());
+        }
+        match reply(&mut self.prompts) {
+            None => Ok(()),
+            Some(Reply::Type(secret)) => {
+                actions.push(Action::Type { secret, by_stdin: self.prompts.by_stdin });
+                Ok(())
+            }
+            Some(Reply::Ask(question)) => {
+                actions.push(Action::Ask(question));
+                Ok(())
+            }
+            Some(Reply::Fail(kind, text)) => {
+                self.flush(actions);
+                self.phase = Phase::Login;
+                Err(self.error(kind, text))
+            }
+        }
+    }
+
+    /// Goes as far as the buffered bytes allow.
+    fn advance(&mut self, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        loop {
+            match &self.expect {
+                Expect::Announcement { .. } | Expect::Child { .. } => {
+                    let Some(mark) = self.next_mark(actions)? else {
+                        return Ok(());
+                    };
+                    self.take_mark(mark, actions)?;
+                }
+                // What comes now was printed by somebody else, and is looked
+                // at once the image is on its way; or the first stage has ended.
+                Expect::Image { .. } => {
+                    let no_input = [&self.token[..], NO_INPUT.as_bytes()].concat();
+                    if find(&self.buffer, &no_input).is_some() {
+                        return Err(self.no_input());
+                    }
+                    return self.check_noise(self.buffer.len());
+                }
+                Expect::Opening => {
+                    let split = hello_parser::split(&self.buffer);
+                    let Some(Opening { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
+                        return Ok(());
+                    };
+                    self.buffer = Vec::new();
+                    self.expect = Expect::Nothing;
+                    actions.push(Action::Hello { hello, rest });
+                }
+                Expect::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds the next mark that this point of the dialogue allows, and treats
+    /// all before it as noise.
+    ///
+    /// A token followed by anything but a space or a newline is noise too: a
+    /// name that has it in it, for instance.
+    fn next_mark(&mut self, actions: &mut Vec<Action>) -> Result<Option<Mark>, StreamError> {
+        loop {
+            let Some(start) = find(&self.buffer, &self.token) else {
+                let keep = self.buffer.len() - overlap(&self.buffer, &self.token);
+                self.drop_noise(keep, actions)?;
+                return Ok(None);
+            };
+            self.drop_noise(start, actions)?;
+            let rest = &self.buffer[self.token.len()..];
+            match (rest, &self.expect) {
+                ([] | [b'\r'], _) => return Ok(None),
+                ([b' ', ..], Expect::Announcement { .. } | Expect::Child { upload: Some(_) }) => {
+                    let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+                        return if rest.len() > MAX_LINE {
+                            let text = format!("the first stage's line is longer than {MAX_LINE} bytes");
+                            Err(self.error(StreamErrorKind::Oversize, text))
+                        } else {
+                            Ok(None)
+                        };
+                    };
+                    let line = rest[..length].to_vec();
+                    self.buffer.drain(..self.token.len() + length + 1);
+                    return Ok(Some(Mark::Line(line)));
+                }
+                ([b'\n', ..] | [b'\r', b'\n', ..], Expect::Child { .. } | Expect::Announcement { or_child: true }) => {
+                    let newline = if rest[0] == b'\n' { 1 } else { 2 };
+                    self.buffer.drain(..self.token.len() + newline);
+                    return Ok(Some(Mark::Child));
+                }
+                _ => self.drop_noise(1, actions)?,
+            }
+        }
+    }
+
+    fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
+            (Mark::Child, _) => {
+                self.phase = Phase::Handshake;
+                self.expect = Expect::Opening;
+                Ok(())
+            }
+            (Mark::Line(line), Expect::Announcement { .. }) => {
+                self.phase = Phase::FirstStage;
+                if line.ends_with(b"\r") {
+                    return Err(self.error(StreamErrorKind::Corrupt, TERMINAL_BETWEEN));
+                }
+                self.take_announcement(&line, actions)
+            }
+            (Mark::Line(line), Expect::Child { upload: Some(upload) }) => {
+                if line.starts_with(NO_INPUT.as_bytes()) {
+                    return Err(self.no_input());
+                }
+                if let Some(rest) = printable(&line).strip_prefix(" failed") {
+                    return Err(self.upload_failed(rest, &upload, actions));
+                }
+                match Offer::parse(&line).filter(|offer| upload.is_news(offer)) {
+                    Some(offer) => self.begin_again(&line, offer, *upload, actions),
+                    None => {
+                        self.expect = Expect::Child { upload: Some(upload) };
+                        Ok(())
+                    }
+                }
+            }
+            (Mark::Line(_), expect) => {
+                self.expect = expect;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        let Some(offer) = Offer::parse(line) else {
+            let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
+            return Err(self.error(StreamErrorKind::Corrupt, text));
+        };
+        self.announced(line, &offer, actions);
+        if offer.machine == "-" {
+            let text =
+                format!("{LACKING} does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH");
+            return Err(self.error(StreamErrorKind::Unsupported, text));
+        }
+        if offer.reader == Reader::Missing {
+            let text = format!(
+                "{LACKING} has neither `head -c` nor `dd` to receive the image with; put one of them on its PATH"
+            );
+            return Err(self.error(StreamErrorKind::Unsupported, text));
+        }
+        if !offer.has_route() {
+            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+        }
+        actions.push(Action::ChooseImage(offer.clone()));
+        self.expect = Expect::Image { offer: Box::new(offer) };
+        Ok(())
+    }
+
+    fn announced(&mut self, line: &[u8], offer: &Offer, actions: &mut Vec<Action>) {
+        self.trail.announced.push(printable(line));
+        actions.push(Action::Note(offer.to_string()));
+    }
+
+    /// The first stage has found that it cannot hold the image where it meant
+    /// to, or that it has not kept it.
+    fn begin_again(
+        &mut self,
+        line: &[u8],
+        offer: Offer,
+        upload: Upload,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), StreamError> {
+        self.phase = Phase::FirstStage;
+        self.announced(line, &offer, actions);
+        if !offer.has_route() {
+            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+        }
+        self.send(offer, upload.image, upload.digest, actions);
+        Ok(())
+    }
+
+    fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        match std::mem::replace(&mut self.expect, Expect::Nothing) {
+            Expect::Image { offer } => self.send(*offer, image, digest, actions),
+            // Nobody asked for it.
+            other => self.expect = other,
+        }
+        self.advance(actions)
+    }
+
+    /// Sends the image, or first asks for one that was kept.
+    fn send(&mut self, offer: Offer, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
+        let kept = offer.caches && offer.place.is_some();
+        let request = offer.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
+        actions.push(Action::Write(request.into()));
+        if kept {
+            self.trail.sent.push((0, image.unpacked));
+        } else {
+            self.trail.sent.push((image.bytes.len() as u64, image.unpacked));
+            actions.push(Action::Write(image.bytes.clone()));
+        }
+        self.phase = Phase::Upload;
+        let since = self.transcript.position();
+        self.expect = Expect::Child { upload: Some(Box::new(Upload { offer, image, digest, kept, since })) };
+    }
+
+    /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
+    /// has come ahead of it, as noise.
+    fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> StreamError {
+        note(actions, self.transcript.finish());
+        let rest = rest.trim();
+        let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let complaints: Vec<&str> = self.transcript.since(upload.since).collect();
+        let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
+        let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let unpacked = upload.image.unpacked;
+        let full = ["file size limit", "file too large", "no space left", "quota exceeded"];
+        let is_full = full.iter().any(|text| reason.to_ascii_lowercase().contains(text));
+        match (&upload.offer.place, size) {
+            (None, size) if size == "-" || is_full => {
+                let text = format!(
+                    "no place can hold and execute the image, and it cannot be run from memory either{by_tools}; {}",
+                    upload.offer.no_place()
+                );
+                self.error(StreamErrorKind::NoPlace, text)
+            }
+            (_, "-") => {
+                self.error(StreamErrorKind::Corrupt, format!("the machine could not unpack the image{by_tools}"))
+            }
+            _ => {
+                let text = format!("the image arrived with size {size} instead of {unpacked}{by_tools}");
+                self.error(StreamErrorKind::Corrupt, text)
+            }
+        }
+    }
+
+    /// The error for `TOKEN failed eof`.
+    fn no_input(&mut self) -> StreamError {
+        self.buffer = Vec::new();
+        self.phase = Phase::FirstStage;
+        self.error(StreamErrorKind::Eof, NOTHING_TO_READ)
+    }
+
+    fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> StreamError {
+        self.flush(actions);
+        let lines = self.transcript.lines();
+        let meaning = (self.interpret)(&lines).filter(|(kind, _)| self.is_credible(*kind));
+        let refused = || match self.expect {
+            // As every launcher ends that has not been convinced.
+            Expect::Announcement { .. } | Expect::Child { upload: None } if status.ends_with(" code 1") => {
+                self.prompts.ended()
+            }
+            _ => None,
+        };
+        if let Some((kind, text)) = meaning.or_else(refused) {
+            if is_login(kind) {
+                self.phase = Phase::Login;
+            }
+            return self.error(kind, text);
+        }
+        let none = if lines.is_empty() { " none" } else { "" };
+        let text = format!(
+            "EOF on stream; last 100 lines received:{none} (phase {}, {status}{})",
+            self.phase,
+            hint(self.phase, status)
+        );
+        self.error(StreamErrorKind::Eof, text)
+    }
+
+    /// Once the first stage has spoken the login has succeeded, and lines that
+    /// look otherwise are not the launcher's.
+    fn is_credible(&self, kind: StreamErrorKind) -> bool {
+        let announced = self.phase != Phase::Login && !matches!(self.expect, Expect::Child { upload: None });
+        !(announced && is_login(kind))
+    }
+
+    fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> StreamError {
+        self.flush(actions);
+        let what = match self.phase {
+            // The launcher itself uses stderr or its terminal.
+            Phase::Start | Phase::Login if self.transcript.last_of_stdout().is_some() => {
+                let said = self.transcript.last_of_stdout().unwrap_or_default();
+                return self.error(
+                    StreamErrorKind::Timeout,
+                    format!(
+                        "connection timed out after {after:?} in phase {}; a command runs on the machine, has printed \
+                         {said:?} last, and has not come to ours: does a start-up file of the login shell (.bashrc, \
+                         .profile, .zshenv, .cshrc) wait for input, or execute another program?",
+                        self.phase,
+                    ),
+                );
+            }
+            Phase::Start | Phase::Login => {
+                "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, \
+                 is it told to run no command (SessionType in ssh_config), or does a start-up file of the login shell \
+                 (.bashrc, .profile, .zshenv, .cshrc) wait for input, execute another program or redirect its output?"
+            }
+            Phase::FirstStage => "no image was chosen in that time",
+            Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
+            Phase::Exec => "the image was sent or started, but no child has spoken",
+            Phase::Handshake => "the child did not finish introducing itself",
+        };
+        let text = format!("connection timed out after {after:?} in phase {}; {what}", self.phase);
+        self.error(StreamErrorKind::Timeout, text)
+    }
+
+    /// Makes noise of what is left in the buffer. Only before an error.
+    fn flush(&mut self, actions: &mut Vec<Action>) {
+        let buffer = std::mem::take(&mut self.buffer);
+        note(actions, self.transcript.push(Source::Stdout, &buffer));
+        note(actions, self.transcript.finish());
+    }
+
+    fn drop_noise(&mut self, length: usize, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+        note(actions, self.transcript.push(Source::Stdout, &self.buffer[..length]));
+        self.buffer.drain(..length);
+        self.noise += length;
+        self.check_noise(0)
+    }
+
+    fn check_noise(&self, more: usize) -> Result<(), StreamError> {
+        if self.noise + more <= MAX_NOISE {
+            return Ok(());
+        }
+        let text = format!(
+            "more than {MAX_NOISE} bytes of other output in phase {}; does a profile or the login shell print without end?",
+            self.phase
+        );
+        Err(self.error(StreamErrorKind::Oversize, text))
+    }
+
+    fn error(&self, kind: StreamErrorKind, text: impl Into<String>) -> StreamError {
+        let mut error = StreamError::new(kind, self.phase, &self.hop, text);
+        error.tail = self.transcript.lines();
+        error
+    }
+}
+
+impl Upload {
+    /// Whether an announcement is another one than that of this upload. Each
+    /// has refused more places than the one before, of which an offer has few.
+    fn is_news(&self, offer: &Offer) -> bool {
+        self.kept && !offer.caches || offer.refused.len() > self.offer.refused.len()
+    }
+}
+
+fn is_login(kind: StreamErrorKind) -> bool {
+    matches!(kind, StreamErrorKind::Password | StreamErrorKind::HostKey | StreamErrorKind::Auth)
+}
+
+fn note(actions: &mut Vec<Action>, lines: Vec<String>) {
+    actions.extend(lines.into_iter().map(Action::Note));
+}
+
+fn hint(phase: Phase, status: &str) -> &'static str {
+    match phase {
+        Phase::Start | Phase::Login if status.ends_with(" 127") => {
+            "; a command was not found there: is there an `sh` on PATH?"
+        }
+        Phase::Start | Phase::Login if status.ends_with(" 255") => {
+            "; an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
+        }
+        Phase::Start | Phase::Login => {
+            "; nothing of ours has run: does the account's shell accept `sh -c`, \
+             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
+        }
+        Phase::FirstStage | Phase::Upload => "; the first stage ended before it had the whole image",
+        Phase::Exec if status.ends_with(" 127") => "; there is no such program",
+        Phase::Exec if status.ends_with(" 126") => "; it may not be executed there, or is for another processor",
+        Phase::Exec if status.ends_with(" 0") => "; it ended well without a word: is it a copy of this program?",
+        Phase::Exec => "; the image did not come up: is it for this processor, and may it be executed there?",
+        Phase::Handshake => "; the child ended while it introduced itself",
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// Length of the longest end of `haystack` that is a beginning of `needle`.
+fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
+    let longest = haystack.len().min(needle.len().saturating_sub(1));
+    (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
+}
+
+/// What follows the token where the first stage had no input.
+const NO_INPUT: &str = " failed eof";
+/// What is to be said then.
+const NOTHING_TO_READ: &str = "the first stage had no input: what runs the command there, or the launcher here, gives it \
+     none; look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
+     and let stdin through";
+/// What is to be said where lines end as a terminal ends them.
+const TERMINAL_BETWEEN: &str = "a terminal is between this program and the first stage, and would change the image: \
+     the first stage's line ends in CR LF; let the session recorder or wrapper of the login (`script`, tlog, \
+     a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)";
+/// How errors begin that name a tool which the first stage has not got.
+const LACKING: &str = "the machine";
+/// What a connect fails with when its router ends.
+pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
+/// Most bytes of other output before the child is up.
+const MAX_NOISE: usize = 1 << 20;
+/// Longest line of a first stage, in bytes.
+const MAX_LINE: usize = 16 * 1024;

@@ -1,0 +1,283 @@
+//! What the first stage says of its machine, and what it is told in return.
+
+use std::fmt;
+
+use crate::connect::bootstrap::output_tail::printable;
+use crate::image::executable::{Compression, Packed};
+
+/// The announcement of a first stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// As `uname -s` has it.
+    pub system: String,
+    /// As `uname -m` has it.
+    pub machine: String,
+    /// The best that the machine can unpack.
+    pub compression: Compression,
+    /// Whether the machine may have kept the image, and can tell.
+    pub caches: bool,
+    /// What counts the bytes of the image.
+    pub reader: Reader,
+    /// The directory that will hold the image, where there is one.
+    pub place: Option<String>,
+    /// The interpreter that can execute from memory, where there is one.
+    pub interpreter: Option<String>,
+    /// The places that were tried in vain, [`MAX_REFUSED`] at most.
+    pub refused: Vec<Refusal>,
+}
+
+/// The program that reads the image from the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// `head -c`
+    Head,
+    /// `dd`, byte by byte
+    Dd,
+    /// Neither is there.
+    Missing,
+}
+
+/// A place that cannot hold or execute an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The directory.
+    pub place: String,
+    /// What the machine's tools said.
+    pub reason: String,
+}
+
+impl Offer {
+    /// Reads what stands behind the token. The text for `None` is the caller's.
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        let line = printable(line);
+        let mut parts = line.split('|');
+        // What `uname` prints may have more than two words, the rest never has.
+        let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();
+        let (uname, [decompressor, reader, interpreter]) = words.split_last_chunk()?;
+        let (system, machine) = uname.split_first()?;
+        let (decompressor, caches) = match decompressor.strip_suffix('+') {
+            Some(decompressor) => (decompressor, true),
+            None => (*decompressor, false),
+        };
+        let place = parts.next()?.trim();
+        let rest: Vec<&str> = parts.map(str::trim).collect();
+        Some(Self {
+            system: (*system).into(),
+            machine: machine.join(" "),
+            compression: match decompressor {
+                "zstd" => Compression::Zstd,
+                "gzip" => Compression::Gzip,
+                "-" => Compression::Plain,
+                _ => return None,
+            },
+            caches,
+            reader: match *reader {
+                "head" => Reader::Head,
+                "dd" => Reader::Dd,
+                "none" => Reader::Missing,
+                _ => return None,
+            },
+            place: (place != "none").then(|| place.into()),
+            interpreter: (*interpreter != "none").then(|| (*interpreter).into()),
+            refused: rest
+                .chunks(2)
+                .take(MAX_REFUSED)
+                .map(|entry| Refusal {
+                    place: entry[0].into(),
+                    reason: entry.get(1).copied().unwrap_or_default().into(),
+                })
+                .collect(),
+        })
+    }
+
+    /// Whether it says what it is, and can receive anything.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_usable(&self) -> bool {
+        self.machine != "-" && self.reader != Reader::Missing
+    }
+
+    /// Whether the image can be executed at all, in a directory or in memory.
+    pub(super) fn has_route(&self) -> bool {
+        self.place.is_some() || self.system == "Linux" && self.interpreter.is_some()
+    }
+
+    /// The line that goes ahead of the image, or asks for one that was kept. A
+    /// stage with a cache is told the digest.
+    pub(super) fn request(&self, image: &Packed, kept: bool, digest: Option<&[u8; 32]>, remote_name: &str) -> String {
+        let mut hex = String::new();
+        for byte in digest.into_iter().flatten() {
+            hex += &format!("{byte:02x}");
+        }
+        if digest.is_some() {
+            hex.push(' ');
+        }
+        format!(
+            "{} {} {} {} {hex}offshoot:{remote_name}\n",
+            if kept { 0 } else { image.bytes.len() },
+            match image.compression {
+                Compression::Plain => "-",
+                Compression::Gzip => "gzip",
+                Compression::Zstd => "zstd",
+            },
+            memfd_number(&self.machine),
+            image.unpacked,
+        )
+    }
+
+    /// Why there is no route, and what to do about it.
+    pub(super) fn no_place(&self) -> String {
+        let memory = match (&self.interpreter, self.system.as_str()) {
+            (None, "Linux") => ", and neither perl (with /proc mounted) nor python3 is there to run it from memory",
+            _ => "",
+        };
+        // A place by another name, where the last try has not been tidied up yet.
+        let refused = self.refused.iter().filter(|refusal| !refusal.reason.ends_with("File exists"));
+        let refused: Vec<String> = refused.map(Refusal::to_string).collect();
+        format!(
+            "no place on the machine can hold and execute the image{memory}: {}; \
+             free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that allows execution",
+            refused.join("; "),
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// In words, as a tool's own words name its shell, a line and a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = self.reason.rsplit(": ").next().unwrap_or_default();
+        let what = if self.reason.starts_with("mkdir") {
+            "cannot be written"
+        } else if cause.eq_ignore_ascii_case("permission denied") {
+            "does not allow execution"
+        } else {
+            "cannot be used"
+        };
+        write!(f, "{} {what}", self.place)?;
+        if cause.is_empty() { Ok(()) } else { write!(f, " ({cause})") }
+    }
+}
+
+impl fmt::Display for Offer {
+    /// One line for the debug log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "first stage on {} {}: ", self.system, self.machine)?;
+        match (&self.place, &self.interpreter) {
+            (Some(place), _) => write!(f, "image goes to {place}")?,
+            (None, Some(interpreter)) => write!(f, "image goes to memory by {interpreter}")?,
+            (None, None) => f.write_str("no place for an image")?,
+        }
+        write!(f, ", best compression {:?}, read by {:?}", self.compression, self.reader)?;
+        for refusal in &self.refused {
+            write!(f, "; {}: {}", refusal.place, refusal.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// How many places the first stage has to try. A place more is a lie, and each
+/// refusal may cost an upload.
+pub(super) const MAX_REFUSED: usize = 6;
+
+/// The number of `memfd_create` on Linux, for perl, which knows no names.
+///
+/// 0 where it is not known: perl then reports that the call failed.
+fn memfd_number(machine: &str) -> u32 {
+    match machine {
+        "x86_64" | "amd64" => 319,
+        "i386" | "i486" | "i586" | "i686" => 356,
+        "aarch64" | "riscv64" | "riscv32" | "loongarch64" => 279,
+        "s390x" | "s390" => 350,
+        "ppc64le" | "ppc64" | "ppc" => 360,
+        "mips" => 4354,
+        "mips64" => 5314,
+        "sparc64" | "sparc" => 348,
+        arm if arm.starts_with("arm") => 385,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_taken_apart() {
+        let offer = Offer::parse(b" Linux x86_64 zstd head perl |/home/a b/.offshoot-1-2|/dev/shm|sh: 1: /dev/shm/.offshoot-1-2/t: Permission denied|/tmp|").unwrap();
+        assert_eq!((offer.system.as_str(), offer.machine.as_str()), ("Linux", "x86_64"));
+        assert_eq!((offer.compression, offer.reader), (Compression::Zstd, Reader::Head));
+        assert_eq!(offer.place.as_deref(), Some("/home/a b/.offshoot-1-2"));
+        assert_eq!(offer.interpreter.as_deref(), Some("perl"));
+        assert_eq!(offer.refused.len(), 2);
+        assert_eq!(offer.refused[0].to_string(), "/dev/shm does not allow execution (Permission denied)");
+        assert_eq!(offer.refused[1], Refusal { place: "/tmp".into(), reason: String::new() });
+        assert!(offer.has_route());
+    }
+
+    #[test]
+    fn a_machine_name_may_have_several_words() {
+        let offer = Offer::parse(b" Darwin Power Macintosh - dd none |none").unwrap();
+        assert_eq!(offer.machine, "Power Macintosh");
+        assert_eq!((offer.compression, offer.reader), (Compression::Plain, Reader::Dd));
+        assert_eq!((offer.place, offer.interpreter, offer.refused), (None, None, Vec::new()));
+    }
+
+    #[test]
+    fn a_machine_that_may_keep_images_says_so() {
+        let offer = Offer::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
+        assert!(offer.caches && offer.compression == Compression::Plain);
+        assert!(!Offer::parse(b" Linux x86_64 - head none |/tmp/x").unwrap().caches);
+    }
+
+    #[test]
+    fn memory_is_a_route_on_linux_only() {
+        assert!(Offer::parse(b" Linux armv7l - dd python3 |none").unwrap().has_route());
+        assert!(!Offer::parse(b" Linux armv7l - dd none |none").unwrap().has_route());
+        assert!(!Offer::parse(b" FreeBSD amd64 gzip head perl |none").unwrap().has_route());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for line in [
+            "",
+            " ",
+            " Linux",
+            " a b c d e",
+            " Linux x86_64 lzma head perl |none",
+            " Linux x86_64 zstd tail perl |none",
+            " zstd head perl |none",
+            " Linux x86_64 zstd head perl",
+        ] {
+            assert_eq!(Offer::parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_request_names_bytes_decompressor_call_number_size_and_name() {
+        let offer = Offer::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
+        let image = Packed { compression: Compression::Gzip, bytes: bytes::Bytes::from_static(b"12345"), unpacked: 77 };
+        assert_eq!(offer.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
+        let digest = [0x0a; 32];
+        let asked = format!("0 gzip 279 77 {} offshoot:n\n", "0a".repeat(32));
+        assert_eq!(offer.request(&image, true, Some(&digest), "n"), asked);
+    }
+
+    #[test]
+    fn reasons_of_real_shells_become_words() {
+        for (reason, text) in [
+            ("sh: 1: /tmp/.offshoot-1-2/t: Permission denied", "/p does not allow execution (Permission denied)"),
+            ("sh: line 1: /tmp/.offshoot-1-2/t: Permission denied", "/p does not allow execution (Permission denied)"),
+            (
+                "mkdir: cannot create directory ‘/nowhere/.offshoot-1-2’: No such file or directory",
+                "/p cannot be written (No such file or directory)",
+            ),
+            (
+                "mkdir: can't create directory '/ro/.offshoot-1-2': Read-only file system",
+                "/p cannot be written (Read-only file system)",
+            ),
+            ("sh: echo: write error: No space left on device", "/p cannot be used (No space left on device)"),
+            ("", "/p cannot be used"),
+        ] {
+            assert_eq!(Refusal { place: "/p".into(), reason: reason.into() }.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! What a launcher asks before it lets anybody in, and what it is answered.
+//!
+//! [`Prompts`] decides and does no I/O: what the launcher prints goes in,
+//! replies come out. A secret is typed once. A question that is not known by
+//! its words goes to the caller, or fails by name.
+
+use crate::connect::bootstrap::output_tail::printable;
+use crate::wire::codec::Secret;
+use crate::wire::error::StreamErrorKind;
+
+/// What to do about what the launcher has printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Type this and a newline.
+    Type(Secret),
+    /// Find an answer to this question.
+    Ask(String),
+    Fail(StreamErrorKind, String),
+}
+
+/// All that one launcher may ask.
+#[derive(Debug, Default)]
+pub(crate) struct Prompts {
+    /// The first that fits is meant.
+    pub(crate) asks: Vec<Ask>,
+    /// Lines, in lower case, that say that a password was wrong.
+    pub(crate) refusals: Vec<String>,
+    /// They count only at the beginning of a line, or behind `user@host: `.
+    pub(crate) refusals_begin: bool,
+    /// It reads from its stdin what it does not read from a terminal, and may
+    /// ask on stdout.
+    pub(crate) by_stdin: bool,
+    /// Somebody answers other questions.
+    pub(crate) has_answerer: bool,
+    lines: [Line; 2],
+    password_typed: Option<String>,
+    /// The last line that was printed on the terminal after that.
+    said: String,
+}
+
+/// One thing that may be asked.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) sign: Sign,
+    pub(crate) answer: Answer,
+    /// The question as it was when the secret was typed.
+    typed_for: Option<Vec<u8>>,
+}
+
+impl Ask {
+    pub(crate) fn new(sign: Sign, answer: Answer) -> Self {
+        Self { sign, answer, typed_for: None }
+    }
+}
+
+/// How a question is known. It stands in a line that has not ended.
+#[derive(Debug)]
+pub(crate) enum Sign {
+    /// The line ends with this mark, which nobody else knows; or, from sudo-rs,
+    /// it is `[sudo: MARK] ` and some words in any language.
+    Mark(String),
+    /// The line has this in it, in whatever case. In lower case.
+    Within(String),
+    /// The line has the first in it, and ends with the second, blanks aside.
+    Between(&'static str, char),
+}
+
+/// What a question is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Secret {
+        secret: Option<Secret>,
+        /// What to say if there is none, or if it was wrong.
+        missing: String,
+        wrong: String,
+        /// Asked in other words it is for something else, where it may be
+        /// right as well.
+        reusable: bool,
+    },
+    Words(&'static str),
+    Refuse(StreamErrorKind, String),
+}
+
+/// A line that has not ended.
+#[derive(Debug, Default)]
+struct Line {
+    text: Vec<u8>,
+    /// It has been answered.
+    done: bool,
+    /// How much of it was there then.
+    asked: usize,
+}
+
+/// Longest question, in bytes.
+const MAX_QUESTION: usize = 1024;
+/// Longest secret, which a terminal takes in one line, in bytes.
+const MAX_SECRET: usize = 1024;
+
+impl Prompts {
+    pub(crate) fn new(asks: Vec<Ask>, refusals: Vec<String>) -> Self {
+        Self { asks, refusals, ..Self::default() }
+    }
+
+    /// Takes what was printed on the terminal, or on `stdout`.
+    pub(super) fn input(&mut self, stdout: bool, bytes: &[u8]) -> Option<Reply> {
+        if stdout && !self.by_stdin {
+            return None;
+        }
+        let which = usize::from(stdout);
+        for &byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.lines[which]);
+                    if let Some(reply) = self.refusal(&line.text) {
+                        return Some(reply);
+                    }
+                    if !stdout {
+                        self.hear(&line);
+                    }
+                }
+                b'\r' => {}
+                _ if self.lines[which].text.len() < MAX_QUESTION => self.lines[which].text.push(byte),
+                _ => {}
+            }
+        }
+        let line = &mut self.lines[which];
+        if line.done {
+            return None;
+        }
+        let ask = self.asks.iter_mut().find(|ask| ask.sign.fits(&line.text))?;
+        line.done = true;
+        line.asked = line.text.len();
+        let again = ask.typed_for.replace(line.text.clone());
+        match &ask.answer {
+            Answer::Words(words) => Some(Reply::Type(Secret::new(*words))),
+            Answer::Refuse(kind, text) => Some(Reply::Fail(*kind, text.clone())),
+            Answer::Secret { secret: None, missing, .. } => {
+                Some(Reply::Fail(StreamErrorKind::Password, missing.clone()))
+            }
+            Answer::Secret { secret: Some(secret), wrong, reusable, .. } => {
+                let question = printable(&line.text);
+                match again {
+                    None => {}
+                    Some(before) if before == line.text => {
+                        return Some(Reply::Fail(StreamErrorKind::Password, wrong.clone()));
+                    }
+                    Some(_) if *reusable => {}
+                    Some(_) if self.has_answerer => return Some(Reply::Ask(question)),
+                    Some(_) => {
+                        let text = format!("{wrong}, or this asks for another: {question}");
+                        return Some(Reply::Fail(StreamErrorKind::Password, text));
+                    }
+                }
+                if !reusable {
+                    self.password_typed = Some(wrong.clone());
+                }
+                Some(typed(secret))
+            }
+        }
+    }
+
+    /// The launcher has said nothing for a while, and the terminal shows what
+    /// is typed or does not, which tells that a secret is wanted.
+    pub(super) fn waiting(&mut self, echoes: bool) -> Option<Reply> {
+        let line = &mut self.lines[0];
+        let question = printable(&line.text);
+        if line.done || question.is_empty() {
+            return None;
+        }
+        // Where it is shown, only the form tells a question.
+        if echoes && !(self.has_answerer && question.ends_with([':', '?'])) {
+            return None;
+        }
+        line.done = true;
+        if self.has_answerer {
+            return Some(Reply::Ask(question));
+        }
+        let text = format!("there is no answer to a question: {question}; give one with on_question");
+        Some(Reply::Fail(StreamErrorKind::Password, text))
+    }
+
+    /// The answer to [`Reply::Ask`].
+    pub(super) fn answer(&self, answer: Option<&Secret>) -> Reply {
+        match answer {
+            Some(answer) => typed(answer),
+            None => Reply::Fail(StreamErrorKind::Password, "a question was left without an answer".into()),
+        }
+    }
+
+    /// What it means that the launcher has ended with failure, before anything
+    /// of ours ran: a password was typed, and what was said of it is in words
+    /// that nobody here knows.
+    pub(super) fn ended(&mut self) -> Option<(StreamErrorKind, String)> {
+        let wrong = self.password_typed.clone()?;
+        let line = std::mem::take(&mut self.lines[0]);
+        self.hear(&line);
+        // One who is let in and has nothing to run says nothing.
+        let said = (!self.said.is_empty()).then_some(&self.said)?;
+        Some((StreamErrorKind::Password, format!("{wrong}, unless this says otherwise: {said}")))
+    }
+
+    /// Behind a question there are stars or nothing, unless whoever asks reads
+    /// no terminal, and goes on in the same line.
+    fn hear(&mut self, line: &Line) {
+        if self.password_typed.is_none() || line.done && !self.by_stdin {
+            return;
+        }
+        let said = printable(&line.text[line.asked..]);
+        if !said.trim().is_empty() {
+            said.trim().clone_into(&mut self.said);
+        }
+    }
+
+    fn refusal(&self, line: &[u8]) -> Option<Reply> {
+        let wrong = self.password_typed.as_ref()?;
+        let line = printable(line).to_lowercase();
+        let said = match line.split_once(": ") {
+            Some((who, said)) if who.contains('@') && !who.contains(' ') => said,
+            _ => &line,
+        };
+        let refused = self.refusals.iter().any(|refusal| match self.refusals_begin {
+            true => said.starts_with(refusal),
+            false => line.contains(refusal),
+        });
+        refused.then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
+    }
+}
+
+impl Sign {
+    fn fits(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Mark(mark) => {
+                let text = String::from_utf8_lossy(line);
+                let by_rs = text.split_once(&format!("[sudo: {mark}] ")).is_some_and(|(_, words)| {
+                    // While it still comes in pieces nothing is lost: the
+                    // answer is not read before all of it is there.
+                    (1..=50).contains(&words.chars().count()) && !words.contains('*')
+                });
+                text.ends_with(mark.as_str()) || by_rs
+            }
+            Self::Within(words) => String::from_utf8_lossy(line).to_lowercase().contains(words),
+            Self::Between(words, end) => {
+                let text = String::from_utf8_lossy(line).to_lowercase();
+                text.trim_end().ends_with(*end) && text.contains(words)
+            }
+        }
+    }
+}
+
+fn typed(secret: &Secret) -> Reply {
+    // A terminal would take these for orders.
+    if secret.expose().chars().any(char::is_control) || secret.expose().len() > MAX_SECRET {
+        let text = format!("a secret cannot be typed: it has control characters, or more than {MAX_SECRET} bytes");
+        return Reply::Fail(StreamErrorKind::Password, text);
+    }
+    Reply::Type(secret.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: &str = "offshoot-0123-password:";
+
+    fn secret(text: Option<&str>, reusable: bool) -> Answer {
+        let secret = text.map(Secret::from);
+        Answer::Secret { secret, missing: "is required".into(), wrong: "is incorrect".into(), reusable }
+    }
+
+    fn sudo(password: Option<&str>) -> Prompts {
+        let ask = Ask::new(Sign::Mark(MARK.into()), secret(password, false));
+        Prompts::new(vec![ask], vec!["incorrect password attempt".into()])
+    }
+
+    fn ssh() -> Prompts {
+        let asks = vec![
+            Ask::new(Sign::Between("are you sure you want to continue connecting (yes/no", '?'), Answer::Words("yes")),
+            Ask::new(Sign::Between("enter passphrase for ", ':'), secret(Some("phrase"), true)),
+            Ask::new(Sign::Between("password", ':'), secret(Some("pw"), false)),
+        ];
+        let mut prompts = Prompts::new(asks, vec!["permission denied".into()]);
+        prompts.refusals_begin = true;
+        prompts
+    }
+
+    fn su() -> Prompts {
+        let ask = Ask::new(Sign::Within("password:".into()), secret(Some("pw"), false));
+        let mut prompts = Prompts::new(vec![ask], vec!["su: incorrect password".into()]);
+        prompts.by_stdin = true;
+        prompts
+    }
+
+    fn type_it(text: &str) -> Option<Reply> {
+        Some(Reply::Type(text.into()))
+    }
+
+    fn wrong() -> Option<Reply> {
+        Some(Reply::Fail(StreamErrorKind::Password, "is incorrect".into()))
+    }
+
+    fn replies(prompts: &mut Prompts, pieces: &[&str]) -> Vec<Reply> {
+        pieces.iter().filter_map(|piece| prompts.input(false, piece.as_bytes())).collect()
+    }
+
+    /// The first three as sudo 1.9.13 prints them with `-p MARK`; the others in
+    /// the form that sudo-rs documents, in some of its languages.
+    #[test]
+    fn sudo_is_answered_in_any_language() {
+        let lecture = "\r\nWe trust you have received the usual lecture from the local System\r\n\
+                       Administrator. It usually boils down to these three things:\r\n\r\n    \
+                       #1) Respect the privacy of others.\r\n\r\n";
+        for said in [
+            MARK.to_owned(),
+            format!("{lecture}{MARK}"),
+            format!("sudo: unable to resolve host web1: Temporary failure in name resolution\r\n{MARK}"),
+            format!("[sudo: {MARK}] Password: "),
+            format!("[sudo: {MARK}] Mot de passe\u{a0}: "),
+            format!("[sudo: {MARK}] \u{5bc6}\u{7801}\u{ff1a}"),
+        ] {
+            assert_eq!(sudo(Some("pw")).input(false, said.as_bytes()), type_it("pw"), "{said}");
+            let missing = sudo(None).input(false, said.as_bytes());
+            assert_eq!(missing, Some(Reply::Fail(StreamErrorKind::Password, "is required".into())));
+        }
+        for said in [
+            format!("{MARK}\r\n"),
+            format!("[sudo: {MARK}] Password: \r\n"),
+            format!("[sudo: {MARK}] Password: ***"),
+            "[sudo] password for bob: ".into(),
+            "Password: ".into(),
+        ] {
+            assert_eq!(sudo(Some("pw")).input(false, said.as_bytes()), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_typed_once_however_its_prompt_is_cut() {
+        for (make, said) in [
+            (sudo as fn(Option<&str>) -> Prompts, format!("[sudo: {MARK}] Password: ")),
+            (sudo, format!("lecture\r\n{MARK}")),
+            (|_| ssh(), "(bob@web1) Password: ".into()),
+            (|_| ssh(), "bob@web1's password: ".into()),
+            (|_| su(), "Password: ".into()),
+        ] {
+            for cut in 0..=said.len() {
+                let mut prompts = make(Some("pw"));
+                let (head, tail) = said.split_at(cut);
+                // Feedback as by pwfeedback, and the newline that ends it.
+                let all = replies(&mut prompts, &[head, tail, "*", "**", "\r\n"]);
+                assert_eq!(all, [Reply::Type("pw".into())], "{said} cut at {cut}");
+            }
+            let mut prompts = make(Some("pw"));
+            let bytes: Vec<String> = said.chars().map(String::from).collect();
+            let bytes: Vec<&str> = bytes.iter().map(String::as_str).collect();
+            assert_eq!(replies(&mut prompts, &bytes).len(), 1, "{said}");
+        }
+    }
+
+    #[test]
+    fn the_same_question_again_means_that_the_answer_was_wrong() {
+        for (mut prompts, said, then) in [
+            (sudo(Some("pw")), MARK, format!("\r\nSorry, try again.\r\n{MARK}")),
+            (sudo(Some("pw")), MARK, format!("\r\nD\u{e9}sol\u{e9}, essayez de nouveau.\r\n{MARK}")),
+            (sudo(Some("pw")), MARK, "\r\nsudo: 1 incorrect password attempt\r\n".into()),
+            (ssh(), "(bob@web1) Password: ", "\r\n(bob@web1) Password: ".into()),
+            (ssh(), "bob@web1's password: ", "\r\nPermission denied, please try again.\r\n".into()),
+            (ssh(), "bob@web1's password: ", "\r\nbob@web1: Permission denied (publickey,password).\r\n".into()),
+            (su(), "Password: ", "\r\nsu: incorrect password\r\n".into()),
+        ] {
+            assert_eq!(prompts.input(false, said.as_bytes()), type_it("pw"));
+            assert_eq!(prompts.input(false, then.as_bytes()), wrong(), "{then}");
+        }
+        // In pieces, as some kinds of su print it.
+        let mut prompts = su();
+        assert_eq!(replies(&mut prompts, &["Password: ", "\r\n", "su: ", "incorrect password", "\r\n"]).len(), 2);
+    }
+
+    #[test]
+    fn who_ends_after_the_answer_with_words_that_nobody_knows_has_refused_it() {
+        let german = "\r\nsudo: 1 Fehlversuch bei der Passwort-Eingabe\r\n";
+        for (then, said) in [
+            (german, Some("sudo: 1 Fehlversuch bei der Passwort-Eingabe")),
+            ("***\r\nsudo: Fehler", Some("sudo: Fehler")),
+            ("\r\nTut mir leid.\r\n \r\n", Some("Tut mir leid.")),
+            // Let in, and a shell that only ends.
+            ("\r\n", None),
+            ("***\r\n", None),
+        ] {
+            let mut prompts = sudo(Some("pw"));
+            assert_eq!(prompts.input(false, format!("Guten Tag!\r\n{MARK}").as_bytes()), type_it("pw"));
+            assert_eq!(prompts.input(false, then.as_bytes()), None);
+            let expected = said
+                .map(|said| (StreamErrorKind::Password, format!("is incorrect, unless this says otherwise: {said}")));
+            assert_eq!(prompts.ended(), expected);
+        }
+        let mut prompts = sudo(Some("pw"));
+        assert_eq!(prompts.input(false, german.as_bytes()), None);
+        assert_eq!(prompts.ended(), None, "nothing was typed");
+        // As that of util-linux, which reads its stdin.
+        let mut prompts = su();
+        assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
+        assert!(prompts.ended().unwrap().1.ends_with(": su: Fehler"));
+    }
+
+    #[test]
+    fn words_of_others_are_no_refusal() {
+        let mut prompts = ssh();
+        for said in ["Permission denied (publickey).\r\n", "bash: /root/x: Permission denied\r\n"] {
+            assert_eq!(prompts.input(false, said.as_bytes()), None, "nothing was typed");
+        }
+        assert_eq!(prompts.input(false, b"bob@web1's password: "), type_it("pw"));
+        for said in ["\r\nbash: /root/x: Permission denied\r\n", "I said Permission denied (x).\r\n"] {
+            assert_eq!(prompts.input(false, said.as_bytes()), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_banner_with_the_word_password_in_it_is_no_question() {
+        let said = ["Your password: never tell it.\r\n", "The password is\r\n", "password", "s are secret\r\n"];
+        assert_eq!(replies(&mut ssh(), &said), []);
+    }
+
+    #[test]
+    fn host_keys_passphrases_and_passwords_can_follow_each_other() {
+        let said = [
+            "The authenticity of host '[127.0.0.1]:2201 ([127.0.0.1]:2201)' can't be established.\r\n",
+            "ED25519 key fingerprint is SHA256:abc.\r\nThis key is not known by any other names.\r\n",
+            "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+            "yes\r\n",
+            "Warning: Permanently added '[127.0.0.1]:2201' (ED25519) to the list of known hosts.\r\n",
+            "Enter passphrase for key '/home/bob/.ssh/id': ",
+            "\r\nEnter passphrase for key '/home/bob/.ssh/other': ",
+            "\r\nbob@web1's password: ",
+        ];
+        let typed = ["yes", "phrase", "phrase", "pw"].map(|text| Reply::Type(text.into()));
+        assert_eq!(replies(&mut ssh(), &said), typed);
+        let twice = ["Enter passphrase for key 'k': ", "\r\nEnter passphrase for key 'k': "];
+        assert_eq!(replies(&mut ssh(), &twice)[1..], wrong().into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_nobody_knows_the_answer_to_is_asked_or_repeated() {
+        let mut prompts = ssh();
+        prompts.input(false, b"(bob@web1) Verification code: ");
+        assert_eq!(prompts.waiting(true), None, "it may be anything");
+        let Some(Reply::Fail(StreamErrorKind::Password, text)) = prompts.waiting(false) else { panic!() };
+        assert!(text.contains("(bob@web1) Verification code:"), "{text}");
+
+        let mut prompts = ssh();
+        prompts.has_answerer = true;
+        let asked = |question: &str| Some(Reply::Ask(question.into()));
+        assert_eq!(replies(&mut prompts, &["(b@w) Password: "]).len(), 1);
+        assert_eq!(prompts.waiting(false), None, "it has been answered");
+        assert_eq!(prompts.input(false, b"\r\n(b@w) One-time password: "), asked("(b@w) One-time password:"));
+        prompts.input(false, b"\r\nYour name: ");
+        assert_eq!(prompts.waiting(true), asked("Your name:"));
+        assert_eq!(prompts.waiting(true), None, "once");
+        assert_eq!(Some(prompts.answer(Some(&"123".into()))), type_it("123"));
+        assert!(matches!(prompts.answer(None), Reply::Fail(..)));
+    }
+
+    #[test]
+    fn what_a_terminal_would_take_for_orders_is_not_typed() {
+        for password in ["a\nb", "a\u{3}b", &"x".repeat(2000)] {
+            let reply = sudo(Some(password)).input(false, MARK.as_bytes());
+            let Some(Reply::Fail(_, text)) = reply else { panic!("{reply:?}") };
+            assert!(text.contains("cannot be typed") && !text.contains(password), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_who_reads_stdin_asks_on_stdout_and_nothing_grows_without_bound() {
+        assert_eq!(su().input(true, b"Password: "), type_it("pw"));
+        assert_eq!(sudo(Some("pw")).input(true, MARK.as_bytes()), None);
+        let mut prompts = ssh();
+        for _ in 0..100 {
+            assert_eq!(prompts.input(false, &[b'x'; 4096]), None);
+        }
+        assert!(prompts.lines[0].text.len() <= MAX_QUESTION);
+    }
+}

@@ -1,0 +1,363 @@
+//! The life of a child context, from its first instruction to its last.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
+
+use crate::api::router::{Command, Levels, Router, Settings, Shared};
+use crate::connect::bootstrap::{self, Nonce};
+use crate::connect::handshake::{Hello, Welcome};
+use crate::connect::methods::Descendants;
+#[cfg(target_os = "linux")]
+use crate::connect::namespace_entry::Entrance;
+use crate::engine::broker::Broker;
+use crate::engine::dispatch::Dispatcher;
+use crate::engine::io::{Parent, Role, Setup};
+use crate::engine::log::{DebugLog, LogSource, Recorder};
+use crate::engine::task_set;
+use crate::image::executable::Image;
+use crate::sys::pipe::{Input, Output, Stream};
+use crate::sys::process;
+
+/// A process that nobody here has started is reaped this long after its end.
+const REAP_AFTER: Duration = Duration::from_millis(500);
+/// The descriptor that a first stage opens the image as.
+const STAGED_IMAGE: RawFd = 9;
+
+/// What comes before a name in the argument that asks for it.
+const AGAIN_AS: &str = "as:";
+
+/// Whether this process has asked whether it is a child.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// What a process that is to be a child was started with.
+struct Arguments {
+    nonce: Nonce,
+    /// The directory that the first stage has made, and the process that
+    /// watches over it.
+    directory: Option<PathBuf>,
+    watcher: Option<i32>,
+    /// The image, open.
+    image: Option<RawFd>,
+    /// Executed under another name than is to be shown: to be executed again
+    /// under this one.
+    again_as: Option<String>,
+    /// It is to go into a container first.
+    #[cfg(target_os = "linux")]
+    entrance: Option<Entrance>,
+}
+
+impl Arguments {
+    /// By the arguments alone, never by the environment: `None` if this
+    /// process is no child.
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
+        let nonce = Nonce::parse_child_argument(args.next()?.to_str()?)?;
+        let mut next = || args.next().filter(|arg| !arg.is_empty());
+        let directory = next().map(PathBuf::from);
+        let watcher = next().and_then(|pid| pid.to_str()?.parse().ok());
+        let (image, again_as) = match next() {
+            Some(word) => match word.to_str().and_then(|word| word.strip_prefix(AGAIN_AS)) {
+                Some(name) => (None, Some(name.to_owned())),
+                None => (word.to_str().and_then(|fd| fd.parse().ok()), None),
+            },
+            None => (Some(STAGED_IMAGE), None),
+        };
+        Some(Self {
+            nonce,
+            directory,
+            watcher,
+            image,
+            again_as,
+            #[cfg(target_os = "linux")]
+            entrance: Entrance::parse(args),
+        })
+    }
+
+    fn staged(&self) -> bool {
+        self.image == Some(STAGED_IMAGE)
+    }
+}
+
+/// Becomes the child if this process was started as one; then it never
+/// returns. Otherwise returns at once.
+///
+/// Call it first in `main`, in programs that do not use
+/// [`run`](crate::connect::run): a child that gets past this line would be a second
+/// controller.
+pub fn child() {
+    CLAIMED.store(true, Ordering::Relaxed);
+    if let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) {
+        live(&arguments);
+    }
+}
+
+/// Becomes the child if this run of a test binary was started as one. For
+/// [`testing!`](crate::testing).
+#[doc(hidden)]
+pub fn test_child() {
+    CLAIMED.store(true, Ordering::Relaxed);
+    // The harness has its own first argument.
+    let mut args = std::env::args_os().skip(2).take(1);
+    if let Some(mut arguments) = Arguments::parse(&mut args) {
+        arguments.image = None;
+        live(&arguments);
+    }
+}
+
+/// Whether this process was started as a child and does not know it yet.
+pub(crate) fn is_unclaimed() -> bool {
+    let is_child = |arg: OsString| arg.to_str().is_some_and(|arg| Nonce::parse_child_argument(arg).is_some());
+    !CLAIMED.load(Ordering::Relaxed) && std::env::args_os().skip(1).take(2).any(is_child)
+}
+
+/// A test that becomes the child, by its path in the test binary.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct TestEntry {
+    /// As `module_path!()` has it, with the test's name.
+    pub path: &'static str,
+}
+
+inventory::collect!(TestEntry);
+
+/// The test to run in a copy of this test binary, if it is one.
+pub(crate) fn test_path() -> Option<&'static str> {
+    let entry = inventory::iter::<TestEntry>.into_iter().next()?;
+    // The harness leaves out the name of the crate.
+    Some(entry.path.split_once("::").map_or(entry.path, |(_, path)| path))
+}
+
+/// Lets the `#[test]`s of this binary start [`local`](crate::Router::local)
+/// and [`fork`](crate::Router::fork) children. Once per test binary, at the
+/// top of a module:
+///
+/// ```
+/// offshoot::testing!();
+/// ```
+#[macro_export]
+macro_rules! testing {
+    () => {
+        #[cfg(test)]
+        #[test]
+        fn offshoot_child() {
+            $crate::__private::test_child();
+        }
+        #[cfg(test)]
+        const _: () = {
+            $crate::__private::inventory::submit! {
+                $crate::__private::TestEntry { path: concat!(module_path!(), "::offshoot_child") }
+            }
+        };
+    };
+}
+
+/// The last argument of a process that is executed by way of another one's
+/// image, so that it is to be called `remote_name`.
+pub(crate) fn again_argument(remote_name: &str) -> String {
+    format!("{AGAIN_AS}{remote_name}")
+}
+
+/// Executes the own image once more, as nobody could give it its name.
+fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
+    let image = Image::own()?.descriptor().map_err(|error| error.to_string())?;
+    let mut fd = "{fd}".to_owned();
+    if arguments.directory.is_some() {
+        // It has travelled, as one that a first stage has opened.
+        process::replace(&image, STAGED_IMAGE).map_err(|error| error.to_string())?;
+        fd = STAGED_IMAGE.to_string();
+    }
+    let argv = [format!("offshoot:{name}"), arguments.nonce.child_argument(), String::new(), String::new(), fd];
+    let exec = process::Exec::new(image, &argv.map(OsString::from)).map_err(|error| error.to_string())?;
+    Err(format!("cannot execute the own image again: {}", exec.exec()))
+}
+
+fn live(arguments: &Arguments) -> ! {
+    if let Err(why) = try_live(arguments) {
+        // stderr still is the launcher's: the parent shows it.
+        eprintln!("offshoot: {why}");
+    }
+    process::exit_now(1);
+}
+
+fn try_live(arguments: &Arguments) -> Result<(), String> {
+    if let Some(name) = &arguments.again_as {
+        // Opened before its file goes.
+        Image::own()?;
+        leave_no_trace(arguments);
+        again(arguments, name)?;
+    }
+    leave_no_trace(arguments);
+    #[cfg(target_os = "linux")]
+    if let Some(entrance) = &arguments.entrance {
+        return Err(entrance.enter(&arguments.nonce));
+    }
+    let io_error = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("{what}: {error}")
+    };
+    let hello = Hello::own(arguments.staged())?;
+    let mut input = File::from(process::dup_high(0).map_err(io_error("stdin"))?);
+    let mut output = File::from(process::dup_high(1).map_err(io_error("stdout"))?);
+    hello.write(&arguments.nonce, &mut output).map_err(io_error("cannot say hello"))?;
+    let welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
+    drop((input, output));
+    if welcome.descendants == Descendants::Supervise {
+        process::supervise().map_err(io_error("cannot start a supervisor"))?;
+    }
+    let fds = process::take_stdio().map_err(io_error("cannot set up stdio"))?;
+    serve(welcome, fds)
+}
+
+/// Takes the image out of the way of everyone else: the file, its directory,
+/// the watcher, and what the first stage put into PATH.
+fn leave_no_trace(arguments: &Arguments) {
+    let image = arguments.image.and_then(|fd| process::adopt(fd).ok());
+    // What an engine's client has copied here may belong to another user.
+    let is_own = image.is_some();
+    if let Some(fd) = image {
+        Image::adopt(fd);
+    }
+    if let Some(directory) = &arguments.directory {
+        remove(directory, is_own);
+        // What was copied in is not there.
+        if let Some(path) = std::env::var_os("PATH")
+            && let rest = std::env::split_paths(&path).filter(|element| element != directory)
+            && let Ok(rest) = std::env::join_paths(rest)
+        {
+            process::set_variable("PATH", &rest);
+        }
+    }
+    if let Some(watcher) = arguments.watcher {
+        // It has nothing left to watch over.
+        process::end_child(watcher);
+    }
+}
+
+/// Removes a directory of a first stage, with the files in it. A link that has
+/// taken its place is not followed; with `own`, neither is a directory emptied
+/// that belongs to another user.
+pub(crate) fn remove(directory: &Path, own: bool) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(mut opened) = Dir::open(directory, flags, Mode::empty()) else { return };
+    if own && !fstat(&opened).is_ok_and(|status| status.st_uid == geteuid().as_raw()) {
+        return;
+    }
+    let names: Vec<CString> = opened.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
+    for name in names {
+        // `.` and `..` are no files.
+        let _ = unlinkat(&opened, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    let _ = std::fs::remove_dir(directory);
+}
+
+fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
+    let settings = Settings {
+        max_message_size: welcome.max_message_size,
+        unidirectional: welcome.unidirectional,
+        levels: Levels::Copied(welcome.levels.clone()),
+        debug: welcome.debug,
+        profiling: welcome.profiling,
+    };
+    let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
+    shared.set_descendants(welcome.descendants);
+    let ends_descendants = welcome.descendants != Descendants::Leave && process::adopt_orphans();
+    let debug = welcome.debug.then(|| DebugLog::create(shared.me, &shared.name)).transpose();
+    let (debug, no_debug) = debug.map_or_else(|error| (None, Some(error)), |debug| (debug, None));
+    let log = LogSource::new(Arc::clone(&shared), welcome.levels, debug);
+    // A program that has set its own up before has chosen.
+    let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
+    if let Some(error) = no_debug {
+        tracing::warn!("no debug log: {error}");
+    }
+    let broker = Broker::of_child().map_err(|error| error.to_string())?;
+    let router = Router::from_parts(Arc::clone(&shared), broker.thread());
+    let (dispatcher, mut calls) = Dispatcher::new(router);
+    let (ended, has_ended) = oneshot::channel();
+    broker
+        .add_router(move || {
+            let pipes = Input::new(fds.input).and_then(|input| Ok(Stream { input, output: Output::new(fds.output)? }));
+            let lines = Input::new(fds.stdout).and_then(|stdout| Ok([stdout, Input::new(fds.stderr)?]));
+            let (Ok(stream), Ok([stdout, stderr])) = (pipes, lines) else {
+                process::exit_now(1);
+            };
+            let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
+            let parent = Parent { stream, dispatcher, printed, ended, ends_descendants };
+            task_set::spawn(heed_signals(Arc::clone(&shared)));
+            if ends_descendants {
+                task_set::spawn(reap_orphans());
+            }
+            task_set::spawn(async move {
+                // Whatever the other threads do: this is the end.
+                let _ = has_ended.await;
+                process::exit_now(0);
+            });
+            Setup { shared, queue, role: Role::Child(Box::new(parent)) }
+        })
+        .map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no event queue for the main thread: {error}"))?;
+    loop {
+        let call = match calls.try_recv() {
+            Ok(call) => Some(call),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => runtime.block_on(calls.recv()),
+        };
+        match call {
+            Some(call) => call.run_here(&runtime),
+            // The I/O thread ends the process when it has said its last.
+            None => std::thread::park(),
+        }
+    }
+}
+
+/// SIGTERM and its like end a context in order.
+async fn heed_signals(shared: Arc<Shared>) {
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
+    loop {
+        let is_hangup = tokio::select! {
+            _ = int.recv() => false,
+            _ = term.recv() => false,
+            _ = hup.recv() => true,
+        };
+        // Who has detached has no terminal to lose.
+        if !is_hangup || shared.parent().is_some() {
+            shared.command(Command::Shutdown { done: None });
+        }
+    }
+}
+
+/// Reaps what has become a child of this process and has ended.
+async fn reap_orphans() {
+    let Ok(mut ended) = signal(SignalKind::child()) else { return };
+    while ended.recv().await.is_some() {
+        // Several at once, and not before those who wait for their own.
+        tokio::time::sleep(REAP_AFTER).await;
+        process::reap_orphans();
+    }
+}
+
+/// For tests of the first stage, which is otherwise nobody's business.
+#[doc(hidden)]
+pub fn first_stage_for_tests(a: &str, b: &str, cache: bool) -> String {
+    Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))
+        .map(|nonce| bootstrap::first_stage(&nonce, cache, None))
+        .unwrap_or_default()
+}

@@ -1,0 +1,237 @@
+//! What parent and child tell each other before the first frame.
+//!
+//! The child writes its token, the magic and a [`Hello`]; the parent answers
+//! with a [`Welcome`] and may send frames right behind it.
+
+use std::io::{self, Read, Write};
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::function::Table;
+use crate::connect::bootstrap::opening;
+use crate::connect::bootstrap::{MAX_HELLO, Nonce};
+use crate::connect::methods::Descendants;
+use crate::engine::log::Levels;
+use crate::image::executable::Image;
+use crate::wire::codec;
+use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+use crate::wire::message::ContextId;
+use crate::wire::message::printable;
+
+/// Bytes of a [`Welcome`].
+const MAX_WELCOME: u32 = 64 * 1024;
+
+/// What a child says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// Digest of what the program was built from; `None` if it was not told
+    /// at build time, and then the image's digest stands for it.
+    pub(crate) build: Option<String>,
+    /// Digest of the function table.
+    pub(crate) table: [u8; 32],
+    /// Processor and system, as `x86_64-linux`.
+    pub(crate) triple: String,
+    pub(crate) pid: u32,
+    pub(crate) user: String,
+    pub(crate) host: String,
+    /// SHA-256 of the image, if it travelled.
+    pub(crate) image: Option<[u8; 32]>,
+}
+
+/// What a child is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) id: ContextId,
+    /// All contexts above the child, its parent first.
+    pub(crate) parent_ids: Vec<ContextId>,
+    pub(crate) name: String,
+    /// The log records that the master shows.
+    pub(crate) levels: Levels,
+    pub(crate) debug: bool,
+    pub(crate) profiling: bool,
+    pub(crate) unidirectional: bool,
+    pub(crate) max_message_size: u64,
+    pub(crate) descendants: Descendants,
+}
+
+/// The build id of a program, which its executable submits at most once.
+///
+/// The library cannot know it: it does not see the sources of the program that it becomes part of.
+#[derive(Debug)]
+pub struct ProgramBuild(pub &'static str);
+
+inventory::collect!(ProgramBuild);
+
+/// What this program was built from: what the program itself says, or else what the build was told.
+fn own_build() -> Option<&'static str> {
+    let submitted = inventory::iter::<ProgramBuild>.into_iter().next();
+    submitted.map(|build| build.0).or(option_env!("OFFSHOOT_BUILD"))
+}
+
+impl Hello {
+    /// This process's own. `travelled`: the image came over the wire, and its
+    /// digest is to prove that it arrived whole.
+    pub(crate) fn own(travelled: bool) -> Result<Self, String> {
+        let image = if travelled {
+            let digest = Image::own()?.digest().map_err(|error| format!("cannot read the own image: {error}"))?;
+            Some(digest)
+        } else {
+            None
+        };
+        let (user, host) = whoami();
+        Ok(Self {
+            build: own_build().map(str::to_owned),
+            table: Table::get().digest(),
+            triple: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            pid: std::process::id(),
+            user,
+            host,
+            image,
+        })
+    }
+
+    /// The child's opening: token, magic, version, and this.
+    pub(crate) fn write(&self, nonce: &Nonce, out: &mut impl Write) -> io::Result<()> {
+        let mut shortened = self.clone();
+        for text in [&mut shortened.user, &mut shortened.host] {
+            *text = text.chars().take(64).collect();
+        }
+        let body = codec::encode(&shortened).map_err(io::Error::other)?;
+        out.write_all(&opening(nonce, &body))?;
+        out.flush()
+    }
+
+    /// Reads and checks what a child sent. `sent` is the digest of the image
+    /// that was sent to it, if one was; `is_installed` whether the user has
+    /// pointed at it.
+    pub(crate) fn check(
+        bytes: &[u8],
+        sent: Option<[u8; 32]>,
+        is_installed: bool,
+        hop: &str,
+    ) -> Result<Self, StreamError> {
+        let fail = |kind, text: String| StreamError::new(kind, Phase::Handshake, hop, text);
+        debug_assert!(bytes.len() <= MAX_HELLO);
+        let mut hello: Self = codec::decode(bytes, None)
+            .map_err(|why| fail(StreamErrorKind::Corrupt, format!("the child's hello cannot be read: {why}")))?;
+        hello.triple = printable(&hello.triple);
+        hello.user = printable(&hello.user);
+        hello.host = printable(&hello.host);
+        if let Some(sent) = sent
+            && hello.image != Some(sent)
+        {
+            return Err(fail(
+                StreamErrorKind::Corrupt,
+                "the image arrived damaged: its digest is not what was sent".into(),
+            ));
+        }
+        let (ours, table) = (own_build().map(str::to_owned), Table::get().digest());
+        let same_build = match (&ours, &hello.build) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            // The child runs our own image, or we know that it does.
+            (None, None) => true,
+            _ => false,
+        };
+        if !(same_build || is_installed && hello.table == table) {
+            let show = |build: &Option<String>| build.clone().unwrap_or_else(|| "unknown".into());
+            let text = format!(
+                "the child is another build of this program: it is {}, this is {}; install the same version there or let it be uploaded",
+                printable(&show(&hello.build)),
+                show(&ours)
+            );
+            return Err(fail(StreamErrorKind::Mismatch, text));
+        }
+        if ours.is_none() && hello.table != table {
+            let text = "the child is another program: its function table differs from this program's";
+            return Err(fail(StreamErrorKind::Mismatch, text.into()));
+        }
+        Ok(hello)
+    }
+}
+
+impl Welcome {
+    /// The welcome as it goes over the wire.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
+        let body = codec::encode(self)?;
+        let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_WELCOME);
+        let length = length.ok_or_else(|| format!("a welcome of {} bytes is too long", body.len()))?;
+        let mut bytes = length.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// Reads it, and not a byte more. Blocks.
+    pub(crate) fn read(input: &mut impl Read) -> io::Result<Self> {
+        let mut length = [0; 4];
+        input.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length);
+        if length > MAX_WELCOME {
+            return Err(io::Error::other(format!("a welcome of {length} bytes (max {MAX_WELCOME})")));
+        }
+        let mut body = vec![0; length as usize];
+        input.read_exact(&mut body)?;
+        codec::decode(&body, None).map_err(io::Error::other)
+    }
+}
+
+/// User and host of this process, for names and logs.
+pub(crate) fn whoami() -> (String, String) {
+    static WHO: OnceLock<(String, String)> = OnceLock::new();
+    WHO.get_or_init(|| {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let uid = nix::unistd::geteuid();
+        let user = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| uid.to_string());
+        (user, host.unwrap_or_else(|| "localhost".into()))
+    })
+    .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_welcome_survives_the_wire_and_nothing_behind_it_is_read() {
+        let welcome = Welcome {
+            id: ContextId(7),
+            parent_ids: vec![ContextId(3), ContextId(0)],
+            name: "local.1".into(),
+            levels: Levels::parse("warn,app=debug").unwrap(),
+            debug: true,
+            profiling: false,
+            unidirectional: true,
+            max_message_size: 1 << 27,
+            descendants: Descendants::End,
+        };
+        let mut bytes = welcome.encode().unwrap();
+        bytes.extend_from_slice(b"frames");
+        let mut input = &bytes[..];
+        assert_eq!(Welcome::read(&mut input).unwrap(), welcome);
+        assert_eq!(input, b"frames");
+    }
+
+    #[test]
+    fn an_endless_welcome_is_refused() {
+        assert!(Welcome::read(&mut &[0xff; 64][..]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_image_and_another_table_are_named() {
+        let hello = Hello::own(false).unwrap();
+        let bytes = codec::encode(&hello).unwrap();
+        assert!(Hello::check(&bytes, None, false, "local").is_ok());
+        let error = Hello::check(&bytes, Some([1; 32]), false, "local").unwrap_err();
+        assert_eq!(error.kind, StreamErrorKind::Corrupt);
+        let other = Hello { table: [9; 32], ..hello.clone() };
+        let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();
+        assert_eq!((own_build().is_none(), error.kind), (true, StreamErrorKind::Mismatch));
+        let other = Hello { build: Some("other".into()), ..hello };
+        let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();
+        assert!(error.text.contains("other"), "{error}");
+        // Pointed at, another build will do if it has the same functions.
+        assert!(Hello::check(&codec::encode(&other).unwrap(), None, true, "local").is_ok());
+        let other = Hello { table: [9; 32], ..other };
+        assert!(Hello::check(&codec::encode(&other).unwrap(), None, true, "local").is_err());
+    }
+}

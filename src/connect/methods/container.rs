@@ -1,0 +1,502 @@
+//! Containers, pods and jails that are there already, and temporary ones: by
+//! the client of whoever runs them.
+//!
+//! To us they differ in a line of [`ENGINES`] alone. None gets a terminal,
+//! which would change the bytes that pass.
+
+use serde::{Deserialize, Serialize};
+
+use crate::connect::bootstrap::Nonce;
+use crate::connect::bootstrap::is_helpless;
+use crate::connect::methods::remote_command::{Errand, check_user, quote};
+use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+
+/// A process in a container: what every engine needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[doc(hidden)]
+pub struct Container {
+    engine: Engine,
+    /// Container, pod or jail; empty for a temporary one.
+    target: String,
+    /// What a temporary container is made of.
+    image: Option<String>,
+    username: Option<String>,
+    program: Option<String>,
+    args: Vec<String>,
+}
+
+/// In the order of [`ENGINES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Engine {
+    Docker,
+    Podman,
+    Buildah,
+    Kubectl,
+    Lxc,
+    Lxd,
+    Incus,
+    Jail,
+}
+
+/// Name, client, and the arguments of the client up to the command. In these
+/// stand TARGET, ARGS for what the caller adds, and USER, which begins the
+/// option for a user and is left out where none is given.
+///
+/// kubectl would take `-t` too, and then warn that it has no terminal to pass on
+/// (as it says itself: "input is not a terminal"); if it had, bytes would be changed.
+const ENGINES: [(&str, &str, &str); 8] = [
+    ("docker", "docker", "exec --interactive --user=USER TARGET"),
+    ("podman", "podman", "exec --user=USER --interactive -- TARGET"),
+    ("buildah", "buildah", "run --user=USER -- TARGET"),
+    ("kubectl", "kubectl", "ARGS exec -i TARGET --"),
+    ("lxc", "lxc-attach", "--clear-env --name TARGET --"),
+    ("lxd", "lxc", "exec --mode=noninteractive TARGET --"),
+    ("incus", "incus", "exec --mode=non-interactive TARGET --"),
+    ("jail", "/usr/sbin/jexec", "-U=USER TARGET"),
+];
+const TEMPORARY: &str = "run --interactive --user=USER --rm TARGET";
+
+/// A method for each engine, so that one that knows no users has no
+/// `username`.
+macro_rules! engines {
+    ($($name:ident $path:ident $of:literal $default:literal;)*) => { $(
+        #[doc = concat!("How to get into ", $of, "; see [`Router`](crate::Router).")]
+        #[derive(Clone, Debug)]
+        pub struct $name(Container);
+
+        impl $name {
+            pub(crate) fn new(target: String) -> Self {
+                let engine = Engine::$name;
+                Self(Container { engine, target, image: None, username: None, program: None, args: Vec::new() })
+            }
+        }
+
+        impl From<$name> for Method {
+            fn from(method: $name) -> Self {
+                Self::Container(method.0)
+            }
+        }
+
+        impl Connect<$name> {
+            #[doc = concat!("The program to run. Default: `", $default, "`.")]
+            pub fn $path(mut self, path: impl Into<String>) -> Self {
+                self.method.0.program = Some(path.into());
+                self
+            }
+        }
+    )* };
+}
+
+engines! {
+    Docker docker_path "a docker container" "docker";
+    Podman podman_path "a podman container" "podman";
+    Buildah buildah_path "a working container of buildah" "buildah";
+    Kubectl kubectl_path "a pod of Kubernetes" "kubectl";
+    Lxc lxc_attach_path "a classic LXC container" "lxc-attach";
+    Lxd lxc_path "an LXD instance" "lxc";
+    Incus incus_path "an Incus instance" "incus";
+    Jail jexec_path "a FreeBSD jail" "/usr/sbin/jexec";
+}
+
+macro_rules! users {
+    ($($name:ident)*) => { $(
+        impl Connect<$name> {
+            /// User to be there. Default: as the container says.
+            pub fn username(mut self, user: impl Into<String>) -> Self {
+                self.method.0.username = Some(user.into());
+                self
+            }
+        }
+    )* };
+}
+
+users! { Docker Podman Buildah Jail }
+
+impl Connect<Docker> {
+    /// Starts a temporary container of this image instead, which goes when
+    /// the context does; the name of a container has to be empty then.
+    /// Default: none.
+    pub fn image(mut self, image: impl Into<String>) -> Self {
+        self.method.0.image = Some(image.into());
+        self
+    }
+}
+
+impl Connect<Kubectl> {
+    /// Options for kubectl, such as `["-n", "prod", "-c", "app"]`. Default:
+    /// none.
+    pub fn kubectl_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.method.0.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+}
+
+impl Container {
+    /// `docker.app`; pods of one name differ in the options.
+    pub(super) fn name(&self) -> String {
+        let (name, ..) = self.facts();
+        let args = self.args.join(" ");
+        let args = if args.is_empty() { args } else { format!("[{args}]") };
+        format!("{name}.{}{args}", self.what())
+    }
+
+    /// What is to be said where a connect has ended without a reason.
+    pub(super) fn note(&self) -> &'static str {
+        match self.engine {
+            Engine::Lxc | Engine::Lxd => {
+                "; Note: many versions of LXC do not report program execution failure meaningfully. \
+                 Please check the host logs (/var/log) for more information."
+            }
+            Engine::Incus => {
+                "; Note: many versions of Incus do not report program execution failure meaningfully. \
+                 Please check the host logs (/var/log) for more information."
+            }
+            _ => "",
+        }
+    }
+
+    pub(super) fn plan(&self, errand: &Errand) -> Result<Plan, String> {
+        let mut argv = self.argv()?;
+        argv.extend(errand.words());
+        Ok(Plan::new(Run::Command(argv), interpret))
+    }
+
+    /// Whether there is a client that copies files in, if an error says that
+    /// this is needed. That of kubectl runs `tar` in the container.
+    pub(super) fn may_copy(&self, error: &StreamError) -> bool {
+        let copies = matches!(self.engine, Engine::Docker | Engine::Podman | Engine::Buildah) && self.image.is_none();
+        let no_shell = error.phase == Phase::Login && error.text.starts_with(NO_SHELL);
+        copies && (no_shell || is_helpless(error))
+    }
+
+    /// The plan for a container where no first stage can run.
+    pub(super) fn plan_copying(&self, nonce: &Nonce) -> Result<Plan, String> {
+        let quoted = |argv: Vec<String>| argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+        let enter = quoted(self.argv()?);
+        let enter_as_root = quoted(Self { username: Some("0".into()), ..self.clone() }.argv()?);
+        let (_, program, _) = self.facts();
+        let client = quote(self.program.as_deref().unwrap_or(program));
+        let target = quote(&self.target);
+        let (machine, copy) = match self.engine {
+            Engine::Buildah => (
+                format!(r#"u="Linux $({client} inspect --format {{{{.OCIv1.Architecture}}}} {target})""#),
+                format!(r#"{client} copy --quiet --chmod 0755 {target} "$p" "/$f""#),
+            ),
+            engine => {
+                let temporary = if engine == Engine::Podman { TMPFS } else { "" };
+                (
+                    format!(
+                        r#"b=$({client} inspect --format "{}{temporary}{}" {target});v=${{b#*|}};v=${{v%%|*}};"#,
+                        WRITABLE[0], WRITABLE[1],
+                    ) + &format!(r#"u="Linux $({client} image inspect --format {{{{.Architecture}}}} "${{b%%|*}}")""#),
+                    format!(r#"{client} cp "$p" {target}:"$v/""#),
+                )
+            }
+        };
+        let functions =
+            format!(r#"m(){{ {machine};}};y(){{ {copy};}};e(){{ exec {enter} "$@";}};r(){{ {enter_as_root} "$@";}};"#);
+        Ok(Plan::new(Run::Command(Errand::copied(nonce, &functions).words()), interpret))
+    }
+
+    fn facts(&self) -> (&'static str, &'static str, &'static str) {
+        ENGINES[self.engine as usize]
+    }
+
+    fn what(&self) -> &str {
+        self.image.as_deref().unwrap_or(&self.target)
+    }
+
+    /// The client's command line, without what it is to run.
+    fn argv(&self) -> Result<Vec<String>, String> {
+        let (name, program, arguments) = self.facts();
+        match (self.target.is_empty(), &self.image) {
+            (true, None) => return Err(format!("{name} needs the name of a container")),
+            (false, Some(_)) => return Err(format!("{name} takes a container or an image, not both")),
+            _ => {}
+        }
+        if self.what().starts_with('-') || self.what().contains(char::is_control) {
+            return Err(format!("{name} has no container called {:?}", self.what()));
+        }
+        if let Some(user) = &self.username {
+            check_user(name, user)?;
+        }
+        let mut argv = vec![self.program.as_deref().unwrap_or(program).to_owned()];
+        for word in if self.image.is_some() { TEMPORARY } else { arguments }.split(' ') {
+            match (word.strip_suffix("USER"), &self.username) {
+                (None, _) if word == "TARGET" => argv.push(self.what().to_owned()),
+                (None, _) if word == "ARGS" => argv.extend_from_slice(&self.args),
+                (None, _) => argv.push(word.to_owned()),
+                (Some(option), Some(user)) if option.starts_with("--") => argv.push(option.to_owned() + user),
+                (Some(option), Some(user)) => argv.extend([option.trim_end_matches('=').to_owned(), user.clone()]),
+                (Some(_), None) => {}
+            }
+        }
+        Ok(argv)
+    }
+}
+
+/// A template, in double quotes of a shell: the image of a container, and if
+/// that is read-only what can be written to all the same, each with `|` behind
+/// it. Between them stand temporary file systems, which only podman copies to.
+const WRITABLE: [&str; 2] = [
+    "{{.Image}}|{{if .HostConfig.ReadonlyRootfs}}",
+    "{{range .Mounts}}{{if .RW}}{{.Destination}}|{{end}}{{end}}{{end}}",
+];
+const TMPFS: &str = r"{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}";
+
+const NO_SHELL: &str = "there is no shell in the container";
+
+/// What engines say, in lower case; what it means, and what to do. From what
+/// names its cause to what may only follow from it.
+const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
+    (
+        StreamErrorKind::Auth,
+        "permission denied on the engine's socket",
+        "become root or one of the group that may use it",
+        &[
+            "permission denied while trying to connect",
+            ": connect: permission denied",
+            "not accessible: permission denied",
+            "privileges to control",
+            "needed permissions to talk to",
+            "you lack access to",
+        ],
+    ),
+    (
+        StreamErrorKind::Start,
+        "the engine is not running",
+        "start it, or tell its client where it listens",
+        &[
+            "cannot connect to the docker daemon",
+            "failed to connect to the docker api",
+            ": connect: connection refused",
+            ": connect: no such file or directory",
+            "unable to connect to the server",
+            "did you specify the right host or port",
+        ],
+    ),
+    (
+        StreamErrorKind::Auth,
+        "the API server refuses",
+        "see `kubectl auth can-i create pods/exec`",
+        &["(forbidden)", "(unauthorized)"],
+    ),
+    (
+        StreamErrorKind::Start,
+        "no such container",
+        "look at the list of those that there are",
+        &[
+            "no such container",
+            "container not known",
+            "instance not found",
+            "error: not found",
+            "is not defined",
+            "(notfound)",
+            "container not found",
+            "is not valid for pod",
+            "jexec: jail ",
+        ],
+    ),
+    (
+        StreamErrorKind::Start,
+        "the container is not running, or there is none of that name",
+        "start it, or look at the list of those that there are",
+        &["failed to get init pid"],
+    ),
+    (StreamErrorKind::Start, "the container is paused", "unpause it", &["is paused", "is frozen"]),
+    (
+        StreamErrorKind::Start,
+        "the container is not running",
+        "start it, or unpause it",
+        &["is not running", "container state improper", "in a completed pod", "is stopped"],
+    ),
+    (
+        StreamErrorKind::Auth,
+        "no such user in the container",
+        "name one that its /etc/passwd has",
+        &["unable to find user", "no matching entries in passwd", "unknown user"],
+    ),
+    (
+        StreamErrorKind::Start,
+        "no such image",
+        "pull or build it first",
+        &["no such image", "unable to find image", "pull access denied"],
+    ),
+    (
+        StreamErrorKind::NoPlace,
+        "the container is read-only, so no image can be copied into it",
+        "give it a volume that can be written to, or a shell and such a place",
+        &["rootfs is marked read-only", "copier: put: error creating"],
+    ),
+    (
+        StreamErrorKind::Unsupported,
+        NO_SHELL,
+        "give the path of one by shell, or that of a copy of this program by binary",
+        &[
+            "executable file not found",
+            "executable file `",
+            "failed to exec \"",
+            "error: command not found",
+            "jexec: exec",
+        ],
+    ),
+];
+
+/// What the last lines of an engine's client mean.
+fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+    FAULTS.iter().find_map(|(kind, meaning, remedy, words)| {
+        let says = |line: &&String| words.iter().any(|words| line.to_lowercase().contains(words));
+        let line = lines.iter().rev().find(says)?;
+        Some((*kind, format!("{meaning} ({line}); {remedy}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::methods::remote_command::for_tests;
+
+    fn argv(method: impl Into<Method>) -> String {
+        match method.into() {
+            Method::Container(container) => match container.plan(&for_tests()) {
+                Ok(Plan { run: Run::Command(argv), .. }) => argv.join(" "),
+                other => format!("{other:?}"),
+            },
+            other => format!("{other:?}"),
+        }
+    }
+
+    macro_rules! with {
+        ($name:ident $target:literal $(, $field:ident = $value:expr)*) => {
+            $name(Container { $($field: $value.into(),)* ..$name::new($target.into()).0 })
+        };
+    }
+
+    #[test]
+    fn the_command_lines_are_those_that_each_client_takes() {
+        let user = || Some("bob".to_owned());
+        let at = |path: &str| Some(path.to_owned());
+        for (line, expected) in [
+            (argv(with!(Docker "app")), "docker exec --interactive app B x"),
+            (argv(with!(Docker "app", username = user())), "docker exec --interactive --user=bob app B x"),
+            (argv(with!(Docker "", image = at("r/i:1"))), "docker run --interactive --rm r/i:1 B x"),
+            (
+                argv(with!(Docker "", image = at("i"), username = user(), program = at("/opt/docker"))),
+                "/opt/docker run --interactive --user=bob --rm i B x",
+            ),
+            (argv(with!(Podman "app")), "podman exec --interactive -- app B x"),
+            (argv(with!(Podman "app", username = user())), "podman exec --user=bob --interactive -- app B x"),
+            (argv(with!(Buildah "w")), "buildah run -- w B x"),
+            (argv(with!(Buildah "w", username = user())), "buildah run --user=bob -- w B x"),
+            (argv(with!(Kubectl "web")), "kubectl exec -i web -- B x"),
+            (argv(with!(Kubectl "web", args = ["-n".to_owned(), "prod".into()])), "kubectl -n prod exec -i web -- B x"),
+            (argv(with!(Lxc "c1")), "lxc-attach --clear-env --name c1 -- B x"),
+            (argv(with!(Lxd "c1")), "lxc exec --mode=noninteractive c1 -- B x"),
+            (argv(with!(Incus "c1")), "incus exec --mode=non-interactive c1 -- B x"),
+            (argv(with!(Jail "j")), "/usr/sbin/jexec j B x"),
+            (argv(with!(Jail "j", username = user())), "/usr/sbin/jexec -U bob j B x"),
+            (argv(with!(Jail "j", program = at("jexec"))), "jexec j B x"),
+        ] {
+            assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn a_context_is_called_by_its_container() {
+        let name = |method: Method| match method {
+            Method::Container(container) => container.name(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(name(with!(Docker "app").into()), "docker.app");
+        assert_eq!(name(with!(Docker "", image = Some("r/i:1".to_owned())).into()), "docker.r/i:1");
+        assert_eq!(name(with!(Kubectl "web", args = ["-n".to_owned(), "prod".into()]).into()), "kubectl.web[-n prod]");
+        assert_eq!(name(with!(Lxd "c1").into()), "lxd.c1");
+    }
+
+    #[test]
+    fn where_there_is_no_shell_the_client_copies_and_words_of_others_stay_words() {
+        let functions = |container: Container| {
+            let plan = container.plan_copying(&Nonce::from_bytes([7; 16])).unwrap();
+            let Run::Command(argv) = plan.run else { panic!("a command") };
+            assert_eq!(argv[..2], ["sh", "-c"]);
+            argv[2].split_once(';').unwrap().1.split_once("set +C").unwrap().0.to_owned()
+        };
+        let docker = with!(Docker "app", username = Some("bob".to_owned())).0;
+        let expected = concat!(
+            r#"m(){ b=$(docker inspect --format "{{.Image}}|{{if .HostConfig.ReadonlyRootfs}}"#,
+            r#"{{range .Mounts}}{{if .RW}}{{.Destination}}|{{end}}{{end}}{{end}}" app);v=${b#*|};v=${v%%|*};"#,
+            r#"u="Linux $(docker image inspect --format {{.Architecture}} "${b%%|*}")";};"#,
+            r#"y(){ docker cp "$p" app:"$v/";};e(){ exec docker exec --interactive --user=bob app "$@";};"#,
+            r#"r(){ docker exec --interactive --user=0 app "$@";};"#,
+        );
+        assert_eq!(functions(docker), expected);
+        let buildah = with!(Buildah "w").0;
+        let expected = concat!(
+            r#"m(){ u="Linux $(buildah inspect --format {{.OCIv1.Architecture}} w)";};"#,
+            r#"y(){ buildah copy --quiet --chmod 0755 w "$p" "/$f";};e(){ exec buildah run -- w "$@";};"#,
+            r#"r(){ buildah run --user=0 -- w "$@";};"#,
+        );
+        assert_eq!(functions(buildah), expected);
+        let nasty = functions(with!(Podman "a;id '$(id)' @X@").0);
+        assert!(nasty.contains(r#"y(){ podman cp "$p" 'a;id '\''$(id)'\'' @X@':"$v/";};"#), "{nasty}");
+        assert!(
+            nasty.contains(r#"ReadonlyRootfs}}{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}{{range"#),
+            "{nasty}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_container_is_refused_before_anything_is_run() {
+        for (line, part) in [
+            (argv(with!(Docker "")), "docker needs the name of a container"),
+            (argv(with!(Docker "a", image = Some("i".to_owned()))), "not both"),
+            (argv(with!(Lxc "-n")), "no container called"),
+            (argv(with!(Docker "", image = Some("--privileged".to_owned()))), "no container called"),
+            (argv(with!(Podman "a\nb")), "no container called"),
+            (argv(with!(Podman "a", username = Some("-x".to_owned()))), "is not a user name"),
+        ] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_engines_complain_of_is_understood() {
+        for (said, kind, meaning) in [
+            ("Error: No such container: app", StreamErrorKind::Start, "no such container"),
+            ("Error: no container with name or ID \"app\" found: no such container", StreamErrorKind::Start, "no such"),
+            ("Error response from daemon: Container 1f is not running", StreamErrorKind::Start, "is not running"),
+            (
+                "Error response from daemon: Container app is paused, unpause the container before exec",
+                StreamErrorKind::Start,
+                "is paused",
+            ),
+            (
+                "Got permission denied while trying to connect to the Docker daemon socket at unix:///s: Get \"x\": dial unix /s: connect: permission denied",
+                StreamErrorKind::Auth,
+                "permission denied on the engine's socket",
+            ),
+            (
+                "Cannot connect to the Docker daemon at unix:///s. Is the docker daemon running?",
+                StreamErrorKind::Start,
+                "the engine is not running",
+            ),
+            ("Error from server (NotFound): pods \"web\" not found", StreamErrorKind::Start, "no such container"),
+            (
+                "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
+                StreamErrorKind::Start,
+                "the engine is not running",
+            ),
+            (
+                "OCI runtime exec failed: exec failed: unable to start container process: exec: \"sh\": executable file not found in $PATH: unknown",
+                StreamErrorKind::Unsupported,
+                "there is no shell",
+            ),
+        ] {
+            let (found, text) = interpret(&[said.to_owned(), "exit status 1".into()]).unwrap();
+            assert_eq!(found, kind, "{said}");
+            assert!(text.starts_with(meaning) || text.contains(meaning), "{text}");
+        }
+        assert_eq!(interpret(&["hello".to_owned()]), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! A way to start a child for each method.
+
+use crate::api::router::Router;
+use crate::connect::methods::{
+    Buildah, Connect, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, Ssh, Su, Sudo,
+};
+
+impl Router {
+    /// A child on this machine, without a shell in between.
+    pub fn local(&self) -> Connect<Local> {
+        Connect::new(self, Local::default())
+    }
+
+    /// As [`Router::local`], with a function that runs in the child before
+    /// its first call.
+    pub fn fork(&self) -> Connect<Fork> {
+        Connect::new(self, Fork::default())
+    }
+
+    /// A child on another machine, by the user's own `ssh` and its
+    /// configuration.
+    pub fn ssh(&self, hostname: impl Into<String>) -> Connect<Ssh> {
+        Connect::new(self, Ssh::new(hostname.into()))
+    }
+
+    /// A child of another user on this machine, by `sudo`.
+    pub fn sudo(&self) -> Connect<Sudo> {
+        Connect::new(self, Sudo::default())
+    }
+
+    /// A child of another user on this machine, by `su`, which takes that
+    /// user's password.
+    pub fn su(&self) -> Connect<Su> {
+        Connect::new(self, Su::default())
+    }
+
+    /// A child of another user on this machine, by `doas`.
+    pub fn doas(&self) -> Connect<Doas> {
+        Connect::new(self, Doas::default())
+    }
+
+    /// A child in a running docker container; `router.docker("").image(..)` is
+    /// one in a temporary container. Where there is no shell, docker copies the
+    /// image in, which the child removes as soon as it runs; podman and buildah
+    /// do so, too.
+    pub fn docker(&self, container: impl Into<String>) -> Connect<Docker> {
+        Connect::new(self, Docker::new(container.into()))
+    }
+
+    /// A child in a running podman container.
+    pub fn podman(&self, container: impl Into<String>) -> Connect<Podman> {
+        Connect::new(self, Podman::new(container.into()))
+    }
+
+    /// A child in a working container of buildah.
+    pub fn buildah(&self, container: impl Into<String>) -> Connect<Buildah> {
+        Connect::new(self, Buildah::new(container.into()))
+    }
+
+    /// A child in a pod of Kubernetes.
+    pub fn kubectl(&self, pod: impl Into<String>) -> Connect<Kubectl> {
+        Connect::new(self, Kubectl::new(pod.into()))
+    }
+
+    /// A child in a running container of classic LXC.
+    pub fn lxc(&self, container: impl Into<String>) -> Connect<Lxc> {
+        Connect::new(self, Lxc::new(container.into()))
+    }
+
+    /// A child in a running LXD instance.
+    pub fn lxd(&self, container: impl Into<String>) -> Connect<Lxd> {
+        Connect::new(self, Lxd::new(container.into()))
+    }
+
+    /// A child in a running Incus instance.
+    pub fn incus(&self, container: impl Into<String>) -> Connect<Incus> {
+        Connect::new(self, Incus::new(container.into()))
+    }
+
+    /// A child in a FreeBSD jail.
+    pub fn jail(&self, container: impl Into<String>) -> Connect<Jail> {
+        Connect::new(self, Jail::new(container.into()))
+    }
+
+    /// A child in a container, by joining the namespaces of its first process:
+    /// it takes no shell, no upload and no help of the engine, but for the number
+    /// of that process. `kind` is `docker`, `podman`, `lxc`, `lxd`, `incus` or
+    /// `machinectl`. Takes root, and Linux.
+    ///
+    /// The child has the user's groups, `HOME`, `SHELL`, `LOGNAME` and `USER`,
+    /// and of the environment no more than `PATH`, `TERM`, `TZ`, `LANG` and
+    /// `LC_*`. It is not held by what else confines the container: cgroup,
+    /// capabilities, seccomp.
+    ///
+    /// Errors of the connect: `unsupported container kind`, `could not execute`
+    /// the engine's client, `exitted with status`, `could not find PID`, a
+    /// container that is not running, a user that it does not have.
+    pub fn setns(&self, container: impl Into<String>, kind: impl Into<String>) -> Connect<Setns> {
+        Connect::new(self, Setns::new(container.into(), kind.into()))
+    }
+}

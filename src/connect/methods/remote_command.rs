@@ -1,0 +1,170 @@
+//! What is to run where a method leads: the first stage, or an image that is
+//! there already.
+
+use crate::connect::bootstrap::{self, Nonce};
+
+/// The end of a method's command line, in both forms that tools take.
+#[derive(Debug)]
+pub(super) struct Errand {
+    words: Vec<String>,
+    /// What comes before the first stage in its line.
+    prelude: String,
+    first_stage: Option<(String, String)>,
+    prefix: Vec<String>,
+}
+
+impl Errand {
+    /// The first stage, run by `shell` behind `prefix`; `cache`: it may keep the
+    /// image.
+    pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str, cache: bool) -> Self {
+        let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce, cache, None)));
+        Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: prefix.to_vec() }
+    }
+
+    /// The first stage on this side, which copies the image by these shell
+    /// functions to where there is no shell.
+    pub(super) fn copied(nonce: &Nonce, copying: &str) -> Self {
+        let first_stage = Some(("sh".to_owned(), bootstrap::first_stage(nonce, false, Some(copying))));
+        Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: Vec::new() }
+    }
+
+    /// An image that is there.
+    pub(super) fn binary(nonce: &Nonce, prefix: &[String], binary: &str) -> Self {
+        let words = vec![binary.to_owned(), nonce.child_argument()];
+        Self { words, prelude: String::new(), first_stage: None, prefix: prefix.to_vec() }
+    }
+
+    /// Has the first stage run this process's own image, if whoever runs it
+    /// may: root may execute what any process on the machine was made from,
+    /// even where no file is left of it. The line goes on by itself where that
+    /// is forbidden, whatever forbids it. The name is the child's.
+    pub(super) fn try_own_image(&mut self, nonce: &Nonce, remote_name: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@".contains(c);
+        if !cfg!(target_os = "linux") || crate::connect::child::test_path().is_some() || !remote_name.chars().all(plain)
+        {
+            return;
+        }
+        let image = format!("/proc/{}/exe", std::process::id());
+        let argument = nonce.child_argument();
+        let name = crate::connect::child::again_argument(remote_name);
+        // 126 and 127 are the shell's own: it could not execute this.
+        self.prelude = format!(
+            r#"[ -x {image} ]&&{{ {image} {argument} "" "" {name};r=$?;case $r in 126|127);;*)exit $r;;esac;}};"#
+        );
+    }
+
+    pub(super) fn may_be_direct(&self) -> bool {
+        !self.prelude.is_empty()
+    }
+
+    /// As arguments of a tool that executes them.
+    pub(super) fn words(&self) -> Vec<String> {
+        let command = match self.line_for_sh() {
+            Some((shell, line)) => vec![shell, "-c".into(), line],
+            None => self.words.clone(),
+        };
+        self.prefix.iter().cloned().chain(command).collect()
+    }
+
+    /// As arguments of a tool that joins them to a line for a login shell, and
+    /// puts a backslash before every special character but `$`.
+    pub(super) fn words_without_dollar(&self) -> Vec<String> {
+        let command = match self.line_for_sh() {
+            Some((shell, line)) => {
+                let mut encoded = String::new();
+                for c in line.chars() {
+                    match c {
+                        '$' => encoded.push_str(r"\044"),
+                        '"' => encoded.push_str(r"\042"),
+                        '`' => encoded.push_str(r"\140"),
+                        '\\' => encoded.push_str(r"\134"),
+                        '%' => encoded.push_str("%%"),
+                        c => encoded.push(c),
+                    }
+                }
+                vec![shell, "-c".into(), format!(r#"eval "`printf '{encoded}'`""#)]
+            }
+            None => self.words.clone(),
+        };
+        self.prefix.iter().cloned().chain(command).collect()
+    }
+
+    /// As a line for a login shell of any kind.
+    pub(super) fn line(&self) -> String {
+        let prefix: String = self.prefix.iter().map(|word| quote(word) + " ").collect();
+        let command = match self.line_for_sh() {
+            Some((shell, line)) => bootstrap::login_command(&quote(&shell), &line),
+            None => self.words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+        };
+        prefix + &command
+    }
+
+    fn line_for_sh(&self) -> Option<(String, String)> {
+        self.first_stage.as_ref().map(|(shell, line)| (shell.clone(), format!("{}{line}", self.prelude)))
+    }
+}
+
+/// A word as every login shell takes it.
+pub(super) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Whether a name can be given to a tool as a user's.
+pub(super) fn check_user(tool: &str, user: &str) -> Result<(), String> {
+    if user.is_empty() || user.starts_with('-') || user.contains(char::is_control) {
+        return Err(format!("{tool} username {user:?} is not a user name"));
+    }
+    Ok(())
+}
+
+/// An errand that is short enough to read.
+#[cfg(test)]
+pub(super) fn for_tests() -> Errand {
+    Errand { words: vec!["B".into(), "x".into()], prelude: String::new(), first_stage: None, prefix: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nonce() -> Nonce {
+        Nonce::from_bytes([7; 16])
+    }
+
+    #[test]
+    fn a_login_shell_gets_one_quoted_line_and_a_tool_gets_words() {
+        let errand = Errand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
+        let words = errand.words();
+        assert_eq!(words[..4], ["nice", "-n 5", "sh", "-c"]);
+        assert_eq!(errand.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
+        let errand = Errand::binary(&nonce(), &[], "/opt/a b");
+        assert_eq!(errand.line(), format!("'/opt/a b' {}", nonce().child_argument()));
+        assert_eq!(errand.words(), ["/opt/a b".to_owned(), nonce().child_argument()]);
+    }
+
+    #[test]
+    fn without_dollars_the_line_is_the_same_once_sh_has_read_it() {
+        let mut errand = Errand::staged(&nonce(), &[], "sh", false);
+        errand.try_own_image(&nonce(), "name");
+        let words = errand.words_without_dollar();
+        assert!(!words[2].contains('$'), "{}", words[2]);
+        let command = words[2].replacen("eval ", "printf %s ", 1);
+        let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), errand.words()[2]);
+    }
+
+    #[test]
+    fn a_name_that_a_shell_could_take_for_more_gets_the_first_stage_alone() {
+        let plain = Errand::staged(&nonce(), &[], "sh", false).words();
+        for name in ["$(id)", "a'b", "a;b", "a b"] {
+            let mut errand = Errand::staged(&nonce(), &[], "sh", false);
+            errand.try_own_image(&nonce(), name);
+            assert_eq!(errand.words(), plain, "{name}");
+        }
+    }
+}

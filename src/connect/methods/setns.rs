@@ -1,0 +1,234 @@
+//! `setns`: into a container without its engine, by the namespaces of its
+//! first process. The engine is asked for that process and nothing else; what
+//! goes in is in `entrance`.
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+use crate::connect::methods::remote_command::{Errand, check_user};
+use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::wire::error::StreamErrorKind;
+
+/// How to join a container; see [`Router::setns`](crate::Router::setns).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setns {
+    container: String,
+    kind: String,
+    username: String,
+    /// In the order of [`KINDS`].
+    programs: [Option<String>; 6],
+}
+
+/// Who runs the container, whom to ask for its first process, and how.
+const KINDS: [(&str, &str, &str); 6] = [
+    ("docker", "docker", "inspect --format={{.State.Pid}}"),
+    ("podman", "podman", "inspect --format={{.State.Pid}}"),
+    ("lxc", "lxc-info", "-n"),
+    ("lxd", "lxc", "info"),
+    ("incus", "incus", "info"),
+    ("machinectl", "machinectl", "status"),
+];
+
+/// What comes before each error of the process that goes in.
+pub(crate) const COMPLAINT: &str = "setns: ";
+/// The two that are matters of rights.
+pub(crate) const NEEDS_ROOT: &str = "setns needs root";
+pub(crate) const NO_USER: &str = "no user ";
+
+impl Setns {
+    pub(crate) fn new(container: String, kind: String) -> Self {
+        Self { container, kind, username: "root".into(), programs: [const { None }; 6] }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("setns.{}", self.container)
+    }
+
+    pub(super) fn plan(&self, errand: Option<&Errand>) -> Result<Plan, String> {
+        if !cfg!(target_os = "linux") {
+            return Err("setns is for containers of Linux, and this is another system".into());
+        }
+        if crate::connect::child::test_path().is_some() {
+            return Err("setns cannot be used from a test that is its own child".into());
+        }
+        let Some(kind) = KINDS.iter().position(|(name, ..)| *name == self.kind) else {
+            let names = KINDS.map(|(name, ..)| name).join(", ");
+            return Err(format!("unsupported container kind: {:?}; there are {names}", self.kind));
+        };
+        check_user("setns", &self.username)?;
+        let container = &self.container;
+        if container.is_empty() || container.starts_with('-') || container.contains(char::is_control) {
+            return Err(format!("{} has no container called {container:?}", self.kind));
+        }
+        let (_, program, arguments) = KINDS[kind];
+        let mut ask = vec![self.programs[kind].as_deref().unwrap_or(program).to_owned()];
+        ask.extend(arguments.split(' ').map(str::to_owned));
+        ask.push(container.clone());
+        let command = errand.map(Errand::words).unwrap_or_default();
+        Ok(Plan::new(Run::Inside { user: self.username.clone(), ask, command }, interpret))
+    }
+}
+
+impl From<Setns> for Method {
+    fn from(setns: Setns) -> Self {
+        Self::Setns(setns)
+    }
+}
+
+macro_rules! programs {
+    ($($name:ident $at:literal $default:literal)*) => {
+        impl Connect<Setns> {
+            /// User to be there, by a name that its `/etc/passwd` has. Default:
+            /// `root`, who need not be in it.
+            pub fn username(mut self, user: impl Into<String>) -> Self {
+                self.method.username = user.into();
+                self
+            }
+
+            $(
+                #[doc = concat!("The program that is asked for the first process. Default: `", $default, "`.")]
+                pub fn $name(mut self, path: impl Into<String>) -> Self {
+                    self.method.programs[$at] = Some(path.into());
+                    self
+                }
+            )*
+        }
+    };
+}
+
+programs! {
+    docker_path 0 "docker"
+    podman_path 1 "podman"
+    lxc_info_path 2 "lxc-info"
+    lxc_path 3 "lxc"
+    incus_path 4 "incus"
+    machinectl_path 5 "machinectl"
+}
+
+/// What the process that goes in is told, as its last arguments.
+pub(crate) fn arguments(user: &str, ask: &[String], command: &[String]) -> Vec<OsString> {
+    let head = [user.to_owned(), ask.len().to_string()];
+    head.iter().chain(ask).chain(command).map(OsString::from).collect()
+}
+
+/// The first process of the container in what an engine prints: docker and
+/// podman the number alone, the others a line for it.
+#[cfg(any(target_os = "linux", test))]
+pub(crate) fn leader(said: &str) -> Option<i32> {
+    said.lines().find_map(|line| {
+        let (name, value) = line.split_once(':').unwrap_or(("pid", line));
+        let name = name.trim();
+        if !name.eq_ignore_ascii_case("pid") && name != "Leader" {
+            return None;
+        }
+        value.split_whitespace().next()?.parse().ok().filter(|pid| *pid >= 0)
+    })
+}
+
+/// The last complaint of the process that went in.
+fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+    let text = lines.iter().rev().find_map(|line| line.split_once("offshoot: ")?.1.strip_prefix(COMPLAINT))?;
+    let is_right = text.starts_with(NEEDS_ROOT) || text.starts_with(NO_USER);
+    Some((if is_right { StreamErrorKind::Auth } else { StreamErrorKind::Start }, text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::methods::remote_command::for_tests;
+
+    fn asked(setns: &Setns) -> Result<String, String> {
+        match setns.plan(None)?.run {
+            Run::Inside { user, ask, command } => Ok(format!("{user}: {} {}", ask.join(" "), command.join(" "))),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn of(kind: &str) -> Setns {
+        Setns::new("web".into(), kind.into())
+    }
+
+    #[test]
+    fn each_kind_has_its_question() {
+        for (kind, expected) in [
+            ("docker", "root: docker inspect --format={{.State.Pid}} web "),
+            ("podman", "root: podman inspect --format={{.State.Pid}} web "),
+            ("lxc", "root: lxc-info -n web "),
+            ("lxd", "root: lxc info web "),
+            ("incus", "root: incus info web "),
+            ("machinectl", "root: machinectl status web "),
+        ] {
+            assert_eq!(asked(&of(kind)).unwrap(), expected);
+        }
+        let mut other = of("lxc");
+        other.programs[2] = Some("/opt/lxc-info".into());
+        other.username = "bob".into();
+        assert_eq!(asked(&other).unwrap(), "bob: /opt/lxc-info -n web ");
+        assert_eq!(other.name(), "setns.web");
+        let Run::Inside { command, .. } = other.plan(Some(&for_tests())).unwrap().run else { panic!() };
+        assert_eq!(command, ["B", "x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_anything_is_run() {
+        let refused = asked(&of("jail")).unwrap_err();
+        assert!(refused.starts_with("unsupported container kind: \"jail\""), "{refused}");
+        for container in ["", "-x", "a\nb"] {
+            assert!(asked(&Setns::new(container.into(), "docker".into())).is_err());
+        }
+        assert!(asked(&Setns { username: "-x".into(), ..of("lxc") }).is_err());
+    }
+
+    /// As docker 20.10, podman 4.3, lxc 5.0, LXD 5.0, Incus 6.0 and systemd 252
+    /// print it.
+    #[test]
+    fn the_first_process_is_found_in_what_each_engine_prints() {
+        for (said, expected) in [
+            ("4711\n", Some(4711)),
+            ("WARNING: Error loading config file: /root/.docker/config.json: denied\n4711\n", Some(4711)),
+            ("0\n", Some(0)),
+            (LXC, Some(31337)),
+            ("Name:           c1\nState:          STOPPED\n", None),
+            (LXD, Some(12852)),
+            ("Name: c1\nStatus: STOPPED\nType: container\n", None),
+            (MACHINE, Some(925)),
+            ("", None),
+            ("-3", None),
+            ("99999999999999", None),
+        ] {
+            assert_eq!(leader(said), expected, "{said}");
+        }
+    }
+
+    const LXC: &str = "Name:           c1
+State:          RUNNING
+PID:            31337
+Memory use:     1.02 MiB
+";
+    const LXD: &str = "Name: l1
+Status: RUNNING
+Type: container
+Architecture: x86_64
+PID: 12852
+Created: 2026/11/24 18:45 UTC
+
+Resources:
+  Processes: 2
+";
+    const MACHINE: &str = "box3(0123456789abcdef0123456789abcdef)
+           Since: Tue 2026-11-24 18:45:12 UTC; 3s ago
+          Leader: 925 (systemd)
+         Service: systemd-nspawn; class container
+            Root: /var/lib/machines/box3
+";
+
+    #[test]
+    fn complaints_come_out_by_their_kind_and_nothing_else_does() {
+        let of = |line: &str| interpret(&["docker: a warning".to_owned(), line.to_owned()]);
+        let (kind, text) = of("offshoot: setns: setns needs root; become root first, by sudo").unwrap();
+        assert_eq!((kind, text.starts_with(NEEDS_ROOT)), (StreamErrorKind::Auth, true));
+        assert_eq!(of("offshoot: setns: could not execute 'docker'").unwrap().0, StreamErrorKind::Start);
+        assert_eq!(of("setns: setns needs root"), None);
+    }
+}

@@ -1,0 +1,473 @@
+//! `ssh`, the user's own, with the user's own configuration.
+//!
+//! Options of ours are given only where somebody asked for them, and behind
+//! those that the user wrote, as OpenSSH takes the first value of an option.
+
+mod diagnosis;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::diagnosis::interpret;
+use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
+use crate::connect::methods::remote_command::Errand;
+use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::wire::codec::Secret;
+use crate::wire::error::StreamErrorKind;
+
+/// How to reach a machine by ssh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SshOptions {
+    /// Name or address, or an alias from `ssh_config`.
+    pub hostname: String,
+    /// User to log in as. Default: what ssh decides.
+    pub username: Option<String>,
+    /// The client to run. Default: `ssh`.
+    pub ssh_path: String,
+    /// Port. Default: what ssh decides.
+    pub port: Option<u16>,
+    /// What to do about host keys. Default: what ssh decides.
+    pub check_host_keys: CheckHostKeys,
+    /// File of a private key.
+    pub identity_file: Option<String>,
+    /// What to type where a password is asked for.
+    pub password: Option<Secret>,
+    /// What to type where the passphrase of a key is asked for.
+    pub passphrase: Option<Secret>,
+    /// Whether to offer the key of `identity_file`, and with a password none
+    /// but that, and no key of an agent's. Default: yes.
+    pub identities_only: bool,
+    /// Whether ssh compresses. Default: what ssh decides, as compression slows
+    /// bulk data down on all but slow lines.
+    pub compression: Option<bool>,
+    /// Arguments for ssh that come before ours and so win over them.
+    pub ssh_args: Vec<String>,
+    /// How to find out that the other end has gone. Default: what ssh decides.
+    pub keepalive: Option<Keepalive>,
+    /// How many `-v` to pass, 0 to 3. Default: 0, which also silences warnings.
+    pub ssh_debug_level: u8,
+}
+
+/// What to do about host keys that are unknown or have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CheckHostKeys {
+    /// What the user's configuration says.
+    #[default]
+    Config,
+    /// Refuse both.
+    Enforce,
+    /// Store unknown ones, refuse changed ones.
+    Accept,
+    /// Take any, store none.
+    Ignore,
+}
+
+/// Questions from ssh to the server over an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// Time between two questions, in whole seconds.
+    pub interval: Duration,
+    /// How many may go unanswered.
+    pub count: u32,
+}
+
+impl Connect<SshOptions> {
+    /// User to log in as. Default: as ssh decides.
+    pub fn username(mut self, user: impl Into<String>) -> Self {
+        self.method.username = Some(user.into());
+        self
+    }
+
+    /// Port. Default: as ssh decides.
+    pub fn port(mut self, port: u16) -> Self {
+        self.method.port = Some(port);
+        self
+    }
+
+    /// The client to run. Default: `ssh`.
+    pub fn ssh_path(mut self, path: impl Into<String>) -> Self {
+        self.method.ssh_path = path.into();
+        self
+    }
+
+    /// What to do about host keys that are unknown or have changed. Default:
+    /// as ssh decides.
+    pub fn check_host_keys(mut self, check: CheckHostKeys) -> Self {
+        self.method.check_host_keys = check;
+        self
+    }
+
+    /// File of a private key. Default: as ssh decides.
+    pub fn identity_file(mut self, path: impl Into<String>) -> Self {
+        self.method.identity_file = Some(path.into());
+        self
+    }
+
+    /// The password to type if ssh asks for one. Default: none, and then ssh
+    /// is told not to ask.
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.method.password = Some(password.into());
+        self
+    }
+
+    /// The passphrase of the keys that are used. Default: none.
+    pub fn passphrase(mut self, passphrase: impl Into<Secret>) -> Self {
+        self.method.passphrase = Some(passphrase.into());
+        self
+    }
+
+    /// Whether only the key of [`Connect::identity_file`] is offered, and with
+    /// a password none of an agent's. Default: true.
+    pub fn identities_only(mut self, on: bool) -> Self {
+        self.method.identities_only = on;
+        self
+    }
+
+    /// Whether ssh compresses. Default: as ssh decides.
+    pub fn compression(mut self, on: bool) -> Self {
+        self.method.compression = Some(on);
+        self
+    }
+
+    /// How ssh finds out that the other end has gone. Default: as ssh
+    /// decides.
+    pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
+        self.method.keepalive = Some(Keepalive { interval, count });
+        self
+    }
+
+    /// Arguments for ssh. They come before all others, and so win over them.
+    pub fn ssh_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.method.ssh_args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// How much ssh says about itself, 0 to 3; it goes to the log. Default: 0.
+    pub fn ssh_debug_level(mut self, level: u8) -> Self {
+        self.method.ssh_debug_level = level;
+        self
+    }
+}
+
+impl SshOptions {
+    /// Options for `hostname`, all else as the defaults say.
+    pub fn new(hostname: impl Into<String>) -> Self {
+        Self {
+            hostname: hostname.into(),
+            username: None,
+            ssh_path: "ssh".into(),
+            port: None,
+            check_host_keys: CheckHostKeys::default(),
+            identity_file: None,
+            password: None,
+            passphrase: None,
+            identities_only: true,
+            compression: None,
+            ssh_args: Vec::new(),
+            keepalive: None,
+            ssh_debug_level: 0,
+        }
+    }
+
+    /// The context's name: `ssh.web1`, or `ssh.web1:2222`.
+    pub(crate) fn name(&self) -> String {
+        match self.port {
+            Some(port) if port != DEFAULT_PORT => format!("ssh.{}:{port}", self.hostname),
+            _ => format!("ssh.{}", self.hostname),
+        }
+    }
+
+    pub(super) fn plan(&self, errand: &Errand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
+        let on_terminal = has_answerer || self.may_be_asked();
+        let argv = self.argv(&errand.line(), limit, on_terminal)?;
+        Ok(if on_terminal {
+            Plan::on_terminal(argv, self.prompts(), interpret)
+        } else {
+            Plan::new(Run::Command(argv), interpret)
+        })
+    }
+
+    /// Whether there is something that ssh might ask and get an answer to.
+    fn may_be_asked(&self) -> bool {
+        self.password.is_some() || self.passphrase.is_some() || self.check_host_keys == CheckHostKeys::Accept
+    }
+
+    fn prompts(&self) -> Prompts {
+        let who = match &self.username {
+            Some(user) => format!("{user}@{}", self.hostname),
+            None => self.hostname.clone(),
+        };
+        let secret = |secret: &Option<Secret>, realm: &str, reusable| Answer::Secret {
+            secret: secret.clone(),
+            missing: format!("{realm} was requested, but none specified, for {who}; give one"),
+            wrong: format!("{realm} is incorrect, for {who}"),
+            reusable,
+        };
+        let host_key = match self.check_host_keys {
+            CheckHostKeys::Accept => Answer::Words("yes"),
+            _ => Answer::Refuse(
+                StreamErrorKind::HostKey,
+                format!(
+                    "{}: the host key of {who} is not known yet; connect to it once by hand with ssh, \
+                     or choose check_host_keys accept",
+                    diagnosis::HOST_KEY_TEXT
+                ),
+            ),
+        };
+        let passphrase = match (&self.passphrase, &self.password) {
+            // Without one, ssh goes on with what else there is.
+            (None, Some(_)) => Answer::Words(""),
+            (passphrase, _) => secret(passphrase, "SSH key passphrase", true),
+        };
+        let asks = vec![
+            Ask::new(Sign::Between("are you sure you want to continue connecting (yes/no", '?'), host_key),
+            Ask::new(Sign::Between("enter passphrase for ", ':'), passphrase),
+            Ask::new(Sign::Between("password", ':'), secret(&self.password, "SSH password", false)),
+        ];
+        let refusals = vec!["permission denied (".into(), "permission denied, please try again".into()];
+        let mut prompts = Prompts::new(asks, refusals);
+        prompts.refusals_begin = true;
+        prompts
+    }
+
+    /// The command line that runs `remote_command` there.
+    ///
+    /// # Errors
+    ///
+    /// Says which option cannot be passed on, and why.
+    fn argv(&self, remote_command: &str, connect_timeout: Duration, on_terminal: bool) -> Result<Vec<String>, String> {
+        self.check()?;
+        if let Some(words) = runs_no_command(&self.ssh_args) {
+            return Err(format!("`{words}` has ssh run no command, so nothing can be started there; leave it out"));
+        }
+        let mut argv = vec![self.ssh_path.clone()];
+        argv.extend_from_slice(&self.ssh_args);
+        let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
+        match self.ssh_debug_level {
+            // Also keeps banners out of what is interpreted.
+            0 => option("LogLevel", "ERROR"),
+            level => argv.push(format!("-{}", "v".repeat(usize::from(level.min(3))))),
+        }
+        let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
+        // Where there is no terminal, nobody can answer a question; where there
+        // is one, questions are wanted.
+        option("BatchMode", if on_terminal { "no" } else { "yes" });
+        // Whole seconds, and 0 would mean none at all.
+        option("ConnectTimeout", &whole_seconds(connect_timeout).to_string());
+        if let Some(keepalive) = self.keepalive {
+            option("ServerAliveInterval", &whole_seconds(keepalive.interval).to_string());
+            option("ServerAliveCountMax", &keepalive.count.to_string());
+        }
+        if let Some(compression) = self.compression {
+            option("Compression", if compression { "yes" } else { "no" });
+        }
+        match self.check_host_keys {
+            CheckHostKeys::Config => {}
+            CheckHostKeys::Enforce => option("StrictHostKeyChecking", "yes"),
+            CheckHostKeys::Accept => option("StrictHostKeyChecking", "accept-new"),
+            CheckHostKeys::Ignore => {
+                option("StrictHostKeyChecking", "no");
+                option("UserKnownHostsFile", "/dev/null");
+                option("GlobalKnownHostsFile", "/dev/null");
+            }
+        }
+        if self.identities_only && (self.identity_file.is_some() || self.password.is_some()) {
+            option("IdentitiesOnly", "yes");
+        }
+        if let Some(file) = &self.identity_file {
+            argv.extend(["-i".into(), file.clone()]);
+        }
+        if let Some(user) = &self.username {
+            argv.extend(["-l".into(), user.clone()]);
+        }
+        if let Some(port) = self.port {
+            argv.extend(["-p".into(), port.to_string()]);
+        }
+        // A terminal at the far end, as `RequestTTY force` gives, damages bytes.
+        argv.extend(["-T".into(), "--".into(), self.destination().into(), remote_command.into()]);
+        Ok(argv)
+    }
+
+    /// The host as ssh takes it: an address without brackets.
+    fn destination(&self) -> &str {
+        let host = self.hostname.as_str();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        // Names end up in the user's ProxyCommand and Match exec, where a shell
+        // reads them. OpenSSH refuses the same ones since 9.6.
+        let dangerous = |c: char| c.is_control() || "'`\"$\\;&<>|(){}".contains(c);
+        let host = self.destination();
+        if host.is_empty() || host.starts_with('-') || host.contains(|c| dangerous(c) || c.is_whitespace()) {
+            return Err(format!(
+                "ssh hostname {:?} is not a host name; check the inventory or the expression",
+                self.hostname
+            ));
+        }
+        if let Some(user) = &self.username
+            && (user.is_empty() || user.starts_with('-') || user.contains(|c| dangerous(c) && !"$\\".contains(c)))
+        {
+            return Err(format!("ssh username {user:?} is not a user name"));
+        }
+        if self.port == Some(0) {
+            return Err("ssh port 0 is not a port; leave it out to let ssh decide".into());
+        }
+        if self.ssh_path.is_empty() {
+            return Err("ssh_path is empty; leave it out for `ssh`".into());
+        }
+        let files = [Some(&self.ssh_path), self.identity_file.as_ref()];
+        match files.into_iter().flatten().chain(&self.ssh_args).find(|argument| argument.contains('\0')) {
+            Some(argument) => Err(format!("ssh argument {argument:?} has a NUL in it")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The option that makes ssh run no command, where there is one.
+fn runs_no_command(args: &[String]) -> Option<String> {
+    let is_none = |setting: &str| {
+        let setting = setting.trim().to_ascii_lowercase();
+        let value = setting.strip_prefix("sessiontype").map(|value| value.trim_start_matches([' ', '\t', '=']));
+        value.is_some_and(|value| value.trim_matches('"') == "none")
+    };
+    let mut before = "";
+    for word in args {
+        if before == "-o" && is_none(word) {
+            return Some(format!("-o {word}"));
+        }
+        if word == "-N" || word.strip_prefix("-o").is_some_and(is_none) {
+            return Some(word.clone());
+        }
+        before = word;
+    }
+    None
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
+}
+
+const DEFAULT_PORT: u16 = 22;
+
+impl From<SshOptions> for Method {
+    fn from(ssh: SshOptions) -> Self {
+        Self::Ssh(ssh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::methods::Run;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn by_default_the_users_configuration_decides() {
+        let argv = SshOptions::new("web1").argv("sh -c 'x'", Duration::from_millis(9_001), false).unwrap();
+        assert_eq!(argv.join(" "), "ssh -o LogLevel=ERROR -o BatchMode=yes -o ConnectTimeout=10 -T -- web1 sh -c 'x'");
+        assert_eq!(argv.last().unwrap(), "sh -c 'x'");
+    }
+
+    #[test]
+    fn everything_that_was_asked_for_comes_behind_the_users_arguments() {
+        let options = SshOptions {
+            username: Some("deploy".into()),
+            ssh_path: "/opt/ssh".into(),
+            port: Some(2222),
+            check_host_keys: CheckHostKeys::Ignore,
+            identity_file: Some("my key".into()),
+            compression: Some(true),
+            ssh_args: vec!["-J".into(), "bastion".into()],
+            keepalive: Some(Keepalive { interval: Duration::from_secs(15), count: 3 }),
+            ssh_debug_level: 9,
+            ..SshOptions::new("[::1]")
+        };
+        assert_eq!(
+            options.argv("cmd", TEN, false).unwrap().join("|"),
+            "/opt/ssh|-J|bastion|-vvv|-o|BatchMode=yes|-o|ConnectTimeout=10|-o|ServerAliveInterval=15\
+             |-o|ServerAliveCountMax=3|-o|Compression=yes|-o|StrictHostKeyChecking=no\
+             |-o|UserKnownHostsFile=/dev/null|-o|GlobalKnownHostsFile=/dev/null|-o|IdentitiesOnly=yes\
+             |-i|my key|-l|deploy|-p|2222|-T|--|::1|cmd"
+        );
+    }
+
+    #[test]
+    fn host_key_checking_has_four_settings() {
+        let strictness = |check_host_keys| {
+            let argv = SshOptions { check_host_keys, ..SshOptions::new("h") }.argv("c", TEN, false).unwrap();
+            argv.into_iter().find_map(|argument| Some(argument.strip_prefix("StrictHostKeyChecking=")?.to_owned()))
+        };
+        assert_eq!(strictness(CheckHostKeys::Config), None);
+        assert_eq!(strictness(CheckHostKeys::Enforce).unwrap(), "yes");
+        assert_eq!(strictness(CheckHostKeys::Accept).unwrap(), "accept-new");
+        assert_eq!(strictness(CheckHostKeys::Ignore).unwrap(), "no");
+    }
+
+    #[test]
+    fn a_terminal_is_there_where_something_may_be_asked_and_then_questions_are_wanted() {
+        let nonce = crate::connect::bootstrap::Nonce::from_bytes([7; 16]);
+        let errand = Errand::staged(&nonce, &[], "sh", false);
+        let on_terminal = |options: SshOptions, has_answerer| {
+            let plan = options.plan(&errand, TEN, has_answerer).unwrap();
+            let Run::Command(argv) = plan.run else { panic!("a command") };
+            let is_terminal = plan.stdio == crate::sys::process::Stdio::Terminal;
+            assert_eq!(argv.contains(&"BatchMode=no".to_owned()), is_terminal);
+            assert_eq!(argv.contains(&"BatchMode=yes".to_owned()), !is_terminal);
+            is_terminal
+        };
+        let new = || SshOptions::new("h");
+        let checking = |check_host_keys| SshOptions { check_host_keys, ..new() };
+        assert!(on_terminal(SshOptions { password: Some("x".into()), ..new() }, false));
+        assert!(on_terminal(SshOptions { passphrase: Some("x".into()), ..new() }, false));
+        assert!(on_terminal(checking(CheckHostKeys::Accept), false));
+        assert!(on_terminal(new(), true));
+        for check_host_keys in [CheckHostKeys::Config, CheckHostKeys::Enforce, CheckHostKeys::Ignore] {
+            assert!(!on_terminal(checking(check_host_keys), false));
+        }
+    }
+
+    #[test]
+    fn names_leave_out_the_default_port() {
+        let name = |port| SshOptions { port, ..SshOptions::new("web1") }.name();
+        assert_eq!(name(None), "ssh.web1");
+        assert_eq!(name(Some(22)), "ssh.web1");
+        assert_eq!(name(Some(2222)), "ssh.web1:2222");
+    }
+
+    #[test]
+    fn arguments_that_have_ssh_run_no_command_are_refused_by_name() {
+        let argv = |args: &[&str]| {
+            let ssh_args = args.iter().map(|word| (*word).to_owned()).collect();
+            SshOptions { ssh_args, ..SshOptions::new("h") }.argv("c", TEN, false)
+        };
+        for args in [&["-N"][..], &["-v", "-o", "SessionType=none"], &["-oSessionType none"], &["-osessiontype = none"]]
+        {
+            let error = argv(args).unwrap_err();
+            assert!(error.contains(args[args.len() - 1]) && error.contains("run no command"), "{error}");
+        }
+        for args in [&["-o", "SessionType=default"][..], &["-n"], &["-oUser=none"]] {
+            assert!(argv(args).is_ok(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_shell_or_ssh_could_take_for_something_else_is_refused() {
+        for host in ["", "-oProxyCommand=x", "a b", "a;b", "$(x)", "a\nb", "[]", "[-x]"] {
+            let error = SshOptions::new(host).argv("c", TEN, false).unwrap_err();
+            assert!(error.starts_with("ssh hostname ") && error.contains("not a host name"), "{error}");
+        }
+        for user in ["", "-x", "a;b", "`x`"] {
+            let options = SshOptions { username: Some(user.into()), ..SshOptions::new("h") };
+            assert!(options.argv("c", TEN, false).unwrap_err().contains("is not a user name"), "{user}");
+        }
+        let options = SshOptions { username: Some("DOMAIN\\user".into()), ..SshOptions::new("h") };
+        assert!(options.argv("c", TEN, false).is_ok());
+        assert!(SshOptions { port: Some(0), ..SshOptions::new("h") }.argv("c", TEN, false).is_err());
+        assert!(SshOptions { ssh_args: vec!["a\0".into()], ..SshOptions::new("h") }.argv("c", TEN, false).is_err());
+    }
+}

@@ -1,0 +1,358 @@
+//! What ssh means by what it prints.
+
+use crate::wire::error::{StreamErrorKind, TURNED_AWAY};
+
+/// What the last lines of ssh mean and what to do about it.
+///
+/// `None`: they mean nothing that is known.
+pub(crate) fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+    // From what names its cause to what only tells that something has ended.
+    let rules = [configuration, host_key, authentication, network, jump, exchange, account, no_shell, lost];
+    rules.iter().find_map(|rule| rule(lines))
+}
+
+type Reading = Option<(StreamErrorKind, String)>;
+
+fn configuration(lines: &[String]) -> Reading {
+    if line_with(lines, "Cannot execute command-line and remote command.").is_some() {
+        let text = "ssh refuses to run our command, as ssh_config has a RemoteCommand for this host; give ssh_args -o RemoteCommand=none";
+        return Some((StreamErrorKind::Start, text.into()));
+    }
+    let line = lines.iter().find(|line| {
+        line.contains(": Bad configuration option: ")
+            || line.starts_with("command-line line 0: ")
+            || [
+                "Bad owner or permissions on ",
+                "Can't open user config file ",
+                "unknown option -- ",
+                "Bad port '",
+                "hostname contains invalid characters",
+            ]
+            .iter()
+            .any(|start| line.starts_with(start))
+    })?;
+    Some((
+        StreamErrorKind::Start,
+        format!("ssh refuses its configuration or arguments: {line}; correct ssh_config or ssh_args"),
+    ))
+}
+
+fn host_key(lines: &[String]) -> Reading {
+    line_with(lines, "Host key verification failed.")?;
+    let strict = " and you have requested strict checking.";
+    let changed = between(lines, "Host key for ", " has changed and you have requested strict checking.");
+    let unknown = between(lines, " host key is known for ", strict);
+    let revoked = after(lines, "Host key ").and_then(|rest| rest.split_once(" revoked by file "));
+    let text = match (changed, revoked) {
+        (Some(host), _) => format!(
+            "the host key of {host} has changed; if that is expected run ssh-keygen{} -R '{host}', \
+             if not, somebody may be reading along",
+            known_hosts_option(lines),
+        ),
+        (None, Some((key, _))) => {
+            format!("the host key {key} has been revoked; do not use this host")
+        }
+        (None, None) => format!(
+            "the host key{} is not known yet; connect to it once by hand with ssh, \
+             or choose check_host_keys accept",
+            unknown.map_or_else(String::new, |host| format!(" of {host}")),
+        ),
+    };
+    Some((StreamErrorKind::HostKey, format!("{HOST_KEY_TEXT}: {text}")))
+}
+
+/// Which file ssh-keygen has to correct, where ssh has named one.
+fn known_hosts_option(lines: &[String]) -> String {
+    after(lines, "Offending ")
+        .and_then(|rest| rest.split_once(" key in ")?.1.rsplit_once(':'))
+        .map_or_else(String::new, |(file, _)| format!(" -f '{file}'"))
+}
+
+fn authentication(lines: &[String]) -> Reading {
+    if line_with(lines, "Received disconnect from ")
+        .is_some_and(|line| line.ends_with(": Too many authentication failures"))
+    {
+        let text = "SSH authentication is incorrect: the server gave up before the right key was tried; \
+                    name it with identity_file, or unload keys from the agent";
+        return Some((StreamErrorKind::Auth, text.into()));
+    }
+    let (who, methods) = lines.iter().find_map(|line| denial(line))?;
+    let who = who.map_or_else(String::new, |who| format!(" for {who}"));
+    if let Some(cause) = lines.iter().find_map(|line| unusable_key(line)) {
+        let text = format!("SSH authentication is incorrect: {cause}");
+        return Some((StreamErrorKind::Auth, text));
+    }
+    if methods.contains("password") || methods.contains("keyboard-interactive") {
+        let text = format!(
+            "SSH password was requested, but none specified: no key was accepted{who}, \
+             and the server would take {methods}; give a password, or install a key there"
+        );
+        return Some((StreamErrorKind::Password, text));
+    }
+    let text = format!(
+        "SSH authentication is incorrect: no key was accepted{who}, and the server takes {methods}; \
+         check the user name, ssh-add -l, and authorized_keys there"
+    );
+    Some((StreamErrorKind::Auth, text))
+}
+
+fn unusable_key(line: &str) -> Option<String> {
+    let line = line.trim_end_matches('.');
+    if line.starts_with("Permissions ") && line.ends_with(" are too open") {
+        return Some(format!("ssh ignores the key: {line}; run chmod 600 on it"));
+    }
+    ["Load key ", "Warning: Identity file "]
+        .iter()
+        .any(|start| line.starts_with(start))
+        .then(|| format!("ssh cannot use the key: {line}"))
+}
+
+fn network(lines: &[String]) -> Reading {
+    if let Some(rest) = after(lines, "ssh: Could not resolve hostname ") {
+        let text =
+            format!("the name cannot be resolved: {rest}; check its spelling, DNS, and Host entries in ssh_config");
+        return Some((StreamErrorKind::Eof, text));
+    }
+    if let Some(rest) = after(lines, "ssh: connect to host ") {
+        let (place, reason) = rest.rsplit_once(": ").unwrap_or((rest, "no reason given"));
+        let place = place.replace(" port ", ":");
+        return Some(match reason {
+            "Connection refused" => {
+                let text = format!("connection refused: no sshd listens on {place}");
+                (StreamErrorKind::Eof, text)
+            }
+            "Connection timed out" | "Operation timed out" => {
+                let text =
+                    format!("connection timed out: the machine is off, or a firewall drops what is sent to {place}");
+                (StreamErrorKind::Timeout, text)
+            }
+            "No route to host" | "Network is unreachable" | "Host is down" => {
+                let text = format!("{place} cannot be reached from here ({reason}); it may need a jump host");
+                (StreamErrorKind::Eof, text)
+            }
+            _ => (StreamErrorKind::Eof, format!("connection to {place} failed: {reason}")),
+        });
+    }
+    if line_with(lines, "Connection timed out during banner exchange").is_some() {
+        let text = "connection timed out: something accepts connections there but does not speak ssh in time; \
+                    is the machine overloaded, or the port another service's?";
+        return Some((StreamErrorKind::Timeout, text.into()));
+    }
+    None
+}
+
+fn jump(lines: &[String]) -> Reading {
+    line_with(lines, "stdio forwarding failed")?;
+    let text = "the jump host cannot reach the target, or does not allow forwarding; try ssh from there";
+    Some((StreamErrorKind::Eof, text.into()))
+}
+
+/// What goes wrong between the connection and the login.
+fn exchange(lines: &[String]) -> Reading {
+    let text = if let Some(rest) = EXCHANGE.iter().find_map(|start| after(lines, start)) {
+        if rest.contains("invalid characters") {
+            format!("what listens there is not an ssh server ({rest}); check the port")
+        } else {
+            format!(
+                "{TURNED_AWAY} ({rest}): too many logins at once (MaxStartups, \
+                 PerSourcePenalties), a ban, or a proxy command that failed; try fewer at a time"
+            )
+        }
+    } else if let Some(rest) = after(lines, "Unable to negotiate with ") {
+        format!("ssh and the server have no algorithm in common: {rest}; add what they offer in ssh_config")
+    } else {
+        let versions = after(lines, "Protocol major versions differ: ")?;
+        format!("the server speaks only version 1 of the ssh protocol ({versions})")
+    };
+    Some((StreamErrorKind::Eof, text))
+}
+
+/// Accounts that may log in but not run a command. These come on stdout.
+fn account(lines: &[String]) -> Reading {
+    let text = if line_with(lines, "This account is currently not available.").is_some() {
+        "the account has no login shell (nologin); use another, or give it one with chsh -s /bin/sh"
+    } else if line_with(lines, "fatal: unrecognized command '").is_some()
+        || line_with(lines, "fatal: Interactive git shell is not enabled.").is_some()
+    {
+        "the account's shell is git-shell, which runs git alone; use another account"
+    } else {
+        line_with(lines, "This service allows sftp connections only.")?;
+        "the account is for sftp only (ForceCommand internal-sftp); use another one"
+    };
+    Some((StreamErrorKind::Auth, text.into()))
+}
+
+/// Shells say in their own ways that there is no such command. Only the last
+/// line counts, as profiles print the like and go on.
+fn no_shell(lines: &[String]) -> Reading {
+    let last = lines.last()?;
+    let missing = [": not found", ": command not found", ": Command not found.", ": inaccessible or not found"];
+    let said = missing.iter().any(|end| last.ends_with(end))
+        || [": command not found: ", ": no such command `", "fish: Unknown command: "]
+            .iter()
+            .any(|text| last.contains(text));
+    said.then(|| {
+        let text =
+            format!("the login shell did not find the command it was given: {last}; name a POSIX shell that is there");
+        (StreamErrorKind::Eof, text)
+    })
+}
+
+fn lost(lines: &[String]) -> Reading {
+    if let Some(rest) = after(lines, "Timeout, server ") {
+        let text =
+            format!("the connection was lost: server {rest} (ServerAliveInterval x ServerAliveCountMax has passed)");
+        return Some((StreamErrorKind::Timeout, text));
+    }
+    let line = lines.iter().rev().find(|line| {
+        let closed = line.starts_with("Connection to ") && line.contains(" closed by remote host");
+        closed
+            || [
+                "Connection closed by ",
+                "Connection reset by ",
+                "Received disconnect from ",
+                "client_loop: send disconnect: ",
+            ]
+            .iter()
+            .any(|start| line.starts_with(start))
+    })?;
+    Some((StreamErrorKind::Eof, format!("the connection was lost: {}", line.trim_end_matches('.'))))
+}
+
+/// Takes `user@host: Permission denied (methods).` apart. Some versions leave
+/// out the first part. Shells and banners use the same words in the middle of
+/// a line, or without the methods.
+fn denial(line: &str) -> Option<(Option<&str>, &str)> {
+    let (who, rest) = match line.split_once(": Permission denied (") {
+        Some((who, rest)) if who.contains('@') && !who.contains([' ', ':']) => (Some(who), rest),
+        _ => (None, line.strip_prefix("Permission denied (")?),
+    };
+    Some((who, rest.strip_suffix(").")?))
+}
+
+fn line_with<'a>(lines: &'a [String], start: &str) -> Option<&'a str> {
+    lines.iter().map(String::as_str).find(|line| line.starts_with(start))
+}
+
+fn after<'a>(lines: &'a [String], start: &str) -> Option<&'a str> {
+    lines.iter().find_map(|line| line.strip_prefix(start))
+}
+
+fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
+    lines.iter().find_map(|line| Some(line.strip_suffix(end)?.split_once(start)?.1))
+}
+
+pub(super) const HOST_KEY_TEXT: &str =
+    "host key checking is enabled, and SSH reported an unrecognized or mismatching host key";
+const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StreamErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
+
+    /// Printed by OpenSSH 9.2p1 in each of these situations, with host and
+    /// user names as they were.
+    #[test]
+    fn recorded_output_of_ssh_is_understood() {
+        for (said, kind, parts) in RECORDED {
+            let (found, text) = read(said).unwrap_or_else(|| panic!("not understood: {said}"));
+            assert_eq!(found, *kind, "{said}: {text}");
+            for part in *parts {
+                assert!(text.contains(part), "{text:?} lacks {part:?}");
+            }
+            assert!(!text.ends_with('.') && !text.contains("  "), "{text}");
+        }
+    }
+
+    #[test]
+    fn unreachable_hosts_and_jump_hosts_are_told_apart() {
+        let jump = "ssh: connect to host 127.0.0.1 port 2399: Connection refused\n\
+                    kex_exchange_identification: Connection closed by remote host\n";
+        assert_eq!(read(jump).unwrap().1, "connection refused: no sshd listens on 127.0.0.1:2399");
+    }
+
+    #[test]
+    fn similar_words_of_others_mean_nothing() {
+        for said in [
+            "",
+            "Welcome to web1\n",
+            "bash: /root/x: Permission denied\n",
+            "Permission denied to all\n",
+            "note: user@host: Permission denied (publickey).\n",
+            "I said: Host key verification failed.\n",
+            "bash: line 3: foo: command not found\nSegmentation fault\n",
+        ] {
+            assert_eq!(read(said), None, "{said}");
+        }
+        // A host whose changed key was ignored, and which then had no shell.
+        let (kind, _) = read(&format!("{CHANGED_BANNER}This account is currently not available.\n")).unwrap();
+        assert_eq!(kind, Auth);
+    }
+
+    fn read(said: &str) -> Option<(StreamErrorKind, String)> {
+        let lines: Vec<String> = said.lines().map(|line| line.trim_end().to_owned()).collect();
+        interpret(&lines)
+    }
+
+    const CHANGED_BANNER: &str = "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r\n\
+        @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n\
+        @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r\n\
+        IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r\n\
+        Offending ED25519 key in /home/op/.ssh/known_hosts:1\r\n";
+
+    #[rustfmt::skip]
+    const RECORDED: &[(&str, StreamErrorKind, &[&str])] = &[
+        ("ssh: Could not resolve hostname nosuch.invalid: Name or service not known\r\n", Eof, &["cannot be resolved: nosuch.invalid"]),
+        ("ssh: Could not resolve hostname 127.0.0.1: Address family for hostname not supported\r\n", Eof, &["Address family"]),
+        ("ssh: connect to host 127.0.0.1 port 2399: Connection refused\r\n", Eof, &["no sshd listens on 127.0.0.1:2399"]),
+        ("ssh: connect to host 10.9.0.1 port 22: Connection timed out\r\n", Timeout, &["10.9.0.1:22", "firewall"]),
+        ("ssh: connect to host 10.8.0.1 port 22: No route to host\r\n", Eof, &["10.8.0.1:22 cannot be reached from here (No route to host)"]),
+        ("ssh: connect to host 10.255.255.1 port 22: Network is unreachable\r\n", Eof, &["(Network is unreachable)"]),
+        ("ssh: connect to host 10.7.0.1 port 22: Permission denied\r\n", Eof, &["connection to 10.7.0.1:22 failed: Permission denied"]),
+        ("Connection timed out during banner exchange\r\n", Timeout, &["does not speak ssh in time"]),
+        ("kex_exchange_identification: read: Connection reset by peer\r\n", Eof, &["too many logins at once (MaxStartups"]),
+        ("kex_exchange_identification: Connection closed by remote host\r\n", Eof, &["MaxStartups"]),
+        ("kex_exchange_identification: banner line contains invalid characters\r\n", Eof, &["not an ssh server"]),
+        ("Protocol major versions differ: 2 vs. 1\r\n", Eof, &["version 1"]),
+        ("Unable to negotiate with 127.0.0.1 port 2309: no matching key exchange method found. Their offer: diffie-hellman-group14-sha256,kex-strict-s-v00@openssh.com\r\n", Eof, &["no algorithm in common", "diffie-hellman-group14-sha256"]),
+        ("rec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["SSH authentication is incorrect", "for rec_user@127.0.0.1", "takes publickey"]),
+        ("Permission denied (publickey).\r\n", Auth, &["SSH authentication is incorrect: no key was accepted, and"]),
+        ("Your password is precious\nPermission denied to all\nrec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["takes publickey"]),
+        ("rec_user@127.0.0.1: Permission denied (publickey,password).\r\n", Password, &["SSH password was requested, but none specified"]),
+        ("rec_user@127.0.0.1: Permission denied (publickey,password,keyboard-interactive).\r\n", Password, &["publickey,password,keyboard-interactive"]),
+        ("@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\r\nPermissions 0644 for 'loose' are too open.\r\nIt is required that your private key files are NOT accessible by others.\r\nThis private key will be ignored.\r\nLoad key \"loose\": bad permissions\r\nrec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["Permissions 0644 for 'loose' are too open", "chmod 600"]),
+        ("Warning: Identity file nosuchfile not accessible: No such file or directory.\nrec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["Identity file nosuchfile not accessible"]),
+        ("Load key \"badkey\": error in libcrypto\r\nrec_user@127.0.0.1: Permission denied (publickey,password).\r\n", Auth, &["Load key \"badkey\": error in libcrypto"]),
+        ("Received disconnect from 127.0.0.1 port 2305:2: Too many authentication failures\r\nDisconnected from 127.0.0.1 port 2305\r\n", Auth, &["identity_file"]),
+        ("No ED25519 host key is known for [127.0.0.1]:2301 and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["unrecognized or mismatching host key: the host key of [127.0.0.1]:2301 is not known yet", "check_host_keys accept"]),
+        ("fatal: unrecognized command 'sh -c 'A=0 B=1''\n", Auth, &["git-shell"]),
+        ("Host key verification failed.\r\n", HostKey, &["the host key is not known yet"]),
+        ("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nAdd correct host key in /tmp/kh to get rid of this message.\r\nOffending ED25519 key in /tmp/kh:1\r\n  remove with:\r\n  ssh-keygen -f \"/tmp/kh\" -R \"[127.0.0.1]:2301\"\r\nHost key for [127.0.0.1]:2301 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["the host key of [127.0.0.1]:2301 has changed", "ssh-keygen -f '/tmp/kh' -R '[127.0.0.1]:2301'"]),
+        ("Host key ED25519 SHA256:8xqfZBHZFqJ/8xsc+MpsiWsvGJPUeP8Nfyz+qokApeQ revoked by file /tmp/hk.pub\r\nHost key verification failed.\r\n", HostKey, &["revoked"]),
+        ("command-line: line 0: Bad configuration option: nonsense\r\n", Start, &["nonsense", "ssh_args"]),
+        ("command-line line 0: Bad port 'ninety'.\r\n", Start, &["ninety"]),
+        ("badconf: line 1: Bad configuration option: hostt\r\nbadconf: terminating, 1 bad configuration options\r\n", Start, &["badconf: line 1"]),
+        ("Can't open user config file nofile: No such file or directory\r\n", Start, &["nofile"]),
+        ("Bad owner or permissions on /home/rec_user/.ssh/config\r\n", Start, &["/home/rec_user/.ssh/config"]),
+        ("unknown option -- Z\r\nusage: ssh [-46AaCfGgKkMNnqsTtVvXxYy] [-B bind_interface]\n", Start, &["-- Z"]),
+        ("Bad port '99999'\r\n", Start, &["99999"]),
+        ("hostname contains invalid characters\r\n", Start, &["invalid characters"]),
+        ("Cannot execute command-line and remote command.\r\n", Start, &["RemoteCommand=none"]),
+        ("This account is currently not available.\n", Auth, &["nologin"]),
+        ("This service allows sftp connections only.\n", Auth, &["sftp only"]),
+        ("stdio forwarding failed\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["jump host"]),
+        ("ssh: Could not resolve hostname nosuch.invalid: Name or service not known\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["nosuch.invalid"]),
+        ("/bin/bash: line 1: exec: no-such-connect: not found\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["proxy command that failed"]),
+        ("bash: line 1: nosuch: command not found\n", Eof, &["did not find", "nosuch"]),
+        ("dash: 1: nosuch: not found\n", Eof, &["did not find"]),
+        ("zsh:1: command not found: nosuch\n", Eof, &["did not find"]),
+        ("E: mksh: nosuch: inaccessible or not found\n", Eof, &["did not find"]),
+        ("ksh93: nosuch: not found\n", Eof, &["did not find"]),
+        ("yash: no such command `nosuch'\n", Eof, &["did not find"]),
+        ("nosuch: Command not found.\n", Eof, &["did not find"]),
+        ("fish: Unknown command: nosuch\n", Eof, &["did not find"]),
+        ("Timeout, server 127.0.0.1 not responding.\r\n", Timeout, &["server 127.0.0.1 not responding"]),
+        ("Connection to 127.0.0.1 closed by remote host.\r\n", Eof, &["the connection was lost"]),
+    ];
+}

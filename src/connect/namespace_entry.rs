@@ -1,0 +1,234 @@
+//! The process that goes into a container and becomes a child there.
+//!
+//! It is the own image, before it has any thread: a process with threads may
+//! not change its user namespace, and between fork and exec of one that has
+//! them hardly anything may be done. It asks the engine for the container's
+//! first process, joins its namespaces and root, and forks, since a pid
+//! namespace is for new processes only. The new one becomes the user and
+//! executes the image; the old one waits for it and ends as it did.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::connect::bootstrap::Nonce;
+use crate::connect::methods::setns::leader;
+use crate::connect::methods::setns::{COMPLAINT, NEEDS_ROOT, NO_USER};
+use crate::image::executable::{Compression, Image};
+use crate::sys::process;
+
+/// Most bytes of what an engine prints, and of the files that say who is who.
+const MAX_TEXT: u64 = 1 << 20;
+/// What the child keeps of the environment: the rest says things of the
+/// machine that the container has no business with, or that are not so there.
+const KEPT: [&str; 4] = ["PATH", "TERM", "LANG", "TZ"];
+
+/// Where to go, and what to be there.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    user: String,
+    /// The engine's command line, which ends with the container's name.
+    ask: Vec<String>,
+    /// To run instead of the image.
+    command: Vec<String>,
+}
+
+impl Entrance {
+    /// From what [`setns::arguments`](crate::connect::methods::setns::arguments) has made
+    /// of it; `None` if this process is to stay where it is.
+    pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
+        let user = args.next()?;
+        let count = args.next()?.parse().ok()?;
+        let ask: Vec<String> = args.by_ref().take(count).collect();
+        (!ask.is_empty()).then(|| Self { user, ask, command: args.collect() })
+    }
+
+    /// Goes in. Never returns but with the reason why it could not.
+    pub(crate) fn enter(&self, nonce: &Nonce) -> String {
+        let Err(why) = self.try_enter(nonce);
+        // One line, which the parent looks for.
+        format!("{COMPLAINT}{}", why.trim().replace('\n', ", "))
+    }
+
+    fn try_enter(&self, nonce: &Nonce) -> Result<std::convert::Infallible, String> {
+        let parent = std::os::unix::process::parent_id();
+        if !nix::unistd::geteuid().is_root() {
+            return Err(format!("{NEEDS_ROOT}; become root first, by sudo"));
+        }
+        let container = self.ask.last().map_or("", String::as_str);
+        let pid = self.leader()?;
+        if pid == 0 {
+            return Err(format!("the container {container} is not running; start it"));
+        }
+        let namespaces = process::Namespaces::open(pid).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("the container {container} has gone: its first process, {pid}, is not there; start it")
+            }
+            _ => format!("cannot open the namespaces of process {pid}, the first of {container}: {error}"),
+        })?;
+        let image = self.image(nonce)?;
+        namespaces.join().map_err(|(name, error)| format!("cannot join the {name} of {container}: {error}"))?;
+        let user = User::find(&self.user, &read("/etc/passwd"), &read("/etc/group"))
+            .ok_or_else(|| format!("{NO_USER}{} in {container}; its /etc/passwd has the names", self.user))?;
+        namespaces.join_users().map_err(|error| format!("cannot join the user namespace of {container}: {error}"))?;
+        // What has changed rights may have lost this.
+        process::die_with_parent(parent);
+        process::wait_for_successor().map_err(|error| format!("cannot fork: {error}"))?;
+        drop(namespaces);
+        let as_user = |error| format!("cannot become {} in {container}: {error}", self.user);
+        process::become_user(user.uid, &user.groups).map_err(as_user)?;
+        if std::env::set_current_dir(&user.home).is_err() {
+            let _ = std::env::set_current_dir("/");
+        }
+        process::replace_environment(
+            |name| KEPT.contains(&name) || name.starts_with("LC_"),
+            &[("HOME", &user.home), ("SHELL", &user.shell), ("LOGNAME", &user.name), ("USER", &user.name)],
+        );
+        let error = match image {
+            Some(image) => image.exec(),
+            None => Command::new(&self.command[0]).args(&self.command[1..]).exec(),
+        };
+        let what = self.command.first().map_or("the image", String::as_str);
+        Err(format!("cannot execute {what} in {container}: {error}"))
+    }
+
+    /// Asks the engine.
+    fn leader(&self) -> Result<i32, String> {
+        let tool = &self.ask[0];
+        let failed = |error: io::Error| format!("could not execute {tool:?}: {error}; is it installed and in PATH?");
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let mut command = Command::new(tool);
+        command.args(&self.ask[1..]).stdin(std::process::Stdio::null());
+        command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        process::die_with_us(&mut command);
+        let mut child = command.spawn().map_err(failed)?;
+        drop(command);
+        let said = text_of(reader);
+        let status = child.wait().map_err(failed)?;
+        match status.code() {
+            Some(0) => leader(&said).ok_or_else(|| {
+                format!("could not find PID from {tool} output ({}); is the container running?", said.trim())
+            }),
+            Some(code) => {
+                Err(format!("{tool} exitted with status {code}: {}; is there such a container?", said.trim()))
+            }
+            None => Err(format!("{tool} {}: {}; try it by hand", process::describe(status), said.trim())),
+        }
+    }
+
+    /// The image, where nobody can write to it. Whoever is root in a container
+    /// can open what its processes were made from, and must not come by a file
+    /// of the machine that way.
+    fn image(&self, nonce: &Nonce) -> Result<Option<process::Exec>, String> {
+        if !self.command.is_empty() {
+            return Ok(None);
+        }
+        let name = std::env::args_os().next().unwrap_or_default();
+        let argv = [name, nonce.child_argument().into(), String::new().into(), String::new().into(), "{fd}".into()];
+        let copy = |bytes: &[u8]| process::Exec::new(process::sealed_copy(bytes)?, &argv);
+        let packed = Image::own()?.pack(Compression::Plain);
+        let exec = packed.and_then(|packed| copy(&packed.bytes));
+        exec.map(Some).map_err(|error| format!("cannot copy the image to memory: {error}"))
+    }
+}
+
+/// A user, by the files of the root that this process has.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    name: String,
+    uid: u32,
+    /// Its own first.
+    groups: Vec<u32>,
+    home: String,
+    shell: String,
+}
+
+impl User {
+    fn find(name: &str, passwd: &str, group: &str) -> Option<Self> {
+        let mut users = passwd.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>()[..] {
+            [user, _, uid, gid, _, home, shell] if user == name => {
+                Some((uid.parse().ok()?, gid.parse().ok()?, home, shell))
+            }
+            _ => None,
+        });
+        // Root is root, also where there are no files.
+        let root = || (name == "root").then_some((0, 0, "", ""));
+        let (uid, gid, home, shell) = users.next().or_else(root)?;
+        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+        let mut groups = vec![gid];
+        groups.extend(group.lines().filter_map(|line| {
+            let (gid, members) = line.splitn(3, ':').nth(2)?.split_once(':')?;
+            members.split(',').any(|member| member == name).then(|| gid.parse::<u32>().ok())?
+        }));
+        groups.dedup();
+        Some(Self { name: name.to_owned(), uid, groups, home: or(home, "/"), shell: or(shell, "/bin/sh") })
+    }
+}
+
+/// A file of the container; empty if it cannot be read.
+fn read(path: &str) -> String {
+    File::open(Path::new(path)).map_or_else(|_| String::new(), text_of)
+}
+
+fn text_of(from: impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = from.take(MAX_TEXT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_come_out_as_they_went_in() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for command in ["", "nice sh -c x"] {
+            let arguments =
+                crate::connect::methods::setns::arguments("bob", &words("docker inspect app"), &words(command));
+            let entrance = Entrance::parse(arguments.into_iter()).unwrap();
+            assert_eq!(entrance.user, "bob");
+            assert_eq!((entrance.ask, entrance.command), (words("docker inspect app"), words(command)));
+        }
+        assert!(Entrance::parse(std::iter::empty()).is_none());
+    }
+
+    #[test]
+    fn a_user_is_found_with_all_groups() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\n# bob:\nbob:x:1000:100:Bob,,:/home/bob:\nbroken:x:a:b\n";
+        let group = "root:x:0:\nusers:x:100:bob\naudio:x:29:amy,bob\nbobs:x:7:bobby\nbad:x:y:bob\nvideo:x:44:bob";
+        let bob = User::find("bob", passwd, group).unwrap();
+        assert_eq!((bob.uid, &bob.groups[..]), (1000, &[100, 29, 44][..]));
+        assert_eq!((bob.home.as_str(), bob.shell.as_str()), ("/home/bob", "/bin/sh"));
+        assert_eq!(User::find("root", passwd, group).unwrap().home, "/root");
+        assert_eq!(User::find("broken", passwd, group), None);
+        assert_eq!(User::find("amy", passwd, group), None);
+    }
+
+    #[test]
+    fn root_needs_no_files() {
+        let root = User::find("root", "", "").unwrap();
+        assert_eq!((root.uid, &root.groups[..], root.home.as_str()), (0, &[0][..], "/"));
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_fails_or_says_nothing_useful_is_named() {
+        let ask = |words: &[&str]| {
+            let ask = words.iter().map(|word| (*word).to_owned()).collect();
+            Entrance { user: "root".into(), ask, command: Vec::new() }.leader()
+        };
+        assert_eq!(ask(&["echo", "42"]), Ok(42));
+        let error = ask(&["/nonexistent/docker", "inspect"]).unwrap_err();
+        assert!(error.starts_with("could not execute \"/nonexistent/docker\""), "{error}");
+        let error = ask(&["sh", "-c", "echo no such thing >&2; exit 3"]).unwrap_err();
+        assert_eq!(error, "sh exitted with status 3: no such thing; is there such a container?");
+        let error = ask(&["echo", "hello"]).unwrap_err();
+        assert!(error.starts_with("could not find PID from echo output"), "{error}");
+        let error = ask(&["sh", "-c", "kill -9 $$"]).unwrap_err();
+        assert!(error.starts_with("sh exited due to signal 9"), "{error}");
+    }
+}

@@ -1,0 +1,322 @@
+//! A connect step by step, in words: what was tried, what came back, and what
+//! to do about it. Made from a [`Trail`] for those who ask.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::api::context::Context;
+use crate::connect::bootstrap::{Offer, Trail};
+use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::message::printable;
+
+/// A step of a connect; see [`Connect::examine`](crate::Connect::examine).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// `start`, `login`, `first stage`, `places`, `interpreter`, `image`,
+    /// `upload`, `exec` or `handshake`.
+    pub step: &'static str,
+    /// How it went.
+    pub status: StepStatus,
+    /// What was tried.
+    pub tried: String,
+    /// What came back.
+    pub got: String,
+    /// What to do about it; empty if there is nothing to do.
+    #[serde(rename = "do")]
+    pub advice: String,
+}
+
+/// How a [`Step`] went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StepStatus {
+    /// As it should.
+    Ok,
+    /// This is where the connect failed.
+    Failed,
+    /// It was not needed.
+    Skipped,
+    /// It was not come to.
+    Pending,
+}
+
+/// The outcome of [`Connect::examine`](crate::Connect::examine).
+#[derive(Debug)]
+pub struct Examined {
+    /// The child, or why there is none.
+    pub context: Result<Context, Error>,
+    pub(crate) trail: Trail,
+}
+
+impl Examined {
+    /// The steps, in their order.
+    pub fn steps(&self) -> Vec<Step> {
+        match &self.context {
+            Err(Error::Stream(error)) => error.steps(),
+            Err(error) => {
+                let error = StreamError::new(StreamErrorKind::Eof, Phase::Start, "", error.to_string());
+                error.steps()
+            }
+            Ok(_) => steps(&self.trail, None),
+        }
+    }
+}
+
+impl StreamError {
+    /// How far the connect had come, step by step, and what to do.
+    pub fn steps(&self) -> Vec<Step> {
+        steps(&self.trail, Some(self))
+    }
+}
+
+const START: usize = 0;
+const LOGIN: usize = 1;
+const FIRST_STAGE: usize = 2;
+const PLACES: usize = 3;
+const INTERPRETER: usize = 4;
+const IMAGE: usize = 5;
+const UPLOAD: usize = 6;
+const EXEC: usize = 7;
+const HANDSHAKE: usize = 8;
+
+fn steps(trail: &Trail, error: Option<&StreamError>) -> Vec<Step> {
+    let offers: Vec<Offer> = trail.announced.iter().filter_map(|line| Offer::parse(line.as_bytes())).collect();
+    let mut steps = described(trail, &offers);
+    let failed = error.map_or(steps.len(), |error| failed_step(error, offers.last()));
+    for (at, step) in steps.iter_mut().enumerate() {
+        match error {
+            Some(error) if at == failed => {
+                step.status = StepStatus::Failed;
+                (step.got, step.advice) = said(error);
+            }
+            _ if at > failed => {
+                step.status = StepStatus::Pending;
+                (step.tried, step.got) = (String::new(), String::new());
+            }
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// All steps as if they had gone well.
+fn described(trail: &Trail, offers: &[Offer]) -> Vec<Step> {
+    let first = offers.first();
+    let last = offers.last();
+    let words: Vec<String> = trail.command.iter().map(|word| printable(word)).collect();
+    let since = |phase: Phase| {
+        trail
+            .reached
+            .iter()
+            .find(|(reached, _)| *reached == phase)
+            .map_or_else(String::new, |(_, at)| format!("after {at} ms"))
+    };
+    let refused: Vec<String> = last.iter().flat_map(|offer| &offer.refused).map(ToString::to_string).collect();
+    let mut places = last.and_then(|offer| offer.place.clone()).unwrap_or_else(|| "none, so it goes to memory".into());
+    for refusal in refused {
+        let _ = write!(places, "; {refusal}");
+    }
+    let interpreter = match last.map(|offer| (&offer.place, &offer.interpreter)) {
+        Some((Some(_), Some(interpreter))) => format!("{interpreter} is there and not needed"),
+        Some((None, Some(interpreter))) => format!("{interpreter} runs the image from memory"),
+        _ => "none is there, and none is needed".into(),
+    };
+    let (sent, unpacked) = trail.sent.last().copied().unwrap_or_default();
+    let image =
+        last.map_or_else(String::new, |offer| format!("one for {} {}, {unpacked} bytes", offer.system, offer.machine));
+    let upload = match trail.sent.len() {
+        0 => String::new(),
+        _ if sent == 0 => "the machine has kept it from before".into(),
+        1 => format!(
+            "{sent} bytes, {:?}",
+            last.map_or(crate::image::executable::Compression::Plain, |offer| offer.compression)
+        ),
+        times => format!("{sent} bytes, at the attempt number {times}"),
+    };
+    let step = |step, tried: &str, got: String| Step {
+        step,
+        status: StepStatus::Ok,
+        tried: tried.into(),
+        got,
+        advice: String::new(),
+    };
+    let mut steps = vec![
+        step("start", &words.join(" "), "it runs".into()),
+        step("login", "to run a command there", if first.is_some() { since(Phase::FirstStage) } else { String::new() }),
+        step(
+            "first stage",
+            "a line of shell",
+            first.map_or_else(String::new, |offer| {
+                format!(
+                    "{} {}, unpacks {:?}, reads by {:?}",
+                    offer.system, offer.machine, offer.compression, offer.reader
+                )
+            }),
+        ),
+        step("places", "a place where the image can be written and executed", places),
+        step("interpreter", "perl and python3, to run it from memory", interpreter),
+        step("image", "an image for the machine", image),
+        step("upload", "to send it", upload),
+        step("exec", "to execute it", since(Phase::Exec)),
+        step("handshake", "to agree with it on build and functions", since(Phase::Handshake)),
+    ];
+    if first.is_none() {
+        // A child that is executed as it lies there.
+        for step in &mut steps[FIRST_STAGE..=UPLOAD] {
+            (step.status, step.got) = (StepStatus::Skipped, "not needed".into());
+        }
+    }
+    steps
+}
+
+fn failed_step(error: &StreamError, offer: Option<&Offer>) -> usize {
+    match (error.phase, error.kind) {
+        (Phase::Start, _) => START,
+        (Phase::Login, _) => LOGIN,
+        (Phase::FirstStage, StreamErrorKind::NoPlace) => PLACES,
+        (Phase::FirstStage, StreamErrorKind::Unsupported) if offer.is_some_and(|offer| !offer.is_usable()) => {
+            FIRST_STAGE
+        }
+        (Phase::FirstStage, StreamErrorKind::Unsupported | StreamErrorKind::Image) => IMAGE,
+        (Phase::FirstStage, _) => FIRST_STAGE,
+        (Phase::Upload, _) | (Phase::Exec, StreamErrorKind::Corrupt) => UPLOAD,
+        // Where there was a place, it is one further on that has none.
+        (Phase::Exec, StreamErrorKind::NoPlace) if offer.is_none_or(|offer| offer.place.is_none()) => INTERPRETER,
+        (Phase::Exec, _) => EXEC,
+        (Phase::Handshake, _) => HANDSHAKE,
+    }
+}
+
+/// What came back, and what to do: an error's text has the remedy at its end.
+fn said(error: &StreamError) -> (String, String) {
+    let text = error.text.as_str();
+    let ended = text.strip_prefix("EOF on stream; ").and_then(|rest| rest.split_once('(')?.1.strip_suffix(')'));
+    let (got, remedy) = match ended.unwrap_or(text).rsplit_once("; ") {
+        Some((got, remedy)) => (got, remedy),
+        None => (ended.unwrap_or(text), ""),
+    };
+    let mut got = got.to_owned();
+    // The rest is in the error.
+    let skip = error.tail.len().saturating_sub(LINES);
+    for line in &error.tail[skip..] {
+        let _ = write!(got, "\n{line}");
+    }
+    let lacks_files = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
+    let advice = match (error.kind, error.phase) {
+        (StreamErrorKind::Timeout | StreamErrorKind::Eof, _)
+            if error.tail.iter().any(|line| lacks_files.iter().any(|end| line.ends_with(end))) =>
+        {
+            "the account may open too few files: look at `ulimit -n` there"
+        }
+        (StreamErrorKind::Corrupt, _) if remedy.is_empty() => {
+            "try again; if it stays so, something on the way changes or cuts what is sent: a proxy, a filter, a terminal"
+        }
+        (StreamErrorKind::Unsupported, Phase::FirstStage) if remedy.starts_with("this program carries") => {
+            got = format!("{got}; {remedy}");
+            "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)"
+        }
+        (StreamErrorKind::Eof, Phase::Login) if remedy.is_empty() => {
+            "see that sshd runs there and listens on that port, and what `ssh -v` says"
+        }
+        (StreamErrorKind::NoPlace, _) if got.to_lowercase().contains("file size limit") => {
+            "the account may write small files only: look at `ulimit -f` there"
+        }
+        (_, _) if remedy.is_empty() => "see `ssh -v` to the host, and the lines above",
+        _ => remedy,
+    };
+    (got, advice.to_owned())
+}
+
+/// How many of the far side's last lines a step repeats.
+const LINES: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trail(announced: &[&str], sent: &[(u64, u64)]) -> Trail {
+        Trail {
+            command: vec!["ssh".into(), "web1".into(), "...".into()],
+            announced: announced.iter().map(|line| (*line).to_owned()).collect(),
+            sent: sent.to_vec(),
+            reached: vec![(Phase::FirstStage, 70), (Phase::Upload, 72), (Phase::Exec, 75), (Phase::Handshake, 90)],
+        }
+    }
+
+    fn failure(kind: StreamErrorKind, phase: Phase, text: &str, tail: &[&str], trail: Trail) -> StreamError {
+        let mut error = StreamError::new(kind, phase, "ssh.web1", text);
+        error.tail = tail.iter().map(|line| (*line).to_owned()).collect();
+        error.trail = Box::new(trail);
+        error
+    }
+
+    #[test]
+    fn a_connect_that_went_well_is_told_step_by_step() {
+        let full =
+            " Linux x86_64 zstd head perl |/tmp/.offshoot-1-2|/dev/shm|cat: write error: No space left on device";
+        let steps =
+            steps(&trail(&[" Linux x86_64 zstd head perl |/dev/shm/.offshoot-1-2", full], &[(9, 20), (9, 20)]), None);
+        let names: Vec<&str> = steps.iter().map(|step| step.step).collect();
+        let all = ["start", "login", "first stage", "places", "interpreter", "image", "upload", "exec", "handshake"];
+        assert_eq!(names, all);
+        assert!(steps.iter().all(|step| step.status == StepStatus::Ok && step.advice.is_empty()));
+        assert_eq!(steps[START].tried, "ssh web1 ...");
+        assert_eq!(steps[PLACES].got, "/tmp/.offshoot-1-2; /dev/shm cannot be used (No space left on device)");
+        assert_eq!(steps[UPLOAD].got, "9 bytes, at the attempt number 2");
+        assert_eq!((steps[LOGIN].got.as_str(), steps[HANDSHAKE].got.as_str()), ("after 70 ms", "after 90 ms"));
+    }
+
+    #[test]
+    fn what_was_not_needed_is_skipped_and_what_was_not_come_to_is_pending() {
+        let text = "EOF on stream; last 100 lines received: none (phase exec, exited with return code 127; there is no such program)";
+        let error = failure(StreamErrorKind::Eof, Phase::Exec, text, &[], trail(&[], &[]));
+        let steps = error.steps();
+        let statuses: Vec<StepStatus> = steps.iter().map(|step| step.status).collect();
+        use StepStatus::{Failed, Ok, Pending, Skipped};
+        assert_eq!(statuses, [Ok, Ok, Skipped, Skipped, Skipped, Skipped, Skipped, Failed, Pending]);
+        assert_eq!(steps[EXEC].got, "phase exec, exited with return code 127");
+        assert_eq!(steps[EXEC].advice, "there is no such program");
+    }
+
+    #[test]
+    fn each_failure_has_its_step_and_its_remedy() {
+        use StreamErrorKind::{Auth, Corrupt, NoPlace, Timeout, Unsupported};
+        let announced = trail(&[" Linux x86_64 zstd head none |none|/tmp|x"], &[]);
+        for (error, at, advice) in [
+            (failure(Auth, Phase::Login, "no login shell; use another", &[], trail(&[], &[])), LOGIN, "use another"),
+            (
+                failure(NoPlace, Phase::FirstStage, "no place: /a; /b; free one", &[], announced.clone()),
+                PLACES,
+                "free one",
+            ),
+            (
+                failure(
+                    Unsupported,
+                    Phase::FirstStage,
+                    "no image for x; this program carries y",
+                    &[],
+                    announced.clone(),
+                ),
+                IMAGE,
+                "make a bundle",
+            ),
+            (
+                failure(Corrupt, Phase::Exec, "the image arrived with size 1", &[], announced.clone()),
+                UPLOAD,
+                "try again",
+            ),
+            (
+                failure(Timeout, Phase::Login, "timed out; slow?", &["sh: 1: 1: Invalid argument"], trail(&[], &[])),
+                LOGIN,
+                "ulimit -n",
+            ),
+        ] {
+            let steps = error.steps();
+            assert_eq!(steps.iter().position(|step| step.status == StepStatus::Failed), Some(at), "{error}");
+            assert!(steps[at].advice.contains(advice), "{:?}", steps[at]);
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! The I/O side of a process: one thread that routes, logs, answers and shuts
+//! down, whatever the user's code is doing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::{Rc, Weak as RcWeak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::context::Context;
+use crate::api::router::Command;
+use crate::engine::io::{self, Io, Setup};
+use crate::sys::blocking;
+use crate::sys::blocking::block_on;
+use crate::wire::error::Error;
+
+/// Files that are being read when the thread ends have this long.
+const LAST_FILES: Duration = Duration::from_secs(1);
+
+/// How long children have to end when a router of a master ends.
+const MASTER_GRACE: Duration = Duration::from_secs(5);
+/// The same in a child.
+const CHILD_GRACE: Duration = Duration::from_secs(3);
+
+/// When a job is due, and a number that makes it unique.
+type TimerKey = (Instant, u64);
+
+/// What the thread is asked to do.
+enum Job {
+    Run(Box<dyn FnOnce() + Send>),
+    /// Start the I/O side of a router.
+    Router(Box<dyn FnOnce() -> Setup + Send>),
+    Schedule(TimerKey, Scheduled),
+    Unschedule(TimerKey),
+    KeepAlive(oneshot::Sender<bool>),
+    Shutdown,
+    /// The last handle has gone.
+    Released,
+}
+
+struct Scheduled {
+    cancelled: Arc<AtomicBool>,
+    job: Box<dyn FnOnce() + Send>,
+}
+
+/// The I/O thread, shared by any number of routers.
+///
+/// Cheap to clone. The thread ends when the last clone is gone and every
+/// router on it has ended, or with [`Broker::shutdown`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use offshoot::{Broker, Error, Router};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let broker = Broker::new()?;
+///     // Two routers on one thread; neither sees the other's children.
+///     let (one, two) = (Router::builder().broker(&broker).build()?, Router::builder().broker(&broker).build()?);
+///     let child = one.local().blocking_connect()?;
+///     broker.stop_receive(&child);
+///     let timer = broker.schedule(Instant::now() + Duration::from_secs(60), || println!("a minute later"))?;
+///     timer.cancel();
+///     assert_eq!(broker.defer_sync(|| 6 * 7)?, 42);
+///     broker.start_receive(&child);
+///     broker.shutdown();
+///     broker.join()?;
+///     assert!(two.local().blocking_connect().is_err());
+///     Ok(())
+/// }
+/// ```
+pub struct Broker {
+    thread: Arc<Thread>,
+}
+
+/// What all handles to an I/O thread share. This alone keeps no thread alive.
+pub(crate) struct Thread {
+    jobs: mpsc::UnboundedSender<Job>,
+    id: OnceLock<ThreadId>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+    /// Handles that keep the thread alive.
+    held: AtomicUsize,
+    default_grace: Duration,
+    /// What was set instead, in ms; 0 if nothing was.
+    grace: AtomicU64,
+    next_timer: AtomicU64,
+    ended: CancellationToken,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
+}
+
+impl Clone for Broker {
+    fn clone(&self) -> Self {
+        Self::of(&self.thread)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.thread.held.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let _ = self.thread.jobs.send(Job::Released);
+        }
+    }
+}
+
+impl Broker {
+    /// Starts the I/O thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the system refuses a thread or an event queue.
+    pub fn new() -> Result<Self, Error> {
+        Self::start(MASTER_GRACE)
+    }
+
+    /// The I/O thread of a child.
+    pub(crate) fn of_child() -> Result<Self, Error> {
+        Self::start(CHILD_GRACE)
+    }
+
+    fn start(default_grace: Duration) -> Result<Self, Error> {
+        #[expect(clippy::disallowed_methods, reason = "jobs are rare: one per router, and what users defer")]
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            // Files are read and written by these threads for the I/O thread.
+            .max_blocking_threads(16)
+            .build()
+            .map_err(|error| Error::Closed(format!("the I/O thread has no event queue: {error}")))?;
+        let thread = Arc::new(Thread {
+            jobs,
+            id: OnceLock::new(),
+            handle: Mutex::default(),
+            held: AtomicUsize::new(0),
+            default_grace,
+            grace: AtomicU64::new(0),
+            next_timer: AtomicU64::new(0),
+            ended: CancellationToken::new(),
+        });
+        let broker = Self::of(&thread);
+        let spawned = std::thread::Builder::new().name("offshoot-io".into()).spawn(move || {
+            let _ended = thread.ended.clone().drop_guard();
+            blocking::serve_here();
+            let local = LocalSet::new();
+            let work = Loop::new(Arc::clone(&thread)).run(queue);
+            if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {
+                tracing::error!("broker crashed");
+            }
+            // Whatever is left of the routers tells those who wait for it.
+            drop(local);
+            runtime.shutdown_timeout(LAST_FILES);
+        });
+        let handle = spawned.map_err(|error| Error::Closed(format!("the I/O thread cannot be started: {error}")))?;
+        let _ = broker.thread.id.set(handle.thread().id());
+        *lock(&broker.thread.handle) = Some(handle);
+        Ok(broker)
+    }
+
+    /// A handle that keeps the thread alive.
+    pub(crate) fn of(thread: &Arc<Thread>) -> Self {
+        thread.held.fetch_add(1, Ordering::AcqRel);
+        Self { thread: Arc::clone(thread) }
+    }
+
+    pub(crate) fn thread(&self) -> &Arc<Thread> {
+        &self.thread
+    }
+
+    /// Starts the I/O side of a router, which `setup` describes.
+    pub(crate) fn add_router(&self, setup: impl FnOnce() -> Setup + Send + 'static) -> Result<(), Error> {
+        self.queue(Job::Router(Box::new(setup)))
+    }
+
+    /// Runs `job` on the I/O thread, soon, and after all that was deferred
+    /// before, also when called on the I/O thread itself. It must not block.
+    /// A panic in it is logged, and ends nothing.
+    ///
+    /// What is accepted is run, also while the routers are ending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the thread has ended; the job will not run.
+    pub fn defer(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        self.queue(Job::Run(Box::new(job)))
+    }
+
+    /// Runs `job` on the I/O thread and waits for what it returns. The job
+    /// must not block; this does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the thread has ended, and the job did not run;
+    /// [`Error::Deadlock`] on the I/O thread, which cannot wait for itself.
+    ///
+    /// # Panics
+    ///
+    /// If the job panics, with its panic.
+    pub fn defer_sync<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        self.thread.may_wait()?;
+        let (done, result) = oneshot::channel();
+        self.defer(move || {
+            let _ = done.send(catch_unwind(AssertUnwindSafe(job)));
+        })?;
+        match block_on(result) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(broker_ended()),
+        }
+    }
+
+    /// Runs `job` on the I/O thread at `when`, and never before; at once if
+    /// that has passed. Jobs run in the order of their times. It must not
+    /// block.
+    ///
+    /// What is still to come when the thread ends does not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the thread has ended.
+    pub fn schedule(&self, when: Instant, job: impl FnOnce() + Send + 'static) -> Result<Timer, Error> {
+        let key = (when, self.thread.next_timer.fetch_add(1, Ordering::Relaxed));
+        let cancelled = Arc::<AtomicBool>::default();
+        let scheduled = Scheduled { cancelled: Arc::clone(&cancelled), job: Box::new(job) };
+        self.queue(Job::Schedule(key, scheduled))?;
+        Ok(Timer { thread: Arc::clone(&self.thread), key, cancelled })
+    }
+
+    /// Whether anything keeps the thread from ending at once when it is told
+    /// to: children, connects, processes that are to be reaped, or timers.
+    pub async fn keep_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.queue(Job::KeepAlive(reply)).is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// How long children have to end when a router ends, before they are
+    /// killed. Default: 5 s in a master and 3 s in a child.
+    ///
+    /// What is set is also the time of [`Context::shutdown`], which has 3 s by
+    /// default, and half a second more to be killed.
+    ///
+    /// [`Context::shutdown`]: crate::Context::shutdown
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.thread.grace()
+    }
+
+    /// Changes [`Broker::shutdown_timeout`], to the millisecond, from the next
+    /// shutdown on. Each context has its own.
+    pub fn set_shutdown_timeout(&self, limit: Duration) {
+        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.thread.grace.store(ms, Ordering::Relaxed);
+    }
+
+    /// Stops reading what a child sends, or what comes through it, until
+    /// [`Broker::start_receive`] or until the child is told to end. Does
+    /// nothing to contexts that are not children of this one.
+    ///
+    /// The child and those behind it are slowed down as by any slow reader.
+    /// While a child is not read, its death goes unnoticed.
+    pub fn stop_receive(&self, child: &Context) {
+        child.shared().command(Command::Read { context: child.id(), on: false });
+    }
+
+    /// Takes back [`Broker::stop_receive`].
+    pub fn start_receive(&self, child: &Context) {
+        child.shared().command(Command::Read { context: child.id(), on: true });
+    }
+
+    /// Ends every router on this thread, and then the thread. Returns at
+    /// once; see [`Broker::join`]. Does nothing if that is under way.
+    ///
+    /// What each router does is described at
+    /// [`Router::shutdown`](crate::Router::shutdown).
+    pub fn shutdown(&self) {
+        let _ = self.queue(Job::Shutdown);
+    }
+
+    /// Has the end of the calling thread end this one, as
+    /// [`Broker::shutdown`] does: a net under a router that was leaked.
+    ///
+    /// Nothing else needs it: a router ends with its last clone, and a
+    /// process takes its children with it.
+    pub fn install_watcher(&self) {
+        WATCHED.with_borrow_mut(|watched| {
+            watched.0.retain(|thread| thread.strong_count() > 0);
+            watched.0.push(Arc::downgrade(&self.thread));
+        });
+    }
+
+    /// Waits until the I/O thread has ended, after [`Broker::shutdown`] or
+    /// the end of all routers and other handles. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Deadlock`] on the I/O thread, which cannot wait for itself.
+    pub fn join(self) -> Result<(), Error> {
+        let thread = Arc::clone(&self.thread);
+        thread.may_wait()?;
+        drop(self);
+        block_on(thread.join());
+        Ok(())
+    }
+
+    fn queue(&self, job: Job) -> Result<(), Error> {
+        self.thread.jobs.send(job).map_err(|_| broker_ended())
+    }
+}
+
+/// A job that [`Broker::schedule`] has taken. Dropping it changes nothing.
+pub struct Timer {
+    thread: Arc<Thread>,
+    key: TimerKey,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timer").field(&self.key.0).finish()
+    }
+}
+
+impl Timer {
+    /// The job will not run, unless it has begun.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        let _ = self.thread.jobs.send(Job::Unschedule(self.key));
+    }
+}
+
+impl Thread {
+    /// How long children have to end when a router does.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace_or(self.default_grace)
+    }
+
+    /// How long a child has to end when only it is to.
+    pub(crate) fn child_grace(&self) -> Duration {
+        self.grace_or(CHILD_GRACE)
+    }
+
+    fn grace_or(&self, default: Duration) -> Duration {
+        match self.grace.load(Ordering::Relaxed) {
+            0 => default,
+            ms => Duration::from_millis(ms),
+        }
+    }
+
+    /// Waits for the end of the thread, which must not be the calling one.
+    pub(crate) async fn join(&self) {
+        self.ended.cancelled().await;
+        // It has said its last: this is the time that its stack takes to go.
+        if let Some(handle) = lock(&self.handle).take() {
+            let _ = handle.join();
+        }
+    }
+
+    fn may_wait(&self) -> Result<(), Error> {
+        if self.id.get() == Some(&std::thread::current().id()) {
+            return Err(Error::Deadlock("the I/O thread cannot wait for itself".into()));
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    static WATCHED: RefCell<Watched> = const { RefCell::new(Watched(Vec::new())) };
+}
+
+/// The threads that end with this one.
+struct Watched(Vec<Weak<Thread>>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        for thread in self.0.iter().filter_map(Weak::upgrade) {
+            let _ = thread.jobs.send(Job::Shutdown);
+        }
+    }
+}
+
+/// The work of the thread.
+struct Loop {
+    thread: Arc<Thread>,
+    routers: Vec<RcWeak<Io>>,
+    running: JoinSet<()>,
+    timers: BTreeMap<TimerKey, Scheduled>,
+    stopping: bool,
+}
+
+impl Loop {
+    fn new(thread: Arc<Thread>) -> Self {
+        let (routers, running, timers) = (Vec::new(), JoinSet::new(), BTreeMap::new());
+        Self { thread, routers, running, timers, stopping: false }
+    }
+
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            let next = self.fire();
+            tokio::select! {
+                Some(job) = queue.recv() => self.carry_out(job),
+                Some(_) = self.running.join_next() => self.routers.retain(|io| io.strong_count() > 0),
+                () = io::sleep_until(next) => {}
+            }
+            // What was queued by the last handle is there when that has gone.
+            let is_held = self.thread.held.load(Ordering::Acquire) > 0 || !queue.is_empty();
+            let is_wanted = !self.stopping && is_held;
+            if !is_wanted && self.running.is_empty() {
+                break;
+            }
+        }
+        // What has been accepted is done; from here on nothing is.
+        queue.close();
+        while let Some(job) = queue.recv().await {
+            if let Job::Run(job) = job {
+                run_user_code(job);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Run(job) => run_user_code(job),
+            // Dropping what it brings with it tells whoever waits.
+            Job::Router(setup) if self.stopping => drop(setup()),
+            Job::Router(setup) => {
+                let (io, running) = io::prepare(setup(), Arc::clone(&self.thread));
+                self.routers.push(Rc::downgrade(&io));
+                self.running.spawn_local(running);
+            }
+            Job::Schedule(key, scheduled) => drop(self.timers.insert(key, scheduled)),
+            Job::Unschedule(key) => drop(self.timers.remove(&key)),
+            Job::KeepAlive(reply) => {
+                let mut routers = self.routers.iter().filter_map(RcWeak::upgrade);
+                let _ = reply.send(!self.timers.is_empty() || routers.any(|io| io.is_busy()));
+            }
+            Job::Shutdown => {
+                self.stopping = true;
+                for io in self.routers.iter().filter_map(RcWeak::upgrade) {
+                    io.begin_shutdown(None);
+                }
+            }
+            Job::Released => {}
+        }
+    }
+
+    /// Runs what is due; returns when the next timer is.
+    fn fire(&mut self) -> Option<Instant> {
+        loop {
+            let first = self.timers.first_entry()?;
+            let when = first.key().0;
+            if when > Instant::now() {
+                return Some(when);
+            }
+            let Scheduled { cancelled, job } = first.remove();
+            if !cancelled.load(Ordering::Acquire) {
+                run_user_code(job);
+            }
+        }
+    }
+}
+
+fn run_user_code(job: Box<dyn FnOnce() + Send>) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        tracing::error!("a deferred job panicked");
+    }
+}
+
+fn broker_ended() -> Error {
+    Error::Closed("the broker has ended: it was shut down, or its last router was".into())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver as Lines;
+
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Id, Metadata, Subscriber, span};
+
+    use super::*;
+    use crate::api::receiver::Receiver;
+    use crate::api::router::Router;
+
+    /// Every log text of a thread.
+    struct Texts(Mutex<std::sync::mpsc::Sender<String>>);
+
+    impl Visit for Texts {
+        fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
+            let _ = lock(&self.0).send(format!("{value:?}"));
+        }
+    }
+
+    impl Subscriber for Texts {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut Self(Mutex::new(lock(&self.0).clone())));
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn logged(lines: &Lines<String>, text: &str) {
+        while !lines.recv_timeout(Duration::from_secs(10)).unwrap().contains(text) {}
+    }
+
+    #[test]
+    fn a_crash_of_a_router_ends_every_wait_for_it_and_a_panic_of_a_job_nothing() {
+        let (tell, lines) = std::sync::mpsc::channel();
+        let broker = Broker::new().unwrap();
+        let texts = Texts(Mutex::new(tell));
+        broker.defer(|| std::mem::forget(tracing::subscriber::set_default(texts))).unwrap();
+        let router = || Router::builder().broker(&broker).build().unwrap();
+        let (router, other) = (router(), router());
+        broker.defer(|| panic!("a job's own fault")).unwrap();
+        logged(&lines, "a deferred job panicked");
+        let receiver = Receiver::<u32>::new(&router);
+        std::thread::scope(|scope| {
+            let silent = router.local().exec_prefix(["sh", "-c", "exec sleep 1000"]);
+            let connecting = scope.spawn(|| silent.blocking_connect());
+            let waiting = scope.spawn(|| block_on(receiver.recv()));
+            while !block_on(broker.keep_alive()) {}
+            router.shared().command(Command::Crash);
+            assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "Broker has exitted");
+            let error = connecting.join().unwrap().unwrap_err();
+            assert!(matches!(error, Error::Stream(_) | Error::Closed(_)), "{error:?}");
+        });
+        logged(&lines, "broker crashed");
+        assert!(matches!(block_on(router.stats()), Err(Error::Closed(_))));
+        block_on(router.shutdown());
+        assert!(block_on(other.stats()).is_ok(), "nothing has happened to the other router");
+        broker.shutdown();
+        broker.join().unwrap();
+        assert!(block_on(other.stats()).is_err());
+    }
+}

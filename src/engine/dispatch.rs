@@ -1,0 +1,585 @@
+//! Calls that come in: which thread runs them, and how they are cancelled.
+//!
+//! Plain functions run on the main thread, first in, first out. Concurrent
+//! ones run on a bounded pool. Built-in ones are tasks of the I/O thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::context::Econtext;
+use crate::api::function::{Entry, Failure, Lead, Outcome, Running, Table};
+use crate::api::router::{Command, Router};
+use crate::engine::io::{Io, Timer, TimerKey};
+use crate::engine::log::MAX_NAME;
+use crate::engine::log::cut;
+use crate::engine::stats::ServedCall;
+use crate::routing::chains::{Chains, Failed};
+use crate::routing::table::LinkId;
+use crate::routing::window::Inlets;
+use crate::sys::panic;
+use crate::wire::codec;
+use crate::wire::error::Error;
+use crate::wire::message::{ContextId, Handle, Message};
+
+/// Threads for concurrent functions; more calls wait.
+const MAX_THREADS: usize = 64;
+/// A thread that has had nothing to do for this long ends.
+const IDLE: Duration = Duration::from_secs(10);
+/// Cancellations that came before their calls, which are remembered.
+const MAX_EARLY: usize = 1024;
+
+/// The I/O side's record of the calls that run here.
+pub(crate) struct Dispatcher {
+    router: Router,
+    queue: mpsc::UnboundedSender<Invocation>,
+    pool: Arc<Pool>,
+    inlets: Arc<Mutex<Inlets>>,
+    calls: RefCell<HashMap<(ContextId, Handle), Call>>,
+    chains: RefCell<Chains<Invocation>>,
+    /// Every call that has come in and has not ended, in this order, and
+    /// some that have.
+    served: RefCell<Vec<Weak<Served>>>,
+    /// A cancellation may overtake its call, which is then not run.
+    early: RefCell<VecDeque<(ContextId, Handle)>>,
+    root: CancellationToken,
+    /// Calls that are running or waiting.
+    active: Cell<usize>,
+}
+
+struct Call {
+    cancelled: CancellationToken,
+    served: Arc<Served>,
+    timer: Option<TimerKey>,
+}
+
+/// What can be told of a call that runs here or is queued to.
+struct Served {
+    entry: &'static Entry,
+    caller: ContextId,
+    since: Instant,
+    running: AtomicBool,
+    /// Its caller has cancelled it, or its time is up: whatever comes of it
+    /// is thrown away.
+    given_up: AtomicBool,
+}
+
+/// A call that is about to run.
+pub(crate) struct Invocation {
+    entry: &'static Entry,
+    args: Bytes,
+    /// What the message costs in its sender's window.
+    size: usize,
+    reply_to: Handle,
+    /// The chain it belongs to, by its number, and why that has ended.
+    chain: Option<(u32, Failed)>,
+    econtext: Econtext,
+    inlets: Arc<Mutex<Inlets>>,
+    served: Arc<Served>,
+}
+
+/// How a call has ended.
+enum Ended {
+    Outcome(Outcome),
+    /// Nobody waits for it any more.
+    Cancelled,
+    /// It did not run, as an earlier call of its chain had failed.
+    NotRun(Bytes),
+}
+
+/// In the length of a call's name: the number of its chain follows.
+const CHAINED: u16 = 1 << 15;
+
+/// Bytes of an error in a reply. Errors are made shorter than that.
+const MAX_ERROR: usize = 1024 * 1024;
+
+/// The first bytes of a reply, which say what the rest is.
+const OK: u8 = 0;
+const CALL_ERROR: u8 = 1;
+const OTHER_ERROR: u8 = 2;
+
+/// The payload of a call of `function`, in a chain if that has a number.
+pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T, chain: u32) -> Result<Vec<u8>, String> {
+    let mut data = encode_name(function, chain)?;
+    codec::encode_into(args, &mut data)?;
+    Ok(data)
+}
+
+fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
+    let length = u16::try_from(function.len()).ok().filter(|length| length & CHAINED == 0);
+    let length = length.ok_or("the function's name is too long")?;
+    let mut data = Vec::with_capacity(function.len() + 64);
+    if chain == 0 {
+        data.put_u16(length);
+    } else {
+        data.put_u16(length | CHAINED);
+        data.put_u32(chain);
+    }
+    data.extend_from_slice(function.as_bytes());
+    Ok(data)
+}
+
+/// The payload that tells that nothing more will come in a chain: a call of
+/// nothing.
+pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
+    encode_name("", chain).unwrap_or_default()
+}
+
+/// Whether a payload is a call in a chain.
+pub(crate) fn is_chained(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| u16::from(*first) << 8 & CHAINED != 0)
+}
+
+/// The encoded result in the payload of a reply, or the error.
+pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
+    let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
+    let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
+    if *kind != OK && rest.len() > MAX_ERROR {
+        return Err(malformed(format!("an error of {} bytes (max {MAX_ERROR})", rest.len())));
+    }
+    match *kind {
+        OK => Ok(data.slice(1..)),
+        CALL_ERROR => Err(Error::Call(Box::new(codec::decode(rest, None).map_err(malformed)?)).escaped()),
+        OTHER_ERROR => Err(codec::decode::<Error>(rest, None).map_err(malformed)?.escaped()),
+        other => Err(malformed(format!("unknown kind {other}"))),
+    }
+}
+
+impl Dispatcher {
+    /// The dispatcher and the queue of plain calls for the main thread.
+    pub(crate) fn new(router: Router) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
+        #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
+        let (queue, calls) = mpsc::unbounded_channel();
+        let dispatcher = Self {
+            router,
+            queue,
+            pool: Arc::default(),
+            inlets: Arc::default(),
+            calls: RefCell::default(),
+            chains: RefCell::default(),
+            served: RefCell::default(),
+            early: RefCell::default(),
+            root: CancellationToken::new(),
+            active: Cell::new(0),
+        };
+        (dispatcher, calls)
+    }
+
+    /// A `CALL_FUNCTION` message that policy has let through.
+    pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
+        if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
+            return io.refuse(message, "window exceeded", from);
+        }
+        let key = (message.src, message.reply_to);
+        let Asked { name, chain, args } = match Asked::parse(&message.data) {
+            Ok(asked) => asked,
+            Err(error) => return self.fail(io, message, None, &error),
+        };
+        let overtaken = self.take_early(key);
+        if chain == 0 && overtaken {
+            return self.release(io, message);
+        }
+        let chain = match chain {
+            0 => None,
+            number if name.is_empty() => {
+                self.chains.borrow_mut().forget((message.src, number));
+                return self.release(io, message);
+            }
+            number => match self.chains.borrow_mut().open((message.src, number)) {
+                Some(failed) => Some((number, failed)),
+                None => {
+                    let reason = "too many chains have failed; reset or drop those that are no longer needed";
+                    let error = Error::Channel { context: io.shared.me, reason: reason.into() };
+                    return self.fail(io, message, None, &error);
+                }
+            },
+        };
+        let Some(entry) = Table::get().find(name) else {
+            let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
+            return self.fail(io, message, chain, &error);
+        };
+        let cancelled = if message.wants_reply() { CancellationToken::new() } else { self.root.child_token() };
+        if overtaken {
+            // In its turn it ends its chain.
+            cancelled.cancel();
+        }
+        let served = self.serve(entry, message.src);
+        if message.wants_reply() {
+            let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
+            let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer };
+            self.calls.borrow_mut().insert(key, call);
+        }
+        self.active.set(self.active.get() + 1);
+        let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
+        let invocation = Invocation {
+            entry,
+            args: message.data.slice(args..),
+            size: message.data.len(),
+            reply_to: message.reply_to,
+            chain,
+            econtext: Econtext::new(self.router.clone(), message.src, message.deadline, cancelled),
+            inlets: Arc::clone(&self.inlets),
+            served,
+        };
+        let ready = match chained {
+            Some(chain) => self.chains.borrow_mut().begin(chain, entry.lead, invocation),
+            None => Some(invocation),
+        };
+        if let Some(invocation) = ready {
+            self.start(io, invocation);
+        }
+    }
+
+    /// Keeps an eye on a call for as long as it is not over.
+    fn serve(&self, entry: &'static Entry, caller: ContextId) -> Arc<Served> {
+        let served = Arc::new(Served {
+            entry,
+            caller,
+            since: Instant::now(),
+            running: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+        });
+        let mut all = self.served.borrow_mut();
+        if all.len() == all.capacity() {
+            // At most half of what is kept is over when it grows.
+            all.retain(|served| served.strong_count() > 0);
+            let room = all.len().max(64);
+            all.reserve(room);
+        }
+        all.push(Arc::downgrade(&served));
+        served
+    }
+
+    /// The calls that run here or are queued to, in their order.
+    pub(crate) fn serving(&self) -> Vec<ServedCall> {
+        let all = self.served.borrow();
+        let told = |served: Arc<Served>| ServedCall {
+            caller: served.caller,
+            function: cut((served.entry.name)(), MAX_NAME),
+            age: served.since.elapsed(),
+            running: served.running.load(Ordering::Relaxed),
+        };
+        all.iter().filter_map(Weak::upgrade).map(told).collect()
+    }
+
+    fn start(&self, io: &Rc<Io>, invocation: Invocation) {
+        match invocation.entry.lead {
+            // An error means that the main thread has ended, and so shall we.
+            Lead::Queued => drop(self.queue.send(invocation)),
+            Lead::Concurrent => self.pool.submit(invocation),
+            Lead::Io => io.spawn_answer(invocation.run_as_task()),
+        }
+    }
+
+    /// Answers a call that cannot run.
+    fn fail(&self, io: &Rc<Io>, message: &Message, chain: Option<(u32, Failed)>, error: &Error) {
+        self.release(io, message);
+        let data = encode_error(OTHER_ERROR, error);
+        if let Some((_, failed)) = chain {
+            let _ = failed.set(data.clone());
+        } else if !message.wants_reply() {
+            tracing::error!("No-reply function call failed: {error}");
+        }
+        if message.wants_reply() {
+            io.send(Message::new(message.src, message.reply_to, data));
+        }
+    }
+
+    /// Stops the work of a call, as far as it can be stopped.
+    pub(crate) fn cancel(&self, src: ContextId, handle: Handle) {
+        if let Some(call) = self.calls.borrow().get(&(src, handle)) {
+            call.served.given_up.store(true, Ordering::Release);
+            return call.cancelled.cancel();
+        }
+        let mut early = self.early.borrow_mut();
+        if early.len() == MAX_EARLY {
+            early.pop_front();
+        }
+        early.push_back((src, handle));
+    }
+
+    /// A call has been answered, and what waited for that begins; returns its
+    /// timer.
+    pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
+        self.active.set(self.active.get().saturating_sub(1));
+        if chain != 0 {
+            let next = self.chains.borrow_mut().ended((src, chain));
+            next.into_iter().for_each(|invocation| self.start(io, invocation));
+        }
+        self.calls.borrow_mut().remove(&(src, handle)).and_then(|call| call.timer)
+    }
+
+    /// Whether nothing runs or waits here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.get() == 0
+    }
+
+    /// Nobody will stop waiting for the calls that are here; returns their
+    /// timers.
+    pub(crate) fn lift_deadlines(&self) -> Vec<TimerKey> {
+        self.calls.borrow_mut().values_mut().filter_map(|call| call.timer.take()).collect()
+    }
+
+    /// A caller has gone: nobody waits for its calls.
+    pub(crate) fn forget(&self, caller: ContextId) {
+        self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.cancelled.cancel());
+        lock(&self.inlets).forget(caller);
+        self.chains.borrow_mut().forget_all(caller);
+    }
+
+    /// Number of chains that have failed or are under way.
+    pub(crate) fn chains(&self) -> usize {
+        self.chains.borrow().len()
+    }
+
+    /// The context is ending: all work is to stop.
+    pub(crate) fn stop(&self) {
+        self.root.cancel();
+        self.calls.borrow().values().for_each(|call| call.cancelled.cancel());
+    }
+
+    fn take_early(&self, key: (ContextId, Handle)) -> bool {
+        let mut early = self.early.borrow_mut();
+        let found = early.iter().position(|other| *other == key);
+        found.is_some_and(|at| early.remove(at).is_some())
+    }
+
+    fn release(&self, io: &Rc<Io>, message: &Message) {
+        let grant = lock(&self.inlets).release(message.src, Handle::CALL_FUNCTION, message.data.len(), true);
+        if let Some(grant) = grant {
+            io.give(grant);
+        }
+    }
+}
+
+/// What a call asks for.
+struct Asked<'a> {
+    name: &'a str,
+    /// 0 if it belongs to none.
+    chain: u32,
+    /// Where its arguments begin.
+    args: usize,
+}
+
+impl<'a> Asked<'a> {
+    fn parse(data: &'a [u8]) -> Result<Self, Error> {
+        Self::parse_parts(data).ok_or_else(|| Error::Payload("malformed call: its function has no name".into()))
+    }
+
+    fn parse_parts(data: &'a [u8]) -> Option<Self> {
+        let (length, mut rest) = data.split_first_chunk()?;
+        let length = u16::from_be_bytes(*length);
+        let mut chain = 0;
+        if length & CHAINED != 0 {
+            let (number, after) = rest.split_first_chunk()?;
+            (chain, rest) = (u32::from_be_bytes(*number), after);
+        }
+        let name = std::str::from_utf8(rest.get(..usize::from(length & !CHAINED))?).ok()?;
+        Some(Self { name, chain, args: data.len() - rest.len() + name.len() })
+    }
+}
+
+/// The payload of a reply that is a value.
+pub(crate) fn encode_ok<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    let mut data = vec![OK];
+    codec::encode_into(value, &mut data)?;
+    Ok(data)
+}
+
+/// The payload of a reply that is an error. Errors are plain data: they can be
+/// encoded.
+fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
+    let mut data = vec![kind];
+    let _ = codec::encode_into(error, &mut data);
+    data.into()
+}
+
+impl Invocation {
+    /// Runs the function on this thread, which may block, and sends the
+    /// answer.
+    pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
+        let shared = Arc::clone(self.econtext.shared());
+        let (grant, began) = (self.taken(), shared.profile_clock());
+        let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
+            Running::Done(outcome) => Ended::Outcome(outcome),
+            Running::Pending(work) => {
+                let work = self.until_cancelled(work);
+                catch(|| runtime.block_on(work)).unwrap_or_else(|panic| Ended::Outcome(Err(panic)))
+            }
+        });
+        self.note_in_profile(began);
+        shared.command(self.answer(ended, grant));
+    }
+
+    /// Runs a built-in function, which never blocks.
+    async fn run_as_task(self) -> Command {
+        let (grant, began) = (self.taken(), self.econtext.shared().profile_clock());
+        let ended = match self.already_ended() {
+            Some(ended) => ended,
+            None => match self.begin() {
+                Running::Done(outcome) => Ended::Outcome(outcome),
+                // Other calls are between two polls of this one, so that the
+                // place of its panic cannot be noted.
+                Running::Pending(work) => panic::caught(self.until_cancelled(work))
+                    .await
+                    .unwrap_or_else(|_| Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))),
+            },
+        };
+        self.note_in_profile(began);
+        self.answer(ended, grant)
+    }
+
+    fn note_in_profile(&self, began: Option<Instant>) {
+        self.econtext.shared().profile(began, |profile, took| profile.function((self.entry.name)(), took));
+    }
+
+    /// Why it is not to run at all.
+    fn already_ended(&self) -> Option<Ended> {
+        if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
+            return Some(Ended::NotRun(error.clone()));
+        }
+        self.econtext.is_cancelled().then_some(Ended::Cancelled)
+    }
+
+    fn begin(&self) -> Running<'_> {
+        catch(|| (self.entry.run)(&self.econtext, &self.args)).unwrap_or_else(|panic| Running::Done(Err(panic)))
+    }
+
+    async fn until_cancelled(&self, work: impl Future<Output = Outcome>) -> Ended {
+        tokio::select! {
+            biased;
+            () = self.econtext.cancelled() => Ended::Cancelled,
+            outcome = work => Ended::Outcome(outcome),
+        }
+    }
+
+    /// The call has left the queue.
+    fn taken(&self) -> Option<crate::routing::window::Grant> {
+        self.served.running.store(true, Ordering::Relaxed);
+        lock(&self.inlets).release(self.econtext.caller(), Handle::CALL_FUNCTION, self.size, true)
+    }
+
+    fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Command {
+        let shared = self.econtext.shared();
+        let max = shared.max_message_size;
+        let (reply, failed) = match ended {
+            Ended::Outcome(_) if self.served.given_up.load(Ordering::Acquire) => (None, true),
+            Ended::Outcome(Ok(value)) if (value.len() as u64) < max => {
+                let mut data = Vec::with_capacity(value.len() + 1);
+                data.push(OK);
+                data.extend_from_slice(&value);
+                (Some(data.into()), false)
+            }
+            Ended::Outcome(Ok(value)) => {
+                let error = Error::TooLarge { size: value.len() as u64, max, context: shared.name.clone() };
+                (Some(encode_error(OTHER_ERROR, &error)), true)
+            }
+            Ended::Outcome(Err(failure)) => {
+                let error = failure.into_call_error(&shared.name, (self.entry.name)());
+                // In a chain the next call tells of it.
+                if self.reply_to == Handle::NONE && self.chain.is_none() {
+                    tracing::error!("No-reply function call failed: {error}");
+                }
+                (Some(encode_error(CALL_ERROR, &error)), true)
+            }
+            Ended::Cancelled => (None, true),
+            Ended::NotRun(error) => (Some(error), false),
+        };
+        if let Some((_, chain)) = self.chain.as_ref().filter(|_| failed) {
+            let _ = chain.set(reply.clone().unwrap_or_else(|| {
+                let reason = "an earlier call of this chain was cancelled or ran out of time";
+                encode_error(OTHER_ERROR, &Error::Channel { context: shared.me, reason: reason.into() })
+            }));
+        }
+        let call = (self.econtext.caller(), self.reply_to);
+        let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
+        let reply = reply.map(|data| Message::new(call.0, call.1, data));
+        Command::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
+    }
+}
+
+/// Runs user code; a panic becomes a failure with its text and place.
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    let quiet = panic::Quiet::begin();
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::new("panic", quiet.describe(&*payload)))
+}
+
+/// Threads for concurrent functions: started when needed, at most 64.
+#[derive(Default)]
+struct Pool {
+    state: Mutex<PoolState>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct PoolState {
+    queue: VecDeque<Invocation>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Pool {
+    fn submit(self: &Arc<Self>, invocation: Invocation) {
+        let mut state = lock(&self.state);
+        state.queue.push_back(invocation);
+        if state.idle >= state.queue.len() {
+            self.work.notify_one();
+        } else if state.threads < MAX_THREADS {
+            let pool = Arc::clone(self);
+            let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
+            match spawned {
+                Ok(_) => state.threads += 1,
+                // Whoever is there already will come to it.
+                Err(error) if state.threads > 0 => tracing::warn!("no further thread for calls: {error}"),
+                Err(error) => {
+                    let invocation = state.queue.pop_back();
+                    drop(state);
+                    if let Some(invocation) = invocation {
+                        let shared = Arc::clone(invocation.econtext.shared());
+                        let why = format!("no thread can be started: {error}");
+                        let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
+                        let grant = invocation.taken();
+                        shared.command(invocation.answer(failed, grant));
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else {
+            lock(&self.state).threads -= 1;
+            return;
+        };
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(invocation) = state.queue.pop_front() {
+                drop(state);
+                invocation.run_here(&runtime);
+                state = lock(&self.state);
+                continue;
+            }
+            state.idle += 1;
+            let (woken, timeout) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

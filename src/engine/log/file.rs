@@ -1,0 +1,274 @@
+//! The log of a process as lines of a file.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::Metadata;
+
+use crate::engine::log::debug::DebugLog;
+use crate::engine::log::{Event, Levels, Record, Recorder, Taker};
+use crate::wire::message::ContextId;
+use crate::wire::message::printable;
+
+/// The variable whose value replaces the levels of [`log_to_file`].
+const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
+
+/// Writes the log of this process, and what other contexts log, to a file or
+/// to stderr: for programs that have no `tracing` subscriber of their own.
+///
+/// `levels` is one of `off error warn info debug trace io`, and may go on with
+/// levels of targets, as `warn,my_app=debug`: a target stands for itself and
+/// all below it, and the longest wins. `io` is `debug`, and a line for each
+/// frame that comes in or goes out. The environment variable
+/// `OFFSHOOT_LOG_LEVEL`, if it is set and not empty, takes the place of
+/// `levels`. Children send what is shown here when they are connected.
+///
+/// Each record is one line, written at once:
+///
+/// ```text
+/// 14:03:07.123456 I my_app::db: opened path=/srv/db
+/// 14:03:07.234567 I stdout.[ssh.web1]: what a function printed
+/// ```
+///
+/// The time is UTC; the letter is that of the level; behind the target of a
+/// record of another context stands that context's name. Control characters
+/// are escaped.
+///
+/// `path` is created if need be, and appended to; `None` is stderr. A repeated
+/// call replaces file and levels. Blocks for as long as opening takes; a slow
+/// file slows whoever logs.
+///
+/// ```
+/// let path = std::env::temp_dir().join("offshoot-doc.log");
+/// offshoot::log_to_file(Some(&path), "warn,my_app=debug")?;
+/// tracing::debug!(target: "my_app", answer = 42, "it is known");
+/// assert!(std::fs::read_to_string(&path)?.contains(" D my_app: it is known answer=42\n"));
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// If `levels` or the variable cannot be read, the file cannot be opened, or
+/// another `tracing` subscriber has the log of this process already, as in
+/// every child. Nothing is changed then.
+pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
+    let variable = std::env::var(LOG_LEVEL).ok().filter(|value| !value.is_empty());
+    let levels = match &variable {
+        Some(value) => Levels::parse(value).map_err(|why| format!("{LOG_LEVEL}: {why}")),
+        None => Levels::parse(levels),
+    };
+    let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let file = match path {
+        // (Whatever std opens is closed on exec.)
+        Some(path) => Some(Arc::new(OpenOptions::new().append(true).create(true).open(path)?)),
+        None => None,
+    };
+    install(|state| {
+        state.levels = levels;
+        state.output = Some(file);
+    })
+}
+
+/// Opens the debug log of this process, once. `None` if another subscriber has
+/// its log.
+pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathBuf>> {
+    let path = || LOGGER.get()?.read(|state| state.debug.as_ref().map(|debug| debug.path().to_owned()));
+    if let Some(path) = path() {
+        return Ok(Some(path));
+    }
+    if LOGGER.get().is_none() && tracing::dispatcher::has_been_set() {
+        return Ok(None);
+    }
+    let debug = DebugLog::create(me, name)?;
+    install(|state| state.debug = Some(Arc::new(debug)))?;
+    Ok(path())
+}
+
+/// What takes the log of this process, once [`log_to_file`] was called.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Whoever writes has a copy, so that the lock is never held while a write
+/// blocks.
+struct Logger(RwLock<Arc<State>>);
+
+#[derive(Clone)]
+struct State {
+    levels: Levels,
+    /// A file or, inside, `None` for stderr.
+    output: Option<Option<Arc<File>>>,
+    debug: Option<Arc<DebugLog>>,
+}
+
+/// Changes where the log goes, and takes it if nobody has it yet.
+fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
+    static FIRST: Mutex<()> = Mutex::new(());
+    let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if LOGGER.get().is_none() {
+        tracing::subscriber::set_global_default(Recorder(ToFile)).map_err(|_| {
+            let text = "another tracing subscriber has the log of this process; set up only one of them";
+            io::Error::new(io::ErrorKind::AlreadyExists, text)
+        })?;
+    }
+    let none = || Logger(RwLock::new(Arc::new(State { levels: Levels::new(0), output: None, debug: None })));
+    let logger = LOGGER.get_or_init(none);
+    change(Arc::make_mut(&mut logger.0.write().unwrap_or_else(PoisonError::into_inner)));
+    drop(first);
+    tracing::callsite::rebuild_interest_cache();
+    Ok(())
+}
+
+/// What is wanted, if [`log_to_file`] decides about it.
+pub(super) fn levels() -> Option<Levels> {
+    LOGGER.get().map(|logger| logger.read(|state| state.levels.clone()))
+}
+
+/// Writes a record of another context, if [`log_to_file`] was called.
+pub(super) fn write_record(record: &Record) -> bool {
+    let Some(logger) = LOGGER.get() else { return false };
+    logger.read(|state| {
+        if state.wants(&record.target, record.level) {
+            let (target, fields) = (&record.target, &record.fields);
+            let line = line(target, Some(&record.context_name), record.level, &record.message, fields);
+            state.write(target, record.level, &line);
+        }
+    });
+    true
+}
+
+impl Logger {
+    fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        let state = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        f(&state)
+    }
+}
+
+impl State {
+    fn wants(&self, target: &str, level: u8) -> bool {
+        self.levels.of(target) >= level || (self.debug.is_some() && DebugLog::wants(target, level))
+    }
+
+    fn write(&self, target: &str, level: u8, line: &str) {
+        if let Some(debug) = &self.debug {
+            debug.write(line);
+        }
+        if self.levels.of(target) >= level {
+            // If it fails, there is nowhere to say so.
+            let _ = match &self.output {
+                Some(Some(file)) => (&**file).write_all(line.as_bytes()),
+                Some(None) => io::stderr().write_all(line.as_bytes()),
+                None => Ok(()),
+            };
+        }
+    }
+}
+
+/// The subscriber of a process that logs to a file.
+struct ToFile;
+
+impl Taker for ToFile {
+    fn wants(&self, target: &str, level: u8) -> bool {
+        LOGGER.get().is_some_and(|logger| logger.read(|state| state.wants(target, level)))
+    }
+
+    fn most(&self) -> u8 {
+        let most = |state: &State| if state.debug.is_some() { 5 } else { state.levels.most() };
+        LOGGER.get().map_or(0, |logger| logger.read(most))
+    }
+
+    fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event) {
+        if let Some(logger) = LOGGER.get() {
+            let line = line(metadata.target(), None, level, &event.message, &event.fields);
+            logger.read(|state| state.write(metadata.target(), level, &line));
+        }
+    }
+}
+
+/// One record as one line.
+pub(super) fn line(
+    target: &str,
+    context: Option<&str>,
+    level: u8,
+    message: &str,
+    fields: &[(String, String)],
+) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (time, micros) = (now.as_secs(), now.subsec_micros());
+    let (hour, minute, second) = (time / 3600 % 24, time / 60 % 60, time % 60);
+    let letter = char::from(b"-EWIDT"[usize::from(level.min(5))]);
+    let mut line = format!("{hour:02}:{minute:02}:{second:02}.{micros:06} {letter} {target}");
+    if let Some(context) = context {
+        line.push_str(".[");
+        line.push_str(context);
+        line.push(']');
+    }
+    line.push_str(": ");
+    line.push_str(&printable(message));
+    for (name, value) in fields {
+        // Writing to a string does not fail.
+        let _ = write!(line, " {name}={}", printable(value));
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_with_time_level_target_and_context() {
+        let text = line("stdout", Some("ssh.web1"), 3, "hello", &[("a".into(), "1\n2".into())]);
+        let (time, rest) = text.split_at(15);
+        assert_eq!(rest, " I stdout.[ssh.web1]: hello a=1\\n2\n");
+        let digits = |at: usize| time.as_bytes()[at].is_ascii_digit();
+        assert!((0..15).all(|at| digits(at) || [2, 5, 8].contains(&at)), "{time}");
+        assert_eq!((&time[2..3], &time[5..6], &time[8..9]), (":", ":", "."));
+    }
+
+    /// In a process of its own, since a process has one log.
+    #[test]
+    fn a_repeated_call_replaces_file_and_levels() {
+        if std::env::var_os("OFFSHOOT_TEST_LOG").is_none() {
+            let name = "log::file::tests::a_repeated_call_replaces_file_and_levels";
+            let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+            let ended = program.args([name, "--exact", "--nocapture"]).env("OFFSHOOT_TEST_LOG", "1").output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        let lines = |name| std::fs::read_to_string(path(name)).unwrap();
+        log_to_file(Some(&path("first")), "info,file_test=debug").unwrap();
+        tracing::debug!(target: "file_test", n = 1, "one");
+        tracing::trace!(target: "file_test", "too fine");
+        log_to_file(Some(&path("second")), "warn").unwrap();
+        // The same place in the code as before, which is now not wanted.
+        for level in ["warn", "warn,file_test=info"] {
+            log_to_file(Some(&path("second")), level).unwrap();
+            tracing::info!(target: "file_test", "two\nlines");
+        }
+        assert!(log_to_file(Some(&path("third")), "loud").is_err());
+        assert!(log_to_file(Some(directory.path()), "warn").is_err());
+        tracing::warn!(target: "file_test", "three");
+        let first: Vec<_> = lines("first").lines().map(|line| line[15..].to_owned()).collect();
+        assert!(first.contains(&" D file_test: one n=1".to_owned()), "{first:?}");
+        assert!(!first.iter().any(|line| line.contains("two") || line.contains("too fine")));
+        let second: Vec<_> =
+            lines("second").lines().filter(|l| l.contains("file_test")).map(|l| l[15..].to_owned()).collect();
+        assert_eq!(second, [" I file_test: two\\nlines", " W file_test: three"]);
+        assert!(!path("third").exists());
+        let remote = Record { context_name: "web".into(), ..Record::new("file_test", 3, "from afar") };
+        assert!(write_record(&remote));
+        assert!(lines("second").ends_with(" I file_test.[web]: from afar\n"));
+        assert_eq!(crate::engine::log::wanted(false).of("file_test::db"), 3);
+        assert_eq!(
+            (crate::engine::log::wanted(false).of("other"), crate::engine::log::wanted(true).of("other")),
+            (2, 3)
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! Images: the executable bytes that make a child.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::sys::process;
+
+/// The most bytes that an image has, unpacked.
+pub(crate) const MAX_IMAGE: u64 = 1 << 30;
+
+/// How an image travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// An image as it travels.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    pub(crate) compression: Compression,
+    pub(crate) bytes: Bytes,
+    /// Size of the image itself, in bytes.
+    pub(crate) unpacked: u64,
+}
+
+/// An executable, packed at most once in each way.
+#[derive(Debug)]
+pub(crate) struct Image {
+    source: Source,
+    packed: Mutex<HashMap<Compression, Packed>>,
+    digest: OnceLock<[u8; 32]>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A file that is open for as long as this process lives.
+    File(File),
+    /// An image for another target, as it lies in a bundle and travels.
+    Zstd { bytes: Bytes, unpacked: u64 },
+}
+
+static OWN: OnceLock<Result<Arc<Image>, String>> = OnceLock::new();
+
+impl Image {
+    /// The image of this process.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub(crate) fn own() -> Result<Arc<Self>, String> {
+        OWN.get_or_init(|| {
+            let path = process::own_executable().map_err(|error| error.to_string())?;
+            // Moved up, as descriptors that are passed by number must be.
+            let file = File::open(&path).and_then(|file| process::dup_high(file.as_raw_fd()));
+            let file = file.map_err(|error| format!("cannot read the own image {}: {error}", path.display()))?;
+            Ok(Arc::new(Self::new(Source::File(file.into()))))
+        })
+        .clone()
+    }
+
+    /// Makes the image that whoever started this process has opened for it
+    /// the own one. Without effect once [`Image::own`] has been called.
+    pub(crate) fn adopt(fd: OwnedFd) {
+        let _ = OWN.set(Ok(Arc::new(Self::new(Source::File(fd.into())))));
+    }
+
+    /// An image that was packed with zstd.
+    pub(crate) fn from_zstd(bytes: Bytes, unpacked: u64) -> Self {
+        Self::new(Source::Zstd { bytes, unpacked })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, packed: Mutex::default(), digest: OnceLock::new() }
+    }
+
+    /// Bytes of memory that it takes as long as nobody packs it otherwise.
+    pub(crate) fn held(&self) -> usize {
+        match &self.source {
+            Source::File(_) => 0,
+            Source::Zstd { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// A descriptor to execute.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.source {
+            Source::File(file) => process::dup_high(file.as_raw_fd()),
+            Source::Zstd { .. } => Err(io::Error::other("an image for another machine")),
+        }
+    }
+
+    /// The image, packed. Blocks for some milliseconds the first time.
+    pub(crate) fn pack(&self, compression: Compression) -> io::Result<Packed> {
+        // Held while packing, so that many connects at once pack once.
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = packed.get(&compression) {
+            return Ok(packed.clone());
+        }
+        let result = match (&self.source, compression) {
+            (Source::Zstd { bytes, unpacked }, Compression::Zstd) => {
+                Packed { compression, bytes: bytes.clone(), unpacked: *unpacked }
+            }
+            _ => {
+                let plain = self.read()?;
+                let unpacked = plain.len() as u64;
+                let bytes = match compression {
+                    Compression::Plain => plain,
+                    Compression::Gzip => gzip(&plain),
+                    Compression::Zstd => zstd(&plain)?,
+                };
+                Packed { compression, bytes: bytes.into(), unpacked }
+            }
+        };
+        packed.insert(compression, result.clone());
+        Ok(result)
+    }
+
+    /// SHA-256 of the image. Blocks for some milliseconds the first time.
+    pub(crate) fn digest(&self) -> io::Result<[u8; 32]> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(*digest);
+        }
+        let digest = match &self.source {
+            Source::File(file) => hash(file)?,
+            Source::Zstd { .. } => Sha256::digest(self.read()?).into(),
+        };
+        Ok(*self.digest.get_or_init(|| digest))
+    }
+
+    /// All of it, unpacked.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        match &self.source {
+            Source::File(file) => {
+                let size = file.metadata()?.len();
+                check_size(size)?;
+                let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+                // The file's own offset is shared by all who have it open.
+                file.read_exact_at(&mut bytes, 0)?;
+                Ok(bytes)
+            }
+            Source::Zstd { bytes, unpacked } => unzstd(bytes, *unpacked),
+        }
+    }
+}
+
+fn check_size(size: u64) -> io::Result<()> {
+    if size > MAX_IMAGE {
+        return Err(io::Error::other(format!("the image has {size} bytes (max {MAX_IMAGE})")));
+    }
+    Ok(())
+}
+
+/// A gzip file. The container is written here, because the usual crates bring
+/// 16 KiB of tables along, which every image would carry.
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    bytes.extend_from_slice(&miniz_oxide::deflate::compress_to_vec(plain, 6));
+    bytes.extend_from_slice(&crc32(plain).to_le_bytes());
+    // The format holds the size modulo 2^32.
+    bytes.extend_from_slice(&plain.len().to_le_bytes()[..4]);
+    bytes
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let table: [u32; 16] = std::array::from_fn(|index| {
+        let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        (0..4).fold(u32::try_from(index).unwrap_or(0), step)
+    });
+    let nibble = |crc: u32, byte: u32| crc >> 4 ^ table[((crc ^ byte) & 15) as usize];
+    !bytes.iter().fold(!0, |crc, byte| nibble(nibble(crc, u32::from(*byte)), u32::from(*byte >> 4)))
+}
+
+/// Packs an image while somebody waits for it.
+#[cfg(feature = "cli")]
+fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+    zstd_at(3, plain)
+}
+
+/// Packs an image as small as it gets, which takes 40 times as long.
+#[cfg(feature = "cli")]
+pub(crate) fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
+    zstd_at(19, plain)
+}
+
+#[cfg(feature = "cli")]
+fn zstd_at(level: i32, plain: &[u8]) -> io::Result<Vec<u8>> {
+    let config = zstd_rs::CompressionConfig { level, checksum: true, ..zstd_rs::CompressionConfig::DEFAULT };
+    let mut packed = Vec::new();
+    let mut compressor = zstd_rs::Compressor::new(config).map_err(io::Error::other)?;
+    compressor.compress(plain, None, &mut packed).map_err(io::Error::other)?;
+    Ok(packed)
+}
+
+/// Thin images have no compressor for zstd in them. What they send to a
+/// machine that has `zstd`, which is always a copy of themselves to a
+/// neighbour, is a zstd frame of stored blocks.
+#[cfg(not(feature = "cli"))]
+fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+    const BLOCK: usize = 128 * 1024;
+    // Magic; the size stands in 8 bytes, no checksum; a window of 128 KiB.
+    let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0x38];
+    bytes.extend_from_slice(&(plain.len() as u64).to_le_bytes());
+    let last = plain.len().saturating_sub(1) / BLOCK;
+    for (index, block) in plain.chunks(BLOCK).enumerate() {
+        let header = block.len() << 3 | usize::from(index == last);
+        bytes.extend_from_slice(&header.to_le_bytes()[..3]);
+        bytes.extend_from_slice(block);
+    }
+    Ok(bytes)
+}
+
+/// Unpacks what must have `unpacked` bytes.
+fn unzstd(bytes: &[u8], unpacked: u64) -> io::Result<Vec<u8>> {
+    check_size(unpacked)?;
+    let decoder = ruzstd::decoding::StreamingDecoder::new(bytes).map_err(io::Error::other)?;
+    let mut plain = Vec::new();
+    decoder.take(unpacked + 1).read_to_end(&mut plain)?;
+    if plain.len() as u64 != unpacked {
+        return Err(io::Error::other(format!("the image unpacks to {} bytes instead of {unpacked}", plain.len())));
+    }
+    Ok(plain)
+}
+
+/// SHA-256 of a file, piece by piece: every child does it, and is to stay
+/// small.
+fn hash(file: &File) -> io::Result<[u8; 32]> {
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut piece, at)? {
+            0 => return Ok(hash.finalize().into()),
+            count => {
+                hash.update(&piece[..count]);
+                at += count as u64;
+            }
+        }
+    }
+}
+
+/// The target that this program was built for, as far as children are
+/// concerned: system and processor as `uname -sm` names them.
+pub(crate) fn own_machine() -> (&'static str, &'static str) {
+    let system = match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "Darwin",
+        "freebsd" => "FreeBSD",
+        other => other,
+    };
+    let processor = match std::env::consts::ARCH {
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    };
+    (system, processor)
+}
+
+/// A machine by system and processor, from the words of its `uname -sm`.
+/// Two that take the same image are the same.
+///
+/// What counts is the kernel: a static image needs no more of a machine, so
+/// programs of 32 bits on a kernel of 64 are no obstacle. An older processor
+/// than the images are built for is another one: there is no image for i586,
+/// nor for armv6l.
+pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
+    let processor = match machine {
+        "amd64" | "x86-64" => "x86_64",
+        "arm64" => "aarch64",
+        "i686" => "x86",
+        "i386" if system != "Linux" => "x86",
+        // As container engines have it.
+        "386" => "x86",
+        // A kernel of 64 bits that was told to call itself one of 32.
+        "armv7l" | "armv7" | "armv8l" => "arm",
+        other => other,
+    };
+    (system.into(), processor.into())
+}
+
+/// Whether an image for `own` runs on a machine that calls itself `machine`.
+pub(crate) fn runs_on(own: (&str, &str), system: &str, processor: &str) -> bool {
+    let (system, processor) = machine(system, processor);
+    own == (&system, &processor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_recognised_by_all_their_names() {
+        assert!(runs_on(("Linux", "x86_64"), "Linux", "x86_64"));
+        assert!(runs_on(("FreeBSD", "x86_64"), "FreeBSD", "amd64"));
+        assert!(runs_on(("Darwin", "aarch64"), "Darwin", "arm64"));
+        assert!(runs_on(("Linux", "x86"), "Linux", "i686"));
+        assert!(runs_on(("Linux", "arm"), "Linux", "armv7l"));
+        assert!(runs_on(("Linux", "arm"), "Linux", "armv8l"));
+        assert!(!runs_on(("Linux", "arm"), "Linux", "armv6l"));
+        assert!(!runs_on(("Linux", "x86"), "Linux", "i586"));
+        assert!(!runs_on(("Linux", "x86_64"), "Linux", "aarch64"));
+        assert!(!runs_on(("Linux", "x86_64"), "Plan9", "x86_64"));
+    }
+
+    #[test]
+    fn the_own_image_is_packed_once_and_unpacks_to_itself() {
+        let own = Image::own().unwrap();
+        let plain = own.pack(Compression::Plain).unwrap();
+        assert_eq!(plain.unpacked, plain.bytes.len() as u64);
+        let gzip = own.pack(Compression::Gzip).unwrap();
+        let mut unpacked = Vec::new();
+        unpacked.extend(miniz_oxide::inflate::decompress_to_vec(&gzip.bytes[10..gzip.bytes.len() - 8]).unwrap());
+        assert_eq!(Sha256::digest(&unpacked).as_slice(), own.digest().unwrap());
+        assert_eq!(own.pack(Compression::Gzip).unwrap().bytes.as_ptr(), gzip.bytes.as_ptr());
+        let packed = own.pack(Compression::Zstd).unwrap();
+        let carried = Image::from_zstd(packed.bytes, packed.unpacked);
+        assert_eq!(carried.digest().unwrap(), own.digest().unwrap());
+        assert!(carried.pack(Compression::Plain).unwrap().bytes == plain.bytes);
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_gzip() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn an_image_that_unpacks_to_another_size_is_refused() {
+        let packed = zstd(&[7; 1000]).unwrap();
+        assert_eq!(unzstd(&packed, 1000).unwrap(), [7; 1000]);
+        assert!(unzstd(&packed, 999).is_err());
+        assert!(unzstd(&packed, 1001).is_err());
+        assert!(unzstd(b"nonsense", 8).is_err());
+    }
+}

@@ -1,0 +1,415 @@
+//! A queue that several may wait on, first come, first served. No I/O.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+/// Called after each item and at the end, by whoever brings it.
+pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// Watchers that are kept: tasks that have ended leave theirs behind.
+const MAX_WATCHERS: usize = 64;
+
+/// Items on their way from whoever brings them to whoever waits for them.
+///
+/// Whoever waits has a place in a line. Who stands at place `n` is owed the
+/// item at place `n`: so each gets his own, whoever wakes up first, and who
+/// gives up his place passes on what he was owed.
+pub(crate) struct Latch<I> {
+    state: Mutex<State<I>>,
+}
+
+struct State<I> {
+    items: VecDeque<I>,
+    /// Who waits, by ticket; tickets rise.
+    line: VecDeque<(u64, Waker)>,
+    next_ticket: u64,
+    /// Those who take what nobody in the line is owed.
+    watchers: Vec<Waker>,
+    hook: Option<Hook>,
+    closed: bool,
+}
+
+/// What [`Latch::wait`] ends with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Got<I> {
+    Item(I),
+    /// Nothing will come any more.
+    Closed,
+    /// Something else has changed: look, then wait again.
+    Poked,
+}
+
+impl<I> Default for Latch<I> {
+    fn default() -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            line: VecDeque::new(),
+            next_ticket: 0,
+            watchers: Vec::new(),
+            hook: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state) }
+    }
+}
+
+impl<I> Latch<I> {
+    /// Brings an item; back it comes if the latch is closed.
+    pub(crate) fn put(&self, item: I) -> Result<(), I> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        let next = state.line.get(state.items.len() - 1).map(|(_, waker)| waker.clone());
+        let watchers = std::mem::take(&mut state.watchers);
+        let hook = state.hook.clone();
+        drop(state);
+        ring(next, watchers, hook);
+        Ok(())
+    }
+
+    /// An item that nobody in the line is owed, if there is one.
+    pub(crate) fn try_take(&self) -> Got<I> {
+        take_unclaimed(&mut self.lock())
+    }
+
+    /// As [`Latch::try_take`]; if there is none, `waker` is woken when there
+    /// may be one.
+    pub(crate) fn poll_watch(&self, waker: &Waker) -> Poll<Got<I>> {
+        let mut state = self.lock();
+        match take_unclaimed(&mut state) {
+            Got::Poked => {
+                if !state.watchers.iter().any(|known| known.will_wake(waker)) {
+                    let many = state.watchers.len() >= MAX_WATCHERS;
+                    let watchers = if many { std::mem::take(&mut state.watchers) } else { Vec::new() };
+                    state.watchers.push(waker.clone());
+                    drop(state);
+                    // Who still watches comes back.
+                    ring(None, watchers, None);
+                }
+                Poll::Pending
+            }
+            got => Poll::Ready(got),
+        }
+    }
+
+    /// Waits in the line. Cancel safe.
+    pub(crate) fn wait(&self) -> Wait<'_, I> {
+        Wait { latch: self, ticket: None }
+    }
+
+    /// Nothing more will come; what is there can still be taken.
+    pub(crate) fn finish(&self) {
+        self.end(false);
+    }
+
+    /// As [`Latch::finish`], and throws away what is there.
+    pub(crate) fn close(&self) {
+        self.end(true);
+    }
+
+    /// Makes everyone look again.
+    pub(crate) fn poke(&self) {
+        let mut state = self.lock();
+        let (line, watchers) = (std::mem::take(&mut state.line), std::mem::take(&mut state.watchers));
+        drop(state);
+        ring(line.into_iter().map(|(_, waker)| waker), watchers, None);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Sets the hook, unless there is one. Returns the number of items that
+    /// are there already, for which it will not be called.
+    pub(crate) fn set_hook(&self, hook: Hook) -> Option<usize> {
+        let mut state = self.lock();
+        if state.hook.is_some() {
+            return None;
+        }
+        state.hook = Some(hook);
+        // The end counts as an item.
+        Some(state.items.len() + usize::from(state.closed))
+    }
+
+    pub(crate) fn clear_hook(&self) {
+        let hook = self.lock().hook.take();
+        drop(hook);
+    }
+
+    fn end(&self, discard: bool) {
+        let mut state = self.lock();
+        state.closed = true;
+        let discarded = if discard { std::mem::take(&mut state.items) } else { VecDeque::new() };
+        // They keep their places: items may be left for some of them.
+        let line: Vec<Waker> = state.line.iter().map(|(_, waker)| waker.clone()).collect();
+        let watchers = std::mem::take(&mut state.watchers);
+        let hook = state.hook.clone();
+        drop(state);
+        drop(discarded);
+        ring(line, watchers, hook);
+    }
+
+    fn poll_line(&self, ticket: &mut Option<u64>, waker: &Waker) -> Poll<Got<I>> {
+        let mut state = self.lock();
+        let place = match *ticket {
+            Some(ticket) => match state.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
+                Ok(place) => place,
+                Err(_) => return Poll::Ready(Got::Poked),
+            },
+            None => state.line.len(),
+        };
+        let got = match state.items.remove(place) {
+            Some(item) => Got::Item(item),
+            None if state.closed => Got::Closed,
+            None => {
+                if let Some((_, known)) = state.line.get_mut(place) {
+                    known.clone_from(waker);
+                } else {
+                    let new = state.next_ticket;
+                    state.next_ticket += 1;
+                    state.line.push_back((new, waker.clone()));
+                    *ticket = Some(new);
+                }
+                return Poll::Pending;
+            }
+        };
+        state.line.remove(place);
+        Poll::Ready(got)
+    }
+
+    /// Gives up a place in the line.
+    fn leave(&self, ticket: u64) {
+        let mut state = self.lock();
+        let Ok(place) = state.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else {
+            return;
+        };
+        state.line.remove(place);
+        if place >= state.items.len() {
+            return;
+        }
+        // One item is owed to somebody else now, or to nobody.
+        let next = state.line.get(state.items.len() - 1).map(|(_, waker)| waker.clone());
+        let watchers = std::mem::take(&mut state.watchers);
+        let hook = if next.is_none() { state.hook.clone() } else { None };
+        drop(state);
+        ring(next, watchers, hook);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<I>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_unclaimed<I>(state: &mut State<I>) -> Got<I> {
+    match state.items.remove(state.line.len()) {
+        Some(item) => Got::Item(item),
+        None if state.closed => Got::Closed,
+        None => Got::Poked,
+    }
+}
+
+fn ring(line: impl IntoIterator<Item = Waker>, watchers: Vec<Waker>, hook: Option<Hook>) {
+    line.into_iter().chain(watchers).for_each(Waker::wake);
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
+/// A place in the line; see [`Latch::wait`].
+pub(crate) struct Wait<'a, I> {
+    latch: &'a Latch<I>,
+    ticket: Option<u64>,
+}
+
+impl<I> Future for Wait<'_, I> {
+    type Output = Got<I>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Got<I>> {
+        let latch = self.latch;
+        let poll = latch.poll_line(&mut self.ticket, cx.waker());
+        if poll.is_ready() {
+            self.ticket = None;
+        }
+        poll
+    }
+}
+
+impl<I> Drop for Wait<'_, I> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.latch.leave(ticket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sys::blocking::block_on;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    type Waiter<'a> = (Wait<'a, u32>, Arc<Count>);
+
+    fn waiter(latch: &Latch<u32>) -> Waiter<'_> {
+        let mut waiter = (latch.wait(), Arc::default());
+        assert_eq!(poll(&mut waiter), Poll::Pending);
+        waiter
+    }
+
+    fn poll((wait, count): &mut Waiter<'_>) -> Poll<Got<u32>> {
+        Pin::new(wait).poll(&mut TaskContext::from_waker(&Waker::from(Arc::clone(count))))
+    }
+
+    fn woken((_, count): &Waiter<'_>) -> usize {
+        count.0.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn five_waiters_are_served_in_the_order_in_which_they_came() {
+        let latch = Latch::default();
+        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
+        for item in 0..5 {
+            latch.put(item).unwrap();
+        }
+        // Whoever wakes up first, and whoever else comes by.
+        assert_eq!(latch.try_take(), Got::Poked);
+        for place in [3, 0, 4, 2, 1] {
+            assert_eq!(woken(&waiters[place]), 1);
+            assert_eq!(poll(&mut waiters[place]), Poll::Ready(Got::Item(place as u32)));
+        }
+        assert_eq!(latch.len(), 0);
+    }
+
+    #[test]
+    fn closing_wakes_all_five_and_throws_away_what_is_there() {
+        let latch = Latch::default();
+        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
+        latch.put(1).unwrap();
+        latch.close();
+        latch.close();
+        for waiter in &mut waiters {
+            assert!(woken(waiter) > 0);
+            assert_eq!(poll(waiter), Poll::Ready(Got::Closed));
+        }
+        assert_eq!(latch.put(2), Err(2));
+        assert_eq!((latch.try_take(), latch.len()), (Got::Closed, 0));
+    }
+
+    #[test]
+    fn what_is_finished_can_still_be_taken() {
+        let latch = Latch::default();
+        latch.put(1).unwrap();
+        latch.finish();
+        assert_eq!([latch.try_take(), latch.try_take()], [Got::Item(1), Got::Closed]);
+    }
+
+    #[test]
+    fn who_gives_up_his_place_passes_on_what_he_was_owed() {
+        let latch = Latch::default();
+        let (first, mut second) = (waiter(&latch), waiter(&latch));
+        latch.put(7).unwrap();
+        assert_eq!((woken(&first), woken(&second)), (1, 0));
+        drop(first);
+        assert_eq!(woken(&second), 1);
+        assert_eq!(poll(&mut second), Poll::Ready(Got::Item(7)));
+    }
+
+    #[test]
+    fn the_hook_hears_of_every_item_and_of_the_end() {
+        let latch = Latch::default();
+        latch.put(0).unwrap();
+        let count = Arc::new(Count::default());
+        let heard = Arc::clone(&count);
+        assert_eq!(latch.set_hook(Arc::new(move || heard.clone().wake())), Some(1));
+        assert_eq!(latch.set_hook(Arc::new(|| {})), None);
+        latch.put(1).unwrap();
+        latch.finish();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn threads_that_wait_get_each_item_once() {
+        let latch = Latch::default();
+        let sum = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Got::Item(item) = block_on(latch.wait()) {
+                        sum.fetch_add(item, Ordering::SeqCst);
+                    }
+                });
+            }
+            (1..=1000).for_each(|item| latch.put(item).unwrap());
+            latch.finish();
+        });
+        assert_eq!(sum.into_inner(), 500_500);
+    }
+
+    proptest! {
+        /// Whatever comes, waits, gives up and takes in whatever order: each
+        /// item is taken once, those in the line get theirs in its order, and
+        /// nobody sleeps while an item is his.
+        #[test]
+        fn nothing_is_lost_and_nobody_sleeps_beside_his_item(steps in prop::collection::vec((0u8..5, 0usize..4), 1..80)) {
+            let latch = Latch::default();
+            let mut line: Vec<Waiter<'_>> = Vec::new();
+            let (mut put, mut taken) = (0, Vec::new());
+            for (step, which) in steps {
+                match step {
+                    0 | 1 => {
+                        latch.put(put).unwrap();
+                        put += 1;
+                    }
+                    2 => {
+                        let mut new = (latch.wait(), Arc::default());
+                        match poll(&mut new) {
+                            Poll::Ready(Got::Item(item)) => taken.push(item),
+                            _ => line.push(new),
+                        }
+                    }
+                    3 if which < line.len() => drop(line.remove(which)),
+                    _ if which < line.len() => {
+                        let before = latch.len();
+                        if let Poll::Ready(Got::Item(item)) = poll(&mut line[which]) {
+                            prop_assert!(which < before);
+                            taken.push(item);
+                            line.remove(which);
+                        }
+                    }
+                    _ => {}
+                }
+                for waiter in line.iter().take(latch.len()) {
+                    prop_assert!(woken(waiter) > 0);
+                }
+            }
+            while let Got::Item(item) = { line.clear(); latch.try_take() } {
+                taken.push(item);
+            }
+            taken.sort_unstable();
+            prop_assert_eq!(taken, (0..put).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What waits to leave by one link: three lanes, and turns within a lane. No
+//! I/O.
+//!
+//! Control goes first and logs go last. In the user and log lanes the (src,
+//! dst) pairs take turns by the fragment, so that no conversation starves
+//! another, and order holds within a pair. `DEL_ROUTE` for a context waits
+//! until all that was accepted from that context has left, its log records
+//! too, which then go ahead of others' messages.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::routing::table::LinkId;
+use crate::wire::frame::{self, MAX_PAYLOAD};
+use crate::wire::message::{ContextId, Lane, Message};
+use crate::wire::write_batch::Batch;
+
+/// Log records beyond this many bytes, queued from one context, are dropped.
+pub(crate) const MAX_LOG_BYTES: usize = 1024 * 1024;
+
+type Pair = (ContextId, ContextId);
+
+/// The queues of one link.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    control: VecDeque<Entry>,
+    user: Turns,
+    log: Turns,
+    /// `DEL_ROUTE` messages, each with the context that must have fallen
+    /// silent first.
+    farewells: VecDeque<(ContextId, Entry)>,
+    bytes: usize,
+}
+
+/// A message or a fragment in the queue.
+#[derive(Debug)]
+struct Entry {
+    part: Message,
+    more: bool,
+    /// The link it came in by; `None` if it began here.
+    origin: Option<LinkId>,
+}
+
+/// What left the queue: which link it had come in by, how many bytes, and
+/// whether it was a log record from this context.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) origin: Option<LinkId>,
+    pub(crate) bytes: usize,
+    pub(crate) lane: Lane,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    queues: HashMap<Pair, PairQueue>,
+    turn: VecDeque<Pair>,
+}
+
+#[derive(Debug, Default)]
+struct PairQueue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Queues a message that begins here or a frame that came in by `origin`.
+    ///
+    /// Returns false if it was a log record too many, which is then gone.
+    pub(crate) fn push(&mut self, part: Message, more: bool, origin: Option<LinkId>) -> bool {
+        let bytes = part.data.len();
+        let lane = part.lane;
+        let entry = Entry { part, more, origin };
+        match lane {
+            Lane::Control => self.control.push_back(entry),
+            Lane::User => self.user.push(entry),
+            Lane::Log => {
+                let pair = (entry.part.src, entry.part.dst);
+                if self.log.queues.get(&pair).is_some_and(|queue| queue.bytes + bytes > MAX_LOG_BYTES) {
+                    return false;
+                }
+                self.log.push(entry);
+            }
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    /// Queues a message that must leave after all that is queued from `gone`.
+    pub(crate) fn push_farewell(&mut self, gone: ContextId, part: Message) {
+        self.bytes += part.data.len();
+        self.farewells.push_back((gone, Entry { part, more: false, origin: None }));
+    }
+
+    /// Moves the next frame to `out`. Returns what left, or `None` if nothing
+    /// is queued.
+    pub(crate) fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
+        if let Some(entry) = self.control.front_mut() {
+            let (left, done) = take_fragment(entry, now, out);
+            if done {
+                self.control.pop_front();
+            }
+            self.bytes -= left.bytes;
+            return Some(left);
+        }
+        let silent = |gone: &ContextId, user: &Turns| !user.queues.keys().any(|(src, _)| src == gone);
+        if let Some(at) = self.farewells.iter().position(|(gone, _)| silent(gone, &self.user)) {
+            // Its last words go now: behind its end they would count as
+            // forged, and others' messages could hold them up for long.
+            let gone = self.farewells[at].0;
+            if let Some(left) = self.log.pop_from(gone, now, out) {
+                self.bytes -= left.bytes;
+                return Some(left);
+            }
+            let (_, mut entry) = self.farewells.remove(at)?;
+            let (left, _) = take_fragment(&mut entry, now, out);
+            self.bytes -= left.bytes;
+            return Some(left);
+        }
+        let left = self.user.pop(now, out).or_else(|| self.log.pop(now, out))?;
+        self.bytes -= left.bytes;
+        Some(left)
+    }
+
+    /// Bytes of payload queued.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All that is still queued, by the link it had come in by.
+    pub(crate) fn drain(&mut self) -> Vec<Left> {
+        let queues = self.user.queues.drain().chain(self.log.queues.drain());
+        let entries: Vec<Entry> = queues
+            .flat_map(|(_, queue)| queue.entries)
+            .chain(self.control.drain(..))
+            .chain(self.farewells.drain(..).map(|(_, entry)| entry))
+            .collect();
+        self.user.turn.clear();
+        self.log.turn.clear();
+        self.bytes = 0;
+        entries.into_iter().map(|e| Left { origin: e.origin, bytes: e.part.data.len(), lane: e.part.lane }).collect()
+    }
+}
+
+impl Turns {
+    fn push(&mut self, entry: Entry) {
+        let pair = (entry.part.src, entry.part.dst);
+        let queue = self.queues.entry(pair).or_default();
+        if queue.entries.is_empty() {
+            self.turn.push_back(pair);
+        }
+        queue.bytes += entry.part.data.len();
+        queue.entries.push_back(entry);
+    }
+
+    /// The next of what is queued from `src`, out of turn.
+    fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut Batch) -> Option<Left> {
+        let at = self.turn.iter().position(|pair| pair.0 == src)?;
+        let pair = self.turn.remove(at)?;
+        self.turn.push_front(pair);
+        self.pop(now, out)
+    }
+
+    fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
+        let pair = self.turn.pop_front()?;
+        let queue = self.queues.get_mut(&pair)?;
+        let entry = queue.entries.front_mut()?;
+        let (left, done) = take_fragment(entry, now, out);
+        queue.bytes -= left.bytes;
+        if done {
+            queue.entries.pop_front();
+        }
+        if queue.entries.is_empty() {
+            self.queues.remove(&pair);
+        } else {
+            self.turn.push_back(pair);
+        }
+        Some(left)
+    }
+}
+
+/// Writes the next fragment of `entry`; true if it was the last.
+fn take_fragment(entry: &mut Entry, now: Instant, out: &mut Batch) -> (Left, bool) {
+    let size = entry.part.data.len().min(MAX_PAYLOAD);
+    let payload = entry.part.data.split_to(size);
+    let done = entry.part.data.is_empty();
+    frame::encode(&entry.part, payload, entry.more || !done, now, out);
+    (Left { origin: entry.origin, bytes: size, lane: entry.part.lane }, done)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+    use crate::wire::message::Handle;
+
+    fn message(src: u32, dst: u32, lane: Lane, size: usize) -> Message {
+        Message {
+            src: ContextId(src),
+            dst: ContextId(dst),
+            lane,
+            data: Bytes::from(vec![0; size]),
+            ..Message::default()
+        }
+    }
+
+    fn leave(outbox: &mut Outbox) -> Vec<(u32, u32, bool)> {
+        let mut batch = Batch::default();
+        while outbox.pop(Instant::now(), &mut batch).is_some() {}
+        assert_eq!(outbox.bytes(), 0);
+        let mut frames = Vec::new();
+        let mut bytes = BytesMut::from(&batch.to_vec()[..]);
+        while let Some(frame) = frame::decode(&mut bytes, Instant::now()).unwrap() {
+            frames.push((frame.part.src.0, frame.part.handle.0, frame.more));
+        }
+        frames
+    }
+
+    #[test]
+    fn control_goes_first_and_logs_go_last() {
+        let mut outbox = Outbox::default();
+        outbox.push(message(1, 0, Lane::Log, 10), false, None);
+        outbox.push(message(2, 0, Lane::User, 10), false, None);
+        outbox.push(message(3, 0, Lane::Control, 10), false, None);
+        assert_eq!(leave(&mut outbox).iter().map(|f| f.0).collect::<Vec<_>>(), [3, 2, 1]);
+    }
+
+    #[test]
+    fn pairs_take_turns_by_the_fragment_and_keep_their_order() {
+        let mut outbox = Outbox::default();
+        for handle in [1, 2] {
+            let mut big = message(1, 0, Lane::User, 2 * MAX_PAYLOAD + 1);
+            big.handle = Handle(handle);
+            outbox.push(big, false, None);
+        }
+        outbox.push(message(2, 0, Lane::User, 1), false, None);
+        let left = leave(&mut outbox);
+        assert_eq!(left.iter().position(|f| f.0 == 2), Some(1), "the small one waits for one fragment");
+        let order: Vec<_> = left.iter().filter(|f| f.0 == 1).map(|f| (f.1, f.2)).collect();
+        assert_eq!(order, [(1, true), (1, true), (1, false), (2, true), (2, true), (2, false)]);
+    }
+
+    #[test]
+    fn a_farewell_leaves_after_what_its_context_had_said() {
+        let mut outbox = Outbox::default();
+        outbox.push(message(5, 0, Lane::User, MAX_PAYLOAD + 1), false, None);
+        let mut farewell = message(1, 0, Lane::Control, 4);
+        farewell.handle = Handle::DEL_ROUTE;
+        outbox.push_farewell(ContextId(5), farewell);
+        let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
+        assert_eq!(order, [5, 5, 1]);
+    }
+
+    #[test]
+    fn last_log_records_leave_before_the_farewell_and_others_do_not_hold_them_up() {
+        let mut outbox = Outbox::default();
+        for src in [7, 5, 6] {
+            outbox.push(message(src, 0, Lane::Log, 1), false, None);
+            outbox.push(message(src, 0, Lane::User, 1), false, None);
+        }
+        outbox.push(message(5, 0, Lane::Log, 1), false, None);
+        outbox.push_farewell(ContextId(5), message(1, 0, Lane::Control, 4));
+        let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
+        assert_eq!(order, [7, 5, 5, 5, 1, 6, 7, 6]);
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn log_records_beyond_the_limit_are_refused() {
+        let mut outbox = Outbox::default();
+        let mut kept = 0;
+        while outbox.push(message(1, 0, Lane::Log, 1000), false, None) {
+            kept += 1000;
+        }
+        assert!(kept <= MAX_LOG_BYTES && kept > MAX_LOG_BYTES - 1000);
+        assert!(outbox.push(message(2, 0, Lane::Log, 1000), false, None), "each context has its own limit");
+    }
+}

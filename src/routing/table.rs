@@ -1,0 +1,692 @@
+//! Who may say what to whom, and which way it goes. No I/O: messages in,
+//! verdicts out.
+//!
+//! A hop trusts a frame only as far as the link it came in by: `auth` and
+//! `src` must lie behind that link, or the frame is dropped. What is for this
+//! context meets its handle's respondent and policy; everything else goes out
+//! by the route to its destination, or to the parent.
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod trees;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::wire::message::printable;
+use crate::wire::message::{ContextId, Handle, Message};
+
+/// A directly attached neighbour's link, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LinkId(pub(crate) u32);
+
+/// Routes that one link may announce.
+pub(crate) const MAX_ROUTES: usize = 65_536;
+/// Bytes of a context's name.
+pub(crate) const MAX_NAME: usize = 255;
+/// Destinations remembered per link; a link that uses more is told of every
+/// context that goes.
+pub(crate) const MAX_ADDRESSED: usize = 4_096;
+/// Ids in a block.
+pub(crate) const BLOCK: u32 = 1_000;
+/// Blocks that one context may hold without having used them up. A context
+/// uses its ids in their order, one block after the other.
+const MAX_UNUSED_BLOCKS: usize = 2;
+
+/// Blocks of either kind that the master keeps when they come back; what is
+/// more is lost, which only somebody who wastes them can bring about.
+const MAX_BACK: usize = 65_536;
+
+/// The neighbour by which a message came in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The neighbour, or this context itself.
+    pub id: ContextId,
+    /// The context that decides.
+    pub me: ContextId,
+    /// Its parents, the most direct first.
+    pub parent_ids: Arc<[ContextId]>,
+}
+
+/// Decides whether a message may reach a handler.
+///
+/// Runs on the I/O thread and must not block.
+pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
+
+/// What a handle stands for.
+pub(crate) struct Registration<S> {
+    pub(crate) sink: S,
+    /// The handle is removed before its first message is delivered.
+    pub(crate) once: bool,
+    /// Only this context may write here, and its end is reported here.
+    pub(crate) respondent: Option<ContextId>,
+    pub(crate) policy: Option<Policy>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Registration<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("sink", &self.sink).field("once", &self.once).finish_non_exhaustive()
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is for this context.
+    Local,
+    /// It goes out by this link.
+    Forward(LinkId),
+    /// It cannot go on; whoever awaits an answer is told this.
+    Refuse(String),
+    /// It is forged; nobody is told, the reason is logged.
+    Forged(String),
+}
+
+/// The end of one or more contexts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) contexts: Vec<ContextId>,
+    /// `DEL_ROUTE` for a context, to a neighbour.
+    pub(crate) tell: Vec<(LinkId, ContextId)>,
+}
+
+struct Link {
+    remote: ContextId,
+    /// Whatever comes in acts under this authority instead of its own.
+    stamp: Option<ContextId>,
+    routes: HashSet<ContextId>,
+    addressed: HashSet<ContextId>,
+    addressed_overflow: bool,
+    /// Ids that were handed out through it, by the first of each block.
+    blocks: BTreeMap<u32, Block>,
+    /// The blocks of each context, the oldest first. Only the youngest
+    /// [`MAX_UNUSED_BLOCKS`] of them may have no routes.
+    owners: HashMap<ContextId, Vec<u32>>,
+}
+
+/// What is known of a context that a route leads to.
+struct Known {
+    name: String,
+    /// When its route was set, by [`Routing::clock`].
+    since: u64,
+    /// A connect on behalf of this context has taken it for its result.
+    claimed: bool,
+}
+
+struct Block {
+    ids: Range<u32>,
+    owner: ContextId,
+    /// Above all that were announced.
+    next: u32,
+    /// How often one was announced above all before.
+    announced: u32,
+    /// Routes to ids of the block.
+    routes: u32,
+}
+
+impl Block {
+    /// Whether its owner may well need another one. (Some children end before
+    /// they can be announced.)
+    fn is_used_up(&self) -> bool {
+        self.announced >= (self.ids.end - self.ids.start) / 2
+    }
+}
+
+impl Link {
+    /// The block that an id belongs to.
+    fn block(&mut self, id: ContextId) -> Option<&mut Block> {
+        self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
+    }
+
+    /// A route has gone.
+    fn release(&mut self, id: ContextId) -> Option<Block> {
+        let block = self.block(id)?;
+        block.routes = block.routes.saturating_sub(1);
+        let (first, owner, is_idle) = (block.ids.start, block.owner, block.routes == 0);
+        let starts = self.owners.get_mut(&owner)?;
+        let at = starts.iter().position(|start| *start == first)?;
+        if !is_idle || at + MAX_UNUSED_BLOCKS >= starts.len() {
+            return None;
+        }
+        starts.remove(at);
+        self.blocks.remove(&first)
+    }
+
+    /// A context has gone: it will announce nobody any more.
+    fn release_all(&mut self, owner: ContextId) -> Vec<Block> {
+        let starts = self.owners.remove(&owner).unwrap_or_default();
+        starts.into_iter().filter_map(|start| self.blocks.remove(&start)).collect()
+    }
+}
+
+/// Routes, handles and ids of one context.
+pub(crate) struct Routing<S> {
+    me: ContextId,
+    parent_ids: Arc<[ContextId]>,
+    parent: Option<LinkId>,
+    unidirectional: bool,
+    links: HashMap<LinkId, Link>,
+    routes: HashMap<ContextId, LinkId>,
+    known: HashMap<ContextId, Known>,
+    /// Counts the contexts that have become known.
+    clock: u64,
+    handles: HashMap<Handle, Registration<S>>,
+    by_respondent: HashMap<ContextId, HashSet<Handle>>,
+    /// The ids that are this context's to give; endless in the master.
+    ids: Range<u32>,
+    /// Ids that were handed out and have come back: such that nobody ever had,
+    /// and such that somebody had, which are given again last of all.
+    fresh: VecDeque<Range<u32>>,
+    worn: VecDeque<Range<u32>>,
+}
+
+impl<S> fmt::Debug for Routing<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routing").field("me", &self.me).field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl<S> Routing<S> {
+    pub(crate) fn new(me: ContextId, parent_ids: Arc<[ContextId]>, unidirectional: bool) -> Self {
+        let ids = if me == ContextId::MASTER { 1..u32::MAX } else { 0..0 };
+        Self {
+            me,
+            parent_ids,
+            parent: None,
+            unidirectional,
+            links: HashMap::new(),
+            routes: HashMap::new(),
+            known: HashMap::new(),
+            clock: 0,
+            fresh: VecDeque::new(),
+            worn: VecDeque::new(),
+            handles: HashMap::new(),
+            by_respondent: HashMap::new(),
+            ids,
+        }
+    }
+
+    /// Decides where a message goes. `from` is the link it came in by, `None`
+    /// if it begins here. Stamps the link's authority on it.
+    pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
+        if let Some(from) = from {
+            // The parent may act for anybody: its own authority is more.
+            if self.out(message.auth) != Some(from) && self.parent != Some(from) {
+                return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
+            }
+            if message.src != message.auth && self.out(message.src) != Some(from) {
+                return Verdict::Forged(format!("bad src_id: got {} via {}", message.src, self.remote(from)));
+            }
+            if let Some(link) = self.links.get_mut(&from) {
+                if let Some(stamp) = link.stamp {
+                    message.auth = stamp;
+                }
+                if !link.addressed_overflow
+                    && link.addressed.insert(message.dst)
+                    && link.addressed.len() > MAX_ADDRESSED
+                {
+                    link.addressed_overflow = true;
+                    link.addressed = HashSet::new();
+                }
+            }
+        }
+        if message.dst == self.me {
+            return Verdict::Local;
+        }
+        let out = self.routes.get(&message.dst).copied();
+        // What came from the parent is never bounced back to it.
+        let out = out.or_else(|| self.parent.filter(|_| from != self.parent || from.is_none()));
+        let Some(out) = out else {
+            return Verdict::Refuse(format!("no route to {}, my ID is {}", message.dst, self.me));
+        };
+        if let Some(from) = from
+            && self.unidirectional
+            && !self.privileged(from)
+            && !self.privileged(out)
+        {
+            return Verdict::Refuse(format!(
+                "routing mode prevents forward of message from context {} to context {} via context {}",
+                self.remote(from),
+                self.remote(out),
+                self.me
+            ));
+        }
+        Verdict::Forward(out)
+    }
+
+    /// Whether a message for this context may reach its handle: `Err` with
+    /// the reason if not.
+    pub(crate) fn check(&self, message: &Message, from: Option<LinkId>) -> Result<(), String> {
+        let Some(registration) = self.handles.get(&message.handle) else {
+            return Err("invalid handle".into());
+        };
+        if let Some(respondent) = registration.respondent
+            && respondent != message.src
+            && !message.is_dead()
+        {
+            return Err("reply from unexpected context".into());
+        }
+        match &registration.policy {
+            Some(policy) if !self.ask(policy, message, from) => Err("refused by policy".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sink of a handle that [`Routing::check`] has passed, taken out if
+    /// it takes one message only.
+    pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
+        if self.handles.get(&handle)?.once {
+            return self.del_handler(handle).map(|registration| Sink::Taken(registration.sink));
+        }
+        self.handles.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
+    }
+
+    /// Registers a handle; refused with the registration if it is taken.
+    pub(crate) fn add_handler(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
+        if self.handles.contains_key(&handle) {
+            return Err(registration);
+        }
+        if let Some(respondent) = registration.respondent {
+            self.by_respondent.entry(respondent).or_default().insert(handle);
+        }
+        self.handles.insert(handle, registration);
+        Ok(())
+    }
+
+    pub(crate) fn del_handler(&mut self, handle: Handle) -> Option<Registration<S>> {
+        let registration = self.handles.remove(&handle)?;
+        if let Some(respondent) = registration.respondent
+            && let Some(handles) = self.by_respondent.get_mut(&respondent)
+        {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.by_respondent.remove(&respondent);
+            }
+        }
+        Some(registration)
+    }
+
+    /// What stands behind a handle.
+    pub(crate) fn handler(&self, handle: Handle) -> Option<&S> {
+        self.handles.get(&handle).map(|registration| &registration.sink)
+    }
+
+    /// Takes out all handles whose respondent is `gone`.
+    pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
+        let handles = self.by_respondent.remove(&gone).unwrap_or_default();
+        handles.into_iter().filter_map(|handle| self.handles.remove(&handle)).collect()
+    }
+
+    /// Takes out every handle: the router is ending.
+    pub(crate) fn drain_handlers(&mut self) -> Vec<Registration<S>> {
+        self.by_respondent.clear();
+        self.handles.drain().map(|(_, registration)| registration).collect()
+    }
+
+    /// All registered handles.
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = (Handle, &Registration<S>)> {
+        self.handles.iter().map(|(handle, registration)| (*handle, registration))
+    }
+
+    /// Number of registered handles.
+    pub(crate) fn handler_count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Attaches the parent.
+    pub(crate) fn add_parent(&mut self, link: LinkId, remote: ContextId) {
+        self.parent = Some(link);
+        self.insert_link(link, remote, None);
+    }
+
+    /// Attaches a child that this context has started.
+    pub(crate) fn add_child(&mut self, link: LinkId, child: ContextId, name: String, stamp: Option<ContextId>) {
+        self.insert_link(link, child, stamp);
+        self.set_route(link, child, name);
+    }
+
+    /// A neighbour announces a context behind it.
+    pub(crate) fn add_route(&mut self, from: LinkId, target: ContextId, name: &str) -> Result<(), String> {
+        if Some(from) == self.parent {
+            return Err(format!("route to {target} announced by the parent"));
+        }
+        let Some(link) = self.links.get_mut(&from) else {
+            return Err(format!("route to {target} announced by nobody"));
+        };
+        if name.len() > MAX_NAME {
+            return Err(format!("route to {target} with a name of {} bytes (max {MAX_NAME})", name.len()));
+        }
+        if link.routes.len() >= MAX_ROUTES {
+            return Err(format!("route to {target} is one too many (max {MAX_ROUTES}) by context {}", link.remote));
+        }
+        let remote = link.remote;
+        let block = link.block(target);
+        if block.is_none() && target != remote {
+            return Err(format!("route to {target} was not context {remote}'s to give"));
+        }
+        if self.routes.contains_key(&target) {
+            return Err(format!("cannot add duplicate route to {target} via {remote}"));
+        }
+        if let Some(block) = block {
+            block.routes += 1;
+            if target.0 >= block.next {
+                block.next = target.0 + 1;
+                block.announced += 1;
+            }
+        }
+        let name = self.name_below(remote, name);
+        self.set_route(from, target, name);
+        Ok(())
+    }
+
+    /// The name of a context behind `neighbour`, which announces it as `name`:
+    /// it begins with what the neighbour is called here, or is made to.
+    fn name_below(&self, neighbour: ContextId, name: &str) -> String {
+        let (above, mut name) = (self.name(neighbour).unwrap_or_default(), printable(name));
+        if !name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.')) {
+            name = format!("{above}.{name}");
+        }
+        let end = (0..=MAX_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at));
+        name.truncate(end.unwrap_or(0));
+        name
+    }
+
+    /// Whoever is at the end of `link` is from now on the way to `target`, by
+    /// this context's own decision.
+    pub(crate) fn set_out(&mut self, link: LinkId, target: ContextId) -> Result<(), String> {
+        if target == self.me || self.routes.contains_key(&target) {
+            return Err(format!("cannot add duplicate route to {target} via {}", self.remote(link)));
+        }
+        if Some(link) != self.parent {
+            self.set_route(link, target, format!("context {target}"));
+        }
+        Ok(())
+    }
+
+    /// Whatever comes in by `link` acts under this authority; `None`: under
+    /// its own.
+    pub(crate) fn stamp(&mut self, link: LinkId, authority: Option<ContextId>) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.stamp = authority;
+        }
+    }
+
+    /// The time, as [`Routing::claim`] counts it.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Takes `child` for the one that `via` has been asked for at `since` and
+    /// says that it has started; refused if it cannot be that one. Whatever
+    /// `via` says, it can only give away a context of its own that nobody else
+    /// has. Returns its name.
+    pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
+        let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
+        let route = self.routes.get(&child).ok_or("to which no route leads")?;
+        if route != way {
+            return Err("to which another link leads");
+        }
+        let block = self.links.get_mut(way).and_then(|link| link.block(child));
+        if block.is_none_or(|block| block.owner != via) {
+            return Err("which was not its to give");
+        }
+        let known = self.known.get_mut(&child).filter(|known| known.since > since);
+        let known = known.ok_or("which was there before it was asked")?;
+        if std::mem::replace(&mut known.claimed, true) {
+            return Err("which it has given for another one already");
+        }
+        Ok(known.name.clone())
+    }
+
+    /// The authority for a message to `dst` that acts for another context. It
+    /// is never more than this context's own, nor than what the next hop takes
+    /// from here: those below may be named to anybody, all others only to those
+    /// below.
+    pub(crate) fn authority(&self, of: ContextId, dst: ContextId) -> ContextId {
+        let is_above = of == self.me || self.parent_ids.contains(&of);
+        let is_below = |id| self.routes.contains_key(&id);
+        if !is_above && (is_below(of) || is_below(dst) || dst == self.me) { of } else { self.me }
+    }
+
+    /// The link by which a message to `target` leaves.
+    pub(crate) fn out(&self, target: ContextId) -> Option<LinkId> {
+        self.routes.get(&target).copied().or(self.parent)
+    }
+
+    /// The link whose other end is `neighbour`.
+    pub(crate) fn link_of(&self, neighbour: ContextId) -> Option<LinkId> {
+        self.links.iter().find(|(_, link)| link.remote == neighbour).map(|(id, _)| *id)
+    }
+
+    /// A neighbour says that a context has gone; `None` if it had no say.
+    pub(crate) fn del_route(&mut self, from: LinkId, target: ContextId) -> Option<Gone> {
+        if self.out(target)? != from {
+            return None;
+        }
+        if let Some(link) = self.links.get_mut(&from)
+            && link.routes.remove(&target)
+        {
+            let mut back = link.release_all(target);
+            back.extend(link.release(target));
+            self.take_back(back);
+        }
+        self.routes.remove(&target);
+        Some(self.farewell(from, vec![target]))
+    }
+
+    /// A link has ended.
+    pub(crate) fn del_link(&mut self, link: LinkId) -> Gone {
+        let Some(lost) = self.links.remove(&link) else {
+            return Gone::default();
+        };
+        if self.parent == Some(link) {
+            self.parent = None;
+            return Gone { contexts: self.parent_ids.to_vec(), tell: Vec::new() };
+        }
+        self.take_back(lost.blocks.into_values());
+        let mut contexts: Vec<ContextId> = lost.routes.into_iter().collect();
+        contexts.sort_unstable();
+        for context in &contexts {
+            self.routes.remove(context);
+        }
+        self.farewell(link, contexts)
+    }
+
+    /// An id for a new child, if one is in stock.
+    pub(crate) fn take_id(&mut self) -> Option<ContextId> {
+        if self.ids.is_empty()
+            && let Some(ids) = self.fresh.pop_front().or_else(|| self.worn.pop_front())
+        {
+            self.ids = ids;
+        }
+        self.ids.next().map(ContextId)
+    }
+
+    /// Whether [`Routing::take_id`] will find one.
+    pub(crate) fn has_id(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
+    /// A block for a context, out of the master's stock. That is endless, as
+    /// what nobody can have any more comes back.
+    pub(crate) fn take_block(&mut self) -> Range<u32> {
+        if let Some(ids) = self.fresh.pop_front() {
+            return ids;
+        }
+        if self.ids.end - self.ids.start < BLOCK
+            && let Some(ids) = self.worn.pop_front()
+        {
+            return ids;
+        }
+        let start = self.ids.start;
+        self.ids.start = start.saturating_add(BLOCK).min(self.ids.end);
+        start..self.ids.start
+    }
+
+    /// A block that the parent has given to this context itself.
+    pub(crate) fn give_block(&mut self, ids: Range<u32>) {
+        self.ids = ids;
+    }
+
+    /// Whether `owner` behind `link` may have another block of ids.
+    pub(crate) fn may_have_block(&self, link: LinkId, owner: ContextId) -> bool {
+        self.links.get(&link).is_some_and(|link| {
+            let youngest = link.owners.get(&owner).into_iter().flat_map(|starts| starts.iter().rev());
+            let blocks = youngest.take(MAX_UNUSED_BLOCKS).filter_map(|start| link.blocks.get(start));
+            blocks.filter(|block| !block.is_used_up()).count() < MAX_UNUSED_BLOCKS
+        })
+    }
+
+    /// Whether `owner` behind `link` was ever given one.
+    pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.owners.contains_key(&owner))
+    }
+
+    /// Notes that a block was handed out through `link`.
+    pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
+        let Some(link) = self.links.get_mut(&link) else { return };
+        let starts = link.owners.entry(owner).or_default();
+        starts.push(ids.start);
+        let old = starts.len().saturating_sub(MAX_UNUSED_BLOCKS);
+        let done: Vec<u32> = starts[..old]
+            .iter()
+            .copied()
+            .filter(|start| link.blocks.get(start).is_none_or(|block| block.routes == 0))
+            .collect();
+        starts.retain(|start| !done.contains(start));
+        let back: Vec<Block> = done.iter().filter_map(|start| link.blocks.remove(start)).collect();
+        link.blocks.insert(ids.start, Block { next: ids.start, ids, owner, announced: 0, routes: 0 });
+        self.take_back(back);
+    }
+
+    /// Ids that were handed out are nobody's any more. The master may give them
+    /// again; all others just forget them.
+    fn take_back(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        if !self.parent_ids.is_empty() {
+            return;
+        }
+        for Block { ids, next, .. } in blocks {
+            // A small rest is not worth a request of its own.
+            let next = if ids.end - next < BLOCK / 4 { ids.end } else { next };
+            let parts = [(&mut self.worn, ids.start..next), (&mut self.fresh, next..ids.end)];
+            for (kept, ids) in parts {
+                if !ids.is_empty() && kept.len() < MAX_BACK {
+                    kept.push_back(ids);
+                }
+            }
+        }
+    }
+
+    /// This context has no parent any more and gives out ids itself: those
+    /// above all that its subtree has or may use.
+    pub(crate) fn become_root(&mut self) {
+        self.parent_ids = [].into();
+        let blocks = self.links.values().flat_map(|link| link.blocks.values()).map(|block| block.ids.end);
+        let known = self.routes.keys().chain([&self.me]).map(|id| id.0.saturating_add(1));
+        let first = blocks.chain(known).chain([self.ids.end]).max().unwrap_or(1);
+        self.ids = first..u32::MAX;
+    }
+
+    pub(crate) fn parent(&self) -> Option<LinkId> {
+        self.parent
+    }
+
+    pub(crate) fn name(&self, context: ContextId) -> Option<&str> {
+        self.known.get(&context).map(|known| known.name.as_str())
+    }
+
+    /// Whether a message to `context` would find a way.
+    pub(crate) fn reaches(&self, context: ContextId) -> bool {
+        context == self.me || self.parent.is_some() || self.routes.contains_key(&context)
+    }
+
+    /// The neighbour on the way to `context`, if a route leads there.
+    pub(crate) fn link_to(&self, context: ContextId) -> Option<LinkId> {
+        self.routes.get(&context).copied()
+    }
+
+    /// The direct children.
+    pub(crate) fn children(&self) -> Vec<(LinkId, ContextId)> {
+        self.links.iter().filter(|(id, _)| Some(**id) != self.parent).map(|(id, link)| (*id, link.remote)).collect()
+    }
+
+    /// All contexts that a route leads to.
+    pub(crate) fn known(&self) -> Vec<ContextId> {
+        self.routes.keys().copied().collect()
+    }
+
+    /// The neighbour at the other end of `link`.
+    pub(crate) fn remote(&self, link: LinkId) -> ContextId {
+        self.links.get(&link).map_or(self.me, |link| link.remote)
+    }
+
+    fn insert_link(&mut self, id: LinkId, remote: ContextId, stamp: Option<ContextId>) {
+        let link = Link {
+            remote,
+            stamp,
+            routes: HashSet::new(),
+            addressed: HashSet::new(),
+            addressed_overflow: false,
+            blocks: BTreeMap::new(),
+            owners: HashMap::new(),
+        };
+        self.links.insert(id, link);
+    }
+
+    fn set_route(&mut self, link: LinkId, target: ContextId, name: String) {
+        self.routes.insert(target, link);
+        self.clock += 1;
+        self.known.insert(target, Known { name, since: self.clock, claimed: false });
+        if let Some(link) = self.links.get_mut(&link) {
+            link.routes.insert(target);
+        }
+    }
+
+    /// Who must hear that `contexts`, which were reached by `by`, have gone:
+    /// the parent, and every neighbour that ever wrote to one of them.
+    fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
+        let mut tell = Vec::new();
+        for &context in &contexts {
+            self.known.remove(&context);
+            for (&id, link) in &mut self.links {
+                let wrote = link.addressed.remove(&context) || link.addressed_overflow;
+                if id != by && (Some(id) == self.parent || wrote) {
+                    tell.push((id, context));
+                }
+            }
+        }
+        tell.sort_unstable();
+        Gone { contexts, tell }
+    }
+
+    fn privileged(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| {
+            self.parent_ids.contains(&link.remote)
+                || link.stamp.is_some_and(|stamp| stamp == self.me || self.parent_ids.contains(&stamp))
+        })
+    }
+
+    fn ask(&self, policy: &Policy, message: &Message, from: Option<LinkId>) -> bool {
+        let peer = Peer {
+            id: from.map_or(self.me, |link| self.remote(link)),
+            me: self.me,
+            parent_ids: Arc::clone(&self.parent_ids),
+        };
+        // A policy is user code: one that panics has not agreed.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, &peer))).unwrap_or_else(|_| {
+            tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");
+            false
+        })
+    }
+}
+
+/// A sink, lent or given.
+#[derive(Debug)]
+pub(crate) enum Sink<'a, S> {
+    Kept(&'a mut S),
+    Taken(S),
+}

@@ -1,0 +1,281 @@
+//! What may go where, case by case.
+
+use super::*;
+
+#[test]
+fn a_root_that_has_detached_gives_out_ids_that_nobody_below_has() {
+    let mut routing = Routing::<()>::new(ContextId(7), Arc::from([ContextId(0)]), false);
+    routing.add_parent(LinkId(1), ContextId(0));
+    routing.give_block(1000..2000);
+    routing.add_child(LinkId(2), ContextId(1000), "a".into(), None);
+    routing.hand_out(LinkId(2), ContextId(1000), 5000..6000);
+    routing.del_link(LinkId(1));
+    routing.become_root();
+    assert_eq!(routing.take_id(), Some(ContextId(6000)));
+    assert_eq!(routing.take_block().start, 6001);
+    let mut message = Message { dst: ContextId(0), ..Message::new(ContextId(0), Handle::CALL_FUNCTION, Vec::new()) };
+    assert_eq!(routing.route(&mut message, None), Verdict::Refuse("no route to 0, my ID is 7".into()));
+}
+use crate::routing::policy;
+
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
+const UP: LinkId = LinkId(9);
+
+fn from_to(src: u32, dst: u32) -> Message {
+    Message {
+        src: ContextId(src),
+        auth: ContextId(src),
+        dst: ContextId(dst),
+        handle: Handle(1000),
+        ..Message::default()
+    }
+}
+
+fn master() -> Routing<&'static str> {
+    let mut routing = Routing::new(ContextId(0), Arc::new([]), false);
+    routing.add_child(A, ContextId(1), "a".into(), None);
+    routing.add_child(B, ContextId(2), "b".into(), None);
+    routing
+}
+
+/// The same, with its children's ids taken from its stock.
+fn beyond_its_children<S>(mut routing: Routing<S>) -> Routing<S> {
+    assert_eq!([routing.take_id(), routing.take_id()], [Some(ContextId(1)), Some(ContextId(2))]);
+    routing
+}
+
+#[test]
+fn siblings_may_talk_through_their_parent() {
+    assert_eq!(master().route(&mut from_to(1, 2), Some(A)), Verdict::Forward(B));
+}
+
+#[test]
+fn a_forged_auth_id_or_src_id_is_dropped() {
+    let verdict = master().route(&mut from_to(2, 0), Some(A));
+    assert!(matches!(verdict, Verdict::Forged(why) if why.starts_with("bad auth_id: got 2 via 1")));
+    let mut message = from_to(2, 0);
+    message.auth = ContextId(1);
+    let verdict = master().route(&mut message, Some(A));
+    assert!(matches!(verdict, Verdict::Forged(why) if why.starts_with("bad src_id: got 2 via 1")));
+}
+
+#[test]
+fn an_unknown_context_is_no_route() {
+    assert_eq!(master().route(&mut from_to(0, 1234), None), Verdict::Refuse("no route to 1234, my ID is 0".into()));
+}
+
+#[test]
+fn what_comes_from_the_parent_is_not_bounced_back() {
+    let mut routing: Routing<()> = Routing::new(ContextId(5), Arc::new([ContextId(0)]), false);
+    routing.add_parent(UP, ContextId(0));
+    assert!(matches!(routing.route(&mut from_to(0, 77), Some(UP)), Verdict::Refuse(_)));
+    assert_eq!(routing.route(&mut from_to(5, 77), None), Verdict::Forward(UP));
+}
+
+#[test]
+fn unidirectional_routing_keeps_siblings_apart_unless_one_is_stamped() {
+    let mut routing: Routing<()> = Routing::new(ContextId(0), Arc::new([]), true);
+    routing.add_child(A, ContextId(1), "a".into(), None);
+    routing.add_child(B, ContextId(2), "b".into(), None);
+    let expected = "routing mode prevents forward of message from context 1 to context 2 via context 0";
+    assert_eq!(routing.route(&mut from_to(1, 2), Some(A)), Verdict::Refuse(expected.into()));
+    routing.add_child(LinkId(3), ContextId(3), "c".into(), Some(ContextId(0)));
+    let mut message = from_to(3, 2);
+    assert_eq!(routing.route(&mut message, Some(LinkId(3))), Verdict::Forward(B));
+    assert_eq!(message.auth, ContextId(0));
+}
+
+#[test]
+fn a_child_announces_only_what_was_handed_to_it() {
+    let mut routing = master();
+    assert_eq!(routing.take_id(), Some(ContextId(1)));
+    let block = routing.take_block();
+    assert_eq!(block, 2..1002);
+    routing.hand_out(A, ContextId(1), block);
+    assert!(routing.add_route(A, ContextId(700), "ok").is_ok());
+    assert!(routing.add_route(A, ContextId(700), "twice").is_err());
+    assert!(routing.add_route(A, ContextId(5000), "stolen").is_err());
+    assert!(routing.add_route(B, ContextId(701), "the neighbour's").is_err());
+    assert!(routing.add_route(A, ContextId(702), &"x".repeat(256)).is_err());
+    assert_eq!(routing.take_id(), Some(ContextId(1002)));
+}
+
+#[test]
+fn names_from_below_begin_with_that_of_the_neighbour() {
+    let mut routing = master();
+    routing.hand_out(A, ContextId(1), 2000..3000);
+    let near = routing.name(ContextId(1)).unwrap().to_owned();
+    let below = format!("{near}.ssh.web1");
+    let long = "x".repeat(MAX_NAME);
+    for (id, announced, name) in [
+        (2000, &*below, &*below),
+        (2001, "ssh.web1", &below),
+        (2002, &near, &format!("{near}.{near}")),
+        (2003, &format!("{near}x.y"), &format!("{near}.{near}x.y")),
+        (2004, &long, &format!("{near}.{long}")[..MAX_NAME]),
+    ] {
+        routing.add_route(A, ContextId(id), announced).unwrap();
+        assert_eq!(routing.name(ContextId(id)), Some(name));
+    }
+}
+
+#[test]
+fn a_context_claims_for_its_own_child_only_what_it_was_given() {
+    let mut routing = master();
+    let siblings = [ContextId(2000), ContextId(3000)];
+    routing.hand_out(A, ContextId(1), 2000..4000);
+    for (sibling, ids) in siblings.into_iter().zip([5000..6000, 6000..7000]) {
+        routing.add_route(A, sibling, "behind one hop").unwrap();
+        routing.hand_out(A, sibling, ids);
+    }
+    let since = routing.clock();
+    routing.add_route(A, ContextId(6000), "child").unwrap();
+    assert!(routing.claim(ContextId(6000), siblings[0], since).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], routing.clock()).is_err());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_ok());
+    assert!(routing.claim(ContextId(6000), siblings[1], since).is_err());
+}
+
+#[test]
+fn a_context_holds_few_unused_blocks() {
+    let mut routing = beyond_its_children(master());
+    for _ in 0..MAX_UNUSED_BLOCKS {
+        assert!(routing.may_have_block(A, ContextId(1)));
+        let block = routing.take_block();
+        routing.hand_out(A, ContextId(1), block);
+    }
+    assert!(!routing.may_have_block(A, ContextId(1)));
+    assert!(routing.may_have_block(B, ContextId(2)));
+    routing.add_route(A, ContextId(1), "self").unwrap_err();
+    // One of them must have been used up, whether its contexts live or not.
+    let first = *routing.links[&A].blocks.keys().next().unwrap();
+    for id in first..first + BLOCK / 2 {
+        assert!(!routing.may_have_block(A, ContextId(1)), "{id}");
+        routing.add_route(A, ContextId(id), "used").unwrap();
+        routing.del_route(A, ContextId(id)).unwrap();
+        // The same one again is no other one.
+        routing.add_route(A, ContextId(id), "again").unwrap();
+        routing.del_route(A, ContextId(id)).unwrap();
+    }
+    assert!(routing.may_have_block(A, ContextId(1)));
+}
+
+#[test]
+fn ids_that_nobody_can_have_any_more_come_back() {
+    let mut routing = beyond_its_children(master());
+    let hand_out = |routing: &mut Routing<_>, owner| {
+        let block = routing.take_block();
+        routing.hand_out(A, owner, block.clone());
+        block
+    };
+    let first = hand_out(&mut routing, ContextId(1));
+    // Contexts that come, take as much as they may, and go.
+    let mut most = 0;
+    for _ in 0..10_000 {
+        let child = ContextId(first.start);
+        routing.add_route(A, child, "child").unwrap();
+        while routing.may_have_block(A, child) {
+            most = most.max(hand_out(&mut routing, child).end);
+        }
+        assert_eq!(routing.links[&A].blocks.len(), 1 + MAX_UNUSED_BLOCKS);
+        routing.del_route(A, child).unwrap();
+    }
+    assert!(most <= first.end + 2 * BLOCK, "{most}");
+    // What was announced is given again only when nothing else is left.
+    routing.del_link(A);
+    assert!(routing.fresh.iter().all(|ids| !ids.contains(&first.start)));
+    assert!(routing.worn.iter().any(|ids| ids.contains(&first.start)));
+    routing.fresh.clear();
+    routing.ids.start = u32::MAX;
+    assert_eq!(routing.take_block().start, first.start);
+}
+
+#[test]
+fn blocks_that_are_used_up_are_kept_only_for_contexts_that_live() {
+    let mut routing = beyond_its_children(master());
+    let mut lives = Vec::new();
+    for number in 0..20 {
+        assert!(routing.may_have_block(A, ContextId(1)), "{number}");
+        let block = routing.take_block();
+        routing.hand_out(A, ContextId(1), block.clone());
+        for id in block {
+            routing.add_route(A, ContextId(id), "x").unwrap();
+            if id % (5 * BLOCK) == 0 {
+                lives.push(ContextId(id));
+            } else {
+                routing.del_route(A, ContextId(id)).unwrap();
+            }
+        }
+    }
+    assert!(lives.len() >= 3 && routing.links[&A].blocks.len() <= lives.len() + MAX_UNUSED_BLOCKS);
+    // One whose block is long used up is still known for what it is.
+    for id in &lives {
+        assert!(routing.add_route(A, *id, "again").unwrap_err().contains("duplicate"));
+        routing.del_route(A, *id).unwrap();
+    }
+    assert!(routing.links[&A].blocks.len() <= MAX_UNUSED_BLOCKS);
+}
+
+#[test]
+fn only_those_who_wrote_to_a_context_hear_of_its_end() {
+    let mut routing = master();
+    routing.add_child(LinkId(3), ContextId(3), "c".into(), None);
+    routing.route(&mut from_to(2, 1), Some(B));
+    let gone = routing.del_link(A);
+    assert_eq!(gone, Gone { contexts: vec![ContextId(1)], tell: vec![(B, ContextId(1))] });
+    assert!(matches!(routing.route(&mut from_to(0, 1), None), Verdict::Refuse(_)));
+}
+
+#[test]
+fn a_link_that_wrote_to_too_many_hears_of_every_end() {
+    let mut routing = master();
+    for dst in 0..=MAX_ADDRESSED {
+        routing.route(&mut from_to(2, 10_000 + u32::try_from(dst).unwrap()), Some(B));
+    }
+    assert_eq!(routing.del_link(A).tell, [(B, ContextId(1))]);
+}
+
+#[test]
+fn a_neighbour_ends_only_its_own_routes() {
+    let mut routing = master();
+    assert_eq!(routing.del_route(B, ContextId(1)), None);
+    assert_eq!(routing.del_route(A, ContextId(1)).map(|gone| gone.contexts), Some(vec![ContextId(1)]));
+}
+
+#[test]
+fn respondent_and_policy_guard_a_handle() {
+    let mut routing = master();
+    let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
+    routing.add_handler(Handle(1000), registration).unwrap();
+    assert_eq!(routing.check(&from_to(2, 0), Some(B)), Err("reply from unexpected context".into()));
+    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Ok(()));
+    assert!(matches!(routing.sink(Handle(1000)), Some(Sink::Taken("s"))));
+    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("invalid handle".into()));
+
+    let guarded =
+        Registration { sink: "p", once: false, respondent: None, policy: Some(Arc::new(policy::has_parent_authority)) };
+    routing.add_handler(Handle(1000), guarded).unwrap();
+    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("refused by policy".into()));
+    assert_eq!(routing.check(&from_to(0, 0), None), Ok(()));
+}
+
+#[test]
+fn a_policy_that_panics_refuses() {
+    let mut routing = master();
+    let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
+    let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+    routing.add_handler(Handle(1000), registration).unwrap();
+    assert!(routing.check(&from_to(1, 0), Some(A)).is_err());
+}
+
+#[test]
+fn the_end_of_a_respondent_takes_its_handles_out() {
+    let mut routing = master();
+    for handle in [1000, 1001] {
+        let registration = Registration { sink: "r", once: true, respondent: Some(ContextId(1)), policy: None };
+        routing.add_handler(Handle(handle), registration).unwrap();
+    }
+    assert_eq!(routing.orphans(ContextId(1)).len(), 2);
+    assert_eq!(routing.handler_count(), 0);
+}

@@ -1,0 +1,417 @@
+//! Random trees of routing cores, with messages, forgeries and cuts, against
+//! a model that knows only who is above whom.
+//!
+//! The links between the cores are plain queues, and what happens to a verdict
+//! is what `io` does with it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::policy;
+
+/// Whoever may write may write here, and gets an answer.
+const OPEN: Handle = Handle(2000);
+/// The same, but the answer never comes.
+const SILENT: Handle = Handle(2001);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Spawn {
+        under: usize,
+    },
+    /// `from` sends to `to` and waits for the answer.
+    Ask {
+        from: usize,
+        to: usize,
+        handle: Handle,
+    },
+    /// `from` writes to one of its neighbours what it should not.
+    Forge {
+        from: usize,
+        up: bool,
+        src: usize,
+        auth: usize,
+        to: usize,
+        handle: Handle,
+    },
+    /// `from` announces, or takes back, somebody else's context.
+    Announce {
+        from: usize,
+        target: usize,
+        del: bool,
+    },
+    /// The link above a context breaks.
+    Cut {
+        below: usize,
+    },
+    /// Some frames arrive.
+    Deliver {
+        queue: usize,
+        count: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..40usize;
+    let handle = prop_oneof![Just(OPEN), Just(SILENT), Just(Handle::CALL_FUNCTION), Just(Handle(9_999))];
+    prop_oneof![
+        3 => who.clone().prop_map(|under| Step::Spawn { under }),
+        6 => (who.clone(), who.clone(), handle.clone()).prop_map(|(from, to, handle)| Step::Ask { from, to, handle }),
+        3 => (who.clone(), any::<bool>(), who.clone(), who.clone(), who.clone(), handle)
+            .prop_map(|(from, up, src, auth, to, handle)| Step::Forge { from, up, src, auth, to, handle }),
+        1 => (who.clone(), who.clone(), any::<bool>())
+            .prop_map(|(from, target, del)| Step::Announce { from, target, del }),
+        1 => who.clone().prop_map(|below| Step::Cut { below }),
+        6 => (who, 1..20usize).prop_map(|(queue, count)| Step::Deliver { queue, count }),
+    ]
+}
+
+/// What is on a wire: a message, and who has really sent it.
+#[derive(Debug, Clone)]
+struct Sent {
+    message: Message,
+    by: ContextId,
+}
+
+/// One direction of a link: where it ends, and under which number there.
+type Wire = (ContextId, LinkId);
+
+struct Node {
+    routing: Routing<u64>,
+    /// All above it, the parent first.
+    above: Vec<ContextId>,
+    /// Where its links lead.
+    links: BTreeMap<LinkId, Wire>,
+}
+
+#[derive(Default)]
+struct World {
+    nodes: BTreeMap<ContextId, Node>,
+    /// Frames under way to a node by one of its links.
+    queues: BTreeMap<Wire, VecDeque<Sent>>,
+    /// Those above each context, also of contexts that have gone.
+    ancestors: BTreeMap<ContextId, Vec<ContextId>>,
+    unidirectional: bool,
+    /// Waiting callers: who waits for whom.
+    waiting: BTreeMap<u64, (ContextId, ContextId)>,
+    /// Calls that arrived where nobody answers.
+    held: BTreeSet<u64>,
+    asked: u64,
+    links: u32,
+    violations: Vec<String>,
+}
+
+impl World {
+    fn new(unidirectional: bool) -> Self {
+        let mut world = Self { unidirectional, ..Self::default() };
+        world.add(ContextId::MASTER, Vec::new());
+        world
+    }
+
+    fn add(&mut self, id: ContextId, above: Vec<ContextId>) {
+        let mut routing = Routing::new(id, Arc::from(&above[..]), self.unidirectional);
+        let neighbours: Policy = Arc::new(policy::is_immediate_child);
+        let parents: Policy = Arc::new(policy::has_parent_authority);
+        let guarded = [(Handle::ADD_ROUTE, neighbours.clone()), (Handle::DEL_ROUTE, neighbours)];
+        let calls = (id != ContextId::MASTER).then_some((Handle::CALL_FUNCTION, parents));
+        for (handle, policy) in guarded.into_iter().chain(calls) {
+            let registration = Registration { sink: 0, once: false, respondent: None, policy: Some(policy) };
+            assert!(routing.add_handler(handle, registration).is_ok());
+        }
+        for handle in [OPEN, SILENT] {
+            let registration = Registration { sink: 0, once: false, respondent: None, policy: None };
+            assert!(routing.add_handler(handle, registration).is_ok());
+        }
+        self.ancestors.insert(id, above.clone());
+        self.nodes.insert(id, Node { routing, above, links: BTreeMap::new() });
+    }
+
+    /// One of those that exist.
+    fn pick(&self, number: usize) -> ContextId {
+        *self.nodes.keys().nth(number % self.nodes.len()).unwrap()
+    }
+
+    /// One of those that exist or have existed.
+    fn pick_any(&self, number: usize) -> ContextId {
+        *self.ancestors.keys().nth(number % self.ancestors.len()).unwrap()
+    }
+
+    fn is_above(&self, upper: ContextId, lower: ContextId) -> bool {
+        upper == lower || self.ancestors.get(&lower).is_some_and(|above| above.contains(&upper))
+    }
+
+    fn spawn(&mut self, parent: ContextId) {
+        let Some(id) = self.take_id(parent) else { return };
+        let mut above = vec![parent];
+        above.extend_from_slice(&self.nodes[&parent].above);
+        self.add(id, above);
+        let (down, up) = (LinkId(self.links + 1), LinkId(self.links + 2));
+        self.links += 2;
+        let name = format!("c{id}");
+        let upper = self.nodes.get_mut(&parent).unwrap();
+        upper.links.insert(down, (id, up));
+        upper.routing.add_child(down, id, name, None);
+        let grandparent = upper.above.first().copied();
+        let lower = self.nodes.get_mut(&id).unwrap();
+        lower.links.insert(up, (parent, down));
+        lower.routing.add_parent(up, parent);
+        if let Some(to) = grandparent {
+            self.tell(parent, to, Handle::ADD_ROUTE, id);
+        }
+    }
+
+    /// An id out of the parent's block. Blocks are handed out in one go here:
+    /// that the requests take their time has no part in this.
+    fn take_id(&mut self, parent: ContextId) -> Option<ContextId> {
+        if !self.nodes[&parent].routing.has_id() {
+            let above = self.nodes[&parent].above.clone();
+            let block = self.nodes.get_mut(&ContextId::MASTER)?.routing.take_block();
+            let mut below = parent;
+            for hop in above {
+                let routing = &mut self.nodes.get_mut(&hop)?.routing;
+                let link = routing.link_to(below)?;
+                routing.hand_out(link, parent, block.clone());
+                below = hop;
+            }
+            self.nodes.get_mut(&parent)?.routing.give_block(block);
+        }
+        self.nodes.get_mut(&parent)?.routing.take_id()
+    }
+
+    /// A message about a context's route, to a neighbour.
+    fn tell(&mut self, from: ContextId, to: ContextId, handle: Handle, target: ContextId) {
+        self.send(from, Message::new(to, handle, target.0.to_be_bytes().to_vec()));
+    }
+
+    fn send(&mut self, from: ContextId, message: Message) {
+        let message = Message { src: from, auth: from, ..message };
+        self.route(from, Sent { message, by: from }, None);
+    }
+
+    fn ask(&mut self, from: ContextId, to: ContextId, handle: Handle) {
+        self.asked += 1;
+        let (call, reply_to) = (self.asked, Handle(10_000 + u32::try_from(self.asked).unwrap()));
+        let routing = &mut self.nodes.get_mut(&from).unwrap().routing;
+        let respondent = routing.reaches(to).then_some(to);
+        let registration = Registration { sink: call, once: true, respondent, policy: None };
+        assert!(routing.add_handler(reply_to, registration).is_ok());
+        self.waiting.insert(call, (from, to));
+        self.send(from, Message { reply_to, ..Message::new(to, handle, Bytes::copy_from_slice(&call.to_be_bytes())) });
+    }
+
+    fn route(&mut self, at: ContextId, mut sent: Sent, from: Option<LinkId>) {
+        let Some(node) = self.nodes.get_mut(&at) else { return };
+        match node.routing.route(&mut sent.message, from) {
+            Verdict::Local => match node.routing.check(&sent.message, from) {
+                Ok(()) => self.deliver(at, &sent, from),
+                Err(_) => self.refuse(at, &sent.message),
+            },
+            Verdict::Forward(out) => {
+                let wire = node.links[&out];
+                self.queues.entry(wire).or_default().push_back(sent);
+            }
+            Verdict::Refuse(_) => self.refuse(at, &sent.message),
+            Verdict::Forged(_) => {}
+        }
+    }
+
+    fn refuse(&mut self, at: ContextId, message: &Message) {
+        if message.wants_reply() {
+            let dead = Message { dst: message.src, handle: message.reply_to, ..Message::dead("refused") };
+            self.send(at, dead);
+        }
+    }
+
+    fn deliver(&mut self, at: ContextId, Sent { message, by }: &Sent, from: Option<LinkId>) {
+        self.judge(at, message, *by);
+        let target = <[u8; 4]>::try_from(&message.data[..]).map(|id| ContextId(u32::from_be_bytes(id)));
+        let node = self.nodes.get_mut(&at).unwrap();
+        match (message.handle, target, from) {
+            (Handle::ADD_ROUTE, Ok(target), Some(from)) => {
+                let parent = node.above.first().copied();
+                if node.routing.add_route(from, target, "x").is_ok()
+                    && let Some(parent) = parent
+                {
+                    self.tell(at, parent, Handle::ADD_ROUTE, target);
+                }
+            }
+            (Handle::DEL_ROUTE, Ok(target), Some(from)) => {
+                if let Some(gone) = node.routing.del_route(from, target) {
+                    self.gone(at, &gone);
+                }
+            }
+            (Handle::ADD_ROUTE | Handle::DEL_ROUTE, ..) => {}
+            (SILENT, ..) => {
+                if let Ok(call) = <[u8; 8]>::try_from(&message.data[..]) {
+                    self.held.insert(u64::from_be_bytes(call));
+                }
+            }
+            (OPEN | Handle::CALL_FUNCTION, ..) => {
+                if message.wants_reply() {
+                    self.send(at, Message::new(message.src, message.reply_to, Bytes::new()));
+                }
+            }
+            (handle, ..) => match node.routing.sink(handle) {
+                Some(Sink::Taken(call)) => drop(self.waiting.remove(&call)),
+                _ => self.violations.push(format!("{handle} of {at} took what nobody waits for")),
+            },
+        }
+    }
+
+    /// The model: what may have arrived here, by who is above whom.
+    fn judge(&mut self, at: ContextId, message: &Message, by: ContextId) {
+        let mut violation = |what: &str| {
+            self.violations.push(format!("{what}: by {by} at {at}, claims src {} auth {}", message.src, message.auth));
+        };
+        if message.handle == Handle::CALL_FUNCTION && !(by == at || self.ancestors[&at].contains(&by)) {
+            violation("a call by somebody who is not above");
+        }
+        let came_from_above = self.ancestors[&at].contains(&by);
+        let own =
+            |claimed: ContextId| self.ancestors.get(&claimed).is_some_and(|above| claimed == by || above.contains(&by));
+        let honest = own(message.src) && own(message.auth);
+        if !(came_from_above || honest) {
+            violation("a source that is not the sender's to claim");
+        }
+        let related = by == at || came_from_above || self.ancestors[&by].contains(&at);
+        if self.unidirectional && !related {
+            violation("a message across a unidirectional tree");
+        }
+    }
+
+    fn gone(&mut self, at: ContextId, gone: &Gone) {
+        for &(link, context) in &gone.tell {
+            let Some(node) = self.nodes.get(&at) else { return };
+            let message = Message::new(node.routing.remote(link), Handle::DEL_ROUTE, context.0.to_be_bytes().to_vec());
+            let wire = node.links[&link];
+            let message = Message { src: at, auth: at, ..message };
+            self.queues.entry(wire).or_default().push_back(Sent { message, by: at });
+        }
+        for &context in &gone.contexts {
+            let orphans = self.nodes.get_mut(&at).map(|node| node.routing.orphans(context)).unwrap_or_default();
+            for orphan in orphans {
+                self.waiting.remove(&orphan.sink);
+            }
+        }
+    }
+
+    /// The link above `below` breaks: the context ends, and all behind it.
+    fn cut(&mut self, below: ContextId) {
+        let Some(parent) = self.nodes.get(&below).and_then(|node| node.above.first().copied()) else { return };
+        self.end(below);
+        let node = self.nodes.get_mut(&parent).unwrap();
+        let link = *node.links.iter().find(|(_, wire)| wire.0 == below).unwrap().0;
+        node.links.remove(&link);
+        self.queues.remove(&(parent, link));
+        let gone = self.nodes.get_mut(&parent).unwrap().routing.del_link(link);
+        self.gone(parent, &gone);
+    }
+
+    fn end(&mut self, id: ContextId) {
+        let node = self.nodes.remove(&id).unwrap();
+        for (link, (other, _)) in node.links {
+            self.queues.remove(&(id, link));
+            if node.above.first() != Some(&other) {
+                self.end(other);
+            }
+        }
+        // Whoever waited there has been told that the broker has exited.
+        self.waiting.retain(|_, (from, _)| *from != id);
+    }
+
+    fn deliver_some(&mut self, queue: usize, count: usize) {
+        let busy: Vec<Wire> =
+            self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(wire, _)| *wire).collect();
+        if busy.is_empty() {
+            return;
+        }
+        let wire = busy[queue % busy.len()];
+        for _ in 0..count {
+            let Some(sent) = self.queues.get_mut(&wire).and_then(VecDeque::pop_front) else { return };
+            self.route(wire.0, sent, Some(wire.1));
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step) {
+        match *step {
+            Step::Spawn { under } => {
+                if self.nodes.len() < 24 {
+                    self.spawn(self.pick(under));
+                }
+            }
+            Step::Ask { from, to, handle } => self.ask(self.pick(from), self.pick_any(to), handle),
+            Step::Forge { from, up, src, auth, to, handle } => {
+                let (by, to) = (self.pick(from), self.pick_any(to));
+                let message = Message {
+                    src: self.pick_any(src),
+                    auth: self.pick_any(auth),
+                    reply_to: Handle(10_001),
+                    ..Message::new(to, handle, Bytes::new())
+                };
+                self.write_past(by, up, message);
+            }
+            Step::Announce { from, target, del } => {
+                let (by, target) = (self.pick(from), self.pick_any(target));
+                let parent = self.nodes[&by].above.first().copied();
+                // What lies behind it is its own to lose.
+                if let Some(parent) = parent.filter(|_| !self.is_above(by, target)) {
+                    let handle = if del { Handle::DEL_ROUTE } else { Handle::ADD_ROUTE };
+                    let data = target.0.to_be_bytes().to_vec();
+                    let message = Message { src: by, auth: by, ..Message::new(parent, handle, data) };
+                    self.write_past(by, true, message);
+                }
+            }
+            Step::Cut { below } => self.cut(self.pick(below)),
+            Step::Deliver { queue, count } => self.deliver_some(queue, count),
+        }
+    }
+
+    /// Writes to a neighbour's link without asking the own routing.
+    fn write_past(&mut self, by: ContextId, up: bool, message: Message) {
+        let node = &self.nodes[&by];
+        let parent = node.above.first().copied();
+        let wire = node.links.values().find(|(other, _)| up == (Some(*other) == parent)).copied();
+        if let Some(wire) = wire {
+            self.queues.entry(wire).or_default().push_back(Sent { message, by });
+        }
+    }
+
+    /// Lets everything arrive.
+    fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            if self.queues.values().all(VecDeque::is_empty) {
+                return;
+            }
+            self.deliver_some(0, usize::MAX);
+        }
+        self.violations.push("messages go round in circles".into());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_message_passes_that_policy_forbids_and_everyone_who_waits_is_told(
+        steps in prop::collection::vec(step(), 1..200), unidirectional: bool,
+    ) {
+        let mut world = World::new(unidirectional);
+        for step in &steps {
+            world.carry_out(step);
+        }
+        world.settle();
+        prop_assert!(world.violations.is_empty(), "{:#?}", world.violations);
+        for (call, (from, to)) in &world.waiting {
+            let held = world.held.contains(call) && world.nodes.contains_key(to);
+            prop_assert!(held, "{from} waits in vain for {to}");
+        }
+        // What is known of where contexts are is true again.
+        for (id, node) in &world.nodes {
+            for target in node.routing.known() {
+                prop_assert!(world.nodes.contains_key(&target), "{id} has a route to {target}, which has gone");
+            }
+        }
+    }
+}

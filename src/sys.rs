@@ -1,0 +1,9 @@
+//! The operating system: processes, descendants, namespaces, descriptors as streams, terminals, blocking waits.
+//! All unsafe code is here. This layer knows nothing of the others.
+
+pub(crate) mod allocator;
+pub(crate) mod blocking;
+pub(crate) mod panic;
+pub(crate) mod pipe;
+pub(crate) mod process;
+pub(crate) mod pty;

@@ -1,0 +1,145 @@
+//! Pipes, sockets and terminals, read and written as they become ready.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::sys::process;
+
+/// Both directions of a byte stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+}
+
+/// A descriptor to read from.
+#[derive(Debug)]
+pub(crate) struct Input {
+    file: AsyncFd<File>,
+    /// A short read of a socket or pipe has emptied it; of a terminal it says
+    /// nothing.
+    short_read_is_empty: bool,
+}
+
+/// A descriptor to write to.
+///
+/// The event queue watches it only while it is full: a socket that is watched
+/// for room rings whenever its peer has read something, which would wake
+/// this thread once more for every message.
+#[derive(Debug)]
+pub(crate) struct Output {
+    file: Arc<File>,
+}
+
+impl Input {
+    /// Must be called on the I/O thread.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
+        let short_read_is_empty = kind == SFlag::S_IFSOCK || kind == SFlag::S_IFIFO;
+        let file = process::watch(never_blocking(fd)?, Interest::READABLE)?;
+        Ok(Self { file, short_read_is_empty })
+    }
+
+    /// Reads what there is, at least a byte; 0 at the end of the file.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len();
+        self.read_some(room, |mut file| file.read(buffer)).await
+    }
+
+    /// As [`Input::read`], behind what `buffer` holds and as far as its
+    /// capacity goes.
+    pub(crate) async fn read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let room = buffer.spare_capacity_mut().len();
+        self.read_some(room, |file| process::read_into(file, buffer)).await
+    }
+
+    async fn read_some(&self, room: usize, mut read: impl FnMut(&File) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            let mut ready = self.file.readable().await?;
+            match ready.try_io(|file| read(file.get_ref())) {
+                Ok(Ok(count)) => {
+                    if self.short_read_is_empty && count < room {
+                        ready.clear_ready();
+                    }
+                    return Ok(count);
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A terminal whose other end is closed, a socket that was cut.
+                Ok(Err(error)) if is_end(&error) => return Ok(0),
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Any thread may make one; only the I/O thread may write to it.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { file: Arc::new(never_blocking(fd)?) })
+    }
+
+    /// Writes at least a byte of `bytes`. Cancel safe.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_some(|mut file| file.write(bytes)).await
+    }
+
+    /// Writes at least a byte of all the slices. Cancel safe.
+    pub(crate) async fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_some(|mut file| file.write_vectored(slices)).await
+    }
+
+    /// Writes all of `bytes`. Not cancel safe.
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = self.write(bytes).await?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    async fn write_some(&self, write: impl Fn(&File) -> io::Result<usize>) -> io::Result<usize> {
+        let mut watched = None;
+        loop {
+            match write(&self.file) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let file = match &watched {
+                        Some(file) => file,
+                        None => watched.insert(process::watch(Arc::clone(&self.file), Interest::WRITABLE)?),
+                    };
+                    file.writable().await?.clear_ready();
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Whether an error of reading or writing says that the other end has gone.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EIO | Errno::ECONNRESET | Errno::EPIPE))
+}
+
+fn never_blocking(fd: OwnedFd) -> io::Result<File> {
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(fd.into())
+}

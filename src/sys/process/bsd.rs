@@ -1,0 +1,66 @@
+//! What FreeBSD and macOS have in common. Neither adopts orphans nor ends a
+//! child with its parent: end of file of its link has to do.
+
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::ffi::CStr;
+use std::io;
+use std::path::PathBuf;
+
+use nix::libc;
+
+use crate::sys::process::descendants::Relative;
+
+pub(super) fn die_with_parent(_: u32) {}
+
+pub(super) fn outlive_parent() {}
+
+pub(super) fn die_softly_with_parent() {}
+
+/// Orphans go to PID 1 here.
+pub(super) fn adopt_orphans() -> bool {
+    false
+}
+
+pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
+    start()
+}
+
+pub(super) fn close_from(_: std::os::fd::RawFd) -> bool {
+    false
+}
+
+pub(super) fn rename(_: &str) {}
+
+pub(super) fn rename_in_fork(_: &CStr) {}
+
+/// Nobody is looked for where nobody is adopted.
+pub(super) fn children_of(_: i32) -> Vec<Relative> {
+    Vec::new()
+}
+
+pub(super) fn is_cleaner(_: i32) -> bool {
+    false
+}
+
+/// The name of the launcher's end of a terminal.
+pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
+    // SAFETY: only the I/O thread opens terminals, so nobody else uses the
+    // buffer that this gives its answer in.
+    unsafe { nix::pty::ptsname(ours) }
+}
+
+/// Where the executable of this process can be opened.
+pub(crate) fn own_executable() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// A number of the system's.
+pub(super) fn number(name: &CStr) -> Option<u64> {
+    let mut number = 0_u64;
+    let mut size = size_of::<u64>();
+    // SAFETY: the kernel writes at most `size` bytes.
+    let result =
+        unsafe { libc::sysctlbyname(name.as_ptr(), (&raw mut number).cast(), &raw mut size, std::ptr::null_mut(), 0) };
+    (result == 0 && size == size_of::<u64>()).then_some(number)
+}

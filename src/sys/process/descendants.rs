@@ -1,0 +1,264 @@
+//! What descends from a context: ended with it, reaped when it has ended.
+//!
+//! Processes that lose their parent become children of the context, so that
+//! nothing below it gets out of its sight. On systems that cannot do that,
+//! only the groups of those that it has started itself end with it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, getsid};
+
+use crate::sys::process::platform;
+
+/// Between SIGTERM and SIGKILL.
+const TERM_GRACE: Duration = Duration::from_millis(500);
+/// After the first SIGKILL nobody is waited for longer than this.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(10);
+/// Zombies that may wait for a function to ask for them.
+const MAX_ZOMBIES: usize = 64;
+
+/// The name of a context that has detached, by which its ancestors know that
+/// it is none of theirs any more.
+const DETACHED: &str = "offshoot-free";
+/// The name of a supervisor.
+const SUPERVISOR: &str = "offshoot-watch";
+
+/// A process as its parent's descendants are walked.
+#[derive(Debug)]
+pub(super) struct Relative {
+    pub(super) pid: i32,
+    pub(super) session: i32,
+    pub(super) name: String,
+    pub(super) is_zombie: bool,
+}
+
+/// A child process that somebody here is going to reap.
+#[derive(Debug)]
+pub(crate) struct Known(Option<u32>);
+
+/// Children belong to the process as a whole, so this does too.
+static KNOWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+impl Known {
+    pub(crate) fn new(pid: Option<u32>) -> Self {
+        known().extend(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            known().remove(&pid);
+        }
+    }
+}
+
+fn known() -> MutexGuard<'static, BTreeSet<u32>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on this process is the parent of all orphans below it. False if
+/// the system has no such thing.
+pub(crate) fn adopt_orphans() -> bool {
+    platform::adopt_orphans()
+}
+
+/// This process is going to be on its own: the end of others is not to be its
+/// own end.
+pub(crate) fn outlive_parent() {
+    // It may be the leader of its session already.
+    let _ = nix::unistd::setsid();
+    platform::outlive_parent();
+}
+
+/// Shows to the contexts above that this one is to live.
+pub(crate) fn mark_detached() {
+    platform::rename(DETACHED);
+}
+
+/// Ends everything that descends from this process, but for contexts that
+/// have detached and for what cleans up. Bounded by a second and a half.
+pub(crate) async fn end_descendants() {
+    let mut end = End::begin();
+    while end.goes_on() {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// One campaign against all descendants.
+struct End {
+    since: Instant,
+    seen: BTreeSet<i32>,
+}
+
+impl End {
+    fn begin() -> Self {
+        Self { since: Instant::now(), seen: BTreeSet::new() }
+    }
+
+    /// Looks who is left and signals them; false when nothing more is to be
+    /// done.
+    fn goes_on(&mut self) -> bool {
+        let living = living();
+        let elapsed = self.since.elapsed();
+        if living.is_empty() || elapsed > TERM_GRACE + KILL_GRACE {
+            return false;
+        }
+        for pid in living {
+            // Those that come later, because their parent has not ended yet,
+            // get their SIGTERM as well.
+            let is_new = self.seen.insert(pid);
+            if elapsed > TERM_GRACE {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            } else if is_new {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+        }
+        true
+    }
+}
+
+/// Every process that descends from this one, parents first, but for contexts
+/// that have detached, for what is on the way to one, such as sudo, and for
+/// what cleans up behind a first stage: killed, it would leave files.
+fn living() -> Vec<i32> {
+    /// Its parent is by its place in the list.
+    struct Found {
+        pid: i32,
+        parent: Option<usize>,
+        is_way: bool,
+    }
+    let mut found: Vec<Found> = Vec::new();
+    let (mut parent, mut next) = (getpid().as_raw(), None);
+    loop {
+        for child in platform::children_of(parent) {
+            if child.is_zombie || platform::is_cleaner(child.pid) {
+                continue;
+            }
+            if child.name != DETACHED {
+                found.push(Found { pid: child.pid, parent: next, is_way: false });
+                continue;
+            }
+            let mut above = next.and_then(|at| found.get_mut(at));
+            while let Some(way) = above.filter(|way| !way.is_way) {
+                way.is_way = true;
+                above = way.parent.and_then(|at| found.get_mut(at));
+            }
+        }
+        let at = next.map_or(0, |at| at + 1);
+        let Some(further) = found.get(at) else { break };
+        (parent, next) = (further.pid, Some(at));
+    }
+    found.iter().filter(|process| !process.is_way).map(|process| process.pid).collect()
+}
+
+/// Reaps orphans that have become children of this process and have ended.
+///
+/// Which zombies these are nobody can say for sure. Those in another session
+/// are: what functions start themselves is in the session of the context, but
+/// for what is known here. In that session a zombie may be one that a function
+/// will ask for; only if there are very many of them, nobody will.
+pub(crate) fn reap_orphans() {
+    let own = getsid(None).map_or(0, Pid::as_raw);
+    let mut zombies = platform::children_of(getpid().as_raw());
+    let known = known();
+    zombies.retain(|child| child.is_zombie && !u32::try_from(child.pid).is_ok_and(|pid| known.contains(&pid)));
+    let is_crowd = zombies.iter().filter(|zombie| zombie.session == own).count() > MAX_ZOMBIES;
+    for zombie in zombies.iter().filter(|zombie| zombie.session != own || is_crowd) {
+        let _ = waitpid(Pid::from_raw(zombie.pid), Some(WaitPidFlag::WNOHANG));
+    }
+}
+
+/// Splits this process in two: one goes on, as the context, and one watches
+/// over it, to end what is left below it however it ends. Does nothing on
+/// systems without [`adopt_orphans`].
+///
+/// The process must have no event queue yet, and no thread that matters.
+pub(crate) fn supervise() -> std::io::Result<()> {
+    if !platform::adopt_orphans() {
+        return Ok(());
+    }
+    if let Some(context) = crate::sys::process::sys::fork()? {
+        watch(context);
+    }
+    platform::die_softly_with_parent();
+    Ok(())
+}
+
+/// The whole life of a supervisor.
+fn watch(context: Pid) -> ! {
+    // Its own parent's death is the context's business, which will end.
+    platform::outlive_parent();
+    platform::rename(SUPERVISOR);
+    crate::sys::process::sys::ignore_requests_to_end();
+    crate::sys::process::sys::close_all();
+    let status = loop {
+        match waitpid(None, None) {
+            Ok(status) if status.pid() == Some(context) => break status,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => crate::sys::process::exit_now(1),
+        }
+    };
+    let mut end = End::begin();
+    while end.goes_on() {
+        std::thread::sleep(POLL);
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
+    }
+    crate::sys::process::end_as(status)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::BufRead;
+
+    use super::*;
+
+    #[test]
+    fn an_orphan_that_is_adopted_is_not_waited_for_by_anyone_else() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let known = Known::new(Some(child.id()));
+        let found = platform::children_of(getpid().as_raw());
+        let found = found.iter().find(|found| u32::try_from(found.pid) == Ok(child.id())).unwrap();
+        assert!(!found.is_zombie);
+        assert_eq!(found.session, getsid(None).unwrap().as_raw());
+        child.kill().unwrap();
+        let is_zombie = |pid| {
+            platform::children_of(getpid().as_raw())
+                .iter()
+                .any(|found| u32::try_from(found.pid) == Ok(pid) && found.is_zombie)
+        };
+        while !is_zombie(child.id()) {}
+        reap_orphans();
+        assert!(is_zombie(child.id()), "it is known, and in this session");
+        drop(known);
+        assert!(child.wait().is_ok());
+    }
+
+    #[test]
+    fn a_first_stage_is_ended_and_what_cleans_up_behind_it_is_not() {
+        let nonce = crate::connect::bootstrap::Nonce::from_bytes([7; 16]);
+        let [a, b] = nonce.halves();
+        let line = format!(r#"A={a} B={b};{{ trap "" TERM;echo up;sleep 1000;:;}} & echo $!;wait"#);
+        let mut command = std::process::Command::new("sh");
+        let mut stage = command.args(["-c", &line]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut said = std::io::BufReader::new(stage.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let (first, second) = (said.next().unwrap(), said.next().unwrap());
+        let cleaner: i32 = [first, second].iter().find_map(|line| line.parse().ok()).unwrap();
+        let sleep = || platform::children_of(cleaner).first().map(|child| child.pid);
+        while sleep().is_none() {}
+        let living = living();
+        assert!(living.contains(&stage.id().cast_signed()));
+        assert!(!living.contains(&cleaner) && !living.contains(&sleep().unwrap()));
+        for pid in [sleep().unwrap(), cleaner, stage.id().cast_signed()] {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        stage.wait().unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! What FreeBSD has its own way of.
+
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::ffi::c_char;
+use std::os::fd::RawFd;
+
+use nix::libc;
+use nix::sys::resource::UsageWho;
+
+use crate::sys::process::bsd;
+pub(super) use crate::sys::process::bsd::{
+    adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
+    outlive_parent, rename, rename_in_fork,
+};
+pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
+
+/// Becomes the program that is open as `fd`. Returns if that fails, with the
+/// reason in `errno`. Allocates nothing.
+///
+/// # Safety
+///
+/// `argv` and `env` are NUL-terminated, and so is all in them.
+pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
+    // SAFETY: as the caller says.
+    unsafe {
+        libc::fexecve(fd, argv.cast(), env.cast());
+    }
+}
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
+
+/// Memory of the machine in bytes.
+pub(crate) fn memory() -> Option<u64> {
+    bsd::number(c"hw.physmem")
+}

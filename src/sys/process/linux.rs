@@ -1,0 +1,257 @@
+//! What Linux has its own way of.
+
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::ffi::c_char;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::resource::UsageWho;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::sys::process::descendants::Relative;
+
+/// Becomes the program that is open as `fd`. Returns if that fails, with the
+/// reason in `errno`. Allocates nothing.
+///
+/// # Safety
+///
+/// `argv` and `env` are NUL-terminated, and so is all in them.
+pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
+    // SAFETY: as the caller says; both paths are NUL-terminated.
+    unsafe {
+        // By number: musl has no symbol for it.
+        libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
+        // Emulators do not all know it; the same by name takes /proc.
+        if nix::errno::Errno::last_raw() == libc::ENOSYS {
+            libc::execve(path_of(fd).as_ptr(), argv, env);
+        }
+    }
+}
+
+/// `/proc/self/fd/NUMBER`, without allocating.
+fn path_of(fd: RawFd) -> [c_char; 32] {
+    let mut path = [0; 32];
+    let mut digits = [0; 10];
+    let mut count = 0;
+    let mut rest = fd.unsigned_abs();
+    while count == 0 || rest > 0 {
+        digits[count] = b"0123456789"[rest as usize % 10];
+        count += 1;
+        rest /= 10;
+    }
+    let text = b"/proc/self/fd/".iter().chain(digits[..count].iter().rev());
+    for (to, from) in path.iter_mut().zip(text) {
+        *to = c_char::from_ne_bytes([*from]);
+    }
+    path
+}
+
+/// Between fork and exec: has this process killed when the thread that has
+/// started it ends.
+pub(super) fn die_with_parent(parent: u32) {
+    // SAFETY: plain system calls.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // It may have died before that.
+        if u32::try_from(libc::getppid()) != Ok(parent) {
+            libc::_exit(1);
+        }
+    }
+}
+
+/// The name of the launcher's end of a terminal.
+pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
+    nix::pty::ptsname_r(ours)
+}
+
+/// Takes back [`die_with_parent`].
+pub(super) fn outlive_parent() {
+    // Each thread has its own, and it is the first one that has been told to
+    // die. It may be busy, so it does this in between.
+    extern "C" fn in_between(_: libc::c_int) {
+        // SAFETY: a plain system call, which is allowed here.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+        }
+        DONE.store(true, Ordering::Release);
+    }
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let action = SigAction::new(SigHandler::Handler(in_between), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler makes a system call and sets an atomic.
+    let Ok(before) = (unsafe { sigaction(Signal::SIGURG, &action) }) else { return };
+    let pid = std::process::id();
+    // SAFETY: a plain system call.
+    unsafe {
+        libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGURG);
+    }
+    for _ in 0..1000 {
+        if DONE.load(Ordering::Acquire) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: it is what was there before.
+    let _ = unsafe { sigaction(Signal::SIGURG, &before) };
+}
+
+/// Has this process told to end when the thread that has forked it ends.
+pub(super) fn die_softly_with_parent() {
+    // SAFETY: a plain system call.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+    }
+}
+
+/// From now on orphans below this process become its children.
+pub(super) fn adopt_orphans() -> bool {
+    // SAFETY: a plain system call.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
+}
+
+/// Starts a process whose orphans become children of this one, as those of all
+/// others may while this lasts.
+pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
+    let mut does_always: libc::c_int = 0;
+    // SAFETY: the kernel writes one number; otherwise a plain system call.
+    unsafe {
+        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut does_always);
+    }
+    adopt_orphans();
+    let started = start();
+    if does_always == 0 {
+        // SAFETY: a plain system call.
+        unsafe {
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0);
+        }
+    }
+    started
+}
+
+/// In a process that was just forked: closes all descriptors from this one on,
+/// if the kernel can do that at once.
+pub(super) fn close_from(first: RawFd) -> bool {
+    // SAFETY: a plain system call, of a process that needs none of them.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) == 0 }
+}
+
+/// In a process that was just forked: changes its name.
+pub(super) fn rename_in_fork(name: &std::ffi::CStr) {
+    // SAFETY: a plain system call; the name ends with a NUL.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+    }
+}
+
+/// Changes the name of this process's first thread, which stands for it.
+pub(super) fn rename(name: &str) {
+    // Without /proc nobody could read it either.
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
+/// The children of a process, whichever of its threads has them.
+pub(super) fn children_of(parent: i32) -> Vec<Relative> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let mut children = Vec::new();
+    for thread in threads {
+        match std::fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => {
+                let found = list.split_ascii_whitespace().filter_map(relative);
+                children.extend(found.map(|(child, _)| child));
+            }
+            // Not every kernel has it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return children_by_parent(parent),
+            Err(_) => {}
+        }
+    }
+    children
+}
+
+fn children_by_parent(parent: i32) -> Vec<Relative> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|entry| relative(entry.file_name().to_str()?));
+    all.filter(|(_, of)| *of == parent).map(|(child, _)| child).collect()
+}
+
+/// A process and its parent.
+fn relative(pid: &str) -> Option<(Relative, i32)> {
+    let pid: i32 = pid.parse().ok()?;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name may hold anything, parentheses too.
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let mut fields = rest.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let mut number = || fields.next()?.parse::<i32>().ok();
+    let (parent, _group, session) = (number()?, number()?, number()?);
+    Some((Relative { pid, session, name: name.to_owned(), is_zombie }, parent))
+}
+
+/// Whether a process takes away what a first stage has made, and then ends by
+/// itself: of all that one runs, only this ignores SIGTERM.
+pub(super) fn is_cleaner(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored & (1 << (libc::SIGTERM - 1)) != 0)
+        && std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|argv| crate::connect::bootstrap::holds_first_stage(&argv))
+}
+
+/// Where the executable of this process can be opened, even if it is gone.
+pub(crate) fn own_executable() -> io::Result<PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
+
+/// Memory of the machine in bytes.
+pub(crate) fn memory() -> Option<u64> {
+    total(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_are_named_without_allocating() {
+        for fd in [0, 7, 20, 1_048_576, RawFd::MAX] {
+            let path = path_of(fd).map(|byte| byte.to_ne_bytes()[0]);
+            let path = CStr::from_bytes_until_nul(&path).unwrap();
+            assert_eq!(path.to_str(), Ok(&*format!("/proc/self/fd/{fd}")));
+        }
+    }
+
+    #[test]
+    fn children_are_found_whether_the_kernel_lists_them_or_not() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (pid, own) = (child.id().cast_signed(), std::process::id().cast_signed());
+        for children in [children_of(own), children_by_parent(own)] {
+            let found = children.iter().find(|found| found.pid == pid).unwrap();
+            assert!(!found.is_zombie);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children_of(own).iter().any(|found| found.pid == pid));
+    }
+
+    #[test]
+    fn memory_is_read_from_what_the_kernel_says() {
+        assert_eq!(total("MemTotal:       24634240 kB\nMemFree: 1 kB\n"), Some(24_634_240 * 1024));
+        assert_eq!(total("nonsense"), None);
+        assert!(memory().is_some());
+    }
+}

@@ -1,0 +1,43 @@
+//! What macOS has its own way of.
+
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::ffi::c_char;
+use std::os::fd::RawFd;
+
+use nix::libc;
+use nix::sys::resource::UsageWho;
+
+use crate::sys::process::bsd;
+pub(super) use crate::sys::process::bsd::{
+    adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
+    outlive_parent, rename, rename_in_fork,
+};
+pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
+
+/// What `F_GETPATH` may write, with its NUL.
+const PATH_MAX: usize = 1024;
+
+/// Becomes the program that is open as `fd`, by the name that it has now.
+/// Returns if that fails, with the reason in `errno`. Allocates nothing.
+///
+/// # Safety
+///
+/// `argv` and `env` are NUL-terminated, and so is all in them.
+pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
+    let mut path = [0 as c_char; PATH_MAX];
+    // SAFETY: as the caller says; the buffer has the size that is asked for.
+    unsafe {
+        if libc::fcntl(fd, libc::F_GETPATH, path.as_mut_ptr()) == 0 {
+            libc::execve(path.as_ptr(), argv, env);
+        }
+    }
+}
+
+/// How to ask what this thread has used.
+pub(super) const THREAD_USAGE: Option<UsageWho> = None;
+
+/// Memory of the machine in bytes.
+pub(crate) fn memory() -> Option<u64> {
+    bsd::number(c"hw.memsize")
+}

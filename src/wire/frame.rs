@@ -1,0 +1,254 @@
+//! Frames: how messages lie on a link. Bytes in, frames out; no I/O.
+//!
+//! A frame is 32 bytes of header, big-endian, and at most 64 KiB of payload:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 2 | magic `0x4f53` |
+//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message, 8 to be wiped after use |
+//! | 1 | lane |
+//! | 4 each | dst, src, auth, handle, reply_to, length |
+//! | 4 | time left in ms, 0 for no limit |
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use zeroize::Zeroize;
+
+use crate::wire::codec;
+use crate::wire::message::{Arrival, ContextId, Handle, Lane, Message};
+use crate::wire::write_batch::Batch;
+
+/// Bytes of a header.
+pub(crate) const HEADER: usize = 32;
+/// The most payload one frame carries.
+pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+/// A payload from this size on is not copied out of the buffer that it came
+/// in; a shorter one would keep too much memory that is not its own.
+const SHARED: usize = 16 * 1024;
+const MAGIC: u16 = 0x4f53;
+
+const MORE: u8 = 1;
+const RAW: u8 = 2;
+const SINGLE_REPLY: u8 = 4;
+const SECRET: u8 = 8;
+
+/// One frame: a message or a fragment of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// The header's fields; `data` is this frame's payload.
+    pub(crate) part: Message,
+    /// More fragments of the same message follow.
+    pub(crate) more: bool,
+}
+
+/// Why a link's bytes are not frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error(
+        "corruption detected: frame signature incorrect, which means that something else writes to this connection; received: {0}"
+    )]
+    Signature(String),
+    #[error("corruption detected: unknown lane {0}")]
+    Lane(u8),
+    #[error("corruption detected: frame of {0} bytes (max {MAX_PAYLOAD})")]
+    Length(u32),
+}
+
+/// Appends the frame to `out`.
+pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut Batch) {
+    debug_assert!(payload.len() <= MAX_PAYLOAD);
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    let flags =
+        flag(more, MORE) | flag(part.raw, RAW) | flag(part.single_reply, SINGLE_REPLY) | flag(part.secret, SECRET);
+    // 0 means "no limit", so what has run out is sent as its last millisecond.
+    let left = part.deadline.map_or(0, |deadline| {
+        u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
+    });
+    let mut header = [0; HEADER];
+    let mut rest = &mut header[..];
+    rest.put_u16(MAGIC);
+    rest.put_u8(flags);
+    rest.put_u8(part.lane as u8);
+    #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD")]
+    let length = payload.len() as u32;
+    for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0, length, left] {
+        rest.put_u32(field);
+    }
+    out.push(&header, payload, part.secret);
+}
+
+/// Takes the first frame off the front of `input`.
+///
+/// Returns `None` if `input` does not hold a whole frame yet. A bad header is
+/// refused as soon as it is there, before its payload is waited for.
+pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>, FrameError> {
+    let mark = input.len().min(2);
+    if input[..mark] != MAGIC.to_be_bytes()[..mark] {
+        let shown = &input[..input.len().min(256)];
+        return Err(FrameError::Signature(shown.escape_ascii().to_string()));
+    }
+    let Some((header, rest)) = input.split_at_checked(HEADER) else {
+        return Ok(None);
+    };
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let lane = match header[3] {
+        0 => Lane::Control,
+        1 => Lane::User,
+        2 => Lane::Log,
+        other => return Err(FrameError::Lane(other)),
+    };
+    let length = word(24);
+    if length as usize > MAX_PAYLOAD {
+        return Err(FrameError::Length(length));
+    }
+    if rest.len() < length as usize {
+        return Ok(None);
+    }
+    let flags = header[2];
+    let left = word(28);
+    let mut part = Message {
+        dst: ContextId(word(4)),
+        src: ContextId(word(8)),
+        auth: ContextId(word(12)),
+        handle: Handle(word(16)),
+        reply_to: Handle(word(20)),
+        deadline: (left != 0).then(|| now + Duration::from_millis(left.into())),
+        raw: flags & RAW != 0,
+        single_reply: flags & SINGLE_REPLY != 0,
+        secret: flags & SECRET != 0,
+        lane,
+        on_behalf: None,
+        arrival: Arrival::default(),
+        data: Bytes::new(),
+    };
+    input.advance(HEADER);
+    part.data = if part.secret {
+        let mut there = input.split_to(length as usize);
+        let data = codec::wiped(there.to_vec());
+        there.zeroize();
+        data
+    } else if length as usize >= SHARED {
+        input.split_to(length as usize).freeze()
+    } else {
+        let copy = Bytes::copy_from_slice(&input[..length as usize]);
+        input.advance(length as usize);
+        copy
+    };
+    Ok(Some(Frame { part, more: flags & MORE != 0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(data: &'static [u8]) -> Message {
+        Message {
+            dst: ContextId(1),
+            src: ContextId(0),
+            handle: Handle(2),
+            reply_to: Handle(3),
+            data: Bytes::from_static(data),
+            ..Message::default()
+        }
+    }
+
+    fn encoded(message: &Message, more: bool, now: Instant) -> Vec<u8> {
+        let mut out = Batch::default();
+        encode(message, message.data.clone(), more, now, &mut out);
+        out.to_vec()
+    }
+
+    fn decoded(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
+        decode(&mut BytesMut::from(bytes), Instant::now())
+    }
+
+    #[test]
+    fn each_field_stands_at_its_offset() {
+        let mut message = sample(b"hello");
+        message.auth = ContextId(9);
+        message.raw = true;
+        let expected = [
+            0x4f, 0x53, 3, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 0, b'h',
+            b'e', b'l', b'l', b'o',
+        ];
+        assert_eq!(encoded(&message, true, Instant::now()), expected);
+        assert_eq!(HEADER, expected.len() - 5);
+    }
+
+    #[test]
+    fn a_secret_is_marked_and_lies_in_no_buffer_but_its_own() {
+        let message = Message { secret: true, data: codec::wiped(b"hunter2".to_vec()), ..sample(b"") };
+        let mut out = Batch::default();
+        encode(&message, message.data.clone(), false, Instant::now(), &mut out);
+        assert_eq!(out.slices(0)[1].as_ptr(), message.data.as_ptr());
+        assert_eq!(out.to_vec()[2], SECRET);
+        let part = decoded(&out.to_vec()).unwrap().unwrap().part;
+        assert!(part.secret && part.data == message.data);
+    }
+
+    #[test]
+    fn frames_split_at_every_byte_parse_identically() {
+        let now = Instant::now();
+        let payloads = [&b""[..], b"x", b"a longer payload"];
+        let bytes: Vec<u8> = payloads.iter().flat_map(|data| encoded(&sample(data), false, now)).collect();
+        for cut in 0..bytes.len() {
+            let (mut held, mut frames) = (BytesMut::from(&bytes[..cut]), Vec::new());
+            for rest in [&bytes[cut..], b""] {
+                while let Some(frame) = decode(&mut held, now).unwrap() {
+                    frames.push(frame.part.data);
+                }
+                held.extend_from_slice(rest);
+            }
+            assert_eq!(frames, payloads, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn noise_is_refused_at_its_first_byte() {
+        let error = decoded(b"x").unwrap_err();
+        assert!(error.to_string().contains("signature incorrect"), "{error}");
+        assert!(decoded(b"").unwrap().is_none());
+    }
+
+    #[test]
+    fn an_endless_frame_is_refused_before_its_payload_comes() {
+        let mut bytes = encoded(&sample(b""), false, Instant::now());
+        bytes[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(decoded(&bytes), Err(FrameError::Length(u32::MAX)));
+    }
+
+    #[test]
+    fn the_time_left_shrinks_by_the_time_a_hop_held_it() {
+        let now = Instant::now();
+        let mut message = sample(b"");
+        message.deadline = Some(now + Duration::from_millis(500));
+        assert_eq!(encoded(&message, false, now + Duration::from_millis(200))[28..32], 300u32.to_be_bytes());
+        assert_eq!(encoded(&message, false, now + Duration::from_secs(2))[28..32], 1u32.to_be_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused_without_panic(bytes: Vec<u8>) {
+            let _ = decoded(&bytes);
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(
+            dst: u32, src: u32, auth: u32, handle: u32, reply: u32, raw: bool, more: bool,
+            size in prop_oneof![0..100usize, SHARED - 2..SHARED + 2, MAX_PAYLOAD..=MAX_PAYLOAD],
+        ) {
+            let message = Message {
+                dst: ContextId(dst), src: ContextId(src), auth: ContextId(auth), handle: Handle(handle),
+                reply_to: Handle(reply), raw, data: vec![7; size].into(), ..Message::default()
+            };
+            let mut bytes = BytesMut::from(&encoded(&message, more, Instant::now())[..]);
+            bytes.extend_from_slice(b"rest");
+            let frame = decode(&mut bytes, Instant::now()).unwrap().unwrap();
+            prop_assert_eq!(&bytes[..], b"rest");
+            prop_assert_eq!(frame, Frame { part: message, more });
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Messages, and the numbers that address them.
+
+use std::any::type_name;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::api::router::{Command, Shared};
+use crate::wire::codec::{self, Origin};
+use crate::wire::error::Error;
+
+/// A process in the tree. The master is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContextId(pub u32);
+
+impl ContextId {
+    /// The root of the tree.
+    pub const MASTER: Self = Self(0);
+}
+
+/// Bytes of the reason in a dead message that are read.
+const MAX_REASON: usize = 16 * 1024;
+
+impl fmt::Display for ContextId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A port inside a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Handle(pub u32);
+
+impl Handle {
+    /// No handle: as `reply_to`, no reply is wanted.
+    pub const NONE: Self = Self(0);
+    /// Ask upstream for an image.
+    pub const GET_IMAGE: Self = Self(100);
+    /// Call a function of the table.
+    pub const CALL_FUNCTION: Self = Self(101);
+    /// A log record for the master.
+    pub const FORWARD_LOG: Self = Self(102);
+    /// A context has appeared.
+    pub const ADD_ROUTE: Self = Self(103);
+    /// A context has gone.
+    pub const DEL_ROUTE: Self = Self(104);
+    /// Ask for a block of context ids.
+    pub const ALLOCATE_ID: Self = Self(105);
+    /// End this context and all behind it.
+    pub const SHUTDOWN: Self = Self(106);
+    /// An image, in answer to [`Handle::GET_IMAGE`].
+    pub const LOAD_IMAGE: Self = Self(107);
+    /// The sender leaves the tree and lives on.
+    pub const DETACHING: Self = Self(109);
+    /// Call a method of a service.
+    pub const CALL_SERVICE: Self = Self(110);
+    /// Room in a window is given back.
+    pub const CREDIT: Self = Self(114);
+    /// A call is no longer wanted.
+    pub const CANCEL: Self = Self(115);
+    /// Ask for counters.
+    pub const STATS: Self = Self(116);
+    /// As `reply_to`: this message is the end of a conversation.
+    pub const IS_DEAD: Self = Self(999);
+    /// The first handle that is given out dynamically.
+    pub const FIRST_DYNAMIC: Self = Self(1000);
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which of a link's three queues a message takes. Control goes first, logs
+/// last; no frame is split for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub(crate) enum Lane {
+    Control = 0,
+    #[default]
+    User = 1,
+    Log = 2,
+}
+
+/// One message from one context to a handle of another.
+///
+/// Every field but `data` travels in the header of each of its frames. Calls
+/// and typed senders make their own; this is for handlers and protocols of
+/// your own.
+///
+/// ```
+/// use offshoot::{Error, Message, Router};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let double = router.add_handler(|message| {
+///         // Nobody hears of an error here but who asked.
+///         let answer = message.decode::<u32>().and_then(|number| message.reply(&(number * 2)));
+///         drop(answer);
+///     });
+///     let handle = double.build()?;
+///     let question = Message::encoded(&21u32)?.to_handle(handle);
+///     let answer: u32 = router.myself().blocking_send_await(question)?;
+///     assert_eq!(answer, 42);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Message {
+    /// The context it is for. Default: the master; whoever sends it to a
+    /// context fills it in.
+    pub dst: ContextId,
+    /// The context it comes from, and where replies go. The router fills it
+    /// in, whatever it says here, and every hop checks it.
+    pub src: ContextId,
+    /// The context under whose authority it acts. The router fills it in.
+    pub auth: ContextId,
+    /// The port of `dst` it is for.
+    pub handle: Handle,
+    /// The port of `src` that awaits a reply; [`Handle::NONE`] if none does,
+    /// [`Handle::IS_DEAD`] if this message ends the conversation.
+    pub reply_to: Handle,
+    /// When whoever sent it stops waiting, by this machine's clock. Each hop
+    /// passes on what is left of it, in milliseconds. Default: never.
+    pub deadline: Option<Instant>,
+    /// The payload is bytes, not an encoded value.
+    pub raw: bool,
+    /// `reply_to` takes exactly one message, so the reply needs no window.
+    pub(crate) single_reply: bool,
+    /// The payload is to be wiped after use.
+    pub(crate) secret: bool,
+    pub(crate) lane: Lane,
+    /// Who has named its destination, if that was another context: it acts
+    /// under the authority of that one.
+    pub(crate) on_behalf: Option<ContextId>,
+    pub(crate) arrival: Arrival,
+    /// The payload.
+    pub data: Bytes,
+}
+
+/// The router that has received a message. What a message says does not
+/// depend on it.
+#[derive(Clone, Default)]
+pub(crate) struct Arrival(pub(crate) Option<Arc<Shared>>);
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.is_some().fmt(f)
+    }
+}
+
+impl PartialEq for Arrival {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Arrival {}
+
+impl Message {
+    /// A message with an already encoded payload.
+    pub fn new(dst: ContextId, handle: Handle, data: impl Into<Bytes>) -> Self {
+        Self { dst, handle, data: data.into(), ..Self::default() }
+    }
+
+    /// A message that carries a value. Several values are a tuple, or are
+    /// taken out one by one by [`Message::values`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Payload`] if the value cannot be encoded.
+    pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        match codec::encode(value) {
+            Ok(data) => Ok(Self { data: data.into(), ..Self::default() }),
+            Err(why) => Err(unsendable(type_name::<T>(), &why)),
+        }
+    }
+
+    /// A message that carries bytes as they are.
+    pub fn raw(data: impl Into<Bytes>) -> Self {
+        Self { data: data.into(), raw: true, ..Self::default() }
+    }
+
+    /// A message that ends a conversation, with the reason as its payload.
+    pub fn dead(reason: &str) -> Self {
+        Self { reply_to: Handle::IS_DEAD, ..Self::raw(Bytes::copy_from_slice(reason.as_bytes())) }
+    }
+
+    /// This message, for this port of whoever it will be sent to.
+    #[must_use]
+    pub fn to_handle(self, handle: Handle) -> Self {
+        Self { handle, ..self }
+    }
+
+    /// Whether this message ends a conversation.
+    pub fn is_dead(&self) -> bool {
+        self.reply_to == Handle::IS_DEAD
+    }
+
+    /// Why the conversation has ended, if this message ends it: the reason it
+    /// carries, or a general text. Control characters are escaped.
+    pub fn reason(&self) -> Option<String> {
+        let me = self.arrival.0.as_ref().map(|shared| shared.me);
+        self.is_dead().then(|| self.dead_reason(me))
+    }
+
+    /// The value it carries. Contexts and senders in it belong to the router
+    /// that has received it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if this message is dead, [`Error::Payload`] if the
+    /// payload is raw or is not exactly one `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.check_encoded()?;
+        codec::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
+    }
+
+    /// The values it carries, to be taken one after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::decode`], but for the values' types.
+    pub fn values(&self) -> Result<Values<'_>, Error> {
+        self.check_encoded()?;
+        Ok(Values { message: self, rest: self.data.clone() })
+    }
+
+    /// Answers with a value. Without `reply_to` nobody waits for an answer,
+    /// and nothing happens. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Payload`] if the value cannot be encoded, [`Error::Closed`] if
+    /// the router has ended or this message was never received by one.
+    pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), Error> {
+        self.reply_message(Self::encoded(value)?)
+    }
+
+    /// Answers with a message of your own, which is sent as it is but for
+    /// `dst` and `handle`. Without `reply_to` nothing happens. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::reply`].
+    pub fn reply_message(&self, mut answer: Self) -> Result<(), Error> {
+        if !self.wants_reply() {
+            return Ok(());
+        }
+        let Some(shared) = &self.arrival.0 else {
+            return Err(Error::Closed("this message was not received, so it cannot be answered".into()));
+        };
+        (answer.dst, answer.handle) = (self.src, self.reply_to);
+        // A port that takes one message has room for it.
+        let command = if self.single_reply {
+            Command::Send(answer)
+        } else {
+            Command::SendMetered { message: answer, accepted: None }
+        };
+        if shared.command(command) { Ok(()) } else { Err(Error::router_ended()) }
+    }
+
+    /// Whether somebody waits for an answer to this message.
+    pub(crate) fn wants_reply(&self) -> bool {
+        self.reply_to != Handle::NONE && !self.is_dead()
+    }
+
+    /// The reason that a dead message carries, or the general text.
+    pub(crate) fn dead_reason(&self, me: impl Into<Option<ContextId>>) -> String {
+        if !self.data.is_empty() {
+            printable(&String::from_utf8_lossy(&self.data[..self.data.len().min(MAX_REASON)]))
+        } else if Some(self.src) == me.into() {
+            "Channel closed by local end.".into()
+        } else {
+            "Channel closed by remote end.".into()
+        }
+    }
+
+    /// Where a value in it comes from, if it was received.
+    fn origin(&self) -> Option<Origin> {
+        self.arrival.0.as_ref().map(|shared| Origin { shared: Arc::clone(shared), src: self.src, auth: self.auth })
+    }
+
+    fn check_encoded(&self) -> Result<(), Error> {
+        if let Some(reason) = self.reason() {
+            return Err(Error::Channel { context: self.src, reason });
+        }
+        if self.raw {
+            return Err(Error::Payload("invalid message: it carries raw bytes, no encoded value".into()));
+        }
+        Ok(())
+    }
+}
+
+/// The values that a message carries; see [`Message::values`].
+#[derive(Debug)]
+pub struct Values<'a> {
+    message: &'a Message,
+    rest: Bytes,
+}
+
+impl Values<'_> {
+    /// The next value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Payload`] if there is none, or it is not a `T`.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        match codec::decode_front(&self.rest, self.message.origin()) {
+            Ok((value, used)) => {
+                self.rest.advance(used);
+                Ok(value)
+            }
+            Err(why) => Err(unreadable(self.message.src, type_name::<T>(), &why)),
+        }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+pub(crate) fn unsendable(of: &str, why: &str) -> Error {
+    Error::Payload(format!("value of type {of} cannot be sent: {why}"))
+}
+
+pub(crate) fn unreadable(src: ContextId, of: &str, why: &str) -> Error {
+    Error::Payload(format!("invalid message: from context {src}, not of type {of}: {why}"))
+}
+
+/// `text` with control characters shown as escapes: what a child sends must
+/// not drive its parent's terminal.
+pub(crate) fn printable(text: &str) -> String {
+    escape(text, |c| c.is_control() && c != '\t')
+}
+
+/// As [`printable`], of a text that may have several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    escape(text, |c| c.is_control() && !matches!(c, '\t' | '\n'))
+}
+
+fn escape(text: &str, is_bad: fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_bad(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_is_nothing() {
+        let message = Message::encoded(&1u8).unwrap();
+        assert_eq!((message.handle, message.reply_to), (Handle::NONE, Handle::NONE));
+        assert!(!message.is_dead() && !message.raw && message.reason().is_none());
+    }
+
+    #[test]
+    fn a_dead_message_carries_its_reason_or_a_general_one() {
+        assert_eq!(Message::dead("").reply_to, Handle(999));
+        assert!(Message::dead("").data.is_empty());
+        assert_eq!(Message::dead("gr\u{fc}n").data, "gr\u{fc}n".as_bytes());
+        assert_eq!(Message::dead("a\x1b[1m").reason().unwrap(), "a\\u{1b}[1m");
+        assert_eq!(Message::dead("").reason().unwrap(), "Channel closed by remote end.");
+        assert_eq!(Message::dead("").dead_reason(ContextId::MASTER), "Channel closed by local end.");
+        let error = Message::dead("gone").decode::<u8>().unwrap_err();
+        assert_eq!(error, Error::Channel { context: ContextId(0), reason: "gone".into() });
+    }
+
+    #[test]
+    fn raw_bytes_are_not_taken_for_a_value() {
+        let message = Message::raw(&b"\x07"[..]);
+        assert!(message.decode::<u8>().unwrap_err().to_string().contains("raw bytes"));
+        assert!(message.values().is_err());
+    }
+
+    #[test]
+    fn what_is_not_of_the_type_asked_for_is_named() {
+        let error = Message::encoded("text").unwrap().decode::<bool>().unwrap_err().to_string();
+        assert!(error.starts_with("invalid message: ") && error.contains("bool"), "{error}");
+    }
+
+    #[test]
+    fn several_values_come_out_one_by_one() {
+        let message = Message::encoded(&(1u8, "two", 3.0)).unwrap();
+        let mut values = message.values().unwrap();
+        assert_eq!(values.take::<u8>().unwrap(), 1);
+        assert_eq!(values.take::<String>().unwrap(), "two");
+        assert!(!values.is_empty());
+        assert_eq!(values.take::<f64>().unwrap(), 3.0);
+        assert!(values.is_empty());
+        assert!(values.take::<u8>().is_err());
+    }
+
+    #[test]
+    fn a_message_that_nobody_waits_for_is_answered_silently_and_dead_ones_never() {
+        Message::encoded(&1u8).unwrap().reply(&2u8).unwrap();
+        Message::dead("x").reply(&2u8).unwrap();
+        let asked = Message { reply_to: Handle(1000), ..Message::default() };
+        assert!(matches!(asked.reply(&2u8), Err(Error::Closed(_))), "it was never received");
+    }
+}
