@@ -72,13 +72,14 @@ pub use api::sender::{Sender, Sending};
 pub use builtin::{command, facts, file};
 pub use connect::child::child;
 pub use connect::methods::{
-    Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Descendants, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
-    Local, Lxc, Lxd, Podman, Setns, Ssh, Su, Sudo,
+    Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl, Local, Lxc,
+    Lxd, Podman, Setns, Ssh, Su, Sudo,
 };
 #[cfg(feature = "cli")]
 pub use connect::report::{Examined, Step, StepStatus};
 pub use connect::run::run;
 pub use engine::broker::{Broker, Timer};
+pub use engine::descendants::Descendants;
 pub use engine::log::{LogHook, Record, log_to_file};
 pub use engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 pub use image::bundle;

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
-use crate::api::router::{Command, Shared};
 use crate::engine::dispatch;
 use crate::engine::io::Io;
+use crate::engine::shared::{Command, Shared};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::codec::{self, Origin};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Function;
-use crate::api::router::Command;
 use crate::engine::dispatch;
+use crate::engine::shared::Command;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
-use crate::api::router::{Command, Router};
+use crate::api::router::Router;
 use crate::engine::io::Io;
+use crate::engine::shared::Command;
 use crate::wire::error::Error;
 use crate::wire::message::ContextId;
 

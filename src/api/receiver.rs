@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use crate::api::router::{Command, Router, Shared};
+use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::engine::io::Target;
 use crate::engine::queue::Queue;
+use crate::engine::shared::{Command, Shared};
 use crate::routing::fair_queue::{Got, Latch};
 use crate::routing::table::{Peer, Policy, Registration};
 use crate::sys::blocking::block_on;

@@ -3,27 +3,21 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::api::context::Context;
-use crate::api::handler::Ports;
-use crate::connect::methods::{self, Answerer, Descendants, Spec};
 use crate::engine::broker::{Broker, Thread};
-use crate::engine::io::{self, Role, Setup};
-use crate::engine::log::{self, LogHook, MasterSink, Record};
-use crate::engine::profile::Profile;
-use crate::engine::queue::Queue;
+use crate::engine::descendants::Descendants;
+use crate::engine::io::{Role, Setup};
+use crate::engine::log::{self, MasterSink, Record};
+use crate::engine::shared::{Command, Levels, Settings, Shared};
 use crate::engine::stats::Stats;
-use crate::routing::table::Registration;
-use crate::routing::window::Grant;
 use crate::sys::panic;
 use crate::wire::error::Error;
-use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::message::{ContextId, Message};
 
 /// The variable that makes [`RouterBuilder::profiling`] the default.
 const PROFILING: &str = "OFFSHOOT_PROFILING";
@@ -68,243 +62,9 @@ struct Alive {
     thread: Arc<Thread>,
 }
 
-/// What every handle to a router holds: the queue to its I/O side.
-pub(crate) struct Shared {
-    pub(crate) me: ContextId,
-    /// Name of this context, as its errors give it.
-    pub(crate) name: String,
-    /// Those above, the parent first; none in a master.
-    parent_ids: RwLock<Arc<[ContextId]>>,
-    /// What becomes of what is below new children, if that was said.
-    descendants: AtomicU8,
-    pub(crate) max_message_size: u64,
-    pub(crate) unidirectional: bool,
-    levels: Levels,
-    debug: AtomicBool,
-    /// Where the time goes, if anybody wants to know.
-    pub(crate) profile: Option<Mutex<Profile>>,
-    /// The user's own code takes the log records.
-    hooked: AtomicBool,
-    ports: Ports,
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-/// No [`Descendants`].
-const UNDECIDED: u8 = u8::MAX;
-
-/// What is to be done on the I/O thread.
-pub(crate) type Work = Box<dyn FnOnce(&Rc<io::Io>) + Send>;
-
-/// A request to the I/O side. Requests are carried out in the order in which
-/// they are made.
-pub(crate) enum Command {
-    /// Send a message, without a window.
-    Send(Message),
-    /// Send a message in its turn and as far as its window allows.
-    SendMetered {
-        message: Message,
-        accepted: Option<oneshot::Sender<Result<(), Error>>>,
-    },
-    /// Call a function: register the handle for the reply and send.
-    Call {
-        message: Message,
-        reply: oneshot::Sender<Message>,
-        timeout: Option<Duration>,
-        /// Its name, for people.
-        function: &'static str,
-    },
-    /// The caller has lost interest in a reply.
-    Cancel(Handle),
-    /// A call has been taken from the queue, or has been answered.
-    Answer {
-        call: (ContextId, Handle),
-        /// The number of its chain; 0 if it belongs to none.
-        chain: u32,
-        reply: Option<Message>,
-        grant: Option<Grant>,
-    },
-    /// Room to give back.
-    Grant(Grant),
-    AddHandler {
-        handle: Handle,
-        registration: Registration<io::Target>,
-        overwrite: bool,
-    },
-    /// Give up a handle; if a queue is named, only if it still stands behind
-    /// it.
-    DelHandler(Handle, Option<Arc<Queue>>),
-    Connect {
-        spec: Box<Spec>,
-        answerer: Option<Answerer>,
-        done: methods::Done,
-    },
-    /// Tell when the context has gone.
-    Watch {
-        context: ContextId,
-        gone: oneshot::Sender<()>,
-    },
-    /// Order a context to end.
-    End(ContextId),
-    /// Leave the tree.
-    Detach(oneshot::Sender<Result<(), Error>>),
-    /// What is asked for too seldom to have a name here.
-    Do(Work),
-    /// Cut the link to a child.
-    Disconnect(ContextId),
-    /// Read the link to a child, or do not.
-    Read {
-        context: ContextId,
-        on: bool,
-    },
-    Log(Record),
-    SetLogHook(LogHook),
-    Sleep {
-        until: Instant,
-        woken: oneshot::Sender<()>,
-    },
-    Stats(oneshot::Sender<Stats>),
-    /// Log what this context is doing.
-    Dump,
-    /// Do so on each SIGUSR2.
-    DumpOnSignal,
-    /// End the router and everything behind it.
-    Shutdown {
-        done: Option<oneshot::Sender<()>>,
-    },
-    #[cfg(test)]
-    Crash,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router").field("me", &self.me).field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-/// Whose levels decide which log records are wanted.
-pub(crate) enum Levels {
-    /// Those of the master, as it told this context when it began.
-    Copied(log::Levels),
-    /// This is the master: asked when it matters, and told whether the user's
-    /// own code takes the records.
-    Ask(fn(bool) -> log::Levels),
-}
-
-/// What a router was told, and tells its children.
-pub(crate) struct Settings {
-    pub(crate) max_message_size: u64,
-    pub(crate) unidirectional: bool,
-    pub(crate) levels: Levels,
-    /// Whether new children write a debug log.
-    pub(crate) debug: bool,
-    pub(crate) profiling: bool,
-}
-
-impl Shared {
-    /// The shared part and the queue of a new router.
-    pub(crate) fn new(
-        me: ContextId,
-        name: String,
-        parent_ids: Vec<ContextId>,
-        settings: Settings,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Command>) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "callers queue at once by contract; windows bound what leaves, and each caller holds its own backlog"
-        )]
-        let (commands, queue) = mpsc::unbounded_channel();
-        let shared = Self {
-            me,
-            name,
-            parent_ids: RwLock::new(parent_ids.into()),
-            descendants: AtomicU8::new(UNDECIDED),
-            max_message_size: settings.max_message_size,
-            unidirectional: settings.unidirectional,
-            levels: settings.levels,
-            debug: AtomicBool::new(settings.debug),
-            profile: settings.profiling.then(|| Mutex::new(Profile::new())),
-            hooked: AtomicBool::new(false),
-            ports: Ports::default(),
-            commands,
-        };
-        (Arc::new(shared), queue)
-    }
-
-    /// All contexts above this one, the parent first.
-    pub(crate) fn parent_ids(&self) -> Arc<[ContextId]> {
-        Arc::clone(&self.parent_ids.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn parent(&self) -> Option<ContextId> {
-        self.parent_ids().first().copied()
-    }
-
-    /// This context is on its own from now on.
-    pub(crate) fn forget_parents(&self) {
-        *self.parent_ids.write().unwrap_or_else(PoisonError::into_inner) = [].into();
-    }
-
-    pub(crate) fn set_descendants(&self, what: Descendants) {
-        self.descendants.store(what as u8, Ordering::Relaxed);
-    }
-
-    /// What children are told, unless their own settings say something else.
-    pub(crate) fn descendants(&self) -> Option<Descendants> {
-        let all = [Descendants::Leave, Descendants::End, Descendants::Supervise];
-        let this = self.descendants.load(Ordering::Relaxed);
-        all.into_iter().find(|what| *what as u8 == this)
-    }
-
-    /// Queues a request; false if the router has ended.
-    pub(crate) fn command(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
-    }
-
-    /// The log records that a new child is to send.
-    pub(crate) fn wanted_levels(&self) -> log::Levels {
-        match &self.levels {
-            Levels::Copied(levels) => levels.clone(),
-            Levels::Ask(ask) => ask(self.hooked.load(Ordering::Relaxed)),
-        }
-    }
-
-    /// Whether new children write a debug log.
-    pub(crate) fn debugs(&self) -> bool {
-        self.debug.load(Ordering::Relaxed)
-    }
-
-    /// Notes in the profile, if there is one, what began at `began`.
-    pub(crate) fn profile(&self, began: Option<Instant>, note: impl FnOnce(&mut Profile, Duration)) {
-        if let (Some(profile), Some(began)) = (&self.profile, began) {
-            note(&mut profile.lock().unwrap_or_else(PoisonError::into_inner), began.elapsed());
-        }
-    }
-
-    /// Now, if there is a profile to note it in.
-    pub(crate) fn profile_clock(&self) -> Option<Instant> {
-        self.profile.is_some().then(Instant::now)
-    }
-
-    pub(crate) fn next_handle(&self) -> Handle {
-        self.ports.next()
-    }
-
-    pub(crate) fn ports(&self) -> &Ports {
-        &self.ports
-    }
-
-    /// A future that ends at `until`, by the I/O side's clock, under any
-    /// executor.
-    pub(crate) fn sleep_until(&self, until: Instant) -> oneshot::Receiver<()> {
-        let (woken, sleep) = oneshot::channel();
-        self.command(Command::Sleep { until, woken });
-        sleep
     }
 }
 

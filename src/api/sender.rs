@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
-use crate::api::router::{Command, Shared};
+use crate::engine::shared::{Command, Shared};
 use crate::sys::blocking::block_on;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;

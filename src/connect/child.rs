@@ -16,16 +16,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 
-use crate::api::router::{Command, Levels, Router, Settings, Shared};
+use crate::api::router::Router;
 use crate::connect::bootstrap::{self, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
-use crate::connect::methods::Descendants;
 #[cfg(target_os = "linux")]
 use crate::connect::namespace_entry::Entrance;
 use crate::engine::broker::Broker;
+use crate::engine::descendants::Descendants;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Parent, Role, Setup};
 use crate::engine::log::{DebugLog, LogSource, Recorder};
+use crate::engine::shared::{Command, Levels, Settings, Shared};
 use crate::engine::task_set;
 use crate::image::executable::Image;
 use crate::sys::pipe::{Input, Output, Stream};

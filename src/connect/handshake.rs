@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::function::Table;
 use crate::connect::bootstrap::opening;
 use crate::connect::bootstrap::{MAX_HELLO, Nonce};
-use crate::connect::methods::Descendants;
+use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
 use crate::image::executable::Image;
 use crate::wire::codec;

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use connect::connect;
+use connect::connect;
 use container::Container;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
-pub(crate) use delegated_connect::{Connected, Done, Unclaimed};
+pub(crate) use delegated_connect::{Connected, Unclaimed};
 pub use doas::Doas;
 pub use local::{Fork, Local};
 use remote_command::Errand;
@@ -38,6 +38,7 @@ pub use sudo::Sudo;
 use crate::api::context::Context;
 use crate::api::router::Router;
 use crate::connect::bootstrap::{Interpret, Nonce, Prompts, Trail};
+use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
 use crate::sys::blocking::block_on;
 use crate::sys::process::Stdio;
@@ -72,26 +73,6 @@ pub(crate) struct Spec {
     /// the way.
     #[serde(skip)]
     pub(crate) copied: bool,
-}
-
-/// What becomes of the processes below a context when it ends: of those that
-/// its functions have started, and of what these have left behind.
-///
-/// Those that [`command`](crate::builtin::command) has started end with their call
-/// or the context in any case, with all of their process group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Descendants {
-    /// They live on, as behind a shell: for contexts that start services.
-    Leave,
-    /// They get SIGTERM, and half a second later SIGKILL, when the context
-    /// ends in order, which it also does when its link ends; daemons too. On
-    /// Linux; elsewhere as `Leave`.
-    #[default]
-    End,
-    /// The same also when the context is killed, as a local one is together
-    /// with its parent: a second process, of half a megabyte, watches over it. On Linux; elsewhere as `Leave`.
-    Supervise,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

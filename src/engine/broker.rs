@@ -17,8 +17,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Context;
-use crate::api::router::Command;
 use crate::engine::io::{self, Io, Setup};
+use crate::engine::shared::Command;
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
 use crate::wire::error::Error;

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Econtext;
 use crate::api::function::{Entry, Failure, Lead, Outcome, Running, Table};
-use crate::api::router::{Command, Router};
+use crate::api::router::Router;
 use crate::engine::io::{Io, Timer, TimerKey};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
+use crate::engine::shared::Command;
 use crate::engine::stats::ServedCall;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::table::LinkId;

@@ -27,15 +27,14 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::handler::Callback;
-use crate::api::router::{Command, Shared};
-use crate::connect::methods;
 use crate::engine::broker::Thread;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::link::{Fault, LastWords, LinkState};
 use crate::engine::log::log_later;
 use crate::engine::log::{LogSink, LogSource, OwnEvent};
+use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
+use crate::engine::shared::{Command, Shared};
 use crate::engine::task_set::Tasks;
 use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Registration, Routing, Sink, Verdict};
@@ -300,16 +299,6 @@ impl Io {
                 }
             }
             Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
-            Command::Connect { spec, answerer, mut done } => {
-                let io = Rc::clone(self);
-                self.tasks.spawn(async move {
-                    let result = tokio::select! {
-                        result = methods::connect(&io, *spec, answerer) => result,
-                        () = done.closed() => return,
-                    };
-                    let _ = done.send(result);
-                });
-            }
             Command::Watch { context, gone } => {
                 let mut state = self.state.borrow_mut();
                 if state.routing.link_to(context).is_some() {

@@ -23,7 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use decode::Decoder;
 
-use crate::api::router::Shared;
+use crate::engine::shared::Shared;
 use crate::wire::message::ContextId;
 
 const CONFIG: Configuration = bincode::config::standard();

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::api::router::{Command, Shared};
+use crate::engine::shared::{Command, Shared};
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
 

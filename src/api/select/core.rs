@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use crate::api::call::RawCall;
 use crate::api::receiver;
-use crate::api::router::Shared;
 use crate::api::select::MemberId;
+use crate::engine::shared::Shared;
 use crate::routing::fair_queue::{Got, Hook, Latch};
 use crate::wire::error::Error;
 use crate::wire::message::Message;

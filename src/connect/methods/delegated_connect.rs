@@ -14,10 +14,11 @@ use tokio::sync::oneshot;
 use crate::api::call::Call;
 use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
-use crate::api::router::{Command, Router, Shared};
+use crate::api::router::Router;
 use crate::connect::bootstrap::{CANCELLED, Trail};
-use crate::connect::methods::{Answerer, Spec};
+use crate::connect::methods::{Answerer, Spec, connect};
 use crate::engine::io::Io;
+use crate::engine::shared::{Command, Shared};
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::ContextId;
 
@@ -71,8 +72,18 @@ pub(super) async fn connect_here(router: &Router, spec: Spec, answerer: Option<A
 }
 
 async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
-    let (done, result) = oneshot::channel();
-    if !router.shared().command(Command::Connect { spec: Box::new(spec), answerer, done }) {
+    let (mut done, result) = oneshot::channel();
+    let begin = Command::Do(Box::new(move |io: &Rc<Io>| {
+        let here = Rc::clone(io);
+        io.tasks.spawn(async move {
+            let result = tokio::select! {
+                result = connect(&here, spec, answerer) => result,
+                () = done.closed() => return,
+            };
+            let _ = done.send(result);
+        });
+    }));
+    if !router.shared().command(begin) {
         return Err(Error::router_ended());
     }
     result.await.unwrap_or_else(|_| Err(cancelled()))

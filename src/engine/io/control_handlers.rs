@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
-use crate::api::router::Command;
 use crate::engine::io::{Asked, Io, Target};
 use crate::engine::link::Fault;
 use crate::engine::log::Record;
 use crate::engine::log::log_later;
+use crate::engine::shared::Command;
 use crate::routing::policy;
 use crate::routing::table::{LinkId, Policy, Registration};
 use crate::wire::codec;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tracing::Metadata;
 
-use crate::api::router::{Command, Shared};
 use crate::engine::log::file::line;
 use crate::engine::log::levels::{IO, Levels};
 use crate::engine::log::{DebugLog, Event, Record, Taker};
+use crate::engine::shared::{Command, Shared};
 use crate::routing::outbox::MAX_LOG_BYTES;
 
 /// How much of a context's log may be on its way to its I/O side.
@@ -104,8 +104,9 @@ impl Taker for LogSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::router::{self, Settings};
+    use crate::api::router;
     use crate::engine::log::Recorder;
+    use crate::engine::shared::Settings;
     use crate::wire::message::ContextId;
 
     fn source(levels: &str) -> (LogSource, tokio::sync::mpsc::UnboundedReceiver<Command>) {
