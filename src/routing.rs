@@ -4,5 +4,6 @@ pub(crate) mod chains;
 pub(crate) mod fair_queue;
 pub(crate) mod outbox;
 pub mod policy;
+pub(crate) mod runs_on;
 pub(crate) mod table;
 pub(crate) mod window;

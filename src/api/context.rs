@@ -23,6 +23,7 @@ use crate::api::chain::CallChain;
 use crate::api::function::{Function, Table};
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;
+use crate::engine::broker::Broker;
 use crate::engine::dispatch;
 use crate::engine::shared::{Command, Shared};
 use crate::engine::stats::Stats;
@@ -359,6 +360,23 @@ impl Eq for Context {}
 impl Hash for Context {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.id.hash(state);
+    }
+}
+
+impl Broker {
+    /// Stops reading what a child sends, or what comes through it, until
+    /// [`Broker::start_receive`] or until the child is told to end. Does
+    /// nothing to contexts that are not children of this one.
+    ///
+    /// The child and those behind it are slowed down as by any slow reader.
+    /// While a child is not read, its death goes unnoticed.
+    pub fn stop_receive(&self, child: &Context) {
+        child.shared().command(Command::Read { context: child.id(), on: false });
+    }
+
+    /// Takes back [`Broker::stop_receive`].
+    pub fn start_receive(&self, child: &Context) {
+        child.shared().command(Command::Read { context: child.id(), on: true });
     }
 }
 

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::api::context::Econtext;
+use crate::routing::runs_on::RunsOn;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::CallError;
 
@@ -198,6 +199,7 @@ tuples!(A B C D E);
 tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
+impl Value for crate::engine::stats::Stats {}
 impl<T: Value> Value for Option<T> {}
 impl<T: Value> Value for Vec<T> {}
 impl<T: Value> Value for Box<T> {}
@@ -208,18 +210,6 @@ impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
 impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::api::sender::Sender<T> {}
 
-/// Where a function runs.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lead {
-    /// On the main thread, first in, first out.
-    Queued,
-    /// On a thread of the pool, at once.
-    Concurrent,
-    /// As a task of the I/O thread. For this crate's own, which never block.
-    Io,
-}
-
 /// One line of the function table.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -227,7 +217,7 @@ pub struct Entry {
     pub(crate) name: fn() -> &'static str,
     pub(crate) signature: fn() -> String,
     pub(crate) run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
-    pub(crate) lead: Lead,
+    pub(crate) runs_on: RunsOn,
     pub(crate) place: &'static str,
     /// For those who know the types by name only.
     #[cfg(feature = "cli")]
@@ -239,14 +229,14 @@ impl Entry {
     pub const fn new<F: Function<K>, K>(
         _: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
-        lead: Lead,
+        runs_on: RunsOn,
         place: &'static str,
     ) -> Self {
         Self {
             name: type_name::<F>,
             signature: signature_of::<F, K>,
             run,
-            lead,
+            runs_on,
             place,
             #[cfg(feature = "cli")]
             shim: crate::api::exported::Shim::of::<F, K>(),
@@ -257,13 +247,13 @@ impl Entry {
     pub const fn bound<F: Function<K>, K>(
         function: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
-        lead: Lead,
+        runs_on: RunsOn,
         place: &'static str,
     ) -> Self {
         Self {
             #[cfg(feature = "cli")]
             shim: crate::api::exported::Shim::bound::<F, K>(),
-            ..Self::new(function, run, lead, place)
+            ..Self::new(function, run, runs_on, place)
         }
     }
 }
@@ -370,7 +360,7 @@ macro_rules! export {
     (io $($function:path),+ $(,)?) => { $($crate::export!(@ new, Io, $function);)+ };
     (bound $($function:path),+ $(,)?) => { $($crate::export!(@ bound, Io, $function);)+ };
     ($($function:path),+ $(,)?) => { $($crate::export!(@ new, Queued, $function);)+ };
-    (@ $new:ident, $lead:ident, $function:path) => {
+    (@ $new:ident, $runs_on:ident, $function:path) => {
         const _: () = {
             fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
                 $crate::__private::run($function, econtext, args)
@@ -379,7 +369,7 @@ macro_rules! export {
                 $crate::__private::Entry::$new(
                     $function,
                     run,
-                    $crate::__private::Lead::$lead,
+                    $crate::__private::RunsOn::$runs_on,
                     concat!(file!(), ":", line!()),
                 )
             }

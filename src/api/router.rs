@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
+use crate::api::function::Table;
 use crate::engine::broker::{Broker, Thread};
 use crate::engine::descendants::Descendants;
 use crate::engine::io::{Role, Setup};
@@ -166,7 +167,7 @@ impl RouterBuilder {
         let settings = Settings {
             max_message_size: self.max_message_size,
             unidirectional: self.unidirectional,
-            levels: Levels::Ask(log::wanted),
+            levels: Levels::Ask(|hooked| log::wanted(hooked, Table::get().modules())),
             debug: false,
             profiling: self.profiling,
         };

@@ -40,7 +40,7 @@ use self::prompt::Reply;
 pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
 use crate::image::executable::Packed;
 use crate::wire::codec::Secret;
-pub(crate) use crate::wire::connect_trace::Trail;
+use crate::wire::connect_trace::Trail;
 use crate::wire::error::{Phase, StreamError, StreamErrorKind};
 
 /// Version of everything from the handshake on.

@@ -37,12 +37,13 @@ pub use sudo::Sudo;
 
 use crate::api::context::Context;
 use crate::api::router::Router;
-use crate::connect::bootstrap::{Interpret, Nonce, Prompts, Trail};
+use crate::connect::bootstrap::{Interpret, Nonce, Prompts};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
 use crate::sys::blocking::block_on;
 use crate::sys::process::Stdio;
 use crate::wire::codec::Secret;
+use crate::wire::connect_trace::Trail;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 
 /// Default time for a whole connect.

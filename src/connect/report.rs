@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::api::context::Context;
-use crate::connect::bootstrap::{Offer, Trail};
+use crate::connect::bootstrap::Offer;
+use crate::wire::connect_trace::Trail;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::printable;
 

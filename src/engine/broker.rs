@@ -16,9 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::context::Context;
 use crate::engine::io::{self, Io, Setup};
-use crate::engine::shared::Command;
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
 use crate::wire::error::Error;
@@ -262,21 +260,6 @@ impl Broker {
     pub fn set_shutdown_timeout(&self, limit: Duration) {
         let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
         self.thread.grace.store(ms, Ordering::Relaxed);
-    }
-
-    /// Stops reading what a child sends, or what comes through it, until
-    /// [`Broker::start_receive`] or until the child is told to end. Does
-    /// nothing to contexts that are not children of this one.
-    ///
-    /// The child and those behind it are slowed down as by any slow reader.
-    /// While a child is not read, its death goes unnoticed.
-    pub fn stop_receive(&self, child: &Context) {
-        child.shared().command(Command::Read { context: child.id(), on: false });
-    }
-
-    /// Takes back [`Broker::stop_receive`].
-    pub fn start_receive(&self, child: &Context) {
-        child.shared().command(Command::Read { context: child.id(), on: true });
     }
 
     /// Ends every router on this thread, and then the thread. Returns at

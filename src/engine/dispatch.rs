@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Econtext;
-use crate::api::function::{Entry, Failure, Lead, Outcome, Running, Table};
+use crate::api::function::{Entry, Failure, Outcome, Running, Table};
 use crate::api::router::Router;
 use crate::engine::io::{Io, Timer, TimerKey};
 use crate::engine::log::MAX_NAME;
@@ -24,6 +24,7 @@ use crate::engine::log::cut;
 use crate::engine::shared::Command;
 use crate::engine::stats::ServedCall;
 use crate::routing::chains::{Chains, Failed};
+use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
 use crate::routing::window::Inlets;
 use crate::sys::panic;
@@ -231,7 +232,7 @@ impl Dispatcher {
             served,
         };
         let ready = match chained {
-            Some(chain) => self.chains.borrow_mut().begin(chain, entry.lead, invocation),
+            Some(chain) => self.chains.borrow_mut().begin(chain, entry.runs_on, invocation),
             None => Some(invocation),
         };
         if let Some(invocation) = ready {
@@ -272,11 +273,11 @@ impl Dispatcher {
     }
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
-        match invocation.entry.lead {
+        match invocation.entry.runs_on {
             // An error means that the main thread has ended, and so shall we.
-            Lead::Queued => drop(self.queue.send(invocation)),
-            Lead::Concurrent => self.pool.submit(invocation),
-            Lead::Io => io.spawn_answer(invocation.run_as_task()),
+            RunsOn::Queued => drop(self.queue.send(invocation)),
+            RunsOn::Concurrent => self.pool.submit(invocation),
+            RunsOn::Io => io.spawn_answer(invocation.run_as_task()),
         }
     }
 

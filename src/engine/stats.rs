@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::function::Value;
 use crate::wire::message::{ContextId, Handle};
 
 /// Entries of each list in [`Stats`]; what is beyond it is counted in
@@ -183,8 +182,6 @@ pub struct BlockedSender {
     /// How many messages wait.
     pub messages: usize,
 }
-
-impl Value for Stats {}
 
 impl Stats {
     /// Cuts a list to what may be told.

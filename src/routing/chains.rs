@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::api::function::Lead;
+use crate::routing::runs_on::RunsOn;
 use crate::wire::message::ContextId;
 
 /// Chains of which there may be records.
@@ -34,7 +34,7 @@ struct Chain<J> {
     running: usize,
     /// Those all queue for the main thread, which keeps their order.
     queued: bool,
-    held: VecDeque<(Lead, J)>,
+    held: VecDeque<(RunsOn, J)>,
     /// The caller will not come back to it.
     forgotten: bool,
     /// Counted in `errors`.
@@ -67,11 +67,11 @@ impl<J> Chains<J> {
 
     /// The call, if it can begin now. Otherwise [`Chains::ended`] gives it back
     /// in its turn.
-    pub(crate) fn begin(&mut self, key: Key, lead: Lead, job: J) -> Option<J> {
+    pub(crate) fn begin(&mut self, key: Key, runs_on: RunsOn, job: J) -> Option<J> {
         let Some(chain) = self.by_key.get_mut(&key) else {
             return Some(job);
         };
-        chain.held.push_back((lead, job));
+        chain.held.push_back((runs_on, job));
         chain.next()
     }
 
@@ -124,8 +124,8 @@ impl<J> Chains<J> {
 
 impl<J> Chain<J> {
     fn next(&mut self) -> Option<J> {
-        let (lead, _) = self.held.front()?;
-        let queued = *lead == Lead::Queued;
+        let (runs_on, _) = self.held.front()?;
+        let queued = *runs_on == RunsOn::Queued;
         if self.running > 0 && !(self.queued && queued) {
             return None;
         }
@@ -145,11 +145,11 @@ mod tests {
     fn queued_calls_go_at_once_and_others_wait_for_all_before_them() {
         let mut chains = Chains::default();
         chains.open(KEY).unwrap();
-        assert_eq!(chains.begin(KEY, Lead::Queued, 1), Some(1));
-        assert_eq!(chains.begin(KEY, Lead::Queued, 2), Some(2));
-        assert_eq!(chains.begin(KEY, Lead::Concurrent, 3), None);
-        assert_eq!(chains.begin(KEY, Lead::Queued, 4), None);
-        assert_eq!(chains.begin(KEY, Lead::Queued, 5), None);
+        assert_eq!(chains.begin(KEY, RunsOn::Queued, 1), Some(1));
+        assert_eq!(chains.begin(KEY, RunsOn::Queued, 2), Some(2));
+        assert_eq!(chains.begin(KEY, RunsOn::Concurrent, 3), None);
+        assert_eq!(chains.begin(KEY, RunsOn::Queued, 4), None);
+        assert_eq!(chains.begin(KEY, RunsOn::Queued, 5), None);
         assert!(chains.ended(KEY).is_empty());
         assert_eq!(chains.ended(KEY), [3]);
         assert_eq!(chains.ended(KEY), [4, 5]);
@@ -161,12 +161,12 @@ mod tests {
     fn only_a_chain_that_has_failed_is_kept_and_not_once_it_is_forgotten() {
         let mut chains = Chains::default();
         let failed = chains.open(KEY).unwrap();
-        chains.begin(KEY, Lead::Queued, ());
+        chains.begin(KEY, RunsOn::Queued, ());
         failed.set(Bytes::from_static(b"error")).unwrap();
         chains.ended(KEY);
         assert_eq!((chains.len(), chains.errors), (1, 5));
         // A later call does not run, and is counted once.
-        chains.begin(KEY, Lead::Queued, ());
+        chains.begin(KEY, RunsOn::Queued, ());
         chains.ended(KEY);
         assert_eq!((chains.len(), chains.errors), (1, 5));
         chains.forget(KEY);
@@ -177,8 +177,8 @@ mod tests {
     fn a_chain_that_is_forgotten_while_it_runs_goes_with_its_last_call() {
         let mut chains = Chains::default();
         chains.open(KEY).unwrap();
-        chains.begin(KEY, Lead::Io, 1);
-        chains.begin(KEY, Lead::Io, 2);
+        chains.begin(KEY, RunsOn::Io, 1);
+        chains.begin(KEY, RunsOn::Io, 2);
         chains.forget_all(KEY.0);
         assert_eq!(chains.ended(KEY), [2]);
         chains.ended(KEY);
@@ -190,7 +190,7 @@ mod tests {
         let mut chains = Chains::default();
         let opened = (0..10_000).filter(|&number| {
             chains.open((ContextId(1), number)).is_some_and(|failed| {
-                chains.begin((ContextId(1), number), Lead::Queued, ());
+                chains.begin((ContextId(1), number), RunsOn::Queued, ());
                 failed.set(Bytes::from(vec![0; 64 * 1024])).unwrap();
                 chains.ended((ContextId(1), number));
                 true

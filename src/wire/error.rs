@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::Trail;
+use crate::wire::connect_trace::Trail;
 use crate::wire::message::printable_lines;
 use crate::wire::message::{ContextId, Handle};
 

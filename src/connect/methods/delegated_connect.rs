@@ -15,10 +15,11 @@ use crate::api::call::Call;
 use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
 use crate::api::router::Router;
-use crate::connect::bootstrap::{CANCELLED, Trail};
+use crate::connect::bootstrap::CANCELLED;
 use crate::connect::methods::{Answerer, Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Command, Shared};
+use crate::wire::connect_trace::Trail;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::ContextId;
 

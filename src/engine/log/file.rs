@@ -265,9 +265,9 @@ mod tests {
         let remote = Record { context_name: "web".into(), ..Record::new("file_test", 3, "from afar") };
         assert!(write_record(&remote));
         assert!(lines("second").ends_with(" I file_test.[web]: from afar\n"));
-        assert_eq!(crate::engine::log::wanted(false).of("file_test::db"), 3);
+        assert_eq!(crate::engine::log::wanted(false, []).of("file_test::db"), 3);
         assert_eq!(
-            (crate::engine::log::wanted(false).of("other"), crate::engine::log::wanted(true).of("other")),
+            (crate::engine::log::wanted(false, []).of("other"), crate::engine::log::wanted(true, []).of("other")),
             (2, 3)
         );
     }

@@ -14,7 +14,6 @@ use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, dispatcher};
 
-use crate::api::function::Table;
 use crate::engine::log::file;
 use crate::engine::log::{Levels, Record};
 
@@ -91,16 +90,14 @@ fn place(target: &str, level: Level) -> (&'static Metadata<'static>, bool) {
 /// no more than that.
 ///
 /// A subscriber cannot be asked for its rules, only about one target: about
-/// none in particular, about ours, and about the modules that have exported
-/// functions.
-pub(crate) fn wanted(hooked: bool) -> Levels {
-    let levels = file::levels().unwrap_or_else(probe);
+/// none in particular, about ours, and about `modules`.
+pub(crate) fn wanted<'a>(hooked: bool, modules: impl IntoIterator<Item = &'a str>) -> Levels {
+    let levels = file::levels().unwrap_or_else(|| probe(modules));
     if hooked { levels.at_least(3) } else { levels }
 }
 
-fn probe() -> Levels {
+fn probe<'a>(modules: impl IntoIterator<Item = &'a str>) -> Levels {
     let mut levels = Levels::new(shown(""));
-    let modules = Table::get().modules();
     for target in ["offshoot", "stdout", "stderr"].into_iter().chain(modules) {
         let level = shown(target);
         if level != levels.of(target) {

@@ -1,0 +1,126 @@
+//! The layers of `src`, read from its imports: no file names anything of a higher layer, and few files form a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// From the lowest to the highest. A layer may know those before it.
+const LAYERS: [&str; 9] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli"];
+/// Files of one layer that may form one circle of imports.
+const LARGEST_CIRCLE: usize = 12;
+
+/// The imports of every file, both as paths below `src` without `.rs`.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut files, mut folders) = (BTreeMap::new(), vec![root.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.with_extension("").strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, code_of(&fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    let exports = exports(&files["lib"]);
+    let names: BTreeSet<_> = files.keys().cloned().collect();
+    let resolve = |path: &str| {
+        let path = match path.split_once("::").unwrap_or((path, "")) {
+            (name, rest) if exports.contains_key(name) => format!("{}::{rest}", exports[name]),
+            _ => path.to_owned(),
+        };
+        let mut words: Vec<_> = path.split("::").collect();
+        while !words.is_empty() && !names.contains(&words.join("/")) {
+            words.pop();
+        }
+        words.join("/")
+    };
+    let of = |(name, code): (&String, &String)| {
+        let named = paths(code);
+        let named = named.iter().map(|path| resolve(path)).filter(|file| !file.is_empty() && file != name);
+        (name.clone(), named.collect())
+    };
+    files.iter().filter(|(name, _)| !["lib", "main"].contains(&name.as_str())).map(of).collect()
+}
+
+/// A file without its comments and its tests.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// What the root exports, and where that is.
+fn exports(lib: &str) -> BTreeMap<String, String> {
+    let mut exports = BTreeMap::new();
+    for line in lib.split("pub use ").skip(1) {
+        let line = line.split(';').next().unwrap();
+        for path in expand(line.trim_start_matches("crate::")) {
+            let name = path.rsplit("::").next().unwrap().to_owned();
+            exports.insert(name, path.rsplit_once("::").map_or(path.clone(), |(module, _)| module.to_owned()));
+        }
+    }
+    exports.into_iter().filter(|(name, _)| !LAYERS.contains(&name.as_str())).collect()
+}
+
+/// Every path behind `crate::` in a piece of code.
+fn paths(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let mut depth = 0;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth <= 0 && !(c.is_alphanumeric() || "_:}".contains(c)) || depth == 0 && c == '}'
+        });
+        let rest = &rest[..end.map_or(rest.len(), |end| end + usize::from(rest[end..].starts_with('}')))];
+        found.extend(expand(rest));
+    }
+    found
+}
+
+/// The paths that `a::{b, c::d}` stands for.
+fn expand(path: &str) -> Vec<String> {
+    let Some((front, list)) = path.split_once('{') else {
+        return vec![path.trim().trim_end_matches(':').to_owned()];
+    };
+    let list = list.rsplit_once('}').map_or(list, |(list, _)| list);
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 { parts.push(String::new()) } else { parts.last_mut().unwrap().push(c) }
+    }
+    let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
+    parts.flat_map(|part| expand(&format!("{front}{part}"))).collect()
+}
+
+fn layer(file: &str) -> usize {
+    let name = file.split('/').next().unwrap();
+    LAYERS.iter().position(|layer| *layer == name).unwrap_or_else(|| panic!("src/{file}.rs is in no layer"))
+}
+
+#[test]
+fn no_file_names_anything_of_a_higher_layer() {
+    let imports = imports();
+    let up = imports.iter().flat_map(|(file, named)| named.iter().map(move |other| (file, other)));
+    let up: Vec<_> = up.filter(|(file, other)| layer(other) > layer(file)).collect();
+    assert!(imports.len() > 100 && up.is_empty(), "{} imports go up: {up:#?}", up.len());
+}
+
+#[test]
+fn few_files_form_a_circle() {
+    let imports = imports();
+    let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for file in imports.keys() {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![file.as_str()]);
+        while let Some(file) = next.pop() {
+            next.extend(imports[file].iter().map(String::as_str).filter(|other| seen.insert(*other)));
+        }
+        reached.insert(file, seen);
+    }
+    for (file, seen) in &reached {
+        // A parent names its children, and they name it.
+        let circle: Vec<_> = seen.iter().filter(|other| reached[**other].contains(file)).collect();
+        assert!(circle.len() <= LARGEST_CIRCLE, "{} files form a circle: {circle:#?}", circle.len());
+    }
+}
