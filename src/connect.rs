@@ -3,6 +3,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod child;
 pub(crate) mod handshake;
+pub(crate) mod master;
 pub(crate) mod methods;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace_entry;

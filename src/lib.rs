@@ -66,11 +66,12 @@ pub use api::exported::{EncodedArgs, Exported};
 pub use api::function::{Function, Value};
 pub use api::handler::HandlerBuilder;
 pub use api::receiver::{Iter, Receiver, ReceiverBuilder};
-pub use api::router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, run_with_router};
+pub use api::router::{MAX_MESSAGE_SIZE, Router, RouterBuilder};
 pub use api::select::{Event, Member, MemberId, Select};
 pub use api::sender::{Sender, Sending};
 pub use builtin::{command, facts, file};
 pub use connect::child::child;
+pub use connect::master::run_with_router;
 pub use connect::methods::{
     Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl, Local, Lxc,
     Lxd, Podman, Setns, Ssh, Su, Sudo,

@@ -5,5 +5,6 @@ pub(crate) mod connect_trace;
 pub(crate) mod error;
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod port;
 pub(crate) mod reassembly;
 pub(crate) mod write_batch;

@@ -194,7 +194,7 @@ impl RawCall {
     }
 
     fn origin(&self) -> Origin {
-        Origin { shared: Arc::clone(&self.shared), src: self.by.0, auth: self.by.1 }
+        Origin::at(&self.shared, self.by.0, self.by.1)
     }
 
     fn unreadable(&self, why: &str) -> Error {

@@ -28,7 +28,7 @@ use crate::engine::dispatch;
 use crate::engine::shared::{Command, Shared};
 use crate::engine::stats::Stats;
 use crate::sys::blocking::block_on;
-use crate::wire::codec;
+use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
 use crate::wire::message::printable;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
@@ -389,9 +389,10 @@ impl Serialize for Context {
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (id, name) = <(ContextId, String)>::deserialize(deserializer)?;
-        let origin = codec::current_origin()
+        let shared = codec::current_origin()
+            .and_then(Origin::shared)
             .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
-        Ok(Self::new(origin.shared, id, &printable(&name)))
+        Ok(Self::new(shared, id, &printable(&name)))
     }
 }
 

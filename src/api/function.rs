@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -269,8 +269,8 @@ fn signature_of<F: Function<K>, K>() -> String {
 #[doc(hidden)]
 pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
     // Only contexts above call functions, and they may use what is theirs.
-    let shared = Arc::clone(econtext.shared());
-    let origin = Origin { src: econtext.caller(), auth: shared.me, shared };
+    let shared = econtext.shared();
+    let origin = Origin::at(shared, econtext.caller(), shared.me);
     match codec::decode::<F::Args>(args, Some(origin)) {
         Ok(args) => function.run(econtext, args),
         Err(why) => Running::Done(Err(Failure::new(

@@ -117,7 +117,7 @@ impl Inner {
         if message.is_dead() {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
         }
-        message.arrival = Arrival(Some(Arc::clone(&self.shared)));
+        message.arrival = Arrival(Some(Arc::clone(&self.shared) as _));
         Ok(Some(message))
     }
 

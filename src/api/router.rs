@@ -9,14 +9,11 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
-use crate::api::function::Table;
 use crate::engine::broker::{Broker, Thread};
 use crate::engine::descendants::Descendants;
-use crate::engine::io::{Role, Setup};
-use crate::engine::log::{self, MasterSink, Record};
-use crate::engine::shared::{Command, Levels, Settings, Shared};
+use crate::engine::log::{self, Record};
+use crate::engine::shared::{Command, Shared};
 use crate::engine::stats::Stats;
-use crate::sys::panic;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Message};
 
@@ -104,10 +101,10 @@ impl Drop for Alive {
 /// ```
 #[derive(Debug, Clone)]
 pub struct RouterBuilder {
-    broker: Option<Broker>,
-    max_message_size: u64,
-    unidirectional: bool,
-    profiling: bool,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) max_message_size: u64,
+    pub(crate) unidirectional: bool,
+    pub(crate) profiling: bool,
 }
 
 impl RouterBuilder {
@@ -146,52 +143,9 @@ impl RouterBuilder {
         self.profiling = on;
         self
     }
-
-    /// Starts the router.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`] if the I/O thread cannot be started, or if this
-    /// process is a child whose `main` has not called [`child`](crate::connect::child)
-    /// first.
-    pub fn build(self) -> Result<Router, Error> {
-        if crate::connect::child::is_unclaimed() {
-            return Err(Error::Closed(
-                "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
-            ));
-        }
-        let broker = match self.broker {
-            Some(broker) => broker,
-            None => Broker::new()?,
-        };
-        let settings = Settings {
-            max_message_size: self.max_message_size,
-            unidirectional: self.unidirectional,
-            levels: Levels::Ask(|hooked| log::wanted(hooked, Table::get().modules())),
-            debug: false,
-            profiling: self.profiling,
-        };
-        let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
-        let also = Arc::clone(&shared);
-        broker.add_router(move || {
-            let logs = Box::new(MasterSink::default());
-            Setup { shared: also, queue, role: Role::Master { logs } }
-        })?;
-        Ok(Router::from_parts(shared, broker.thread()))
-    }
 }
 
 impl Router {
-    /// A router with the default settings, on an I/O thread of its own: the
-    /// master of a new tree.
-    ///
-    /// # Errors
-    ///
-    /// As [`RouterBuilder::build`].
-    pub fn new() -> Result<Self, Error> {
-        Self::builder().build()
-    }
-
     /// A router with settings.
     pub fn builder() -> RouterBuilder {
         let profiling = std::env::var_os(PROFILING).is_some_and(|value| !value.is_empty() && value != "0");
@@ -345,25 +299,4 @@ impl Router {
     pub fn broker(&self) -> Broker {
         Broker::of(&self.alive.thread)
     }
-}
-
-/// Runs `f` with a router of its own, and ends the router and its I/O thread
-/// whether `f` returns or panics.
-///
-/// # Errors
-///
-/// As [`Router::new`].
-///
-/// # Panics
-///
-/// If `f` does.
-pub async fn run_with_router<T>(f: impl AsyncFnOnce(Router) -> T) -> Result<T, Error> {
-    let router = Router::new()?;
-    let result = panic::caught(f(router.clone())).await;
-    let broker = router.broker();
-    broker.shutdown();
-    let thread = Arc::clone(broker.thread());
-    drop((router, broker));
-    thread.join().await;
-    result.or_else(|panic| std::panic::resume_unwind(panic))
 }

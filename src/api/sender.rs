@@ -172,8 +172,8 @@ impl<'de, T> Deserialize<'de> for Sender<T> {
         if handle < Handle::FIRST_DYNAMIC {
             return Err(D::Error::custom(format_args!("handle {handle} {RESERVED}")));
         }
-        let Origin { shared, auth, .. } =
-            codec::current_origin().ok_or_else(|| D::Error::custom("a Sender can be decoded only from a message"))?;
+        let origin = codec::current_origin().and_then(|origin| Some((origin.auth, origin.shared()?)));
+        let (auth, shared) = origin.ok_or_else(|| D::Error::custom("a Sender can be decoded only from a message"))?;
         Ok(Self { on_behalf: Some(auth), ..Self::from_parts(shared, dst, handle) })
     }
 }

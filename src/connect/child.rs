@@ -185,6 +185,8 @@ fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
 }
 
 fn live(arguments: &Arguments) -> ! {
+    #[cfg(target_os = "linux")]
+    process::spare(bootstrap::holds_first_stage);
     if let Err(why) = try_live(arguments) {
         // stderr still is the launcher's: the parent shows it.
         eprintln!("offshoot: {why}");

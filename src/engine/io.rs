@@ -509,7 +509,7 @@ impl Io {
             return self.refuse(&message, why, from);
         }
         let (src, size, dead) = (message.src, message.data.len(), message.is_dead());
-        message.arrival = Arrival(Some(Arc::clone(&self.shared)));
+        message.arrival = Arrival(Some(Arc::clone(&self.shared) as _));
         let call = std::panic::AssertUnwindSafe(|| (handler.call)(message));
         if std::panic::catch_unwind(call).is_err() {
             log_later!(self, ERROR, "a handler panicked");

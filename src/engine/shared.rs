@@ -1,5 +1,6 @@
 //! What every handle to a router shares, and the requests that it makes of the I/O thread.
 
+use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -17,8 +18,10 @@ use crate::engine::queue::Queue;
 use crate::engine::stats::Stats;
 use crate::routing::table::Registration;
 use crate::routing::window::Grant;
+use crate::wire::codec::Origin;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::port::Port;
 
 /// What every handle to a router holds: the queue to its I/O side.
 pub(crate) struct Shared {
@@ -125,6 +128,32 @@ pub(crate) enum Command {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router").field("me", &self.me).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Port for Shared {
+    fn me(&self) -> ContextId {
+        self.me
+    }
+
+    fn answer(&self, message: Message, metered: bool) -> bool {
+        self.command(if metered { Command::SendMetered { message, accepted: None } } else { Command::Send(message) })
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl Origin {
+    /// The origin of what has come to this router from `src`, under the authority of `auth`.
+    pub(crate) fn at(shared: &Arc<Shared>, src: ContextId, auth: ContextId) -> Self {
+        Self { port: Arc::clone(shared) as Arc<dyn Port>, src, auth }
+    }
+
+    /// The router that contexts and senders in the value belong to.
+    pub(crate) fn shared(self) -> Option<Arc<Shared>> {
+        self.port.into_any().downcast().ok()
     }
 }
 

@@ -356,7 +356,7 @@ pub(crate) fn usage() -> Usage {
 }
 
 pub(crate) use descendants::{
-    Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, supervise,
+    Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, spare, supervise,
 };
 pub(crate) use group::{Group, groups_ended};
 #[cfg(target_os = "linux")]

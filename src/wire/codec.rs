@@ -23,8 +23,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use decode::Decoder;
 
-use crate::engine::shared::Shared;
 use crate::wire::message::ContextId;
+use crate::wire::port::Port;
 
 const CONFIG: Configuration = bincode::config::standard();
 
@@ -39,7 +39,7 @@ thread_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     /// The router that a `Context` or `Sender` in it will belong to.
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) port: Arc<dyn Port>,
     /// The context that has sent it.
     pub(crate) src: ContextId,
     /// The authority under which it was sent.

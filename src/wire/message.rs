@@ -9,9 +9,9 @@ use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::shared::{Command, Shared};
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
+use crate::wire::port::Port;
 
 /// A process in the tree. The master is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -151,7 +151,7 @@ pub struct Message {
 /// The router that has received a message. What a message says does not
 /// depend on it.
 #[derive(Clone, Default)]
-pub(crate) struct Arrival(pub(crate) Option<Arc<Shared>>);
+pub(crate) struct Arrival(pub(crate) Option<Arc<dyn Port>>);
 
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,7 +210,7 @@ impl Message {
     /// Why the conversation has ended, if this message ends it: the reason it
     /// carries, or a general text. Control characters are escaped.
     pub fn reason(&self) -> Option<String> {
-        let me = self.arrival.0.as_ref().map(|shared| shared.me);
+        let me = self.arrival.0.as_ref().map(|port| port.me());
         self.is_dead().then(|| self.dead_reason(me))
     }
 
@@ -257,17 +257,12 @@ impl Message {
         if !self.wants_reply() {
             return Ok(());
         }
-        let Some(shared) = &self.arrival.0 else {
+        let Some(port) = &self.arrival.0 else {
             return Err(Error::Closed("this message was not received, so it cannot be answered".into()));
         };
         (answer.dst, answer.handle) = (self.src, self.reply_to);
         // A port that takes one message has room for it.
-        let command = if self.single_reply {
-            Command::Send(answer)
-        } else {
-            Command::SendMetered { message: answer, accepted: None }
-        };
-        if shared.command(command) { Ok(()) } else { Err(Error::router_ended()) }
+        if port.answer(answer, !self.single_reply) { Ok(()) } else { Err(Error::router_ended()) }
     }
 
     /// Whether somebody waits for an answer to this message.
@@ -288,7 +283,7 @@ impl Message {
 
     /// Where a value in it comes from, if it was received.
     fn origin(&self) -> Option<Origin> {
-        self.arrival.0.as_ref().map(|shared| Origin { shared: Arc::clone(shared), src: self.src, auth: self.auth })
+        self.arrival.0.as_ref().map(|port| Origin { port: Arc::clone(port), src: self.src, auth: self.auth })
     }
 
     fn check_encoded(&self) -> Result<(), Error> {

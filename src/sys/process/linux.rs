@@ -198,7 +198,7 @@ pub(super) fn is_cleaner(pid: i32) -> bool {
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     ignored.is_some_and(|ignored| ignored & (1 << (libc::SIGTERM - 1)) != 0)
         && std::fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|argv| crate::connect::bootstrap::holds_first_stage(&argv))
+            .is_ok_and(|argv| crate::sys::process::descendants::is_spared(&argv))
 }
 
 /// Where the executable of this process can be opened, even if it is gone.
