@@ -1,6 +1,7 @@
 //! The I/O thread: links, dispatch, control handlers, timers, logs, statistics, and the end of the process.
 
 pub(crate) mod broker;
+pub(crate) mod callee;
 pub(crate) mod descendants;
 pub(crate) mod dispatch;
 pub(crate) mod io;

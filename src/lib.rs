@@ -101,9 +101,10 @@ mod from_mitogen {}
 pub mod __private {
     pub use inventory;
 
-    pub use crate::api::function::{Entry, Running, run};
+    pub use crate::api::function::{Entry, run};
     pub use crate::connect::child::{TestEntry, first_stage_for_tests, test_child};
     pub use crate::connect::handshake::ProgramBuild;
     pub use crate::connect::run::HangUp;
+    pub use crate::engine::callee::Running;
     pub use crate::routing::runs_on::RunsOn;
 }

@@ -1,5 +1,6 @@
 //! What goes over a link: addresses, messages, frames, encoding, errors. Nothing here does I/O.
 
+pub(crate) mod call_payload;
 pub(crate) mod codec;
 pub(crate) mod connect_trace;
 pub(crate) mod error;

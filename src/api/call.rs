@@ -13,11 +13,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
-use crate::engine::dispatch;
 use crate::engine::io::Io;
 use crate::engine::shared::{Command, Shared};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
+use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
@@ -177,7 +177,7 @@ impl RawCall {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
         }
         self.by = (message.src, message.auth);
-        let value = dispatch::decode_reply(&message.data)?;
+        let value = call_payload::decode_reply(&message.data)?;
         #[cfg(feature = "cli")]
         if let Some(convert) = self.convert {
             let converted = convert(&value, self.origin()).and_then(|value| codec::encode(&value));

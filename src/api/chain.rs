@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Function;
-use crate::engine::dispatch;
 use crate::engine::shared::Command;
+use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 
@@ -127,7 +127,7 @@ impl CallChain {
 
     fn forget(&self, number: u32) {
         if number != 0 {
-            let data = dispatch::encode_forget(number);
+            let data = call_payload::encode_forget(number);
             let message = Message::new(self.context.id(), Handle::CALL_FUNCTION, data);
             self.context.shared().command(Command::SendMetered { message, accepted: None });
         }

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "cli")]
 use crate::api::call::Convert;
@@ -24,10 +23,11 @@ use crate::api::function::{Function, Table};
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::engine::broker::Broker;
-use crate::engine::dispatch;
+use crate::engine::callee::IncomingCall;
 use crate::engine::shared::{Command, Shared};
 use crate::engine::stats::Stats;
 use crate::sys::blocking::block_on;
+use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
 use crate::wire::message::printable;
@@ -315,7 +315,7 @@ impl Context {
         if Table::get().find(function).is_none() {
             return Err(Error::NotExported { function: function.to_owned(), context: self.shared.name.clone() });
         }
-        let data = dispatch::encode_call(function, args, chain)
+        let data = call_payload::encode_call(function, args, chain)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
         if codec::held_secret() {
             return Ok(Message { secret: true, ..self.message_of(codec::wiped(data))? });
@@ -513,19 +513,12 @@ impl Limited<'_> {
 /// ```
 pub struct Econtext {
     router: Router,
-    caller: ContextId,
-    deadline: Option<Instant>,
-    cancelled: CancellationToken,
+    call: IncomingCall,
 }
 
 impl Econtext {
-    pub(crate) fn new(
-        router: Router,
-        caller: ContextId,
-        deadline: Option<Instant>,
-        cancelled: CancellationToken,
-    ) -> Self {
-        Self { router, caller, deadline, cancelled }
+    pub(crate) fn new(router: Router, call: IncomingCall) -> Self {
+        Self { router, call }
     }
 
     /// This context's router.
@@ -591,22 +584,22 @@ impl Econtext {
 
     /// The context that made this call.
     pub fn caller(&self) -> ContextId {
-        self.caller
+        self.call.caller
     }
 
     /// When the caller stops waiting, if it ever does.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.call.deadline
     }
 
     /// Whether nobody waits for this call any more. For functions that block.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.call.cancelled.is_cancelled()
     }
 
     /// Ends when nobody waits for this call any more. Cancel safe.
     pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
-        self.cancelled.cancelled()
+        self.call.cancelled.cancelled()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -616,6 +609,9 @@ impl Econtext {
 
 impl fmt::Debug for Econtext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Econtext").field("router", &self.router).field("caller", &self.caller).finish_non_exhaustive()
+        f.debug_struct("Econtext")
+            .field("router", &self.router)
+            .field("caller", &self.call.caller)
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::{Entry, Function, Table};
-use crate::engine::dispatch;
+use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 
 const BOUND: &str = "what it takes belongs to a program that is connected";
@@ -117,7 +117,7 @@ impl Exported {
     /// As [`Context::call`]; [`Error::Payload`](crate::Error::Payload) also if
     /// JSON cannot express the result.
     pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
-        let message = dispatch::encode_call(self.name(), &(), 0)
+        let message = call_payload::encode_call(self.name(), &(), 0)
             .map_err(crate::Error::Payload)
             .and_then(|head| context.message_of([head, args.0.clone()].concat().into()));
         context.start_converted(self.name(), message, timeout, self.0.shim.ok)

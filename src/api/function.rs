@@ -7,10 +7,9 @@
 mod shapes;
 
 use std::any::type_name;
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::OnceLock;
 
 use serde::Serialize;
@@ -18,9 +17,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::api::context::Econtext;
+use crate::api::router::Router;
+use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::routing::runs_on::RunsOn;
 use crate::wire::codec::{self, Origin};
-use crate::wire::error::CallError;
 
 /// A function that can be called in another context.
 ///
@@ -54,80 +54,6 @@ pub trait Function<K>: Copy + Send + Sync + 'static {
     note = "if it is yours, derive `Serialize` and `Deserialize` and add `impl offshoot::Value for {Self} {{}}`"
 )]
 pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
-
-/// A finished or a pending run of a function: its encoded reply.
-#[doc(hidden)]
-pub enum Running<'a> {
-    Done(Outcome),
-    Pending(Pin<Box<dyn Future<Output = Outcome> + 'a>>),
-}
-
-impl std::fmt::Debug for Running<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Done(_) => "Done",
-            Self::Pending(_) => "Pending",
-        })
-    }
-}
-
-/// The encoded result, or the error with its context still unnamed.
-#[doc(hidden)]
-pub(crate) type Outcome = Result<Vec<u8>, Failure>;
-
-/// The parts of a [`CallError`] that the function itself gives.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Failure {
-    pub(crate) type_name: String,
-    pub(crate) message: String,
-    pub(crate) chain: Vec<String>,
-}
-
-impl Failure {
-    pub(crate) fn new(type_name: &str, message: impl Into<String>) -> Self {
-        Self { type_name: type_name.into(), message: message.into(), chain: Vec::new() }
-    }
-
-    fn from_error(type_name: &'static str, error: &(dyn StdError + 'static)) -> Self {
-        let mut chain = Vec::new();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            // A chain that loops or never ends must not take the reply with it.
-            if chain.len() == 32 {
-                break;
-            }
-            chain.push(cause.to_string());
-            source = cause.source();
-        }
-        Self { type_name: type_name.into(), message: error.to_string(), chain }
-    }
-
-    /// The error as the caller gets it, cut to a bounded size.
-    pub(crate) fn into_call_error(self, context: &str, function: &str) -> CallError {
-        CallError {
-            type_name: self.type_name,
-            message: shorten(self.message),
-            chain: self.chain.into_iter().take(MAX_SOURCES).map(shorten).collect(),
-            context: context.into(),
-            function: function.into(),
-        }
-    }
-}
-
-/// Bytes of each text of an error.
-const MAX_ERROR_TEXT: usize = 64 * 1024;
-/// Sources of an error that are told: all its texts fit in what a caller takes.
-const MAX_SOURCES: usize = 12;
-
-fn shorten(mut text: String) -> String {
-    if text.len() > MAX_ERROR_TEXT {
-        let end = (0..=MAX_ERROR_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str(" [cut]");
-    }
-    text
-}
 
 /// What a function returns: `Result<T, E>` or a plain [`Value`].
 #[doc(hidden)]
@@ -335,6 +261,39 @@ impl Table {
 
     pub(crate) fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+}
+
+/// The functions of this program, as calls of a router's context run them.
+pub(crate) struct LocalFunctions(pub(crate) Router);
+
+impl Functions for LocalFunctions {
+    fn find(&self, name: &str) -> Option<Box<dyn Callee>> {
+        let entry = Table::get().find(name)?;
+        Some(Box::new(LocalFunction { entry, router: self.0.clone(), econtext: OnceCell::new() }))
+    }
+}
+
+/// A function for one call.
+struct LocalFunction {
+    entry: &'static Entry,
+    router: Router,
+    /// Made when the function begins.
+    econtext: OnceCell<Econtext>,
+}
+
+impl Callee for LocalFunction {
+    fn name(&self) -> &'static str {
+        (self.entry.name)()
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        self.entry.runs_on
+    }
+
+    fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a> {
+        let econtext = self.econtext.get_or_init(|| Econtext::new(self.router.clone(), call.clone()));
+        (self.entry.run)(econtext, args)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 
+use crate::api::function::LocalFunctions;
 use crate::api::router::Router;
 use crate::connect::bootstrap::{self, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
@@ -286,7 +287,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
     }
     let broker = Broker::of_child().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), broker.thread());
-    let (dispatcher, mut calls) = Dispatcher::new(router);
+    let (dispatcher, mut calls) = Dispatcher::new(Box::new(LocalFunctions(router)));
     let (ended, has_ended) = oneshot::channel();
     broker
         .add_router(move || {

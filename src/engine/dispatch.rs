@@ -11,24 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::context::Econtext;
-use crate::api::function::{Entry, Failure, Outcome, Running, Table};
-use crate::api::router::Router;
+use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::engine::io::{Io, Timer, TimerKey};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
-use crate::engine::shared::Command;
+use crate::engine::shared::{Command, Shared};
 use crate::engine::stats::ServedCall;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
 use crate::routing::window::Inlets;
 use crate::sys::panic;
-use crate::wire::codec;
+use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -41,7 +39,7 @@ const MAX_EARLY: usize = 1024;
 
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {
-    router: Router,
+    functions: Box<dyn Functions>,
     queue: mpsc::UnboundedSender<Invocation>,
     pool: Arc<Pool>,
     inlets: Arc<Mutex<Inlets>>,
@@ -65,7 +63,7 @@ struct Call {
 
 /// What can be told of a call that runs here or is queued to.
 struct Served {
-    entry: &'static Entry,
+    name: &'static str,
     caller: ContextId,
     since: Instant,
     running: AtomicBool,
@@ -76,14 +74,15 @@ struct Served {
 
 /// A call that is about to run.
 pub(crate) struct Invocation {
-    entry: &'static Entry,
+    shared: Arc<Shared>,
+    callee: Box<dyn Callee>,
     args: Bytes,
     /// What the message costs in its sender's window.
     size: usize,
     reply_to: Handle,
     /// The chain it belongs to, by its number, and why that has ended.
     chain: Option<(u32, Failed)>,
-    econtext: Econtext,
+    call: IncomingCall,
     inlets: Arc<Mutex<Inlets>>,
     served: Arc<Served>,
 }
@@ -97,71 +96,13 @@ enum Ended {
     NotRun(Bytes),
 }
 
-/// In the length of a call's name: the number of its chain follows.
-const CHAINED: u16 = 1 << 15;
-
-/// Bytes of an error in a reply. Errors are made shorter than that.
-const MAX_ERROR: usize = 1024 * 1024;
-
-/// The first bytes of a reply, which say what the rest is.
-const OK: u8 = 0;
-const CALL_ERROR: u8 = 1;
-const OTHER_ERROR: u8 = 2;
-
-/// The payload of a call of `function`, in a chain if that has a number.
-pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T, chain: u32) -> Result<Vec<u8>, String> {
-    let mut data = encode_name(function, chain)?;
-    codec::encode_into(args, &mut data)?;
-    Ok(data)
-}
-
-fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
-    let length = u16::try_from(function.len()).ok().filter(|length| length & CHAINED == 0);
-    let length = length.ok_or("the function's name is too long")?;
-    let mut data = Vec::with_capacity(function.len() + 64);
-    if chain == 0 {
-        data.put_u16(length);
-    } else {
-        data.put_u16(length | CHAINED);
-        data.put_u32(chain);
-    }
-    data.extend_from_slice(function.as_bytes());
-    Ok(data)
-}
-
-/// The payload that tells that nothing more will come in a chain: a call of
-/// nothing.
-pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
-    encode_name("", chain).unwrap_or_default()
-}
-
-/// Whether a payload is a call in a chain.
-pub(crate) fn is_chained(data: &[u8]) -> bool {
-    data.first().is_some_and(|first| u16::from(*first) << 8 & CHAINED != 0)
-}
-
-/// The encoded result in the payload of a reply, or the error.
-pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
-    let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
-    let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
-    if *kind != OK && rest.len() > MAX_ERROR {
-        return Err(malformed(format!("an error of {} bytes (max {MAX_ERROR})", rest.len())));
-    }
-    match *kind {
-        OK => Ok(data.slice(1..)),
-        CALL_ERROR => Err(Error::Call(Box::new(codec::decode(rest, None).map_err(malformed)?)).escaped()),
-        OTHER_ERROR => Err(codec::decode::<Error>(rest, None).map_err(malformed)?.escaped()),
-        other => Err(malformed(format!("unknown kind {other}"))),
-    }
-}
-
 impl Dispatcher {
     /// The dispatcher and the queue of plain calls for the main thread.
-    pub(crate) fn new(router: Router) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
+    pub(crate) fn new(functions: Box<dyn Functions>) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
         #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
         let (queue, calls) = mpsc::unbounded_channel();
         let dispatcher = Self {
-            router,
+            functions,
             queue,
             pool: Arc::default(),
             inlets: Arc::default(),
@@ -181,7 +122,7 @@ impl Dispatcher {
             return io.refuse(message, "window exceeded", from);
         }
         let key = (message.src, message.reply_to);
-        let Asked { name, chain, args } = match Asked::parse(&message.data) {
+        let CallHeader { name, chain, args } = match CallHeader::parse(&message.data) {
             Ok(asked) => asked,
             Err(error) => return self.fail(io, message, None, &error),
         };
@@ -204,7 +145,7 @@ impl Dispatcher {
                 }
             },
         };
-        let Some(entry) = Table::get().find(name) else {
+        let Some(callee) = self.functions.find(name) else {
             let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
             return self.fail(io, message, chain, &error);
         };
@@ -213,7 +154,7 @@ impl Dispatcher {
             // In its turn it ends its chain.
             cancelled.cancel();
         }
-        let served = self.serve(entry, message.src);
+        let served = self.serve(callee.name(), message.src);
         if message.wants_reply() {
             let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
             let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer };
@@ -221,18 +162,20 @@ impl Dispatcher {
         }
         self.active.set(self.active.get() + 1);
         let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
+        let runs_on = callee.runs_on();
         let invocation = Invocation {
-            entry,
+            shared: Arc::clone(&io.shared),
+            callee,
             args: message.data.slice(args..),
             size: message.data.len(),
             reply_to: message.reply_to,
             chain,
-            econtext: Econtext::new(self.router.clone(), message.src, message.deadline, cancelled),
+            call: IncomingCall { caller: message.src, deadline: message.deadline, cancelled },
             inlets: Arc::clone(&self.inlets),
             served,
         };
         let ready = match chained {
-            Some(chain) => self.chains.borrow_mut().begin(chain, entry.runs_on, invocation),
+            Some(chain) => self.chains.borrow_mut().begin(chain, runs_on, invocation),
             None => Some(invocation),
         };
         if let Some(invocation) = ready {
@@ -241,9 +184,9 @@ impl Dispatcher {
     }
 
     /// Keeps an eye on a call for as long as it is not over.
-    fn serve(&self, entry: &'static Entry, caller: ContextId) -> Arc<Served> {
+    fn serve(&self, name: &'static str, caller: ContextId) -> Arc<Served> {
         let served = Arc::new(Served {
-            entry,
+            name,
             caller,
             since: Instant::now(),
             running: AtomicBool::new(false),
@@ -265,7 +208,7 @@ impl Dispatcher {
         let all = self.served.borrow();
         let told = |served: Arc<Served>| ServedCall {
             caller: served.caller,
-            function: cut((served.entry.name)(), MAX_NAME),
+            function: cut(served.name, MAX_NAME),
             age: served.since.elapsed(),
             running: served.running.load(Ordering::Relaxed),
         };
@@ -273,7 +216,7 @@ impl Dispatcher {
     }
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
-        match invocation.entry.runs_on {
+        match invocation.callee.runs_on() {
             // An error means that the main thread has ended, and so shall we.
             RunsOn::Queued => drop(self.queue.send(invocation)),
             RunsOn::Concurrent => self.pool.submit(invocation),
@@ -362,53 +305,11 @@ impl Dispatcher {
     }
 }
 
-/// What a call asks for.
-struct Asked<'a> {
-    name: &'a str,
-    /// 0 if it belongs to none.
-    chain: u32,
-    /// Where its arguments begin.
-    args: usize,
-}
-
-impl<'a> Asked<'a> {
-    fn parse(data: &'a [u8]) -> Result<Self, Error> {
-        Self::parse_parts(data).ok_or_else(|| Error::Payload("malformed call: its function has no name".into()))
-    }
-
-    fn parse_parts(data: &'a [u8]) -> Option<Self> {
-        let (length, mut rest) = data.split_first_chunk()?;
-        let length = u16::from_be_bytes(*length);
-        let mut chain = 0;
-        if length & CHAINED != 0 {
-            let (number, after) = rest.split_first_chunk()?;
-            (chain, rest) = (u32::from_be_bytes(*number), after);
-        }
-        let name = std::str::from_utf8(rest.get(..usize::from(length & !CHAINED))?).ok()?;
-        Some(Self { name, chain, args: data.len() - rest.len() + name.len() })
-    }
-}
-
-/// The payload of a reply that is a value.
-pub(crate) fn encode_ok<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    let mut data = vec![OK];
-    codec::encode_into(value, &mut data)?;
-    Ok(data)
-}
-
-/// The payload of a reply that is an error. Errors are plain data: they can be
-/// encoded.
-fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
-    let mut data = vec![kind];
-    let _ = codec::encode_into(error, &mut data);
-    data.into()
-}
-
 impl Invocation {
     /// Runs the function on this thread, which may block, and sends the
     /// answer.
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
-        let shared = Arc::clone(self.econtext.shared());
+        let shared = Arc::clone(&self.shared);
         let (grant, began) = (self.taken(), shared.profile_clock());
         let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
             Running::Done(outcome) => Ended::Outcome(outcome),
@@ -423,7 +324,7 @@ impl Invocation {
 
     /// Runs a built-in function, which never blocks.
     async fn run_as_task(self) -> Command {
-        let (grant, began) = (self.taken(), self.econtext.shared().profile_clock());
+        let (grant, began) = (self.taken(), self.shared.profile_clock());
         let ended = match self.already_ended() {
             Some(ended) => ended,
             None => match self.begin() {
@@ -440,7 +341,7 @@ impl Invocation {
     }
 
     fn note_in_profile(&self, began: Option<Instant>) {
-        self.econtext.shared().profile(began, |profile, took| profile.function((self.entry.name)(), took));
+        self.shared.profile(began, |profile, took| profile.function(self.callee.name(), took));
     }
 
     /// Why it is not to run at all.
@@ -448,17 +349,17 @@ impl Invocation {
         if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
             return Some(Ended::NotRun(error.clone()));
         }
-        self.econtext.is_cancelled().then_some(Ended::Cancelled)
+        self.call.cancelled.is_cancelled().then_some(Ended::Cancelled)
     }
 
     fn begin(&self) -> Running<'_> {
-        catch(|| (self.entry.run)(&self.econtext, &self.args)).unwrap_or_else(|panic| Running::Done(Err(panic)))
+        catch(|| self.callee.run(&self.call, &self.args)).unwrap_or_else(|panic| Running::Done(Err(panic)))
     }
 
     async fn until_cancelled(&self, work: impl Future<Output = Outcome>) -> Ended {
         tokio::select! {
             biased;
-            () = self.econtext.cancelled() => Ended::Cancelled,
+            () = self.call.cancelled.cancelled() => Ended::Cancelled,
             outcome = work => Ended::Outcome(outcome),
         }
     }
@@ -466,11 +367,11 @@ impl Invocation {
     /// The call has left the queue.
     fn taken(&self) -> Option<crate::routing::window::Grant> {
         self.served.running.store(true, Ordering::Relaxed);
-        lock(&self.inlets).release(self.econtext.caller(), Handle::CALL_FUNCTION, self.size, true)
+        lock(&self.inlets).release(self.call.caller, Handle::CALL_FUNCTION, self.size, true)
     }
 
     fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Command {
-        let shared = self.econtext.shared();
+        let shared = &self.shared;
         let max = shared.max_message_size;
         let (reply, failed) = match ended {
             Ended::Outcome(_) if self.served.given_up.load(Ordering::Acquire) => (None, true),
@@ -485,7 +386,7 @@ impl Invocation {
                 (Some(encode_error(OTHER_ERROR, &error)), true)
             }
             Ended::Outcome(Err(failure)) => {
-                let error = failure.into_call_error(&shared.name, (self.entry.name)());
+                let error = failure.into_call_error(&shared.name, self.callee.name());
                 // In a chain the next call tells of it.
                 if self.reply_to == Handle::NONE && self.chain.is_none() {
                     tracing::error!("No-reply function call failed: {error}");
@@ -501,7 +402,7 @@ impl Invocation {
                 encode_error(OTHER_ERROR, &Error::Channel { context: shared.me, reason: reason.into() })
             }));
         }
-        let call = (self.econtext.caller(), self.reply_to);
+        let call = (self.call.caller, self.reply_to);
         let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
         let reply = reply.map(|data| Message::new(call.0, call.1, data));
         Command::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
@@ -545,7 +446,7 @@ impl Pool {
                     let invocation = state.queue.pop_back();
                     drop(state);
                     if let Some(invocation) = invocation {
-                        let shared = Arc::clone(invocation.econtext.shared());
+                        let shared = Arc::clone(&invocation.shared);
                         let why = format!("no thread can be started: {error}");
                         let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
                         let grant = invocation.taken();

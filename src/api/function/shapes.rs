@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::context::Econtext;
-use crate::api::function::{Asynchronous, Blocking, Function, Return, Running};
+use crate::api::function::{Asynchronous, Blocking, Function, Return};
 use crate::api::router::Router;
+use crate::engine::callee::Running;
 
 macro_rules! shapes {
     ($($arg:ident)*) => {

@@ -19,7 +19,6 @@ use crate::connect::bootstrap::is_helpless;
 use crate::connect::bootstrap::{Action, Dialogue, Input, Nonce, Offer};
 use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::{Answerer, Connected, Method, Run, Spec, Unclaimed};
-use crate::engine::dispatch;
 use crate::engine::io::{Io, Missing};
 use crate::engine::link::LastWords;
 use crate::engine::log::log_later;
@@ -29,6 +28,7 @@ use crate::routing::table::MAX_NAME;
 use crate::sys::pipe::{Input as Reading, Stream};
 use crate::sys::process::{self, Launch, Launched};
 use crate::sys::pty;
+use crate::wire::call_payload;
 use crate::wire::codec::Secret;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::{ContextId, Handle, Message};
@@ -594,7 +594,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
 /// Calls what is to run before everything else. It is on its way before anyone
 /// has heard of the child.
 async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: Instant) -> Result<(), Error> {
-    let data = dispatch::encode_call(function, &(), 0).map_err(Error::Payload)?;
+    let data = call_payload::encode_call(function, &(), 0).map_err(Error::Payload)?;
     let (reply, answer) = oneshot::channel();
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
@@ -607,5 +607,5 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     if answer.is_dead() {
         return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(io.shared.me) });
     }
-    dispatch::decode_reply(&answer.data).map(drop)
+    call_payload::decode_reply(&answer.data).map(drop)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::engine::dispatch::{self, Dispatcher};
+use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Io, State, Target};
 use crate::engine::link::Fault;
 use crate::engine::log::cut;
@@ -17,6 +17,7 @@ use crate::engine::log::{MAX_NAME, Record};
 use crate::engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, Stats, WaitsFor};
 use crate::engine::task_set;
 use crate::routing::table::LinkId;
+use crate::wire::call_payload;
 use crate::wire::message::{Handle, Lane, Message};
 
 impl Io {
@@ -49,7 +50,7 @@ impl Io {
         if !message.wants_reply() {
             return;
         }
-        match dispatch::encode_ok(&self.stats()) {
+        match call_payload::encode_ok(&self.stats()) {
             Ok(data) => self.send(Message { lane: Lane::Control, ..Message::new(message.src, message.reply_to, data) }),
             Err(why) => self.refuse(message, &why, from),
         }

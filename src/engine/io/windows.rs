@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::engine::dispatch;
 use crate::engine::io::{Asked, Io, Target, Timer};
 use crate::engine::log::log_later;
 use crate::routing::table::{LinkId, Registration};
 use crate::routing::window::{Grant, Outlet};
+use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
@@ -251,9 +251,9 @@ impl Io {
         if let Some(window) = state.windows.by_target.get_mut(&(callee, Handle::CALL_FUNCTION)) {
             let before = window.waiting.len();
             // A call of a chain is needed there all the same, to end it.
-            window
-                .waiting
-                .retain(|waiting| waiting.message.reply_to != handle || dispatch::is_chained(&waiting.message.data));
+            window.waiting.retain(|waiting| {
+                waiting.message.reply_to != handle || call_payload::is_chained(&waiting.message.data)
+            });
             if window.waiting.len() < before {
                 // It has not left yet, so it never will.
                 return;

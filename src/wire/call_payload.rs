@@ -1,0 +1,106 @@
+//! The payloads of calls and of the replies to them.
+
+use bytes::{BufMut, Bytes};
+
+use crate::wire::codec;
+use crate::wire::error::Error;
+
+/// In the length of a call's name: the number of its chain follows.
+const CHAINED: u16 = 1 << 15;
+
+/// Bytes of an error in a reply. Errors are made shorter than that.
+const MAX_ERROR: usize = 1024 * 1024;
+
+/// The first bytes of a reply, which say what the rest is.
+pub(crate) const OK: u8 = 0;
+pub(crate) const CALL_ERROR: u8 = 1;
+pub(crate) const OTHER_ERROR: u8 = 2;
+
+/// The payload of a call of `function`, in a chain if that has a number.
+pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T, chain: u32) -> Result<Vec<u8>, String> {
+    let mut data = encode_name(function, chain)?;
+    codec::encode_into(args, &mut data)?;
+    Ok(data)
+}
+
+fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
+    let length = u16::try_from(function.len()).ok().filter(|length| length & CHAINED == 0);
+    let length = length.ok_or("the function's name is too long")?;
+    let mut data = Vec::with_capacity(function.len() + 64);
+    if chain == 0 {
+        data.put_u16(length);
+    } else {
+        data.put_u16(length | CHAINED);
+        data.put_u32(chain);
+    }
+    data.extend_from_slice(function.as_bytes());
+    Ok(data)
+}
+
+/// The payload that tells that nothing more will come in a chain: a call of
+/// nothing.
+pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
+    encode_name("", chain).unwrap_or_default()
+}
+
+/// Whether a payload is a call in a chain.
+pub(crate) fn is_chained(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| u16::from(*first) << 8 & CHAINED != 0)
+}
+
+/// The encoded result in the payload of a reply, or the error.
+pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
+    let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
+    let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
+    if *kind != OK && rest.len() > MAX_ERROR {
+        return Err(malformed(format!("an error of {} bytes (max {MAX_ERROR})", rest.len())));
+    }
+    match *kind {
+        OK => Ok(data.slice(1..)),
+        CALL_ERROR => Err(Error::Call(Box::new(codec::decode(rest, None).map_err(malformed)?)).escaped()),
+        OTHER_ERROR => Err(codec::decode::<Error>(rest, None).map_err(malformed)?.escaped()),
+        other => Err(malformed(format!("unknown kind {other}"))),
+    }
+}
+
+/// What a call asks for.
+pub(crate) struct CallHeader<'a> {
+    pub(crate) name: &'a str,
+    /// 0 if it belongs to none.
+    pub(crate) chain: u32,
+    /// Where its arguments begin.
+    pub(crate) args: usize,
+}
+
+impl<'a> CallHeader<'a> {
+    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, Error> {
+        Self::parse_parts(data).ok_or_else(|| Error::Payload("malformed call: its function has no name".into()))
+    }
+
+    fn parse_parts(data: &'a [u8]) -> Option<Self> {
+        let (length, mut rest) = data.split_first_chunk()?;
+        let length = u16::from_be_bytes(*length);
+        let mut chain = 0;
+        if length & CHAINED != 0 {
+            let (number, after) = rest.split_first_chunk()?;
+            (chain, rest) = (u32::from_be_bytes(*number), after);
+        }
+        let name = std::str::from_utf8(rest.get(..usize::from(length & !CHAINED))?).ok()?;
+        Some(Self { name, chain, args: data.len() - rest.len() + name.len() })
+    }
+}
+
+/// The payload of a reply that is a value.
+pub(crate) fn encode_ok<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    let mut data = vec![OK];
+    codec::encode_into(value, &mut data)?;
+    Ok(data)
+}
+
+/// The payload of a reply that is an error. Errors are plain data: they can be
+/// encoded.
+pub(crate) fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
+    let mut data = vec![kind];
+    let _ = codec::encode_into(error, &mut data);
+    data.into()
+}
