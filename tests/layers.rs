@@ -7,7 +7,7 @@ use std::path::Path;
 /// From the lowest to the highest. A layer may know those before it.
 const LAYERS: [&str; 9] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli"];
 /// Files of one layer that may form one circle of imports.
-const LARGEST_CIRCLE: usize = 12;
+const LARGEST_CIRCLE: usize = 7;
 
 /// The imports of every file, both as paths below `src` without `.rs`.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {

@@ -42,7 +42,7 @@ pub(crate) fn a_command_that_does_not_want_to_end_is_killed() -> Result<()> {
 }
 
 pub(crate) fn a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_along() -> Result<()> {
-    for (signal, code) in [(Signal::SIGHUP, Some(130)), (Signal::SIGKILL, None)] {
+    for (signal, code) in [(Signal::SIGHUP, Some(129)), (Signal::SIGKILL, None)] {
         for line in ["sleep TIME; true", "(trap '' TERM HUP; sleep TIME; true) & wait"] {
             let time = long_time();
             let line = format!("echo begun; {}", line.replace("TIME", &time));
