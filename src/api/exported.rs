@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn signatures_have_no_paths_in_their_types() {
-        let shown = |name| find(name).to_string().split_off("offshoot::exported::tests".len());
+        let shown = |name| find(name).to_string().split_off("offshoot::api::exported::tests".len());
         assert_eq!(shown("::greet"), "::greet(String, u32) -> Vec<String>");
         assert_eq!(shown("::single"), "::single(PathBuf) -> Option<u64>");
         assert_eq!(shown("::by_number"), "::by_number() -> BTreeMap<(u8, u8), String>");

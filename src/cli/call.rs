@@ -130,9 +130,9 @@ mod tests {
         let error = |wanted| index(&NAMES, wanted).unwrap_err();
         assert_eq!(
             error("host_fact"),
-            "no function is called \"host_fact\"; did you mean crate::builtin::facts::host_facts?"
+            "no function is called \"host_fact\"; did you mean offshoot::facts::host_facts?"
         );
-        assert!(error("facts").ends_with("did you mean crate::builtin::facts::host_facts?"), "{}", error("facts"));
+        assert!(error("facts").ends_with("did you mean offshoot::facts::host_facts?"), "{}", error("facts"));
         assert!(error("disk::usgae").contains("app::disk::usage?"));
         assert_eq!(error("quite_different"), "no function is called \"quite_different\"; see `offshoot functions`");
         // Half a word is no end.

@@ -81,7 +81,7 @@ fn spread(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use offshoot::{Phase, StreamError, StreamErrorKind};
+    use crate::{Phase, StreamError, StreamErrorKind};
 
     use super::*;
 

@@ -190,7 +190,7 @@ fn a_machine_gets_as_many_uploads_as_there_are_places_and_no_more() {
             break;
         }
     }
-    assert_eq!(dialogue.trail().sent.len(), 1 + offer::MAX_REFUSED);
+    assert_eq!(dialogue.trail().sent.len(), 1 + announcement::MAX_REFUSED);
 }
 
 #[test]

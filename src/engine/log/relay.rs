@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_is_asked_what_it_shows() {
-        let levels = tracing::subscriber::with_default(Shown::default(), probe);
+        let levels = tracing::subscriber::with_default(Shown::default(), || probe([]));
         assert_eq!((levels.of("other"), levels.of("stdout"), levels.of("offshoot")), (1, 1, 1));
     }
 }

@@ -104,7 +104,6 @@ impl Taker for LogSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::router;
     use crate::engine::log::Recorder;
     use crate::engine::shared::Settings;
     use crate::wire::message::ContextId;
@@ -115,7 +114,7 @@ mod tests {
         let settings = Settings {
             max_message_size: 1 << 20,
             unidirectional: false,
-            levels: router::Levels::Copied(levels.clone()),
+            levels: crate::engine::shared::Levels::Copied(levels.clone()),
             debug: false,
             profiling: false,
         };
