@@ -1,4 +1,4 @@
-# `make` builds the tool, `make check` is what CI runs, `make help` lists the rest.
+# `make` builds the tool, `make check` tests it, `make help` lists the rest.
 
 TARGET ?= $(shell uname -m)-unknown-linux-musl
 export TARGET
@@ -17,7 +17,8 @@ sources := $(shell find src -type f) $(wildcard build.rs) Cargo.toml Cargo.lock
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all setup check lint docs elsewhere test reproducible example fmt bench bundle size help clean
+.PHONY: all setup check-fast check check-long lint docs unit hosts long odd-root elsewhere test reproducible example fmt \
+	bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
 	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
@@ -32,7 +33,24 @@ dist/offshoot: $(sources) | setup
 setup: ## install what building takes: the musl target, and zig in target/tools
 	@scripts/setup
 
-check: lint docs elsewhere test example size reproducible ## all that CI checks
+check-fast: lint docs unit example ## what takes neither root nor other machines: minutes
+
+check: check-fast hosts ## what a change has to pass: that, and the trials on real ssh hosts
+
+check-long: check long elsewhere size reproducible odd-root ## all that CI checks: other processors, kills by the hundred
+
+unit: setup ## the tests that need no hosts, and the examples in the documentation
+	cargo-zigbuild test --locked --target $(TARGET) --lib --bins --examples --test calls
+	cargo-zigbuild test --locked --target $(TARGET) --doc
+
+hosts: setup ## the trials on hosts, of what takes no longer than minutes; this machine is as before
+	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
+
+long: setup ## the trials on hosts of other processors, and all the kills
+	OFS_LEVEL=long scripts/as-before scripts/test --test hosts
+
+odd-root: setup ## some of the trials over a small system with odd settings, instead of this one
+	scripts/odd-root
 
 lint: setup ## formatting, clippy, and shellcheck if it is there
 	cargo fmt --check
@@ -46,7 +64,7 @@ docs: setup ## the documentation, without warnings
 elsewhere: setup ## build for FreeBSD and macOS, which nothing here can run
 	scripts/elsewhere
 
-test: setup ## the tests, on real ssh hosts that live as long as they run; ARGS go to cargo test
+test: setup ## all tests, among the hosts, which live as long as they run; ARGS go to cargo test
 	scripts/test $(ARGS)
 
 reproducible: setup ## build in another place, and see that the same comes out
@@ -70,9 +88,9 @@ size: setup ## what an image weighs as it travels, against its budget, and whose
 	scripts/size
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 13
 
-clean: ## remove all that was built, and test hosts that are still up
-	[ ! -e target/hosts/ssh_config ] || scripts/hosts down target/hosts
+clean: ## remove all that was built, and end test hosts that are still up
+	[ ! -e target/hosts/world ] || scripts/hosts down
 	rm -rf dist
 	cargo clean

@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_command_that_takes_too_long_is_ended
             a_reader_that_has_seen_enough_is_no_error
             ctrl_c_shows_what_has_arrived_and_ends_everything
-            ctrl_c_twice_does_not_wait_for_anything
+            ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
         ;
     }
