@@ -2,29 +2,11 @@
 # The host `boxes`: classic LXC, LXD, Incus and systemd's machines, each with containers. What engines write, they
 # write to memory that the host alone sees, and all of their processes end with it.
 
-box_packages='lxc lxd lxd-client systemd-container dbus uidmap'
-# Below which its containers' control groups are; `remove_cgroups` knows it by its beginning.
-box_cgroup=offshoot-hosts-boxes
-
-# Incus is in Debian since 13; before, it takes the backports, of which apt here need not know.
-need_incus() {
-    [ ! -x /usr/libexec/incus/incusd ] || return 0
-    if apt-cache policy incus-base | grep -q 'Candidate: [0-9]'; then
-        need_packages 'incus-base incus-client' ''
-    elif [ "$(release_name)" = bookworm ]; then
-        echo 'installing incus-base incus-client' >&2
-        without_services install_backports incus-base incus-client
-    fi
-}
-
-# A /etc of its own: with the one range of ids that LXD and Incus want root to have, and a directory for LXC whose
-# name nobody else has, as LXC makes sockets of that name which all of the machine share.
+# A /etc of its own: with the one range of ids that LXD and Incus want root to have.
 make_boxes() {
     etc=$base/boxes-etc
     cp -a "$base/priv-etc" "$etc"
     echo 'root:1000000:10000000' | tee "$etc/subuid" >"$etc/subgid"
-    mkdir -p "$etc/lxc"
-    echo "lxc.lxcpath = /var/lib/lxc-$(cat /proc/sys/kernel/random/uuid)" >"$etc/lxc/lxc.conf"
     mkdir "$base/boxes"
 }
 
@@ -35,7 +17,7 @@ start_boxes() {
     read -r outside _ <"$base/run/boxes.pid"
     pid=$(cat "/proc/$outside/task/$outside/children")
     echo "${pid% }" >"$base/run/boxes.inside"
-    nsenter --target "${pid% }" --mount --pid "$here/hosts.d/boxes" "$base" $box_cgroup 9<&- &
+    nsenter --target "${pid% }" --mount --pid "$here/boxes" "$base" $boxes_cgroup &
     boxes=$!
 }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Passwords, and who may become whom by them: an /etc of their own for the hosts that have any, so that none of
-# it is true of this machine.
+# it is true of the others.
 
 # They have blanks, quotes and what shells and sudo trip on. `env` puts them in single quotes.
 password='Tr0ub4dor & "horse" $HOME \n %u'
@@ -10,14 +10,9 @@ passphrase='open  sesame!'
 make_privileges() {
     etc=$base/priv-etc
     cp -a /etc "$etc"
-    for user in root $(our_users); do
-        case $user in
-        root) word=$root_password ;;
-        ofs-nopass | ofs-asked | ofs-target | ofs-strict | ofs-stars | ofs-norule | ofs-one-try | ofs-expired)
-            word=$password
-            ;;
-        *) continue ;;
-        esac
+    for user in root ofs-nopass ofs-asked ofs-target ofs-strict ofs-stars ofs-norule ofs-one-try ofs-expired; do
+        word=$password
+        [ $user != root ] || word=$root_password
         # One that busybox can read, too.
         hash=$(perl -e 'print crypt $ARGV[0], "\$6\$ofs\$"' "$word")
         set_shadow "$user" 2 "$hash"
@@ -44,8 +39,6 @@ SUDOERS
     rm -rf "$etc/sudoers.d"
     printf 'permit nopass ofs-nopass\npermit ofs-asked\npermit ofs-one-try\n' >"$etc/doas.conf"
     chmod 600 "$etc/doas.conf"
-    # Else sudo says each time that it cannot resolve the name.
-    echo "127.0.1.1 $(uname -n)" >>"$etc/hosts"
     make_german
     mkdir -p "$base/bin"
     # As root's, with the right to ask for passwords.
@@ -61,13 +54,27 @@ set_shadow() {
     rm "$etc/shadow.new"
 }
 
-# A language that programs with the rights of root find as well: they do not look at LOCPATH.
 make_german() {
-    mkdir -p "$base/locale"
-    cp -a /usr/lib/locale/. "$base/locale/"
     # It says what the language has no words for.
-    localedef -i de_DE -f UTF-8 "$base/locale/de_DE.UTF-8" 2>/dev/null || [ -e "$base/locale/de_DE.UTF-8" ]
-    # Small systems leave the words out of all packages.
-    [ ! -e /usr/share/locale/de/LC_MESSAGES/sudoers.mo ] || return 0
-    fetch_packages "$(release_name)" "$(dpkg --print-architecture)" "$base/words" sudo libpam-runtime
+    localedef -i de_DE -f UTF-8 de_DE.UTF-8 2>/dev/null || [ -e /usr/lib/locale/locale-archive ]
+    [ ! -e "$store/german" ] || cp -a "$store/german/." /usr/share/locale/de/
+}
+
+# The host `sudo-rs`, where sudo is the one that is written in Rust.
+make_sudo_rs() {
+    mkdir "$base/sudo-rs"
+    cp -a "$store/sudo-rs" "$base/sudo-rs/usr"
+    chown -R root:root "$base/sudo-rs"
+    program=$base/sudo-rs/usr/bin/sudo
+    # It may be a link to what other packages bring.
+    cp --remove-destination "$base/sudo-rs/usr/lib/cargo/bin/sudo" "$program"
+    chmod 4755 "$program"
+    cp -a "$base/priv-etc" "$base/sudo-rs/etc"
+    # It knows less than the other sudo.
+    cat >"$base/sudo-rs/etc/sudoers" <<'SUDOERS'
+Defaults timestamp_timeout=0
+root ALL=(ALL:ALL) ALL
+ofs-nopass ALL=(ALL:ALL) NOPASSWD: ALL
+ofs-asked ALL=(ALL:ALL) ALL
+SUDOERS
 }

@@ -92,3 +92,20 @@ add_programs() (
     # shellcheck disable=SC2086 # lists of words
     cp -L --parents $programs $libraries "$base/roots/$1/"
 )
+
+# A static busybox of another processor, for each.
+make_foreign_roots() {
+    foreigners | while read -r host arch _; do
+        make_foreign_root "$host" "$store/busybox/$arch"
+    done
+    # Another kernel than its programs: `uname -m` tells of the kernel.
+    make_foreign_root i686-on-x86_64 "$store/busybox/i386"
+}
+
+make_foreign_root() {
+    make_root "$1"
+    # With its applets by name, as /proc/self/exe may be the emulator.
+    cp -a "$base/roots/bare-noproc/bin/." "$base/roots/$1/bin/"
+    cp "$2" "$base/roots/$1/bin/busybox"
+    chmod 755 "$base/roots/$1/bin/busybox"
+}

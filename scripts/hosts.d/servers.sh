@@ -1,22 +1,17 @@
 # shellcheck shell=sh
 # The sshd of each host, and the one listener that is no sshd. Each has an address of its own on the
-# loopback network, and a port that is free; $base/run/NAME.{address,port} say which.
+# loopback network, which is in $base/run/NAME.address. $base/run/NAME.pid has the pid, and when it began.
+
+# Not ssh's own, which is left out of much that names a port.
+port=2222
 
 start_servers() {
-    # sshd does not start without it, and only Debian's own service makes it.
-    [ -d /run/sshd ] || { mkdir /run/sshd && : >"$base/made-run-sshd"; }
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-client -f "$base/id"
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-host -f "$base/hostkey"
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-other-host -f "$base/otherkey"
     ssh-keygen -q -t ed25519 -N "$passphrase" -C offshoot-test-locked -f "$base/locked"
     cp "$base/id.pub" "$base/authorized_keys"
     printf 'Welcome to a noisy host.\n\nEverything you do\n\tis printed twice.\n' >"$base/banner"
-
-    # A locked root, as Debian's installer can leave it, may not log in: the hosts see a copy where it may.
-    if getent shadow root | grep -q '^root:!'; then
-        cp -a /etc "$base/"
-        sed -i 's/^root:[^:]*/root:*/' "$base/etc/shadow"
-    fi
 
     number=10
     for server in $(servers); do
@@ -28,64 +23,51 @@ start_servers() {
     # shellcheck disable=SC2016 # it is perl that expands it
     start silent perl -MSocket -e '
         socket my $listener, PF_INET, SOCK_STREAM, 0 or die "socket: $!";
-        bind $listener, pack_sockaddr_in 0, inet_aton "127.0.0.10" or die "bind: $!";
+        bind $listener, pack_sockaddr_in $ARGV[0], inet_aton "127.0.0.10" or die "bind: $!";
         listen $listener, 128 or die "listen: $!";
-        open my $file, ">", $ARGV[0] or die "$ARGV[0]: $!";
-        print $file +(unpack_sockaddr_in getsockname $listener)[0], "\n";
-        close $file;
         my @held;
         while (accept my $connection, $listener) {
             push @held, $connection;
             shift @held if @held > 500;
         }
-    ' "$base/run/silent.port"
+    ' $port
     echo 127.0.0.10 >"$base/run/silent.address"
 
     start_boxes
     for server in $(servers); do
         wait_for_server "$server"
     done
-    wait_for_file "$base/run/silent.port"
-    : >"$base/up"
 }
 
 is_machine() {
     case $1 in here | web | crowd | frozen) ;; *) return 1 ;; esac
 }
 
-# start_server NAME: on a port that nobody uses a moment before.
 start_server() {
-    free_port
-    echo "$port" >"$base/run/$1.port"
     # `-e`, not `-E`: a log opened by sshd itself would not open on a read-only host.
-    set -- "$1" /usr/sbin/sshd -D -e -f "$base/run/$1.conf" -p "$port"
-    # Hosts that are this machine have no namespace of their own, which tests could tell, where it can be avoided.
-    if is_machine "$1" && [ ! -e "$base/etc" ]; then
+    set -- "$1" /usr/sbin/sshd -D -e -f "$base/run/$1.conf" -p $port
+    # Hosts that are this machine have no namespace of their own, which tests could tell.
+    if is_machine "$1"; then
         start "$@"
     else
-        start "$1" unshare --mount "$here/hosts.d/namespace" "$base" "$@"
+        start "$1" unshare --mount "$here/host" "$base" "$@"
     fi
 }
 
-# Sets $port, a new one with each call. Below the range from which the kernel picks ports for clients.
-free_port() {
-    port=${port:-$((10000 + $$ % 15000))}
-    port=$((port + 1))
-    while grep -qi ":$(printf %04x "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null; do
-        port=$((port + 1))
-    done
+# start NAME COMMAND...: runs it in the background, apart from this script and its terminal.
+start() {
+    name=$1
+    shift
+    # A background job of a script ignores SIGINT, and so would every remote command: env undoes that.
+    setsid env -i --default-signal -C / PATH="$PATH" ${HOSTS_MARK:+HOSTS_MARK="$HOSTS_MARK"} "$@" \
+        </dev/null >/dev/null 2>>"$base/log/$name" &
+    echo "$! $(cut -d ' ' -f 22 /proc/$!/stat)" >"$base/run/$name.pid"
 }
 
 wait_for_server() {
     tries=0
     until listens "$1"; do
-        if ! alive "$1"; then
-            # Somebody was faster; another port will do. All else is an error.
-            grep -q 'Address already in use' "$base/log/$1" || return 1
-            rm "$base/log/$1"
-            start_server "$1"
-        fi
-        [ $tries -lt 200 ] || { echo "hosts: $1 does not listen" >&2 && return 1; }
+        [ $tries -lt 500 ] || { echo "hosts: $1 does not listen" >&2 && return 1; }
         sleep 0.02
         tries=$((tries + 1))
     done
@@ -94,17 +76,8 @@ wait_for_server() {
 # Asks the kernel, since a connection would count as a failed login.
 listens() {
     address=$(cat "$base/run/$1.address")
-    hex=$(printf '%02X00007F:%04X' "${address##*.}" "$(cat "$base/run/$1.port")")
+    hex=$(printf '%02X00007F:%04X' "${address##*.}" $port)
     grep -q ": $hex 00000000:0000 0A" /proc/net/tcp
-}
-
-wait_for_file() {
-    tries=0
-    until [ -s "$1" ]; do
-        [ $tries -lt 200 ] || return 1
-        sleep 0.02
-        tries=$((tries + 1))
-    done
 }
 
 # How a server lets users in.
@@ -168,4 +141,88 @@ CONF
     engines) echo "SetEnv PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache BUILDAH_ISOLATION=chroot" ;;
     python) echo "SetEnv PATH=$base/path/python" ;;
     esac
+}
+
+# What root and the ordinary user need to get to the hosts.
+publish() {
+    publish_for "$base/root" root
+    publish_for "$base/user" ofs-user
+    cut -d ' ' -f 1 "$base/run/frozen.pid" >"$base/root/frozen.pid"
+    # To be read by a shell, or line by line: no value holds a quote.
+    cat >"$base/root/env" <<ENV
+OFS_HOSTS_DIR='$base/root'
+OFS_SSH_CONFIG='$base/root/ssh_config'
+OFS_FROZEN_PID_FILE='$base/root/frozen.pid'
+OFS_USER='ofs-user'
+OFS_USER_DIR='$base/user'
+OFS_USER_SSH_CONFIG='$base/user/ssh_config'
+OFS_ROOTS='$base/roots'
+OFS_HOMES='$base/home'
+OFS_RUN='$base/run'
+OFS_PASSWORD='$password'
+OFS_ROOT_PASSWORD='$root_password'
+OFS_PASSPHRASE='$passphrase'
+OFS_BOXES='$(cat "$base/boxes/up")'
+OFS_BUSYBOX_SU='$base/bin/su'
+OFS_ENGINES='$base/engines/bin'
+ENV
+}
+
+# publish_for DIR OWNER: a complete client configuration that works for that user.
+publish_for() {
+    install -d -o "$2" "$1"
+    install -m 600 "$base/id" "$1/id"
+    install -m 600 "$base/locked" "$1/locked"
+    known_hosts hostkey >"$1/known_hosts"
+    known_hosts otherkey >"$1/known_hosts.changed"
+    : >"$1/known_hosts.none"
+    ssh_config "$1" >"$1/ssh_config"
+    chown "$2" "$1/id" "$1/locked" "$1/known_hosts" "$1/known_hosts.changed" "$1/known_hosts.none" "$1/ssh_config"
+}
+
+known_hosts() {
+    for server in $(servers); do
+        echo "[$(cat "$base/run/$server.address")]:$port $(cut -d ' ' -f 1,2 "$base/$1.pub")"
+    done
+}
+
+# ssh takes the first value it meets, so what is special to a host comes before what is common to all.
+ssh_config() {
+    echo "# Written by scripts/hosts; gone with the hosts."
+    aliases | while IFS='	' read -r alias user server about; do
+        id "$user" >/dev/null 2>&1 || continue
+        echo
+        echo "# $about"
+        echo "Host $alias"
+        echo "    User $user"
+        case $alias in
+        silent) server=silent ;;
+        # Port 1 is below what the kernel gives to anybody, and tcpmux is not served on this address.
+        refused) printf '    HostName 127.0.0.9\n    Port 1\n' ;;
+        unknown-host) echo '    HostName does-not-exist.invalid' ;;
+        unknown-hostkey)
+            printf '    BatchMode yes\n    StrictHostKeyChecking ask\n    UserKnownHostsFile "%s"\n' "$1/known_hosts.none"
+            ;;
+        changed-hostkey) echo "    UserKnownHostsFile \"$1/known_hosts.changed\"" ;;
+        jump-here) echo '    ProxyJump web1' ;;
+        ssh-password | ssh-questions) echo '    PreferredAuthentications password,keyboard-interactive' ;;
+        ssh-both) echo '    PreferredAuthentications publickey,password' ;;
+        ssh-locked-key) echo "    IdentityFile \"$1/locked\"" ;;
+        esac
+        [ "$server" = - ] || cat <<HOST
+    HostName $(cat "$base/run/$server.address")
+    Port $port
+HOST
+    done
+    cat <<COMMON
+
+Host *
+    IdentityFile "$1/id"
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile "$1/known_hosts"
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    PreferredAuthentications publickey
+COMMON
 }

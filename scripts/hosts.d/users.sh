@@ -1,8 +1,5 @@
 # shellcheck shell=sh
-# Accounts of this machine that the hosts log in to. Their homes are below $base, so nothing lands in /home.
-
-# Marks an account as ours, whatever became of $base.
-gecos='Offshoot test host'
+# Accounts that the hosts log in to. Their homes are below $base.
 
 # Prints user and login shell, of those whose shell this system has.
 users() {
@@ -49,15 +46,11 @@ ofs-no-files  /bin/bash
 USERS
 }
 
-our_users() {
-    getent passwd | awk -F: -v gecos="$gecos" '/^ofs-/ && $5 == gecos { print $1 }'
-}
-
 add_users() {
     users | while read -r user shell; do
         # Password `*`: without PAM, sshd takes useradd's own `!` for a locked account and refuses keys too.
         # `-K`: no ranges of subordinate ids, which container engines on the machine would trip on.
-        useradd --no-create-home --no-log-init --user-group --comment "$gecos" --password '*' \
+        useradd --no-create-home --no-log-init --user-group --password '*' \
             -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 --home-dir "$base/home/$user" --shell "$shell" "$user"
         install -d -m 700 -o "$user" -g "$user" "$base/home/$user"
     done
@@ -80,11 +73,5 @@ add_noise() {
     printf 'noise without an end of line'
 } $2
 NOISE
-    done
-}
-
-remove_users() {
-    for user in $(our_users); do
-        userdel "$user"
     done
 }

@@ -308,7 +308,7 @@ pub(crate) fn ctrl_c_shows_what_has_arrived_and_ends_everything() -> Result<()> 
     Ok(())
 }
 
-pub(crate) fn ctrl_c_twice_does_not_wait_for_anything() -> Result<()> {
+pub(crate) fn ctrl_c_twice_ends_it_at_once_and_is_tried_alone() -> Result<()> {
     let line = "trap '' INT TERM HUP; echo begun; while :; do sleep 1; done";
     let (mut running, mut trace) = begun(line)?;
     ensure!(!trace.look().is_empty(), "children and their commands run");

@@ -63,7 +63,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_run_that_is_over_waits_for_its_reader_until_a_signal_comes
             a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals
             ctrl_c_shows_what_has_arrived_and_ends_everything
-            ctrl_c_twice_does_not_wait_for_anything
+            ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
         ;
     }

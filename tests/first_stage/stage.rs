@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -125,9 +125,14 @@ impl Launch {
 
     /// Waits until no directory and no process of this run is left.
     pub(super) fn expect_nothing_left(&self, promise: Duration) -> Outcome {
+        self.expect_nothing_left_by(Instant::now() + promised(promise))
+    }
+
+    /// The same, until a point in time.
+    pub(super) fn expect_nothing_left_by(&self, end: Instant) -> Outcome {
         let left = || self.left_directories().into_iter().chain(self.left_processes()).collect::<Vec<_>>();
-        let gone = wait_for(promised(promise), || left().is_empty().then_some(()));
-        check(gone.is_some(), &format!("nothing is left after {promise:?}: {}", left().join(", ")))
+        let gone = wait_for(end.saturating_duration_since(Instant::now()), || left().is_empty().then_some(()));
+        check(gone.is_some(), &format!("nothing is left in time: {}", left().join(", ")))
     }
 
     /// The watcher must not outlive its purpose, even while the image runs.
@@ -292,14 +297,10 @@ fn build_probe() -> Outcome<Image> {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-stage-probe");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
-    // Static, so that it runs where there are no libraries.
-    command.args([
-        "--edition=2024",
-        "-Copt-level=s",
-        "-Cstrip=symbols",
-        "-Cpanic=abort",
-        "-Ctarget-feature=+crt-static",
-    ]);
+    // Static, so that it runs where there are no libraries, and by what rustc brings, as there may be no other linker.
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    command.args(["--edition=2024", "-Copt-level=s", "-Cstrip=symbols", "-Cpanic=abort", "-Clinker=rust-lld"]);
+    command.args(["-Clink-self-contained=yes", "--target", &target]);
     let result = command.arg("-o").arg(&output).arg(source).output().context("rustc")?;
     check(result.status.success(), &String::from_utf8_lossy(&result.stderr))?;
     let bytes = fs::read(&output).with_context(|| output.display().to_string())?;

@@ -14,7 +14,7 @@ use crate::fleet::{CONNECT, Fleet};
 use crate::functions::{double, surroundings};
 use crate::stage::Stage;
 use crate::support::tool::{run, tool};
-use crate::support::{ONE_SECOND, THREE_SECONDS, promised};
+use crate::support::{A_WHILE, ONE_SECOND, promised};
 use crate::via::stream_error;
 
 /// How many connect at once.
@@ -186,8 +186,7 @@ fn without_shell(fleet: &Fleet, way: &[&str], hop: &str) -> Result<()> {
         let below = stage.router.local().via(&there).remote_name(&stage.mark).connect().await?;
         ensure!(below.call(double, (4,)).await? == 8, "{below} works");
         ensure!(!stage.trace.look().is_empty(), "there is something to be seen");
-        let swept =
-            crate::support::wait_for(promised(THREE_SECONDS), || stage.trace.directories().is_empty().then_some(()));
+        let swept = crate::support::wait_for(promised(A_WHILE), || stage.trace.directories().is_empty().then_some(()));
         swept.with_context(|| format!("while {there} is up there is {:?}", stage.trace.directories()))?;
         stage.end().await
     })
@@ -217,8 +216,7 @@ fn temporary(fleet: &Fleet) -> Result<()> {
         ensure!(error.text.starts_with("no such image"), "{error:?}");
         stage.end().await
     })?;
-    let gone =
-        crate::support::wait_for(promised(THREE_SECONDS), || (containers(fleet, IMAGE).ok()? == 0).then_some(()));
+    let gone = crate::support::wait_for(promised(A_WHILE), || (containers(fleet, IMAGE).ok()? == 0).then_some(()));
     gone.context("a container is left")
 }
 

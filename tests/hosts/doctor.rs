@@ -10,7 +10,7 @@ use crate::fleet::Fleet;
 use crate::launcher::Launcher;
 use crate::support::tool::{Ended, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{Missing, ONE_SECOND, THREE_SECONDS, promised};
+use crate::support::{A_WHILE, Missing, ONE_SECOND, promised};
 
 /// A fault: its name, how it is called up, the step that fails, and words of what came back and of what to do.
 type Fault = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
@@ -127,7 +127,7 @@ fn finds(fleet: &Fleet, (_, args, step, got, advice): &Fault) -> Result<()> {
     let ended = run(&mut command)?;
     expect_failed(&ended, step, got, advice)?;
     ensure!(ended.elapsed < promised(Duration::from_secs(5)), "it took {:?}", ended.elapsed);
-    trace.expect_nothing_left(THREE_SECONDS)
+    trace.expect_nothing_left(A_WHILE)
 }
 
 fn damaged(fleet: &Fleet, how: &str, advice: &str) -> Result<()> {

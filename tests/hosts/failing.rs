@@ -95,13 +95,13 @@ const BAD: [Bad; 22] = [
     Bad { alias: "frozen", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
 ];
 /// For hosts that let one wait. ssh has the same limit, and so speaks up at about the same time.
-const SHORT: Duration = THREE_SECONDS;
+const SHORT: Duration = Duration::from_secs(2);
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     for bad in &BAD {
         trials.push((
-            format!("{} fails as {} and harms nobody", bad.alias, bad.kind.as_str()),
+            format!("{} fails as {} and harms nobody (alone)", bad.alias, bad.kind.as_str()),
             Box::new(|fleet| fails(fleet, bad)),
         ));
     }
@@ -109,7 +109,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("a client that is not there is named", no_client);
     add("a remote name with a slash is refused", slash_in_name);
     add("ssh without an input is named", without_input);
-    add("all bad hosts at once do not hold up the good ones", all_at_once);
+    add("all bad hosts at once do not hold up the good ones (alone)", all_at_once);
     trials
 }
 

@@ -1,11 +1,8 @@
-//! The hosts that `scripts/hosts` has started, and the way to become root, who alone can look at them from
-//! outside.
+//! The hosts that `scripts/hosts` has started.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -47,18 +44,15 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// The hosts, or why there are none.
     pub(crate) fn find() -> Result<Self, Missing> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err(Missing("needs root".into()));
-        }
         if !cfg!(target_env = "musl") {
             return Err(Missing("needs a static binary: run make test".into()));
         }
-        Self::read().map_err(|error| Missing(format!("needs hosts (scripts/hosts up): {error:#}")))
+        let directory =
+            std::env::var_os("OFS_HOSTS_DIR").ok_or_else(|| Missing("needs hosts: run make test".into()))?;
+        Self::read(Path::new(&directory)).map_err(|error| Missing(format!("needs hosts (scripts/hosts up): {error:#}")))
     }
 
-    fn read() -> Result<Self> {
-        let directory = std::env::var_os("OFS_HOSTS_DIR").map(PathBuf::from);
-        let directory = directory.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/hosts"));
+    fn read(directory: &Path) -> Result<Self> {
         let file = directory.join("env");
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let variables: BTreeMap<&str, &str> = text
@@ -178,29 +172,4 @@ fn logins(config: &str) -> BTreeMap<String, String> {
         }
     }
     logins
-}
-
-const BY_SUDO: &str = "OFS_TEST_BY_SUDO";
-
-/// Runs all of this as root if that takes no password. `None`: this process goes on by itself.
-pub(crate) fn as_root() -> Option<ExitCode> {
-    // Once: what sudo makes of it need not be root.
-    if nix::unistd::geteuid().is_root() || std::env::var_os(BY_SUDO).is_some() || !can_sudo() {
-        return None;
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", "env"]).arg(format!("{BY_SUDO}=1"));
-    for (name, value) in std::env::vars_os() {
-        let mut variable = name;
-        variable.push("=");
-        variable.push(value);
-        command.arg(variable);
-    }
-    let error = command.args(std::env::args_os()).exec();
-    eprintln!("sudo: {error}");
-    Some(ExitCode::FAILURE)
-}
-
-fn can_sudo() -> bool {
-    Command::new("sudo").args(["-n", "true"]).output().is_ok_and(|output| output.status.success())
 }

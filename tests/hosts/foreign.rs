@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::launcher::Launcher;
 use crate::support::tool::{Ended, program, run};
 use crate::support::trace::Trace;
-use crate::support::{Missing, THREE_SECONDS};
+use crate::support::{A_WHILE, Missing};
 
 /// Alias, and the processor that the image there is for, which is the kernel's.
 const HOSTS: [(&str, &str); 6] = [
@@ -70,7 +70,7 @@ fn to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
     let (mut command, mut trace, _launcher) = tool(fleet, args)?;
     let ended = run(&mut command)?;
     // An emulator takes its time to end.
-    trace.expect_nothing_left(THREE_SECONDS)?;
+    trace.expect_nothing_left(A_WHILE)?;
     Ok(ended)
 }
 
@@ -121,7 +121,7 @@ fn bytes_to_here(fleet: &Fleet, hosts: &str) -> Result<u64> {
     launcher.lead(&mut command);
     let ended = run(&mut command)?;
     ensure!(ended.code == Some(0), "{ended:?}");
-    trace.expect_nothing_left(THREE_SECONDS)?;
+    trace.expect_nothing_left(A_WHILE)?;
     launcher.counted()
 }
 
@@ -192,5 +192,5 @@ fn example(fleet: &Fleet) -> Result<()> {
     let ended = run(&mut command)?;
     ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
     ensure!(ended.stdout[0].starts_with("ssh.aarch64: ") && ended.stdout[1].starts_with("ssh.here: "), "{ended:?}");
-    trace.expect_nothing_left(THREE_SECONDS)
+    trace.expect_nothing_left(A_WHILE)
 }

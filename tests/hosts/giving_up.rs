@@ -23,12 +23,12 @@ const ROUNDS: usize = 8;
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
-    add("a connect that is dropped at any moment leaves nothing", dropped);
-    add("a first stage on this side that is dropped at any moment leaves nothing", staged);
-    add("a connect that runs out of time at any moment says so and leaves nothing", out_of_time);
-    add("a shutdown cancels connects at any moment and leaves nothing", cancelled);
-    add("a child elsewhere that is stopped holds up neither the others nor the end", stopped);
-    add("a program that is told to end ends everything, at any moment", told_to_end);
+    add("a connect that is dropped at any moment leaves nothing (alone)", dropped);
+    add("a first stage on this side that is dropped at any moment leaves nothing (alone)", staged);
+    add("a connect that runs out of time at any moment says so and leaves nothing (alone)", out_of_time);
+    add("a shutdown cancels connects at any moment and leaves nothing (alone)", cancelled);
+    add("a child elsewhere that is stopped holds up neither the others nor the end (alone)", stopped);
+    add("a program that is told to end ends everything, at any moment (alone)", told_to_end);
     trials
 }
 

@@ -1,8 +1,13 @@
-//! Whole programs on real ssh hosts, which `scripts/hosts up` has started on this machine.
+//! Whole programs on real ssh hosts, among which this runs: `scripts/hosts up` has started them, and `scripts/test`
+//! runs this there.
 //!
 //! This binary is its own child, so it ships itself to the hosts. It also starts itself as a controller, to be
 //! run by an ordinary user or to be killed, and as a line that damages what goes through it; see [`helper`].
-//! Each trial finds what it has left behind by a [`Trace`](support::trace::Trace), so trials run side by side.
+//! Each trial finds what it has left behind by a [`Trace`](support::trace::Trace), so trials run side by side. Those
+//! that assert the three seconds that are promised run after the others, one at a time: their names end with `(alone)`, or `alone`.
+//!
+//! The variable `OFS_LEVEL` chooses: with `check` what takes long is left out, or done a few times only, and with
+//! `long` there is nothing else. Unset, all is run.
 
 #[path = "../cli/mod.rs"]
 mod cli;
@@ -39,6 +44,7 @@ mod visit;
 mod writing;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -51,13 +57,14 @@ fn main() -> ExitCode {
     if let Some(exit) = helper::main() {
         return exit;
     }
-    if let Some(exit) = fleet::as_root() {
-        return exit;
-    }
-    let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
+    let mut arguments = Arguments::from_args();
+    let level = Level::chosen();
+    let (mut beside, mut alone) = (Vec::new(), Vec::new());
     let mut add = |name: String, trial: Box<dyn Fn() -> Result<()> + Send>| {
-        trials.push(Trial::ignorable_test(name, move || completion(trial())));
+        if level.includes(&name) {
+            let lane = if name.trim_end_matches(')').ends_with("alone") { &mut alone } else { &mut beside };
+            lane.push(Trial::ignorable_test(name, move || completion(trial())));
+        }
     };
     for (name, trial) in first_stage::trials() {
         add(format!("first stage: {name}"), trial);
@@ -87,7 +94,7 @@ fn main() -> ExitCode {
         doctor::trials(),
         running::trials(),
         foreign::trials(),
-        killing::trials(),
+        killing::trials(level),
         writing::trials(),
         stopping::trials(),
     ];
@@ -103,7 +110,39 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let first = libtest_mimic::run(&arguments, beside);
+    support::ALONE.store(true, Ordering::Relaxed);
+    arguments.test_threads = Some(1);
+    let second = libtest_mimic::run(&arguments, alone);
+    if first.has_failed() { first.exit_code() } else { second.exit_code() }
+}
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Check,
+    Long,
+    All,
+}
+
+impl Level {
+    fn chosen() -> Self {
+        match std::env::var("OFS_LEVEL").as_deref() {
+            Ok("check") => Self::Check,
+            Ok("long") => Self::Long,
+            _ => Self::All,
+        }
+    }
+
+    /// Trials on other processors need images for them, and kills by the hundred take minutes.
+    fn includes(self, name: &str) -> bool {
+        let is_foreign = name.contains("foreign");
+        match self {
+            Self::Check => !is_foreign,
+            Self::Long => is_foreign || name.contains(killing::MANY),
+            Self::All => true,
+        }
+    }
 }
 
 /// A trial that needs the hosts.

@@ -38,8 +38,8 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("it works behind ssh, sudo and others, and others behind it", in_any_order);
     add("a command in front of the child runs in there", with_prefix);
     add("the image cannot be had by who is root in there", sealed);
-    add("of any one process that is killed nothing is left, nor of a container that ends", killed);
-    add("a child that detaches lives on in there", detached);
+    add("of any one process that is killed nothing is left, nor of a container that ends (alone)", killed);
+    add("a child that detaches lives on in there (alone)", detached);
     add("a container that ends while it is entered is named", gone);
     add("it comes up within a tenth of a second", soon);
     add("doctor and run know it", by_tool);

@@ -18,7 +18,7 @@ use crate::launcher::Launcher;
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
+use crate::support::{A_WHILE, ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("what ssh says of itself is logged under the name of its host", ssh_speaks);
     add("the tool ends a remote command that takes too long", too_long);
     add("ctrl-c ends remote commands", interrupted);
-    add("ctrl-c twice ends remote commands that do not want to", interrupted_twice);
+    add("ctrl-c twice ends remote commands that do not want to (alone)", interrupted_twice);
     add("the time to connect is limited", connect_timeout);
     add("eight logins at once are no crowd to the library", crowd);
     add("the tool logs in to one sshd with moderation", moderation);
@@ -309,7 +309,7 @@ fn shared(fleet: &Fleet) -> Result<()> {
     }
     ensure!(traces[0].2 == traces[1].2, "it is one connection: {} and {}", traces[0].2[0], traces[1].2[0]);
     for (trace, _, _) in &mut traces {
-        trace.expect_nothing_left(THREE_SECONDS)?;
+        trace.expect_nothing_left(A_WHILE)?;
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ fn stop(host: &str, way: Way, command: &str, fleet: Option<&Fleet>, random: &mut
         // Its leader may have had an end of its own, and all else with it.
         Way::Timeout => &[Some(2)],
         Way::Signal(Signal::SIGKILL) => &[None],
-        Way::Signal(_) => &[Some(130)],
+        Way::Signal(signal) => &[Some(128 + signal as i32)],
         Way::Context => &[Some(4)],
     };
     ensure!(codes.contains(&ended.code), "{ended:?}");

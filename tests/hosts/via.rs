@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("errors behind via keep their type and name their hop", errors_keep_their_type);
     add("siblings cannot call each other", siblings);
     add("what detaches behind ssh and sudo lives on alone", detached);
-    add("when the middle of a chain ends, what is behind it is lost and ends", middle_ends);
+    add("when the middle of a chain ends, what is behind it is lost and ends (alone)", middle_ends);
     trials
 }
 

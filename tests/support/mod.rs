@@ -6,6 +6,7 @@ pub(crate) mod tool;
 pub(crate) mod trace;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a thing that is waited for is looked at.
@@ -15,14 +16,30 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// What is to be gone when something has ended in order.
 pub(crate) const AT_ONCE: Duration = Duration::ZERO;
 pub(crate) const ONE_SECOND: Duration = Duration::from_secs(1);
-/// What is promised when any one process of ours is killed.
+/// What is promised when any one process of ours is killed. A trial that sees to it runs [`ALONE`].
 pub(crate) const THREE_SECONDS: Duration = Duration::from_secs(3);
 /// What a promised time is granted on top, on a machine that has nothing else to do.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// A promised time as it can be asked of this machine now: a machine that has more to do than it has processors
-/// gets the margin as many times over.
+/// What goes by itself, and of which no time is promised, has gone by then.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(5);
+
+/// Set once the trials that run side by side are over.
+pub(crate) static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// How long a trial has to wait for what is promised within `time`.
+///
+/// Three seconds are three seconds. Any other time is a convenience: it is granted a margin, which grows with the
+/// work that the machine has for each processor, since other trials run at the same time.
+///
+/// # Panics
+///
+/// If a trial that promises three seconds does not run alone.
 pub(crate) fn promised(time: Duration) -> Duration {
+    if time == THREE_SECONDS {
+        assert!(ALONE.load(Ordering::Relaxed), "a trial that asserts three seconds has a name that ends with `alone`");
+        return time;
+    }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
     let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
@@ -45,7 +62,7 @@ pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) 
 
 /// A text that nothing else on this machine has.
 pub(crate) fn unique() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
