@@ -66,7 +66,7 @@ fn run(args: &[String]) -> Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        _ => bail!("`{}` is not a command with such arguments\n{HELP}", command),
+        _ => bail!("`{command}` is not a command with such arguments\n{HELP}"),
     }
 }
 
@@ -76,7 +76,7 @@ fn or_default(targets: &[String]) -> Vec<&str> {
 
 /// The root of the checkout.
 fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// Where cargo puts what it builds.

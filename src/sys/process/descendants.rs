@@ -258,9 +258,9 @@ mod tests {
     #[test]
     fn a_first_stage_is_ended_and_what_cleans_up_behind_it_is_not() {
         spare(|argv| argv.windows(6).any(|word| word == b"MARKED"));
-        let line = format!(r#": MARKED;{{ trap "" TERM;echo up;sleep 1000;:;}} & echo $!;wait"#);
+        let line = r#": MARKED;{ trap "" TERM;echo up;sleep 1000;:;} & echo $!;wait"#;
         let mut command = std::process::Command::new("sh");
-        let mut stage = command.args(["-c", &line]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut stage = command.args(["-c", line]).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut said = std::io::BufReader::new(stage.stdout.take().unwrap()).lines().map(Result::unwrap);
         let (first, second) = (said.next().unwrap(), said.next().unwrap());
         let cleaner: i32 = [first, second].iter().find_map(|line| line.parse().ok()).unwrap();
