@@ -1,23 +1,11 @@
 //! The tool.
 //!
-//! # Layout
-//!
-//! In the order of the data. What decides is pure: it reads no file, knows no
-//! clock and writes to what it is given.
-//!
-//! - [`args`]: the command line; [`duration`] and [`quote`] read and write parts of it.
-//! - [`expr`]: which hosts. A word is cut by [`pattern`] and [`numbers`], read by
-//!   [`hop`], and becomes a [`host`]; [`fault`] says what is wrong with it;
-//!   [`sources`] reads the files it names.
-//! - [`fold`]: the way back, from hosts to an expression; [`hosts`] prints either.
-//! - [`report`]: what happened. [`line`] cuts output into lines, [`text`], [`jsonl`]
-//!   and [`json`] show it ([`visible`] and [`base64`] the bytes), [`pipe`] writes
-//!   it, [`summary`] counts.
-//! - [`run`]: what carries it out, over the contexts of a [`tree`]; [`secret`] asks
-//!   for passwords, [`call`] finds functions by name and lists them.
-//! - [`doctor`]: the way to a host, step by step.
-//! - [`images`]: what a program carries for other targets.
-//! - [`exit`]: how the tool ends.
+//! - `args`: the command line; `exit`: how the tool ends
+//! - `hosts`: which hosts: expressions, the files that name hosts, folding
+//! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
+//! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `output`: what is printed, as text, JSON or lines of JSON
+//! - `duration`, `quote`: small notations
 
 pub(crate) mod args;
 pub(crate) mod call;

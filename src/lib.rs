@@ -25,23 +25,17 @@
 //!
 //! # Layout
 //!
-//! In the order in which data goes, each file one noun:
+//! The sources are in layers. Each knows those above it in this list, and `tests/layers.rs` sees to that:
 //!
-//! - [`run`], [`child`](child()): how a process begins, as controller or as child
-//! - `router`, `context`, `function`: what the user holds, calls, exports;
-//!   `neighbour`: streams and routes that the user brings;
-//!   `exported`: the same by name and in JSON, for tools
-//! - `call`, `chain`: calls under way, and chains of them
-//! - `sender`, `receiver`, `channel`, `select`, `handler`: what else goes to and fro
-//! - `queue`, `latch`, `blocking`: what waits, and who waits for it
-//! - `payload`, `message`: encoding, addresses
-//! - `io`: the I/O side, owner of all state, on the thread of a [`Broker`]; `tasks`: what runs there
-//! - `routing`, `flow`, `outbox`, `assembly`, `batch`, `frame`: what it decides with, without I/O
-//! - `link`, `pipe`: descriptors; `dispatch`: calls that come in
-//! - `method`, `bootstrap`, `handshake`, `image`, [`bundle`], `process`, `terminal`, `entrance`: how a child comes up
-//! - `steps`: a connect in words, for tools
-//! - [`command`], [`file`](mod@file), [`facts`]: functions that every copy has
-//! - `log`: records from everywhere to the master, and into a file; `stats`, `profile`: what a context does and has done
+//! - `sys`: processes, descriptors, terminals, blocking waits; all unsafe code
+//! - `wire`: what goes over a link: ids, messages, frames, encoding, errors
+//! - `routing`: decisions without I/O: routes, windows, the turns of messages
+//! - `image`: the executable bytes that make a child, and bundles of them
+//! - `engine`: the I/O thread: links, dispatch, control handlers, timers, logs, statistics
+//! - `api`: routers, contexts, calls, functions, senders, receivers, selects
+//! - `connect`: how a child comes up: methods, first stage, handshake
+//! - `builtin`: functions that every copy has
+//! - `cli`: the tool
 
 #![deny(unsafe_code)]
 

@@ -96,7 +96,7 @@ impl Arguments {
 /// returns. Otherwise returns at once.
 ///
 /// Call it first in `main`, in programs that do not use
-/// [`run`](crate::connect::run): a child that gets past this line would be a second
+/// [`run`](crate::run): a child that gets past this line would be a second
 /// controller.
 pub fn child() {
     CLAIMED.store(true, Ordering::Relaxed);

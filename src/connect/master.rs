@@ -19,7 +19,7 @@ impl RouterBuilder {
     /// # Errors
     ///
     /// [`Error::Closed`] if the I/O thread cannot be started, or if this
-    /// process is a child whose `main` has not called [`child`](crate::connect::child)
+    /// process is a child whose `main` has not called [`child`](crate::child())
     /// first.
     pub fn build(self) -> Result<Router, Error> {
         if child::is_unclaimed() {
