@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::{Entry, Function, Table};
+use crate::api::sender::Sender;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 
@@ -14,6 +15,8 @@ const BOUND: &str = "what it takes belongs to a program that is connected";
 /// What an entry of the table can do with JSON.
 #[derive(Debug)]
 pub(crate) struct Shim {
+    /// No JSON can call it, whatever its types are.
+    is_bound: bool,
     args: fn(&str) -> Result<Vec<u8>, String>,
     ok: fn(&[u8], Origin) -> Result<String, String>,
     types: fn() -> [&'static str; 2],
@@ -21,7 +24,7 @@ pub(crate) struct Shim {
 
 impl Shim {
     pub(crate) const fn of<F: Function<K>, K>() -> Self {
-        Self { args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
+        Self { is_bound: false, args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
     }
 
     /// For a function of this crate's own that no JSON can call
@@ -29,6 +32,7 @@ impl Shim {
     /// takes 60 KiB.
     pub(crate) const fn bound<F: Function<K>, K>() -> Self {
         Self {
+            is_bound: true,
             args: |_| Err(BOUND.into()),
             ok: |_, _| Err(BOUND.into()),
             types: || [type_name::<F::Args>(), type_name::<F::Ok>()],
@@ -93,8 +97,10 @@ impl Exported {
     /// started by is our own business.
     pub fn takes_json(&self) -> bool {
         let types = (self.0.shim.types)();
-        let bound = [type_name::<Context>(), "::sender::Sender<", "::method::Spec"];
-        !types.iter().any(|types| bound.iter().any(|bound| types.contains(bound)))
+        // A `Sender` of whatever it sends.
+        let sender = type_name::<Sender<()>>().trim_end_matches("()>");
+        let bound = [type_name::<Context>(), sender];
+        !self.0.shim.is_bound && !types.iter().any(|types| bound.iter().any(|bound| types.contains(bound)))
     }
 
     /// Reads the arguments, a JSON array, and sees that they fit.

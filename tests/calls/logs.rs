@@ -157,7 +157,7 @@ fn a_call_that_nobody_awaits_fails_in_the_log() {
     let records = Records::of(&tree.0);
     let child = tree.child();
     child.call_no_reply(fail, ()).unwrap();
-    let record = records.wait_for("offshoot::dispatch", "No-reply function call failed");
+    let record = records.wait_for("offshoot::engine::dispatch", "No-reply function call failed");
     assert!(record.message.contains("it cannot be done"), "{}", record.message);
     assert_eq!((record.level, record.context_name.as_str()), (1, child.name()));
 }

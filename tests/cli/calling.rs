@@ -7,21 +7,21 @@ use super::text::offshoot;
 
 pub(crate) fn functions_are_listed_with_their_signatures() -> Result<()> {
     let ended = offshoot(&["functions"])?;
-    let facts = "offshoot::facts::host_facts() -> HostFacts".to_owned();
+    let facts = "offshoot::builtin::facts::host_facts() -> HostFacts".to_owned();
     ensure!(ended.code == Some(0) && ended.stdout.contains(&facts), "{ended:?}");
     let ended = offshoot(&["functions", "--json", "facts"])?;
     let document: Value = serde_json::from_str(&ended.stdout.concat())?;
     let [function] = document["functions"].as_array().context("a list")?.as_slice() else {
         anyhow::bail!("one function: {document}")
     };
-    assert_eq!(function["name"], "offshoot::facts::host_facts");
+    assert_eq!(function["name"], "offshoot::builtin::facts::host_facts");
     assert_eq!((&function["arguments"], &function["result"]), (&"()".into(), &"HostFacts".into()));
     assert_eq!(function["callable"], true);
     Ok(())
 }
 
 pub(crate) fn a_function_is_called_by_any_end_of_its_name() -> Result<()> {
-    for name in ["host_facts", "facts::host_facts", "offshoot::facts::host_facts"] {
+    for name in ["host_facts", "facts::host_facts", "offshoot::builtin::facts::host_facts"] {
         let ended = offshoot(&["call", "-w", "local1/local2,local3", name])?;
         ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
         for line in &ended.stdout {
@@ -52,9 +52,9 @@ pub(crate) fn results_are_part_of_both_kinds_of_json() -> Result<()> {
 
 pub(crate) fn what_cannot_be_called_is_told_before_anything_is_connected() -> Result<()> {
     for (args, says) in [
-        (&["host_fact"][..], "did you mean offshoot::facts::host_facts?"),
+        (&["host_fact"][..], "did you mean offshoot::builtin::facts::host_facts?"),
         (&["nothing_of_ours"], "see `offshoot functions`"),
-        (&["host_facts", "[1]"], "offshoot::facts::host_facts() -> HostFacts do not fit"),
+        (&["host_facts", "[1]"], "offshoot::builtin::facts::host_facts() -> HostFacts do not fit"),
         (&["host_facts", "{}"], "write a JSON array"),
         (&["read_file", "[\"/etc/passwd\"]"], "cannot be called with JSON"),
     ] {
