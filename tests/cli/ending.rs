@@ -13,7 +13,7 @@ use crate::support::lines::lines_of;
 use crate::support::process::Process;
 use crate::support::tool::{Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
+use crate::support::{A_WHILE, AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 
 pub(crate) fn a_command_that_takes_too_long_is_ended() -> Result<()> {
     let time = long_time();
@@ -41,7 +41,7 @@ pub(crate) fn a_command_that_does_not_want_to_end_is_killed() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_along() -> Result<()> {
+pub(crate) fn a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_along_alone() -> Result<()> {
     for (signal, code) in [(Signal::SIGHUP, Some(129)), (Signal::SIGKILL, None)] {
         for line in ["sleep TIME; true", "(trap '' TERM HUP; sleep TIME; true) & wait"] {
             let time = long_time();
@@ -101,7 +101,7 @@ pub(crate) fn output_that_a_daemon_holds_open_is_told_and_holds_nobody_up() -> R
     let ended = run(&mut command)?;
     let daemon: i32 = ended.stdout.concat().trim_start_matches("local1: ").parse()?;
     kill(Pid::from_raw(daemon), Signal::SIGKILL).context("the daemon lives on")?;
-    ensure!(ended.code == Some(0) && ended.elapsed < promised(THREE_SECONDS), "{ended:?}");
+    ensure!(ended.code == Some(0) && ended.elapsed < promised(A_WHILE), "{ended:?}");
     ensure!(ended.stderr.iter().any(|line| line.starts_with("local1: note: ") && line.contains("open")), "{ended:?}");
     for format in ["--json", "--jsonl"] {
         let (mut command, _) = tool(&["run", format, "-w", "local1", "-s", "sleep 5 &"]);
@@ -247,7 +247,7 @@ pub(crate) fn a_run_that_is_over_waits_for_its_reader_until_a_signal_comes() -> 
     // More than a pipe holds, and less than what waits in the tool.
     let (mut unread, mut trace) = unread(&["run", "-w", "local1", "-s", "seq 20000; sleep 1"])?;
     wait_for(PATIENCE, || (trace.look().len() > 1).then_some(())).context("there is no child")?;
-    unread.expect_to_be_alone(&mut trace, THREE_SECONDS)?;
+    unread.expect_to_be_alone(&mut trace, A_WHILE)?;
     ensure!(matches!(unread.0.try_wait(), Ok(None)), "it waits for its reader");
     unread.signal(Signal::SIGTERM)?;
     assert_eq!(unread.code()?, Some(143));
@@ -264,7 +264,7 @@ pub(crate) fn a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals() ->
     }
     child.signal(Signal::SIGINT)?;
     // The children, and then a second for what is logged last and one for the summary.
-    let ended = wait_for(promised(THREE_SECONDS), || child.0.try_wait().transpose());
+    let ended = wait_for(promised(A_WHILE), || child.0.try_wait().transpose());
     assert_eq!(ended.context("it does not end")??.code(), Some(130));
     trace.expect_nothing_left(AT_ONCE)
 }

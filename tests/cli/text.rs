@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
-use crate::support::{AT_ONCE, ONE_SECOND, PATIENCE, THREE_SECONDS};
+use crate::support::{A_WHILE, AT_ONCE, ONE_SECOND, PATIENCE};
 
 /// Runs the tool to its end, after which nothing of it may be left.
 pub(crate) fn offshoot(args: &[&str]) -> Result<Ended> {
@@ -221,7 +221,7 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
         );
         let words = "    Connection to web1 closed by remote host.";
         ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");
-        trace.expect_nothing_left(THREE_SECONDS)?;
+        trace.expect_nothing_left(A_WHILE)?;
     }
     Ok(())
 }
@@ -276,7 +276,7 @@ pub(crate) fn a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_env
 pub(crate) fn what_happens_is_told_on_demand_by_hops_too() -> Result<()> {
     let run = |verbose: &[&str]| offshoot(&[verbose, &["run", "-w", "local1/local2", "--", "true"]].concat());
     let said = |ended: &Ended, what: &str| ended.stderr.iter().any(|line| line.contains(what));
-    let there = " D offshoot::method::connect.[local.local1]: context 2 is up: local.local1.local.local2";
+    let there = " D offshoot::connect::methods::connect.[local.local1]: context 2 is up: local.local1.local.local2";
     let quiet = run(&[])?;
     ensure!(quiet.stderr.len() == 1, "only the summary: {:?}", quiet.stderr);
     let verbose = run(&["-vv"])?;

@@ -12,7 +12,7 @@ use nix::unistd::{Uid, chown};
 
 use super::stage::{Launch, Outcome, Stage, check, probe, tools, which};
 use super::{NEEDED, home};
-use crate::support::{Missing, ONE_SECOND, THREE_SECONDS};
+use crate::support::{A_WHILE, Missing, ONE_SECOND};
 
 /// A user who is not this one.
 const OTHER: u32 = 65_534;
@@ -74,7 +74,7 @@ pub(super) fn made_first(shell: &str) -> Outcome {
         } else {
             finishes(stage, "others", &own)?;
         }
-        launch.expect_nothing_left(THREE_SECONDS)?;
+        launch.expect_nothing_left(A_WHILE)?;
         check(fs::read_dir(&own)?.count() == 0, "what it has made is gone")?;
         let theirs = fs::read_dir(&public)?.next().context("their directory is there")??.path();
         check(theirs.join("theirs").exists(), "and what is in it")?;
@@ -108,7 +108,7 @@ pub(super) fn behind_a_link(shell: &str) -> Outcome {
         } else {
             finishes(stage, "link", &own)?;
         }
-        launch.expect_nothing_left(THREE_SECONDS)?;
+        launch.expect_nothing_left(A_WHILE)?;
         check(fs::read_dir(&own)?.count() == 0, "what it has made is gone")?;
         check(fs::read(victim.join("t"))? == b"precious", "the file behind the link is there")?;
         let link = fs::read_dir(&public)?.next().context("the link is there")??;

@@ -188,7 +188,7 @@ fn without_shell(fleet: &Fleet, way: &[&str], hop: &str) -> Result<()> {
         ensure!(!stage.trace.look().is_empty(), "there is something to be seen");
         let swept = crate::support::wait_for(promised(A_WHILE), || stage.trace.directories().is_empty().then_some(()));
         swept.with_context(|| format!("while {there} is up there is {:?}", stage.trace.directories()))?;
-        stage.end().await
+        stage.end_within(A_WHILE).await
     })
 }
 

@@ -13,7 +13,7 @@ use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::launcher::Launcher;
 use crate::support::tool::{run, tool};
-use crate::support::{AT_ONCE, Missing, THREE_SECONDS, promised, unique};
+use crate::support::{A_WHILE, AT_ONCE, Missing, THREE_SECONDS, promised, unique};
 use crate::via::stream_error;
 
 /// A host, how a connect to it fails, and what the error has to say.
@@ -186,7 +186,7 @@ fn without_input(fleet: &Fleet) -> Result<()> {
     })?;
     ensure!((error.kind, error.phase) == (StreamErrorKind::Eof, Phase::FirstStage), "{error:?}");
     ensure!(error.text.contains("had no input") && error.text.contains("StdinNull"), "{error}");
-    trace.expect_nothing_left(THREE_SECONDS)
+    trace.expect_nothing_left(A_WHILE)
 }
 
 fn no_client(_: &Fleet) -> Result<()> {

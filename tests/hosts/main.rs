@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     }
     let any = "whatever writes, and however it is read, all of it arrives";
     add(any.into(), Box::new(writing::whatever_writes_and_however_it_is_read_all_of_it_arrives));
-    let any = "whatever runs, and however it is stopped, nothing is left";
+    let any = "whatever runs, and however it is stopped, nothing is left (alone)";
     add(any.into(), Box::new(stopping::whatever_runs_and_however_it_is_stopped_nothing_is_left));
     let fleet = Fleet::find();
     let on_hosts = [

@@ -1,6 +1,6 @@
 //! What most trials need: a router, and a trace of all that it leads to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::{Context, Router};
@@ -29,10 +29,15 @@ impl<'a> Stage<'a> {
     }
 
     /// Ends all of it, in time, and nothing is left.
-    pub(crate) async fn end(mut self) -> Result<()> {
+    pub(crate) async fn end(self) -> Result<()> {
+        self.end_within(ONE_SECOND).await
+    }
+
+    /// The same, with more time for what others clean up.
+    pub(crate) async fn end_within(mut self, time: Duration) -> Result<()> {
         let start = Instant::now();
         self.router.shutdown().await;
         ensure!(start.elapsed() < promised(ONE_SECOND), "the shutdown took {:?}", start.elapsed());
-        self.trace.expect_nothing_left(ONE_SECOND)
+        self.trace.expect_nothing_left(time)
     }
 }

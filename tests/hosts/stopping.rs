@@ -52,7 +52,7 @@ const WAYS: [Way; 6] = [
 ];
 
 pub(crate) fn trials() -> Vec<OnHosts> {
-    vec![("whatever runs on hosts, and however it is stopped, nothing is left".into(), Box::new(on_hosts))]
+    vec![("whatever runs on hosts, and however it is stopped, nothing is left (alone)".into(), Box::new(on_hosts))]
 }
 
 /// As the name of the trial says.
