@@ -10,9 +10,7 @@ use super::{check, top, zig};
 /// The targets for which rustc brings a libc, and `.cargo/config.toml` names a linker that rustc brings as well.
 const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
 
-/// The profile of what travels.
-pub(super) const IMAGE: &str = "image";
-/// LLVM inlines at opt-level 3 up to a cost of 250. With this limit an image is an eighth smaller, and calls are hardly
+/// LLVM inlines at opt-level 3 up to a cost of 250. With this limit a program is an eighth smaller, and calls are hardly
 /// slower: docs/reference/performance.md has the curve.
 const INLINE_LESS: &str = "-Cllvm-args=-inline-threshold=25";
 /// The target whose code is too large for its budget at opt-level 3.
@@ -35,11 +33,9 @@ pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Resul
     cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
     cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
     let mut flags = remapped()?;
-    if args.iter().any(|arg| arg.as_ref() == IMAGE) {
-        flags.push(INLINE_LESS.to_owned());
-        if target == SMALL {
-            cargo.args(["--config", "profile.image.opt-level=\"s\""]);
-        }
+    flags.push(INLINE_LESS.to_owned());
+    if target == SMALL {
+        cargo.args(["--config", "profile.image.opt-level=\"s\""]);
     }
     let flags: Vec<_> = flags.into_iter().map(|flag| format!("{flag:?}")).collect();
     // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
