@@ -5,6 +5,7 @@ pub(crate) mod expression;
 pub(crate) mod expression_error;
 pub(crate) mod fold;
 pub(crate) mod hop;
+pub(crate) mod names;
 pub(crate) mod numbers;
 pub(crate) mod path;
 pub(crate) mod pattern;

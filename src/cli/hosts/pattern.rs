@@ -7,6 +7,10 @@ use crate::cli::hosts::numbers::Numbers;
 /// of braces they are most likely a mistake.
 const RESERVED: &str = "()*?\"'$;<>|\\`#%";
 
+/// Most pieces of one hop. Each is a byte or more of a name, so that a hop with
+/// more of them has names that are too long.
+const MAX_PIECES: usize = 1024;
+
 /// A piece of a word and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -28,7 +32,7 @@ pub(crate) enum Piece {
 
 /// Cuts a word at its slashes, and each part into pieces. `base` is where the
 /// word begins. No part is empty.
-pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
+pub(crate) fn cut(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token>>, Fault> {
     let mut parts = Vec::new();
     let mut part: Vec<Token> = Vec::new();
     let mut at = 0;
@@ -42,6 +46,9 @@ pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
                     return Err(Fault::syntax(Span::new(here, 1), message));
                 }
                 parts.push(std::mem::take(&mut part));
+                if parts.len() > most {
+                    return Ok(parts);
+                }
                 at += 1;
                 continue;
             }
@@ -54,6 +61,10 @@ pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
                 (Piece::Plain(plain.to_owned()), plain.len())
             }
         };
+        if part.len() == MAX_PIECES {
+            let message = format!("a hop has more than {MAX_PIECES} pieces; write several hosts, with commas between");
+            return Err(Fault::limit(Span::new(here, len), message));
+        }
         part.push(Token { piece, span: Span::new(here, len) });
         at += len;
     }
@@ -150,7 +161,7 @@ mod tests {
             Piece::Address(text) => format!("a:{text}"),
             Piece::Numbers(numbers) => numbers.iter().collect::<Vec<_>>().join("+"),
         };
-        let parts = cut(word, 0).unwrap();
+        let parts = cut(word, 0, 16).unwrap();
         parts.into_iter().map(|part| part.into_iter().map(show).collect()).collect()
     }
 
@@ -191,7 +202,7 @@ mod tests {
             ("{a\nb}", 0, 5, "U+000A"),
             ("a\u{202e}b", 1, 3, "U+202E"),
         ] {
-            let fault = cut(word, 0).unwrap_err();
+            let fault = cut(word, 0, 16).unwrap_err();
             assert_eq!(fault.span, Span::new(at, len), "{word}: {}", fault.message);
             assert!(fault.message.contains(says), "{word}: {}", fault.message);
         }
@@ -199,7 +210,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_the_base() {
-        assert_eq!(cut("a]", 10).unwrap_err().span.at, 11);
-        assert_eq!(cut("a[1-x]", 10).unwrap_err().span.at, 14);
+        assert_eq!(cut("a]", 10, 16).unwrap_err().span.at, 11);
+        assert_eq!(cut("a[1-x]", 10, 16).unwrap_err().span.at, 14);
     }
 }
