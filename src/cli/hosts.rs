@@ -4,6 +4,7 @@ pub(crate) mod command;
 pub(crate) mod expression;
 pub(crate) mod expression_error;
 pub(crate) mod fold;
+pub(crate) mod foreign;
 pub(crate) mod hop;
 pub(crate) mod names;
 pub(crate) mod numbers;

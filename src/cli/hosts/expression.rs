@@ -18,6 +18,7 @@ use std::hash::RandomState;
 use std::rc::Rc;
 
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
+use crate::cli::hosts::foreign;
 use crate::cli::hosts::hop::{Pattern, Segment};
 use crate::cli::hosts::names::{MAX_BYTES, Names, Set};
 use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
@@ -495,6 +496,9 @@ impl Evaluator<'_> {
         for (index, line) in text.lines().enumerate() {
             let place = Some(Place { source, line: index + 1 });
             let line = Line { text: without_comment(line), place };
+            if !matches!(source, Source::Group(_)) {
+                foreign::recognise(line.text).map_err(|fault| line.error(fault))?;
+            }
             self.line(&line, &mut hosts)?;
         }
         hosts.once_each();
