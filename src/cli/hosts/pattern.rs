@@ -33,6 +33,7 @@ pub(crate) enum Piece {
 /// Cuts a word at its slashes, and each part into pieces. `base` is where the
 /// word begins. No part is empty.
 pub(crate) fn cut(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token>>, Fault> {
+    url(word, base)?;
     let mut parts = Vec::new();
     let mut part: Vec<Token> = Vec::new();
     let mut at = 0;
@@ -77,6 +78,17 @@ pub(crate) fn cut(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token>
     Ok(parts)
 }
 
+/// ssh takes `ssh://deploy@web1:2222`; here a slash goes to the next hop.
+fn url(word: &str, base: usize) -> Result<(), Fault> {
+    match word.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty() => {
+            let message = format!("hosts are not written as URLs; write {}", rest.trim_end_matches('/').escape_debug());
+            Err(Fault::syntax(Span::new(base, scheme.len() + 3), message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What stands between the bracket or brace that `text` begins with and the one
 /// that closes it.
 pub(crate) fn enclosed(text: &str, at: usize) -> Result<&str, Fault> {
@@ -119,6 +131,12 @@ fn address(text: &str, span: Span) -> Result<(), Fault> {
     if ip.parse::<std::net::Ipv6Addr>().is_ok() && zone_is_name {
         return Ok(());
     }
+    if let Some((first, last)) = text.split_once(':')
+        && [first, last].iter().all(|end| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
+    {
+        let message = format!("`{text}` is not an IPv6 address; if it is a range, write [{first}-{last}]");
+        return Err(Fault::syntax(span, message));
+    }
     let message = format!(
         "`{}` is not an IPv6 address, which brackets with a colon in them hold: [fe80::1]:22",
         text.escape_debug()
@@ -136,8 +154,17 @@ fn plain(text: &str, at: usize) -> Result<&str, Fault> {
             '}' => return Err(Fault::syntax(span, "`{` is missing for this")),
             c if is_unprintable(c) => return Err(unprintable(c, span)),
             c if RESERVED.contains(c) || c.is_whitespace() => {
-                let message =
-                    format!("`{c}` cannot stand here; a name that holds it is quoted with braces: docker:{{NAME}}");
+                let remedy = match c {
+                    '%' if text[..n].matches(':').count() > 1 => {
+                        format!("an IPv6 address stands in brackets: [{text}]")
+                    }
+                    '\\' => match text.split_once('@') {
+                        Some((user, host)) => format!("such a user is quoted with braces: {{{user}}}@{host}"),
+                        None => "it is quoted with braces, as in {DOMAIN\\USER}@HOST".into(),
+                    },
+                    _ => "a name that holds it is quoted with braces: docker:{NAME}".into(),
+                };
+                let message = format!("`{c}` cannot stand here; {remedy}");
                 return Err(Fault::syntax(span, message));
             }
             _ => {}
@@ -195,6 +222,11 @@ mod tests {
             ("[fe80::1%]", 0, 10, "not an IPv6 address"),
             ("[fe80::1%a b]", 0, 13, "not an IPv6 address"),
             ("[1:2]", 0, 5, "not an IPv6 address"),
+            ("web[01:03]", 3, 7, "write [01-03]"),
+            ("fe80::1%lo", 7, 1, "[fe80::1%lo]"),
+            ("ssh://ann@web1:2222", 0, 6, "write ann@web1:2222"),
+            ("ssh://web1/", 0, 6, "write web1"),
+            ("CORP\\ann@web1", 4, 1, "{CORP\\ann}@web1"),
             ("web*", 3, 1, "`*` cannot stand here"),
             ("a;b", 1, 1, "`;` cannot stand here"),
             ("$(x)", 0, 1, "braces"),
