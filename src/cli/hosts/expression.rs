@@ -325,10 +325,13 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Adds the hosts of a source, which count each time.
+    /// Adds the hosts of a source. They were counted when it was read, and count
+    /// again each further time.
     fn all_of(&mut self, source: Source, line: &Line<'_>, span: Span, hosts: &mut Names) -> Result<(), ExprError> {
+        let again = self.known.contains_key(&source);
         let all = self.source(source, line, span)?;
-        let taken = self.take(all.len() as u64, span).and_then(|()| self.take_bytes(all.bytes(), span));
+        let count = if again { all.len() as u64 } else { 0 };
+        let taken = self.take(count, span).and_then(|()| self.take_bytes(all.bytes(), span));
         taken.map_err(|fault| line.error(fault))?;
         hosts.extend(&all);
         Ok(())
@@ -359,6 +362,7 @@ impl Evaluator<'_> {
         if let [Part::Hop(method, pattern)] = parts.as_slice() {
             return pattern.each(*method, |text, key| self.add(text, key, span, hosts));
         }
+        let has_groups = parts.iter().any(|part| matches!(part, Part::Paths(_)));
         // Together the parts are no longer than the whole, so they may be no more.
         let mut all = Vec::new();
         let mut bytes = 0;
@@ -392,7 +396,7 @@ impl Evaluator<'_> {
                 text.push_str(names.text(*nth));
                 key.push_str(names.key(*nth));
             }
-            if all.len() > 1 && hops_of_key(&key) > MAX_HOPS {
+            if has_groups && hops_of_key(&key) > MAX_HOPS {
                 return Err(too_many_hops(span));
             }
             self.add(&text, &key, span, hosts)?;

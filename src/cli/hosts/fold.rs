@@ -12,6 +12,9 @@ const MIN_STEPS: usize = 4;
 /// passes, so that any list is folded within a second. What is not joined then
 /// is written one by one.
 const MAX_WORK: usize = 20_000_000;
+/// Most numbers of a name that are looked at, so that memory is bounded; a name
+/// with more than one for each hop of the longest path is rare.
+const MAX_PLACES: usize = 16;
 /// Stands for a number in a family. No name of a host holds it; others that do
 /// are not folded.
 const PLACE: char = '\0';
@@ -165,6 +168,10 @@ impl Families {
                 let (word, number) = parts.next_part();
                 self.pattern.push_str(word);
                 let Some(number) = number else { break };
+                if self.row.len() == MAX_PLACES {
+                    self.pattern.push_str(&name[parts.at - usize::from(number.digits)..]);
+                    break;
+                }
                 self.pattern.push(PLACE);
                 self.row.push(self.sets.one(number));
             }

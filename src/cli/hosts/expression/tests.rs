@@ -359,6 +359,9 @@ fn a_million_hosts_are_listed_but_not_run_on() {
     assert_eq!((names.len(), names.text(999_999)), (1_000_000, "h1000000"));
     let without = answered_in_time("but one", "h[1-1000000]!h7", &mut Known::default()).unwrap().hosts;
     assert_eq!(without.len(), 999_999);
+    let lines = (0..1_000_000).map(|n| format!("h{n}\n")).collect::<String>();
+    let mut sources = Known { stdin: Some(lines), ..Known::default() };
+    assert_eq!(answered_in_time("a file of a million", "-", &mut sources).unwrap().hosts.len(), 1_000_000);
     let error = answered_in_time("one too many", "h[0-1000000]", &mut Known::default()).unwrap_err();
     assert!(error.message.contains("at most 1000000"), "{error}");
     let error = expand(&[million], &mut Known::default()).unwrap_err();
