@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
 use crate::cli::hosts::foreign;
-use crate::cli::hosts::hop::{Pattern, Segment};
+use crate::cli::hosts::hop::{MAX_NAME, Pattern, Segment};
 use crate::cli::hosts::names::{MAX_BYTES, Names, Set};
 use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
 use crate::cli::hosts::pattern::{cut, enclosed};
@@ -339,6 +339,11 @@ impl Evaluator<'_> {
 
     fn word(&mut self, word: &str, line: &Line<'_>, at: usize, hosts: &mut Names) -> Result<(), ExprError> {
         let span = Span::new(at, word.len());
+        // Most words of long lists are the names of ssh hosts and no more.
+        if is_bare_host(word) {
+            let taken = self.take(1, span).and_then(|()| self.add(word, word, span, hosts));
+            return taken.map_err(|fault| line.error(fault));
+        }
         let parts = cut(word, at, MAX_HOPS).map_err(|fault| line.error(fault))?;
         if parts.len() > MAX_HOPS {
             return Err(line.error(too_many_hops(span)));
@@ -508,6 +513,15 @@ impl Evaluator<'_> {
         hosts.once_each();
         Ok(hosts)
     }
+}
+
+/// Whether a word can only be the name of an ssh host, which is its own key.
+fn is_bare_host(word: &str) -> bool {
+    word.len() <= MAX_NAME
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && word.starts_with(|c: char| c != '-')
+        && !word.starts_with(Method::Local.as_str())
+        && Method::by_name(word).is_none()
 }
 
 /// A segment whose groups have been read.
