@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
 
 fn list(args: &HostsArgs) -> Exit {
     let mut sources = hosts::sources::Reading::new(|_: &str| Ok(None));
-    match hosts::expression::expand(&args.expressions, &mut sources) {
+    match hosts::expression::list(&args.expressions, &mut sources) {
         Ok(expansion) => {
             expansion.notes.iter().for_each(|note| run::complain(&format!("note: {note}")));
             print(&hosts::command::listing(args, &expansion))

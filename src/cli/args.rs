@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::hosts::expression_error::is_unprintable;
 use crate::cli::quote;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
@@ -331,11 +332,52 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    Cli::try_parse_from(argv).map_err(|error| {
+    let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
+    let cli = Cli::try_parse_from(&argv).map_err(|error| {
         // Nobody is left to tell if this fails.
         let _ = error.print();
         exit_of(error.kind())
-    })
+    })?;
+    cli.check_words(&argv).map_err(|why| crate::cli::run::fail(Exit::Usage, &why))?;
+    cli.suspicions().iter().for_each(|note| crate::cli::run::complain(&format!("note: {note}")));
+    Ok(cli)
+}
+
+/// Most words that are looked for as files.
+const MAX_SUSPECTED: usize = 100;
+/// Enough of a file to see whether it is a key, in bytes.
+const KEY_HEAD: u64 = 4096;
+
+/// Whether this is `-b`, alone or behind other flags, or `--become`.
+fn is_become(word: &OsStr) -> bool {
+    let Some(text) = word.to_str() else { return false };
+    let flags = text
+        .strip_prefix('-')
+        .is_some_and(|flags| flags.ends_with('b') && flags.chars().all(|flag| matches!(flag, 'b' | 'K' | 'S' | 'v')));
+    flags || text == "--become"
+}
+
+/// Whether it is a file that can be read, is not empty, and is no key of ssh.
+fn is_no_key(path: &std::path::Path) -> bool {
+    use std::io::Read;
+    let mut head = Vec::new();
+    if !path.is_file() || std::fs::File::open(path).and_then(|file| file.take(KEY_HEAD).read_to_end(&mut head)).is_err()
+    {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&head);
+    !head.is_empty() && !text.contains("KEY") && !text.contains("ssh-") && !text.contains("ecdsa-")
+}
+
+/// A word of the command line, as it can be shown.
+fn visible(text: &str) -> String {
+    const SHOWN: usize = 100;
+    let hide = |c: char| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let mut shown: String = text.chars().take(SHOWN).map(hide).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// clap's own code for a wrong command line is 2, which has another meaning here.
@@ -347,6 +389,69 @@ fn exit_of(kind: ErrorKind) -> Exit {
 }
 
 impl Cli {
+    /// Refuses words before a `--`, which would silently begin the command:
+    /// hosts that a shell has made of braces, and the user behind `-b`.
+    fn check_words(&self, argv: &[OsString]) -> Result<(), String> {
+        let Command::Run(args) = &self.command else { return Ok(()) };
+        let Some(dashes) = args.argv.iter().position(|word| word == "--") else { return Ok(()) };
+        let before = argv.len().checked_sub(args.argv.len() + 1).and_then(|nth| argv.get(nth));
+        if before.is_none_or(|word| word == "--") {
+            return Ok(());
+        }
+        let first = args.argv.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+        let shown = visible(&first);
+        if before.is_some_and(|word| is_become(word)) {
+            return Err(format!("`{shown}` stands before `--`; if it is the user to become, write -b={shown}"));
+        }
+        let words = quote::line(&args.argv[..dashes]);
+        let hosts = args.reach.hosts.last().map(String::as_str).unwrap_or_default();
+        Err(format!(
+            "`{}` stands before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
+             the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` in front of it",
+            visible(&words),
+            visible(hosts),
+            visible(&words.replace(' ', ",")),
+        ))
+    }
+
+    /// What is allowed but most likely not what was meant.
+    fn suspicions(&self) -> Vec<String> {
+        let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
+            Command::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            Command::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            Command::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
+            Command::Hosts(args) => (&args.expressions, &[]),
+            Command::Functions(_) | Command::Images(_) | Command::Bundle(_) => (&[], &[]),
+        };
+        let mut notes = Vec::new();
+        for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
+            if std::path::Path::new(word).is_file() {
+                let word = visible(word);
+                notes.push(format!(
+                    "{word} is taken for a host, but there is a file of that name; for its hosts write '^{word}'"
+                ));
+            }
+        }
+        for file in identities.iter().filter(|file| is_no_key(file)) {
+            let file = visible(&file.to_string_lossy());
+            notes.push(format!(
+                "-i names a key of ssh, and {file} holds none; for the hosts in a file write -w '^{file}'"
+            ));
+        }
+        if let Command::Run(args) = &self.command
+            && let [word] = args.argv.as_slice()
+            && let Some(text) = word.to_str()
+            && text.contains(|c: char| c.is_whitespace() || ";|&<>$`*()".contains(c))
+        {
+            notes.push(format!(
+                "the command is one word, {}, and is run as a program of that name; for a line of shell write -s {}",
+                visible(&quote::quote(word)),
+                visible(&quote::quote(word)),
+            ));
+        }
+        notes
+    }
+
     /// The command that does the same for `hosts` only, for a shell. `program`
     /// is how this one was called.
     pub(crate) fn rerun(&self, program: &OsStr, hosts: &str) -> String {
@@ -560,7 +665,7 @@ Expressions:
   web[01-40,50] n[1-9/2]  numbers, with steps; rack[1-4]n[1-20] combines them
   a!b  a&b  a^b           in a but not in b, in both, in one only; left to right,
                           each up to the next comma
-  @group  ^file  -        from the inventory, from a file, from stdin
+  ^file  -                from a file, from stdin
   deploy@web1:2222        by ssh; [fe80::1]:22 is an address
   bastion/web1/sudo:root/docker:app
                           hop by hop: METHOD:TARGET/METHOD:TARGET..., where
@@ -571,7 +676,7 @@ Expressions:
 
 Examples:
   offshoot hosts 'web[01-03]!web02'
-  offshoot hosts --count '@all&^up.txt'
+  offshoot hosts --count 'web[1-99]&^up.txt'
   sort -u hosts.txt | offshoot hosts --fold -";
 
 #[cfg(test)]

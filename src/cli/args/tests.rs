@@ -193,6 +193,59 @@ fn the_rerun_shows_no_value_of_a_variable_and_takes_it_from_the_environment() {
     assert!(error.contains("is not set in the environment here"), "{error}");
 }
 
+/// Why words are refused that clap takes.
+fn words_refused(line: &[&str]) -> Result<(), String> {
+    let line: Vec<OsString> = ["offshoot", "run"].iter().chain(line).map(OsString::from).collect();
+    Cli::try_parse_from(&line).unwrap_or_else(|error| panic!("{error}")).check_words(&line)
+}
+
+#[test]
+fn words_before_the_dashes_are_no_command() {
+    let refused = words_refused(&["-w", "local1", "local2", "local3", "--", "true"]).unwrap_err();
+    assert!(refused.contains("-w local1,local2,local3"), "{refused}");
+    for become_ in ["-b", "-Kb", "--become"] {
+        let refused = words_refused(&["-w", "a", become_, "root", "--", "id"]).unwrap_err();
+        assert!(refused.contains("write -b=root"), "{refused}");
+    }
+    for line in [
+        &["-w", "a", "--", "git", "checkout", "--", "x"][..],
+        &["-w", "a", "true"],
+        &["-w", "a", "-b", "--", "id"],
+        &["-w", "a", "-b=root", "--", "id"],
+        &["-w", "a", "-s", "true"],
+    ] {
+        assert_eq!(words_refused(line), Ok(()), "{line:?}");
+    }
+}
+
+#[test]
+fn files_that_are_taken_for_hosts_or_keys_are_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (list, key) = (dir.path().join("hosts.txt"), dir.path().join("key"));
+    std::fs::write(&list, "web1\n").unwrap();
+    std::fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    let (list, key) = (list.to_str().unwrap(), key.to_str().unwrap());
+    let notes = |line: &[&str]| {
+        let line: Vec<&str> = ["offshoot", "run"].iter().chain(line).copied().collect();
+        cli(&line).suspicions().join("; ")
+    };
+    assert!(notes(&["-w", list, "true"]).contains(&format!("write '^{list}'")));
+    assert!(notes(&["-w", "web", "-i", list, "true"]).contains(&format!("-w '^{list}'")));
+    assert_eq!(notes(&["-w", &format!("^{list},web1"), "-i", key, "-i", "/nowhere", "true"]), "");
+}
+
+#[test]
+fn a_line_of_shell_as_one_word_is_noted() {
+    let notes = |word: &str| cli(&["offshoot", "run", "-w", "a", "--", word]).suspicions().join("; ");
+    assert!(notes("echo hi; hostname").contains("write -s 'echo hi; hostname'"));
+    assert_eq!(notes("/usr/bin/true"), "");
+}
+
+#[test]
+fn help_names_no_groups() {
+    assert!(!HOSTS_HELP.contains("@group") && !HOSTS_HELP.contains("@all"));
+}
+
 fn word() -> impl Strategy<Value = OsString> {
     prop_oneof![
         "-{0,2}[a-z=]{0,4}".prop_map(OsString::from),

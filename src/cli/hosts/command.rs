@@ -3,15 +3,25 @@
 use crate::cli::args::HostsArgs;
 use crate::cli::hosts::expression::Expansion;
 use crate::cli::hosts::fold::fold;
+use crate::cli::hosts::names::Names;
 
 /// What is printed on stdout: the hosts one per line, their number, or an
 /// expression for them.
-pub(crate) fn listing(args: &HostsArgs, expansion: &Expansion) -> String {
-    let names: Vec<&str> = expansion.hosts.iter().map(|host| host.text.as_str()).collect();
+pub(crate) fn listing(args: &HostsArgs, expansion: &Expansion<Names>) -> String {
+    let names = &expansion.hosts;
     let mut text = match (args.count, args.fold) {
         (true, _) => names.len().to_string(),
-        (_, true) => fold(&names),
-        _ => names.join("\n"),
+        (_, true) => fold(&names.iter().collect::<Vec<_>>()),
+        _ => {
+            let mut lines = String::with_capacity(names.bytes() + names.len());
+            for (nth, name) in names.iter().enumerate() {
+                if nth > 0 {
+                    lines.push('\n');
+                }
+                lines.push_str(name);
+            }
+            lines
+        }
     };
     text.push('\n');
     text
@@ -20,13 +30,13 @@ pub(crate) fn listing(args: &HostsArgs, expansion: &Expansion) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::hosts::expression::expand;
+    use crate::cli::hosts::expression::list;
     use crate::cli::hosts::sources::Reading;
 
     #[test]
     fn hosts_are_listed_counted_and_folded() {
         let mut sources = Reading::new(|_: &str| Ok(None));
-        let expansion = expand(&["web[08-10]", "db1"], &mut sources).unwrap();
+        let expansion = list(&["web[08-10]", "db1"], &mut sources).unwrap();
         let show = |count, fold| {
             let expressions = Vec::new();
             listing(&HostsArgs { expressions, count, fold }, &expansion)

@@ -12,20 +12,27 @@
 //! together: `docker:{registry/app:1}`, `^{my hosts}`. In files and groups,
 //! white space separates as a comma does, and `#` begins a comment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::RandomState;
 use std::rc::Rc;
 
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
-use crate::cli::hosts::hop::{Pattern, Segment};
-use crate::cli::hosts::path::{Hop, HostPath};
+use crate::cli::hosts::foreign;
+use crate::cli::hosts::hop::{MAX_NAME, Pattern, Segment};
+use crate::cli::hosts::names::{MAX_BYTES, Names, Set};
+use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
 use crate::cli::hosts::pattern::{cut, enclosed};
 
-/// Most hosts that one expression may stand for, and one word of it.
+/// Most hosts that a command is sent to: each takes a place in the report, and a
+/// process of ssh in its turn.
 pub(crate) const MAX_HOSTS: u64 = 100_000;
+/// Most hosts that `offshoot hosts` writes out, counts or folds, which it does in
+/// half a second.
+pub(crate) const MAX_LISTED: u64 = 1_000_000;
 /// Most hosts that the words of an expression may name together, before doubles
-/// are taken out and operators applied.
-pub(crate) const MAX_NAMED: u64 = 1_000_000;
+/// are taken out and operators applied. With it time and memory are bounded.
+pub(crate) const MAX_NAMED: u64 = 1_500_000;
 /// Most hops of one path.
 pub(crate) const MAX_HOPS: usize = 16;
 /// Longest expression, and longest text of a file or group, in bytes.
@@ -49,38 +56,81 @@ pub(crate) trait Sources {
 
 /// What expressions stand for.
 #[derive(Debug)]
-pub(crate) struct Expansion {
+pub(crate) struct Expansion<H = Vec<HostPath>> {
     /// The hosts, each once, in the order of the expression. Never empty.
-    pub(crate) hosts: Vec<HostPath>,
+    pub(crate) hosts: H,
     /// What is allowed but probably not what was meant, for stderr.
     pub(crate) notes: Vec<String>,
 }
 
-/// Writes out expressions; together they stand for what any of them does.
+/// The hosts that a command is for: at most [`MAX_HOSTS`]. Together expressions
+/// stand for what any of them does.
 ///
 /// # Errors
 ///
 /// `FaultKind::Empty` if no host is left, else what is wrong and where.
 pub(crate) fn expand<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources) -> Result<Expansion, ExprError> {
-    let mut evaluator = Evaluator { sources, known: HashMap::new(), open: Vec::new(), named: 0, notes: Vec::new() };
-    let mut hosts = Vec::new();
+    let Expansion { hosts: names, notes } = evaluate(expressions, sources, MAX_HOSTS)?;
+    let host = |text: &str| read_back(text).map_err(|fault| ExprError::new(fault, text, None));
+    Ok(Expansion { hosts: names.iter().map(host).collect::<Result<_, _>>()?, notes })
+}
+
+/// The names of the hosts that expressions stand for: at most [`MAX_LISTED`].
+///
+/// # Errors
+///
+/// As [`expand`].
+pub(crate) fn list<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources) -> Result<Expansion<Names>, ExprError> {
+    evaluate(expressions, sources, MAX_LISTED)
+}
+
+fn evaluate<S: AsRef<str>>(
+    expressions: &[S],
+    sources: &mut dyn Sources,
+    limit: u64,
+) -> Result<Expansion<Names>, ExprError> {
+    let mut hosts = Names::new(RandomState::new());
+    let mut evaluator = Evaluator {
+        sources,
+        limit,
+        empty: hosts.empty(),
+        known: HashMap::new(),
+        open: Vec::new(),
+        read: 0,
+        named: 0,
+        bytes: 0,
+        notes: Vec::new(),
+    };
     for text in expressions {
         let line = Line { text: text.as_ref(), place: None };
-        hosts.append(&mut evaluator.line(&line)?);
+        evaluator.line(&line, &mut hosts)?;
     }
     let notes = evaluator.notes;
-    once_each(&mut hosts);
-    let whole = expressions.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",");
+    hosts.once_each();
+    let whole = || expressions.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",");
     if hosts.is_empty() {
+        let whole = whole();
         let message = format!("no host matches `{}`", shorten(&whole));
         return Err(ExprError::new(Fault::empty(message), &whole, None));
     }
     let count = hosts.len() as u64;
-    if count > MAX_HOSTS {
+    if count > limit {
+        let whole = whole();
         let span = Span::new(0, whole.len());
-        return Err(ExprError::new(too_many(count, span), &whole, None));
+        return Err(ExprError::new(too_many(count, limit, span), &whole, None));
     }
     Ok(Expansion { hosts, notes })
+}
+
+/// The host of a name, which is an expression for it.
+fn read_back(text: &str) -> Result<HostPath, Fault> {
+    let mut hops = Vec::new();
+    for part in cut(text, 0, MAX_HOPS)? {
+        if let Segment::Hop(method, pattern) = Segment::parse(part)? {
+            hops.extend(pattern.hops(method)?.into_iter().map(|(_, hop)| hop));
+        }
+    }
+    Ok(HostPath { text: text.to_owned(), hops })
 }
 
 /// Writes out an expression that must stand for one host, such as `--via`.
@@ -102,10 +152,18 @@ pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<HostPath, 
 
 struct Evaluator<'a> {
     sources: &'a mut dyn Sources,
-    known: HashMap<Source, Rc<Vec<HostPath>>>,
+    /// Most hosts that are wanted.
+    limit: u64,
+    /// From which all names are made, so that they can be compared.
+    empty: Names,
+    known: HashMap<Source, Rc<Names>>,
     /// What is being read, the outermost first.
     open: Vec<Source>,
+    /// Bytes of all files, groups and stdin.
+    read: usize,
+    /// Hosts, and bytes of names, that were written out.
     named: u64,
+    bytes: usize,
     notes: Vec<String>,
 }
 
@@ -129,12 +187,19 @@ impl fmt::Display for Source {
 /// A line and where it was read; `None` is the command line.
 struct Line<'a> {
     text: &'a str,
-    place: Option<String>,
+    place: Option<Place<'a>>,
+}
+
+/// A line of a file, of a group or of stdin.
+struct Place<'a> {
+    source: &'a Source,
+    line: usize,
 }
 
 impl Line<'_> {
     fn error(&self, fault: Fault) -> ExprError {
-        ExprError::new(fault, self.text, self.place.clone())
+        let place = self.place.as_ref().map(|Place { source, line }| format!("{source}, line {line}"));
+        ExprError::new(fault, self.text, place)
     }
 
     /// In files and groups white space separates, as it does in any list.
@@ -152,26 +217,25 @@ impl Line<'_> {
 }
 
 impl Evaluator<'_> {
-    fn line(&mut self, line: &Line<'_>) -> Result<Vec<HostPath>, ExprError> {
+    fn line(&mut self, line: &Line<'_>, hosts: &mut Names) -> Result<(), ExprError> {
         let whole = Span::new(0, line.text.len());
         if line.text.len() > MAX_TEXT {
-            let message = format!("the expression is longer than {MAX_TEXT} bytes");
+            let message = format!("the expression is longer than {MAX_TEXT} bytes; divide it");
             return Err(line.error(Fault::limit(whole, message)));
         }
-        let mut hosts = Vec::new();
         let mut at = line.skip_blanks(0);
         if at == line.text.len() {
-            return Ok(hosts);
+            return Ok(());
         }
         loop {
-            at = self.chain(line, at, &mut hosts)?;
+            at = self.chain(line, at, hosts)?;
             match line.next(at) {
-                None => return Ok(hosts),
+                None => return Ok(()),
                 Some(',') => {
                     at = line.skip_blanks(at + 1);
                     // Lists in files may well be wrapped after a comma.
                     if at == line.text.len() && line.is_list() {
-                        return Ok(hosts);
+                        return Ok(());
                     }
                 }
                 Some(_) => {}
@@ -181,18 +245,21 @@ impl Evaluator<'_> {
 
     /// Reads up to a comma or the end and adds the hosts to `hosts`. Returns
     /// where it stopped.
-    fn chain(&mut self, line: &Line<'_>, start: usize, hosts: &mut Vec<HostPath>) -> Result<usize, ExprError> {
-        let (mut set, mut end) = self.operand(line, start)?;
+    fn chain(&mut self, line: &Line<'_>, start: usize, hosts: &mut Names) -> Result<usize, ExprError> {
+        let before = hosts.len();
+        let mut end = self.operand(line, start, hosts)?;
+        // Only operators need a set.
+        let mut set: Option<Set> = None;
         loop {
             let at = line.skip_blanks(end);
             let operator = match line.next(at) {
                 None | Some(',') => {
-                    hosts.append(&mut set);
+                    set.into_iter().for_each(|set| set.append_to(hosts));
                     return Ok(at);
                 }
                 Some(c @ ('!' | '&' | '^')) => c,
                 Some(_) if line.is_list() && at > end => {
-                    hosts.append(&mut set);
+                    set.into_iter().for_each(|set| set.append_to(hosts));
                     return Ok(at);
                 }
                 Some(_) => {
@@ -207,14 +274,15 @@ impl Evaluator<'_> {
                 return Err(line.error(Fault::syntax(Span::new(at, 1), message)));
             }
             let left = start..end;
-            let (right, after) = self.operand(line, behind)?;
-            end = after;
+            let mut right = self.empty.empty();
+            end = self.operand(line, behind, &mut right)?;
+            let set = set.get_or_insert_with(|| Set::new(hosts.split_off(before)));
             match operator {
-                '&' => intersect(&mut set, &right),
-                '^' => differ(&mut set, right),
+                '&' => set.intersect(&right),
+                '^' => set.differ(right),
                 _ => {
                     let before = set.len();
-                    subtract(&mut set, &right);
+                    set.subtract(&right);
                     if before == set.len() && before > 0 && !right.is_empty() && !line.is_list() {
                         self.note(&line.text[left], &line.text[behind..end]);
                     }
@@ -232,36 +300,51 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Reads one operand. Returns its hosts and where it ends.
-    fn operand(&mut self, line: &Line<'_>, at: usize) -> Result<(Vec<HostPath>, usize), ExprError> {
+    /// Reads one operand and adds its hosts to `hosts`. Returns where it ends.
+    fn operand(&mut self, line: &Line<'_>, at: usize, hosts: &mut Names) -> Result<usize, ExprError> {
         let fault = |len, message: &str| line.error(Fault::syntax(Span::new(at, len), message));
         match line.next(at) {
             None => Err(fault(0, "a host is missing at the end")),
             Some(c @ (',' | '!' | '&')) => Err(fault(1, &format!("a host is missing before `{c}`"))),
             Some('^') => {
                 let (path, end) = file_name(line.text, at).map_err(|fault| line.error(fault))?;
-                let span = Span::new(at, end - at);
-                let hosts = self.source(Source::File(path), line, span)?;
-                Ok((hosts.to_vec(), end))
+                self.all_of(Source::File(path), line, Span::new(at, end - at), hosts)?;
+                Ok(end)
             }
             Some(_) => {
                 let end = word_end(line.text, at).map_err(|fault| line.error(fault))?;
-                let word = &line.text[at..end];
-                let hosts = match word {
+                match &line.text[at..end] {
                     "-" if line.is_list() => {
                         return Err(fault(1, "stdin can be named on the command line only"));
                     }
-                    "-" => self.source(Source::Stdin, line, Span::new(at, 1))?.to_vec(),
-                    word => self.word(word, line, at)?,
-                };
-                Ok((hosts, end))
+                    "-" => self.all_of(Source::Stdin, line, Span::new(at, 1), hosts)?,
+                    word => self.word(word, line, at, hosts)?,
+                }
+                Ok(end)
             }
         }
     }
 
-    fn word(&mut self, word: &str, line: &Line<'_>, at: usize) -> Result<Vec<HostPath>, ExprError> {
+    /// Adds the hosts of a source. They were counted when it was read, and count
+    /// again each further time.
+    fn all_of(&mut self, source: Source, line: &Line<'_>, span: Span, hosts: &mut Names) -> Result<(), ExprError> {
+        let again = self.known.contains_key(&source);
+        let all = self.source(source, line, span)?;
+        let count = if again { all.len() as u64 } else { 0 };
+        let taken = self.take(count, span).and_then(|()| self.take_bytes(all.bytes(), span));
+        taken.map_err(|fault| line.error(fault))?;
+        hosts.extend(&all);
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str, line: &Line<'_>, at: usize, hosts: &mut Names) -> Result<(), ExprError> {
         let span = Span::new(at, word.len());
-        let parts = cut(word, at).map_err(|fault| line.error(fault))?;
+        // Most words of long lists are the names of ssh hosts and no more.
+        if is_bare_host(word) {
+            let taken = self.take(1, span).and_then(|()| self.add(word, word, span, hosts));
+            return taken.map_err(|fault| line.error(fault));
+        }
+        let parts = cut(word, at, MAX_HOPS).map_err(|fault| line.error(fault))?;
         if parts.len() > MAX_HOPS {
             return Err(line.error(too_many_hops(span)));
         }
@@ -276,50 +359,108 @@ impl Evaluator<'_> {
         // Before anything is written out: a few characters can name very many.
         let count = segments.iter().map(Part::count).fold(1, u64::saturating_mul);
         self.take(count, span).map_err(|fault| line.error(fault))?;
-        let mut hosts = vec![HostPath { text: String::new(), hops: Vec::new() }];
-        for segment in segments {
-            let paths = segment.paths().map_err(|fault| line.error(fault))?;
-            hosts = product(&hosts, &paths);
-            if hosts.iter().any(|host| host.hops.len() > MAX_HOPS) {
-                return Err(line.error(too_many_hops(span)));
+        self.write_out(segments, span, hosts).map_err(|fault| line.error(fault))
+    }
+
+    /// Adds every path that takes one of each part.
+    fn write_out(&mut self, mut parts: Vec<Part>, span: Span, hosts: &mut Names) -> Result<(), Fault> {
+        if let [Part::Hop(method, pattern)] = parts.as_slice() {
+            return pattern.each(*method, |text, key| self.add(text, key, span, hosts));
+        }
+        let has_groups = parts.iter().any(|part| matches!(part, Part::Paths(_)));
+        // Together the parts are no longer than the whole, so they may be no more.
+        let mut all = Vec::new();
+        let mut bytes = 0;
+        for part in parts.drain(..) {
+            all.push(match part {
+                Part::Paths(paths) => paths,
+                Part::Hop(method, pattern) => {
+                    let mut hops = self.empty.empty();
+                    pattern.each(method, |text, key| {
+                        hops.push(text, key);
+                        over(bytes + hops.bytes(), span)
+                    })?;
+                    bytes += hops.bytes();
+                    hops
+                }
+            });
+        }
+        if all.iter().any(Names::is_empty) {
+            return Ok(());
+        }
+        let (mut text, mut key) = (String::new(), String::new());
+        let mut chosen = vec![0; all.len()];
+        loop {
+            text.clear();
+            key.clear();
+            for (names, nth) in all.iter().zip(&chosen) {
+                if !text.is_empty() {
+                    text.push('/');
+                    key.push('/');
+                }
+                text.push_str(names.text(*nth));
+                key.push_str(names.key(*nth));
+            }
+            if has_groups && hops_of_key(&key) > MAX_HOPS {
+                return Err(too_many_hops(span));
+            }
+            self.add(&text, &key, span, hosts)?;
+            let moved = chosen.iter_mut().zip(&all).rev().any(|(nth, names)| {
+                *nth = (*nth + 1) % names.len();
+                *nth > 0
+            });
+            if !moved {
+                return Ok(());
             }
         }
-        Ok(hosts)
+    }
+
+    fn add(&mut self, text: &str, key: &str, span: Span, hosts: &mut Names) -> Result<(), Fault> {
+        let bytes = if text == key { text.len() } else { text.len() + key.len() };
+        self.take_bytes(bytes, span)?;
+        hosts.push(text, key);
+        Ok(())
     }
 
     /// The paths of all the groups that a pattern stands for.
-    fn groups(&mut self, pattern: &Pattern, line: &Line<'_>) -> Result<Vec<HostPath>, ExprError> {
+    fn groups(&mut self, pattern: &Pattern, line: &Line<'_>) -> Result<Names, ExprError> {
         let span = pattern.span;
         if pattern.count() > MAX_HOSTS {
-            return Err(line.error(too_many(pattern.count(), span)));
+            return Err(line.error(too_many(pattern.count(), MAX_HOSTS, span)));
         }
-        let mut paths = Vec::new();
+        let mut paths = self.empty.empty();
         for name in pattern.names() {
-            let members = self.source(Source::Group(name), line, span)?;
-            self.take(members.len() as u64, span).map_err(|fault| line.error(fault))?;
-            paths.extend(members.iter().cloned());
+            self.all_of(Source::Group(name), line, span, &mut paths)?;
         }
-        once_each(&mut paths);
+        paths.once_each();
         Ok(paths)
     }
 
     /// Counts hosts before they are made.
     fn take(&mut self, count: u64, span: Span) -> Result<(), Fault> {
-        if count > MAX_HOSTS {
-            return Err(too_many(count, span));
+        if count > self.limit {
+            return Err(too_many(count, self.limit, span));
         }
         self.named += count;
         if self.named > MAX_NAMED {
-            let message =
-                format!("up to here the expression names more than {MAX_NAMED} hosts, doubles included; use fewer");
+            let message = format!(
+                "up to here the expression names more than {MAX_NAMED} hosts, doubles included; \
+                 name each once, or divide the list"
+            );
             return Err(Fault::limit(span, message));
         }
         Ok(())
     }
 
+    /// Counts bytes of names before they are made.
+    fn take_bytes(&mut self, bytes: usize, span: Span) -> Result<(), Fault> {
+        self.bytes += bytes;
+        over(self.bytes, span)
+    }
+
     /// The hosts of a group, of a file or of stdin, which `line` names at
     /// `span`.
-    fn source(&mut self, source: Source, line: &Line<'_>, span: Span) -> Result<Rc<Vec<HostPath>>, ExprError> {
+    fn source(&mut self, source: Source, line: &Line<'_>, span: Span) -> Result<Rc<Names>, ExprError> {
         if let Some(hosts) = self.known.get(&source) {
             return Ok(Rc::clone(hosts));
         }
@@ -345,35 +486,48 @@ impl Evaluator<'_> {
             Source::Stdin => self.sources.stdin().map_err(|why| format!("stdin cannot be read: {why}")),
         };
         let text = text.map_err(fault)?;
-        if text.len() > MAX_TEXT {
-            let message = format!("{source} is longer than {MAX_TEXT} bytes");
+        self.read += text.len();
+        if self.read > MAX_TEXT {
+            let what = if text.len() > MAX_TEXT { "is" } else { "and what was read before it are" };
+            let message = format!("{source} {what} longer than {MAX_TEXT} bytes; divide the list");
             return Err(line.error(Fault::limit(span, message)));
         }
         self.open.push(source.clone());
-        let hosts = self.list(&text, &source)?;
+        let hosts = Rc::new(self.list(&text, &source)?);
         self.open.pop();
-        let hosts = Rc::new(hosts);
         self.known.insert(source, Rc::clone(&hosts));
         Ok(hosts)
     }
 
-    fn list(&mut self, text: &str, source: &Source) -> Result<Vec<HostPath>, ExprError> {
-        let mut hosts = Vec::new();
+    fn list(&mut self, text: &str, source: &Source) -> Result<Names, ExprError> {
+        let mut hosts = self.empty.empty();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
-            let place = Some(format!("{source}, line {}", index + 1));
+            let place = Some(Place { source, line: index + 1 });
             let line = Line { text: without_comment(line), place };
-            hosts.append(&mut self.line(&line)?);
+            if !matches!(source, Source::Group(_)) {
+                foreign::recognise(line.text).map_err(|fault| line.error(fault))?;
+            }
+            self.line(&line, &mut hosts)?;
         }
-        once_each(&mut hosts);
+        hosts.once_each();
         Ok(hosts)
     }
 }
 
+/// Whether a word can only be the name of an ssh host, which is its own key.
+fn is_bare_host(word: &str) -> bool {
+    word.len() <= MAX_NAME
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && word.starts_with(|c: char| c != '-')
+        && !word.starts_with(Method::Local.as_str())
+        && Method::by_name(word).is_none()
+}
+
 /// A segment whose groups have been read.
 enum Part {
-    Hop(crate::cli::hosts::path::Method, Pattern),
-    Paths(Vec<HostPath>),
+    Hop(Method, Pattern),
+    Paths(Names),
 }
 
 impl Part {
@@ -383,58 +537,17 @@ impl Part {
             Self::Paths(paths) => paths.len() as u64,
         }
     }
+}
 
-    fn paths(self) -> Result<Vec<HostPath>, Fault> {
-        let path = |(text, hop): (String, Hop)| HostPath { text, hops: vec![hop] };
-        match self {
-            Self::Hop(method, pattern) => Ok(pattern.hops(method)?.into_iter().map(path).collect()),
-            Self::Paths(paths) => Ok(paths),
-        }
+/// Whether there are more bytes of names than may be.
+fn over(bytes: usize, span: Span) -> Result<(), Fault> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
     }
-}
-
-/// Every path of `left` followed by every one of `right`.
-fn product(left: &[HostPath], right: &[HostPath]) -> Vec<HostPath> {
-    let mut all = Vec::with_capacity(left.len() * right.len());
-    for first in left {
-        for second in right {
-            let mut text = first.text.clone();
-            if !text.is_empty() {
-                text.push('/');
-            }
-            text.push_str(&second.text);
-            let hops = first.hops.iter().chain(&second.hops).cloned().collect();
-            all.push(HostPath { text, hops });
-        }
-    }
-    all
-}
-
-fn intersect(left: &mut Vec<HostPath>, right: &[HostPath]) {
-    let right: HashSet<&HostPath> = right.iter().collect();
-    left.retain(|host| right.contains(host));
-}
-
-fn subtract(left: &mut Vec<HostPath>, right: &[HostPath]) {
-    let right: HashSet<&HostPath> = right.iter().collect();
-    left.retain(|host| !right.contains(host));
-}
-
-/// Leaves what only one of them has.
-fn differ(left: &mut Vec<HostPath>, mut right: Vec<HostPath>) {
-    let both = right.clone();
-    subtract(&mut right, left);
-    subtract(left, &both);
-    left.append(&mut right);
-}
-
-fn once_each(hosts: &mut Vec<HostPath>) {
-    let keep: Vec<bool> = {
-        let mut seen = HashSet::new();
-        hosts.iter().map(|host| seen.insert(host)).collect()
-    };
-    let mut keep = keep.into_iter();
-    hosts.retain(|_| keep.next().unwrap_or(false));
+    let message = format!(
+        "up to here the names are more than {MAX_BYTES} bytes when written out; use shorter names, or divide the list"
+    );
+    Err(Fault::limit(span, message))
 }
 
 /// Where the word that begins at `at` ends.
@@ -494,12 +607,12 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-fn too_many(count: u64, span: Span) -> Fault {
+fn too_many(count: u64, limit: u64, span: Span) -> Fault {
     let count = match count {
         u64::MAX => "too many".to_owned(),
         count => count.to_string(),
     };
-    Fault::limit(span, format!("this names {count} hosts; at most {MAX_HOSTS} are taken at once"))
+    Fault::limit(span, format!("this names {count} hosts; at most {limit} are taken at once; divide the list"))
 }
 
 fn too_many_hops(span: Span) -> Fault {

@@ -4,6 +4,9 @@ use std::fmt;
 
 /// How many characters of a long line are shown around the fault.
 const WINDOW: usize = 60;
+/// How many characters of a long message are shown at its beginning, and at its
+/// end. All that only explain are shorter than both.
+const HALF: usize = 250;
 
 /// A host expression that cannot be expanded.
 ///
@@ -26,8 +29,20 @@ pub(crate) struct ExprError {
 impl ExprError {
     pub(crate) fn new(fault: Fault, line: &str, place: Option<String>) -> Self {
         let Fault { kind, span, message } = fault;
-        Self { kind, span, message, line: line.to_owned(), place }
+        let place = place.map(without_middle);
+        Self { kind, span, message: without_middle(message), line: line.to_owned(), place }
     }
+}
+
+/// Messages name what they are about, which can be as long as the expression;
+/// what is to be done stands at the end.
+fn without_middle(text: String) -> String {
+    let chars = text.chars().count();
+    if chars <= 2 * HALF {
+        return text;
+    }
+    let (head, tail) = (text.chars().take(HALF), text.chars().skip(chars - HALF));
+    head.chain("...".chars()).chain(tail).collect()
 }
 
 impl fmt::Display for ExprError {
@@ -178,6 +193,13 @@ mod tests {
     fn a_fault_that_spans_a_long_line_is_cut_too() {
         let line = "a".repeat(100_000);
         assert!(error(&line, 0, line.len()).to_string().len() < 400);
+    }
+
+    #[test]
+    fn a_message_that_names_a_long_word_keeps_its_beginning_and_its_end() {
+        let message = format!("the file `{}` cannot be read: no", "x".repeat(1 << 20));
+        let text = ExprError::new(Fault::source(Span::new(0, 1), message), "^x", None).to_string();
+        assert!(text.len() < 1000 && text.starts_with("the file `xxx") && text.contains("cannot be read: no"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What stands between two slashes of a word: a hop, or a group of paths.
 
 use crate::cli::hosts::expression_error::{Fault, Span};
-use crate::cli::hosts::path::{Hop, Method};
+use crate::cli::hosts::numbers::{Cursor, Numbers};
+use crate::cli::hosts::path::{self, Hop, Method};
 use crate::cli::hosts::pattern::{Piece, Token};
 
 /// Longest name of a user, host or container, in bytes.
@@ -62,77 +63,110 @@ impl Pattern {
 
     /// The names of groups that it stands for.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.written_out().map(|spelled| spelled.target).collect()
+        let mut names = Vec::new();
+        let collected: Result<(), Fault> = self.each_spelled(|spelled| {
+            names.push(spelled.target.clone());
+            Ok(())
+        });
+        debug_assert!(collected.is_ok(), "nothing is refused");
+        names
     }
 
     /// The hops that it stands for, each with its spelling; the last numbers
     /// vary fastest. Ask for [`Pattern::count`] first.
     pub(crate) fn hops(&self, method: Method) -> Result<Vec<(String, Hop)>, Fault> {
-        self.written_out().map(|spelled| self.hop(method, spelled)).collect()
+        let mut hops = Vec::new();
+        self.each_spelled(|spelled| {
+            let port = self.check_spelled(spelled)?;
+            let target = spelled.target_of(method).to_owned();
+            let user = (!spelled.user.is_empty()).then(|| spelled.user.clone());
+            hops.push((spelled.text.clone(), Hop { method, target, user, port }));
+            Ok(())
+        })?;
+        Ok(hops)
     }
 
-    fn hop(&self, method: Method, spelled: Spelled) -> Result<(String, Hop), Fault> {
-        let Spelled { text, user, mut target, port } = spelled;
-        if target.len() > MAX_NAME || user.len() > MAX_NAME {
-            let message = format!("a name in this is longer than {MAX_NAME} bytes");
+    /// Hands over the spelling and the key of each hop that it stands for, in
+    /// the order of [`Pattern::hops`].
+    pub(crate) fn each<E: From<Fault>>(
+        &self,
+        method: Method,
+        mut take: impl FnMut(&str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut key = String::new();
+        self.each_spelled(|spelled| {
+            let port = self.check_spelled(spelled)?;
+            key.clear();
+            path::write_key(method, &spelled.user, spelled.target_of(method), port, &mut key);
+            take(&spelled.text, &key)
+        })
+    }
+
+    /// What only the written-out name shows. Returns the port.
+    fn check_spelled(&self, spelled: &Spelled) -> Result<Option<u16>, Fault> {
+        if spelled.target.len() > MAX_NAME || spelled.user.len() > MAX_NAME {
+            let message = format!("a name in this is longer than {MAX_NAME} bytes; no host or user has such a name");
             return Err(Fault::limit(self.span, message));
         }
-        let port = match port.as_str() {
-            "" => None,
+        match spelled.port.as_str() {
+            "" => Ok(None),
             port => match port.parse() {
-                Ok(number) if number != 0 => Some(number),
+                Ok(number) if number != 0 => Ok(Some(number)),
                 _ => {
                     let message = format!("{port} is not a port; ports are 1 to 65535");
-                    return Err(Fault::syntax(self.span_of(Role::Port), message));
+                    Err(Fault::syntax(self.span_of(Role::Port), message))
                 }
             },
-        };
-        if target.is_empty() {
-            target = method.default_target().unwrap_or_default().to_owned();
         }
-        let user = (!user.is_empty()).then_some(user);
-        Ok((text, Hop { method, target, user, port }))
     }
 
-    fn written_out(&self) -> impl Iterator<Item = Spelled> + '_ {
-        let axes: Vec<Vec<String>> = self
-            .parts
-            .iter()
-            .map(|(_, token)| match &token.piece {
-                Piece::Numbers(numbers) => numbers.iter().collect(),
-                _ => Vec::new(),
-            })
-            .collect();
-        (0..self.count()).map(move |nth| self.spelled(nth, &axes))
-    }
-
-    fn spelled(&self, nth: u64, axes: &[Vec<String>]) -> Spelled {
-        let mut chosen = vec![""; axes.len()];
-        let mut left = nth;
-        for (choice, axis) in chosen.iter_mut().zip(axes).rev() {
-            if !axis.is_empty() {
-                let size = axis.len() as u64;
-                *choice = &axis[(left % size) as usize];
-                left /= size;
-            }
-        }
+    fn each_spelled<E>(&self, mut take: impl FnMut(&Spelled) -> Result<(), E>) -> Result<(), E> {
+        let mut cursors: Vec<Cursor<'_>> = self.numbers().map(Numbers::cursor).collect();
         let mut spelled = Spelled::default();
-        for ((role, token), number) in self.parts.iter().zip(chosen) {
-            let (value, open, close) = match &token.piece {
-                Piece::Plain(text) => (text.as_str(), "", ""),
-                Piece::Quoted(text) => (text.as_str(), "{", "}"),
-                Piece::Address(text) => (text.as_str(), "[", "]"),
-                Piece::Numbers(_) => (number, "", ""),
-            };
-            spelled.text.extend([open, value, close]);
-            match role {
-                Role::Mark => {}
-                Role::User => spelled.user.push_str(value),
-                Role::Target => spelled.target.push_str(value),
-                Role::Port => spelled.port.push_str(value),
+        loop {
+            self.spell(&cursors, &mut spelled);
+            take(&spelled)?;
+            // As an odometer: the last one that is not at its end moves on.
+            if !cursors.iter_mut().rev().any(Cursor::advance) {
+                return Ok(());
             }
         }
-        spelled
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = &Numbers> {
+        self.parts.iter().filter_map(|(_, token)| match &token.piece {
+            Piece::Numbers(numbers) => Some(numbers),
+            _ => None,
+        })
+    }
+
+    fn spell(&self, cursors: &[Cursor<'_>], spelled: &mut Spelled) {
+        spelled.clear();
+        let mut cursors = cursors.iter();
+        for (role, token) in &self.parts {
+            let Spelled { text, user, target, port } = spelled;
+            let value = match role {
+                Role::Mark => None,
+                Role::User => Some(user),
+                Role::Target => Some(target),
+                Role::Port => Some(port),
+            };
+            let (piece, open, close) = match &token.piece {
+                Piece::Plain(plain) => (plain.as_str(), "", ""),
+                Piece::Quoted(quoted) => (quoted.as_str(), "{", "}"),
+                Piece::Address(address) => (address.as_str(), "[", "]"),
+                Piece::Numbers(_) => {
+                    let begin = text.len();
+                    cursors.next().into_iter().for_each(|cursor| cursor.write(text));
+                    value.into_iter().for_each(|value| value.push_str(&text[begin..]));
+                    continue;
+                }
+            };
+            text.push_str(open);
+            text.push_str(piece);
+            text.push_str(close);
+            value.into_iter().for_each(|value| value.push_str(piece));
+        }
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Token> {
@@ -176,7 +210,8 @@ impl Pattern {
     fn check_setns(&self) -> Result<(), Fault> {
         // The kind ends at the first colon, so it can be checked before numbers
         // are written out.
-        let first = self.spelled(0, &self.first_choices());
+        let mut first = Spelled::default();
+        self.spell(&self.numbers().map(Numbers::cursor).collect::<Vec<_>>(), &mut first);
         match first.target.split_once(':') {
             Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(()),
             _ => {
@@ -184,14 +219,6 @@ impl Pattern {
                 Err(Fault::syntax(self.span, message))
             }
         }
-    }
-
-    fn first_choices(&self) -> Vec<Vec<String>> {
-        let first = |token: &Token| match &token.piece {
-            Piece::Numbers(numbers) => numbers.iter().take(1).collect(),
-            _ => Vec::new(),
-        };
-        self.parts.iter().map(|(_, token)| first(token)).collect()
     }
 }
 
@@ -202,6 +229,20 @@ struct Spelled {
     user: String,
     target: String,
     port: String,
+}
+
+impl Spelled {
+    fn clear(&mut self) {
+        let Self { text, user, target, port } = self;
+        [text, user, target, port].into_iter().for_each(String::clear);
+    }
+
+    fn target_of(&self, method: Method) -> &str {
+        match self.target.as_str() {
+            "" => method.default_target().unwrap_or_default(),
+            target => target,
+        }
+    }
 }
 
 fn group(tokens: Vec<Token>, span: Span) -> Result<Pattern, Fault> {

@@ -47,13 +47,73 @@ impl Numbers {
         self.runs.iter().map(Run::count).fold(0, u64::saturating_add)
     }
 
+    /// The first of the numbers, from which one can move on to the others. There
+    /// is always one.
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
+        Cursor { runs: &self.runs, run: 0, nth: 0 }
+    }
+
     /// The numbers as written, zeros in front included.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = String> + '_ {
-        self.runs.iter().flat_map(|run| {
-            let Run { first, step, width, .. } = *run;
-            (0..run.count()).map(move |n| format!("{:0width$}", first + n * step))
+        let mut cursor = Some(self.cursor());
+        std::iter::from_fn(move || {
+            let at = cursor.as_mut()?;
+            let mut text = String::new();
+            at.write(&mut text);
+            if !at.advance() {
+                cursor = None;
+            }
+            Some(text)
         })
     }
+}
+
+/// A place in a list of numbers.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    runs: &'a [Run],
+    run: usize,
+    nth: u64,
+}
+
+impl Cursor<'_> {
+    /// Moves on. Returns false if it was at the last number; then it is at the
+    /// first again.
+    pub(crate) fn advance(&mut self) -> bool {
+        self.nth += 1;
+        if self.runs.get(self.run).is_some_and(|run| self.nth < run.count()) {
+            return true;
+        }
+        self.nth = 0;
+        self.run += 1;
+        if self.run < self.runs.len() {
+            return true;
+        }
+        self.run = 0;
+        false
+    }
+
+    /// Appends the number as it is written, zeros in front included.
+    pub(crate) fn write(&self, text: &mut String) {
+        if let Some(run) = self.runs.get(self.run) {
+            write_number(run.first + self.nth * run.step, run.width, text);
+        }
+    }
+}
+
+/// Appends a number, with zeros in front if it is shorter than `width`.
+pub(crate) fn write_number(mut value: u64, width: usize, text: &mut String) {
+    // Enough for any u64, and for any width.
+    let mut digits = [b'0'; 20];
+    let mut begin = digits.len();
+    while begin == digits.len() || value > 0 {
+        begin -= 1;
+        digits[begin] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    begin = begin.min(digits.len() - width.min(digits.len()));
+    text.extend(digits[begin..].iter().map(|digit| char::from(*digit)));
 }
 
 impl Run {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cli::hosts::numbers::write_number;
+
 /// A host of an expression.
 ///
 /// Two hosts are the same when their hops are, however they are spelled:
@@ -62,6 +64,41 @@ pub(crate) struct Hop {
     pub(crate) user: Option<String>,
     /// Port of sshd.
     pub(crate) port: Option<u16>,
+}
+
+/// Appends what is the same for all spellings of a hop, and for no other hop:
+/// for most ssh hosts their names. Control characters, which no name holds,
+/// mark the others.
+pub(crate) fn write_key(method: Method, user: &str, target: &str, port: Option<u16>, key: &mut String) {
+    if method == Method::Ssh && user.is_empty() && port.is_none() && !target.contains('/') {
+        key.push_str(target);
+        return;
+    }
+    key.push(KEY_BEGIN);
+    key.push_str(method.as_str());
+    for part in [user, target] {
+        key.push(KEY_BETWEEN);
+        key.push_str(part);
+    }
+    key.push(KEY_BETWEEN);
+    if let Some(port) = port {
+        write_number(port.into(), 0, key);
+    }
+    key.push(KEY_END);
+}
+
+const KEY_BEGIN: char = '\u{1}';
+const KEY_BETWEEN: char = '\u{2}';
+const KEY_END: char = '\u{3}';
+
+/// How many hops the path with this key has, whose hops are joined by `/`.
+pub(crate) fn hops_of_key(key: &str) -> usize {
+    let mut marked = false;
+    let slashes = key.chars().filter(|c| {
+        marked = *c == KEY_BEGIN || (marked && *c != KEY_END);
+        *c == '/' && !marked
+    });
+    1 + slashes.count()
 }
 
 /// A way to start a child.

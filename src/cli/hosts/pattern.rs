@@ -7,6 +7,10 @@ use crate::cli::hosts::numbers::Numbers;
 /// of braces they are most likely a mistake.
 const RESERVED: &str = "()*?\"'$;<>|\\`#%";
 
+/// Most pieces of one hop. Each is a byte or more of a name, so that a hop with
+/// more of them has names that are too long.
+const MAX_PIECES: usize = 1024;
+
 /// A piece of a word and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -28,7 +32,8 @@ pub(crate) enum Piece {
 
 /// Cuts a word at its slashes, and each part into pieces. `base` is where the
 /// word begins. No part is empty.
-pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
+pub(crate) fn cut(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token>>, Fault> {
+    url(word, base)?;
     let mut parts = Vec::new();
     let mut part: Vec<Token> = Vec::new();
     let mut at = 0;
@@ -42,6 +47,9 @@ pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
                     return Err(Fault::syntax(Span::new(here, 1), message));
                 }
                 parts.push(std::mem::take(&mut part));
+                if parts.len() > most {
+                    return Ok(parts);
+                }
                 at += 1;
                 continue;
             }
@@ -54,6 +62,10 @@ pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
                 (Piece::Plain(plain.to_owned()), plain.len())
             }
         };
+        if part.len() == MAX_PIECES {
+            let message = format!("a hop has more than {MAX_PIECES} pieces; write several hosts, with commas between");
+            return Err(Fault::limit(Span::new(here, len), message));
+        }
         part.push(Token { piece, span: Span::new(here, len) });
         at += len;
     }
@@ -64,6 +76,17 @@ pub(crate) fn cut(word: &str, base: usize) -> Result<Vec<Vec<Token>>, Fault> {
     }
     parts.push(part);
     Ok(parts)
+}
+
+/// ssh takes `ssh://deploy@web1:2222`; here a slash goes to the next hop.
+fn url(word: &str, base: usize) -> Result<(), Fault> {
+    match word.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty() => {
+            let message = format!("hosts are not written as URLs; write {}", rest.trim_end_matches('/').escape_debug());
+            Err(Fault::syntax(Span::new(base, scheme.len() + 3), message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What stands between the bracket or brace that `text` begins with and the one
@@ -108,6 +131,12 @@ fn address(text: &str, span: Span) -> Result<(), Fault> {
     if ip.parse::<std::net::Ipv6Addr>().is_ok() && zone_is_name {
         return Ok(());
     }
+    if let Some((first, last)) = text.split_once(':')
+        && [first, last].iter().all(|end| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
+    {
+        let message = format!("`{text}` is not an IPv6 address; if it is a range, write [{first}-{last}]");
+        return Err(Fault::syntax(span, message));
+    }
     let message = format!(
         "`{}` is not an IPv6 address, which brackets with a colon in them hold: [fe80::1]:22",
         text.escape_debug()
@@ -125,8 +154,17 @@ fn plain(text: &str, at: usize) -> Result<&str, Fault> {
             '}' => return Err(Fault::syntax(span, "`{` is missing for this")),
             c if is_unprintable(c) => return Err(unprintable(c, span)),
             c if RESERVED.contains(c) || c.is_whitespace() => {
-                let message =
-                    format!("`{c}` cannot stand here; a name that holds it is quoted with braces: docker:{{NAME}}");
+                let remedy = match c {
+                    '%' if text[..n].matches(':').count() > 1 => {
+                        format!("an IPv6 address stands in brackets: [{text}]")
+                    }
+                    '\\' => match text.split_once('@') {
+                        Some((user, host)) => format!("such a user is quoted with braces: {{{user}}}@{host}"),
+                        None => "it is quoted with braces, as in {DOMAIN\\USER}@HOST".into(),
+                    },
+                    _ => "a name that holds it is quoted with braces: docker:{NAME}".into(),
+                };
+                let message = format!("`{c}` cannot stand here; {remedy}");
                 return Err(Fault::syntax(span, message));
             }
             _ => {}
@@ -150,7 +188,7 @@ mod tests {
             Piece::Address(text) => format!("a:{text}"),
             Piece::Numbers(numbers) => numbers.iter().collect::<Vec<_>>().join("+"),
         };
-        let parts = cut(word, 0).unwrap();
+        let parts = cut(word, 0, 16).unwrap();
         parts.into_iter().map(|part| part.into_iter().map(show).collect()).collect()
     }
 
@@ -184,6 +222,11 @@ mod tests {
             ("[fe80::1%]", 0, 10, "not an IPv6 address"),
             ("[fe80::1%a b]", 0, 13, "not an IPv6 address"),
             ("[1:2]", 0, 5, "not an IPv6 address"),
+            ("web[01:03]", 3, 7, "write [01-03]"),
+            ("fe80::1%lo", 7, 1, "[fe80::1%lo]"),
+            ("ssh://ann@web1:2222", 0, 6, "write ann@web1:2222"),
+            ("ssh://web1/", 0, 6, "write web1"),
+            ("CORP\\ann@web1", 4, 1, "{CORP\\ann}@web1"),
             ("web*", 3, 1, "`*` cannot stand here"),
             ("a;b", 1, 1, "`;` cannot stand here"),
             ("$(x)", 0, 1, "braces"),
@@ -191,7 +234,7 @@ mod tests {
             ("{a\nb}", 0, 5, "U+000A"),
             ("a\u{202e}b", 1, 3, "U+202E"),
         ] {
-            let fault = cut(word, 0).unwrap_err();
+            let fault = cut(word, 0, 16).unwrap_err();
             assert_eq!(fault.span, Span::new(at, len), "{word}: {}", fault.message);
             assert!(fault.message.contains(says), "{word}: {}", fault.message);
         }
@@ -199,7 +242,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_the_base() {
-        assert_eq!(cut("a]", 10).unwrap_err().span.at, 11);
-        assert_eq!(cut("a[1-x]", 10).unwrap_err().span.at, 14);
+        assert_eq!(cut("a]", 10, 16).unwrap_err().span.at, 11);
+        assert_eq!(cut("a[1-x]", 10, 16).unwrap_err().span.at, 14);
     }
 }

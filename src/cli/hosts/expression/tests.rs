@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::cli::hosts::expression_error::FaultKind;
-use crate::cli::hosts::path::Method;
 
 /// Groups and files of a test, and how often each was asked for.
 #[derive(Default)]
@@ -266,6 +266,190 @@ fn the_largest_expressions_are_quick() {
     let mut two = Known { stdin: Some("a[1-99999],b[1-2]".into()), ..Known::default() };
     assert_eq!(expand(&["-"], &mut two).unwrap_err().kind, FaultKind::Limit);
     assert!(begin.elapsed().as_secs() < 20);
+}
+
+/// The time that this thread has used of a processor, so that a busy machine
+/// makes no difference.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // The name of the thread, in parentheses, may hold blanks.
+    let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    // Linux shows a hundred of them a second to every program.
+    Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
+}
+
+/// What an input may take in the build for tests, which is slower than the tool.
+const ENOUGH: Duration = Duration::from_secs(3);
+
+fn answered_in_time(what: &str, expression: &str, sources: &mut Known) -> Result<Expansion<Names>, ExprError> {
+    let begin = processor_time();
+    let answer = list(&[expression], sources);
+    let took = processor_time() - begin;
+    assert!(took < ENOUGH, "{what}: {took:?}");
+    if let Ok(expansion) = &answer {
+        assert!(expansion.hosts.bytes() <= MAX_BYTES && expansion.hosts.len() as u64 <= MAX_LISTED, "{what}");
+    }
+    answer
+}
+
+#[test]
+fn a_short_text_that_names_very_much_is_answered_or_refused_in_time() {
+    let file = (0..100_000).map(|n| format!("host{n}")).collect::<Vec<_>>().join("\n");
+    let long = "x".repeat(240);
+    let deep = |n: usize, hop: &str| vec![hop; n].join("/");
+    let megabyte = |word: &str| word.repeat((1 << 20) / word.len());
+    for (what, expression, limit) in [
+        ("one file many times", vec!["^h"; 300].join(","), Some("doubles included")),
+        ("one file many times as a set", vec!["^h"; 300].join("&"), Some("doubles included")),
+        ("many differences", format!("a[1-100000]{}", "!b".repeat(1000)), None),
+        ("very many differences", format!("a[1-1000000]{}", "!b".repeat(200_000)), None),
+        ("many symmetric differences", format!("a[1-1000000]{}", "^b".repeat(200_000)), None),
+        ("many intersections", format!("a[1-1000000]{}", "&a[1-2]".repeat(100_000)), None),
+        ("many large intersections", format!("a[1-100000]{}", "&a[1-100000]".repeat(1000)), Some("doubles included")),
+        ("long paths", format!("{}/h[1-100000]", deep(15, &long)), Some("67108864 bytes")),
+        (
+            "paths of numbers",
+            (0..10).map(|n| format!("a{n}[1-100000]/{}", deep(15, "b"))).collect::<Vec<_>>().join(","),
+            None,
+        ),
+        ("a path that branches", deep(16, "a[1-9]"), Some("at most 1000000")),
+        ("a name of numbers", "[1-2]".repeat(1 << 17), Some("1024 pieces")),
+        ("a name of braces", megabyte("{a}"), Some("1024 pieces")),
+        ("a path of many hops", megabyte("a/"), Some("16 hops")),
+        ("a list of names", megabyte("a,") + "a", None),
+        ("a list of ranges", megabyte("[1-2],") + "a", None),
+        ("a list of paths", megabyte("a/b/c/d/e/f/g/h/,") + "a", Some("")),
+        ("a list of numbers", format!("h[{}1]", megabyte("1,")), None),
+        ("brackets that do not end", megabyte("["), Some("")),
+        ("one long name", megabyte("a"), Some("255 bytes")),
+        ("many users", megabyte("a@") + "a", Some("255 bytes")),
+        ("many colons", megabyte(":"), Some("")),
+        ("blanks", megabyte(" ") + "a", None),
+        ("carets", megabyte("^"), Some("")),
+    ] {
+        let mut sources = Known::default();
+        sources.files.insert("h".into(), file.clone());
+        let answer = answered_in_time(what, &expression, &mut sources);
+        match (answer, limit) {
+            (Ok(_), None) => {}
+            (Err(error), Some(says)) => assert!(error.message.contains(says), "{what}: {}", error.message),
+            (answer, limit) => panic!("{what}: {limit:?} {:?}", answer.map(|found| found.hosts.len())),
+        }
+        assert!(sources.asked.len() <= 1, "{what}");
+        let mut sources = Known { stdin: Some(expression), ..sources };
+        let _ = answered_in_time(what, "-", &mut sources);
+    }
+}
+
+#[test]
+fn files_are_bounded_together() {
+    let mut sources = Known::default();
+    let expression: Vec<String> = (0..100).map(|n| format!("^f{n}")).collect();
+    for name in &expression {
+        sources.files.insert(name[1..].into(), "#".repeat(1 << 20));
+    }
+    let error = answered_in_time("many files", &expression.join(","), &mut sources).unwrap_err();
+    assert!(error.kind == FaultKind::Limit && error.message.contains("what was read before"), "{error}");
+}
+
+#[test]
+fn a_million_hosts_are_listed_but_not_run_on() {
+    let million = "h[1-1000000]";
+    let names = answered_in_time("a million", million, &mut Known::default()).unwrap().hosts;
+    assert_eq!((names.len(), names.text(999_999)), (1_000_000, "h1000000"));
+    let without = answered_in_time("but one", "h[1-1000000]!h7", &mut Known::default()).unwrap().hosts;
+    assert_eq!(without.len(), 999_999);
+    let lines = (0..1_000_000).map(|n| format!("h{n}\n")).collect::<String>();
+    let mut sources = Known { stdin: Some(lines), ..Known::default() };
+    assert_eq!(answered_in_time("a file of a million", "-", &mut sources).unwrap().hosts.len(), 1_000_000);
+    let error = answered_in_time("one too many", "h[0-1000000]", &mut Known::default()).unwrap_err();
+    assert!(error.message.contains("at most 1000000"), "{error}");
+    let error = expand(&[million], &mut Known::default()).unwrap_err();
+    assert!(error.message.contains("at most 100000 "), "{error}");
+}
+
+/// How many mutated inputs are tried: a few, unless the variable says so.
+fn mutations() -> usize {
+    std::env::var("OFFSHOOT_TEST_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+}
+
+#[test]
+fn mutated_texts_are_answered_or_refused_in_time() {
+    const SEEDS: [&str; 12] = [
+        "web[01-40,50]!web[3-9/2]&^hosts,db1",
+        "bastion/web[1-3]/sudo:root/docker:{registry/app:1}",
+        "u1@[fe80::1%eth0]:22,deploy@web[1-9]:[2201-2209]",
+        "@web/sudo,@all!@db^-",
+        "a[1-100000]!a[1-99999]&a[0-999999999999999999]",
+        "^hosts^^{my hosts},-",
+        "local[1-3]/setns:lxc:c1,kubectl:pod",
+        "web1 ansible_host=10.0.0.1\nweb2\n[db]\n",
+        "[1-9][1-9][1-9][1-9][1-9][1-9]",
+        "ssh://ann@web1:2222,CORP\\ann@web1",
+        "{a b},{,},[::],[1:2],h[1,1,1,1]",
+        "r[1-10]n[001-100]p[1-2],a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p",
+    ];
+    const PIECES: [&str; 24] = [
+        ",",
+        "!",
+        "&",
+        "^",
+        "/",
+        "[",
+        "]",
+        "{",
+        "}",
+        "-",
+        ":",
+        "@",
+        "#",
+        "\n",
+        " ",
+        "0",
+        "9",
+        "[1-99999]",
+        "[1-999999]",
+        "^hosts",
+        "@all",
+        "\u{202e}",
+        "\0",
+        "a[1-9]/",
+    ];
+    let seed = std::env::var("OFFSHOOT_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1_u64);
+    let mut state = seed;
+    // A generator of Marsaglia's, so that a run can be repeated.
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for nth in 0..mutations() {
+        let mut text: Vec<char> = SEEDS[random(SEEDS.len())].chars().collect();
+        for _ in 0..1 + random(8) {
+            let (at, from) = (random(text.len() + 1), random(text.len() + 1));
+            match random(5) {
+                0 => drop(text.splice(at..at, PIECES[random(PIECES.len())].chars())),
+                1 => drop(text.drain(at.min(from)..at.max(from))),
+                2 => drop(text.splice(at..at, SEEDS[random(SEEDS.len())].chars())),
+                3 => {
+                    let part: Vec<char> = text[at.min(from)..at.max(from)].to_vec();
+                    let times = 1 + random(50);
+                    text.splice(at..at, part.repeat(times));
+                }
+                _ => text.truncate(at.max(1)),
+            }
+            text.truncate(1 << 20);
+        }
+        let text: String = text.into_iter().collect();
+        let what = format!("text {nth} of seed {seed}");
+        let mut sources = Known { stdin: Some(text.clone()), ..known() };
+        for expression in [&text, "-"] {
+            if let Err(error) = answered_in_time(&what, expression, &mut sources) {
+                assert!(error.to_string().len() < 4000, "{what}: {error}");
+            }
+        }
+    }
 }
 
 #[test]

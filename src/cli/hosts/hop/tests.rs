@@ -2,7 +2,7 @@ use super::*;
 use crate::cli::hosts::pattern::cut;
 
 fn segment(text: &str) -> Result<Segment, Fault> {
-    Segment::parse(cut(text, 0)?.remove(0))
+    Segment::parse(cut(text, 0, 16)?.remove(0))
 }
 
 fn hops(text: &str) -> Result<Vec<(String, Hop)>, Fault> {

@@ -1,0 +1,184 @@
+//! Files of other tools that name hosts in a way of their own. Read as a list of
+//! hosts, their settings would become hosts, so they are refused by name.
+
+use std::net::IpAddr;
+
+use crate::cli::hosts::expression_error::{Fault, Span};
+
+/// What the line of a file, without its comment, looks like if it is none of a
+/// list of hosts.
+pub(crate) fn recognise(line: &str) -> Result<(), Fault> {
+    let text = line.trim();
+    let Some((format, remedy)) = format(text) else {
+        return Ok(());
+    };
+    let message = format!(
+        "this looks like a line of {format}, which is not read here; {remedy}; \
+         a list has names only, with blanks, commas or line ends between"
+    );
+    let at = line.len() - line.trim_start().len();
+    Err(Fault::syntax(Span::new(at, text.len()), message))
+}
+
+const ANSIBLE: (&str, &str) = (
+    "an Ansible inventory",
+    "let Ansible list the hosts: ansible all -i FILE --list-hosts | tail -n +2 | offshoot ... -w -",
+);
+const KNOWN_HOSTS: (&str, &str) = ("a known_hosts file", "write the names alone");
+const SSH_CONFIG: (&str, &str) = ("an ssh_config", "pass the file to ssh with -F FILE, and name hosts of it with -w");
+const MPI: (&str, &str) =
+    ("an MPI hostfile", "take the first word of each line: awk '{print $1}' FILE | offshoot ... -w -");
+const GENDERS: (&str, &str) =
+    ("a genders file", "let genders list the hosts: nodeattr -n ATTRIBUTE | offshoot ... -w -");
+const PSSH: (&str, &str) = ("a pssh host file", "write the user in front: USER@HOST:PORT");
+const ETC_HOSTS: (&str, &str) = (
+    "a hosts file as /etc/hosts",
+    "take the names: awk '{print $2}' FILE | offshoot ... -w -, or write one host a line",
+);
+
+fn format(text: &str) -> Option<(&'static str, &'static str)> {
+    let words: Vec<&str> = text.split_whitespace().take(4).collect();
+    let (first, others) = words.split_first()?;
+    // What stands in braces is a name, whatever it holds.
+    if text.contains('{') {
+        return None;
+    }
+    if is_section(text) || text == "---" || text.starts_with("- ") || is_yaml_key(text) {
+        return Some(ANSIBLE);
+    }
+    let is_mark = |word: &&str| matches!(*word, "@cert-authority" | "@revoked");
+    let is_key_type = |word: &&str| {
+        ["ssh-rsa", "ssh-dss", "ssh-ed25519", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]
+            .iter()
+            .any(|kind| word.starts_with(kind))
+    };
+    if first.starts_with("|1|") || (!others.is_empty() && is_mark(first)) || others.iter().take(2).any(is_key_type) {
+        return Some(KNOWN_HOSTS);
+    }
+    if !others.is_empty() && is_keyword(first) {
+        return Some(SSH_CONFIG);
+    }
+    let Some(setting) = text.split_whitespace().find(|word| word.contains('=')) else {
+        return match others {
+            [second] if has_port(first) && second.bytes().all(|b| b.is_ascii_alphabetic() || b"_-".contains(&b)) => {
+                Some(PSSH)
+            }
+            [second, ..] if first.parse::<IpAddr>().is_ok() && is_name(second) => Some(ETC_HOSTS),
+            _ => None,
+        };
+    };
+    let key = setting.split('=').next().unwrap_or_default();
+    match key {
+        "slots" | "max_slots" | "max-slots" => Some(MPI),
+        _ if key.starts_with("ansible_") => Some(ANSIBLE),
+        _ if setting.contains(',') => Some(GENDERS),
+        _ if others.is_empty() && key.is_empty() => None,
+        _ if others.is_empty() => Some(("settings", "write the names of hosts alone")),
+        _ if others.len() == 1 => Some(GENDERS),
+        _ => Some(ANSIBLE),
+    }
+}
+
+/// `[web]` and `[web:children]`; `[1-3]` and `[fe80::1]` are hosts.
+fn is_section(text: &str) -> bool {
+    let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+        return false;
+    };
+    let address = inner.split('%').next().unwrap_or_default();
+    inner.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && address.parse::<IpAddr>().is_err()
+        && !inner.contains([',', '['])
+}
+
+/// `all:` and `hosts:`.
+fn is_yaml_key(text: &str) -> bool {
+    text.strip_suffix(':')
+        .is_some_and(|key| key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) && !key.is_empty())
+}
+
+fn is_keyword(word: &str) -> bool {
+    const KEYWORDS: [&str; 10] = [
+        "Host",
+        "Match",
+        "HostName",
+        "User",
+        "Port",
+        "IdentityFile",
+        "Include",
+        "ProxyJump",
+        "ProxyCommand",
+        "ForwardAgent",
+    ];
+    KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word))
+}
+
+fn has_port(word: &str) -> bool {
+    let port = word.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+    port.is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_name(word: &str) -> bool {
+    word.parse::<IpAddr>().is_err()
+        && word.starts_with(|c: char| c.is_alphabetic())
+        && !word.contains([',', '/', '[', '!'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_other_tools_are_refused_by_name() {
+        for (line, format) in [
+            ("web1 ansible_host=10.0.0.1", "Ansible"),
+            ("web1 http_port=80 max=100", "Ansible"),
+            ("[web]", "Ansible"),
+            ("[web:children]", "Ansible"),
+            ("[all:vars]", "Ansible"),
+            ("  hosts:", "Ansible"),
+            ("---", "Ansible"),
+            ("web1:22 root", "pssh"),
+            ("10.0.0.1:2222 deploy", "pssh"),
+            ("node1 slots=4", "MPI"),
+            ("node1 slots=4 max_slots=8", "MPI"),
+            ("Host web1", "ssh_config"),
+            ("  HostName 10.0.0.1", "ssh_config"),
+            ("\tuser root", "ssh_config"),
+            ("node1 compute,rack=1", "genders"),
+            ("node1 rack=1", "genders"),
+            ("web1,10.0.0.1 ssh-ed25519 AAAAC3", "known_hosts"),
+            ("|1|abc=|def= ssh-rsa AAAA", "known_hosts"),
+            ("@cert-authority *.example.com ssh-rsa AAAA", "known_hosts"),
+            ("[web1]:2222 ecdsa-sha2-nistp256 AAAA", "known_hosts"),
+            ("127.0.0.1 localhost", "/etc/hosts"),
+            ("::1 ip6-localhost ip6-loopback", "/etc/hosts"),
+        ] {
+            let message = recognise(line).unwrap_err().message;
+            assert!(message.contains(format), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn lists_of_hosts_are_no_files_of_other_tools() {
+        for line in [
+            "",
+            "web1",
+            "web1 web2",
+            "web1:22 web2:22",
+            "web1:22 web2",
+            "web1:22, root",
+            "[1-3]",
+            "[fe80::1]",
+            "[fe80::1%eth0]",
+            "[fe80::1]:22 [::1]:22",
+            "10.0.0.1 10.0.0.2",
+            "10.0.0.1",
+            "host",
+            "bastion/web[1-3]/sudo docker:{a=b}",
+            "@web !@db",
+            "web[1-3],",
+        ] {
+            assert_eq!(recognise(line), Ok(()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Many names of hosts in little memory, and sets of them.
+//!
+//! All names lie in one buffer. Each has a key, which is the same for all
+//! spellings of a host; most names are their own keys and have no other.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// Bytes of all names, and of keys that differ from them, which may be written
+/// out for one command line. With the tables for [`MAX_NAMED`] names this stays
+/// below 256 MiB.
+///
+/// [`MAX_NAMED`]: crate::cli::hosts::expression::MAX_NAMED
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+
+/// A slot of an [`Index`] that is free.
+const FREE: u32 = u32::MAX;
+
+/// Names in their order. A name can come twice.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    buffer: String,
+    list: Vec<Name>,
+    /// The same for all names that are compared with each other. Random, since
+    /// names come from files of others, too.
+    state: RandomState,
+}
+
+/// Where a name lies in the buffer; its key, if it has one, lies behind it.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    at: u32,
+    text: u32,
+    key: u32,
+    hash: u32,
+}
+
+impl Names {
+    pub(crate) fn new(state: RandomState) -> Self {
+        Self { buffer: String::new(), list: Vec::new(), state }
+    }
+
+    /// Empty, for names that are compared with these.
+    pub(crate) fn empty(&self) -> Self {
+        Self::new(self.state.clone())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How much memory the names take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn text(&self, nth: usize) -> &str {
+        self.part(nth, |name| (name.at, name.text))
+    }
+
+    pub(crate) fn key(&self, nth: usize) -> &str {
+        self.part(nth, |name| if name.key == 0 { (name.at, name.text) } else { (name.at + name.text, name.key) })
+    }
+
+    fn part(&self, nth: usize, of: impl Fn(&Name) -> (u32, u32)) -> &str {
+        let (at, len) = self.list.get(nth).map_or((0, 0), of);
+        &self.buffer[at as usize..(at + len) as usize]
+    }
+
+    /// The names as their hosts are spelled.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.len()).map(|nth| self.text(nth))
+    }
+
+    /// Adds a name. Callers see to it that there are never more than
+    /// [`MAX_BYTES`] and one name more, so that places fit 32 bits.
+    pub(crate) fn push(&mut self, text: &str, key: &str) {
+        let at = self.buffer.len() as u32;
+        self.buffer.push_str(text);
+        let key_len = if text == key { 0 } else { key.len() as u32 };
+        if key_len > 0 {
+            self.buffer.push_str(key);
+        }
+        let mut hasher = self.state.build_hasher();
+        hasher.write(key.as_bytes());
+        let hash = hasher.finish() as u32;
+        self.list.push(Name { at, text: text.len() as u32, key: key_len, hash });
+    }
+
+    /// Adds one of `other`.
+    fn copy(&mut self, other: &Self, nth: usize) {
+        let name = other.list[nth];
+        let (from, len) = (name.at as usize, (name.text + name.key) as usize);
+        self.list.push(Name { at: self.buffer.len() as u32, ..name });
+        self.buffer.push_str(&other.buffer[from..from + len]);
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let base = self.buffer.len() as u32;
+        self.buffer.push_str(&other.buffer);
+        self.list.extend(other.list.iter().map(|name| Name { at: base + name.at, ..*name }));
+    }
+
+    /// Takes off the names from the `nth` on.
+    pub(crate) fn split_off(&mut self, nth: usize) -> Self {
+        if nth == 0 {
+            let empty = self.empty();
+            return std::mem::replace(self, empty);
+        }
+        let base = self.list.get(nth).map_or(self.buffer.len(), |name| name.at as usize);
+        let buffer = self.buffer.split_off(base);
+        let mut list = self.list.split_off(nth);
+        list.iter_mut().for_each(|name| name.at -= base as u32);
+        Self { buffer, list, state: self.state.clone() }
+    }
+
+    /// Leaves each host once, where it comes first. Costs no memory for the
+    /// names that go.
+    pub(crate) fn once_each(&mut self) {
+        let mut index = Index::new(self.len());
+        let list = std::mem::take(&mut self.list);
+        let mut kept = Vec::with_capacity(list.len());
+        std::mem::swap(&mut self.list, &mut kept);
+        for name in list {
+            // Compared with those kept so far.
+            self.list.push(name);
+            let nth = self.list.len() - 1;
+            if index.insert(self, nth).is_some() {
+                self.list.pop();
+            }
+        }
+    }
+}
+
+/// A table by which names are found by their keys.
+#[derive(Debug)]
+struct Index {
+    /// The numbers of names; a power of two of them, at least twice as many as
+    /// there are names.
+    slots: Vec<u32>,
+    used: usize,
+}
+
+impl Index {
+    fn new(names: usize) -> Self {
+        Self { slots: vec![FREE; (names.max(4) * 2).next_power_of_two()], used: 0 }
+    }
+
+    /// The slot where a key is, or where it would be.
+    fn slot(&self, names: &Names, key: &str, hash: u32) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let nth = self.slots[slot];
+            if nth == FREE || (names.list[nth as usize].hash == hash && names.key(nth as usize) == key) {
+                return slot;
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    fn find(&self, names: &Names, other: &Names, nth: usize) -> Option<usize> {
+        let found = self.slots[self.slot(names, other.key(nth), other.list[nth].hash)];
+        (found != FREE).then_some(found as usize)
+    }
+
+    /// Enters the `nth` of `names`, unless its host is there: then returns which
+    /// it is.
+    fn insert(&mut self, names: &Names, nth: usize) -> Option<usize> {
+        let slot = self.slot(names, names.key(nth), names.list[nth].hash);
+        if self.slots[slot] != FREE {
+            return Some(self.slots[slot] as usize);
+        }
+        self.slots[slot] = nth as u32;
+        self.used += 1;
+        if self.used * 2 > self.slots.len() {
+            let mut larger = Self::new(self.used * 2);
+            for nth in self.slots.iter().copied().filter(|nth| *nth != FREE) {
+                larger.insert(names, nth as usize);
+            }
+            *self = larger;
+        }
+        None
+    }
+}
+
+/// A set of hosts, from which others are taken and to which others are added in
+/// the time that the others take, however large it is itself.
+#[derive(Debug)]
+pub(crate) struct Set {
+    names: Names,
+    is_in: Vec<bool>,
+    len: usize,
+    index: Index,
+}
+
+impl Set {
+    pub(crate) fn new(mut names: Names) -> Self {
+        names.once_each();
+        let mut index = Index::new(names.len());
+        for nth in 0..names.len() {
+            index.insert(&names, nth);
+        }
+        Self { is_in: vec![true; names.len()], len: names.len(), names, index }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn find(&self, other: &Names, nth: usize) -> Option<usize> {
+        self.index.find(&self.names, other, nth).filter(|found| self.is_in[*found])
+    }
+
+    fn remove(&mut self, nth: usize) {
+        self.is_in[nth] = false;
+        self.len -= 1;
+    }
+
+    /// `!`: takes the others out.
+    pub(crate) fn subtract(&mut self, others: &Names) {
+        for nth in 0..others.len() {
+            if let Some(found) = self.find(others, nth) {
+                self.remove(found);
+            }
+        }
+    }
+
+    /// `&`: leaves those that are among the others, in their order here.
+    pub(crate) fn intersect(&mut self, others: &Names) {
+        let mut both: Vec<usize> = (0..others.len()).filter_map(|nth| self.find(others, nth)).collect();
+        both.sort_unstable();
+        both.dedup();
+        let mut names = self.names.empty();
+        both.iter().for_each(|nth| names.copy(&self.names, *nth));
+        *self = Self::new(names);
+    }
+
+    /// `^`: leaves those that are on one side only, those of this one first.
+    pub(crate) fn differ(&mut self, mut others: Names) {
+        others.once_each();
+        let found: Vec<Option<usize>> = (0..others.len()).map(|nth| self.find(&others, nth)).collect();
+        for (nth, found) in found.into_iter().enumerate() {
+            match found {
+                Some(found) => self.remove(found),
+                None => self.add(&others, nth),
+            }
+        }
+    }
+
+    fn add(&mut self, others: &Names, nth: usize) {
+        let new = self.names.len();
+        self.names.copy(others, nth);
+        self.is_in.push(true);
+        self.len += 1;
+        if let Some(old) = self.index.insert(&self.names, new) {
+            // It was taken out before; its new place counts.
+            let slot = self.index.slot(&self.names, self.names.key(old), self.names.list[old].hash);
+            self.index.slots[slot] = new as u32;
+        }
+    }
+
+    /// Adds what is in the set to `names`.
+    pub(crate) fn append_to(self, names: &mut Names) {
+        if self.len == self.names.len() {
+            names.extend(&self.names);
+            return;
+        }
+        for nth in (0..self.names.len()).filter(|nth| self.is_in[*nth]) {
+            names.copy(&self.names, nth);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(state: &RandomState, list: &[u8]) -> Names {
+        let mut names = Names::new(state.clone());
+        list.iter().for_each(|n| names.push(&format!("h{n}"), &format!("{}", n % 16)));
+        names
+    }
+
+    fn keys(names: &Names) -> Vec<u8> {
+        (0..names.len()).map(|nth| names.key(nth).parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn names_with_one_key_are_one_host_and_the_first_stays() {
+        let mut all = names(&RandomState::new(), &[17, 2, 1, 18, 3, 33]);
+        all.once_each();
+        assert_eq!(all.iter().collect::<Vec<_>>(), ["h17", "h2", "h3"]);
+    }
+
+    #[test]
+    fn names_are_divided_and_put_together() {
+        let mut all = names(&RandomState::new(), &[1, 2, 3, 20]);
+        let tail = all.split_off(2);
+        assert_eq!((keys(&all), keys(&tail)), (vec![1, 2], vec![3, 4]));
+        all.extend(&tail);
+        assert_eq!(keys(&all), [1, 2, 3, 4]);
+        assert!(all.split_off(4).is_empty());
+        assert_eq!(all.split_off(0).iter().last(), Some("h20"));
+    }
+
+    proptest! {
+        #[test]
+        fn sets_do_what_sets_do(
+            start in prop::collection::vec(any::<u8>(), 0..40),
+            steps in prop::collection::vec((0..3_u8, prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+        ) {
+            let state = RandomState::new();
+            let mut set = Set::new(names(&state, &start));
+            let key = |list: &[u8]| list.iter().map(|n| n % 16).collect::<BTreeSet<u8>>();
+            let mut wanted = key(&start);
+            for (step, list) in steps {
+                let (others, other) = (names(&state, &list), key(&list));
+                match step {
+                    0 => {
+                        set.subtract(&others);
+                        wanted = &wanted - &other;
+                    }
+                    1 => {
+                        set.intersect(&others);
+                        wanted = &wanted & &other;
+                    }
+                    _ => {
+                        set.differ(others);
+                        wanted = &wanted ^ &other;
+                    }
+                }
+                prop_assert_eq!(set.len(), wanted.len());
+            }
+            let mut left = Names::new(state);
+            set.append_to(&mut left);
+            prop_assert_eq!(left.len(), wanted.len());
+            prop_assert_eq!(keys(&left).into_iter().collect::<BTreeSet<u8>>(), wanted);
+        }
+    }
+}
