@@ -24,20 +24,24 @@ pub(super) fn host() -> &'static str {
     }
 }
 
-/// Runs `cargo VERB --target TARGET ARGS`.
+/// Runs `cargo VERB --target TARGET ARGS`, for what is shipped.
 pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Result<()> {
+    let mut args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+    if target == SMALL {
+        args.extend(["--config", "profile.image.opt-level=\"s\""].map(str::to_owned));
+    }
+    with_flags(verb, target, &args, &[INLINE_LESS.to_owned()])
+}
+
+/// The same with flags of one's own for rustc.
+pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], flags: &[String]) -> Result<()> {
     install(target)?;
     let by_rustc = LINKED_BY_RUSTC.contains(&target);
     let mut cargo = if by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
     // zig's driver has a verb of its own for `build`.
     cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
     cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
-    let mut flags = remapped()?;
-    flags.push(INLINE_LESS.to_owned());
-    if target == SMALL {
-        cargo.args(["--config", "profile.image.opt-level=\"s\""]);
-    }
-    let flags: Vec<_> = flags.into_iter().map(|flag| format!("{flag:?}")).collect();
+    let flags: Vec<_> = remapped()?.iter().chain(flags).map(|flag| format!("{flag:?}")).collect();
     // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
     cargo.arg("--config").arg(format!("target.{target}.rustflags=[{}]", flags.join(", ")));
     check(&mut cargo)

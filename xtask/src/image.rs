@@ -60,7 +60,7 @@ pub(super) fn bundle(file: &Path, targets: &[&str]) -> Result<()> {
 }
 
 /// Packs an image as a bundle does.
-fn pack(plain: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>> {
     let mut packed = Vec::new();
     let mut compressor = zstd_rs::Compressor::new(zstd_rs::CompressionConfig::HIGH).map_err(anyhow::Error::msg)?;
     compressor.compress(plain, None, &mut packed).map_err(anyhow::Error::msg)?;

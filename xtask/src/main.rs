@@ -1,6 +1,7 @@
 //! What building Offshoot takes beyond `cargo build`. Run it by `cargo xtask COMMAND`.
 
 mod compile;
+mod curve;
 mod image;
 mod zig;
 
@@ -18,6 +19,8 @@ usage: cargo xtask COMMAND
   bundle [FILE] [TARGET...]      build the tool with the images of targets in it
                                  (default: dist/offshoot; x86_64, aarch64 and i686 Linux)
   size [TARGET...]               what images and the bundle weigh, against their budgets
+  curve [CALLS]                  image size against call rate at several opt-levels;
+                                 CALLS is benches/calls of another build, to compare with
   reproducible                   build in two places and compare the bytes
   elsewhere                      build for the systems that nothing here can run
   foreign                        build what the tests send to hosts of other processors
@@ -59,6 +62,8 @@ fn run(args: &[String]) -> Result<()> {
             image::bundle(Path::new(file), &or_default(targets))
         }
         ("size", _) => image::size(&or_default(args)),
+        ("curve", []) => curve::curve(None),
+        ("curve", [base]) => curve::curve(Some(base)),
         ("reproducible", []) => image::reproducible(),
         ("elsewhere", []) => image::elsewhere(),
         ("foreign", []) => image::foreign(),
