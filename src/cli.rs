@@ -9,6 +9,7 @@
 
 pub(crate) mod args;
 pub(crate) mod call;
+mod complaint;
 pub(crate) mod doctor;
 pub(crate) mod duration;
 pub(crate) mod exit;
@@ -54,10 +55,10 @@ fn list(args: &HostsArgs) -> Exit {
     let mut sources = hosts::sources::Reading::new(|_: &str| Ok(None));
     match hosts::expression::list(&args.expressions, &mut sources) {
         Ok(expansion) => {
-            expansion.notes.iter().for_each(|note| run::complain(&format!("note: {note}")));
+            expansion.notes.iter().for_each(|note| complaint::complain(&format!("note: {note}")));
             print(&hosts::command::listing(args, &expansion))
         }
-        Err(error) => run::fail(error.kind.into(), &error),
+        Err(error) => complaint::fail(error.kind.into(), &error),
     }
 }
 
@@ -65,7 +66,7 @@ fn list(args: &HostsArgs) -> Exit {
 /// fault.
 pub(crate) fn print(text: &str) -> Exit {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => run::fail(Exit::Internal, &error),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complaint::fail(Exit::Internal, &error),
         _ => Exit::Done(exit::Outcome::default()),
     }
 }
@@ -78,5 +79,5 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    crate::log_to_file(None, levels).map_err(|error| run::fail(Exit::Usage, &error))
+    crate::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

@@ -54,7 +54,7 @@ mod wire;
 pub use api::call::Call;
 pub use api::chain::CallChain;
 pub use api::channel::Channel;
-pub use api::context::{Context, Econtext, Ending, Limited};
+pub use api::context::{Context, Econtext, ShutdownHandle, WithTimeout};
 #[cfg(feature = "cli")]
 pub use api::exported::{EncodedArgs, Exported};
 pub use api::function::{Function, Value};

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::engine::io::Io;
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::call_payload;
@@ -94,7 +94,7 @@ impl RawCall {
             let (reply, answer) = oneshot::channel();
             let handle = shared.next_handle();
             message.reply_to = handle;
-            if !shared.command(Command::Call { message, reply, timeout, function }) {
+            if !shared.request(Request::Call { message, reply, timeout, function }) {
                 return Err(Error::router_ended());
             }
             Ok(Pending { answer, handle })
@@ -221,7 +221,7 @@ impl RawCall {
 impl Drop for RawCall {
     fn drop(&mut self) {
         if let Some(pending) = &self.state {
-            self.shared.command(Command::Cancel(pending.handle));
+            self.shared.request(Request::Cancel(pending.handle));
         }
     }
 }

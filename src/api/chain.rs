@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Function;
-use crate::engine::shared::Command;
+use crate::engine::shared::Request;
 use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
@@ -129,7 +129,7 @@ impl CallChain {
         if number != 0 {
             let data = call_payload::encode_forget(number);
             let message = Message::new(self.context.id(), Handle::CALL_FUNCTION, data);
-            self.context.shared().command(Command::SendMetered { message, accepted: None });
+            self.context.shared().request(Request::SendMetered { message, accepted: None });
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::engine::broker::Broker;
 use crate::engine::callee::IncomingCall;
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
 use crate::sys::blocking::block_on;
 use crate::wire::call_payload;
@@ -173,8 +173,8 @@ impl Context {
 
     /// Calls made on the result fail with [`Error::Timeout`] when `limit` has
     /// passed. What remains of it travels with the call.
-    pub fn timeout(&self, limit: Duration) -> Limited<'_> {
-        Limited { context: self, limit }
+    pub fn timeout(&self, limit: Duration) -> WithTimeout<'_> {
+        WithTimeout { context: self, limit }
     }
 
     /// Sends a message there. Nobody reports whether it has arrived; a dead
@@ -191,7 +191,7 @@ impl Context {
     pub fn send(&self, message: Message) -> Result<(), Error> {
         let message = Message { dst: self.id, ..message };
         let metered = message.reply_to == Handle::NONE && message.handle >= Handle::FIRST_DYNAMIC;
-        self.queue(if metered { Command::SendMetered { message, accepted: None } } else { Command::Send(message) })
+        self.queue(if metered { Request::SendMetered { message, accepted: None } } else { Request::Send(message) })
     }
 
     /// Sends a message there and returns a receiver for what comes back: one
@@ -255,11 +255,11 @@ impl Context {
 
     /// Orders the context and everything behind it to end, and returns at
     /// once. What it returns can be waited for, or dropped.
-    pub fn shutdown_nowait(&self) -> Ending {
+    pub fn shutdown_nowait(&self) -> ShutdownHandle {
         let (gone, ended) = oneshot::channel();
-        self.shared.command(Command::Watch { context: self.id, gone });
-        self.shared.command(Command::End(self.id));
-        Ending { ended }
+        self.shared.request(Request::Watch { context: self.id, gone });
+        self.shared.request(Request::End(self.id));
+        ShutdownHandle { ended }
     }
 
     /// What the program that led to this child, such as ssh, has said last on
@@ -269,7 +269,7 @@ impl Context {
     pub async fn last_words(&self) -> Vec<String> {
         let (to, words) = oneshot::channel();
         let id = self.id;
-        self.shared.command(Command::Do(Box::new(move |io| io.tell_last_words(id, to))));
+        self.shared.request(Request::Do(Box::new(move |io| io.tell_last_words(id, to))));
         words.await.unwrap_or_default()
     }
 
@@ -301,7 +301,7 @@ impl Context {
 
     pub(crate) fn start_no_reply<F: Function<K>, K>(&self, _: F, args: &F::Args, chain: u32) -> Result<(), Error> {
         let message = self.call_message::<F, K>(args, chain)?;
-        self.queue(Command::SendMetered { message, accepted: None })
+        self.queue(Request::SendMetered { message, accepted: None })
     }
 
     fn call_message<F: Function<K>, K>(&self, args: &F::Args, chain: u32) -> Result<Message, Error> {
@@ -332,8 +332,8 @@ impl Context {
         Ok(Message::new(self.id, Handle::CALL_FUNCTION, data))
     }
 
-    fn queue(&self, command: Command) -> Result<(), Error> {
-        if self.shared.command(command) { Ok(()) } else { Err(Error::router_ended()) }
+    fn queue(&self, request: Request) -> Result<(), Error> {
+        if self.shared.request(request) { Ok(()) } else { Err(Error::router_ended()) }
     }
 }
 
@@ -371,12 +371,12 @@ impl Broker {
     /// The child and those behind it are slowed down as by any slow reader.
     /// While a child is not read, its death goes unnoticed.
     pub fn stop_receive(&self, child: &Context) {
-        child.shared().command(Command::Read { context: child.id(), on: false });
+        child.shared().request(Request::Read { context: child.id(), on: false });
     }
 
     /// Takes back [`Broker::stop_receive`].
     pub fn start_receive(&self, child: &Context) {
-        child.shared().command(Command::Read { context: child.id(), on: true });
+        child.shared().request(Request::Read { context: child.id(), on: true });
     }
 }
 
@@ -401,18 +401,18 @@ impl<'de> Deserialize<'de> for Context {
 ///
 /// Dropping it changes nothing.
 #[derive(Debug)]
-pub struct Ending {
+pub struct ShutdownHandle {
     ended: oneshot::Receiver<()>,
 }
 
-impl Ending {
+impl ShutdownHandle {
     /// Awaits it, for code that is not async: blocks.
     pub fn wait(self) {
         block_on(self);
     }
 }
 
-impl Future for Ending {
+impl Future for ShutdownHandle {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -444,12 +444,12 @@ impl Future for Ending {
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Limited<'a> {
+pub struct WithTimeout<'a> {
     context: &'a Context,
     limit: Duration,
 }
 
-impl Limited<'_> {
+impl WithTimeout<'_> {
     /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time is
     /// up.
     ///
@@ -470,11 +470,11 @@ impl Limited<'_> {
         self.context.start(function, &args, Some(self.limit), 0)
     }
 
-    /// [`Limited::call`] for code that is not async: blocks.
+    /// [`WithTimeout::call`] for code that is not async: blocks.
     ///
     /// # Errors
     ///
-    /// As [`Limited::call`].
+    /// As [`WithTimeout::call`].
     pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
         block_on(self.call(function, args))
     }
@@ -569,7 +569,7 @@ impl Econtext {
     /// still in the tree.
     pub async fn detach(&self) -> Result<(), Error> {
         let (done, detached) = oneshot::channel();
-        self.shared().command(Command::Detach(done));
+        self.shared().request(Request::Detach(done));
         detached.await.unwrap_or_else(|_| Err(Error::router_ended()))
     }
 

@@ -7,7 +7,7 @@ use crate::api::router::Router;
 use crate::engine::io::Target;
 use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::routing::table::{Peer, Policy, Registration};
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
@@ -81,7 +81,7 @@ impl HandlerBuilder {
         shared.ports().hold(handle, &queue);
         let sink = Target::User(Arc::new(Callback { queue, call }));
         let registration = Registration { sink, once: !persist, respondent, policy };
-        if !shared.command(Command::AddHandler { handle, registration, overwrite }) {
+        if !shared.request(Request::AddHandler { handle, registration, overwrite }) {
             return Err(Error::router_ended());
         }
         Ok(handle)
@@ -119,7 +119,7 @@ impl Router {
         if !self.shared().ports().release(handle, None) {
             return Err(Error::Handle { handle, reason: "no handler is registered".into() });
         }
-        self.shared().command(Command::DelHandler(handle, None));
+        self.shared().request(Request::DelHandler(handle, None));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::api::context::Context;
 use crate::api::router::Router;
 use crate::engine::io::Io;
-use crate::engine::shared::Command;
+use crate::engine::shared::Request;
 use crate::wire::error::Error;
 use crate::wire::message::ContextId;
 
@@ -66,7 +66,7 @@ impl Router {
     /// in its siblings.
     pub fn stamp(&self, neighbour: &Context, authority: Option<ContextId>) {
         let id = neighbour.id();
-        self.shared().command(Command::Do(Box::new(move |io| io.stamp(id, authority))));
+        self.shared().request(Request::Do(Box::new(move |io| io.stamp(id, authority))));
     }
 
     /// The neighbour by whose stream a message to `id` leaves: the parent if
@@ -103,7 +103,7 @@ impl Router {
     /// Forgets the route to `target`, as if it had gone: whoever waits for an
     /// answer from it is told. Does nothing if there is none.
     pub fn del_route(&self, target: ContextId) {
-        self.shared().command(Command::Do(Box::new(move |io| io.del_route(target))));
+        self.shared().request(Request::Do(Box::new(move |io| io.del_route(target))));
     }
 
     async fn ask<T: Send + 'static>(
@@ -111,7 +111,7 @@ impl Router {
         work: impl FnOnce(&Rc<Io>, oneshot::Sender<T>) + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.shared().command(Command::Do(Box::new(move |io| work(io, reply))));
+        self.shared().request(Request::Do(Box::new(move |io| work(io, reply))));
         answer.await.map_err(|_| Error::router_ended())
     }
 }

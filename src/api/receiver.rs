@@ -15,8 +15,8 @@ use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::engine::io::Target;
 use crate::engine::queue::Queue;
-use crate::engine::shared::{Command, Shared};
-use crate::routing::fair_queue::{Got, Latch};
+use crate::engine::shared::{Request, Shared};
+use crate::routing::fair_queue::{FairQueue, Got};
 use crate::routing::table::{Peer, Policy, Registration};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
@@ -112,7 +112,7 @@ impl Inner {
             Got::Poked => return Ok(None),
         };
         if let Some(grant) = self.queue.taken(message.src, message.data.len(), message.is_dead()) {
-            self.shared.command(Command::Grant(grant));
+            self.shared.request(Request::Grant(grant));
         }
         if message.is_dead() {
             return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
@@ -121,7 +121,7 @@ impl Inner {
         Ok(Some(message))
     }
 
-    pub(crate) fn latch(&self) -> &Latch<Message> {
+    pub(crate) fn latch(&self) -> &FairQueue<Message> {
         &self.queue.latch
     }
 
@@ -132,7 +132,7 @@ impl Inner {
     fn close(&self) {
         self.queue.latch.close();
         if self.shared.ports().release(self.queue.handle, Some(&self.queue)) {
-            self.shared.command(Command::DelHandler(self.queue.handle, Some(Arc::clone(&self.queue))));
+            self.shared.request(Request::DelHandler(self.queue.handle, Some(Arc::clone(&self.queue))));
         }
     }
 }
@@ -183,11 +183,11 @@ impl Settings {
             queue.latch.set_hook(notify);
         }
         let registration = Registration { sink: Target::Queue(Arc::clone(&queue)), once: !persist, respondent, policy };
-        let add = Command::AddHandler { handle, registration, overwrite };
+        let add = Request::AddHandler { handle, registration, overwrite };
         if error.is_none() {
             shared.ports().hold(handle, &queue);
         }
-        if error.is_some() || !shared.command(add) {
+        if error.is_some() || !shared.request(add) {
             queue.latch.close();
         }
         Inner { queue, shared, error }

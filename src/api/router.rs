@@ -12,7 +12,7 @@ use crate::api::context::Context;
 use crate::engine::broker::{Broker, Thread};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::{self, Record};
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Message};
@@ -69,7 +69,7 @@ impl fmt::Debug for Router {
 impl Drop for Alive {
     fn drop(&mut self) {
         // The thread goes on until the children have ended; nobody waits here.
-        self.shared.command(Command::Shutdown { done: None });
+        self.shared.request(Request::Shutdown { done: None });
     }
 }
 
@@ -185,7 +185,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn route(&self, message: Message) -> Result<(), Error> {
-        if self.shared.command(Command::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
     }
 
     /// Has children that are connected from now on, and their own children,
@@ -202,7 +202,7 @@ impl Router {
     ///
     /// [`Context::shutdown`] is the orderly way.
     pub fn disconnect(&self, context: &Context) {
-        self.shared.command(Command::Disconnect(context.id()));
+        self.shared.request(Request::Disconnect(context.id()));
     }
 
     /// Calls `hook` for each log record that comes from another context, on a
@@ -219,7 +219,7 @@ impl Router {
     /// `tracing` subscriber shows of their targets.
     pub fn on_log(&self, hook: impl Fn(&Record) + Send + Sync + 'static) {
         self.shared.hooked.store(true, Ordering::Relaxed);
-        self.shared.command(Command::SetLogHook(Arc::new(hook)));
+        self.shared.request(Request::SetLogHook(Arc::new(hook)));
     }
 
     /// What this context is doing: counters, links, calls, queues. Cancel
@@ -230,7 +230,7 @@ impl Router {
     /// [`Error::Closed`] if the router has ended.
     pub async fn stats(&self) -> Result<Stats, Error> {
         let (reply, stats) = oneshot::channel();
-        self.shared.command(Command::Stats(reply));
+        self.shared.request(Request::Stats(reply));
         stats.await.map_err(|_| Error::router_ended())
     }
 
@@ -242,7 +242,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn dump(&self) -> Result<(), Error> {
-        if self.shared.command(Command::Dump) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::Dump) { Ok(()) } else { Err(Error::router_ended()) }
     }
 
     /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
@@ -253,7 +253,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn dump_on_sigusr2(&self) -> Result<(), Error> {
-        if self.shared.command(Command::DumpOnSignal) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::DumpOnSignal) { Ok(()) } else { Err(Error::router_ended()) }
     }
 
     /// Has this process, and all descendants that are started from now on,
@@ -284,7 +284,7 @@ impl Router {
     /// [`Error::Closed`].
     pub async fn shutdown(&self) {
         let (done, ended) = oneshot::channel();
-        if self.shared.command(Command::Shutdown { done: Some(done) }) {
+        if self.shared.request(Request::Shutdown { done: Some(done) }) {
             // An error means that the I/O side has ended without saying so.
             let _ = ended.await;
         }

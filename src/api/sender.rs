@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
@@ -107,7 +107,7 @@ impl<T> Sender<T> {
         let (accepted, sending) = oneshot::channel();
         let Self { dst, handle, on_behalf, .. } = *self;
         let message = Message { dst, handle, on_behalf, ..message };
-        self.shared.command(Command::SendMetered { message, accepted: Some(accepted) });
+        self.shared.request(Request::SendMetered { message, accepted: Some(accepted) });
         Ok(sending)
     }
 }

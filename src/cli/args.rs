@@ -8,6 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression_error::is_unprintable;
@@ -338,8 +339,8 @@ where
         let _ = error.print();
         exit_of(error.kind())
     })?;
-    cli.check_words(&argv).map_err(|why| crate::cli::run::fail(Exit::Usage, &why))?;
-    cli.suspicions().iter().for_each(|note| crate::cli::run::complain(&format!("note: {note}")));
+    cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
+    cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(cli)
 }
 

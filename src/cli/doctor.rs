@@ -10,13 +10,14 @@ use crate::{Context, Error, Router, Step, StepStatus};
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
+use crate::cli::complaint::fail;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::visible;
-use crate::cli::run::{Signals, end, fail};
+use crate::cli::run::{Signals, end};
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 

@@ -10,8 +10,8 @@ use crate::image::bundle::{Bundle, Entry, machine_of};
 use serde_json::json;
 
 use crate::cli::args::{BundleArgs, ImagesArgs};
+use crate::cli::complaint::fail;
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::run::fail;
 
 /// Lists the images of a program.
 pub(crate) fn images(args: &ImagesArgs) -> Exit {

@@ -2,7 +2,7 @@
 //! at once.
 
 use std::cell::RefCell;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
+use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
@@ -525,14 +526,4 @@ pub(super) async fn end(router: &Router, signals: &mut Signals, pipes: &Pipes, o
         exit = signals.next() => Some(exit),
         exit = in_order => exit,
     }
-}
-
-pub(super) fn complain(text: &str) {
-    // If stderr is gone, nobody is left to tell.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-pub(super) fn fail(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
-    complain(&format!("offshoot: {error}"));
-    exit
 }

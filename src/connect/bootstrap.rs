@@ -27,20 +27,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub(crate) use self::announcement::Offer;
+pub(crate) use self::announcement::Announcement;
 use self::announcement::Reader;
 #[cfg(target_os = "linux")]
 pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
-use self::hello_parser::Opening;
+use self::hello_parser::SplitHello;
 pub(crate) use self::hello_parser::opening;
 pub(crate) use self::nonce::Nonce;
-use self::output_tail::{Source, Transcript, printable};
+use self::output_tail::{OutputTail, Source, printable};
 use self::prompt::Reply;
 pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
 use crate::image::executable::Packed;
 use crate::wire::codec::Secret;
-use crate::wire::connect_trace::Trail;
+use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Phase, StreamError, StreamErrorKind};
 
 /// Version of everything from the handshake on.
@@ -93,7 +93,7 @@ pub(crate) enum Input<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Find an image for this machine and give it as [`Input::Image`].
-    ChooseImage(Offer),
+    ChooseImage(Announcement),
     /// Write this to the launcher's stdin, after what was given before. That
     /// the other end has closed is no error yet: its reason is still to come,
     /// on stdout or with the exit status.
@@ -134,8 +134,8 @@ pub(crate) struct Dialogue {
     buffer: Vec<u8>,
     /// How many bytes of stdout were no part of the protocol.
     noise: usize,
-    transcript: Transcript,
-    trail: Trail,
+    transcript: OutputTail,
+    trail: ConnectTrace,
 }
 
 /// What must come next.
@@ -145,11 +145,11 @@ enum Expect {
     /// without an upload.
     Announcement { or_child: bool },
     /// The caller's choice of an image.
-    Image { offer: Box<Offer> },
+    Image { offer: Box<Announcement> },
     /// The child's token or the first stage's regrets.
     Child { upload: Option<Box<Upload>> },
     /// The bytes behind the child's token.
-    Opening,
+    SplitHello,
     /// Nothing: hello or an error has been given out.
     Nothing,
 }
@@ -157,7 +157,7 @@ enum Expect {
 /// What was sent, for the error that may follow.
 #[derive(Debug)]
 struct Upload {
-    offer: Offer,
+    offer: Announcement,
     image: Packed,
     digest: [u8; 32],
     /// The machine was asked whether it has the image.
@@ -211,7 +211,7 @@ impl Dialogue {
     }
 
     /// What has been seen on the way. It is with every error, too.
-    pub(crate) fn trail(&mut self) -> &mut Trail {
+    pub(crate) fn trail(&mut self) -> &mut ConnectTrace {
         &mut self.trail
     }
 
@@ -273,8 +273,8 @@ impl Dialogue {
             expect,
             buffer: Vec::new(),
             noise: 0,
-            transcript: Transcript::default(),
-            trail: Trail::default(),
+            transcript: OutputTail::default(),
+            trail: ConnectTrace::default(),
         }
     }
 
@@ -325,9 +325,9 @@ impl Dialogue {
                     }
                     return self.check_noise(self.buffer.len());
                 }
-                Expect::Opening => {
+                Expect::SplitHello => {
                     let split = hello_parser::split(&self.buffer);
-                    let Some(Opening { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
+                    let Some(SplitHello { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
                         return Ok(());
                     };
                     self.buffer = Vec::new();
@@ -382,7 +382,7 @@ impl Dialogue {
         match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
             (Mark::Child, _) => {
                 self.phase = Phase::Handshake;
-                self.expect = Expect::Opening;
+                self.expect = Expect::SplitHello;
                 Ok(())
             }
             (Mark::Line(line), Expect::Announcement { .. }) => {
@@ -399,7 +399,7 @@ impl Dialogue {
                 if let Some(rest) = printable(&line).strip_prefix(" failed") {
                     return Err(self.upload_failed(rest, &upload, actions));
                 }
-                match Offer::parse(&line).filter(|offer| upload.is_news(offer)) {
+                match Announcement::parse(&line).filter(|offer| upload.is_news(offer)) {
                     Some(offer) => self.begin_again(&line, offer, *upload, actions),
                     None => {
                         self.expect = Expect::Child { upload: Some(upload) };
@@ -415,7 +415,7 @@ impl Dialogue {
     }
 
     fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), StreamError> {
-        let Some(offer) = Offer::parse(line) else {
+        let Some(offer) = Announcement::parse(line) else {
             let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
             return Err(self.error(StreamErrorKind::Corrupt, text));
         };
@@ -439,7 +439,7 @@ impl Dialogue {
         Ok(())
     }
 
-    fn announced(&mut self, line: &[u8], offer: &Offer, actions: &mut Vec<Action>) {
+    fn announced(&mut self, line: &[u8], offer: &Announcement, actions: &mut Vec<Action>) {
         self.trail.announced.push(printable(line));
         actions.push(Action::Note(offer.to_string()));
     }
@@ -449,7 +449,7 @@ impl Dialogue {
     fn begin_again(
         &mut self,
         line: &[u8],
-        offer: Offer,
+        offer: Announcement,
         upload: Upload,
         actions: &mut Vec<Action>,
     ) -> Result<(), StreamError> {
@@ -472,7 +472,7 @@ impl Dialogue {
     }
 
     /// Sends the image, or first asks for one that was kept.
-    fn send(&mut self, offer: Offer, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
+    fn send(&mut self, offer: Announcement, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
         let kept = offer.caches && offer.place.is_some();
         let request = offer.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
         actions.push(Action::Write(request.into()));
@@ -622,7 +622,7 @@ impl Dialogue {
 impl Upload {
     /// Whether an announcement is another one than that of this upload. Each
     /// has refused more places than the one before, of which an offer has few.
-    fn is_news(&self, offer: &Offer) -> bool {
+    fn is_news(&self, offer: &Announcement) -> bool {
         self.kept && !offer.caches || offer.refused.len() > self.offer.refused.len()
     }
 }

@@ -21,13 +21,13 @@ use crate::api::router::Router;
 use crate::connect::bootstrap::{self, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
 #[cfg(target_os = "linux")]
-use crate::connect::namespace_entry::Entrance;
+use crate::connect::namespace_entry::NamespaceEntry;
 use crate::engine::broker::Broker;
 use crate::engine::descendants::Descendants;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Parent, Role, Setup};
 use crate::engine::log::{DebugLog, LogSource, Recorder};
-use crate::engine::shared::{Command, Levels, Settings, Shared};
+use crate::engine::shared::{Levels, Request, Settings, Shared};
 use crate::engine::task_set;
 use crate::image::executable::Image;
 use crate::sys::pipe::{Input, Output, Stream};
@@ -58,7 +58,7 @@ struct Arguments {
     again_as: Option<String>,
     /// It is to go into a container first.
     #[cfg(target_os = "linux")]
-    entrance: Option<Entrance>,
+    entrance: Option<NamespaceEntry>,
 }
 
 impl Arguments {
@@ -83,7 +83,7 @@ impl Arguments {
             image,
             again_as,
             #[cfg(target_os = "linux")]
-            entrance: Entrance::parse(args),
+            entrance: NamespaceEntry::parse(args),
         })
     }
 
@@ -343,7 +343,7 @@ async fn heed_signals(shared: Arc<Shared>) {
         };
         // Who has detached has no terminal to lose.
         if !is_hangup || shared.parent().is_some() {
-            shared.command(Command::Shutdown { done: None });
+            shared.request(Request::Shutdown { done: None });
         }
     }
 }

@@ -29,7 +29,7 @@ pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub(crate) use delegated_connect::{Connected, Unclaimed};
 pub use doas::Doas;
 pub use local::{Fork, Local};
-use remote_command::Errand;
+use remote_command::RemoteCommand;
 pub use setns::Setns;
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
 pub use su::Su;
@@ -43,7 +43,7 @@ use crate::engine::log::Levels;
 use crate::sys::blocking::block_on;
 use crate::sys::process::Stdio;
 use crate::wire::codec::Secret;
-use crate::wire::connect_trace::Trail;
+use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 
 /// Default time for a whole connect.
@@ -253,12 +253,12 @@ impl<M: Into<Method>> Connect<M> {
     pub async fn examine(self) -> crate::connect::report::Examined {
         match self.connect_with_trail().await {
             Ok((context, trail)) => crate::connect::report::Examined { context: Ok(context), trail },
-            Err(error) => crate::connect::report::Examined { context: Err(error), trail: Trail::default() },
+            Err(error) => crate::connect::report::Examined { context: Err(error), trail: ConnectTrace::default() },
         }
     }
 
     /// [`Connect::connect`], and what was seen on the way.
-    async fn connect_with_trail(self) -> Result<(Context, Trail), Error> {
+    async fn connect_with_trail(self) -> Result<(Context, ConnectTrace), Error> {
         let Self { router, via, mut spec, answerer, method } = self;
         spec.method = method.into();
         spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
@@ -328,8 +328,8 @@ impl Spec {
     /// Which option cannot be, and why.
     fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
         let mut errand = match &self.binary {
-            Some(binary) => Errand::binary(nonce, &self.exec_prefix, binary),
-            None => Errand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
+            Some(binary) => RemoteCommand::binary(nonce, &self.exec_prefix, binary),
+            None => RemoteCommand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
         };
         let direct = match &self.method {
             Method::Sudo(sudo) => sudo.is_direct(),

@@ -28,7 +28,7 @@ const KEPT: [&str; 4] = ["PATH", "TERM", "LANG", "TZ"];
 
 /// Where to go, and what to be there.
 #[derive(Debug)]
-pub(crate) struct Entrance {
+pub(crate) struct NamespaceEntry {
     user: String,
     /// The engine's command line, which ends with the container's name.
     ask: Vec<String>,
@@ -36,7 +36,7 @@ pub(crate) struct Entrance {
     command: Vec<String>,
 }
 
-impl Entrance {
+impl NamespaceEntry {
     /// From what [`setns::arguments`](crate::connect::methods::setns::arguments) has made
     /// of it; `None` if this process is to stay where it is.
     pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Option<Self> {
@@ -190,11 +190,11 @@ mod tests {
         for command in ["", "nice sh -c x"] {
             let arguments =
                 crate::connect::methods::setns::arguments("bob", &words("docker inspect app"), &words(command));
-            let entrance = Entrance::parse(arguments.into_iter()).unwrap();
+            let entrance = NamespaceEntry::parse(arguments.into_iter()).unwrap();
             assert_eq!(entrance.user, "bob");
             assert_eq!((entrance.ask, entrance.command), (words("docker inspect app"), words(command)));
         }
-        assert!(Entrance::parse(std::iter::empty()).is_none());
+        assert!(NamespaceEntry::parse(std::iter::empty()).is_none());
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
     fn a_tool_that_is_not_there_fails_or_says_nothing_useful_is_named() {
         let ask = |words: &[&str]| {
             let ask = words.iter().map(|word| (*word).to_owned()).collect();
-            Entrance { user: "root".into(), ask, command: Vec::new() }.leader()
+            NamespaceEntry { user: "root".into(), ask, command: Vec::new() }.leader()
         };
         assert_eq!(ask(&["echo", "42"]), Ok(42));
         let error = ask(&["/nonexistent/docker", "inspect"]).unwrap_err();

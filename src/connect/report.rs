@@ -1,13 +1,13 @@
 //! A connect step by step, in words: what was tried, what came back, and what
-//! to do about it. Made from a [`Trail`] for those who ask.
+//! to do about it. Made from a [`ConnectTrace`] for those who ask.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use crate::api::context::Context;
-use crate::connect::bootstrap::Offer;
-use crate::wire::connect_trace::Trail;
+use crate::connect::bootstrap::Announcement;
+use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::printable;
 
@@ -49,7 +49,7 @@ pub enum StepStatus {
 pub struct Examined {
     /// The child, or why there is none.
     pub context: Result<Context, Error>,
-    pub(crate) trail: Trail,
+    pub(crate) trail: ConnectTrace,
 }
 
 impl Examined {
@@ -83,8 +83,9 @@ const UPLOAD: usize = 6;
 const EXEC: usize = 7;
 const HANDSHAKE: usize = 8;
 
-fn steps(trail: &Trail, error: Option<&StreamError>) -> Vec<Step> {
-    let offers: Vec<Offer> = trail.announced.iter().filter_map(|line| Offer::parse(line.as_bytes())).collect();
+fn steps(trail: &ConnectTrace, error: Option<&StreamError>) -> Vec<Step> {
+    let offers: Vec<Announcement> =
+        trail.announced.iter().filter_map(|line| Announcement::parse(line.as_bytes())).collect();
     let mut steps = described(trail, &offers);
     let failed = error.map_or(steps.len(), |error| failed_step(error, offers.last()));
     for (at, step) in steps.iter_mut().enumerate() {
@@ -104,7 +105,7 @@ fn steps(trail: &Trail, error: Option<&StreamError>) -> Vec<Step> {
 }
 
 /// All steps as if they had gone well.
-fn described(trail: &Trail, offers: &[Offer]) -> Vec<Step> {
+fn described(trail: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
     let first = offers.first();
     let last = offers.last();
     let words: Vec<String> = trail.command.iter().map(|word| printable(word)).collect();
@@ -173,7 +174,7 @@ fn described(trail: &Trail, offers: &[Offer]) -> Vec<Step> {
     steps
 }
 
-fn failed_step(error: &StreamError, offer: Option<&Offer>) -> usize {
+fn failed_step(error: &StreamError, offer: Option<&Announcement>) -> usize {
     match (error.phase, error.kind) {
         (Phase::Start, _) => START,
         (Phase::Login, _) => LOGIN,
@@ -238,8 +239,8 @@ const LINES: usize = 5;
 mod tests {
     use super::*;
 
-    fn trail(announced: &[&str], sent: &[(u64, u64)]) -> Trail {
-        Trail {
+    fn trail(announced: &[&str], sent: &[(u64, u64)]) -> ConnectTrace {
+        ConnectTrace {
             command: vec!["ssh".into(), "web1".into(), "...".into()],
             announced: announced.iter().map(|line| (*line).to_owned()).collect(),
             sent: sent.to_vec(),
@@ -247,7 +248,7 @@ mod tests {
         }
     }
 
-    fn failure(kind: StreamErrorKind, phase: Phase, text: &str, tail: &[&str], trail: Trail) -> StreamError {
+    fn failure(kind: StreamErrorKind, phase: Phase, text: &str, tail: &[&str], trail: ConnectTrace) -> StreamError {
         let mut error = StreamError::new(kind, phase, "ssh.web1", text);
         error.tail = tail.iter().map(|line| (*line).to_owned()).collect();
         error.trail = Box::new(trail);

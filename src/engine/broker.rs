@@ -524,7 +524,7 @@ mod tests {
             let connecting = scope.spawn(|| silent.blocking_connect());
             let waiting = scope.spawn(|| block_on(receiver.recv()));
             while !block_on(broker.keep_alive()) {}
-            router.shared().command(crate::engine::shared::Command::Crash);
+            router.shared().request(crate::engine::shared::Request::Crash);
             assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "Broker has exitted");
             let error = connecting.join().unwrap().unwrap_err();
             assert!(matches!(error, Error::Stream(_) | Error::Closed(_)), "{error:?}");

@@ -19,12 +19,12 @@ use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, R
 use crate::engine::io::{Io, Timer, TimerKey};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::ServedCall;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
-use crate::routing::window::Inlets;
+use crate::routing::window::ReceiveWindows;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
 use crate::wire::error::Error;
@@ -42,7 +42,7 @@ pub(crate) struct Dispatcher {
     functions: Box<dyn Functions>,
     queue: mpsc::UnboundedSender<Invocation>,
     pool: Arc<Pool>,
-    inlets: Arc<Mutex<Inlets>>,
+    inlets: Arc<Mutex<ReceiveWindows>>,
     calls: RefCell<HashMap<(ContextId, Handle), Call>>,
     chains: RefCell<Chains<Invocation>>,
     /// Every call that has come in and has not ended, in this order, and
@@ -83,7 +83,7 @@ pub(crate) struct Invocation {
     /// The chain it belongs to, by its number, and why that has ended.
     chain: Option<(u32, Failed)>,
     call: IncomingCall,
-    inlets: Arc<Mutex<Inlets>>,
+    inlets: Arc<Mutex<ReceiveWindows>>,
     served: Arc<Served>,
 }
 
@@ -319,11 +319,11 @@ impl Invocation {
             }
         });
         self.note_in_profile(began);
-        shared.command(self.answer(ended, grant));
+        shared.request(self.answer(ended, grant));
     }
 
     /// Runs a built-in function, which never blocks.
-    async fn run_as_task(self) -> Command {
+    async fn run_as_task(self) -> Request {
         let (grant, began) = (self.taken(), self.shared.profile_clock());
         let ended = match self.already_ended() {
             Some(ended) => ended,
@@ -370,7 +370,7 @@ impl Invocation {
         lock(&self.inlets).release(self.call.caller, Handle::CALL_FUNCTION, self.size, true)
     }
 
-    fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Command {
+    fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Request {
         let shared = &self.shared;
         let max = shared.max_message_size;
         let (reply, failed) = match ended {
@@ -405,7 +405,7 @@ impl Invocation {
         let call = (self.call.caller, self.reply_to);
         let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
         let reply = reply.map(|data| Message::new(call.0, call.1, data));
-        Command::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
+        Request::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
     }
 }
 
@@ -450,7 +450,7 @@ impl Pool {
                         let why = format!("no thread can be started: {error}");
                         let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
                         let grant = invocation.taken();
-                        shared.command(invocation.answer(failed, grant));
+                        shared.request(invocation.answer(failed, grant));
                     }
                 }
             }

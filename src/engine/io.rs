@@ -34,8 +34,8 @@ use crate::engine::log::log_later;
 use crate::engine::log::{LogSink, LogSource, OwnEvent};
 use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
-use crate::engine::shared::{Command, Shared};
-use crate::engine::task_set::Tasks;
+use crate::engine::shared::{Request, Shared};
+use crate::engine::task_set::TaskSet;
 use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Registration, Routing, Sink, Verdict};
 use crate::sys::pipe::{Input, Stream};
@@ -59,7 +59,7 @@ const QUEUED_FRAME: usize = 128;
 /// What a new router starts with.
 pub(crate) struct Setup {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: mpsc::UnboundedReceiver<Command>,
+    pub(crate) queue: mpsc::UnboundedReceiver<Request>,
     pub(crate) role: Role,
 }
 
@@ -137,9 +137,9 @@ pub(crate) struct Io {
     state: RefCell<State>,
     /// Set when the router begins to end.
     pub(crate) stop: CancellationToken,
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: TaskSet,
     /// The tasks that forward what is printed here.
-    printing: Tasks,
+    printing: TaskSet,
     pub(crate) dispatcher: Option<Dispatcher>,
     /// Set in the master.
     logs: Option<Box<dyn LogSink>>,
@@ -196,7 +196,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
     (Rc::clone(&io), run(io, queue, told))
 }
 
-async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Command>, told: Option<oneshot::Sender<()>>) {
+async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Option<oneshot::Sender<()>>) {
     let guard = Guard::new(&io);
     let mut batch = Vec::new();
     loop {
@@ -206,8 +206,8 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Command>, told: Opti
                 if count == 0 {
                     break;
                 }
-                for command in batch.drain(..) {
-                    io.command(command);
+                for request in batch.drain(..) {
+                    io.carry_out(request);
                 }
             }
             () = sleep_until(next) => {}
@@ -273,8 +273,8 @@ impl Io {
             thread,
             state: RefCell::new(state),
             stop: CancellationToken::new(),
-            tasks: Tasks::default(),
-            printing: Tasks::default(),
+            tasks: TaskSet::default(),
+            printing: TaskSet::default(),
             dispatcher,
             logs,
             bell: Notify::new(),
@@ -282,15 +282,15 @@ impl Io {
         }
     }
 
-    fn command(self: &Rc<Self>, command: Command) {
-        match command {
-            Command::Send(message) => self.send(message),
-            Command::SendMetered { message, accepted } => self.send_metered(message, accepted),
-            Command::Call { message, reply, timeout, function } => self.call(message, reply, timeout, function),
-            Command::Cancel(handle) => self.cancel(handle),
-            Command::Answer { call, chain, reply, grant } => self.answer(call, chain, reply, grant),
-            Command::Grant(grant) => self.give(grant),
-            Command::AddHandler { handle, registration, overwrite } => {
+    fn carry_out(self: &Rc<Self>, request: Request) {
+        match request {
+            Request::Send(message) => self.send(message),
+            Request::SendMetered { message, accepted } => self.send_metered(message, accepted),
+            Request::Call { message, reply, timeout, function } => self.call(message, reply, timeout, function),
+            Request::Cancel(handle) => self.cancel(handle),
+            Request::Answer { call, chain, reply, grant } => self.answer(call, chain, reply, grant),
+            Request::Grant(grant) => self.give(grant),
+            Request::AddHandler { handle, registration, overwrite } => {
                 if overwrite {
                     self.del_handler(handle, None);
                 }
@@ -298,39 +298,39 @@ impl Io {
                     log_later!(self, ERROR, "{error}");
                 }
             }
-            Command::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
-            Command::Watch { context, gone } => {
+            Request::DelHandler(handle, queue) => self.del_handler(handle, queue.as_deref()),
+            Request::Watch { context, gone } => {
                 let mut state = self.state.borrow_mut();
                 if state.routing.link_to(context).is_some() {
                     state.watchers.entry(context).or_default().push(gone);
                 }
             }
-            Command::End(context) => self.order_shutdown(context),
-            Command::Detach(done) => self.detach(done),
-            Command::Do(work) => work(self),
-            Command::Disconnect(context) => {
+            Request::End(context) => self.order_shutdown(context),
+            Request::Detach(done) => self.detach(done),
+            Request::Do(work) => work(self),
+            Request::Disconnect(context) => {
                 if let Some(link) = self.child_link(context) {
                     self.link_lost(link, None);
                 }
             }
-            Command::Read { context, on } => {
+            Request::Read { context, on } => {
                 if let Some(link) = self.child_link(context) {
                     self.with_link(link, |link| link.read(on));
                 }
             }
-            Command::Log(record) => self.forward_log(record),
-            Command::SetLogHook(hook) => self.logs.iter().for_each(|logs| logs.set_hook(Arc::clone(&hook))),
-            Command::Sleep { until, woken } => {
+            Request::Log(record) => self.forward_log(record),
+            Request::SetLogHook(hook) => self.logs.iter().for_each(|logs| logs.set_hook(Arc::clone(&hook))),
+            Request::Sleep { until, woken } => {
                 self.set_timer(until, Timer::Wake(woken));
             }
-            Command::Stats(reply) => {
+            Request::Stats(reply) => {
                 let _ = reply.send(self.stats());
             }
-            Command::Dump => self.dump(),
-            Command::DumpOnSignal => self.dump_on_signal(),
-            Command::Shutdown { done } => self.begin_shutdown(done),
+            Request::Dump => self.dump(),
+            Request::DumpOnSignal => self.dump_on_signal(),
+            Request::Shutdown { done } => self.begin_shutdown(done),
             #[cfg(test)]
-            Command::Crash => panic!("a crash was asked for"),
+            Request::Crash => panic!("a crash was asked for"),
         }
     }
 

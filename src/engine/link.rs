@@ -18,7 +18,7 @@ use crate::sys::pipe::is_end;
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::sys::process::Launched;
 use crate::wire::frame::{self, HEADER, MAX_PAYLOAD};
-use crate::wire::write_batch::Batch;
+use crate::wire::write_batch::WriteBatch;
 
 /// Bytes that there is room for before a read.
 const READ: usize = 128 * 1024;
@@ -234,7 +234,7 @@ async fn allowed(io: &Rc<Io>, link: LinkId) {
 }
 
 async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String> {
-    let mut batch = Batch::default();
+    let mut batch = WriteBatch::default();
     let mut left = Vec::new();
     loop {
         batch.clear();
@@ -269,7 +269,7 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String>
     }
 }
 
-async fn write_all(output: &Output, batch: &Batch) -> io::Result<()> {
+async fn write_all(output: &Output, batch: &WriteBatch) -> io::Result<()> {
     let mut written = 0;
     while written < batch.len() {
         written += output.write_vectored(&batch.slices(written)).await?;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::routing::fair_queue::Latch;
-use crate::routing::window::{Grant, Inlets};
+use crate::routing::fair_queue::FairQueue;
+use crate::routing::window::{Grant, ReceiveWindows};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// Bytes that wait in one receiver, whoever sent them.
@@ -16,7 +16,7 @@ const MAX_DEAD: u32 = 64;
 /// Messages that wait for the application, and the windows of their senders.
 pub(crate) struct Queue {
     pub(crate) handle: Handle,
-    pub(crate) latch: Latch<Message>,
+    pub(crate) latch: FairQueue<Message>,
     account: Mutex<Account>,
 }
 
@@ -24,13 +24,13 @@ pub(crate) struct Queue {
 struct Account {
     /// Bytes of payload in the queue.
     bytes: usize,
-    inlets: Inlets,
+    inlets: ReceiveWindows,
     dead: HashMap<ContextId, u32>,
 }
 
 impl Queue {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, latch: Latch::default(), account: Mutex::default() }
+        Self { handle, latch: FairQueue::default(), account: Mutex::default() }
     }
 
     /// Takes in a message, or says why not.

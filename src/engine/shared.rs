@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     /// The user's own code takes the log records.
     pub(crate) hooked: AtomicBool,
     ports: Ports,
-    commands: mpsc::UnboundedSender<Command>,
+    requests: mpsc::UnboundedSender<Request>,
 }
 
 /// No [`Descendants`].
@@ -52,7 +52,7 @@ pub(crate) type Work = Box<dyn FnOnce(&Rc<io::Io>) + Send>;
 
 /// A request to the I/O side. Requests are carried out in the order in which
 /// they are made.
-pub(crate) enum Command {
+pub(crate) enum Request {
     /// Send a message, without a window.
     Send(Message),
     /// Send a message in its turn and as far as its window allows.
@@ -137,7 +137,7 @@ impl Port for Shared {
     }
 
     fn answer(&self, message: Message, metered: bool) -> bool {
-        self.command(if metered { Command::SendMetered { message, accepted: None } } else { Command::Send(message) })
+        self.request(if metered { Request::SendMetered { message, accepted: None } } else { Request::Send(message) })
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -183,12 +183,12 @@ impl Shared {
         name: String,
         parent_ids: Vec<ContextId>,
         settings: Settings,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Command>) {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
         #[expect(
             clippy::disallowed_methods,
             reason = "callers queue at once by contract; windows bound what leaves, and each caller holds its own backlog"
         )]
-        let (commands, queue) = mpsc::unbounded_channel();
+        let (requests, queue) = mpsc::unbounded_channel();
         let shared = Self {
             me,
             name,
@@ -201,7 +201,7 @@ impl Shared {
             profile: settings.profiling.then(|| Mutex::new(Profile::new())),
             hooked: AtomicBool::new(false),
             ports: Ports::default(),
-            commands,
+            requests,
         };
         (Arc::new(shared), queue)
     }
@@ -232,8 +232,8 @@ impl Shared {
     }
 
     /// Queues a request; false if the router has ended.
-    pub(crate) fn command(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
+    pub(crate) fn request(&self, request: Request) -> bool {
+        self.requests.send(request).is_ok()
     }
 
     /// The log records that a new child is to send.
@@ -273,7 +273,7 @@ impl Shared {
     /// executor.
     pub(crate) fn sleep_until(&self, until: Instant) -> oneshot::Receiver<()> {
         let (woken, sleep) = oneshot::channel();
-        self.command(Command::Sleep { until, woken });
+        self.request(Request::Sleep { until, woken });
         sleep
     }
 }

@@ -11,9 +11,9 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Tasks that somebody waits for.
 #[derive(Debug, Default)]
-pub(crate) struct Tasks(TaskTracker);
+pub(crate) struct TaskSet(TaskTracker);
 
-impl Tasks {
+impl TaskSet {
     /// Starts one, on this thread.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let task: Task = Box::pin(task);

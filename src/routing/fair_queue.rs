@@ -17,7 +17,7 @@ const MAX_WATCHERS: usize = 64;
 /// Whoever waits has a place in a line. Who stands at place `n` is owed the
 /// item at place `n`: so each gets his own, whoever wakes up first, and who
 /// gives up his place passes on what he was owed.
-pub(crate) struct Latch<I> {
+pub(crate) struct FairQueue<I> {
     state: Mutex<State<I>>,
 }
 
@@ -32,7 +32,7 @@ struct State<I> {
     closed: bool,
 }
 
-/// What [`Latch::wait`] ends with.
+/// What [`FairQueue::wait`] ends with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Got<I> {
     Item(I),
@@ -42,7 +42,7 @@ pub(crate) enum Got<I> {
     Poked,
 }
 
-impl<I> Default for Latch<I> {
+impl<I> Default for FairQueue<I> {
     fn default() -> Self {
         let state = State {
             items: VecDeque::new(),
@@ -56,7 +56,7 @@ impl<I> Default for Latch<I> {
     }
 }
 
-impl<I> Latch<I> {
+impl<I> FairQueue<I> {
     /// Brings an item; back it comes if the latch is closed.
     pub(crate) fn put(&self, item: I) -> Result<(), I> {
         let mut state = self.lock();
@@ -77,7 +77,7 @@ impl<I> Latch<I> {
         take_unclaimed(&mut self.lock())
     }
 
-    /// As [`Latch::try_take`]; if there is none, `waker` is woken when there
+    /// As [`FairQueue::try_take`]; if there is none, `waker` is woken when there
     /// may be one.
     pub(crate) fn poll_watch(&self, waker: &Waker) -> Poll<Got<I>> {
         let mut state = self.lock();
@@ -107,7 +107,7 @@ impl<I> Latch<I> {
         self.end(false);
     }
 
-    /// As [`Latch::finish`], and throws away what is there.
+    /// As [`FairQueue::finish`], and throws away what is there.
     pub(crate) fn close(&self) {
         self.end(true);
     }
@@ -224,9 +224,9 @@ fn ring(line: impl IntoIterator<Item = Waker>, watchers: Vec<Waker>, hook: Optio
     }
 }
 
-/// A place in the line; see [`Latch::wait`].
+/// A place in the line; see [`FairQueue::wait`].
 pub(crate) struct Wait<'a, I> {
-    latch: &'a Latch<I>,
+    latch: &'a FairQueue<I>,
     ticket: Option<u64>,
 }
 
@@ -273,7 +273,7 @@ mod tests {
 
     type Waiter<'a> = (Wait<'a, u32>, Arc<Count>);
 
-    fn waiter(latch: &Latch<u32>) -> Waiter<'_> {
+    fn waiter(latch: &FairQueue<u32>) -> Waiter<'_> {
         let mut waiter = (latch.wait(), Arc::default());
         assert_eq!(poll(&mut waiter), Poll::Pending);
         waiter
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn five_waiters_are_served_in_the_order_in_which_they_came() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
         for item in 0..5 {
             latch.put(item).unwrap();
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn closing_wakes_all_five_and_throws_away_what_is_there() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
         latch.put(1).unwrap();
         latch.close();
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_is_finished_can_still_be_taken() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         latch.put(1).unwrap();
         latch.finish();
         assert_eq!([latch.try_take(), latch.try_take()], [Got::Item(1), Got::Closed]);
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_his_place_passes_on_what_he_was_owed() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         let (first, mut second) = (waiter(&latch), waiter(&latch));
         latch.put(7).unwrap();
         assert_eq!((woken(&first), woken(&second)), (1, 0));
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_hook_hears_of_every_item_and_of_the_end() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         latch.put(0).unwrap();
         let count = Arc::new(Count::default());
         let heard = Arc::clone(&count);
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn threads_that_wait_get_each_item_once() {
-        let latch = Latch::default();
+        let latch = FairQueue::default();
         let sum = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -374,7 +374,7 @@ mod tests {
         /// nobody sleeps while an item is his.
         #[test]
         fn nothing_is_lost_and_nobody_sleeps_beside_his_item(steps in prop::collection::vec((0u8..5, 0usize..4), 1..80)) {
-            let latch = Latch::default();
+            let latch = FairQueue::default();
             let mut line: Vec<Waiter<'_>> = Vec::new();
             let (mut put, mut taken) = (0, Vec::new());
             for (step, which) in steps {

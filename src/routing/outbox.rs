@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::routing::table::LinkId;
 use crate::wire::frame::{self, MAX_PAYLOAD};
 use crate::wire::message::{ContextId, Lane, Message};
-use crate::wire::write_batch::Batch;
+use crate::wire::write_batch::WriteBatch;
 
 /// Log records beyond this many bytes, queued from one context, are dropped.
 pub(crate) const MAX_LOG_BYTES: usize = 1024 * 1024;
@@ -93,7 +93,7 @@ impl Outbox {
 
     /// Moves the next frame to `out`. Returns what left, or `None` if nothing
     /// is queued.
-    pub(crate) fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
+    pub(crate) fn pop(&mut self, now: Instant, out: &mut WriteBatch) -> Option<Left> {
         if let Some(entry) = self.control.front_mut() {
             let (left, done) = take_fragment(entry, now, out);
             if done {
@@ -153,14 +153,14 @@ impl Turns {
     }
 
     /// The next of what is queued from `src`, out of turn.
-    fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut Batch) -> Option<Left> {
+    fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut WriteBatch) -> Option<Left> {
         let at = self.turn.iter().position(|pair| pair.0 == src)?;
         let pair = self.turn.remove(at)?;
         self.turn.push_front(pair);
         self.pop(now, out)
     }
 
-    fn pop(&mut self, now: Instant, out: &mut Batch) -> Option<Left> {
+    fn pop(&mut self, now: Instant, out: &mut WriteBatch) -> Option<Left> {
         let pair = self.turn.pop_front()?;
         let queue = self.queues.get_mut(&pair)?;
         let entry = queue.entries.front_mut()?;
@@ -179,7 +179,7 @@ impl Turns {
 }
 
 /// Writes the next fragment of `entry`; true if it was the last.
-fn take_fragment(entry: &mut Entry, now: Instant, out: &mut Batch) -> (Left, bool) {
+fn take_fragment(entry: &mut Entry, now: Instant, out: &mut WriteBatch) -> (Left, bool) {
     let size = entry.part.data.len().min(MAX_PAYLOAD);
     let payload = entry.part.data.split_to(size);
     let done = entry.part.data.is_empty();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn leave(outbox: &mut Outbox) -> Vec<(u32, u32, bool)> {
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         while outbox.pop(Instant::now(), &mut batch).is_some() {}
         assert_eq!(outbox.bytes(), 0);
         let mut frames = Vec::new();

@@ -62,20 +62,20 @@ impl Grant {
 
 /// The sender's side of one window.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct SendWindow {
     /// Room left; below zero while a message larger than the window is out.
     room: i64,
     size: i64,
     messages: i64,
 }
 
-impl Default for Outlet {
+impl Default for SendWindow {
     fn default() -> Self {
         Self { room: WINDOW.into(), size: WINDOW.into(), messages: MAX_CALLS.into() }
     }
 }
 
-impl Outlet {
+impl SendWindow {
     /// Takes room for a message, if there is any.
     pub(crate) fn take(&mut self, payload: usize, counted: bool) -> bool {
         let fits = fits(self.room, self.size, payload) && !(counted && self.messages <= 0);
@@ -98,7 +98,7 @@ impl Outlet {
 
 /// The receiver's side of all windows of one handle.
 #[derive(Debug, Default)]
-pub(crate) struct Inlets {
+pub(crate) struct ReceiveWindows {
     by_sender: HashMap<ContextId, Inlet>,
     /// Sum of the windows' sizes.
     total: u64,
@@ -116,7 +116,7 @@ struct Inlet {
     owed_messages: u32,
 }
 
-impl Inlets {
+impl ReceiveWindows {
     /// Accounts for a message that came in; false if its sender had no room
     /// for it.
     pub(crate) fn admit(&mut self, from: ContextId, payload: usize, counted: bool) -> bool {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_sender_without_credit_stops_within_its_window() {
-        let (mut outlet, mut sent) = (Outlet::default(), 0);
+        let (mut outlet, mut sent) = (SendWindow::default(), 0);
         while outlet.take(1000, false) {
             sent += cost(1000);
         }
@@ -210,10 +210,10 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_the_window_goes_alone() {
-        let mut outlet = Outlet::default();
+        let mut outlet = SendWindow::default();
         assert!(outlet.take(100 << 20, false));
         assert!(!outlet.take(0, false));
-        let mut inlets = Inlets::default();
+        let mut inlets = ReceiveWindows::default();
         assert!(inlets.admit(SENDER, 100 << 20, false));
         assert!(!inlets.admit(SENDER, 0, false));
         let grant = inlets.release(SENDER, Handle(1000), 100 << 20, false).unwrap();
@@ -223,13 +223,13 @@ mod tests {
 
     #[test]
     fn calls_are_counted_as_well() {
-        let mut outlet = Outlet::default();
+        let mut outlet = SendWindow::default();
         assert_eq!((0..5000).filter(|_| outlet.take(0, true)).count(), MAX_CALLS as usize);
     }
 
     #[test]
     fn a_window_grows_while_the_application_keeps_up_and_not_beyond_its_limit() {
-        let (mut outlet, mut inlets) = (Outlet::default(), Inlets::default());
+        let (mut outlet, mut inlets) = (SendWindow::default(), ReceiveWindows::default());
         for _ in 0..20_000 {
             assert!(outlet.take(4096, false) && inlets.admit(SENDER, 4096, false));
             if let Some(grant) = inlets.release(SENDER, Handle(1000), 4096, false) {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_lying_grant_opens_no_more_than_the_largest_window() {
-        let mut outlet = Outlet::default();
+        let mut outlet = SendWindow::default();
         let lie = Grant { to: SENDER, handle: Handle(1), bytes: u32::MAX, messages: u32::MAX, size: u32::MAX };
         outlet.give(&lie);
         assert_eq!(outlet.room, i64::from(MAX_WINDOW));
@@ -262,7 +262,7 @@ mod tests {
         fn an_honest_sender_is_never_refused_and_never_starves(
             sizes in prop::collection::vec(0usize..200_000, 1..200), late in 0usize..4, counted: bool,
         ) {
-            let (mut outlet, mut inlets) = (Outlet::default(), Inlets::default());
+            let (mut outlet, mut inlets) = (SendWindow::default(), ReceiveWindows::default());
             let (mut queue, mut credit) = (VecDeque::new(), VecDeque::new());
             for size in sizes {
                 let mut turns = 0;

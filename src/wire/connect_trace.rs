@@ -7,7 +7,7 @@ use crate::wire::error::Phase;
 /// What a connect has seen on its way. Those who want words make some of it:
 /// every image carries this, and few ever look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trail {
+pub(crate) struct ConnectTrace {
     /// The command that was started, without the first stage; empty for the
     /// own image.
     pub(crate) command: Vec<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::connect_trace::Trail;
+use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::message::printable_lines;
 use crate::wire::message::{ContextId, Handle};
 
@@ -222,7 +222,7 @@ pub struct StreamError {
     /// characters taken out.
     pub tail: Vec<String>,
     /// What had been seen until then.
-    pub(crate) trail: Box<Trail>,
+    pub(crate) trail: Box<ConnectTrace>,
 }
 
 impl StreamError {

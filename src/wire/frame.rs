@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 
 use crate::wire::codec;
 use crate::wire::message::{Arrival, ContextId, Handle, Lane, Message};
-use crate::wire::write_batch::Batch;
+use crate::wire::write_batch::WriteBatch;
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 32;
@@ -56,7 +56,7 @@ pub(crate) enum FrameError {
 }
 
 /// Appends the frame to `out`.
-pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut Batch) {
+pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut WriteBatch) {
     debug_assert!(payload.len() <= MAX_PAYLOAD);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let flags =
@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn encoded(message: &Message, more: bool, now: Instant) -> Vec<u8> {
-        let mut out = Batch::default();
+        let mut out = WriteBatch::default();
         encode(message, message.data.clone(), more, now, &mut out);
         out.to_vec()
     }
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_secret_is_marked_and_lies_in_no_buffer_but_its_own() {
         let message = Message { secret: true, data: codec::wiped(b"hunter2".to_vec()), ..sample(b"") };
-        let mut out = Batch::default();
+        let mut out = WriteBatch::default();
         encode(&message, message.data.clone(), false, Instant::now(), &mut out);
         assert_eq!(out.slices(0)[1].as_ptr(), message.data.as_ptr());
         assert_eq!(out.to_vec()[2], SECRET);

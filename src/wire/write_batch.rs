@@ -12,14 +12,14 @@ const LONG: usize = 4 * 1024;
 
 /// Frames to be written together.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct WriteBatch {
     copied: Vec<u8>,
     /// Long payloads, each with the number of copied bytes that go before it.
     long: Vec<(usize, Bytes)>,
     bytes: usize,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Bytes of all frames.
     pub(crate) fn len(&self) -> usize {
         self.bytes
@@ -68,7 +68,7 @@ impl Batch {
 }
 
 #[cfg(test)]
-impl Batch {
+impl WriteBatch {
     /// All bytes in order.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         self.slices(0).iter().flat_map(|slice| slice.to_vec()).collect()
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn all_bytes_come_out_in_order_wherever_a_write_stops() {
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         let mut expected = Vec::new();
         for (number, size) in [(1u8, 3), (2, LONG), (3, 0), (4, LONG + 7), (5, LONG - 1)] {
             let payload = vec![number; size];

@@ -14,7 +14,7 @@ use crate::api::call::RawCall;
 use crate::api::receiver;
 use crate::api::select::MemberId;
 use crate::engine::shared::Shared;
-use crate::routing::fair_queue::{Got, Hook, Latch};
+use crate::routing::fair_queue::{FairQueue, Got, Hook};
 use crate::wire::error::Error;
 use crate::wire::message::Message;
 
@@ -25,7 +25,7 @@ static TOPOLOGY: Mutex<()> = Mutex::new(());
 pub(super) struct Core {
     /// The members that have something, in the order in which it came: once
     /// for each thing. Some of it may be taken elsewhere by now.
-    ready: Latch<MemberId>,
+    ready: FairQueue<MemberId>,
     members: Mutex<BTreeMap<MemberId, Source>>,
     /// The select that this one is a member of.
     owner: Mutex<Weak<Self>>,
@@ -86,7 +86,7 @@ fn closed() -> Error {
 impl Default for Core {
     fn default() -> Self {
         Self {
-            ready: Latch::default(),
+            ready: FairQueue::default(),
             members: Mutex::default(),
             owner: Mutex::default(),
             oneshot: AtomicBool::new(true),

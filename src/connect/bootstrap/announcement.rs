@@ -7,7 +7,7 @@ use crate::image::executable::{Compression, Packed};
 
 /// The announcement of a first stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offer {
+pub(crate) struct Announcement {
     /// As `uname -s` has it.
     pub system: String,
     /// As `uname -m` has it.
@@ -46,7 +46,7 @@ pub(crate) struct Refusal {
     pub reason: String,
 }
 
-impl Offer {
+impl Announcement {
     /// Reads what stands behind the token. The text for `None` is the caller's.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let line = printable(line);
@@ -157,7 +157,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Display for Offer {
+impl fmt::Display for Announcement {
     /// One line for the debug log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "first stage on {} {}: ", self.system, self.machine)?;
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_announcement_is_taken_apart() {
-        let offer = Offer::parse(b" Linux x86_64 zstd head perl |/home/a b/.offshoot-1-2|/dev/shm|sh: 1: /dev/shm/.offshoot-1-2/t: Permission denied|/tmp|").unwrap();
+        let offer = Announcement::parse(b" Linux x86_64 zstd head perl |/home/a b/.offshoot-1-2|/dev/shm|sh: 1: /dev/shm/.offshoot-1-2/t: Permission denied|/tmp|").unwrap();
         assert_eq!((offer.system.as_str(), offer.machine.as_str()), ("Linux", "x86_64"));
         assert_eq!((offer.compression, offer.reader), (Compression::Zstd, Reader::Head));
         assert_eq!(offer.place.as_deref(), Some("/home/a b/.offshoot-1-2"));
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_machine_name_may_have_several_words() {
-        let offer = Offer::parse(b" Darwin Power Macintosh - dd none |none").unwrap();
+        let offer = Announcement::parse(b" Darwin Power Macintosh - dd none |none").unwrap();
         assert_eq!(offer.machine, "Power Macintosh");
         assert_eq!((offer.compression, offer.reader), (Compression::Plain, Reader::Dd));
         assert_eq!((offer.place, offer.interpreter, offer.refused), (None, None, Vec::new()));
@@ -223,16 +223,16 @@ mod tests {
 
     #[test]
     fn a_machine_that_may_keep_images_says_so() {
-        let offer = Offer::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
+        let offer = Announcement::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
         assert!(offer.caches && offer.compression == Compression::Plain);
-        assert!(!Offer::parse(b" Linux x86_64 - head none |/tmp/x").unwrap().caches);
+        assert!(!Announcement::parse(b" Linux x86_64 - head none |/tmp/x").unwrap().caches);
     }
 
     #[test]
     fn memory_is_a_route_on_linux_only() {
-        assert!(Offer::parse(b" Linux armv7l - dd python3 |none").unwrap().has_route());
-        assert!(!Offer::parse(b" Linux armv7l - dd none |none").unwrap().has_route());
-        assert!(!Offer::parse(b" FreeBSD amd64 gzip head perl |none").unwrap().has_route());
+        assert!(Announcement::parse(b" Linux armv7l - dd python3 |none").unwrap().has_route());
+        assert!(!Announcement::parse(b" Linux armv7l - dd none |none").unwrap().has_route());
+        assert!(!Announcement::parse(b" FreeBSD amd64 gzip head perl |none").unwrap().has_route());
     }
 
     #[test]
@@ -247,13 +247,13 @@ mod tests {
             " zstd head perl |none",
             " Linux x86_64 zstd head perl",
         ] {
-            assert_eq!(Offer::parse(line.as_bytes()), None, "{line}");
+            assert_eq!(Announcement::parse(line.as_bytes()), None, "{line}");
         }
     }
 
     #[test]
     fn the_request_names_bytes_decompressor_call_number_size_and_name() {
-        let offer = Offer::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
+        let offer = Announcement::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
         let image = Packed { compression: Compression::Gzip, bytes: bytes::Bytes::from_static(b"12345"), unpacked: 77 };
         assert_eq!(offer.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
         let digest = [0x0a; 32];

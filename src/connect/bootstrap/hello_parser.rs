@@ -5,14 +5,14 @@ use crate::wire::error::StreamErrorKind;
 
 /// What a child has said of itself, and what it wrote behind that.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Opening {
+pub(super) struct SplitHello {
     pub(super) hello: Vec<u8>,
     pub(super) rest: Vec<u8>,
 }
 
 /// Splits what follows the token's newline into hello and the bytes behind it.
 /// `Ok(None)`: more bytes are needed.
-pub(super) fn split(received: &[u8]) -> Result<Option<Opening>, (StreamErrorKind, String)> {
+pub(super) fn split(received: &[u8]) -> Result<Option<SplitHello>, (StreamErrorKind, String)> {
     // Wrong bytes are refused as they come: the peer may never send eight.
     let magic = received.len().min(MAGIC.len());
     if received[..magic] != MAGIC[..magic] {
@@ -36,7 +36,7 @@ pub(super) fn split(received: &[u8]) -> Result<Option<Opening>, (StreamErrorKind
         let text = format!("the child introduces itself with {length} bytes (max {MAX_HELLO}); it is not one of ours");
         return Err((StreamErrorKind::Oversize, text));
     }
-    Ok(rest.split_at_checked(length).map(|(hello, rest)| Opening { hello: hello.to_vec(), rest: rest.to_vec() }))
+    Ok(rest.split_at_checked(length).map(|(hello, rest)| SplitHello { hello: hello.to_vec(), rest: rest.to_vec() }))
 }
 
 fn wrong_magic(received: &[u8]) -> String {
@@ -78,11 +78,11 @@ mod tests {
     fn an_opening_splits_into_hello_and_the_rest() {
         let mut bytes = after_token(b"hello");
         bytes.extend_from_slice(b"frames");
-        assert_eq!(split(&bytes), Ok(Some(Opening { hello: b"hello".to_vec(), rest: b"frames".to_vec() })));
+        assert_eq!(split(&bytes), Ok(Some(SplitHello { hello: b"hello".to_vec(), rest: b"frames".to_vec() })));
         for end in 0..14 + 5 {
             assert_eq!(split(&bytes[..end]), Ok(None), "{end}");
         }
-        assert_eq!(split(&after_token(b"")), Ok(Some(Opening { hello: Vec::new(), rest: Vec::new() })));
+        assert_eq!(split(&after_token(b"")), Ok(Some(SplitHello { hello: Vec::new(), rest: Vec::new() })));
     }
 
     #[test]

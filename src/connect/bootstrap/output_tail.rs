@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 ///
 /// Bounded in lines, in bytes, and in the length of a line that never ends.
 #[derive(Debug, Default)]
-pub(super) struct Transcript {
+pub(super) struct OutputTail {
     kept: VecDeque<String>,
     kept_bytes: usize,
     /// How many lines were ever kept.
@@ -23,7 +23,7 @@ pub(super) enum Source {
     Stderr,
 }
 
-impl Transcript {
+impl OutputTail {
     /// Adds bytes; returns the lines that they finished, for the debug log.
     pub(super) fn push(&mut self, source: Source, bytes: &[u8]) -> Vec<String> {
         let mut finished = Vec::new();
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn lines_of_both_streams_keep_the_order_in_which_they_ended() {
-        let mut transcript = Transcript::default();
+        let mut transcript = OutputTail::default();
         assert!(transcript.push(Source::Stdout, b"Wel").is_empty());
         assert_eq!(transcript.push(Source::Stderr, b"warning\n"), ["warning"]);
         assert_eq!(transcript.push(Source::Stdout, b"come\r\n\n$ "), ["Welcome"]);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_text_are_counted_but_not_kept() {
-        let mut transcript = Transcript::default();
+        let mut transcript = OutputTail::default();
         let packed: Vec<u8> = (0..=255_u8).rev().filter(|byte| *byte != b'\n').chain([b'\n']).collect();
         assert_eq!(transcript.push(Source::Stdout, &packed), ["(256 bytes that are no text)"]);
         transcript.push(Source::Stdout, b"Willkommen f\xfcr G\xe4ste\n\x1b[1mbold\x1b[0m\n");
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn it_keeps_a_hundred_lines_and_32_kib() {
-        let mut transcript = Transcript::default();
+        let mut transcript = OutputTail::default();
         for n in 0..1000 {
             transcript.push(Source::Stderr, format!("line {n}\n").as_bytes());
         }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn lines_since_a_position_are_found_even_when_older_ones_have_gone() {
-        let mut transcript = Transcript::default();
+        let mut transcript = OutputTail::default();
         transcript.push(Source::Stdout, b"before\n");
         let position = transcript.position();
         assert_eq!(transcript.since(position).count(), 0);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn debug_lines_of_ssh_are_reported_but_not_kept() {
-        let mut transcript = Transcript::default();
+        let mut transcript = OutputTail::default();
         assert_eq!(transcript.push(Source::Stderr, b"debug1: Connecting\n").len(), 1);
         assert!(transcript.lines().is_empty());
     }

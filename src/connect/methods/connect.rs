@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::connect::bootstrap::is_helpless;
-use crate::connect::bootstrap::{Action, Dialogue, Input, Nonce, Offer};
+use crate::connect::bootstrap::{Action, Announcement, Dialogue, Input, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::{Answerer, Connected, Method, Run, Spec, Unclaimed};
 use crate::engine::io::{Io, Missing};
@@ -357,7 +357,7 @@ impl Attempt {
     /// be a lie.
     fn end_copying(&mut self) {
         let announced = self.dialogue.trail().announced.last();
-        let place = announced.and_then(|line| Offer::parse(line.as_bytes())?.place);
+        let place = announced.and_then(|line| Announcement::parse(line.as_bytes())?.place);
         let is_of_stage = |place: &Path| {
             place.file_name().and_then(|name| name.to_str()).is_some_and(|name| self.nonce.is_directory_name(name))
         };
@@ -394,7 +394,7 @@ impl Attempt {
     }
 
     /// Starts to find and pack an image for the machine.
-    fn choose(&self, io: &Rc<Io>, offer: &Offer) -> Packing {
+    fn choose(&self, io: &Rc<Io>, offer: &Announcement) -> Packing {
         let (io, hop) = (Rc::clone(io), self.hop.clone());
         let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
         tokio::task::spawn_local(async move {

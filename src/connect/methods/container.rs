@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::Nonce;
 use crate::connect::bootstrap::is_helpless;
-use crate::connect::methods::remote_command::{Errand, check_user, quote};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user, quote};
 use crate::connect::methods::{Connect, Method, Plan, Run};
 use crate::wire::error::{Phase, StreamError, StreamErrorKind};
 
@@ -156,7 +156,7 @@ impl Container {
         }
     }
 
-    pub(super) fn plan(&self, errand: &Errand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
         let mut argv = self.argv()?;
         argv.extend(errand.words());
         Ok(Plan::new(Run::Command(argv), interpret))
@@ -196,7 +196,7 @@ impl Container {
         };
         let functions =
             format!(r#"m(){{ {machine};}};y(){{ {copy};}};e(){{ exec {enter} "$@";}};r(){{ {enter_as_root} "$@";}};"#);
-        Ok(Plan::new(Run::Command(Errand::copied(nonce, &functions).words()), interpret))
+        Ok(Plan::new(Run::Command(RemoteCommand::copied(nonce, &functions).words()), interpret))
     }
 
     fn facts(&self) -> (&'static str, &'static str, &'static str) {

@@ -18,8 +18,8 @@ use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
 use crate::connect::methods::{Answerer, Spec, connect};
 use crate::engine::io::Io;
-use crate::engine::shared::{Command, Shared};
-use crate::wire::connect_trace::Trail;
+use crate::engine::shared::{Request, Shared};
+use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
 use crate::wire::message::ContextId;
 
@@ -37,7 +37,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 pub(crate) struct Connected {
     pub(crate) id: ContextId,
     pub(crate) name: String,
-    pub(crate) trail: Trail,
+    pub(crate) trail: ConnectTrace,
 }
 
 /// A child that nobody has taken yet. If nobody does, it ends.
@@ -62,7 +62,7 @@ impl Unclaimed {
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         if let Some(connected) = self.connected.take() {
-            self.shared.command(Command::End(connected.id));
+            self.shared.request(Request::End(connected.id));
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) async fn connect_here(router: &Router, spec: Spec, answerer: Option<A
 
 async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
     let (mut done, result) = oneshot::channel();
-    let begin = Command::Do(Box::new(move |io: &Rc<Io>| {
+    let begin = Request::Do(Box::new(move |io: &Rc<Io>| {
         let here = Rc::clone(io);
         io.tasks.spawn(async move {
             let result = tokio::select! {
@@ -84,7 +84,7 @@ async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Resul
             let _ = done.send(result);
         });
     }));
-    if !router.shared().command(begin) {
+    if !router.shared().request(begin) {
         return Err(Error::router_ended());
     }
     result.await.unwrap_or_else(|_| Err(cancelled()))
@@ -96,14 +96,14 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
-    let follow = Command::Do(Box::new(move |io: &Rc<Io>| {
+    let follow = Request::Do(Box::new(move |io: &Rc<Io>| {
         // It goes ahead of the call.
         io.give_ids(there.id());
         let asked = Asked { hop, since: io.routing_clock() };
         let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,)).at_most(MAX_ANSWER);
         io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
     }));
-    if !via.shared().command(follow) {
+    if !via.shared().request(follow) {
         return Err(Error::router_ended());
     }
     match result.await.unwrap_or_else(|_| Err(cancelled())) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::connect::methods::account::{Account, ToAccount};
-use crate::connect::methods::remote_command::{Errand, check_user};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
 use crate::wire::error::StreamErrorKind;
 
@@ -50,13 +50,13 @@ impl Doas {
         self.0.is_direct()
     }
 
-    pub(super) fn plan(&self, errand: &Errand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
         let argv = self.argv(errand)?;
         let prompts = self.0.prompts("doas", &INCORRECT);
         Ok(Plan::on_terminal(argv, prompts, interpret))
     }
 
-    fn argv(&self, errand: &Errand) -> Result<Vec<String>, String> {
+    fn argv(&self, errand: &RemoteCommand) -> Result<Vec<String>, String> {
         check_user("doas", self.0.user())?;
         let doas = self.0.tool("doas");
         let mut argv = vec![doas, "-u".into(), self.0.user().into(), "--".into()];

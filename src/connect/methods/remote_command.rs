@@ -5,7 +5,7 @@ use crate::connect::bootstrap::{self, Nonce};
 
 /// The end of a method's command line, in both forms that tools take.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(super) struct RemoteCommand {
     words: Vec<String>,
     /// What comes before the first stage in its line.
     prelude: String,
@@ -13,7 +13,7 @@ pub(super) struct Errand {
     prefix: Vec<String>,
 }
 
-impl Errand {
+impl RemoteCommand {
     /// The first stage, run by `shell` behind `prefix`; `cache`: it may keep the
     /// image.
     pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str, cache: bool) -> Self {
@@ -124,8 +124,8 @@ pub(super) fn check_user(tool: &str, user: &str) -> Result<(), String> {
 
 /// An errand that is short enough to read.
 #[cfg(test)]
-pub(super) fn for_tests() -> Errand {
-    Errand { words: vec!["B".into(), "x".into()], prelude: String::new(), first_stage: None, prefix: Vec::new() }
+pub(super) fn for_tests() -> RemoteCommand {
+    RemoteCommand { words: vec!["B".into(), "x".into()], prelude: String::new(), first_stage: None, prefix: Vec::new() }
 }
 
 #[cfg(test)]
@@ -138,18 +138,18 @@ mod tests {
 
     #[test]
     fn a_login_shell_gets_one_quoted_line_and_a_tool_gets_words() {
-        let errand = Errand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
+        let errand = RemoteCommand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
         let words = errand.words();
         assert_eq!(words[..4], ["nice", "-n 5", "sh", "-c"]);
         assert_eq!(errand.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
-        let errand = Errand::binary(&nonce(), &[], "/opt/a b");
+        let errand = RemoteCommand::binary(&nonce(), &[], "/opt/a b");
         assert_eq!(errand.line(), format!("'/opt/a b' {}", nonce().child_argument()));
         assert_eq!(errand.words(), ["/opt/a b".to_owned(), nonce().child_argument()]);
     }
 
     #[test]
     fn without_dollars_the_line_is_the_same_once_sh_has_read_it() {
-        let mut errand = Errand::staged(&nonce(), &[], "sh", false);
+        let mut errand = RemoteCommand::staged(&nonce(), &[], "sh", false);
         errand.try_own_image(&nonce(), "name");
         let words = errand.words_without_dollar();
         assert!(!words[2].contains('$'), "{}", words[2]);
@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_name_that_a_shell_could_take_for_more_gets_the_first_stage_alone() {
-        let plain = Errand::staged(&nonce(), &[], "sh", false).words();
+        let plain = RemoteCommand::staged(&nonce(), &[], "sh", false).words();
         for name in ["$(id)", "a'b", "a;b", "a b"] {
-            let mut errand = Errand::staged(&nonce(), &[], "sh", false);
+            let mut errand = RemoteCommand::staged(&nonce(), &[], "sh", false);
             errand.try_own_image(&nonce(), name);
             assert_eq!(errand.words(), plain, "{name}");
         }

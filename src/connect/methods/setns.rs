@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::methods::remote_command::{Errand, check_user};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan, Run};
 use crate::wire::error::StreamErrorKind;
 
@@ -45,7 +45,7 @@ impl Setns {
         format!("setns.{}", self.container)
     }
 
-    pub(super) fn plan(&self, errand: Option<&Errand>) -> Result<Plan, String> {
+    pub(super) fn plan(&self, errand: Option<&RemoteCommand>) -> Result<Plan, String> {
         if !cfg!(target_os = "linux") {
             return Err("setns is for containers of Linux, and this is another system".into());
         }
@@ -65,7 +65,7 @@ impl Setns {
         let mut ask = vec![self.programs[kind].as_deref().unwrap_or(program).to_owned()];
         ask.extend(arguments.split(' ').map(str::to_owned));
         ask.push(container.clone());
-        let command = errand.map(Errand::words).unwrap_or_default();
+        let command = errand.map(RemoteCommand::words).unwrap_or_default();
         Ok(Plan::new(Run::Inside { user: self.username.clone(), ask, command }, interpret))
     }
 }

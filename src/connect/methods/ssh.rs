@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::diagnosis::interpret;
 use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
-use crate::connect::methods::remote_command::Errand;
+use crate::connect::methods::remote_command::RemoteCommand;
 use crate::connect::methods::{Connect, Method, Plan, Run};
 use crate::wire::codec::Secret;
 use crate::wire::error::StreamErrorKind;
@@ -180,7 +180,7 @@ impl SshOptions {
         }
     }
 
-    pub(super) fn plan(&self, errand: &Errand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
+    pub(super) fn plan(&self, errand: &RemoteCommand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
         let on_terminal = has_answerer || self.may_be_asked();
         let argv = self.argv(&errand.line(), limit, on_terminal)?;
         Ok(if on_terminal {
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn a_terminal_is_there_where_something_may_be_asked_and_then_questions_are_wanted() {
         let nonce = crate::connect::bootstrap::Nonce::from_bytes([7; 16]);
-        let errand = Errand::staged(&nonce, &[], "sh", false);
+        let errand = RemoteCommand::staged(&nonce, &[], "sh", false);
         let on_terminal = |options: SshOptions, has_answerer| {
             let plan = options.plan(&errand, TEN, has_answerer).unwrap();
             let Run::Command(argv) = plan.run else { panic!("a command") };

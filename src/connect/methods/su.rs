@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::connect::methods::account::{Account, ToAccount};
-use crate::connect::methods::remote_command::{Errand, check_user};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
 use crate::wire::error::StreamErrorKind;
 
@@ -54,14 +54,14 @@ impl Su {
         self.0.is_direct()
     }
 
-    pub(super) fn plan(&self, errand: &Errand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
         let argv = self.argv(errand)?;
         let mut prompts = self.0.prompts("su", &INCORRECT);
         prompts.by_stdin = true;
         Ok(Plan::on_terminal(argv, prompts, interpret))
     }
 
-    fn argv(&self, errand: &Errand) -> Result<Vec<String>, String> {
+    fn argv(&self, errand: &RemoteCommand) -> Result<Vec<String>, String> {
         check_user("su", self.0.user())?;
         let su = self.0.tool("su");
         Ok(vec![su, self.0.user().into(), "-c".into(), errand.line()])

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::{Answer, Ask, Nonce, Prompts, Sign};
-use crate::connect::methods::remote_command::{Errand, check_user};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
 use crate::wire::codec::Secret;
 use crate::wire::error::StreamErrorKind;
@@ -126,7 +126,7 @@ impl Sudo {
         self.username.as_deref().unwrap_or("root")
     }
 
-    pub(super) fn plan(&self, nonce: &Nonce, errand: &Errand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, nonce: &Nonce, errand: &RemoteCommand) -> Result<Plan, String> {
         // Language does not matter when the words are ours, and nobody else
         // can know them.
         let mark = format!("offshoot-{}-password:", nonce.halves()[0]);
@@ -144,7 +144,7 @@ impl Sudo {
         Ok(Plan::on_terminal(argv, prompts, interpret))
     }
 
-    fn argv(&self, mark: &str, errand: &Errand) -> Result<Vec<String>, String> {
+    fn argv(&self, mark: &str, errand: &RemoteCommand) -> Result<Vec<String>, String> {
         let options = self.with_args()?;
         check_user("sudo", options.user())?;
         let sudo = options.sudo_path.clone().unwrap_or_else(|| "sudo".into());

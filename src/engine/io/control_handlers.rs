@@ -10,7 +10,7 @@ use crate::engine::io::{Asked, Io, Target};
 use crate::engine::link::Fault;
 use crate::engine::log::Record;
 use crate::engine::log::log_later;
-use crate::engine::shared::Command;
+use crate::engine::shared::Request;
 use crate::routing::policy;
 use crate::routing::table::{LinkId, Policy, Registration};
 use crate::wire::codec;
@@ -198,11 +198,11 @@ impl Io {
     }
 
     /// Runs a built-in function as a task of the I/O thread.
-    pub(crate) fn spawn_answer(self: &Rc<Self>, work: impl Future<Output = Command> + 'static) {
+    pub(crate) fn spawn_answer(self: &Rc<Self>, work: impl Future<Output = Request> + 'static) {
         let io = Rc::clone(self);
         self.tasks.spawn(async move {
             let answer = work.await;
-            io.command(answer);
+            io.carry_out(answer);
         });
     }
 }

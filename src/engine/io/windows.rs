@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::engine::io::{Asked, Io, Target, Timer};
 use crate::engine::log::log_later;
 use crate::routing::table::{LinkId, Registration};
-use crate::routing::window::{Grant, Outlet};
+use crate::routing::window::{Grant, SendWindow};
 use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
@@ -22,7 +22,7 @@ pub(super) struct Windows {
 
 #[derive(Default)]
 struct Window {
-    outlet: Outlet,
+    outlet: SendWindow,
     waiting: VecDeque<Waiting>,
     /// Where a dead message about data finds this window; calls have a handle
     /// each.

@@ -9,7 +9,7 @@ use tracing::Metadata;
 use crate::engine::log::file::line;
 use crate::engine::log::levels::{IO, Levels};
 use crate::engine::log::{DebugLog, Event, Record, Taker};
-use crate::engine::shared::{Command, Shared};
+use crate::engine::shared::{Request, Shared};
 use crate::routing::outbox::MAX_LOG_BYTES;
 
 /// How much of a context's log may be on its way to its I/O side.
@@ -70,10 +70,10 @@ impl LogSource {
         }
         let dropped = self.room.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            self.shared.command(Command::Log(Record::of_dropped(dropped)));
+            self.shared.request(Request::Log(Record::of_dropped(dropped)));
         }
         record.room = Some(Arc::clone(&self.room));
-        self.shared.command(Command::Log(record));
+        self.shared.request(Request::Log(record));
     }
 
     /// Whether the master is to get it: never what sending it would cause
@@ -108,7 +108,7 @@ mod tests {
     use crate::engine::shared::Settings;
     use crate::wire::message::ContextId;
 
-    fn source(levels: &str) -> (LogSource, tokio::sync::mpsc::UnboundedReceiver<Command>) {
+    fn source(levels: &str) -> (LogSource, tokio::sync::mpsc::UnboundedReceiver<Request>) {
         let parents = vec![ContextId::MASTER];
         let levels = Levels::parse(levels).unwrap();
         let settings = Settings {
@@ -122,9 +122,9 @@ mod tests {
         (LogSource::new(shared, levels, None), queue)
     }
 
-    fn records(queue: &mut tokio::sync::mpsc::UnboundedReceiver<Command>) -> Vec<Record> {
+    fn records(queue: &mut tokio::sync::mpsc::UnboundedReceiver<Request>) -> Vec<Record> {
         let next = || match queue.try_recv() {
-            Ok(Command::Log(record)) => Some(record),
+            Ok(Request::Log(record)) => Some(record),
             _ => None,
         };
         std::iter::from_fn(next).collect()

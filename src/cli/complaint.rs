@@ -1,0 +1,18 @@
+//! What the tool says on stderr about itself.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use crate::cli::exit::Exit;
+
+/// Writes a line to stderr.
+pub(super) fn complain(text: &str) {
+    // If stderr is gone, nobody is left to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Writes why the tool ends, and returns how.
+pub(super) fn fail(exit: Exit, error: &dyn Display) -> Exit {
+    complain(&format!("offshoot: {error}"));
+    exit
+}
