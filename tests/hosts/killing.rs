@@ -69,7 +69,7 @@ pub(crate) const MANY: &str = " kills (";
 const FEW: u32 = 2;
 
 /// Two hundred kills.
-const SCENES: [Scene; 18] = [
+const SCENES: [Scene; 16] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // No /proc, and the tools of busybox.
     Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
@@ -84,11 +84,9 @@ const SCENES: [Scene; 18] = [
     Scene { what: What::Tool, alias: "local1", rounds: 6, victims: &[Victim::Controller, Victim::Context] },
     // Other processors.
     Scene { what: What::Bundle, alias: "aarch64", rounds: 16, victims: &Victim::ALL },
-    Scene { what: What::Bundle, alias: "armv7", rounds: 14, victims: &Victim::ALL },
-    Scene { what: What::Bundle, alias: "s390x", rounds: 16, victims: &Victim::ALL },
     Scene { what: What::Bundle, alias: "i686", rounds: 14, victims: &Victim::ALL },
     // The image comes from further up.
-    Scene { what: What::Bundle, alias: "here/s390x", rounds: 16, victims: &Victim::ALL },
+    Scene { what: What::Bundle, alias: "here/aarch64", rounds: 16, victims: &Victim::ALL },
     Scene::held("docker:app", "engines", 10, &Victim::IN_CONTAINERS),
     Scene::held("podman:app", "engines", 8, &Victim::IN_CONTAINERS),
     // The container goes, too.

@@ -14,8 +14,6 @@ const IMAGE_BUDGET: usize = 850 * 1024;
 const BUNDLE_BUDGET: usize = 6 * 1024 * 1024;
 /// Targets that nothing here can run. They are built and linked.
 const ELSEWHERE: [&str; 3] = ["x86_64-unknown-freebsd", "x86_64-apple-darwin", "aarch64-apple-darwin"];
-/// Further targets that the tests run under an emulator.
-const FOREIGN: [&str; 2] = ["armv7-unknown-linux-musleabihf", "s390x-unknown-linux-musl"];
 
 /// Where cargo puts an executable.
 fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
@@ -148,12 +146,12 @@ pub(super) fn elsewhere() -> Result<()> {
     Ok(())
 }
 
-/// Builds what the tests send to hosts of other processors, in `target/bundles`: the tool with images for all of
-/// them, and an example with an image for one, made as any program's would be.
+/// Builds what the tests send to hosts of other processors, in `target/bundles`: the tool with images for the
+/// default targets, and an example with an image for one, made as any program's would be.
 pub(super) fn foreign() -> Result<()> {
     let bundles = top().join("target/bundles");
     fs::create_dir_all(&bundles)?;
-    bundle(&bundles.join("offshoot"), &[&DEFAULT_TARGETS[..], &FOREIGN].concat())?;
+    bundle(&bundles.join("offshoot"), &DEFAULT_TARGETS)?;
     let mut files = Vec::new();
     for target in [compile::host(), "aarch64-unknown-linux-musl"] {
         compile::cargo("build", target, &["--quiet", "--example", "disk_usage"])?;
