@@ -12,7 +12,7 @@ const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
 
 /// LLVM inlines at opt-level 3 up to a cost of 250. With this limit a program is an eighth smaller, and calls are hardly
 /// slower: docs/reference/performance.md has the curve.
-const INLINE_LESS: &str = "-Cllvm-args=-inline-threshold=25";
+const INLINE_LESS: &str = "-Cllvm-args=-inline-threshold=20";
 /// The target whose code is too large for its budget at opt-level 3.
 const SMALL: &str = "i686-unknown-linux-musl";
 
