@@ -22,7 +22,7 @@ check-fast: lint docs unit example ## what takes neither root nor other machines
 
 check: check-fast hosts ## what a change has to pass: that, and the trials on real ssh hosts
 
-check-long: check long elsewhere size reproducible odd-root ## all that CI checks: other processors, kills by the hundred
+check-long: check long elsewhere size reproducible odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test layers
