@@ -297,8 +297,8 @@ impl Round {
     fn candidates(&mut self, victim: Victim) -> Vec<Process> {
         let controller = i32::try_from(self.controller.pid).unwrap_or(0);
         let all = self.trace.look();
-        let is_alive = |process: &Process| !process.is_zombie();
-        let found = all.iter().filter(|process| is_alive(process)).filter(|process| match victim {
+        let is_victim = |process: &Process| !process.is_zombie() && !is_guard(process);
+        let found = all.iter().filter(|process| is_victim(process)).filter(|process| match victim {
             Victim::Controller => process.pid == controller,
             Victim::Launcher => process.parent == controller,
             Victim::Session => false,
@@ -337,6 +337,12 @@ impl Round {
 
 fn is_context(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"))
+}
+
+/// The process that ends what a command leaves, when its context is killed. It has the arguments of the context, and
+/// nothing ends when it does.
+fn is_guard(process: &Process) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).is_ok_and(|name| name == "offshoot-guard\n")
 }
 
 /// A command that a context is about to execute, or a child whose name is still its parent's.
