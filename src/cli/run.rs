@@ -308,7 +308,7 @@ impl Worker {
             done => done,
         };
         done.unwrap_or_else(|error| match error {
-            Error::Call(error) if what == "command" => fail(Status::Failed, "call", error.message),
+            Error::Call(error) if matches!(job.work, Work::Command(_)) => fail(Status::Failed, "call", error.message),
             Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
             Error::Timeout { after, .. } => {
                 let text = format!("the {what} did not end within {after:?} and was stopped");

@@ -14,6 +14,7 @@
 //! Nothing is sent behind the image until hello has come, because some tools
 //! read further than they were told to.
 
+pub(crate) mod advice;
 mod announcement;
 mod diagnosis;
 mod first_stage;
@@ -81,6 +82,8 @@ pub(crate) enum Input<'a> {
     Ended {
         /// As `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
         status: String,
+        /// The exit code, if it has one.
+        code: Option<i32>,
     },
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
@@ -247,7 +250,7 @@ impl Dialogue {
                 }
                 Ok(())
             }
-            Input::Ended { status } => Err(self.ended(&status, &mut actions)),
+            Input::Ended { status, code } => Err(self.ended(&status, code, &mut actions)),
             Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
             Input::Cancelled => Err(self.error(ConnectErrorKind::Cancelled, CANCELLED)),
         };
@@ -388,8 +391,8 @@ impl Dialogue {
                 self.phase = Phase::FirstStage;
                 if line.ends_with(b"\r") {
                     return Err(self
-                        .error(ConnectErrorKind::Corrupt, TERMINAL_BETWEEN.0)
-                        .with_advice(TERMINAL_BETWEEN.1));
+                        .error(ConnectErrorKind::Corrupt, advice::TERMINAL_BETWEEN.0)
+                        .with_advice(advice::TERMINAL_BETWEEN.1));
                 }
                 self.take_announcement(&line, actions)
             }
@@ -506,11 +509,11 @@ impl Dialogue {
             }
             (_, "-") => {
                 let text = format!("the machine could not unpack the image{by_tools}");
-                self.error(ConnectErrorKind::Corrupt, text).with_advice(DAMAGED)
+                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
             }
             _ => {
                 let text = format!("the image arrived with size {size} instead of {unpacked}{by_tools}");
-                self.error(ConnectErrorKind::Corrupt, text).with_advice(DAMAGED)
+                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
             }
         }
     }
@@ -519,18 +522,16 @@ impl Dialogue {
     fn no_input(&mut self) -> ConnectError {
         self.buffer = Vec::new();
         self.phase = Phase::FirstStage;
-        self.error(ConnectErrorKind::Eof, NOTHING_TO_READ.0).with_advice(NOTHING_TO_READ.1)
+        self.error(ConnectErrorKind::Eof, advice::NOTHING_TO_READ.0).with_advice(advice::NOTHING_TO_READ.1)
     }
 
-    fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> ConnectError {
+    fn ended(&mut self, status: &str, code: Option<i32>, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
         let lines = self.transcript.lines();
         let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
         let refused = || match self.expect {
             // As every launcher ends that has not been convinced.
-            Expect::Announcement { .. } | Expect::Child { upload: None } if status.ends_with(" code 1") => {
-                self.prompts.ended()
-            }
+            Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
             _ => None,
         };
         if let Some(diagnosis) = meaning.or_else(refused) {
@@ -541,7 +542,7 @@ impl Dialogue {
         }
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
-        let advice = if tool_words::lacks_files(&lines) { FEW_FILES } else { hint(self.phase, status) };
+        let advice = if tool_words::lacks_files(&lines) { advice::FEW_FILES } else { advice::hint(self.phase, code) };
         self.error(ConnectErrorKind::Eof, text).with_advice(advice)
     }
 
@@ -579,7 +580,7 @@ impl Dialogue {
             Phase::Handshake => "the child did not finish introducing itself",
         };
         let text = format!("connection timed out after {after:?} in phase {}", self.phase);
-        let what = if tool_words::lacks_files(&self.transcript.lines()) { FEW_FILES } else { what };
+        let what = if tool_words::lacks_files(&self.transcript.lines()) { advice::FEW_FILES } else { what };
         self.error(ConnectErrorKind::Timeout, text).with_advice(what)
     }
 
@@ -609,7 +610,7 @@ impl Dialogue {
     /// `reason`: what the tools said of the last place.
     fn no_place(&self, offer: &Announcement, reason: &str, text: String) -> ConnectError {
         let mut reasons = offer.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
-        let advice = if reasons.any(tool_words::is_limited) { SMALL_FILES } else { FREE_ONE };
+        let advice = if reasons.any(tool_words::is_limited) { advice::SMALL_FILES } else { advice::FREE_ONE };
         self.error(ConnectErrorKind::NoPlace, text).with_advice(advice)
     }
 
@@ -645,27 +646,6 @@ fn note(actions: &mut Vec<Action>, lines: Vec<String>) {
     actions.extend(lines.into_iter().map(Action::Note));
 }
 
-fn hint(phase: Phase, status: &str) -> &'static str {
-    match phase {
-        Phase::Start | Phase::Login if status.ends_with(" 127") => {
-            "a command was not found there: is there an `sh` on PATH?"
-        }
-        Phase::Start | Phase::Login if status.ends_with(" 255") => {
-            "an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
-        }
-        Phase::Start | Phase::Login => {
-            "nothing of ours has run: does the account's shell accept `sh -c`, \
-             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
-        }
-        Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
-        Phase::Exec if status.ends_with(" 127") => "there is no such program",
-        Phase::Exec if status.ends_with(" 126") => "it may not be executed there, or is for another processor",
-        Phase::Exec if status.ends_with(" 0") => "it ended well without a word: is it a copy of this program?",
-        Phase::Exec => "the image did not come up: is it for this processor, and may it be executed there?",
-        Phase::Handshake => "the child ended while it introduced itself",
-    }
-}
-
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
@@ -678,28 +658,6 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
 
 /// What follows the token where the first stage had no input.
 const NO_INPUT: &str = " failed eof";
-/// What is to be said then.
-const NOTHING_TO_READ: (&str, &str) = (
-    "the first stage had no input: what runs the command there, or the launcher here, gives it \
-     none",
-    "look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
-     and let stdin through",
-);
-/// What is to be said where lines end as a terminal ends them.
-const TERMINAL_BETWEEN: (&str, &str) = (
-    "a terminal is between this program and the first stage, and would change the image: \
-     the first stage's line ends in CR LF",
-    "let the session recorder or wrapper of the login (`script`, tlog, \
-     a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)",
-);
-/// What to do where no place can hold and execute the image.
-const FREE_ONE: &str = "free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that \
-     allows execution";
-/// What to do where the image did not arrive as it was sent.
-pub(crate) const DAMAGED: &str = "try again; if it stays so, something on the way changes or cuts what is sent: a proxy, a filter, \
-     a terminal";
-const SMALL_FILES: &str = "the account may write small files only: look at `ulimit -f` there";
-const FEW_FILES: &str = "the account may open too few files: look at `ulimit -n` there";
 /// What a connect fails with when its router ends.
 pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
 /// Most bytes of other output before the child is up.

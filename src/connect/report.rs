@@ -6,7 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::api::context::Context;
-use crate::connect::bootstrap::{Announcement, DAMAGED};
+use crate::connect::bootstrap::Announcement;
+use crate::connect::bootstrap::advice::DAMAGED;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::message::printable;

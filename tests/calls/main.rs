@@ -15,6 +15,7 @@ mod debugging;
 mod descendants;
 mod detaching;
 mod ending;
+mod errors;
 mod far;
 mod flow;
 mod forking;

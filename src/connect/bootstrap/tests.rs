@@ -283,7 +283,7 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
     let mut dialogue = staged();
     dialogue.input(Input::Stdout(b"out"));
     dialogue.input(Input::Stderr(b"fatal: no such thing\n"));
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 3".into() });
+    let error = failure(&mut dialogue, exited(3));
     assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::Login));
     assert!(
         error
@@ -294,7 +294,7 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
     );
     assert_eq!(error.tail, ["fatal: no such thing", "out"]);
 
-    let error = failure(&mut staged(), Input::Ended { status: "exited due to signal 9 (SIGKILL)".into() });
+    let error = failure(&mut staged(), Input::Ended { status: "exited due to signal 9 (SIGKILL)".into(), code: None });
     assert!(
         error
             .text_with_advice()
@@ -305,7 +305,7 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
 
     let mut dialogue = uploading();
     dialogue.input(Input::Sent);
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 126".into() });
+    let error = failure(&mut dialogue, exited(126));
     assert_eq!(error.phase, Phase::Exec);
     assert!(error.text_with_advice().contains("for another processor"), "{}", error.text);
 }
@@ -324,14 +324,14 @@ fn what_a_launcher_says_is_interpreted() {
     ] {
         let mut dialogue = make();
         dialogue.input(Input::Stderr(b"Permission denied (publickey)."));
-        let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 255".into() });
+        let error = failure(&mut dialogue, exited(255));
         assert_eq!((error.kind, error.phase, error.text.as_str()), (ConnectErrorKind::Auth, Phase::Login, "refused"));
     }
     // After a login has succeeded it cannot have been refused.
     let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret);
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
     dialogue.input(Input::Stderr(b"Permission denied by something else\n"));
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 1".into() });
+    let error = failure(&mut dialogue, exited(1));
     assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::FirstStage));
 }
 
@@ -416,7 +416,7 @@ proptest::proptest! {
             }
             assert!(dialogue.buffer.len() <= MAX_LINE + MAX_HELLO + size);
         }
-        dialogue.input(Input::Ended { status: "exited with return code 0".into() });
+        dialogue.input(exited(0));
         assert_eq!(dialogue.input(Input::Stdout(&bytes)), []);
     }
 }
@@ -447,6 +447,10 @@ fn image() -> Packed {
 
 fn no_interpretation(_: &[String]) -> Option<Diagnosis> {
     None
+}
+
+fn exited(code: i32) -> Input<'static> {
+    Input::Ended { status: format!("exited with return code {code}"), code: Some(code) }
 }
 
 fn staged() -> Dialogue {

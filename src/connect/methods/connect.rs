@@ -313,7 +313,7 @@ impl Attempt {
                         exit = self.launched.wait().await.ok();
                     }
                     let status = exit.map_or_else(|| "ended".into(), process::describe);
-                    self.dialogue.input(Input::Ended { status })
+                    self.dialogue.input(Input::Ended { status, code: exit.and_then(|exit| exit.code()) })
                 }
                 () = stop.cancelled() => self.dialogue.input(Input::Cancelled),
             };
