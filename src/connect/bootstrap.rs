@@ -619,7 +619,11 @@ impl Dialogue {
     }
 
     fn diagnosed(&self, diagnosis: Diagnosis) -> ConnectError {
-        let Diagnosis { kind, cause, text, advice } = diagnosis;
+        let Diagnosis { kind, cause, text, mut advice } = diagnosis;
+        let has_ended = matches!(kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout);
+        if has_ended && tool_words::lacks_files(&self.transcript.lines()) {
+            advice = advice::FEW_FILES.into();
+        }
         self.error(kind, text).with_advice(advice).with_cause(cause)
     }
 

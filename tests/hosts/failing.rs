@@ -142,7 +142,7 @@ fn by_library(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
     ensure!((error.kind, error.phase) == (bad.kind, bad.phase), "{error:?}");
     ensure!(error.hop == format!("ssh.{}", bad.alias), "{error:?}");
     for part in bad.says {
-        ensure!(error.text_with_advice().contains(part), "{part:?} is not in {:?}", error.text);
+        ensure!(error.text_with_advice().contains(part), "{part:?} is not in {error}");
     }
     Ok(())
 }
@@ -166,7 +166,8 @@ fn by_tool(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
     let host = &document["hosts"][bad.alias];
     ensure!(host["status"] == "unreachable", "{host}");
     ensure!(host["error"]["kind"] == bad.kind.as_str() && host["error"]["phase"] == bad.phase.to_string(), "{host}");
-    let text = host["error"]["text"].as_str().context("a text")?;
+    let part = |name: &str| host["error"][name].as_str().context("a text and advice");
+    let text = format!("{}; {}", part("text")?, part("advice")?);
     ensure!(bad.says.iter().all(|part| text.contains(part)), "{text}");
     trace.expect_nothing_left(THREE_SECONDS)
 }

@@ -98,7 +98,7 @@ fn docker_and_podman(fleet: &Fleet) -> Result<()> {
         ensure!(uids == [user.uid.as_raw(); 3] && gids == [user.gid.as_raw(); 3], "{uids:?} {gids:?}");
         ensure!(place == "/home/ofs-user", "in {place}");
         let error = stream_error(setns(&stage, "docker", "stopped", &host).connect().await)?;
-        ensure!(error.text == "the container stopped is not running; start it", "{error}");
+        ensure!(error.text_with_advice() == "the container stopped is not running; start it", "{error}");
         let error = stream_error(setns(&stage, "docker", "no-such", &host).connect().await)?;
         ensure!(
             error.text_with_advice().contains("docker exitted with status 1")
@@ -402,7 +402,7 @@ fn gone(fleet: &Fleet) -> Result<()> {
         let leader = handmade.leader().context("it runs")?;
         handmade.says("echo 0")?;
         let error = stream_error(handmade.connect(&stage).connect().await)?;
-        ensure!(error.text == "the container handmade is not running; start it", "{error}");
+        ensure!(error.text_with_advice() == "the container handmade is not running; start it", "{error}");
         ensure!(error.hop == "setns.handmade", "{error:?}");
         // It ends between the answer and the entrance.
         handmade.says(&format!("kill -9 {leader}; while [ -e /proc/{leader}/root/. ]; do :; done; echo {leader}"))?;

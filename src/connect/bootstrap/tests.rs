@@ -472,3 +472,23 @@ fn failure(dialogue: &mut Dialogue, input: Input<'_>) -> ConnectError {
         last => panic!("{actions:?} {last:?}"),
     }
 }
+
+#[test]
+fn what_to_do_is_a_field_of_its_own_and_stays_with_its_cause() {
+    let mut dialogue = staged();
+    let line = format!("{TOKEN} Linux - zstd none perl |/tmp/.offshoot-1-2\n");
+    let error = failure(&mut dialogue, Input::Stdout(line.as_bytes()));
+    assert_eq!((error.cause, error.advice.as_str()), (ConnectCause::NoTool, "put `uname` on its PATH"));
+    assert!(is_helpless(&error) && !error.text.contains("PATH"), "{error:?}");
+    // Of the same kind and phase, but the first stage lacks nothing.
+    let no_image = ConnectError::new(ConnectErrorKind::Unsupported, Phase::FirstStage, "", "the machine is odd");
+    assert!(!is_helpless(&no_image));
+
+    let mut dialogue = staged();
+    dialogue.input(Input::Stderr(b"sh: 1: 1: Invalid argument\n"));
+    let error = failure(&mut dialogue, exited(2));
+    assert!(error.advice.contains("ulimit -n"), "{error:?}");
+    let full = format!("{TOKEN} Linux x86_64 zstd head none |none|/tmp|sh: File size limit exceeded\n");
+    let error = failure(&mut staged(), Input::Stdout(full.as_bytes()));
+    assert!(error.kind == ConnectErrorKind::NoPlace && error.advice.contains("ulimit -f"), "{error:?}");
+}
