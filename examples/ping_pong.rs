@@ -24,7 +24,7 @@ async fn play(router: &Router, ready: Sender<Sender<Ball>>) -> Result<u32, Error
     let balls = Receiver::new(router);
     ready.send(balls.sender()).await?;
     let Ball::Partner(partner) = balls.recv().await? else {
-        return Err(Error::Payload("no partner".into()));
+        return Err(Error::Misuse("no partner".into()));
     };
     let mut had = 0;
     while let Ball::Number(number) = balls.recv().await? {

@@ -82,7 +82,10 @@ pub use routing::policy;
 pub use routing::table::{Peer, Policy};
 pub use sys::allocator::Allocator;
 pub use wire::codec::{Blob, Secret};
-pub use wire::error::{CallError, Error, Phase, StreamError, StreamErrorKind};
+pub use wire::connect_trace::ConnectTrace;
+pub use wire::error::{
+    CallError, ChannelError, ChannelErrorKind, Closed, ConnectError, ConnectErrorKind, Error, IoError, Phase,
+};
 pub use wire::message::{ContextId, Handle, Message, Values};
 
 /// Compiled and run with the other examples.

@@ -19,7 +19,7 @@ use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// A call on its way: a future of its result.
@@ -95,7 +95,7 @@ impl RawCall {
             let handle = shared.next_handle();
             message.reply_to = handle;
             if !shared.request(Request::Call { message, reply, timeout, function }) {
-                return Err(Error::router_ended());
+                return Err(Error::router_ended(shared.me));
             }
             Ok(Pending { answer, handle })
         });
@@ -124,7 +124,7 @@ impl RawCall {
             return Poll::Pending;
         }
         let ended = self.ended.take();
-        Poll::Ready(ended.unwrap_or_else(|| Err(Error::Closed("the call has already ended".into()))))
+        Poll::Ready(ended.unwrap_or_else(|| Err(Error::Closed(Closed::Call))))
     }
 
     /// Whether it has ended; if not, `waker` is woken when it has.
@@ -170,11 +170,11 @@ impl RawCall {
                 Some((started, limit)) if started.elapsed() >= limit => {
                     Error::Timeout { after: limit, what: format!("call of {} in {}", self.function, self.context) }
                 }
-                _ => Error::router_ended(),
+                _ => Error::router_ended(self.shared.me),
             });
         };
         if message.is_dead() {
-            return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
+            return Err(message.dead_error(self.shared.me));
         }
         self.by = (message.src, message.auth);
         let value = call_payload::decode_reply(&message.data)?;

@@ -130,7 +130,7 @@ impl Context {
     /// # Errors
     ///
     /// What can be known at once: [`Error::NotExported`], [`Error::Payload`],
-    /// [`Error::TooLarge`], [`Error::Closed`].
+    /// [`Error::TooLarge`], and [`Error::Channel`] if the router has ended.
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
         self.start_no_reply(function, &args, 0)
     }
@@ -187,7 +187,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the router has ended.
+    /// [`Error::Channel`] if the router has ended.
     pub fn send(&self, message: Message) -> Result<(), Error> {
         let message = Message { dst: self.id, ..message };
         let metered = message.reply_to == Handle::NONE && message.handle >= Handle::FIRST_DYNAMIC;
@@ -200,7 +200,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the router has ended.
+    /// [`Error::Channel`] if the router has ended.
     pub fn send_async<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
         let receiver = Receiver::builder_of(&self.shared).respondent(self.id).persist(false).build();
         self.send(Message { reply_to: receiver.handle(), single_reply: true, ..message })?;
@@ -211,7 +211,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the router has ended.
+    /// [`Error::Channel`] if the router has ended.
     pub fn send_stream<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
         let receiver = Receiver::builder_of(&self.shared).respondent(self.id).build();
         self.send(Message { reply_to: receiver.handle(), single_reply: false, ..message })?;
@@ -225,7 +225,7 @@ impl Context {
     ///
     /// [`Error::Channel`] if the context cannot be reached, has gone, or
     /// refuses, [`Error::Payload`] if the answer is not a `T`,
-    /// [`Error::Closed`] if the router has ended.
+    /// [`Error::Channel`] if the router has ended.
     pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
         self.send_async(message)?.recv().await
     }
@@ -333,7 +333,7 @@ impl Context {
     }
 
     fn queue(&self, request: Request) -> Result<(), Error> {
-        if self.shared.request(request) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(request) { Ok(()) } else { Err(Error::router_ended(self.shared.me)) }
     }
 }
 
@@ -570,7 +570,7 @@ impl Econtext {
     pub async fn detach(&self) -> Result<(), Error> {
         let (done, detached) = oneshot::channel();
         self.shared().request(Request::Detach(done));
-        detached.await.unwrap_or_else(|_| Err(Error::router_ended()))
+        detached.await.unwrap_or_else(|_| Err(Error::router_ended(self.shared().me)))
     }
 
     /// [`Econtext::detach`] for code that is not async: blocks.

@@ -9,7 +9,7 @@ use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::routing::table::{Peer, Policy, Registration};
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// Settings of a new handler; see [`Router::add_handler`].
@@ -82,7 +82,7 @@ impl HandlerBuilder {
         let sink = Target::User(Arc::new(Callback { queue, call }));
         let registration = Registration { sink, once: !persist, respondent, policy };
         if !shared.request(Request::AddHandler { handle, registration, overwrite }) {
-            return Err(Error::router_ended());
+            return Err(Error::Closed(Closed::Router));
         }
         Ok(handle)
     }

@@ -10,7 +10,7 @@ use crate::api::context::Context;
 use crate::api::router::Router;
 use crate::engine::io::Io;
 use crate::engine::shared::Request;
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::ContextId;
 
 impl Router {
@@ -42,7 +42,7 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// [`Error::Stream`] if the context is attached already or the stream
+    /// [`Error::Connect`] if the context is attached already or the stream
     /// cannot be watched (a plain file cannot), [`Error::Closed`] if the router
     /// has ended.
     pub async fn register(
@@ -112,6 +112,6 @@ impl Router {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.shared().request(Request::Do(Box::new(move |io| work(io, reply))));
-        answer.await.map_err(|_| Error::router_ended())
+        answer.await.map_err(|_| Error::Closed(Closed::Router))
     }
 }

@@ -20,7 +20,7 @@ use crate::routing::fair_queue::{FairQueue, Got};
 use crate::routing::table::{Peer, Policy, Registration};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 
 /// Receives values that other contexts send to a handle of this one.
@@ -80,7 +80,8 @@ impl Drop for Inner {
 impl Inner {
     async fn recv(&self) -> Result<Message, Error> {
         // Nobody pokes a queue.
-        self.got(self.queue.latch.wait().await).and_then(|message| message.ok_or_else(Error::receiver_closed))
+        self.got(self.queue.latch.wait().await)
+            .and_then(|message| message.ok_or_else(|| Error::Closed(Closed::Receiver)))
     }
 
     pub(crate) fn try_recv(&self) -> Result<Option<Message>, Error> {
@@ -108,14 +109,14 @@ impl Inner {
     fn got(&self, got: Got<Message>) -> Result<Option<Message>, Error> {
         let mut message = match got {
             Got::Item(message) => message,
-            Got::Closed => return Err(self.error.clone().unwrap_or_else(Error::receiver_closed)),
+            Got::Closed => return Err(self.error.clone().unwrap_or_else(|| Error::Closed(Closed::Receiver))),
             Got::Poked => return Ok(None),
         };
         if let Some(grant) = self.queue.taken(message.src, message.data.len(), message.is_dead()) {
             self.shared.request(Request::Grant(grant));
         }
         if message.is_dead() {
-            return Err(Error::Channel { context: message.src, reason: message.dead_reason(self.shared.me) });
+            return Err(message.dead_error(self.shared.me));
         }
         message.arrival = Arrival(Some(Arc::clone(&self.shared) as _));
         Ok(Some(message))
@@ -411,7 +412,7 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.0.blocking_recv() {
-            Err(Error::Channel { .. } | Error::Closed(_)) => None,
+            Err(Error::Channel(_) | Error::Closed(_)) => None,
             result => Some(result),
         }
     }

@@ -14,7 +14,7 @@ use crate::engine::descendants::Descendants;
 use crate::engine::log::{self, Record};
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Message};
 
 /// The variable that makes [`RouterBuilder::profiling`] the default.
@@ -185,7 +185,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn route(&self, message: Message) -> Result<(), Error> {
-        if self.shared.request(Request::Send(message)) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::Send(message)) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
     /// Has children that are connected from now on, and their own children,
@@ -231,7 +231,7 @@ impl Router {
     pub async fn stats(&self) -> Result<Stats, Error> {
         let (reply, stats) = oneshot::channel();
         self.shared.request(Request::Stats(reply));
-        stats.await.map_err(|_| Error::router_ended())
+        stats.await.map_err(|_| Error::Closed(Closed::Router))
     }
 
     /// Logs what this context is doing, as [`Stats`] shows it: at level info,
@@ -242,7 +242,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn dump(&self) -> Result<(), Error> {
-        if self.shared.request(Request::Dump) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::Dump) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
     /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
@@ -253,7 +253,7 @@ impl Router {
     ///
     /// [`Error::Closed`] if the router has ended.
     pub fn dump_on_sigusr2(&self) -> Result<(), Error> {
-        if self.shared.request(Request::DumpOnSignal) { Ok(()) } else { Err(Error::router_ended()) }
+        if self.shared.request(Request::DumpOnSignal) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
     /// Has this process, and all descendants that are started from now on,

@@ -17,7 +17,7 @@ use crate::api::context::Context;
 use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::wire::codec::{self, Origin};
-use crate::wire::error::Error;
+use crate::wire::error::{ChannelErrorKind, Error};
 use crate::wire::message::unsendable;
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -89,10 +89,10 @@ impl<T> Sender<T> {
     }
 
     /// Tells the receiver that nothing more will come from here, after all
-    /// that was sent before. It gets [`Error::Channel`] with the text `Sender
-    /// was explicitly closed`, and can still be sent to. Does not block.
+    /// that was sent before. It gets [`Error::Channel`] of the kind
+    /// [`ChannelErrorKind::SenderClosed`], and can still be sent to. Does not block.
     pub fn close(&self) {
-        drop(self.send_message(Message::dead("Sender was explicitly closed")));
+        drop(self.send_message(Message::dead_as(ChannelErrorKind::SenderClosed, "Sender was explicitly closed")));
     }
 
     fn send_message(&self, message: Message) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
@@ -125,10 +125,11 @@ impl<T: Serialize> Sender<T> {
     /// value or an earlier one), [`Error::Payload`] if the value cannot be
     /// encoded, [`Error::TooLarge`].
     pub fn send(&self, value: T) -> Sending {
-        Sending(match codec::encode(&value) {
+        let accepted = match codec::encode(&value) {
             Ok(data) => self.send_message(Message { data: data.into(), ..Message::default() }),
             Err(why) => Err(unsendable(type_name::<T>(), &why)),
-        })
+        };
+        Sending { accepted, me: self.shared.me }
     }
 
     /// [`Sender::send`] for code that is not async: blocks until there is
@@ -145,15 +146,19 @@ impl<T: Serialize> Sender<T> {
 /// A value on its way into a receiver's window; see [`Sender::send`].
 #[derive(Debug)]
 #[must_use = "await it, or the sender outruns its receiver"]
-pub struct Sending(Result<oneshot::Receiver<Result<(), Error>>, Error>);
+pub struct Sending {
+    accepted: Result<oneshot::Receiver<Result<(), Error>>, Error>,
+    me: ContextId,
+}
 
 impl Future for Sending {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
+        let me = self.me;
+        match &mut self.accepted {
             Ok(accepted) => {
-                Pin::new(accepted).poll(cx).map(|result| result.unwrap_or_else(|_| Err(Error::router_ended())))
+                Pin::new(accepted).poll(cx).map(|result| result.unwrap_or_else(|_| Err(Error::router_ended(me))))
             }
             Err(error) => Poll::Ready(Err(error.clone())),
         }

@@ -28,7 +28,7 @@ use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::sys::process::Group;
 use crate::wire::codec::Blob;
-use crate::wire::error::Error;
+use crate::wire::error::{ChannelError, ChannelErrorKind, Error};
 
 /// Bytes of one chunk of output.
 const CHUNK: usize = 32 * 1024;
@@ -244,7 +244,7 @@ impl Command {
         let missing = exit.missing([stdout.len() as u64, stderr.len() as u64]);
         if missing > 0 {
             let reason = format!("{missing} bytes of the output of the command were lost on the way");
-            return Err(Error::Channel { context: context.id(), reason });
+            return Err(ChannelError::new(context.id(), ChannelErrorKind::Disconnected, reason).into());
         }
         Ok(Output { exit, stdout, stderr })
     }

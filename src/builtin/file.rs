@@ -13,7 +13,7 @@ use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::wire::codec::Blob;
-use crate::wire::error::Error;
+use crate::wire::error::{Error, IoError};
 
 /// Bytes of one chunk.
 const CHUNK: usize = 64 * 1024;
@@ -57,7 +57,8 @@ pub async fn read(
         match piece {
             Piece::Bytes(Blob(bytes)) => {
                 size += bytes.len() as u64;
-                sink.write_all(&bytes).map_err(|error| Error::Payload(format!("cannot store the file: {error}")))?;
+                sink.write_all(&bytes)
+                    .map_err(|error| Error::Io(IoError::while_doing("cannot store the file", &error)))?;
             }
             Piece::End => return Ok(size),
         }
@@ -92,7 +93,7 @@ pub async fn write(
     loop {
         let count = source
             .read(&mut buffer)
-            .map_err(|error| Error::Payload(format!("cannot read the file to send: {error}")))?;
+            .map_err(|error| Error::Io(IoError::while_doing("cannot read the file to send", &error)))?;
         if count == 0 {
             break;
         }

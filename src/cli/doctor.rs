@@ -96,7 +96,7 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
         let steps = examined.steps();
         let (name, call) = match &examined.context {
             Ok(context) => (context.name().to_owned(), Some(first_call(context, args).await)),
-            Err(Error::Stream(error)) => (error.hop.clone(), None),
+            Err(Error::Connect(error)) => (error.hop.clone(), None),
             Err(_) => (host.text.clone(), None),
         };
         let is_up = call.as_ref().is_some_and(Result::is_ok);

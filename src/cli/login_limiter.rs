@@ -49,7 +49,7 @@ impl Pace {
         let mut result = connect(limit).await;
         drop(turn);
         for tried in 0..TRIES {
-            if !matches!(&result, Err(Error::Stream(error)) if error.was_turned_away()) {
+            if !matches!(&result, Err(Error::Connect(error)) if error.was_turned_away()) {
                 break;
             }
             tokio::time::sleep(spread(WAIT * 2u32.pow(tried))).await;
@@ -81,13 +81,14 @@ fn spread(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Phase, StreamError, StreamErrorKind};
+    use crate::wire::error::ConnectCause;
+    use crate::{Closed, ConnectError, ConnectErrorKind, Phase};
 
     use super::*;
 
     fn turned_away() -> Result<Context, Error> {
-        let text = "the server closed the connection before the login (Connection closed by remote host): busy";
-        Err(StreamError::new(StreamErrorKind::Eof, Phase::Login, "ssh.web1", text).into())
+        let error = ConnectError::new(ConnectErrorKind::Eof, Phase::Login, "ssh.web1", "busy");
+        Err(error.with_cause(ConnectCause::TurnedAway).into())
     }
 
     fn paced(limit: Duration, mut error: impl FnMut(u32) -> Result<Context, Error>) -> (u32, Duration) {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn who_is_turned_away_comes_again_and_others_do_not() {
-        let other = || Err(Error::Closed("on purpose".into()));
+        let other = || Err(Error::Closed(Closed::Router));
         assert_eq!(paced(Duration::from_secs(30), |_| other()).0, 1);
         assert_eq!(paced(Duration::from_secs(30), |tries| if tries < 3 { turned_away() } else { other() }).0, 3);
     }

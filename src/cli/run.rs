@@ -298,7 +298,7 @@ impl Worker {
         };
         let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
         let done = match done {
-            Err(Error::Channel { .. }) => {
+            Err(Error::Channel(_)) => {
                 let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
                 for line in tree.last_words(&host.hops).await {
                     text.push_str(&format!("\n{line}"));
@@ -308,25 +308,27 @@ impl Worker {
             done => done,
         };
         done.unwrap_or_else(|error| match error {
-            Error::Call(error) if what == "command" => fail(Status::Failed, "call", error.message),
+            Error::Call(error) if matches!(job.work, Work::Command(_)) => fail(Status::Failed, "call", error.message),
             Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
             Error::Timeout { after, .. } => {
                 let text = format!("the {what} did not end within {after:?} and was stopped");
                 failed(Status::Timeout, "timeout", what, "", text)
             }
             Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
+            Error::Io(_) => fail(Status::Failed, "io", error.to_string()),
             Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
             error => fail(Status::Failed, "internal", error.to_string()),
         })
     }
 
     fn unreachable(&self, error: &Error, host: &HostPath) -> HostExit {
-        let Error::Stream(error) = error else {
+        let Error::Connect(error) = error else {
             return failed(Status::Unreachable, "disconnect", "start", "", error.to_string());
         };
         let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
         let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
         if let Some(info) = &mut exit.error {
+            info.advice.clone_from(&error.advice);
             info.steps = match error.phase {
                 // The text says all there is.
                 Phase::Start => String::new(),
@@ -477,7 +479,7 @@ impl Drop for Taking<'_> {
 }
 
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
-    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, steps: String::new() };
+    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, ..ErrorInfo::default() };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
 }
 

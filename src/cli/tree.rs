@@ -88,7 +88,7 @@ impl Tree {
     /// The context at the end of `hops`, connected by whoever asks first.
     pub(crate) async fn context(self: &Rc<Self>, hops: &[Hop]) -> Result<Context, Error> {
         let Some(node) = self.nodes.get(hops) else {
-            return Err(Error::Payload("a host that is not in the tree".into()));
+            return Err(Error::Misuse("a host that is not in the tree".into()));
         };
         let connect = Box::pin(async {
             let via = match hops {
@@ -129,7 +129,7 @@ impl Tree {
     /// keeps what was seen on the way.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
         let Some(hop) = hops.last() else {
-            return Err(Error::Payload("a host without a hop".into()));
+            return Err(Error::Misuse("a host without a hop".into()));
         };
         let server = self.login_key(hops);
         let limit = self.connect_timeout;
@@ -139,7 +139,7 @@ impl Tree {
             last.insert(examined).context.clone()
         };
         let result = self.pace.connect(server.as_ref(), limit, attempt).await;
-        last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Payload("nothing was tried".into())))
+        last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Misuse("nothing was tried".into())))
     }
 
     async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Examined {

@@ -14,7 +14,9 @@
 //! Nothing is sent behind the image until hello has come, because some tools
 //! read further than they were told to.
 
+pub(crate) mod advice;
 mod announcement;
+mod diagnosis;
 mod first_stage;
 mod hello_parser;
 mod nonce;
@@ -22,6 +24,7 @@ mod output_tail;
 mod prompt;
 #[cfg(test)]
 mod tests;
+mod tool_words;
 
 use std::time::Duration;
 
@@ -29,6 +32,7 @@ use bytes::Bytes;
 
 pub(crate) use self::announcement::Announcement;
 use self::announcement::Reader;
+pub(crate) use self::diagnosis::{Diagnosis, Interpret};
 #[cfg(target_os = "linux")]
 pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
@@ -41,7 +45,7 @@ pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
 use crate::image::executable::Packed;
 use crate::wire::codec::Secret;
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 
 /// Version of everything from the handshake on.
 pub(crate) const VERSION: u16 = 1;
@@ -52,13 +56,9 @@ pub(crate) const MAGIC: [u8; 8] = [0x89, 0x4f, 0x46, 0x53, 0x0d, 0x0a, 0x1a, 0x0
 pub(crate) const MAX_HELLO: usize = 4096;
 
 /// Whether a first stage has run, and said that it cannot bring up an image.
-pub(crate) fn is_helpless(error: &StreamError) -> bool {
-    let lacks_tools = error.kind == StreamErrorKind::Unsupported && error.text.starts_with(LACKING);
-    error.phase == Phase::FirstStage && (error.kind == StreamErrorKind::NoPlace || lacks_tools)
+pub(crate) fn is_helpless(error: &ConnectError) -> bool {
+    error.phase == Phase::FirstStage && (error.kind == ConnectErrorKind::NoPlace || error.cause == ConnectCause::NoTool)
 }
-
-/// Tells what the last lines of a launcher mean, where they mean anything.
-pub(crate) type Interpret = fn(&[String]) -> Option<(StreamErrorKind, String)>;
 
 /// What has happened.
 #[derive(Debug)]
@@ -75,13 +75,15 @@ pub(crate) enum Input<'a> {
     /// The answer to [`Action::Ask`], if there is one.
     Answer(Option<&'a Secret>),
     /// The answer to [`Action::ChooseImage`]: an image and its digest.
-    Image(Result<(Packed, [u8; 32]), StreamError>),
+    Image(Result<(Packed, [u8; 32]), ConnectError>),
     /// All that [`Action::Write`] gave has been written.
     Sent,
     /// The launcher has exited and its output is at end of file.
     Ended {
         /// As `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
         status: String,
+        /// The exit code, if it has one.
+        code: Option<i32>,
     },
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
@@ -112,7 +114,7 @@ pub(crate) enum Action {
         rest: Vec<u8>,
     },
     /// The connection has failed; nothing more will come.
-    Fail(StreamError),
+    Fail(ConnectError),
     /// A line for the debug log.
     Note(String),
 }
@@ -248,12 +250,12 @@ impl Dialogue {
                 }
                 Ok(())
             }
-            Input::Ended { status } => Err(self.ended(&status, &mut actions)),
+            Input::Ended { status, code } => Err(self.ended(&status, code, &mut actions)),
             Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
-            Input::Cancelled => Err(self.error(StreamErrorKind::Cancelled, CANCELLED)),
+            Input::Cancelled => Err(self.error(ConnectErrorKind::Cancelled, CANCELLED)),
         };
         if let Err(mut error) = result {
-            *error.trail = std::mem::take(&mut self.trail);
+            *error.trace = std::mem::take(&mut self.trail);
             self.expect = Expect::Nothing;
             self.buffer = Vec::new();
             actions.push(Action::Fail(error));
@@ -284,7 +286,7 @@ impl Dialogue {
         &mut self,
         actions: &mut Vec<Action>,
         reply: impl FnOnce(&mut Prompts) -> Option<Reply>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), ConnectError> {
         if !matches!(self.expect, Expect::Announcement { .. } | Expect::Child { upload: None }) {
             return Ok(());
         }
@@ -298,16 +300,16 @@ impl Dialogue {
                 actions.push(Action::Ask(question));
                 Ok(())
             }
-            Some(Reply::Fail(kind, text)) => {
+            Some(Reply::Fail(diagnosis)) => {
                 self.flush(actions);
                 self.phase = Phase::Login;
-                Err(self.error(kind, text))
+                Err(self.diagnosed(diagnosis))
             }
         }
     }
 
     /// Goes as far as the buffered bytes allow.
-    fn advance(&mut self, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+    fn advance(&mut self, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         loop {
             match &self.expect {
                 Expect::Announcement { .. } | Expect::Child { .. } => {
@@ -327,7 +329,7 @@ impl Dialogue {
                 }
                 Expect::SplitHello => {
                     let split = hello_parser::split(&self.buffer);
-                    let Some(SplitHello { hello, rest }) = split.map_err(|(kind, text)| self.error(kind, text))? else {
+                    let Some(SplitHello { hello, rest }) = split.map_err(|diagnosis| self.diagnosed(diagnosis))? else {
                         return Ok(());
                     };
                     self.buffer = Vec::new();
@@ -344,7 +346,7 @@ impl Dialogue {
     ///
     /// A token followed by anything but a space or a newline is noise too: a
     /// name that has it in it, for instance.
-    fn next_mark(&mut self, actions: &mut Vec<Action>) -> Result<Option<Mark>, StreamError> {
+    fn next_mark(&mut self, actions: &mut Vec<Action>) -> Result<Option<Mark>, ConnectError> {
         loop {
             let Some(start) = find(&self.buffer, &self.token) else {
                 let keep = self.buffer.len() - overlap(&self.buffer, &self.token);
@@ -359,7 +361,7 @@ impl Dialogue {
                     let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
                         return if rest.len() > MAX_LINE {
                             let text = format!("the first stage's line is longer than {MAX_LINE} bytes");
-                            Err(self.error(StreamErrorKind::Oversize, text))
+                            Err(self.error(ConnectErrorKind::Oversize, text))
                         } else {
                             Ok(None)
                         };
@@ -378,7 +380,7 @@ impl Dialogue {
         }
     }
 
-    fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+    fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
             (Mark::Child, _) => {
                 self.phase = Phase::Handshake;
@@ -388,7 +390,9 @@ impl Dialogue {
             (Mark::Line(line), Expect::Announcement { .. }) => {
                 self.phase = Phase::FirstStage;
                 if line.ends_with(b"\r") {
-                    return Err(self.error(StreamErrorKind::Corrupt, TERMINAL_BETWEEN));
+                    return Err(self
+                        .error(ConnectErrorKind::Corrupt, advice::TERMINAL_BETWEEN.0)
+                        .with_advice(advice::TERMINAL_BETWEEN.1));
                 }
                 self.take_announcement(&line, actions)
             }
@@ -414,25 +418,22 @@ impl Dialogue {
         }
     }
 
-    fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), StreamError> {
+    fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         let Some(offer) = Announcement::parse(line) else {
             let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
-            return Err(self.error(StreamErrorKind::Corrupt, text));
+            return Err(self.error(ConnectErrorKind::Corrupt, text));
         };
         self.announced(line, &offer, actions);
         if offer.machine == "-" {
-            let text =
-                format!("{LACKING} does not say what it is: `uname -sm` printed nothing; put `uname` on its PATH");
-            return Err(self.error(StreamErrorKind::Unsupported, text));
+            let text = "the machine does not say what it is: `uname -sm` printed nothing";
+            return Err(self.lacks_tool(text, "put `uname` on its PATH"));
         }
         if offer.reader == Reader::Missing {
-            let text = format!(
-                "{LACKING} has neither `head -c` nor `dd` to receive the image with; put one of them on its PATH"
-            );
-            return Err(self.error(StreamErrorKind::Unsupported, text));
+            let text = "the machine has neither `head -c` nor `dd` to receive the image with";
+            return Err(self.lacks_tool(text, "put one of them on its PATH"));
         }
         if !offer.has_route() {
-            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+            return Err(self.no_place(&offer, "", offer.no_place()));
         }
         actions.push(Action::ChooseImage(offer.clone()));
         self.expect = Expect::Image { offer: Box::new(offer) };
@@ -452,17 +453,17 @@ impl Dialogue {
         offer: Announcement,
         upload: Upload,
         actions: &mut Vec<Action>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), ConnectError> {
         self.phase = Phase::FirstStage;
         self.announced(line, &offer, actions);
         if !offer.has_route() {
-            return Err(self.error(StreamErrorKind::NoPlace, offer.no_place()));
+            return Err(self.no_place(&offer, "", offer.no_place()));
         }
         self.send(offer, upload.image, upload.digest, actions);
         Ok(())
     }
 
-    fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), StreamError> {
+    fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         match std::mem::replace(&mut self.expect, Expect::Nothing) {
             Expect::Image { offer } => self.send(*offer, image, digest, actions),
             // Nobody asked for it.
@@ -489,7 +490,7 @@ impl Dialogue {
 
     /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
     /// has come ahead of it, as noise.
-    fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> StreamError {
+    fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> ConnectError {
         note(actions, self.transcript.finish());
         let rest = rest.trim();
         let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -497,80 +498,75 @@ impl Dialogue {
         let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
         let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let unpacked = upload.image.unpacked;
-        let full = ["file size limit", "file too large", "no space left", "quota exceeded"];
-        let is_full = full.iter().any(|text| reason.to_ascii_lowercase().contains(text));
+        let is_full = tool_words::is_full(&reason);
         match (&upload.offer.place, size) {
             (None, size) if size == "-" || is_full => {
                 let text = format!(
                     "no place can hold and execute the image, and it cannot be run from memory either{by_tools}; {}",
                     upload.offer.no_place()
                 );
-                self.error(StreamErrorKind::NoPlace, text)
+                self.no_place(&upload.offer, &reason, text)
             }
             (_, "-") => {
-                self.error(StreamErrorKind::Corrupt, format!("the machine could not unpack the image{by_tools}"))
+                let text = format!("the machine could not unpack the image{by_tools}");
+                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
             }
             _ => {
                 let text = format!("the image arrived with size {size} instead of {unpacked}{by_tools}");
-                self.error(StreamErrorKind::Corrupt, text)
+                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
             }
         }
     }
 
     /// The error for `TOKEN failed eof`.
-    fn no_input(&mut self) -> StreamError {
+    fn no_input(&mut self) -> ConnectError {
         self.buffer = Vec::new();
         self.phase = Phase::FirstStage;
-        self.error(StreamErrorKind::Eof, NOTHING_TO_READ)
+        self.error(ConnectErrorKind::Eof, advice::NOTHING_TO_READ.0).with_advice(advice::NOTHING_TO_READ.1)
     }
 
-    fn ended(&mut self, status: &str, actions: &mut Vec<Action>) -> StreamError {
+    fn ended(&mut self, status: &str, code: Option<i32>, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
         let lines = self.transcript.lines();
-        let meaning = (self.interpret)(&lines).filter(|(kind, _)| self.is_credible(*kind));
+        let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
         let refused = || match self.expect {
             // As every launcher ends that has not been convinced.
-            Expect::Announcement { .. } | Expect::Child { upload: None } if status.ends_with(" code 1") => {
-                self.prompts.ended()
-            }
+            Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
             _ => None,
         };
-        if let Some((kind, text)) = meaning.or_else(refused) {
-            if is_login(kind) {
+        if let Some(diagnosis) = meaning.or_else(refused) {
+            if is_login(diagnosis.kind) {
                 self.phase = Phase::Login;
             }
-            return self.error(kind, text);
+            return self.diagnosed(diagnosis);
         }
         let none = if lines.is_empty() { " none" } else { "" };
-        let text = format!(
-            "EOF on stream; last 100 lines received:{none} (phase {}, {status}{})",
-            self.phase,
-            hint(self.phase, status)
-        );
-        self.error(StreamErrorKind::Eof, text)
+        let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
+        let advice = if tool_words::lacks_files(&lines) { advice::FEW_FILES } else { advice::hint(self.phase, code) };
+        self.error(ConnectErrorKind::Eof, text).with_advice(advice)
     }
 
     /// Once the first stage has spoken the login has succeeded, and lines that
     /// look otherwise are not the launcher's.
-    fn is_credible(&self, kind: StreamErrorKind) -> bool {
+    fn is_credible(&self, kind: ConnectErrorKind) -> bool {
         let announced = self.phase != Phase::Login && !matches!(self.expect, Expect::Child { upload: None });
         !(announced && is_login(kind))
     }
 
-    fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> StreamError {
+    fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
         let what = match self.phase {
             // The launcher itself uses stderr or its terminal.
             Phase::Start | Phase::Login if self.transcript.last_of_stdout().is_some() => {
                 let said = self.transcript.last_of_stdout().unwrap_or_default();
-                return self.error(
-                    StreamErrorKind::Timeout,
-                    format!(
-                        "connection timed out after {after:?} in phase {}; a command runs on the machine, has printed \
-                         {said:?} last, and has not come to ours: does a start-up file of the login shell (.bashrc, \
-                         .profile, .zshenv, .cshrc) wait for input, or execute another program?",
-                        self.phase,
-                    ),
+                let text = format!(
+                    "connection timed out after {after:?} in phase {}: a command runs on the machine, has printed \
+                     {said:?} last, and has not come to ours",
+                    self.phase,
+                );
+                return self.error(ConnectErrorKind::Timeout, text).with_advice(
+                    "does a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) wait for input, \
+                     or execute another program?",
                 );
             }
             Phase::Start | Phase::Login => {
@@ -583,8 +579,9 @@ impl Dialogue {
             Phase::Exec => "the image was sent or started, but no child has spoken",
             Phase::Handshake => "the child did not finish introducing itself",
         };
-        let text = format!("connection timed out after {after:?} in phase {}; {what}", self.phase);
-        self.error(StreamErrorKind::Timeout, text)
+        let text = format!("connection timed out after {after:?} in phase {}", self.phase);
+        let what = if tool_words::lacks_files(&self.transcript.lines()) { advice::FEW_FILES } else { what };
+        self.error(ConnectErrorKind::Timeout, text).with_advice(what)
     }
 
     /// Makes noise of what is left in the buffer. Only before an error.
@@ -594,26 +591,44 @@ impl Dialogue {
         note(actions, self.transcript.finish());
     }
 
-    fn drop_noise(&mut self, length: usize, actions: &mut Vec<Action>) -> Result<(), StreamError> {
+    fn drop_noise(&mut self, length: usize, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         note(actions, self.transcript.push(Source::Stdout, &self.buffer[..length]));
         self.buffer.drain(..length);
         self.noise += length;
         self.check_noise(0)
     }
 
-    fn check_noise(&self, more: usize) -> Result<(), StreamError> {
+    fn check_noise(&self, more: usize) -> Result<(), ConnectError> {
         if self.noise + more <= MAX_NOISE {
             return Ok(());
         }
-        let text = format!(
-            "more than {MAX_NOISE} bytes of other output in phase {}; does a profile or the login shell print without end?",
-            self.phase
-        );
-        Err(self.error(StreamErrorKind::Oversize, text))
+        let text = format!("more than {MAX_NOISE} bytes of other output in phase {}", self.phase);
+        let advice = "does a profile or the login shell print without end?";
+        Err(self.error(ConnectErrorKind::Oversize, text).with_advice(advice))
     }
 
-    fn error(&self, kind: StreamErrorKind, text: impl Into<String>) -> StreamError {
-        let mut error = StreamError::new(kind, self.phase, &self.hop, text);
+    /// `reason`: what the tools said of the last place.
+    fn no_place(&self, offer: &Announcement, reason: &str, text: String) -> ConnectError {
+        let mut reasons = offer.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
+        let advice = if reasons.any(tool_words::is_limited) { advice::SMALL_FILES } else { advice::FREE_ONE };
+        self.error(ConnectErrorKind::NoPlace, text).with_advice(advice)
+    }
+
+    fn lacks_tool(&self, text: &str, advice: &str) -> ConnectError {
+        self.error(ConnectErrorKind::Unsupported, text).with_advice(advice).with_cause(ConnectCause::NoTool)
+    }
+
+    fn diagnosed(&self, diagnosis: Diagnosis) -> ConnectError {
+        let Diagnosis { kind, cause, text, mut advice } = diagnosis;
+        let has_ended = matches!(kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout);
+        if has_ended && tool_words::lacks_files(&self.transcript.lines()) {
+            advice = advice::FEW_FILES.into();
+        }
+        self.error(kind, text).with_advice(advice).with_cause(cause)
+    }
+
+    fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
+        let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
         error.tail = self.transcript.lines();
         error
     }
@@ -627,33 +642,12 @@ impl Upload {
     }
 }
 
-fn is_login(kind: StreamErrorKind) -> bool {
-    matches!(kind, StreamErrorKind::Password | StreamErrorKind::HostKey | StreamErrorKind::Auth)
+fn is_login(kind: ConnectErrorKind) -> bool {
+    matches!(kind, ConnectErrorKind::Password | ConnectErrorKind::HostKey | ConnectErrorKind::Auth)
 }
 
 fn note(actions: &mut Vec<Action>, lines: Vec<String>) {
     actions.extend(lines.into_iter().map(Action::Note));
-}
-
-fn hint(phase: Phase, status: &str) -> &'static str {
-    match phase {
-        Phase::Start | Phase::Login if status.ends_with(" 127") => {
-            "; a command was not found there: is there an `sh` on PATH?"
-        }
-        Phase::Start | Phase::Login if status.ends_with(" 255") => {
-            "; an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
-        }
-        Phase::Start | Phase::Login => {
-            "; nothing of ours has run: does the account's shell accept `sh -c`, \
-             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
-        }
-        Phase::FirstStage | Phase::Upload => "; the first stage ended before it had the whole image",
-        Phase::Exec if status.ends_with(" 127") => "; there is no such program",
-        Phase::Exec if status.ends_with(" 126") => "; it may not be executed there, or is for another processor",
-        Phase::Exec if status.ends_with(" 0") => "; it ended well without a word: is it a copy of this program?",
-        Phase::Exec => "; the image did not come up: is it for this processor, and may it be executed there?",
-        Phase::Handshake => "; the child ended while it introduced itself",
-    }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -668,16 +662,6 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
 
 /// What follows the token where the first stage had no input.
 const NO_INPUT: &str = " failed eof";
-/// What is to be said then.
-const NOTHING_TO_READ: &str = "the first stage had no input: what runs the command there, or the launcher here, gives it \
-     none; look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
-     and let stdin through";
-/// What is to be said where lines end as a terminal ends them.
-const TERMINAL_BETWEEN: &str = "a terminal is between this program and the first stage, and would change the image: \
-     the first stage's line ends in CR LF; let the session recorder or wrapper of the login (`script`, tlog, \
-     a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)";
-/// How errors begin that name a tool which the first stage has not got.
-const LACKING: &str = "the machine";
 /// What a connect fails with when its router ends.
 pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
 /// Most bytes of other output before the child is up.

@@ -15,7 +15,7 @@ use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
 use crate::image::executable::Image;
 use crate::wire::codec;
-use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 use crate::wire::message::ContextId;
 use crate::wire::message::printable;
 
@@ -110,11 +110,11 @@ impl Hello {
         sent: Option<[u8; 32]>,
         is_installed: bool,
         hop: &str,
-    ) -> Result<Self, StreamError> {
-        let fail = |kind, text: String| StreamError::new(kind, Phase::Handshake, hop, text);
+    ) -> Result<Self, ConnectError> {
+        let fail = |kind, text: String| ConnectError::new(kind, Phase::Handshake, hop, text);
         debug_assert!(bytes.len() <= MAX_HELLO);
         let mut hello: Self = codec::decode(bytes, None)
-            .map_err(|why| fail(StreamErrorKind::Corrupt, format!("the child's hello cannot be read: {why}")))?;
+            .map_err(|why| fail(ConnectErrorKind::Corrupt, format!("the child's hello cannot be read: {why}")))?;
         hello.triple = printable(&hello.triple);
         hello.user = printable(&hello.user);
         hello.host = printable(&hello.host);
@@ -122,7 +122,7 @@ impl Hello {
             && hello.image != Some(sent)
         {
             return Err(fail(
-                StreamErrorKind::Corrupt,
+                ConnectErrorKind::Corrupt,
                 "the image arrived damaged: its digest is not what was sent".into(),
             ));
         }
@@ -136,15 +136,16 @@ impl Hello {
         if !(same_build || is_installed && hello.table == table) {
             let show = |build: &Option<String>| build.clone().unwrap_or_else(|| "unknown".into());
             let text = format!(
-                "the child is another build of this program: it is {}, this is {}; install the same version there or let it be uploaded",
+                "the child is another build of this program: it is {}, this is {}",
                 printable(&show(&hello.build)),
                 show(&ours)
             );
-            return Err(fail(StreamErrorKind::Mismatch, text));
+            let advice = "install the same version there or let it be uploaded";
+            return Err(fail(ConnectErrorKind::Mismatch, text).with_advice(advice));
         }
         if ours.is_none() && hello.table != table {
             let text = "the child is another program: its function table differs from this program's";
-            return Err(fail(StreamErrorKind::Mismatch, text.into()));
+            return Err(fail(ConnectErrorKind::Mismatch, text.into()));
         }
         Ok(hello)
     }
@@ -222,10 +223,10 @@ mod tests {
         let bytes = codec::encode(&hello).unwrap();
         assert!(Hello::check(&bytes, None, false, "local").is_ok());
         let error = Hello::check(&bytes, Some([1; 32]), false, "local").unwrap_err();
-        assert_eq!(error.kind, StreamErrorKind::Corrupt);
+        assert_eq!(error.kind, ConnectErrorKind::Corrupt);
         let other = Hello { table: [9; 32], ..hello.clone() };
         let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();
-        assert_eq!((own_build().is_none(), error.kind), (true, StreamErrorKind::Mismatch));
+        assert_eq!((own_build().is_none(), error.kind), (true, ConnectErrorKind::Mismatch));
         let other = Hello { build: Some("other".into()), ..hello };
         let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();
         assert!(error.text.contains("other"), "{error}");

@@ -18,12 +18,12 @@ impl RouterBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the I/O thread cannot be started, or if this
-    /// process is a child whose `main` has not called [`child`](crate::child())
-    /// first.
+    /// [`Error::Io`] if the I/O thread cannot be started, [`Error::Misuse`] if
+    /// this process is a child whose `main` has not called
+    /// [`child`](crate::child()) first.
     pub fn build(self) -> Result<Router, Error> {
         if child::is_unclaimed() {
-            return Err(Error::Closed(
+            return Err(Error::Misuse(
                 "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
             ));
         }

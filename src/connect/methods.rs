@@ -44,7 +44,7 @@ use crate::sys::blocking::block_on;
 use crate::sys::process::Stdio;
 use crate::wire::codec::Secret;
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase, joined};
 
 /// Default time for a whole connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -242,7 +242,7 @@ impl<M: Into<Method>> Connect<M> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stream`] with the phase and the hop where it failed, also
+    /// [`Error::Connect`] with the phase and the hop where it failed, also
     /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
     pub async fn connect(self) -> Result<Context, Error> {
         self.connect_with_trail().await.map(|(context, _)| context)
@@ -270,7 +270,7 @@ impl<M: Into<Method>> Connect<M> {
             None => delegated_connect::connect_here(&router, spec, answerer).await?,
             Some(via) if answerer.is_some() => {
                 let text = format!("on_question cannot be used behind {via}: a function cannot travel");
-                return Err(StreamError::new(StreamErrorKind::Start, Phase::Start, spec.hop(), text).into());
+                return Err(ConnectError::new(ConnectErrorKind::Start, Phase::Start, spec.hop(), text).into());
             }
             Some(via) => delegated_connect::connect_there(&via, spec).await?,
         };
@@ -382,7 +382,7 @@ impl Spec {
     }
 
     /// Has the image copied in from now on, if that is what an error is about.
-    fn copies_from_now_on(&mut self, error: &StreamError) -> bool {
+    fn copies_from_now_on(&mut self, error: &ConnectError) -> bool {
         let Method::Container(container) = &self.method else { return false };
         let plain = self.binary.is_none() && self.exec_prefix.is_empty();
         let copies = plain && !self.copied && container.may_copy(error);
@@ -391,11 +391,12 @@ impl Spec {
     }
 
     /// Says of an end without a reason what is known of its method.
-    fn annotate(&self, error: &mut StreamError) {
+    fn annotate(&self, error: &mut ConnectError) {
         if let Method::Container(container) = &self.method
-            && error.kind == StreamErrorKind::Eof
+            && error.kind == ConnectErrorKind::Eof
+            && !container.note().is_empty()
         {
-            error.text.push_str(container.note());
+            error.advice = joined(&error.advice, container.note());
         }
     }
 

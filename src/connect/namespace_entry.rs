@@ -16,7 +16,7 @@ use std::process::Command;
 
 use crate::connect::bootstrap::Nonce;
 use crate::connect::methods::setns::leader;
-use crate::connect::methods::setns::{COMPLAINT, NEEDS_ROOT, NO_USER};
+use crate::connect::methods::setns::{ADVICE, FAILED, REFUSED};
 use crate::image::executable::{Compression, Image};
 use crate::sys::process;
 
@@ -47,33 +47,36 @@ impl NamespaceEntry {
         (!ask.is_empty()).then(|| Self { user, ask, command: args.collect() })
     }
 
-    /// Goes in. Never returns but with the reason why it could not.
+    /// Goes in. Never returns but with the reason why it could not, in lines
+    /// that the parent looks for.
     pub(crate) fn enter(&self, nonce: &Nonce) -> String {
         let Err(why) = self.try_enter(nonce);
-        // One line, which the parent looks for.
-        format!("{COMPLAINT}{}", why.trim().replace('\n', ", "))
+        let mark = if why.is_refusal { REFUSED } else { FAILED };
+        let text = why.text.trim().replace('\n', ", ");
+        if why.advice.is_empty() { format!("{mark}{text}") } else { format!("{mark}{text}\n{ADVICE}{}", why.advice) }
     }
 
-    fn try_enter(&self, nonce: &Nonce) -> Result<std::convert::Infallible, String> {
+    fn try_enter(&self, nonce: &Nonce) -> Result<std::convert::Infallible, NotEntered> {
         let parent = std::os::unix::process::parent_id();
         if !nix::unistd::geteuid().is_root() {
-            return Err(format!("{NEEDS_ROOT}; become root first, by sudo"));
+            return Err(NotEntered::refused("setns needs root").but("become root first, by sudo"));
         }
         let container = self.ask.last().map_or("", String::as_str);
         let pid = self.leader()?;
         if pid == 0 {
-            return Err(format!("the container {container} is not running; start it"));
+            return Err(NotEntered::from(format!("the container {container} is not running")).but("start it"));
         }
         let namespaces = process::Namespaces::open(pid).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                format!("the container {container} has gone: its first process, {pid}, is not there; start it")
+                let text = format!("the container {container} has gone: its first process, {pid}, is not there");
+                NotEntered::from(text).but("start it")
             }
-            _ => format!("cannot open the namespaces of process {pid}, the first of {container}: {error}"),
+            _ => format!("cannot open the namespaces of process {pid}, the first of {container}: {error}").into(),
         })?;
         let image = self.image(nonce)?;
         namespaces.join().map_err(|(name, error)| format!("cannot join the {name} of {container}: {error}"))?;
         let user = User::find(&self.user, &read("/etc/passwd"), &read("/etc/group"))
-            .ok_or_else(|| format!("{NO_USER}{} in {container}; its /etc/passwd has the names", self.user))?;
+            .ok_or_else(|| NotEntered::refused(format!("no user {} in {container}", self.user)).but(SEE_PASSWD))?;
         namespaces.join_users().map_err(|error| format!("cannot join the user namespace of {container}: {error}"))?;
         // What has changed rights may have lost this.
         process::die_with_parent(parent);
@@ -93,13 +96,15 @@ impl NamespaceEntry {
             None => Command::new(&self.command[0]).args(&self.command[1..]).exec(),
         };
         let what = self.command.first().map_or("the image", String::as_str);
-        Err(format!("cannot execute {what} in {container}: {error}"))
+        Err(format!("cannot execute {what} in {container}: {error}").into())
     }
 
     /// Asks the engine.
-    fn leader(&self) -> Result<i32, String> {
+    fn leader(&self) -> Result<i32, NotEntered> {
         let tool = &self.ask[0];
-        let failed = |error: io::Error| format!("could not execute {tool:?}: {error}; is it installed and in PATH?");
+        let failed = |error: io::Error| {
+            NotEntered::from(format!("could not execute {tool:?}: {error}")).but("is it installed and in PATH?")
+        };
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(tool);
         command.args(&self.ask[1..]).stdin(std::process::Stdio::null());
@@ -111,12 +116,17 @@ impl NamespaceEntry {
         let status = child.wait().map_err(failed)?;
         match status.code() {
             Some(0) => leader(&said).ok_or_else(|| {
-                format!("could not find PID from {tool} output ({}); is the container running?", said.trim())
+                let text = format!("could not find PID from {tool} output ({})", said.trim());
+                NotEntered::from(text).but("is the container running?")
             }),
             Some(code) => {
-                Err(format!("{tool} exitted with status {code}: {}; is there such a container?", said.trim()))
+                let text = format!("{tool} exitted with status {code}: {}", said.trim());
+                Err(NotEntered::from(text).but("is there such a container?"))
             }
-            None => Err(format!("{tool} {}: {}; try it by hand", process::describe(status), said.trim())),
+            None => {
+                let text = format!("{tool} {}: {}", process::describe(status), said.trim());
+                Err(NotEntered::from(text).but("try it by hand"))
+            }
         }
     }
 
@@ -135,6 +145,35 @@ impl NamespaceEntry {
         exec.map(Some).map_err(|error| format!("cannot copy the image to memory: {error}"))
     }
 }
+
+/// Why this process is not in the container.
+#[derive(Debug, PartialEq, Eq)]
+struct NotEntered {
+    /// It is a matter of rights.
+    is_refusal: bool,
+    text: String,
+    /// What to do about it, if anything is known.
+    advice: &'static str,
+}
+
+impl NotEntered {
+    fn refused(text: impl Into<String>) -> Self {
+        Self { is_refusal: true, text: text.into(), advice: "" }
+    }
+
+    fn but(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
+    }
+}
+
+impl From<String> for NotEntered {
+    fn from(text: String) -> Self {
+        Self { is_refusal: false, text, advice: "" }
+    }
+}
+
+/// What to do where there is no such user.
+const SEE_PASSWD: &str = "its /etc/passwd has the names";
 
 /// A user, by the files of the root that this process has.
 #[derive(Debug, PartialEq, Eq)]
@@ -223,12 +262,13 @@ mod tests {
         };
         assert_eq!(ask(&["echo", "42"]), Ok(42));
         let error = ask(&["/nonexistent/docker", "inspect"]).unwrap_err();
-        assert!(error.starts_with("could not execute \"/nonexistent/docker\""), "{error}");
+        assert!(error.text.starts_with("could not execute \"/nonexistent/docker\""), "{error:?}");
         let error = ask(&["sh", "-c", "echo no such thing >&2; exit 3"]).unwrap_err();
-        assert_eq!(error, "sh exitted with status 3: no such thing; is there such a container?");
+        let expected = NotEntered::from("sh exitted with status 3: no such thing".to_owned());
+        assert_eq!(error, expected.but("is there such a container?"));
         let error = ask(&["echo", "hello"]).unwrap_err();
-        assert!(error.starts_with("could not find PID from echo output"), "{error}");
+        assert!(error.text.starts_with("could not find PID from echo output"), "{error:?}");
         let error = ask(&["sh", "-c", "kill -9 $$"]).unwrap_err();
-        assert!(error.starts_with("sh exited due to signal 9"), "{error}");
+        assert!(error.text.starts_with("sh exited due to signal 9"), "{error:?}");
     }
 }

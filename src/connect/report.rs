@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::api::context::Context;
 use crate::connect::bootstrap::Announcement;
+use crate::connect::bootstrap::advice::DAMAGED;
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::message::printable;
 
 /// A step of a connect; see [`Connect::examine`](crate::Connect::examine).
@@ -56,9 +57,9 @@ impl Examined {
     /// The steps, in their order.
     pub fn steps(&self) -> Vec<Step> {
         match &self.context {
-            Err(Error::Stream(error)) => error.steps(),
+            Err(Error::Connect(error)) => error.steps(),
             Err(error) => {
-                let error = StreamError::new(StreamErrorKind::Eof, Phase::Start, "", error.to_string());
+                let error = ConnectError::new(ConnectErrorKind::Eof, Phase::Start, "", error.to_string());
                 error.steps()
             }
             Ok(_) => steps(&self.trail, None),
@@ -66,10 +67,10 @@ impl Examined {
     }
 }
 
-impl StreamError {
+impl ConnectError {
     /// How far the connect had come, step by step, and what to do.
     pub fn steps(&self) -> Vec<Step> {
-        steps(&self.trail, Some(self))
+        steps(&self.trace, Some(self))
     }
 }
 
@@ -83,7 +84,7 @@ const UPLOAD: usize = 6;
 const EXEC: usize = 7;
 const HANDSHAKE: usize = 8;
 
-fn steps(trail: &ConnectTrace, error: Option<&StreamError>) -> Vec<Step> {
+fn steps(trail: &ConnectTrace, error: Option<&ConnectError>) -> Vec<Step> {
     let offers: Vec<Announcement> =
         trail.announced.iter().filter_map(|line| Announcement::parse(line.as_bytes())).collect();
     let mut steps = described(trail, &offers);
@@ -174,60 +175,39 @@ fn described(trail: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
     steps
 }
 
-fn failed_step(error: &StreamError, offer: Option<&Announcement>) -> usize {
+fn failed_step(error: &ConnectError, offer: Option<&Announcement>) -> usize {
     match (error.phase, error.kind) {
         (Phase::Start, _) => START,
         (Phase::Login, _) => LOGIN,
-        (Phase::FirstStage, StreamErrorKind::NoPlace) => PLACES,
-        (Phase::FirstStage, StreamErrorKind::Unsupported) if offer.is_some_and(|offer| !offer.is_usable()) => {
+        (Phase::FirstStage, ConnectErrorKind::NoPlace) => PLACES,
+        (Phase::FirstStage, ConnectErrorKind::Unsupported) if offer.is_some_and(|offer| !offer.is_usable()) => {
             FIRST_STAGE
         }
-        (Phase::FirstStage, StreamErrorKind::Unsupported | StreamErrorKind::Image) => IMAGE,
+        (Phase::FirstStage, ConnectErrorKind::Unsupported | ConnectErrorKind::Image) => IMAGE,
         (Phase::FirstStage, _) => FIRST_STAGE,
-        (Phase::Upload, _) | (Phase::Exec, StreamErrorKind::Corrupt) => UPLOAD,
+        (Phase::Upload, _) | (Phase::Exec, ConnectErrorKind::Corrupt) => UPLOAD,
         // Where there was a place, it is one further on that has none.
-        (Phase::Exec, StreamErrorKind::NoPlace) if offer.is_none_or(|offer| offer.place.is_none()) => INTERPRETER,
+        (Phase::Exec, ConnectErrorKind::NoPlace) if offer.is_none_or(|offer| offer.place.is_none()) => INTERPRETER,
         (Phase::Exec, _) => EXEC,
         (Phase::Handshake, _) => HANDSHAKE,
     }
 }
 
-/// What came back, and what to do: an error's text has the remedy at its end.
-fn said(error: &StreamError) -> (String, String) {
-    let text = error.text.as_str();
-    let ended = text.strip_prefix("EOF on stream; ").and_then(|rest| rest.split_once('(')?.1.strip_suffix(')'));
-    let (got, remedy) = match ended.unwrap_or(text).rsplit_once("; ") {
-        Some((got, remedy)) => (got, remedy),
-        None => (ended.unwrap_or(text), ""),
-    };
-    let mut got = got.to_owned();
+/// What came back, and what to do.
+fn said(error: &ConnectError) -> (String, String) {
+    let mut got = error.text.clone();
     // The rest is in the error.
     let skip = error.tail.len().saturating_sub(LINES);
     for line in &error.tail[skip..] {
         let _ = write!(got, "\n{line}");
     }
-    let lacks_files = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
     let advice = match (error.kind, error.phase) {
-        (StreamErrorKind::Timeout | StreamErrorKind::Eof, _)
-            if error.tail.iter().any(|line| lacks_files.iter().any(|end| line.ends_with(end))) =>
-        {
-            "the account may open too few files: look at `ulimit -n` there"
-        }
-        (StreamErrorKind::Corrupt, _) if remedy.is_empty() => {
-            "try again; if it stays so, something on the way changes or cuts what is sent: a proxy, a filter, a terminal"
-        }
-        (StreamErrorKind::Unsupported, Phase::FirstStage) if remedy.starts_with("this program carries") => {
-            got = format!("{got}; {remedy}");
-            "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)"
-        }
-        (StreamErrorKind::Eof, Phase::Login) if remedy.is_empty() => {
+        _ if !error.advice.is_empty() => &error.advice,
+        (ConnectErrorKind::Corrupt, _) => DAMAGED,
+        (ConnectErrorKind::Eof, Phase::Login) => {
             "see that sshd runs there and listens on that port, and what `ssh -v` says"
         }
-        (StreamErrorKind::NoPlace, _) if got.to_lowercase().contains("file size limit") => {
-            "the account may write small files only: look at `ulimit -f` there"
-        }
-        (_, _) if remedy.is_empty() => "see `ssh -v` to the host, and the lines above",
-        _ => remedy,
+        _ => "see `ssh -v` to the host, and the lines above",
     };
     (got, advice.to_owned())
 }
@@ -248,10 +228,10 @@ mod tests {
         }
     }
 
-    fn failure(kind: StreamErrorKind, phase: Phase, text: &str, tail: &[&str], trail: ConnectTrace) -> StreamError {
-        let mut error = StreamError::new(kind, phase, "ssh.web1", text);
-        error.tail = tail.iter().map(|line| (*line).to_owned()).collect();
-        error.trail = Box::new(trail);
+    fn failure(kind: ConnectErrorKind, phase: Phase, text: &str, advice: &str, trail: ConnectTrace) -> ConnectError {
+        let mut error = ConnectError::new(kind, phase, "ssh.web1", text).with_advice(advice);
+        error.tail = vec!["the last line".into()];
+        error.trace = Box::new(trail);
         error
     }
 
@@ -273,52 +253,43 @@ mod tests {
 
     #[test]
     fn what_was_not_needed_is_skipped_and_what_was_not_come_to_is_pending() {
-        let text = "EOF on stream; last 100 lines received: none (phase exec, exited with return code 127; there is no such program)";
-        let error = failure(StreamErrorKind::Eof, Phase::Exec, text, &[], trail(&[], &[]));
+        let text = "EOF on stream; last 100 lines received: none (phase exec, exited with return code 127)";
+        let error = failure(ConnectErrorKind::Eof, Phase::Exec, text, "there is no such program", trail(&[], &[]));
         let steps = error.steps();
         let statuses: Vec<StepStatus> = steps.iter().map(|step| step.status).collect();
         use StepStatus::{Failed, Ok, Pending, Skipped};
         assert_eq!(statuses, [Ok, Ok, Skipped, Skipped, Skipped, Skipped, Skipped, Failed, Pending]);
-        assert_eq!(steps[EXEC].got, "phase exec, exited with return code 127");
+        assert_eq!(steps[EXEC].got, format!("{text}\nthe last line"));
         assert_eq!(steps[EXEC].advice, "there is no such program");
     }
 
     #[test]
     fn each_failure_has_its_step_and_its_remedy() {
-        use StreamErrorKind::{Auth, Corrupt, NoPlace, Timeout, Unsupported};
+        use ConnectErrorKind::{Auth, Corrupt, NoPlace, Timeout, Unsupported};
         let announced = trail(&[" Linux x86_64 zstd head none |none|/tmp|x"], &[]);
         for (error, at, advice) in [
-            (failure(Auth, Phase::Login, "no login shell; use another", &[], trail(&[], &[])), LOGIN, "use another"),
+            (failure(Auth, Phase::Login, "no login shell", "use another", trail(&[], &[])), LOGIN, "use another"),
             (
-                failure(NoPlace, Phase::FirstStage, "no place: /a; /b; free one", &[], announced.clone()),
+                failure(NoPlace, Phase::FirstStage, "no place: /a; /b", "free one", announced.clone()),
                 PLACES,
                 "free one",
             ),
             (
-                failure(
-                    Unsupported,
-                    Phase::FirstStage,
-                    "no image for x; this program carries y",
-                    &[],
-                    announced.clone(),
-                ),
+                failure(Unsupported, Phase::FirstStage, "no image for x", "make a bundle", announced.clone()),
                 IMAGE,
                 "make a bundle",
             ),
             (
-                failure(Corrupt, Phase::Exec, "the image arrived with size 1", &[], announced.clone()),
+                failure(Corrupt, Phase::Exec, "the image arrived with size 1", "", announced.clone()),
                 UPLOAD,
                 "try again",
             ),
-            (
-                failure(Timeout, Phase::Login, "timed out; slow?", &["sh: 1: 1: Invalid argument"], trail(&[], &[])),
-                LOGIN,
-                "ulimit -n",
-            ),
+            (failure(Timeout, Phase::Login, "timed out", "", trail(&[], &[])), LOGIN, "ssh -v"),
         ] {
             let steps = error.steps();
             assert_eq!(steps.iter().position(|step| step.status == StepStatus::Failed), Some(at), "{error}");
             assert!(steps[at].advice.contains(advice), "{:?}", steps[at]);
+            assert_eq!(steps[at].got, format!("{}\nthe last line", error.text));
         }
     }
 }

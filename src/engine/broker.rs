@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::io::{self, Io, Setup};
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error, IoError};
 
 /// Files that are being read when the thread ends have this long.
 const LAST_FILES: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the system refuses a thread or an event queue.
+    /// [`Error::Io`] if the system refuses a thread or an event queue.
     pub fn new() -> Result<Self, Error> {
         Self::start(MASTER_GRACE)
     }
@@ -138,7 +138,7 @@ impl Broker {
             // Files are read and written by these threads for the I/O thread.
             .max_blocking_threads(16)
             .build()
-            .map_err(|error| Error::Closed(format!("the I/O thread has no event queue: {error}")))?;
+            .map_err(|error| Error::Io(IoError::while_doing("the I/O thread has no event queue", &error)))?;
         let thread = Arc::new(Thread {
             jobs,
             id: OnceLock::new(),
@@ -162,7 +162,8 @@ impl Broker {
             drop(local);
             runtime.shutdown_timeout(LAST_FILES);
         });
-        let handle = spawned.map_err(|error| Error::Closed(format!("the I/O thread cannot be started: {error}")))?;
+        let handle =
+            spawned.map_err(|error| Error::Io(IoError::while_doing("the I/O thread cannot be started", &error)))?;
         let _ = broker.thread.id.set(handle.thread().id());
         *lock(&broker.thread.handle) = Some(handle);
         Ok(broker)
@@ -461,7 +462,7 @@ fn run_user_code(job: Box<dyn FnOnce() + Send>) {
 }
 
 fn broker_ended() -> Error {
-    Error::Closed("the broker has ended: it was shut down, or its last router was".into())
+    Error::Closed(Closed::Broker)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -527,7 +528,7 @@ mod tests {
             router.shared().request(crate::engine::shared::Request::Crash);
             assert_eq!(waiting.join().unwrap().unwrap_err().to_string(), "Broker has exitted");
             let error = connecting.join().unwrap().unwrap_err();
-            assert!(matches!(error, Error::Stream(_) | Error::Closed(_)), "{error:?}");
+            assert!(matches!(error, Error::Connect(_) | Error::Closed(_)), "{error:?}");
         });
         logged(&lines, "broker crashed");
         assert!(matches!(block_on(router.stats()), Err(Error::Closed(_))));

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::routing::runs_on::RunsOn;
+use crate::sys::panic;
 use crate::wire::error::CallError;
 use crate::wire::message::ContextId;
 
@@ -54,56 +55,28 @@ impl std::fmt::Debug for Running<'_> {
 #[doc(hidden)]
 pub(crate) type Outcome = Result<Vec<u8>, Failure>;
 
-/// The parts of a [`CallError`] that the function itself gives.
+/// A [`CallError`] that does not name its function and context yet.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Failure {
-    pub(crate) type_name: String,
-    pub(crate) message: String,
-    pub(crate) chain: Vec<String>,
-}
+pub struct Failure(Box<CallError>);
 
 impl Failure {
     pub(crate) fn new(type_name: &str, message: impl Into<String>) -> Self {
-        Self { type_name: type_name.into(), message: message.into(), chain: Vec::new() }
+        Self(Box::new(CallError::new(type_name, message)))
     }
 
+    /// The error of a function, as it leaves it.
     pub(crate) fn from_error(type_name: &'static str, error: &(dyn StdError + 'static)) -> Self {
-        let mut chain = Vec::new();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            // A chain that loops or never ends must not take the reply with it.
-            if chain.len() == 32 {
-                break;
-            }
-            chain.push(cause.to_string());
-            source = cause.source();
-        }
-        Self { type_name: type_name.into(), message: error.to_string(), chain }
+        Self(Box::new(CallError::of_dyn(type_name, error).with_backtrace(panic::backtrace())))
     }
 
-    /// The error as the caller gets it, cut to a bounded size.
+    /// A panic, with where it happened.
+    pub(crate) fn panic(text: String, backtrace: Option<String>) -> Self {
+        Self(Box::new(CallError::new("panic", text).with_backtrace(backtrace)))
+    }
+
+    /// The error as the caller gets it.
     pub(crate) fn into_call_error(self, context: &str, function: &str) -> CallError {
-        CallError {
-            type_name: self.type_name,
-            message: shorten(self.message),
-            chain: self.chain.into_iter().take(MAX_SOURCES).map(shorten).collect(),
-            context: context.into(),
-            function: function.into(),
-        }
+        CallError { context: context.into(), function: function.into(), ..*self.0 }
     }
-}
-
-/// Bytes of each text of an error.
-const MAX_ERROR_TEXT: usize = 64 * 1024;
-/// Sources of an error that are told: all its texts fit in what a caller takes.
-const MAX_SOURCES: usize = 12;
-
-fn shorten(mut text: String) -> String {
-    if text.len() > MAX_ERROR_TEXT {
-        let end = (0..=MAX_ERROR_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str(" [cut]");
-    }
-    text
 }

@@ -27,7 +27,7 @@ use crate::routing::table::LinkId;
 use crate::routing::window::ReceiveWindows;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
-use crate::wire::error::Error;
+use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// Threads for concurrent functions; more calls wait.
@@ -119,7 +119,7 @@ impl Dispatcher {
     /// A `CALL_FUNCTION` message that policy has let through.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
-            return io.refuse(message, "window exceeded", from);
+            return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
         let CallHeader { name, chain, args } = match CallHeader::parse(&message.data) {
@@ -140,7 +140,7 @@ impl Dispatcher {
                 Some(failed) => Some((number, failed)),
                 None => {
                     let reason = "too many chains have failed; reset or drop those that are no longer needed";
-                    let error = Error::Channel { context: io.shared.me, reason: reason.into() };
+                    let error = DeadReason::refused(reason).at(io.shared.me);
                     return self.fail(io, message, None, &error);
                 }
             },
@@ -399,7 +399,7 @@ impl Invocation {
         if let Some((_, chain)) = self.chain.as_ref().filter(|_| failed) {
             let _ = chain.set(reply.clone().unwrap_or_else(|| {
                 let reason = "an earlier call of this chain was cancelled or ran out of time";
-                encode_error(OTHER_ERROR, &Error::Channel { context: shared.me, reason: reason.into() })
+                encode_error(OTHER_ERROR, &DeadReason::refused(reason).at(shared.me))
             }));
         }
         let call = (self.call.caller, self.reply_to);
@@ -412,7 +412,7 @@ impl Invocation {
 /// Runs user code; a panic becomes a failure with its text and place.
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     let quiet = panic::Quiet::begin();
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::new("panic", quiet.describe(&*payload)))
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::panic(quiet.describe(&*payload), quiet.backtrace()))
 }
 
 /// Threads for concurrent functions: started when needed, at most 64.

@@ -39,7 +39,7 @@ use crate::engine::task_set::TaskSet;
 use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Registration, Routing, Sink, Verdict};
 use crate::sys::pipe::{Input, Stream};
-use crate::wire::error::Error;
+use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::frame::Frame;
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, MAX_RUNS, Runs};
@@ -53,6 +53,9 @@ use windows::Windows;
 
 /// A link whose frames fill more than this in other links' queues is not read.
 const MAX_HELD: usize = 8 * 1024 * 1024;
+/// What is longer than the handles of the router take.
+const TOO_LARGE_FOR_HANDLE: DeadReason =
+    DeadReason::fixed(ChannelErrorKind::TooLarge, "message too large for its handle");
 /// What a frame in a queue costs besides its payload.
 const QUEUED_FRAME: usize = 128;
 
@@ -344,14 +347,14 @@ impl Io {
         let size = message.data.len() as u64;
         if size > self.shared.max_message_size {
             let max = self.shared.max_message_size;
-            let reason = format!("message too large (max {max} bytes)");
+            let reason = DeadReason::too_large(max);
             if message.wants_reply() || message.is_dead() {
                 return self.refuse(&message, &reason, None);
             }
             // Whoever waits for this message, as for an answer, must not wait
             // for ever.
             let Message { dst, handle, .. } = message;
-            message = Message { dst, handle, src: self.shared.me, auth: self.shared.me, ..Message::dead(&reason) };
+            message = Message { dst, handle, src: self.shared.me, auth: self.shared.me, ..reason.to_message() };
         }
         self.route(message, false, None, None);
     }
@@ -406,8 +409,8 @@ impl Io {
             let State { runs, routing, .. } = &mut *self.state.borrow_mut();
             runs.add(&part, more, || match part.handle {
                 // Nothing else that is standard is longer than a frame.
-                Handle(101 | 107 | 110 | 1000..) => routing.check(&part, from),
-                _ => Err("message too large for its handle".into()),
+                Handle(101 | 107 | 1000..) => routing.check(&part, from),
+                _ => Err(TOO_LARGE_FOR_HANDLE),
             })
         };
         if too_many {
@@ -417,7 +420,7 @@ impl Io {
             self.refuse(&part, &reason, from);
             // A reply that is too large must still end the wait for it.
             if part.reply_to == Handle::NONE {
-                let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..Message::dead(&reason) };
+                let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
                 self.deliver(dead, from);
             }
         }
@@ -478,7 +481,7 @@ impl Io {
             Target::Queue(queue) => {
                 let header = Message { data: Bytes::new(), ..message.clone() };
                 if let Err(why) = queue.push(message) {
-                    self.refuse(&header, why, from);
+                    self.refuse(&header, &why, from);
                 }
                 if last {
                     self.retire(&queue);
@@ -496,8 +499,8 @@ impl Io {
                 self.shared.profile(began, |profile, took| profile.handler(message.handle, took));
             }
             Target::Window { dst, handle } => {
-                let reason = message.dead_reason(self.shared.me);
-                self.fail_window(dst, handle, message.src, &reason, true);
+                let error = message.dead_error(self.shared.me);
+                self.fail_window(dst, handle, error, true);
             }
         }
     }
@@ -506,7 +509,7 @@ impl Io {
     /// the room back at once.
     fn call_handler(self: &Rc<Self>, handler: &Callback, mut message: Message, from: Option<LinkId>) {
         if let Err(why) = handler.queue.admit(&message) {
-            return self.refuse(&message, why, from);
+            return self.refuse(&message, &why, from);
         }
         let (src, size, dead) = (message.src, message.data.len(), message.is_dead());
         message.arrival = Arrival(Some(Arc::clone(&self.shared) as _));
@@ -531,16 +534,22 @@ impl Io {
     /// Dead messages are never answered. `from` is the link that the message
     /// came in by: a neighbour that provokes refusals and does not read them
     /// is not read either.
-    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &str, from: Option<LinkId>) {
+    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
         if message.wants_reply() {
             let (src, auth) = (self.shared.me, self.shared.me);
-            let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..Message::dead(reason) };
+            let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..reason.to_message() };
             self.route(dead, false, None, from);
         } else if !message.is_dead() && message.handle != Handle::FORWARD_LOG {
             // (A log record that cannot go on must not cause another one.)
             let Message { src, handle, .. } = message;
             log_later!(self, DEBUG, "message of {src} for handle {handle} dropped: {reason}");
         }
+    }
+
+    /// What this context says of a route or a context that is not there: when
+    /// its router ends, that is why.
+    pub(crate) fn own_reason(&self, reason: DeadReason) -> DeadReason {
+        if self.stop.is_cancelled() { DeadReason::ROUTER_ENDED } else { reason }
     }
 
     /// Puts a message or frame into a link's outbox.

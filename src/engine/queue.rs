@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::routing::fair_queue::FairQueue;
 use crate::routing::window::{Grant, ReceiveWindows};
+use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// Bytes that wait in one receiver, whoever sent them.
@@ -34,25 +35,25 @@ impl Queue {
     }
 
     /// Takes in a message, or says why not.
-    pub(crate) fn push(&self, message: Message) -> Result<(), &'static str> {
+    pub(crate) fn push(&self, message: Message) -> Result<(), DeadReason> {
         self.admit(&message)?;
-        self.latch.put(message).map_err(|_| "invalid handle")
+        self.latch.put(message).map_err(|_| DeadReason::INVALID_HANDLE)
     }
 
     /// Accounts for a message that comes in, if its sender has room for it.
-    pub(crate) fn admit(&self, message: &Message) -> Result<(), &'static str> {
+    pub(crate) fn admit(&self, message: &Message) -> Result<(), DeadReason> {
         let mut account = self.account();
         if message.is_dead() {
             let dead = account.dead.entry(message.src).or_default();
             if *dead >= MAX_DEAD {
-                return Err("window exceeded");
+                return Err(DeadReason::WINDOW_EXCEEDED);
             }
             *dead += 1;
         } else {
             // Windows bound each sender, this bounds a crowd of them.
             let full = account.bytes > MAX_QUEUED;
             if full || !account.inlets.admit(message.src, message.data.len(), false) {
-                return Err("window exceeded");
+                return Err(DeadReason::WINDOW_EXCEEDED);
             }
         }
         account.bytes += message.data.len();
@@ -121,6 +122,6 @@ mod tests {
     fn a_closed_queue_takes_nothing() {
         let queue = Queue::new(Handle(1000));
         queue.latch.close();
-        assert_eq!(queue.push(from(1, Message::dead("late"))), Err("invalid handle"));
+        assert_eq!(queue.push(from(1, Message::dead("late"))), Err(DeadReason::INVALID_HANDLE));
     }
 }

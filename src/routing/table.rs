@@ -16,6 +16,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::wire::error::DeadReason;
 use crate::wire::message::printable;
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -81,7 +82,7 @@ pub(crate) enum Verdict {
     /// It goes out by this link.
     Forward(LinkId),
     /// It cannot go on; whoever awaits an answer is told this.
-    Refuse(String),
+    Refuse(DeadReason),
     /// It is forged; nobody is told, the reason is logged.
     Forged(String),
 }
@@ -241,37 +242,37 @@ impl<S> Routing<S> {
         // What came from the parent is never bounced back to it.
         let out = out.or_else(|| self.parent.filter(|_| from != self.parent || from.is_none()));
         let Some(out) = out else {
-            return Verdict::Refuse(format!("no route to {}, my ID is {}", message.dst, self.me));
+            return Verdict::Refuse(DeadReason::no_route(message.dst, self.me));
         };
         if let Some(from) = from
             && self.unidirectional
             && !self.privileged(from)
             && !self.privileged(out)
         {
-            return Verdict::Refuse(format!(
+            return Verdict::Refuse(DeadReason::refused(format!(
                 "routing mode prevents forward of message from context {} to context {} via context {}",
                 self.remote(from),
                 self.remote(out),
                 self.me
-            ));
+            )));
         }
         Verdict::Forward(out)
     }
 
     /// Whether a message for this context may reach its handle: `Err` with
     /// the reason if not.
-    pub(crate) fn check(&self, message: &Message, from: Option<LinkId>) -> Result<(), String> {
+    pub(crate) fn check(&self, message: &Message, from: Option<LinkId>) -> Result<(), DeadReason> {
         let Some(registration) = self.handles.get(&message.handle) else {
-            return Err("invalid handle".into());
+            return Err(DeadReason::INVALID_HANDLE);
         };
         if let Some(respondent) = registration.respondent
             && respondent != message.src
             && !message.is_dead()
         {
-            return Err("reply from unexpected context".into());
+            return Err(DeadReason::refused("reply from unexpected context"));
         }
         match &registration.policy {
-            Some(policy) if !self.ask(policy, message, from) => Err("refused by policy".into()),
+            Some(policy) if !self.ask(policy, message, from) => Err(DeadReason::refused("refused by policy")),
             _ => Ok(()),
         }
     }

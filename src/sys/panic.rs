@@ -11,7 +11,21 @@ use std::task::Poll;
 
 thread_local! {
     /// While a call runs on this thread: where its panic happened.
-    static PLACE: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
+}
+
+/// Where a panic happened.
+#[derive(Clone, Default)]
+struct Place {
+    line: Option<String>,
+    backtrace: Option<String>,
+}
+
+/// The stack of this thread, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asks
+/// for it.
+pub(crate) fn backtrace() -> Option<String> {
+    let backtrace = std::backtrace::Backtrace::capture();
+    (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string())
 }
 
 /// Awaits `work`, and a panic in it as well.
@@ -40,7 +54,8 @@ impl Quiet {
                     let mut place = place.borrow_mut();
                     let quiet = place.is_some();
                     if quiet {
-                        *place = Some(info.location().map(ToString::to_string));
+                        let line = info.location().map(ToString::to_string);
+                        *place = Some(Place { line, backtrace: backtrace() });
                     }
                     quiet
                 });
@@ -49,8 +64,13 @@ impl Quiet {
                 }
             }));
         });
-        PLACE.with(|place| *place.borrow_mut() = Some(None));
+        PLACE.with(|place| *place.borrow_mut() = Some(Place::default()));
         Self { thread: PhantomData }
+    }
+
+    /// The stack where it happened, if one was taken.
+    pub(crate) fn backtrace(&self) -> Option<String> {
+        PLACE.with(|place| place.borrow().as_ref()?.backtrace.clone())
     }
 
     /// The panic's text and place.
@@ -60,7 +80,7 @@ impl Quiet {
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "the panic has no text".into());
-        match PLACE.with(|place| place.borrow().clone()).flatten() {
+        match PLACE.with(|place| place.borrow().as_ref()?.line.clone()) {
             Some(place) => format!("{text}, at {place}"),
             None => text,
         }

@@ -63,6 +63,23 @@ pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
     }
 }
 
+/// The error that an answer carries instead of a value.
+pub(crate) fn decode_failure(data: &[u8]) -> Error {
+    let malformed = |why: String| Error::Payload(format!("malformed error: {why}"));
+    if data.len() > MAX_ERROR {
+        return malformed(format!("{} bytes (max {MAX_ERROR})", data.len()));
+    }
+    codec::decode::<Error>(data, None).unwrap_or_else(malformed).escaped()
+}
+
+/// The payload of an answer that is an error.
+pub(crate) fn encode_failure(error: &Error) -> Bytes {
+    let mut data = Vec::new();
+    // Errors are plain data: they can be encoded.
+    let _ = codec::encode_into(error, &mut data);
+    data.into()
+}
+
 /// What a call asks for.
 pub(crate) struct CallHeader<'a> {
     pub(crate) name: &'a str,

@@ -1,11 +1,23 @@
 //! What can go wrong, by phase and by blame.
 
-use std::fmt;
+mod call_error;
+mod channel_error;
+mod closed;
+mod connect_error;
+mod dead_reason;
+mod io_error;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::connect_trace::ConnectTrace;
+pub use self::call_error::CallError;
+pub use self::channel_error::{ChannelError, ChannelErrorKind};
+pub use self::closed::Closed;
+pub(crate) use self::connect_error::{ConnectCause, joined};
+pub use self::connect_error::{ConnectError, ConnectErrorKind, Phase};
+pub(crate) use self::dead_reason::DeadReason;
+pub use self::io_error::IoError;
 use crate::wire::message::printable_lines;
 use crate::wire::message::{ContextId, Handle};
 
@@ -15,7 +27,7 @@ use crate::wire::message::{ContextId, Handle};
 /// happened in another context and was passed back through `via`.
 ///
 /// ```
-/// use offshoot::{Error, Router, StreamErrorKind, export};
+/// use offshoot::{Error, Router, ConnectErrorKind, export};
 ///
 /// fn fails() -> Result<(), String> {
 ///     Err("no such thing".into())
@@ -32,7 +44,7 @@ use crate::wire::message::{ContextId, Handle};
 ///     }
 ///     // It keeps its type behind another context.
 ///     match router.ssh("host").ssh_path("/does/not/exist").via(&child).blocking_connect() {
-///         Err(Error::Stream(error)) => assert_eq!(error.kind, StreamErrorKind::Start),
+///         Err(Error::Connect(error)) => assert_eq!(error.kind, ConnectErrorKind::Start),
 ///         other => panic!("{other:?}"),
 ///     }
 ///     router.blocking_shutdown();
@@ -46,17 +58,13 @@ pub enum Error {
     #[error(transparent)]
     Call(Box<CallError>),
     /// The other end of a channel cannot be reached or has refused: no route,
-    /// policy, disconnect, closed.
-    #[error("{reason}")]
-    Channel {
-        /// The context that reported it.
-        context: ContextId,
-        /// The reason, in the words of the context that reported it.
-        reason: String,
-    },
-    /// A connection could not be made.
+    /// policy, disconnect, closed, or the router has ended.
     #[error(transparent)]
-    Stream(Box<StreamError>),
+    Channel(ChannelError),
+    /// A connection could not be made.
+    #[doc(alias = "StreamError")]
+    #[error(transparent)]
+    Connect(Box<ConnectError>),
     /// The time that was allowed has passed.
     #[error("{what} did not finish within {after:?}")]
     Timeout {
@@ -95,9 +103,16 @@ pub enum Error {
     /// Misuse of a `Select`.
     #[error("{0}")]
     Select(String),
-    /// This end has been closed: the receiver, or the router.
+    /// This end has been closed: the receiver, the router, the broker, the
+    /// select.
+    #[error(transparent)]
+    Closed(Closed),
+    /// A file, a pipe, a thread or the like of this machine has failed.
+    #[error(transparent)]
+    Io(IoError),
+    /// This cannot be done in this process, or not yet.
     #[error("{0}")]
-    Closed(String),
+    Misuse(String),
     /// A blocking call on the thread that would have to serve it.
     #[error("{0}")]
     Deadlock(String),
@@ -109,18 +124,40 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A service refused or failed.
-    #[error("{0}")]
-    Service(String),
-    /// A unix listener could not be made or reached.
-    #[error("{0}")]
-    Unix(String),
 }
 
 impl Error {
-    /// The receiver was closed at this end.
-    pub(crate) fn receiver_closed() -> Self {
-        Self::Closed("the Receiver has been closed".into())
+    /// The time that was allowed has passed: for an answer, for a connect, or
+    /// for input and output.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Connect(error) => error.kind == ConnectErrorKind::Timeout,
+            Self::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
+    /// The other end is not there (any more), or the own router has ended:
+    /// what was to be done there may have been done or not.
+    ///
+    /// These are [`ChannelErrorKind::Disconnected`], [`ChannelErrorKind::NoRoute`]
+    /// (as of each call to a context that has gone) and
+    /// [`ChannelErrorKind::RouterEnded`], and [`Closed::Router`] and
+    /// [`Closed::Broker`].
+    pub fn is_disconnected(&self) -> bool {
+        use ChannelErrorKind::{Disconnected, NoRoute, RouterEnded};
+        match self {
+            Self::Channel(error) => matches!(error.kind, Disconnected | NoRoute | RouterEnded),
+            Self::Closed(closed) => matches!(closed, Closed::Router | Closed::Broker),
+            _ => false,
+        }
+    }
+
+    /// A policy, the routing mode or a handler has refused the message
+    /// ([`ChannelErrorKind::Refused`]).
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Channel(error) if error.kind == ChannelErrorKind::Refused)
     }
 
     /// An error that another context reports: its texts cannot drive a
@@ -131,37 +168,55 @@ impl Error {
             Self::Call(error) => {
                 [&mut error.type_name, &mut error.message, &mut error.context, &mut error.function]
                     .into_iter()
+                    .chain(&mut error.chain)
+                    .chain(&mut error.backtrace)
                     .for_each(clean);
-                error.chain.iter_mut().for_each(clean);
             }
-            Self::Stream(error) => {
-                [&mut error.hop, &mut error.text].into_iter().for_each(clean);
-                error.tail.iter_mut().for_each(clean);
+            Self::Connect(error) => {
+                let error = &mut **error;
+                [&mut error.hop, &mut error.text, &mut error.advice]
+                    .into_iter()
+                    .chain(&mut error.tail)
+                    .chain(&mut error.trace.command)
+                    .chain(&mut error.trace.announced)
+                    .for_each(clean);
             }
             Self::NotExported { function, context } => [function, context].into_iter().for_each(clean),
-            Self::Channel { reason: text, .. }
+            Self::Channel(ChannelError { reason: text, .. })
+            | Self::Io(IoError { text, .. })
             | Self::Timeout { what: text, .. }
             | Self::TooLarge { context: text, .. }
             | Self::Handle { reason: text, .. }
             | Self::Payload(text)
             | Self::Select(text)
-            | Self::Closed(text)
-            | Self::Deadlock(text)
-            | Self::Service(text)
-            | Self::Unix(text) => clean(text),
+            | Self::Misuse(text)
+            | Self::Deadlock(text) => clean(text),
+            Self::Closed(_) => {}
         }
         self
     }
 
-    /// The router's I/O side has ended.
-    pub(crate) fn router_ended() -> Self {
-        Self::Closed("the router has shut down".into())
+    /// What a context says that outlives its router.
+    pub(crate) fn router_ended(me: ContextId) -> Self {
+        DeadReason::ROUTER_ENDED.at(me)
     }
 }
 
-impl From<StreamError> for Error {
-    fn from(error: StreamError) -> Self {
-        Self::Stream(Box::new(error))
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+impl From<ChannelError> for Error {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Box::new(error))
     }
 }
 
@@ -175,172 +230,6 @@ fn short_name(function: &str) -> &str {
     function.rsplit("::").next().unwrap_or(function)
 }
 
-/// A function that was called returned `Err`, panicked, or could not be run.
-///
-/// Its text is `type_name: message`, the texts of the sources, and in
-/// parentheses the function and the context that it happened in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct CallError {
-    /// Rust's name of the error type, or `panic`.
-    pub type_name: String,
-    /// The error's text; for a panic with its location.
-    pub message: String,
-    /// The texts of the error's sources, outermost first.
-    pub chain: Vec<String>,
-    /// Name of the context that ran the function.
-    pub context: String,
-    /// Name of the function.
-    pub function: String,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.type_name, self.message)?;
-        for cause in &self.chain {
-            write!(f, ": {cause}")?;
-        }
-        write!(f, " (in {}, {})", self.function, self.context)
-    }
-}
-
-impl std::error::Error for CallError {}
-
-/// Why a connection could not be made, or was lost while it was being made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct StreamError {
-    /// What kind of failure it is.
-    pub kind: StreamErrorKind,
-    /// How far the connection had come.
-    pub phase: Phase,
-    /// Which hop failed, as `ssh.web1` or `local`.
-    pub hop: String,
-    /// What happened and what to do about it.
-    pub text: String,
-    /// The last lines that the far side printed, at most 100, with control
-    /// characters taken out.
-    pub tail: Vec<String>,
-    /// What had been seen until then.
-    pub(crate) trail: Box<ConnectTrace>,
-}
-
-impl StreamError {
-    /// An error without recorded output.
-    pub fn new(kind: StreamErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { kind, phase, hop: hop.into(), text: text.into(), tail: Vec::new(), trail: Box::default() }
-    }
-}
-
-impl StreamError {
-    /// The server has closed the connection before anybody could log in, as
-    /// sshd does while too many others are logging in (MaxStartups): it may be
-    /// different in a moment.
-    pub fn was_turned_away(&self) -> bool {
-        self.kind == StreamErrorKind::Eof && self.phase == Phase::Login && self.text.starts_with(TURNED_AWAY)
-    }
-}
-
-/// How the text of an error begins where [`StreamError::was_turned_away`].
-pub(crate) const TURNED_AWAY: &str = "the server closed the connection before the login";
-
-impl fmt::Display for StreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.hop, self.text)?;
-        for line in &self.tail {
-            write!(f, "\n    {line}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for StreamError {}
-
-/// The kinds of [`StreamError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum StreamErrorKind {
-    /// The launcher (`ssh`, `sudo`, ...) could not be started.
-    Start,
-    /// A password is needed or was refused.
-    Password,
-    /// The host key is unknown or has changed.
-    HostKey,
-    /// The login was refused for another reason.
-    Auth,
-    /// The connection ended before the child was up.
-    Eof,
-    /// The time for the whole connect has passed.
-    Timeout,
-    /// The router began to shut down.
-    Cancelled,
-    /// There is no image for the machine.
-    Unsupported,
-    /// No place on the machine can hold and execute the image.
-    NoPlace,
-    /// The image could not be read, packed or fetched.
-    Image,
-    /// The child is another build or another program, or not the one that was
-    /// asked for.
-    Mismatch,
-    /// The bytes that arrived are not what was sent.
-    Corrupt,
-    /// Something is larger than its limit.
-    Oversize,
-}
-
-impl StreamErrorKind {
-    /// The kind in lower case, as it stands in the tool's JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Password => "password",
-            Self::HostKey => "host_key",
-            Self::Auth => "auth",
-            Self::Eof => "eof",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::Unsupported => "unsupported",
-            Self::NoPlace => "no_place",
-            Self::Image => "image",
-            Self::Mismatch => "mismatch",
-            Self::Corrupt => "corrupt",
-            Self::Oversize => "oversize",
-        }
-    }
-}
-
-/// How far a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Phase {
-    /// The launcher is being started.
-    Start,
-    /// The launcher is logging in; nothing of ours runs on the machine yet.
-    Login,
-    /// The first stage has announced itself.
-    FirstStage,
-    /// The image is on its way.
-    Upload,
-    /// The image is complete and is being executed.
-    Exec,
-    /// The child and its parent agree on terms.
-    Handshake,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Start => "start",
-            Self::Login => "login",
-            Self::FirstStage => "first stage",
-            Self::Upload => "upload",
-            Self::Exec => "exec",
-            Self::Handshake => "handshake",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,33 +237,39 @@ mod tests {
     #[test]
     fn what_another_context_reports_cannot_drive_a_terminal() {
         let nasty = || "a\x1b[2J\nb".to_owned();
-        let call = CallError {
-            type_name: nasty(),
-            message: nasty(),
-            chain: vec![nasty()],
-            context: nasty(),
-            function: nasty(),
-        };
-        let stream = StreamError {
-            tail: vec![nasty()],
-            ..StreamError::new(StreamErrorKind::Eof, Phase::Login, nasty(), nasty())
-        };
-        let channel = Error::Channel { context: ContextId(1), reason: nasty() };
-        for error in [call.into(), stream.into(), channel, Error::Payload(nasty())] {
-            let shown = error.escaped().to_string();
+        let mut call = CallError::new(nasty(), nasty());
+        (call.context, call.function) = (nasty(), nasty());
+        call.chain = vec![nasty()];
+        call.backtrace = Some(nasty());
+        let mut connect = ConnectError::new(ConnectErrorKind::Eof, Phase::Login, nasty(), nasty()).with_advice(nasty());
+        connect.tail = vec![nasty()];
+        connect.trace.command = vec![nasty()];
+        connect.trace.announced = vec![nasty()];
+        let channel = Error::Channel(ChannelError::new(ContextId(1), ChannelErrorKind::Refused, nasty()));
+        let io = Error::Io(IoError::new(std::io::ErrorKind::Other, nasty()));
+        for error in [call.into(), connect.into(), channel, io, Error::Payload(nasty())] {
+            let clean = error.escaped();
+            let shown = clean.to_string();
             assert!(!shown.contains('\x1b') && shown.contains("a\\u{1b}[2J\nb"), "{shown}");
+            assert!(!format!("{clean:?}").contains("a\\u{1b}"), "no field has it left: {clean:?}");
         }
     }
 
     #[test]
-    fn a_call_error_begins_with_its_type_and_ends_with_its_place() {
-        let error = CallError {
-            type_name: "std::io::Error".into(),
-            message: "no such file".into(),
-            chain: vec!["cause".into()],
-            context: "ssh.web1".into(),
-            function: "prog::read".into(),
-        };
-        assert_eq!(error.to_string(), "std::io::Error: no such file: cause (in prog::read, ssh.web1)");
+    fn what_an_error_is_about_can_be_asked() {
+        use ChannelErrorKind::{Disconnected, InvalidHandle, NoRoute, Refused, RouterEnded, SenderClosed};
+        let of = |kind| Error::Channel(ChannelError::new(ContextId(1), kind, "why"));
+        for kind in [Disconnected, NoRoute, RouterEnded] {
+            assert!(of(kind).is_disconnected() && !of(kind).is_refused() && !of(kind).is_timeout(), "{kind:?}");
+        }
+        for kind in [InvalidHandle, SenderClosed] {
+            assert!(!of(kind).is_disconnected() && !of(kind).is_refused(), "{kind:?}");
+        }
+        assert!(of(Refused).is_refused() && !of(Refused).is_disconnected());
+        assert!(Error::Closed(Closed::Router).is_disconnected() && !Error::Closed(Closed::Receiver).is_disconnected());
+        let late = |kind| Error::from(ConnectError::new(kind, Phase::Login, "ssh.web1", "late"));
+        assert!(late(ConnectErrorKind::Timeout).is_timeout() && !late(ConnectErrorKind::Eof).is_timeout());
+        assert!(Error::Timeout { after: Duration::ZERO, what: "it".into() }.is_timeout());
+        assert!(Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut)).is_timeout());
     }
 }

@@ -5,7 +5,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 2 | magic `0x4f53` |
-//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message, 8 to be wiped after use |
+//! | 1 | flags: 1 more fragments follow, 2 raw payload, 4 `reply_to` takes one message, 8 to be wiped after use, 16 the payload is an error; in the upper three bits of a dead message the kind of its reason |
 //! | 1 | lane |
 //! | 4 each | dst, src, auth, handle, reply_to, length |
 //! | 4 | time left in ms, 0 for no limit |
@@ -16,6 +16,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use zeroize::Zeroize;
 
 use crate::wire::codec;
+use crate::wire::error::ChannelErrorKind;
 use crate::wire::message::{Arrival, ContextId, Handle, Lane, Message};
 use crate::wire::write_batch::WriteBatch;
 
@@ -32,6 +33,9 @@ const MORE: u8 = 1;
 const RAW: u8 = 2;
 const SINGLE_REPLY: u8 = 4;
 const SECRET: u8 = 8;
+const ERROR: u8 = 16;
+/// Where the three bits of the kind of a dead message begin.
+const DEAD_KIND: u32 = 5;
 
 /// One frame: a message or a fragment of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +63,12 @@ pub(crate) enum FrameError {
 pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, out: &mut WriteBatch) {
     debug_assert!(payload.len() <= MAX_PAYLOAD);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    let flags =
-        flag(more, MORE) | flag(part.raw, RAW) | flag(part.single_reply, SINGLE_REPLY) | flag(part.secret, SECRET);
+    let flags = flag(more, MORE)
+        | flag(part.raw, RAW)
+        | flag(part.single_reply, SINGLE_REPLY)
+        | flag(part.secret, SECRET)
+        | flag(part.error, ERROR)
+        | flag(part.is_dead(), (part.dead_kind as u8) << DEAD_KIND);
     // 0 means "no limit", so what has run out is sent as its last millisecond.
     let left = part.deadline.map_or(0, |deadline| {
         u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
@@ -117,6 +125,8 @@ pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>
         raw: flags & RAW != 0,
         single_reply: flags & SINGLE_REPLY != 0,
         secret: flags & SECRET != 0,
+        error: flags & ERROR != 0,
+        dead_kind: ChannelErrorKind::from_bits(flags >> DEAD_KIND),
         lane,
         on_behalf: None,
         arrival: Arrival::default(),
@@ -237,12 +247,14 @@ mod tests {
 
         #[test]
         fn what_is_encoded_is_decoded(
-            dst: u32, src: u32, auth: u32, handle: u32, reply: u32, raw: bool, more: bool,
+            dst: u32, src: u32, auth: u32, handle: u32, reply in prop_oneof![any::<u32>(), Just(999)],
+            raw: bool, more: bool, error: bool, kind: u8,
             size in prop_oneof![0..100usize, SHARED - 2..SHARED + 2, MAX_PAYLOAD..=MAX_PAYLOAD],
         ) {
+            let dead_kind = if reply == 999 { ChannelErrorKind::from_bits(kind) } else { ChannelErrorKind::default() };
             let message = Message {
                 dst: ContextId(dst), src: ContextId(src), auth: ContextId(auth), handle: Handle(handle),
-                reply_to: Handle(reply), raw, data: vec![7; size].into(), ..Message::default()
+                reply_to: Handle(reply), raw, error, dead_kind, data: vec![7; size].into(), ..Message::default()
             };
             let mut bytes = BytesMut::from(&encoded(&message, more, Instant::now())[..]);
             bytes.extend_from_slice(b"rest");

@@ -1,6 +1,6 @@
 //! Messages, and the numbers that address them.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,8 +9,9 @@ use bytes::{Buf, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
-use crate::wire::error::Error;
+use crate::wire::error::{CallError, ChannelError, ChannelErrorKind, DeadReason, Error};
 use crate::wire::port::Port;
 
 /// A process in the tree. The master is 0.
@@ -22,6 +23,10 @@ impl ContextId {
     /// The root of the tree.
     pub const MASTER: Self = Self(0);
 }
+
+/// What cannot be answered.
+const NOT_RECEIVED: DeadReason =
+    DeadReason::fixed(ChannelErrorKind::NoRoute, "this message was not received, so it cannot be answered");
 
 /// Bytes of the reason in a dead message that are read.
 const MAX_REASON: usize = 16 * 1024;
@@ -58,8 +63,6 @@ impl Handle {
     pub const LOAD_IMAGE: Self = Self(107);
     /// The sender leaves the tree and lives on.
     pub const DETACHING: Self = Self(109);
-    /// Call a method of a service.
-    pub const CALL_SERVICE: Self = Self(110);
     /// Room in a window is given back.
     pub const CREDIT: Self = Self(114);
     /// A call is no longer wanted.
@@ -139,6 +142,10 @@ pub struct Message {
     pub(crate) single_reply: bool,
     /// The payload is to be wiped after use.
     pub(crate) secret: bool,
+    /// The payload is an error, as [`Message::reply_error`] makes it.
+    pub(crate) error: bool,
+    /// Why a dead message ends the conversation; of no meaning in others.
+    pub(crate) dead_kind: ChannelErrorKind,
     pub(crate) lane: Lane,
     /// Who has named its destination, if that was another context: it acts
     /// under the authority of that one.
@@ -191,9 +198,16 @@ impl Message {
         Self { data: data.into(), raw: true, ..Self::default() }
     }
 
-    /// A message that ends a conversation, with the reason as its payload.
+    /// A message that ends a conversation, with the reason as its payload. To
+    /// who gets it, that is [`ChannelErrorKind::Refused`].
     pub fn dead(reason: &str) -> Self {
-        Self { reply_to: Handle::IS_DEAD, ..Self::raw(Bytes::copy_from_slice(reason.as_bytes())) }
+        Self::dead_as(ChannelErrorKind::Refused, reason)
+    }
+
+    /// A message that ends a conversation for a reason of that kind.
+    pub fn dead_as(kind: ChannelErrorKind, reason: &str) -> Self {
+        let data = Bytes::copy_from_slice(reason.as_bytes());
+        Self { reply_to: Handle::IS_DEAD, dead_kind: kind, ..Self::raw(data) }
     }
 
     /// This message, for this port of whoever it will be sent to.
@@ -210,8 +224,14 @@ impl Message {
     /// Why the conversation has ended, if this message ends it: the reason it
     /// carries, or a general text. Control characters are escaped.
     pub fn reason(&self) -> Option<String> {
+        self.channel_error().map(|error| error.reason)
+    }
+
+    /// Why the conversation has ended, if this message ends it: who says so,
+    /// the kind, and the [reason](Message::reason).
+    pub fn channel_error(&self) -> Option<ChannelError> {
         let me = self.arrival.0.as_ref().map(|port| port.me());
-        self.is_dead().then(|| self.dead_reason(me))
+        self.is_dead().then(|| ChannelError::new(self.src, self.dead_kind, self.dead_text(me)))
     }
 
     /// The value it carries. Contexts and senders in it belong to the router
@@ -219,8 +239,9 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if this message is dead, [`Error::Payload`] if the
-    /// payload is raw or is not exactly one `T`.
+    /// [`Error::Channel`] if this message is dead, [`Error::Call`] or another
+    /// error if it is one that [`Message::reply_error`] has sent,
+    /// [`Error::Payload`] if the payload is raw or is not exactly one `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
         codec::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
@@ -241,10 +262,55 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`Error::Payload`] if the value cannot be encoded, [`Error::Closed`] if
-    /// the router has ended or this message was never received by one.
+    /// [`Error::Payload`] if the value cannot be encoded, [`Error::Channel`] if
+    /// the router has ended ([`ChannelErrorKind::RouterEnded`]) or this message
+    /// was never received by one ([`ChannelErrorKind::NoRoute`]).
     pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), Error> {
         self.reply_message(Self::encoded(value)?)
+    }
+
+    /// Answers with an error: who [decodes](Message::decode) the answer gets
+    /// it. An [`Error`](crate::Error) or a [`CallError`] arrives as it is,
+    /// others as [`Error::Call`](crate::Error::Call) with their type, text and
+    /// sources. Without `reply_to` nothing happens. Does not block.
+    ///
+    /// ```
+    /// # use offshoot::{Error, Message, Router};
+    /// # fn main() -> Result<(), Error> {
+    /// # offshoot::child();
+    /// let router = Router::new()?;
+    /// let handle = router.add_handler(|message| match message.decode::<String>() {
+    ///     Ok(path) => match std::fs::read_to_string(path) {
+    ///         Ok(text) => drop(message.reply(&text)),
+    ///         Err(error) => drop(message.reply_error(&error)),
+    ///     },
+    ///     Err(error) => drop(message.reply_error(&error)),
+    /// }).build()?;
+    /// let question = Message::encoded("/does/not/exist")?.to_handle(handle);
+    /// match router.myself().blocking_send_await::<String>(question) {
+    ///     Err(Error::Call(error)) => assert_eq!(error.type_name, "std::io::error::Error"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # router.blocking_shutdown();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::reply`].
+    pub fn reply_error<E: std::error::Error + 'static>(&self, error: &E) -> Result<(), Error> {
+        let any: &dyn Any = error;
+        let error = match (any.downcast_ref::<Error>(), any.downcast_ref::<CallError>()) {
+            (Some(error), _) => error.clone(),
+            (_, Some(error)) => error.clone().into(),
+            (None, None) => {
+                let function = format!("handle {}", self.handle);
+                let context = format!("context {}", self.arrival.0.as_ref().map_or(self.dst, |port| port.me()));
+                CallError { function, context, ..CallError::of(error) }.into()
+            }
+        };
+        let data = call_payload::encode_failure(&error);
+        self.reply_message(Self { error: true, data, ..Self::default() })
     }
 
     /// Answers with a message of your own, which is sent as it is but for
@@ -258,11 +324,11 @@ impl Message {
             return Ok(());
         }
         let Some(port) = &self.arrival.0 else {
-            return Err(Error::Closed("this message was not received, so it cannot be answered".into()));
+            return Err(NOT_RECEIVED.at(self.dst));
         };
         (answer.dst, answer.handle) = (self.src, self.reply_to);
         // A port that takes one message has room for it.
-        if port.answer(answer, !self.single_reply) { Ok(()) } else { Err(Error::router_ended()) }
+        if port.answer(answer, !self.single_reply) { Ok(()) } else { Err(Error::router_ended(port.me())) }
     }
 
     /// Whether somebody waits for an answer to this message.
@@ -270,11 +336,16 @@ impl Message {
         self.reply_to != Handle::NONE && !self.is_dead()
     }
 
+    /// What a dead message says, as an error in the context `me`.
+    pub(crate) fn dead_error(&self, me: ContextId) -> Error {
+        ChannelError::new(self.src, self.dead_kind, self.dead_text(Some(me))).into()
+    }
+
     /// The reason that a dead message carries, or the general text.
-    pub(crate) fn dead_reason(&self, me: impl Into<Option<ContextId>>) -> String {
+    fn dead_text(&self, me: Option<ContextId>) -> String {
         if !self.data.is_empty() {
             printable(&String::from_utf8_lossy(&self.data[..self.data.len().min(MAX_REASON)]))
-        } else if Some(self.src) == me.into() {
+        } else if Some(self.src) == me {
             "Channel closed by local end.".into()
         } else {
             "Channel closed by remote end.".into()
@@ -287,8 +358,11 @@ impl Message {
     }
 
     fn check_encoded(&self) -> Result<(), Error> {
-        if let Some(reason) = self.reason() {
-            return Err(Error::Channel { context: self.src, reason });
+        if let Some(error) = self.channel_error() {
+            return Err(error.into());
+        }
+        if self.error {
+            return Err(call_payload::decode_failure(&self.data));
         }
         if self.raw {
             return Err(Error::Payload("invalid message: it carries raw bytes, no encoded value".into()));
@@ -371,9 +445,12 @@ mod tests {
         assert_eq!(Message::dead("gr\u{fc}n").data, "gr\u{fc}n".as_bytes());
         assert_eq!(Message::dead("a\x1b[1m").reason().unwrap(), "a\\u{1b}[1m");
         assert_eq!(Message::dead("").reason().unwrap(), "Channel closed by remote end.");
-        assert_eq!(Message::dead("").dead_reason(ContextId::MASTER), "Channel closed by local end.");
+        let local = "Channel closed by local end.";
+        assert_eq!(Message::dead("").dead_error(ContextId::MASTER).to_string(), local);
         let error = Message::dead("gone").decode::<u8>().unwrap_err();
-        assert_eq!(error, Error::Channel { context: ContextId(0), reason: "gone".into() });
+        assert_eq!(error, ChannelError::new(ContextId(0), ChannelErrorKind::Refused, "gone").into());
+        let error = Message::dead_as(ChannelErrorKind::SenderClosed, "done").channel_error().unwrap();
+        assert_eq!((error.kind, error.reason.as_str()), (ChannelErrorKind::SenderClosed, "done"));
     }
 
     #[test]
@@ -406,6 +483,7 @@ mod tests {
         Message::encoded(&1u8).unwrap().reply(&2u8).unwrap();
         Message::dead("x").reply(&2u8).unwrap();
         let asked = Message { reply_to: Handle(1000), ..Message::default() };
-        assert!(matches!(asked.reply(&2u8), Err(Error::Closed(_))), "it was never received");
+        let Err(Error::Channel(error)) = asked.reply(&2u8) else { panic!("it was never received") };
+        assert_eq!(error.kind, ChannelErrorKind::NoRoute);
     }
 }

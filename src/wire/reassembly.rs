@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// Runs of one sender that are under way at once. A link sends its messages
@@ -49,7 +50,7 @@ pub(crate) struct Added {
     /// The whole payload, if this was the last fragment of a welcome run.
     pub(crate) whole: Option<Bytes>,
     /// Why the run is refused, said once.
-    pub(crate) refusal: Option<String>,
+    pub(crate) refusal: Option<DeadReason>,
     /// It would have begun one run too many of its sender, and is dropped.
     pub(crate) too_many: bool,
 }
@@ -65,7 +66,7 @@ impl Runs {
     }
 
     /// Takes in a fragment. `check` is asked at the first one of a run.
-    pub(crate) fn add(&mut self, part: &Message, more: bool, check: impl FnOnce() -> Result<(), String>) -> Added {
+    pub(crate) fn add(&mut self, part: &Message, more: bool, check: impl FnOnce() -> Result<(), DeadReason>) -> Added {
         let mut added = Added::default();
         let runs = self.by_source.entry(part.src).or_default();
         let content = match find(runs, part) {
@@ -85,7 +86,7 @@ impl Runs {
                 let total = self.bytes + part.data.len() as u64;
                 if size > self.max || total > self.max.saturating_mul(2) {
                     self.bytes -= data.len() as u64;
-                    added.refusal = Some(format!("message too large (max {} bytes)", self.max));
+                    added.refusal = Some(DeadReason::too_large(self.max));
                     Content::Refused
                 } else {
                     self.bytes = total;
@@ -152,7 +153,7 @@ mod tests {
         let mut runs = Runs::new(4);
         let ok = || Ok(());
         assert_eq!(runs.add(&part(1, b"abc"), true, ok), Added::default());
-        assert_eq!(runs.add(&part(1, b"de"), true, ok).refusal.unwrap(), "message too large (max 4 bytes)");
+        assert_eq!(runs.add(&part(1, b"de"), true, ok).refusal.unwrap(), DeadReason::too_large(4));
         assert_eq!(runs.add(&part(1, b"fg"), true, ok), Added::default());
         assert_eq!(runs.add(&part(1, b"h"), false, ok), Added::default());
         assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
@@ -168,8 +169,8 @@ mod tests {
     #[test]
     fn who_may_not_write_fills_no_memory() {
         let mut runs = Runs::new(100);
-        let no = || Err("refused by policy".to_owned());
-        assert_eq!(runs.add(&part(1, b"abc"), true, no).refusal.unwrap(), "refused by policy");
+        let no = || Err(DeadReason::refused("refused by policy"));
+        assert_eq!(runs.add(&part(1, b"abc"), true, no).refusal.unwrap(), DeadReason::refused("refused by policy"));
         assert_eq!(runs.bytes, 0);
         assert_eq!(runs.add(&part(1, b"abc"), false, no), Added::default());
     }
@@ -179,7 +180,7 @@ mod tests {
         let mut runs = Runs::new(100);
         let begin = |runs: &mut Runs, handle, welcome: bool| {
             let part = Message { handle: Handle(handle), ..part(1, b"a") };
-            runs.add(&part, true, || if welcome { Ok(()) } else { Err("refused by policy".into()) })
+            runs.add(&part, true, || if welcome { Ok(()) } else { Err(DeadReason::refused("refused by policy")) })
         };
         for handle in 0..MAX_RUNS {
             assert!(!begin(&mut runs, u32::try_from(handle).unwrap(), handle % 2 == 0).too_many);

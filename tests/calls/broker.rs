@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use offshoot::{Broker, Econtext, Error, Receiver, Router, Sender, export};
+use offshoot::{Broker, ChannelErrorKind, Econtext, Error, Receiver, Router, Sender, export};
 
-use super::{Tree, block, block_on, eventually, is_alive, pid};
+use super::{Tree, block, block_on, eventually, is_alive, kind, pid};
 
 /// Threads of this process that route.
 fn io_threads() -> Vec<String> {
@@ -297,5 +297,5 @@ fn two_routers_on_one_thread_end_one_by_one_and_with_the_broker_together() {
     broker.shutdown();
     broker.join().unwrap();
     assert!(!processes.iter().any(|process| is_alive(*process)));
-    assert!(matches!(children[2].blocking_call(pid, ()), Err(Error::Closed(_))));
+    assert_eq!(kind(children[2].blocking_call(pid, ()).unwrap_err()), ChannelErrorKind::RouterEnded);
 }

@@ -112,7 +112,7 @@ async fn pretend(econtext: &Econtext) -> String {
     let master = econtext.router().context_by_id(offshoot::ContextId::MASTER);
     let message = Message::new(master.id(), Handle::DETACHING, Vec::new());
     match master.send_await::<()>(message).await {
-        Err(Error::Channel { reason, .. }) => reason,
+        Err(Error::Channel(error)) => error.reason,
         other => format!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offshoot::{Context, Econtext, Error, Message, Receiver, Sender, StreamErrorKind, Value, export};
+use offshoot::{ConnectErrorKind, Context, Econtext, Error, Message, Receiver, Sender, Value, export};
 use serde::{Deserialize, Serialize};
 
 use super::{Tree, block_on, pid, reason};
@@ -180,8 +180,8 @@ fn an_error_keeps_its_type_through_via_and_within_a_call_its_text() {
     let tree = Tree::new();
     let hop = tree.behind(&tree.child());
     let connect = tree.0.local().exec_prefix(["/nonexistent/tool"]).via(&hop);
-    let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-    assert_eq!(error.kind, StreamErrorKind::Start);
+    let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+    assert_eq!(error.kind, ConnectErrorKind::Start);
     assert!(error.hop.starts_with(hop.name()), "{}", error.hop);
     let Err(Error::Call(error)) = hop.blocking_call(connect_badly, ()) else { panic!("no call error") };
     assert!(error.message.contains("Child start failed") && hop.name().ends_with(&error.context), "{error}");

@@ -22,7 +22,7 @@ async fn swallow(econtext: &Econtext, ready: Sender<Sender<Blob>>) -> Result<u64
     loop {
         match receiver.recv().await {
             Ok(blob) => total += blob.0.len() as u64,
-            Err(Error::Channel { .. }) => return Ok(total),
+            Err(Error::Channel(_)) => return Ok(total),
             Err(error) => return Err(error),
         }
     }

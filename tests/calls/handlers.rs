@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use offshoot::{Context, Econtext, Error, Handle, Message, Receiver, Router, Sender, export};
+use offshoot::{
+    ChannelError, ChannelErrorKind, Context, Econtext, Error, Handle, Message, Receiver, Router, Sender, export,
+};
 
 use super::{Tree, pid, reason};
 
@@ -197,7 +199,7 @@ fn what_is_for_nobody_is_refused_as_an_invalid_handle_by_that_context() {
     let child = tree.child();
     let question = Message::raw(&b""[..]).to_handle(Handle(99_999));
     let error = child.blocking_send_await::<u8>(question).unwrap_err();
-    assert_eq!(error, Error::Channel { context: child.id(), reason: "invalid handle".into() });
+    assert_eq!(error, ChannelError::new(child.id(), ChannelErrorKind::InvalidHandle, "invalid handle").into());
 }
 
 #[test]

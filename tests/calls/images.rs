@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use offshoot::{Error, Handle, Router, StreamErrorKind, export};
+use offshoot::{ConnectErrorKind, Error, Handle, Router, export};
 
 use super::hostile::frame;
 use super::{Tree, block_on, pid, resident};
@@ -71,8 +71,8 @@ fn requests_for_images_without_end_are_bounded_and_keep_nobody_from_anything() {
             assert!(tree.behind(&hop).blocking_call(pid, ()).is_ok());
             // What the parent must be asked for, too.
             let error = tree.0.ssh("vax").ssh_path(ssh.as_str()).via(&hop).blocking_connect().unwrap_err();
-            let Error::Stream(error) = error else { panic!("{error:?}") };
-            assert_eq!(error.kind, StreamErrorKind::Unsupported, "{error:?}");
+            let Error::Connect(error) = error else { panic!("{error:?}") };
+            assert_eq!(error.kind, ConnectErrorKind::Unsupported, "{error:?}");
         }
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }

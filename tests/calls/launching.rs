@@ -3,7 +3,7 @@
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use offshoot::{Context, Error, StreamErrorKind, export};
+use offshoot::{ConnectErrorKind, Context, Error, export};
 
 use super::{Tree, block_on, eventually, pid};
 
@@ -20,13 +20,13 @@ fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
     for via in [None, Some(&hop)] {
         let connect = tree.0.local().exec_prefix(["/nonexistent/tool"]);
         let connect = if let Some(via) = via { connect.via(via) } else { connect };
-        let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-        assert_eq!(error.kind, StreamErrorKind::Start);
+        let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+        assert_eq!(error.kind, ConnectErrorKind::Start);
         assert!(error.text.starts_with("Child start failed: [Errno 2] No such file or directory"), "{error}");
         let connect = tree.0.local().exec_prefix(script);
         let connect = if let Some(via) = via { connect.via(via) } else { connect };
-        let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-        assert_eq!(error.kind, StreamErrorKind::Eof);
+        let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+        assert_eq!(error.kind, ConnectErrorKind::Eof);
         assert!(error.text.starts_with("EOF on stream; last 100 lines received:"), "{error}");
         assert!(error.to_string().contains("exited with return code 3"), "{error}");
         assert!(error.to_string().contains("some trouble"), "{error}");
@@ -45,8 +45,8 @@ fn a_connect_that_takes_too_long_says_where_it_was() {
     assert!(start.elapsed() < Duration::from_secs(3));
     let silent = ["sh", "-c", "exec sleep 1000"];
     let connect = tree.0.local().exec_prefix(silent).connect_timeout(Duration::from_millis(300));
-    let Err(Error::Stream(error)) = block_on(connect.connect()) else { panic!("no stream error") };
-    assert_eq!(error.kind, StreamErrorKind::Timeout);
+    let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
+    assert_eq!(error.kind, ConnectErrorKind::Timeout);
     assert_eq!(error.phase, offshoot::Phase::Login);
     assert!(error.text.contains("login"), "{error}");
 }
@@ -68,13 +68,13 @@ fn the_end_of_the_router_cancels_a_connect_at_once() {
         let error = connect.join().unwrap().unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         match error {
-            Error::Stream(error) => {
-                assert_eq!(error.kind, StreamErrorKind::Cancelled);
+            Error::Connect(error) => {
+                assert_eq!(error.kind, ConnectErrorKind::Cancelled);
                 let text = "Connection cancelled because the associated Broker began to shut down.";
                 assert_eq!(error.text, text);
             }
             // The hop may end before its word arrives.
-            Error::Channel { .. } if behind => {}
+            Error::Channel(_) if behind => {}
             error => panic!("{error:?}"),
         }
     }
@@ -83,7 +83,7 @@ fn the_end_of_the_router_cancels_a_connect_at_once() {
 /// What a launcher has printed that only looks around.
 fn complaints(connect: Result<Context, Error>) -> Vec<String> {
     match connect {
-        Err(Error::Stream(error)) => error.tail,
+        Err(Error::Connect(error)) => error.tail,
         other => panic!("{other:?}"),
     }
 }

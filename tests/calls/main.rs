@@ -15,6 +15,7 @@ mod debugging;
 mod descendants;
 mod detaching;
 mod ending;
+mod errors;
 mod far;
 mod flow;
 mod forking;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use offshoot::{Context, Error, Router, export};
+use offshoot::{ChannelErrorKind, Context, Error, Router, export};
 
 /// Runs a test's future on this thread, without any runtime: the futures of
 /// the library need none.
@@ -115,7 +116,14 @@ fn is_alive(pid: u32) -> bool {
 
 fn reason(error: Error) -> String {
     match error {
-        Error::Channel { reason, .. } => reason,
+        Error::Channel(error) => error.reason,
+        other => panic!("not a channel error: {other:?}"),
+    }
+}
+
+fn kind(error: Error) -> ChannelErrorKind {
+    match error {
+        Error::Channel(error) => error.kind,
         other => panic!("not a channel error: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use offshoot::{Blob, Channel, Context, Error, Handle, Message, Receiver, Router, Sender, export};
+use offshoot::{Blob, Channel, ChannelError, Context, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, eventually, reason};
 
@@ -98,7 +98,7 @@ fn a_remote_close_wakes_one_of_those_who_wait() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                if let Err(Error::Channel { reason, .. }) = receiver.blocking_recv() {
+                if let Err(Error::Channel(ChannelError { reason, .. })) = receiver.blocking_recv() {
                     assert_eq!(reason, "Sender was explicitly closed");
                     woken.fetch_add(1, Ordering::SeqCst);
                 }

@@ -147,7 +147,7 @@ fn a_registered_stream_is_a_neighbour_under_the_authority_that_it_was_given() {
         let mut bytes = [0; 36];
         stream.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes[..], frame(1, [me, 0, 0, 5, 0], b"back")[..]);
-        assert!(matches!(block_on(tree.0.register(&context, stream, None)), Err(Error::Stream(_))), "only once");
+        assert!(matches!(block_on(tree.0.register(&context, stream, None)), Err(Error::Connect(_))), "only once");
     }
 }
 
@@ -297,7 +297,7 @@ fn a_hop_can_give_nobody_away_but_a_new_child_of_its_own() {
         let to = liar.asked();
         liar.answer(to, id);
         match connect.join().unwrap() {
-            Err(Error::Stream(error)) => {
+            Err(Error::Connect(error)) => {
                 assert!(error.text.contains(why), "{id}: {error}");
                 assert_eq!(error.hop, format!("{}.local", liar.context.name()));
             }

@@ -37,7 +37,10 @@ pub(crate) fn json_is_one_document_with_every_host() -> Result<()> {
     let unreachable = &document["hosts"]["127.0.0.1:1"];
     assert_eq!((&unreachable["status"], &unreachable["code"]), (&"unreachable".into(), &Value::Null));
     let error = &unreachable["error"];
-    assert_eq!(keys(error), ["hop", "kind", "phase", "text"]);
+    assert_eq!(keys(error), ["advice", "hop", "kind", "phase", "text"]);
+    let (text, advice) = (error["text"].as_str().context("a text")?, error["advice"].as_str().context("advice")?);
+    ensure!(text.contains("connection refused") && advice.contains("sshd runs there"), "{error}");
+    ensure!(!text.contains(advice), "{error}");
     assert_eq!([&error["kind"], &error["phase"], &error["hop"]], ["eof", "login", "ssh.127.0.0.1:1"]);
     check_summary(&document["summary"], [3, 0, 2, 1, 0, 0]);
     Ok(())

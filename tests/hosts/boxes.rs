@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, Context, Error, Incus, Lxc, Lxd, Phase, StreamErrorKind};
+use offshoot::{Connect, ConnectErrorKind, Context, Error, Incus, Lxc, Lxd, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -99,7 +99,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
         let lxc = |name: &str| stage.lxc(name, &host).connect();
         let lxd = |name: &str| stage.lxd(name, &host).connect();
         let incus = |name: &str| stage.incus(name, &host).connect();
-        use StreamErrorKind::{Auth, Start};
+        use ConnectErrorKind::{Auth, Start};
         for (what, error, kind, phase, words) in [
             ("lxc none", lxc("none").await, Start, Phase::Login, "is not running, or there is none of that name"),
             ("lxc stopped", lxc("stopped").await, Start, Phase::Login, "is not running"),
@@ -138,7 +138,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
         ] {
             let error = stream_error(error).with_context(|| what.to_owned())?;
             ensure!((error.kind, error.phase) == (kind, phase), "{what}: {error:?}");
-            ensure!(error.text.contains(words), "{what}: {error}");
+            ensure!(error.text_with_advice().contains(words), "{what}: {error}");
             ensure!(error.hop.starts_with("ssh.boxes"), "{what}: {error:?}");
         }
         stage.end().await
@@ -156,7 +156,7 @@ fn hint(fleet: &Fleet) -> Result<()> {
         ] {
             let error = stream_error(error)?;
             let hint = format!("Note: many versions of {engine} do not report program execution failure meaningfully.");
-            ensure!(error.kind == StreamErrorKind::Eof && error.text.contains(&hint), "{error:?}");
+            ensure!(error.kind == ConnectErrorKind::Eof && error.text_with_advice().contains(&hint), "{error:?}");
             ensure!(error.text.starts_with("EOF on stream; last 100 lines received:"), "{error}");
         }
         stage.end().await
@@ -216,7 +216,7 @@ fn jail(fleet: &Fleet) -> Result<()> {
         }
         let error = stage.router.jail("other").jexec_path(&program).connect().await;
         let error = stream_error(error)?;
-        ensure!(error.kind == StreamErrorKind::Start && error.text.starts_with("no such container"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Start && error.text.starts_with("no such container"), "{error:?}");
         let error: Result<Context, Error> = stage.router.jail("web").jexec_path("/nonexistent/jexec").connect().await;
         ensure!(stream_error(error)?.text.contains("[Errno 2]"), "it is not there");
         stage.end().await

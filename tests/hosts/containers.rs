@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, Context, Error, Phase, StreamErrorKind};
+use offshoot::{Connect, ConnectErrorKind, Context, Error, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -221,7 +221,7 @@ fn temporary(fleet: &Fleet) -> Result<()> {
 }
 
 fn failures(fleet: &Fleet) -> Result<()> {
-    use StreamErrorKind::{Auth, NoPlace, Start, Unsupported};
+    use ConnectErrorKind::{Auth, NoPlace, Start, Unsupported};
     block_on(async {
         let stage = Stage::new(fleet)?;
         let ssh = async |alias: &str| stage.fleet.ssh(&stage.router, alias, &stage.mark).connect().await;
@@ -249,7 +249,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
         ] {
             let start = Instant::now();
             let error = stream_error(stage.enter(Some(way), hop).await).with_context(|| hop.to_owned())?;
-            ensure!(error.kind == kind && error.text.contains(says), "{hop} from {way}: {error:?}");
+            ensure!(error.kind == kind && error.text_with_advice().contains(says), "{hop} from {way}: {error:?}");
             ensure!(error.hop.starts_with(&format!("{way}.")), "{error:?}");
             ensure!(error.phase == Phase::Login || kind == NoPlace, "{error:?}");
             ensure!(start.elapsed() < promised(Duration::from_secs(5)), "{hop}: {:?}", start.elapsed());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{Phase, Router, StreamErrorKind};
+use offshoot::{ConnectErrorKind, Phase, Router};
 use serde_json::Value;
 
 use crate::OnHosts;
@@ -19,7 +19,7 @@ use crate::via::stream_error;
 /// A host, how a connect to it fails, and what the error has to say.
 struct Bad {
     alias: &'static str,
-    kind: StreamErrorKind,
+    kind: ConnectErrorKind,
     phase: Phase,
     says: &'static [&'static str],
 }
@@ -27,61 +27,61 @@ struct Bad {
 const BAD: [Bad; 22] = [
     Bad {
         alias: "refused",
-        kind: StreamErrorKind::Eof,
+        kind: ConnectErrorKind::Eof,
         phase: Phase::Login,
         says: &["connection refused", "127.0.0.9:1"],
     },
-    Bad { alias: "unknown-host", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["does-not-exist.invalid"] },
+    Bad { alias: "unknown-host", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["does-not-exist.invalid"] },
     Bad {
         alias: "wrong-key",
-        kind: StreamErrorKind::Auth,
+        kind: ConnectErrorKind::Auth,
         phase: Phase::Login,
         says: &["no key was accepted", "ofs-wrong-key@"],
     },
-    Bad { alias: "unknown-hostkey", kind: StreamErrorKind::HostKey, phase: Phase::Login, says: &["not known yet"] },
+    Bad { alias: "unknown-hostkey", kind: ConnectErrorKind::HostKey, phase: Phase::Login, says: &["not known yet"] },
     Bad {
         alias: "changed-hostkey",
-        kind: StreamErrorKind::HostKey,
+        kind: ConnectErrorKind::HostKey,
         phase: Phase::Login,
         says: &["has changed", "ssh-keygen"],
     },
     Bad {
         alias: "exit-at-once",
-        kind: StreamErrorKind::Eof,
+        kind: ConnectErrorKind::Eof,
         phase: Phase::Login,
         says: &["exited with return code 1", "sh -c"],
     },
-    Bad { alias: "nologin", kind: StreamErrorKind::Auth, phase: Phase::Login, says: &["nologin", "chsh"] },
-    Bad { alias: "sh-exits", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["exited with return code 3"] },
+    Bad { alias: "nologin", kind: ConnectErrorKind::Auth, phase: Phase::Login, says: &["nologin", "chsh"] },
+    Bad { alias: "sh-exits", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["exited with return code 3"] },
     Bad {
         alias: "odd-machine",
-        kind: StreamErrorKind::Unsupported,
+        kind: ConnectErrorKind::Unsupported,
         phase: Phase::FirstStage,
         says: &["Plan9 vax", "Linux"],
     },
     Bad {
         alias: "crammed-user",
-        kind: StreamErrorKind::NoPlace,
+        kind: ConnectErrorKind::NoPlace,
         phase: Phase::FirstStage,
         says: &["/dev/shm cannot be used (No space left on device)", "home/ofs-user cannot be used", "python3"],
     },
     Bad {
         alias: "sealed-user",
-        kind: StreamErrorKind::NoPlace,
+        kind: ConnectErrorKind::NoPlace,
         phase: Phase::Exec,
         says: &["/dev/shm does not allow execution", "run from memory", "Permission denied"],
     },
-    Bad { alias: "git-shell", kind: StreamErrorKind::Auth, phase: Phase::Login, says: &["git-shell"] },
-    Bad { alias: "forced", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["ForceCommand"] },
-    Bad { alias: "endless", kind: StreamErrorKind::Oversize, phase: Phase::Login, says: &["profile"] },
-    Bad { alias: "no-sh", kind: StreamErrorKind::Eof, phase: Phase::Login, says: &["sh: command not found"] },
-    Bad { alias: "no-uname", kind: StreamErrorKind::Unsupported, phase: Phase::FirstStage, says: &["uname"] },
-    Bad { alias: "no-reader", kind: StreamErrorKind::Unsupported, phase: Phase::FirstStage, says: &["head"] },
-    Bad { alias: "short-files", kind: StreamErrorKind::NoPlace, phase: Phase::Exec, says: &["File"] },
-    Bad { alias: "no-files", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+    Bad { alias: "git-shell", kind: ConnectErrorKind::Auth, phase: Phase::Login, says: &["git-shell"] },
+    Bad { alias: "forced", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["ForceCommand"] },
+    Bad { alias: "endless", kind: ConnectErrorKind::Oversize, phase: Phase::Login, says: &["profile"] },
+    Bad { alias: "no-sh", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["sh: command not found"] },
+    Bad { alias: "no-uname", kind: ConnectErrorKind::Unsupported, phase: Phase::FirstStage, says: &["uname"] },
+    Bad { alias: "no-reader", kind: ConnectErrorKind::Unsupported, phase: Phase::FirstStage, says: &["head"] },
+    Bad { alias: "short-files", kind: ConnectErrorKind::NoPlace, phase: Phase::Exec, says: &["File"] },
+    Bad { alias: "no-files", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
     Bad {
         alias: "nowhere-user",
-        kind: StreamErrorKind::NoPlace,
+        kind: ConnectErrorKind::NoPlace,
         phase: Phase::FirstStage,
         says: &[
             "/dev/shm does not allow execution",
@@ -91,8 +91,8 @@ const BAD: [Bad; 22] = [
             "python3",
         ],
     },
-    Bad { alias: "silent", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
-    Bad { alias: "frozen", kind: StreamErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+    Bad { alias: "silent", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+    Bad { alias: "frozen", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
 ];
 /// For hosts that let one wait. ssh has the same limit, and so speaks up at about the same time.
 const SHORT: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ fn fails(fleet: &Fleet, bad: &'static Bad) -> Result<()> {
     }
     fleet.login(bad.alias)?;
     let _frozen = if bad.alias == "frozen" { Some(Frozen::new(fleet)?) } else { None };
-    let limit = if bad.kind == StreamErrorKind::Timeout { SHORT } else { crate::fleet::CONNECT };
+    let limit = if bad.kind == ConnectErrorKind::Timeout { SHORT } else { crate::fleet::CONNECT };
     by_library(fleet, bad, limit)?;
     by_tool(fleet, bad, limit)
 }
@@ -142,7 +142,7 @@ fn by_library(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
     ensure!((error.kind, error.phase) == (bad.kind, bad.phase), "{error:?}");
     ensure!(error.hop == format!("ssh.{}", bad.alias), "{error:?}");
     for part in bad.says {
-        ensure!(error.text.contains(part), "{part:?} is not in {:?}", error.text);
+        ensure!(error.text_with_advice().contains(part), "{part:?} is not in {error}");
     }
     Ok(())
 }
@@ -166,7 +166,8 @@ fn by_tool(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
     let host = &document["hosts"][bad.alias];
     ensure!(host["status"] == "unreachable", "{host}");
     ensure!(host["error"]["kind"] == bad.kind.as_str() && host["error"]["phase"] == bad.phase.to_string(), "{host}");
-    let text = host["error"]["text"].as_str().context("a text")?;
+    let part = |name: &str| host["error"][name].as_str().context("a text and advice");
+    let text = format!("{}; {}", part("text")?, part("advice")?);
     ensure!(bad.says.iter().all(|part| text.contains(part)), "{text}");
     trace.expect_nothing_left(THREE_SECONDS)
 }
@@ -184,8 +185,11 @@ fn without_input(fleet: &Fleet) -> Result<()> {
         router.shutdown().await;
         Ok(error)
     })?;
-    ensure!((error.kind, error.phase) == (StreamErrorKind::Eof, Phase::FirstStage), "{error:?}");
-    ensure!(error.text.contains("had no input") && error.text.contains("StdinNull"), "{error}");
+    ensure!((error.kind, error.phase) == (ConnectErrorKind::Eof, Phase::FirstStage), "{error:?}");
+    ensure!(
+        error.text_with_advice().contains("had no input") && error.text_with_advice().contains("StdinNull"),
+        "{error}"
+    );
     trace.expect_nothing_left(A_WHILE)
 }
 
@@ -196,9 +200,10 @@ fn no_client(_: &Fleet) -> Result<()> {
         router.shutdown().await;
         Ok(error)
     })?;
-    ensure!((error.kind, error.phase) == (StreamErrorKind::Start, Phase::Start), "{error:?}");
+    ensure!((error.kind, error.phase) == (ConnectErrorKind::Start, Phase::Start), "{error:?}");
     ensure!(
-        error.text.starts_with("Child start failed: [Errno 2]") && error.text.contains("/nonexistent/ssh"),
+        error.text.starts_with("Child start failed: [Errno 2]")
+            && error.text_with_advice().contains("/nonexistent/ssh"),
         "{error}"
     );
     let (mut command, mut trace) = tool(&["run", "-w", "web1,local1", "--", "/bin/echo", "well"]);
@@ -223,7 +228,7 @@ fn slash_in_name(_: &Fleet) -> Result<()> {
             Ok(errors)
         })?;
         for error in error {
-            ensure!(error.kind == StreamErrorKind::Start, "{error:?}");
+            ensure!(error.kind == ConnectErrorKind::Start, "{error:?}");
             ensure!(error.text == "remote_name cannot contain slashes", "{error}");
         }
     }

@@ -46,7 +46,7 @@ pub(crate) async fn live_alone(econtext: &Econtext, until: String) -> Result<(),
 pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     match econtext.router().context_by_id(other).call(pid, ()).await {
         Ok(pid) => format!("answered {pid}"),
-        Err(Error::Channel { reason, .. }) => reason,
+        Err(Error::Channel(error)) => error.reason,
         Err(error) => format!("{error:?}"),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{Error, Router, StreamErrorKind};
+use offshoot::{ConnectErrorKind, Error, Router};
 
 use crate::OnHosts;
 use crate::controller::{Settings, block_on};
@@ -97,7 +97,7 @@ fn out_of_time(fleet: &Fleet) -> Result<()> {
             let connect = fleet.ssh(&router, "here-user", &mark).ssh_path(launcher.program()).connect_timeout(limit);
             match connect.connect().await {
                 Ok(context) => context.shutdown().await,
-                Err(Error::Stream(error)) if error.kind == StreamErrorKind::Timeout => {}
+                Err(Error::Connect(error)) if error.kind == ConnectErrorKind::Timeout => {}
                 Err(error) => anyhow::bail!("{what}: {error:?}"),
             }
             ensure!(start.elapsed() < promised(limit), "{what}: it took {:?}", start.elapsed());
@@ -130,7 +130,7 @@ fn cancelled(fleet: &Fleet) -> Result<()> {
             for result in [far, near] {
                 match result {
                     Ok(_) | Err(Error::Closed(_)) => {}
-                    Err(Error::Stream(error)) if error.kind == StreamErrorKind::Cancelled => {}
+                    Err(Error::Connect(error)) if error.kind == ConnectErrorKind::Cancelled => {}
                     Err(error) => anyhow::bail!("{what}: {error:?}"),
                 }
             }

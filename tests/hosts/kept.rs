@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use offshoot::{Phase, Router, StreamErrorKind};
+use offshoot::{ConnectErrorKind, Phase, Router};
 use sha2::{Digest, Sha256};
 
 use crate::OnHosts;
@@ -88,8 +88,8 @@ fn installed(fleet: &Fleet) -> Result<()> {
             ("/etc/passwd", "may not be executed"),
         ] {
             let error = stream_error(connect(binary).connect().await)?;
-            ensure!((error.kind, error.phase) == (StreamErrorKind::Eof, Phase::Exec), "{error:?}");
-            ensure!(error.text.contains(says), "{error:?}");
+            ensure!((error.kind, error.phase) == (ConnectErrorKind::Eof, Phase::Exec), "{error:?}");
+            ensure!(error.text_with_advice().contains(says), "{error:?}");
         }
         router.shutdown().await;
         anyhow::Ok(())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{Connect, Context, Error, Phase, Setns, StreamErrorKind};
+use offshoot::{Connect, ConnectErrorKind, Context, Error, Phase, Setns};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -98,10 +98,11 @@ fn docker_and_podman(fleet: &Fleet) -> Result<()> {
         ensure!(uids == [user.uid.as_raw(); 3] && gids == [user.gid.as_raw(); 3], "{uids:?} {gids:?}");
         ensure!(place == "/home/ofs-user", "in {place}");
         let error = stream_error(setns(&stage, "docker", "stopped", &host).connect().await)?;
-        ensure!(error.text == "the container stopped is not running; start it", "{error}");
+        ensure!(error.text_with_advice() == "the container stopped is not running; start it", "{error}");
         let error = stream_error(setns(&stage, "docker", "no-such", &host).connect().await)?;
         ensure!(
-            error.text.contains("docker exitted with status 1") && error.text.contains("No such object: no-such"),
+            error.text_with_advice().contains("docker exitted with status 1")
+                && error.text_with_advice().contains("No such object: no-such"),
             "{error}"
         );
         stage.end().await
@@ -132,7 +133,7 @@ fn any_user(fleet: &Fleet) -> Result<()> {
 }
 
 fn failures(fleet: &Fleet) -> Result<()> {
-    use StreamErrorKind::{Auth, Start};
+    use ConnectErrorKind::{Auth, Start};
     block_on(async {
         let stage = Stage::with(fleet, &ALL)?;
         let (host, user) = (stage.ssh("boxes").await?, stage.ssh("boxes-user").await?);
@@ -179,7 +180,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
         ] {
             let error = stream_error(error).context(words)?;
             ensure!((error.kind, error.phase) == (kind, phase), "{error:?}");
-            ensure!(error.text.contains(words), "{words:?} is not in {error}");
+            ensure!(error.text_with_advice().contains(words), "{words:?} is not in {error}");
             ensure!(error.hop.starts_with("ssh.boxes") && error.hop.contains(".setns."), "{error:?}");
         }
         stage.end().await
@@ -237,7 +238,7 @@ fn with_prefix(fleet: &Fleet) -> Result<()> {
         ensure!(environment.contains(&("OFS_PREFIX".into(), "yes".into())), "{environment:?}");
         let error = setns(&stage, "lxc", "whole", &host).exec_prefix(["/nonexistent"]).connect().await;
         let error = stream_error(error)?;
-        ensure!(error.text.contains("cannot execute /nonexistent in whole: No such file"), "{error}");
+        ensure!(error.text_with_advice().contains("cannot execute /nonexistent in whole: No such file"), "{error}");
         stage.end().await
     })
 }
@@ -349,7 +350,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
                 ensure!(Instant::now() < limit, "{victim}: the child lives on");
             }
             let lost = context.call(double, (1,)).await;
-            ensure!(matches!(lost, Err(Error::Channel { .. })), "{victim}: {lost:?}");
+            ensure!(matches!(lost, Err(Error::Channel(_))), "{victim}: {lost:?}");
             stage.trace.expect_nothing_left(THREE_SECONDS).context(victim)?;
             let zombies = Process::all().into_iter().filter(|process| process.pid == outside.pid).count();
             ensure!(zombies == 0, "{victim}: who waits was not reaped");
@@ -369,7 +370,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
         handmade.says("sleep 100000; echo 1")?;
         let connect = handmade.connect(&stage).connect_timeout(Duration::from_millis(300));
         let error = stream_error(connect.connect().await)?;
-        ensure!((error.kind, error.phase) == (StreamErrorKind::Timeout, Phase::Login), "{error:?}");
+        ensure!((error.kind, error.phase) == (ConnectErrorKind::Timeout, Phase::Login), "{error:?}");
         stage.trace.expect_nothing_left(THREE_SECONDS).context("a client that does not answer")?;
         stage.end().await
     })
@@ -383,7 +384,7 @@ fn detached(fleet: &Fleet) -> Result<()> {
         let (outside, inside) = pair_of(&mut stage)?;
         let stop = handmade.directory.path().join("stop");
         let lost = context.call(live_alone, (stop.display().to_string(),)).await;
-        ensure!(matches!(lost, Err(Error::Channel { .. })), "it has left the tree: {lost:?}");
+        ensure!(matches!(lost, Err(Error::Channel(_))), "it has left the tree: {lost:?}");
         let lives = |process: &Process| Process::of(process.pid).is_some_and(|now| now.started == process.started);
         ensure!(lives(&inside), "the child has ended");
         fs::write(&stop, "")?;
@@ -401,12 +402,12 @@ fn gone(fleet: &Fleet) -> Result<()> {
         let leader = handmade.leader().context("it runs")?;
         handmade.says("echo 0")?;
         let error = stream_error(handmade.connect(&stage).connect().await)?;
-        ensure!(error.text == "the container handmade is not running; start it", "{error}");
+        ensure!(error.text_with_advice() == "the container handmade is not running; start it", "{error}");
         ensure!(error.hop == "setns.handmade", "{error:?}");
         // It ends between the answer and the entrance.
         handmade.says(&format!("kill -9 {leader}; while [ -e /proc/{leader}/root/. ]; do :; done; echo {leader}"))?;
         let error = stream_error(handmade.connect(&stage).connect().await)?;
-        ensure!(error.text.contains("the container handmade has gone: its first process"), "{error}");
+        ensure!(error.text_with_advice().contains("the container handmade has gone: its first process"), "{error}");
         stage.end().await
     })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{CheckHostKeys, Connect, Context, Doas, Phase, Secret, StreamErrorKind, Su, Sudo};
+use offshoot::{CheckHostKeys, Connect, ConnectErrorKind, Context, Doas, Phase, Secret, Su, Sudo};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -171,7 +171,7 @@ fn wrong_passwords(fleet: &Fleet) -> Result<()> {
         ensure!(start.elapsed() < promised(Duration::from_secs(5)), "it took {:?}", start.elapsed());
         for (error, tool) in [(sudo, "sudo"), (doas, "doas"), (su, "su"), (busybox, "su")] {
             let error = stream_error(error)?;
-            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!((error.kind, error.phase) == (ConnectErrorKind::Password, Phase::Login), "{error:?}");
             ensure!(error.text.starts_with(&format!("{tool} password is incorrect, for ofs-asked")), "{error}");
             ensure!(error.hop == format!("ssh.asked.{tool}.root"), "{error:?}");
             ensure!(!error.to_string().contains("wrong"), "the secret is in {error}");
@@ -203,9 +203,9 @@ fn other_language(fleet: &Fleet) -> Result<()> {
             (su, "su", "Fehler bei Authentifizierung"),
         ] {
             let error = stream_error(error)?;
-            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!((error.kind, error.phase) == (ConnectErrorKind::Password, Phase::Login), "{error:?}");
             ensure!(error.text.starts_with(&format!("{tool} password is incorrect, for ofs-one-try")), "{error}");
-            ensure!(error.text.contains(said), "{error}");
+            ensure!(error.text_with_advice().contains(said), "{error}");
             ensure!(error.hop.ends_with(&format!(".{tool}.root")), "{error:?}");
         }
         expect(&stage.sudo(&user).password(fleet.password.as_str()).connect().await?, "root").await?;
@@ -219,16 +219,16 @@ fn other_language(fleet: &Fleet) -> Result<()> {
             (stage.sudo(&target).username("ofs-expired"), "sudo policy: sudo: account validation failure"),
         ] {
             let error = stream_error(connect.password(fleet.password.as_str()).connect().await)?;
-            ensure!(error.kind == StreamErrorKind::Auth && error.text.contains(words), "{error:?}");
+            ensure!(error.kind == ConnectErrorKind::Auth && error.text_with_advice().contains(words), "{error:?}");
         }
         // ... in others, which are told ...
         let norule = german("norule").await?;
         let error = stream_error(stage.sudo(&norule).password(fleet.password.as_str()).connect().await)?;
-        ensure!(error.text.contains("unless this says otherwise: »ofs-norule« ist nicht"), "{error:?}");
+        ensure!(error.text_with_advice().contains("unless this says otherwise: »ofs-norule« ist nicht"), "{error:?}");
         // ... and a login shell that says nothing is no refusal.
         let nothing = stage.sudo(&one).username("ofs-false").login(true).password(fleet.password.as_str());
         let error = stream_error(nothing.connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Eof, "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Eof, "{error:?}");
         stage.end().await
     })
 }
@@ -245,7 +245,7 @@ fn missing_passwords(fleet: &Fleet) -> Result<()> {
             (stage.su(&asked).su_path(&fleet.busybox_su).connect().await, "su"),
         ] {
             let error = stream_error(error)?;
-            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{error:?}");
+            ensure!((error.kind, error.phase) == (ConnectErrorKind::Password, Phase::Login), "{error:?}");
             ensure!(error.text.starts_with(&format!("{tool} password is required")), "{error}");
         }
         ensure!(start.elapsed() < promised(Duration::from_secs(2)), "it took {:?}", start.elapsed());
@@ -259,16 +259,16 @@ fn policy(fleet: &Fleet) -> Result<()> {
         let norule = stage.ssh("norule").await?;
         let password = fleet.password.as_str();
         let error = stream_error(stage.sudo(&norule).password(password).connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("sudo policy"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Auth && error.text_with_advice().contains("sudo policy"), "{error:?}");
         let error = stream_error(stage.doas(&norule).password(password).connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("doas policy"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Auth && error.text_with_advice().contains("doas policy"), "{error:?}");
         let error = stream_error(stage.su(&norule).username("ofs-nobody").connect().await)?;
-        ensure!(matches!(error.kind, StreamErrorKind::Auth | StreamErrorKind::Password), "{error:?}");
+        ensure!(matches!(error.kind, ConnectErrorKind::Auth | ConnectErrorKind::Password), "{error:?}");
         let nopass = stage.ssh("nopass").await?;
         let error = stream_error(stage.sudo(&nopass).username("ofs-nobody").connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Auth && error.text.contains("ofs-nobody"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Auth && error.text_with_advice().contains("ofs-nobody"), "{error:?}");
         let error = stream_error(stage.sudo(&nopass).sudo_path("/nonexistent/sudo").connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Start && error.text.contains("[Errno 2]"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Start && error.text_with_advice().contains("[Errno 2]"), "{error:?}");
         let error = stream_error(stage.sudo(&nopass).sudo_args(["-b"]).connect().await)?;
         ensure!(error.text == "sudo: no such option: -b", "{error:?}");
         stage.end().await
@@ -309,7 +309,7 @@ fn ssh_wrong_passwords(fleet: &Fleet) -> Result<()> {
             (ssh("ssh-locked-key").passphrase("wrong"), "SSH key passphrase is incorrect"),
         ] {
             let error = stream_error(connect.connect().await)?;
-            ensure!((error.kind, error.phase) == (StreamErrorKind::Password, Phase::Login), "{text}: {error:?}");
+            ensure!((error.kind, error.phase) == (ConnectErrorKind::Password, Phase::Login), "{text}: {error:?}");
             ensure!(error.text.starts_with(text), "{text}: {error}");
         }
         stage.end().await
@@ -328,7 +328,7 @@ fn ssh_accepts(fleet: &Fleet) -> Result<()> {
         };
         let ssh = || ssh().remote_name(&stage.mark).connect_timeout(CONNECT);
         let error = stream_error(ssh().check_host_keys(CheckHostKeys::Enforce).password("unused").connect().await)?;
-        ensure!(error.kind == StreamErrorKind::HostKey, "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::HostKey, "{error:?}");
         let there = ssh().check_host_keys(CheckHostKeys::Accept).connect().await?;
         expect(&there, &fleet.user).await?;
         ensure!(!std::fs::read_to_string(directory.path().join("known"))?.is_empty(), "the key is kept");
@@ -412,14 +412,17 @@ fn questions(fleet: &Fleet) -> Result<()> {
         let stage = Stage::new(fleet)?;
         let sudo = || stage.router.sudo().sudo_path(&program).remote_name(&stage.mark).connect_timeout(CONNECT);
         let error = stream_error(sudo().connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Password && error.text.contains("Verification code:"), "{error:?}");
+        ensure!(
+            error.kind == ConnectErrorKind::Password && error.text_with_advice().contains("Verification code:"),
+            "{error:?}"
+        );
         let answer = |question: &str| (question == "Verification code:").then(|| Secret::from("424242"));
         expect(&sudo().on_question(answer).connect().await?, "root").await?;
         let error = stream_error(sudo().on_question(|_| None).connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Password, "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Password, "{error:?}");
         let local = stage.router.local().remote_name(&stage.mark).connect().await?;
         let error = stream_error(sudo().on_question(answer).via(&local).connect().await)?;
-        ensure!(error.text.contains("cannot travel"), "{error:?}");
+        ensure!(error.text_with_advice().contains("cannot travel"), "{error:?}");
         stage.end().await
     })
 }
@@ -443,7 +446,7 @@ fn chain(fleet: &Fleet) -> Result<()> {
         let limit = Duration::from_millis(700);
         let silent = crate::fleet::ssh(&stage.router, "silent", &fleet.config, &stage.mark).via(&local);
         let error = stream_error(silent.connect_timeout(limit).connect().await)?;
-        ensure!(error.kind == StreamErrorKind::Timeout && error.hop.ends_with(".ssh.silent"), "{error:?}");
+        ensure!(error.kind == ConnectErrorKind::Timeout && error.hop.ends_with(".ssh.silent"), "{error:?}");
         ensure!(start.elapsed() < promised(limit), "it took {:?}", start.elapsed());
         stage.end().await
     })

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{Phase, StreamErrorKind};
+use offshoot::{ConnectErrorKind, Phase};
 
 use crate::OnHosts;
 use crate::boxes::by;
@@ -49,14 +49,14 @@ fn wrong(fleet: &Fleet) -> Result<()> {
         let sudo = |via| by!(stage, stage.router.sudo(), via);
         let start = Instant::now();
         for (connect, kind, words) in [
-            (sudo(&asked).password("wrong"), StreamErrorKind::Password, "sudo password is incorrect, for ofs-asked"),
-            (sudo(&asked), StreamErrorKind::Password, "sudo password is required, for ofs-asked"),
-            (sudo(&norule).password(fleet.password.as_str()), StreamErrorKind::Auth, "I'm afraid I can't do that"),
-            (sudo(&asked).username("ofs-nobody"), StreamErrorKind::Auth, "ofs-nobody"),
+            (sudo(&asked).password("wrong"), ConnectErrorKind::Password, "sudo password is incorrect, for ofs-asked"),
+            (sudo(&asked), ConnectErrorKind::Password, "sudo password is required, for ofs-asked"),
+            (sudo(&norule).password(fleet.password.as_str()), ConnectErrorKind::Auth, "I'm afraid I can't do that"),
+            (sudo(&asked).username("ofs-nobody"), ConnectErrorKind::Auth, "ofs-nobody"),
         ] {
             let error = stream_error(connect.connect().await).context(words)?;
             ensure!((error.kind, error.phase) == (kind, Phase::Login), "{error:?}");
-            ensure!(error.text.contains(words), "{words:?} is not in {error}");
+            ensure!(error.text_with_advice().contains(words), "{words:?} is not in {error}");
         }
         // PAM takes two seconds to say that a password is wrong, and nobody tries it again.
         ensure!(start.elapsed() < promised(Duration::from_secs(6)), "it took {:?}", start.elapsed());

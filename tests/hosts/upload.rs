@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use offshoot::{Phase, Router, StreamError, StreamErrorKind};
+use offshoot::{ConnectError, ConnectErrorKind, Phase, Router};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -46,7 +46,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
 fn damaged(fleet: &Fleet, alias: &str, how: &str, place: &str) -> Result<()> {
     let attempt = Attempt::make(fleet, alias, how, place)?;
     let error = &attempt.error;
-    ensure!(error.kind == StreamErrorKind::Corrupt, "{error:?}");
+    ensure!(error.kind == ConnectErrorKind::Corrupt, "{error:?}");
     ensure!(matches!(error.phase, Phase::Upload | Phase::Exec | Phase::Handshake), "{error:?}");
     ensure!(error.hop == format!("ssh.{alias}") && !error.text.is_empty(), "{error:?}");
     Ok(())
@@ -60,7 +60,7 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
         let attempt = Attempt::make(fleet, alias, "cut", &place)?;
         let what = format!("cut at {place} ({seed})");
         let kind = attempt.error.kind;
-        ensure!(matches!(kind, StreamErrorKind::Corrupt | StreamErrorKind::Eof), "{what}: {:?}", attempt.error);
+        ensure!(matches!(kind, ConnectErrorKind::Corrupt | ConnectErrorKind::Eof), "{what}: {:?}", attempt.error);
         ensure!(attempt.ended < promised(ONE_SECOND), "{what}: it took {:?}", attempt.ended);
         // To unpack the part that did arrive takes some; whoever spins takes all there is.
         ensure!(attempt.used < ONE_SECOND / 2, "{what}: the far side used {:?}", attempt.used);
@@ -70,7 +70,7 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
 
 /// A connect that cannot succeed.
 struct Attempt {
-    error: StreamError,
+    error: ConnectError,
     /// From the damage to the end of all that had to do with it.
     ended: Duration,
     /// Processor time of everything on the far side.

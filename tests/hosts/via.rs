@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use offshoot::{Context, Error, Phase, Router, StreamError, StreamErrorKind};
+use offshoot::{ConnectError, ConnectErrorKind, Context, Error, Phase, Router};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -83,7 +83,7 @@ fn ssh_over_ssh(fleet: &Fleet) -> Result<()> {
         }
         user.shutdown().await;
         match user_again.call(double, (1,)).await {
-            Err(Error::Channel { .. }) => {}
+            Err(Error::Channel(_)) => {}
             other => bail!("all behind it ended with it: {other:?}"),
         }
         router.shutdown().await;
@@ -121,35 +121,35 @@ fn errors_keep_their_type(fleet: &Fleet) -> Result<()> {
         for (connect, kind, phase, hop, text) in [
             (
                 fleet.ssh(&router, "refused", &mark).via(&web),
-                StreamErrorKind::Eof,
+                ConnectErrorKind::Eof,
                 Phase::Login,
                 "ssh.web4.ssh.refused",
                 "refused",
             ),
             (
                 fleet.ssh(&router, "wrong-key", &mark).via(&web),
-                StreamErrorKind::Auth,
+                ConnectErrorKind::Auth,
                 Phase::Login,
                 "ssh.web4.ssh.wrong-key",
                 "no key",
             ),
             (
                 fleet.ssh(&router, "nowhere-user", &mark).via(&web),
-                StreamErrorKind::NoPlace,
+                ConnectErrorKind::NoPlace,
                 Phase::FirstStage,
                 "ssh.web4.ssh.nowhere-user",
                 "/var/tmp",
             ),
             (
                 fleet.ssh(&router, "web5", &mark).via(&mini),
-                StreamErrorKind::Start,
+                ConnectErrorKind::Start,
                 Phase::Start,
                 "ssh.mini.ssh.web5",
                 "[Errno 2]",
             ),
             (
                 fleet.ssh(&router, "silent", &mark).connect_timeout(limit).via(&web),
-                StreamErrorKind::Timeout,
+                ConnectErrorKind::Timeout,
                 Phase::Login,
                 "ssh.web4.ssh.silent",
                 "timed out",
@@ -167,9 +167,9 @@ fn errors_keep_their_type(fleet: &Fleet) -> Result<()> {
     trace.expect_nothing_left(ONE_SECOND)
 }
 
-pub(crate) fn stream_error<T: std::fmt::Debug>(result: Result<T, Error>) -> Result<StreamError> {
+pub(crate) fn stream_error<T: std::fmt::Debug>(result: Result<T, Error>) -> Result<ConnectError> {
     match result {
-        Err(Error::Stream(error)) => Ok(*error),
+        Err(Error::Connect(error)) => Ok(*error),
         other => bail!("an error of a connect: {other:?}"),
     }
 }
@@ -211,7 +211,7 @@ fn detached(fleet: &Fleet) -> Result<()> {
         for context in [&relayed, &over_ssh, &over_sudo] {
             pids.push(i32::try_from(context.call(pid, ()).await?)?);
             let left = context.timeout(THREE_SECONDS).call(live_alone, (mark.clone(),)).await;
-            ensure!(matches!(left, Err(Error::Channel { .. })), "{context} is no longer part of the tree: {left:?}");
+            ensure!(matches!(left, Err(Error::Channel(_))), "{context} is no longer part of the tree: {left:?}");
         }
         let start = Instant::now();
         router.shutdown().await;

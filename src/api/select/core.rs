@@ -15,7 +15,7 @@ use crate::api::receiver;
 use crate::api::select::MemberId;
 use crate::engine::shared::Shared;
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
-use crate::wire::error::Error;
+use crate::wire::error::{Closed, Error};
 use crate::wire::message::Message;
 
 /// Held while one select becomes a member of another, so that two threads
@@ -80,7 +80,7 @@ fn empty() -> Error {
 }
 
 fn closed() -> Error {
-    Error::Closed("the Select has been closed".into())
+    Error::Closed(Closed::Select)
 }
 
 impl Default for Core {

@@ -207,6 +207,7 @@ mod tests {
             phase: "login".into(),
             hop: "ssh.web1".into(),
             text: "denied".into(),
+            advice: "install a key".into(),
             steps: String::new(),
         };
         let mut host =
@@ -216,7 +217,7 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "{\"v\":1,\"event\":\"exit\",\"host\":\"web1\",\"time\":1700000000.123,\"status\":\"unreachable\",\
              \"code\":null,\"signal\":null,\"seconds\":0.123,\"error\":{\"kind\":\"auth\",\"phase\":\"login\",\
-             \"hop\":\"ssh.web1\",\"text\":\"denied\"}}\n"
+             \"hop\":\"ssh.web1\",\"text\":\"denied\",\"advice\":\"install a key\"}}\n"
         );
         host = HostExit { status: Status::Failed, code: Some(3), error: None, seconds: f64::NAN, ..host };
         let mut out = Vec::new();

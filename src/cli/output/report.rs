@@ -82,13 +82,16 @@ impl HostExit {
 }
 
 /// An error as it stands in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub(crate) struct ErrorInfo {
     pub(crate) kind: String,
     pub(crate) phase: String,
     /// The hop that failed, as `ssh.web1`.
     pub(crate) hop: String,
+    /// What happened, and below it what the far side has said last.
     pub(crate) text: String,
+    /// What to do about it; empty if nothing is known.
+    pub(crate) advice: String,
     /// How far the connect had come, for people.
     #[serde(skip)]
     pub(crate) steps: String,

@@ -4,6 +4,7 @@ use crate::cli::output::line::Line;
 use crate::cli::output::report::{HostExit, Stream};
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible;
+use crate::wire::error::joined;
 
 /// What is said of a command whose output was not read to its end.
 const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
@@ -57,7 +58,14 @@ impl Look {
         self.name(name, RED, out);
         out.extend_from_slice(what.as_bytes());
         if let Some(error) = error {
-            for part in [&error.hop, &error.text] {
+            // What to do stands behind what happened, ahead of what the far side has said.
+            let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
+            let mut text = joined(text, &error.advice);
+            if !said.is_empty() {
+                text.push('\n');
+                text.push_str(said);
+            }
+            for part in [&error.hop, &text] {
                 if !part.is_empty() {
                     out.extend_from_slice(b": ");
                     visible::text(part, "    ", out);
@@ -136,11 +144,16 @@ mod tests {
     }
 
     fn exit(status: Status, code: Option<i32>, signal: Option<i32>, text: &str) -> String {
+        advised(status, code, signal, text, "")
+    }
+
+    fn advised(status: Status, code: Option<i32>, signal: Option<i32>, text: &str, advice: &str) -> String {
         let error = (!text.is_empty()).then(|| ErrorInfo {
             kind: "auth".into(),
             phase: "login".into(),
             hop: "ssh.web1".into(),
             text: text.into(),
+            advice: advice.into(),
             steps: String::new(),
         });
         let mut out = Vec::new();
@@ -168,6 +181,8 @@ mod tests {
         assert_eq!(exit(Status::Failed, None, Some(9), ""), "web1: killed by signal 9 (SIGKILL)\n");
         assert_eq!(exit(Status::Failed, None, Some(64), ""), "web1: killed by signal 64\n");
         assert_eq!(exit(Status::Timeout, None, None, ""), "web1: timed out after 30.0 s\n");
+        let shown = advised(Status::Unreachable, None, None, "no key\nPermission denied", "install one");
+        assert_eq!(shown, "web1: unreachable: ssh.web1: no key; install one\n    Permission denied\n");
         assert_eq!(
             exit(Status::Unreachable, None, None, "connection refused\nlast \x1bwords\n"),
             "web1: unreachable: ssh.web1: connection refused\n    last ^[words\n"

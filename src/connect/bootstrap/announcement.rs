@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::connect::bootstrap::output_tail::printable;
+use crate::connect::bootstrap::tool_words::{self, PlaceFault};
 use crate::image::executable::{Compression, Packed};
 
 /// The announcement of a first stage.
@@ -124,33 +125,27 @@ impl Announcement {
         )
     }
 
-    /// Why there is no route, and what to do about it.
+    /// Why there is no route.
     pub(super) fn no_place(&self) -> String {
         let memory = match (&self.interpreter, self.system.as_str()) {
             (None, "Linux") => ", and neither perl (with /proc mounted) nor python3 is there to run it from memory",
             _ => "",
         };
         // A place by another name, where the last try has not been tidied up yet.
-        let refused = self.refused.iter().filter(|refusal| !refusal.reason.ends_with("File exists"));
+        let refused = self.refused.iter().filter(|refusal| !tool_words::is_there_already(&refusal.reason));
         let refused: Vec<String> = refused.map(Refusal::to_string).collect();
-        format!(
-            "no place on the machine can hold and execute the image{memory}: {}; \
-             free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that allows execution",
-            refused.join("; "),
-        )
+        format!("no place on the machine can hold and execute the image{memory}: {}", refused.join("; "))
     }
 }
 
 impl fmt::Display for Refusal {
     /// In words, as a tool's own words name its shell, a line and a path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cause = self.reason.rsplit(": ").next().unwrap_or_default();
-        let what = if self.reason.starts_with("mkdir") {
-            "cannot be written"
-        } else if cause.eq_ignore_ascii_case("permission denied") {
-            "does not allow execution"
-        } else {
-            "cannot be used"
+        let (fault, cause) = tool_words::refusal(&self.reason);
+        let what = match fault {
+            PlaceFault::NotWritable => "cannot be written",
+            PlaceFault::NoExecution => "does not allow execution",
+            PlaceFault::Unusable => "cannot be used",
         };
         write!(f, "{} {what}", self.place)?;
         if cause.is_empty() { Ok(()) } else { write!(f, " ({cause})") }

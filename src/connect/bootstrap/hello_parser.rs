@@ -1,7 +1,7 @@
 //! The first bytes of a child: token, newline, magic, version, hello.
 
-use crate::connect::bootstrap::{MAGIC, MAX_HELLO, VERSION};
-use crate::wire::error::StreamErrorKind;
+use crate::connect::bootstrap::{Diagnosis, MAGIC, MAX_HELLO, VERSION};
+use crate::wire::error::ConnectErrorKind;
 
 /// What a child has said of itself, and what it wrote behind that.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,43 +12,42 @@ pub(super) struct SplitHello {
 
 /// Splits what follows the token's newline into hello and the bytes behind it.
 /// `Ok(None)`: more bytes are needed.
-pub(super) fn split(received: &[u8]) -> Result<Option<SplitHello>, (StreamErrorKind, String)> {
+pub(super) fn split(received: &[u8]) -> Result<Option<SplitHello>, Diagnosis> {
     // Wrong bytes are refused as they come: the peer may never send eight.
     let magic = received.len().min(MAGIC.len());
     if received[..magic] != MAGIC[..magic] {
-        return Err((StreamErrorKind::Corrupt, wrong_magic(received)));
+        return Err(wrong_magic(received));
     }
     let Some((version, rest)) = received[magic..].split_first_chunk() else {
         return Ok(None);
     };
     let version = u16::from_be_bytes(*version);
     if version != VERSION {
-        let text = format!(
-            "the child speaks protocol version {version}, this program version {VERSION}; run the same build on both sides"
-        );
-        return Err((StreamErrorKind::Mismatch, text));
+        let text = format!("the child speaks protocol version {version}, this program version {VERSION}");
+        return Err(Diagnosis::new(ConnectErrorKind::Mismatch, text, "run the same build on both sides"));
     }
     let Some((length, rest)) = rest.split_first_chunk() else {
         return Ok(None);
     };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length > MAX_HELLO {
-        let text = format!("the child introduces itself with {length} bytes (max {MAX_HELLO}); it is not one of ours");
-        return Err((StreamErrorKind::Oversize, text));
+        let text = format!("the child introduces itself with {length} bytes (max {MAX_HELLO}): it is not one of ours");
+        return Err(Diagnosis::plain(ConnectErrorKind::Oversize, text));
     }
     Ok(rest.split_at_checked(length).map(|(hello, rest)| SplitHello { hello: hello.to_vec(), rest: rest.to_vec() }))
 }
 
-fn wrong_magic(received: &[u8]) -> String {
+fn wrong_magic(received: &[u8]) -> Diagnosis {
     let shown = received[..received.len().min(SHOWN)].escape_ascii();
     // The magic has CR LF, a lone LF and an end-of-file character, so that what
     // a terminal does to a stream shows at once.
     let hint = if received.starts_with(&MAGIC[..4]) || received.starts_with(b"\tOFS") {
-        "; something in between, perhaps a terminal, changes bytes"
+        "something in between, perhaps a terminal, changes bytes"
     } else {
         ""
     };
-    format!("the child's first bytes are not those of a handshake: received \"{shown}\"{hint}")
+    let text = format!("the child's first bytes are not those of a handshake: received \"{shown}\"");
+    Diagnosis::new(ConnectErrorKind::Corrupt, text, hint)
 }
 
 /// All that a child writes before it has been welcomed.
@@ -89,8 +88,8 @@ mod tests {
     fn another_version_is_named_beside_ours() {
         let mut bytes = after_token(b"");
         bytes[8..10].copy_from_slice(&[1, 2]);
-        let (kind, text) = split(&bytes).unwrap_err();
-        assert_eq!(kind, StreamErrorKind::Mismatch);
+        let Diagnosis { kind, text, .. } = split(&bytes).unwrap_err();
+        assert_eq!(kind, ConnectErrorKind::Mismatch);
         assert!(text.contains("version 258, this program version 1"), "{text}");
     }
 
@@ -99,8 +98,8 @@ mod tests {
         for length in [4097, u32::MAX] {
             let mut bytes = after_token(b"");
             bytes[10..14].copy_from_slice(&length.to_be_bytes());
-            let (kind, text) = split(&bytes).unwrap_err();
-            assert_eq!(kind, StreamErrorKind::Oversize);
+            let Diagnosis { kind, text, .. } = split(&bytes).unwrap_err();
+            assert_eq!(kind, ConnectErrorKind::Oversize);
             assert!(text.contains(&length.to_string()), "{text}");
         }
         assert_eq!(split(&after_token(&[1; 4096])).unwrap().unwrap().hello.len(), 4096);
@@ -108,11 +107,11 @@ mod tests {
 
     #[test]
     fn wrong_magic_is_shown_escaped() {
-        let (kind, text) = split(b"Segmentation\x1b[0m fault\n").unwrap_err();
-        assert_eq!(kind, StreamErrorKind::Corrupt);
+        let Diagnosis { kind, text, .. } = split(b"Segmentation\x1b[0m fault\n").unwrap_err();
+        assert_eq!(kind, ConnectErrorKind::Corrupt);
         assert!(text.ends_with(r#"received "Segmentation\x1b[0m fault\n""#), "{text}");
         // As a terminal would make it: LF becomes CR LF.
-        let (_, text) = split(b"\x89OFS\r\r\n\x1a\r\n").unwrap_err();
-        assert!(text.contains("terminal"), "{text}");
+        let advice = split(b"\x89OFS\r\r\n\x1a\r\n").unwrap_err().advice;
+        assert!(advice.contains("terminal"), "{advice}");
     }
 }

@@ -4,9 +4,10 @@
 //! replies come out. A secret is typed once. A question that is not known by
 //! its words goes to the caller, or fails by name.
 
+use crate::connect::bootstrap::diagnosis::Diagnosis;
 use crate::connect::bootstrap::output_tail::printable;
 use crate::wire::codec::Secret;
-use crate::wire::error::StreamErrorKind;
+use crate::wire::error::ConnectErrorKind;
 
 /// What to do about what the launcher has printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) enum Reply {
     Type(Secret),
     /// Find an answer to this question.
     Ask(String),
-    Fail(StreamErrorKind, String),
+    Fail(Diagnosis),
 }
 
 /// All that one launcher may ask.
@@ -78,7 +79,7 @@ pub(crate) enum Answer {
         reusable: bool,
     },
     Words(&'static str),
-    Refuse(StreamErrorKind, String),
+    Refuse(Diagnosis),
 }
 
 /// A line that has not ended.
@@ -91,6 +92,8 @@ struct Line {
     asked: usize,
 }
 
+/// What to do where a password is asked for and there is none.
+const GIVE_ONE: &str = "give one";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1024;
 /// Longest secret, which a terminal takes in one line, in bytes.
@@ -133,22 +136,22 @@ impl Prompts {
         let again = ask.typed_for.replace(line.text.clone());
         match &ask.answer {
             Answer::Words(words) => Some(Reply::Type(Secret::new(*words))),
-            Answer::Refuse(kind, text) => Some(Reply::Fail(*kind, text.clone())),
+            Answer::Refuse(diagnosis) => Some(Reply::Fail(diagnosis.clone())),
             Answer::Secret { secret: None, missing, .. } => {
-                Some(Reply::Fail(StreamErrorKind::Password, missing.clone()))
+                Some(Reply::Fail(Diagnosis::new(ConnectErrorKind::Password, missing.clone(), GIVE_ONE)))
             }
             Answer::Secret { secret: Some(secret), wrong, reusable, .. } => {
                 let question = printable(&line.text);
                 match again {
                     None => {}
                     Some(before) if before == line.text => {
-                        return Some(Reply::Fail(StreamErrorKind::Password, wrong.clone()));
+                        return Some(Reply::Fail(password(wrong.clone())));
                     }
                     Some(_) if *reusable => {}
                     Some(_) if self.has_answerer => return Some(Reply::Ask(question)),
                     Some(_) => {
                         let text = format!("{wrong}, or this asks for another: {question}");
-                        return Some(Reply::Fail(StreamErrorKind::Password, text));
+                        return Some(Reply::Fail(password(text)));
                     }
                 }
                 if !reusable {
@@ -175,28 +178,28 @@ impl Prompts {
         if self.has_answerer {
             return Some(Reply::Ask(question));
         }
-        let text = format!("there is no answer to a question: {question}; give one with on_question");
-        Some(Reply::Fail(StreamErrorKind::Password, text))
+        let text = format!("there is no answer to a question: {question}");
+        Some(Reply::Fail(Diagnosis::new(ConnectErrorKind::Password, text, "give one with on_question")))
     }
 
     /// The answer to [`Reply::Ask`].
     pub(super) fn answer(&self, answer: Option<&Secret>) -> Reply {
         match answer {
             Some(answer) => typed(answer),
-            None => Reply::Fail(StreamErrorKind::Password, "a question was left without an answer".into()),
+            None => Reply::Fail(password("a question was left without an answer")),
         }
     }
 
     /// What it means that the launcher has ended with failure, before anything
     /// of ours ran: a password was typed, and what was said of it is in words
     /// that nobody here knows.
-    pub(super) fn ended(&mut self) -> Option<(StreamErrorKind, String)> {
+    pub(super) fn ended(&mut self) -> Option<Diagnosis> {
         let wrong = self.password_typed.clone()?;
         let line = std::mem::take(&mut self.lines[0]);
         self.hear(&line);
         // One who is let in and has nothing to run says nothing.
         let said = (!self.said.is_empty()).then_some(&self.said)?;
-        Some((StreamErrorKind::Password, format!("{wrong}, unless this says otherwise: {said}")))
+        Some(password(format!("{wrong}, unless this says otherwise: {said}")))
     }
 
     /// Behind a question there are stars or nothing, unless whoever asks reads
@@ -222,7 +225,7 @@ impl Prompts {
             true => said.starts_with(refusal),
             false => line.contains(refusal),
         });
-        refused.then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
+        refused.then(|| Reply::Fail(password(wrong.clone())))
     }
 }
 
@@ -247,11 +250,16 @@ impl Sign {
     }
 }
 
+/// A password was asked for.
+fn password(text: impl Into<String>) -> Diagnosis {
+    Diagnosis::plain(ConnectErrorKind::Password, text)
+}
+
 fn typed(secret: &Secret) -> Reply {
     // A terminal would take these for orders.
     if secret.expose().chars().any(char::is_control) || secret.expose().len() > MAX_SECRET {
         let text = format!("a secret cannot be typed: it has control characters, or more than {MAX_SECRET} bytes");
-        return Reply::Fail(StreamErrorKind::Password, text);
+        return Reply::Fail(password(text));
     }
     Reply::Type(secret.clone())
 }
@@ -295,7 +303,7 @@ mod tests {
     }
 
     fn wrong() -> Option<Reply> {
-        Some(Reply::Fail(StreamErrorKind::Password, "is incorrect".into()))
+        Some(Reply::Fail(password("is incorrect")))
     }
 
     fn replies(prompts: &mut Prompts, pieces: &[&str]) -> Vec<Reply> {
@@ -319,7 +327,7 @@ mod tests {
         ] {
             assert_eq!(sudo(Some("pw")).input(false, said.as_bytes()), type_it("pw"), "{said}");
             let missing = sudo(None).input(false, said.as_bytes());
-            assert_eq!(missing, Some(Reply::Fail(StreamErrorKind::Password, "is required".into())));
+            assert_eq!(missing, Some(Reply::Fail(Diagnosis::new(ConnectErrorKind::Password, "is required", GIVE_ONE))));
         }
         for said in [
             format!("{MARK}\r\n"),
@@ -388,8 +396,7 @@ mod tests {
             let mut prompts = sudo(Some("pw"));
             assert_eq!(prompts.input(false, format!("Guten Tag!\r\n{MARK}").as_bytes()), type_it("pw"));
             assert_eq!(prompts.input(false, then.as_bytes()), None);
-            let expected = said
-                .map(|said| (StreamErrorKind::Password, format!("is incorrect, unless this says otherwise: {said}")));
+            let expected = said.map(|said| password(format!("is incorrect, unless this says otherwise: {said}")));
             assert_eq!(prompts.ended(), expected);
         }
         let mut prompts = sudo(Some("pw"));
@@ -398,7 +405,7 @@ mod tests {
         // As that of util-linux, which reads its stdin.
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
-        assert!(prompts.ended().unwrap().1.ends_with(": su: Fehler"));
+        assert!(prompts.ended().unwrap().text.ends_with(": su: Fehler"));
     }
 
     #[test]
@@ -442,7 +449,9 @@ mod tests {
         let mut prompts = ssh();
         prompts.input(false, b"(bob@web1) Verification code: ");
         assert_eq!(prompts.waiting(true), None, "it may be anything");
-        let Some(Reply::Fail(StreamErrorKind::Password, text)) = prompts.waiting(false) else { panic!() };
+        let Some(Reply::Fail(Diagnosis { kind: ConnectErrorKind::Password, text, .. })) = prompts.waiting(false) else {
+            panic!()
+        };
         assert!(text.contains("(bob@web1) Verification code:"), "{text}");
 
         let mut prompts = ssh();
@@ -462,7 +471,7 @@ mod tests {
     fn what_a_terminal_would_take_for_orders_is_not_typed() {
         for password in ["a\nb", "a\u{3}b", &"x".repeat(2000)] {
             let reply = sudo(Some(password)).input(false, MARK.as_bytes());
-            let Some(Reply::Fail(_, text)) = reply else { panic!("{reply:?}") };
+            let Some(Reply::Fail(Diagnosis { text, .. })) = reply else { panic!("{reply:?}") };
             assert!(text.contains("cannot be typed") && !text.contains(password), "{text}");
         }
     }

@@ -103,27 +103,33 @@ fn a_machine_without_any_place_is_told_what_was_tried() {
         "{TOKEN} Linux x86_64 - dd none |none|/dev/shm|sh: 1: /dev/shm/.offshoot-0-1/t: Permission denied|/root|mkdir: cannot create directory ‘/root/.offshoot-0-1’: Read-only file system\n"
     );
     let error = failure(&mut staged(), Input::Stdout(line.as_bytes()));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::NoPlace, Phase::FirstStage));
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::NoPlace, Phase::FirstStage));
     assert!(
-        error.text.contains(
+        error.text_with_advice().contains(
             "/dev/shm does not allow execution (Permission denied); /root cannot be written (Read-only file system)"
         ),
         "{}",
         error.text
     );
-    assert!(error.text.contains("neither perl") && error.text.contains("XDG_RUNTIME_DIR"), "{}", error.text);
+    assert!(
+        error.text_with_advice().contains("neither perl") && error.text_with_advice().contains("XDG_RUNTIME_DIR"),
+        "{}",
+        error.text
+    );
 }
 
 #[test]
 fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} - - zstd head perl |/tmp/x\n").as_bytes()));
-    assert_eq!(error.kind, StreamErrorKind::Unsupported);
+    assert_eq!(error.kind, ConnectErrorKind::Unsupported);
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} Linux x86_64 - none none |/tmp/x\n").as_bytes()));
-    assert!(error.kind == StreamErrorKind::Unsupported && error.text.contains("neither `head -c` nor `dd`"));
+    assert!(
+        error.kind == ConnectErrorKind::Unsupported && error.text_with_advice().contains("neither `head -c` nor `dd`")
+    );
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} what is this\n").as_bytes()));
     assert_eq!(
         (error.kind, error.text.as_str()),
-        (StreamErrorKind::Corrupt, "cannot read what the first stage announced: what is this")
+        (ConnectErrorKind::Corrupt, "cannot read what the first stage announced: what is this")
     );
 }
 
@@ -132,10 +138,10 @@ fn failed_uploads_say_why() {
     for (said, kind, text) in [
         (
             "zstd: /*stdin*\\: unexpected end of file \nTOKEN failed -\n",
-            StreamErrorKind::Corrupt,
+            ConnectErrorKind::Corrupt,
             "the machine could not unpack the image: zstd: /*stdin*\\: unexpected end of file",
         ),
-        ("TOKEN failed 999\r\n", StreamErrorKind::Corrupt, "the image arrived with size 999 instead of 1000"),
+        ("TOKEN failed 999\r\n", ConnectErrorKind::Corrupt, "the image arrived with size 999 instead of 1000"),
     ] {
         let mut dialogue = uploading();
         let error = failure(&mut dialogue, Input::Stdout(said.replace("TOKEN", TOKEN).as_bytes()));
@@ -148,8 +154,12 @@ fn failed_uploads_say_why() {
         &mut dialogue,
         Input::Stdout(format!("{TOKEN} failed - memfd_create: Function not implemented\n").as_bytes()),
     );
-    assert_eq!(error.kind, StreamErrorKind::NoPlace);
-    assert!(error.text.contains("from memory either: memfd_create: Function not implemented; "), "{}", error.text);
+    assert_eq!(error.kind, ConnectErrorKind::NoPlace);
+    assert!(
+        error.text_with_advice().contains("from memory either: memfd_create: Function not implemented; "),
+        "{}",
+        error.text
+    );
     assert_eq!(error.tail, ["motd"]);
 }
 
@@ -175,9 +185,9 @@ fn a_place_that_is_full_leads_to_the_next_one_and_at_last_to_memory() {
     let mut dialogue = uploading();
     let nowhere = format!("{TOKEN} Linux x86_64 zstd head none |none{full}\n");
     let error = failure(&mut dialogue, Input::Stdout(nowhere.as_bytes()));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::NoPlace, Phase::FirstStage));
-    assert!(error.text.contains("/dev/shm cannot be used (No space left on device)"), "{}", error.text);
-    assert_eq!(error.trail.announced.len(), 2);
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::NoPlace, Phase::FirstStage));
+    assert!(error.text_with_advice().contains("/dev/shm cannot be used (No space left on device)"), "{}", error.text);
+    assert_eq!(error.trace.announced.len(), 2);
 }
 
 #[test]
@@ -202,16 +212,24 @@ fn a_first_stage_without_input_is_told_from_one_that_ended() {
             dialogue.input(Input::Image(Ok((image(), [7; 32]))));
         }
         let error = failure(&mut dialogue, Input::Stdout(format!("{TOKEN} failed eof\n").as_bytes()));
-        assert_eq!((error.kind, error.phase), (StreamErrorKind::Eof, Phase::FirstStage));
-        assert!(error.text.contains("had no input") && error.text.contains("StdinNull"), "{}", error.text);
+        assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::FirstStage));
+        assert!(
+            error.text_with_advice().contains("had no input") && error.text_with_advice().contains("StdinNull"),
+            "{}",
+            error.text
+        );
     }
 }
 
 #[test]
 fn a_terminal_in_between_is_named_before_anything_is_sent() {
     let error = failure(&mut staged(), Input::Stdout(ANNOUNCEMENT.replace('\n', "\r\n").as_bytes()));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Corrupt, Phase::FirstStage));
-    assert!(error.text.contains("a terminal is between") && error.trail.sent.is_empty(), "{}", error.text);
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Corrupt, Phase::FirstStage));
+    assert!(
+        error.text_with_advice().contains("a terminal is between") && error.trace.sent.is_empty(),
+        "{}",
+        error.text
+    );
 }
 
 #[test]
@@ -221,11 +239,16 @@ fn a_start_up_file_that_does_not_return_is_named_with_what_it_printed() {
     dialogue.input(Input::Stderr(b"banner\n"));
     dialogue.input(Input::Stdout(b"Which project? "));
     let error = failure(&mut dialogue, Input::Deadline(after));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Timeout, Phase::Login));
-    assert!(error.text.contains(r#"has printed "Which project?" last"#), "{}", error.text);
-    assert!(error.text.contains("start-up file of the login shell"), "{}", error.text);
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Timeout, Phase::Login));
+    assert!(error.text_with_advice().contains(r#"has printed "Which project?" last"#), "{}", error.text);
+    assert!(error.text_with_advice().contains("start-up file of the login shell"), "{}", error.text);
     let error = failure(&mut staged(), Input::Deadline(after));
-    assert!(error.text.contains("start-up file of the login shell") && error.text.contains("slow"), "{}", error.text);
+    assert!(
+        error.text_with_advice().contains("start-up file of the login shell")
+            && error.text_with_advice().contains("slow"),
+        "{}",
+        error.text
+    );
 }
 
 #[test]
@@ -260,19 +283,21 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
     let mut dialogue = staged();
     dialogue.input(Input::Stdout(b"out"));
     dialogue.input(Input::Stderr(b"fatal: no such thing\n"));
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 3".into() });
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Eof, Phase::Login));
+    let error = failure(&mut dialogue, exited(3));
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::Login));
     assert!(
-        error.text.starts_with("EOF on stream; last 100 lines received: (phase login, exited with return code 3;"),
+        error
+            .text_with_advice()
+            .starts_with("EOF on stream; last 100 lines received: (phase login, exited with return code 3); "),
         "{}",
         error.text
     );
     assert_eq!(error.tail, ["fatal: no such thing", "out"]);
 
-    let error = failure(&mut staged(), Input::Ended { status: "exited due to signal 9 (SIGKILL)".into() });
+    let error = failure(&mut staged(), Input::Ended { status: "exited due to signal 9 (SIGKILL)".into(), code: None });
     assert!(
         error
-            .text
+            .text_with_advice()
             .starts_with("EOF on stream; last 100 lines received: none (phase login, exited due to signal 9 (SIGKILL)"),
         "{}",
         error.text
@@ -280,18 +305,18 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
 
     let mut dialogue = uploading();
     dialogue.input(Input::Sent);
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 126".into() });
+    let error = failure(&mut dialogue, exited(126));
     assert_eq!(error.phase, Phase::Exec);
-    assert!(error.text.contains("for another processor"), "{}", error.text);
+    assert!(error.text_with_advice().contains("for another processor"), "{}", error.text);
 }
 
 #[test]
 fn what_a_launcher_says_is_interpreted() {
-    fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+    fn interpret(lines: &[String]) -> Option<Diagnosis> {
         lines
             .iter()
             .find(|line| line.starts_with("Permission denied"))
-            .map(|_| (StreamErrorKind::Auth, "refused".into()))
+            .map(|_| Diagnosis::new(ConnectErrorKind::Auth, "refused", "give up"))
     }
     for make in [
         || Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret),
@@ -299,44 +324,44 @@ fn what_a_launcher_says_is_interpreted() {
     ] {
         let mut dialogue = make();
         dialogue.input(Input::Stderr(b"Permission denied (publickey)."));
-        let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 255".into() });
-        assert_eq!((error.kind, error.phase, error.text.as_str()), (StreamErrorKind::Auth, Phase::Login, "refused"));
+        let error = failure(&mut dialogue, exited(255));
+        assert_eq!((error.kind, error.phase, error.text.as_str()), (ConnectErrorKind::Auth, Phase::Login, "refused"));
     }
     // After a login has succeeded it cannot have been refused.
     let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret);
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
     dialogue.input(Input::Stderr(b"Permission denied by something else\n"));
-    let error = failure(&mut dialogue, Input::Ended { status: "exited with return code 1".into() });
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Eof, Phase::FirstStage));
+    let error = failure(&mut dialogue, exited(1));
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::FirstStage));
 }
 
 #[test]
 fn a_deadline_names_the_phase_and_the_time() {
     let after = Duration::from_secs(30);
     let error = failure(&mut staged(), Input::Deadline(after));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Timeout, Phase::Login));
-    assert!(error.text.starts_with("connection timed out after 30s in phase login;"), "{}", error.text);
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Timeout, Phase::Login));
+    assert!(error.text_with_advice().starts_with("connection timed out after 30s in phase login;"), "{}", error.text);
     let error = failure(&mut uploading(), Input::Deadline(after));
-    assert!(error.text.contains("in phase upload;"), "{}", error.text);
+    assert!(error.text_with_advice().contains("in phase upload;"), "{}", error.text);
 
     let mut dialogue = uploading();
     dialogue.input(Input::Stdout(format!("{TOKEN}\n\x5cx").as_bytes()));
     assert_eq!(dialogue.input(Input::Deadline(after)), [], "wrong magic has already failed");
     let mut dialogue = uploading();
     dialogue.input(Input::Stdout(format!("{TOKEN}\n").as_bytes()));
-    assert!(failure(&mut dialogue, Input::Deadline(after)).text.contains("in phase handshake;"));
+    assert!(failure(&mut dialogue, Input::Deadline(after)).text_with_advice().contains("in phase handshake;"));
 }
 
 #[test]
 fn cancelling_and_a_missing_image_end_it() {
     let error = failure(&mut staged(), Input::Cancelled);
-    assert_eq!((error.kind, error.text.as_str()), (StreamErrorKind::Cancelled, CANCELLED));
+    assert_eq!((error.kind, error.text.as_str()), (ConnectErrorKind::Cancelled, CANCELLED));
 
     let mut dialogue = staged();
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
-    let missing = StreamError::new(StreamErrorKind::Unsupported, Phase::FirstStage, "", "no image for Linux x86_64");
+    let missing = ConnectError::new(ConnectErrorKind::Unsupported, Phase::FirstStage, "", "no image for Linux x86_64");
     let error = failure(&mut dialogue, Input::Image(Err(missing)));
-    assert_eq!((error.kind, error.hop.as_str()), (StreamErrorKind::Unsupported, "ssh.web1"));
+    assert_eq!((error.kind, error.hop.as_str()), (ConnectErrorKind::Unsupported, "ssh.web1"));
 }
 
 #[test]
@@ -348,26 +373,26 @@ fn a_stream_of_noise_is_cut_off() {
             _ => None,
         })
     };
-    assert_eq!(refused(staged()).unwrap().kind, StreamErrorKind::Oversize);
-    assert_eq!(refused(uploading()).unwrap().kind, StreamErrorKind::Oversize);
+    assert_eq!(refused(staged()).unwrap().kind, ConnectErrorKind::Oversize);
+    assert_eq!(refused(uploading()).unwrap().kind, ConnectErrorKind::Oversize);
     assert_eq!(
         refused(Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation)).unwrap().kind,
-        StreamErrorKind::Oversize
+        ConnectErrorKind::Oversize
     );
     let mut choosing = staged();
     choosing.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
-    assert_eq!(refused(choosing).unwrap().kind, StreamErrorKind::Oversize);
+    assert_eq!(refused(choosing).unwrap().kind, ConnectErrorKind::Oversize);
 
     let mut endless = TOKEN.as_bytes().to_vec();
     endless.resize(20_000, b' ');
-    assert_eq!(failure(&mut staged(), Input::Stdout(&endless)).kind, StreamErrorKind::Oversize);
+    assert_eq!(failure(&mut staged(), Input::Stdout(&endless)).kind, ConnectErrorKind::Oversize);
 }
 
 #[test]
 fn nothing_may_come_between_token_and_magic() {
     let error = failure(&mut uploading(), Input::Stdout(format!("{TOKEN}\nIllegal instruction\n").as_bytes()));
-    assert_eq!((error.kind, error.phase), (StreamErrorKind::Corrupt, Phase::Handshake));
-    assert!(error.text.contains(r#""Illegal instruction\n""#), "{}", error.text);
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Corrupt, Phase::Handshake));
+    assert!(error.text_with_advice().contains(r#""Illegal instruction\n""#), "{}", error.text);
 }
 
 #[test]
@@ -391,7 +416,7 @@ proptest::proptest! {
             }
             assert!(dialogue.buffer.len() <= MAX_LINE + MAX_HELLO + size);
         }
-        dialogue.input(Input::Ended { status: "exited with return code 0".into() });
+        dialogue.input(exited(0));
         assert_eq!(dialogue.input(Input::Stdout(&bytes)), []);
     }
 }
@@ -420,8 +445,12 @@ fn image() -> Packed {
     Packed { compression: Compression::Zstd, bytes: Bytes::from_static(b"the image"), unpacked: 1000 }
 }
 
-fn no_interpretation(_: &[String]) -> Option<(StreamErrorKind, String)> {
+fn no_interpretation(_: &[String]) -> Option<Diagnosis> {
     None
+}
+
+fn exited(code: i32) -> Input<'static> {
+    Input::Ended { status: format!("exited with return code {code}"), code: Some(code) }
 }
 
 fn staged() -> Dialogue {
@@ -436,10 +465,30 @@ fn uploading() -> Dialogue {
 }
 
 #[track_caller]
-fn failure(dialogue: &mut Dialogue, input: Input<'_>) -> StreamError {
+fn failure(dialogue: &mut Dialogue, input: Input<'_>) -> ConnectError {
     let mut actions = dialogue.input(input);
     match actions.pop() {
         Some(Action::Fail(error)) => error,
         last => panic!("{actions:?} {last:?}"),
     }
+}
+
+#[test]
+fn what_to_do_is_a_field_of_its_own_and_stays_with_its_cause() {
+    let mut dialogue = staged();
+    let line = format!("{TOKEN} Linux - zstd none perl |/tmp/.offshoot-1-2\n");
+    let error = failure(&mut dialogue, Input::Stdout(line.as_bytes()));
+    assert_eq!((error.cause, error.advice.as_str()), (ConnectCause::NoTool, "put `uname` on its PATH"));
+    assert!(is_helpless(&error) && !error.text.contains("PATH"), "{error:?}");
+    // Of the same kind and phase, but the first stage lacks nothing.
+    let no_image = ConnectError::new(ConnectErrorKind::Unsupported, Phase::FirstStage, "", "the machine is odd");
+    assert!(!is_helpless(&no_image));
+
+    let mut dialogue = staged();
+    dialogue.input(Input::Stderr(b"sh: 1: 1: Invalid argument\n"));
+    let error = failure(&mut dialogue, exited(2));
+    assert!(error.advice.contains("ulimit -n"), "{error:?}");
+    let full = format!("{TOKEN} Linux x86_64 zstd head none |none|/tmp|sh: File size limit exceeded\n");
+    let error = failure(&mut staged(), Input::Stdout(full.as_bytes()));
+    assert!(error.kind == ConnectErrorKind::NoPlace && error.advice.contains("ulimit -f"), "{error:?}");
 }

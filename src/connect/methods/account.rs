@@ -97,8 +97,7 @@ pub(super) fn is_root(user: &str) -> bool {
 /// `sudo password is required`, and for whom and where.
 pub(super) fn password_text(tool: &str, what: &str, user: &str) -> String {
     let (me, host) = crate::connect::handshake::whoami();
-    let remedy = if what == "is required" { "; give one" } else { "" };
-    format!("{tool} password {what}, for {me} to become {user} on {host}{remedy}")
+    format!("{tool} password {what}, for {me} to become {user} on {host}")
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::sys::process::{self, Launch, Launched};
 use crate::sys::pty;
 use crate::wire::call_payload;
 use crate::wire::codec::Secret;
-use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase, joined};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// What a launcher still says on stderr is awaited for this long after its
@@ -57,7 +57,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
     io.stock_ids();
     process::raise_open_files();
     // Why no first stage could run, where copying is the second way.
-    let mut helpless: Option<StreamError> = None;
+    let mut helpless: Option<ConnectError> = None;
     loop {
         let started = Instant::now();
         let mut attempt = Attempt::begin(io, &spec, answerer.clone()).await?;
@@ -70,8 +70,8 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             }
             Err(error) => error,
         };
-        if error.trail.command.is_empty() {
-            *error.trail = std::mem::take(attempt.dialogue.trail());
+        if error.trace.command.is_empty() {
+            *error.trace = std::mem::take(attempt.dialogue.trail());
         }
         // The end of its link ends whatever we had started; the rest is
         // only to leave no zombie.
@@ -84,6 +84,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         if !spec.copies_from_now_on(&error) {
             if let Some(mut first) = helpless {
                 first.text = format!("{}; nor can it be copied in: {}", first.text, error.text);
+                first.advice = joined(&first.advice, &error.advice);
                 error = first;
             }
             spec.annotate(&mut error);
@@ -107,7 +108,7 @@ struct Typing {
 type Answering = tokio::task::JoinHandle<Option<Secret>>;
 
 /// An image that is being packed, and its digest.
-type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), StreamError>>;
+type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), ConnectError>>;
 
 struct Attempt {
     hop: String,
@@ -127,13 +128,13 @@ struct Attempt {
 
 /// Why an attempt was not started.
 struct Unstarted {
-    error: StreamError,
+    error: ConnectError,
     /// There are too many open files, which may be otherwise in a moment.
     out_of_files: bool,
 }
 
-impl From<StreamError> for Unstarted {
-    fn from(error: StreamError) -> Self {
+impl From<ConnectError> for Unstarted {
+    fn from(error: ConnectError) -> Self {
         Self { error, out_of_files: false }
     }
 }
@@ -141,7 +142,7 @@ impl From<StreamError> for Unstarted {
 impl Attempt {
     /// Starts it as soon as there are descriptors for it, if that is within
     /// the time for the connect.
-    async fn begin(io: &Rc<Io>, spec: &Spec, answerer: Option<Answerer>) -> Result<Self, StreamError> {
+    async fn begin(io: &Rc<Io>, spec: &Spec, answerer: Option<Answerer>) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + spec.connect_timeout;
         loop {
             match Self::start(spec, answerer.clone()) {
@@ -163,16 +164,15 @@ impl Attempt {
 
     fn start(spec: &Spec, answerer: Option<Answerer>) -> Result<Self, Unstarted> {
         let hop = spec.hop();
-        let fail = |kind, text: String| StreamError::new(kind, Phase::Start, hop.clone(), text);
+        let fail = |kind, text: String| ConnectError::new(kind, Phase::Start, hop.clone(), text);
         let unopened = |kind, what: &str, error: &io::Error| {
-            let advice = advice_on_files(error).map(|advice| format!("; {advice}")).unwrap_or_default();
-            let error_text = format!("{what}: {error}{advice}");
-            Unstarted { error: fail(kind, error_text), out_of_files: process::is_out_of_files(error) }
+            let failed = fail(kind, format!("{what}: {error}")).with_advice(advice_on_files(error).unwrap_or_default());
+            Unstarted { error: failed, out_of_files: process::is_out_of_files(error) }
         };
-        let remote_name = spec.remote_name().map_err(|why| fail(StreamErrorKind::Start, why))?;
-        let nonce = nonce().map_err(|error| unopened(StreamErrorKind::Start, "no random bytes", &error))?;
+        let remote_name = spec.remote_name().map_err(|why| fail(ConnectErrorKind::Start, why))?;
+        let nonce = nonce().map_err(|error| unopened(ConnectErrorKind::Start, "no random bytes", &error))?;
         let plan = spec.plan(&nonce, &remote_name, answerer.is_some());
-        let plan = plan.map_err(|why| fail(StreamErrorKind::Start, why))?;
+        let plan = plan.map_err(|why| fail(ConnectErrorKind::Start, why))?;
         let is_command = match &plan.run {
             Run::OwnImage => false,
             Run::Inside { command, .. } => !command.is_empty(),
@@ -181,9 +181,9 @@ impl Attempt {
         let is_inside = matches!(plan.run, Run::Inside { .. });
         let staged = is_command && spec.binary.is_none();
         let own_image = |argv| {
-            let image = Image::own().map_err(|why| fail(StreamErrorKind::Image, why))?;
+            let image = Image::own().map_err(|why| fail(ConnectErrorKind::Image, why))?;
             let image =
-                image.descriptor().map_err(|error| unopened(StreamErrorKind::Image, "the own image", &error))?;
+                image.descriptor().map_err(|error| unopened(ConnectErrorKind::Image, "the own image", &error))?;
             Ok::<_, Unstarted>(Launch::Image { image, argv })
         };
         let own_name = "the own image".to_owned();
@@ -200,17 +200,17 @@ impl Attempt {
             }
         };
         let (launched, stream, stderr) = process::launch(launch, plan.stdio).map_err(|error| {
-            let text = match error.raw_os_error() {
+            let (text, advice) = match error.raw_os_error() {
                 Some(code) => {
                     let reason = nix::errno::Errno::from_raw(code).desc();
                     let advice = advice_on_files(&error).unwrap_or_else(|| "is it installed and in PATH?".into());
-                    format!("Child start failed: [Errno {code}] {reason}: {command}; {advice}")
+                    (format!("Child start failed: [Errno {code}] {reason}: {command}"), advice)
                 }
-                None => format!("{error} (to start {command})"),
+                None => (format!("{error} (to start {command})"), String::new()),
             };
             let out_of_files = process::is_out_of_files(&error);
-            let mut error = fail(StreamErrorKind::Start, text);
-            error.trail.command.clone_from(&shown);
+            let mut error = fail(ConnectErrorKind::Start, text).with_advice(advice);
+            error.trace.command.clone_from(&shown);
             Unstarted { error, out_of_files }
         })?;
         let interpret = plan.interpret;
@@ -236,7 +236,7 @@ impl Attempt {
 
     /// Carries bytes and events to the dialogue and its actions out, until
     /// the child has said hello.
-    async fn carry(&mut self, io: &Rc<Io>, spec: &Spec) -> Result<(Hello, Vec<u8>), StreamError> {
+    async fn carry(&mut self, io: &Rc<Io>, spec: &Spec) -> Result<(Hello, Vec<u8>), ConnectError> {
         let (mut buffer, mut errors) = (vec![0; 32 * 1024], vec![0; 4 * 1024]);
         let mut unsent: VecDeque<Bytes> = VecDeque::new();
         let (mut stdout_open, mut stderr_open) = (true, true);
@@ -313,7 +313,7 @@ impl Attempt {
                         exit = self.launched.wait().await.ok();
                     }
                     let status = exit.map_or_else(|| "ended".into(), process::describe);
-                    self.dialogue.input(Input::Ended { status })
+                    self.dialogue.input(Input::Ended { status, code: exit.and_then(|exit| exit.code()) })
                 }
                 () = stop.cancelled() => self.dialogue.input(Input::Cancelled),
             };
@@ -398,26 +398,26 @@ impl Attempt {
         let (io, hop) = (Rc::clone(io), self.hop.clone());
         let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
         tokio::task::spawn_local(async move {
-            let fail = |kind, text| StreamError::new(kind, Phase::FirstStage, hop.clone(), text);
+            let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
             let image = io.image_for(&system, &machine).await.map_err(|missing| match missing {
                 Missing::Unknown(known) => {
-                    let text =
-                        format!("there is no image for {system} {machine}; this program carries {}", known.join(", "));
-                    fail(StreamErrorKind::Unsupported, text)
+                    let known = known.join(", ");
+                    let text = format!("there is no image for {system} {machine}: this program carries {known}");
+                    fail(ConnectErrorKind::Unsupported, text).with_advice(MAKE_ONE)
                 }
-                Missing::Broken(why) => fail(StreamErrorKind::Image, why),
+                Missing::Broken(why) => fail(ConnectErrorKind::Image, why),
             })?;
             tokio::task::spawn_blocking(move || pack(&image, compression))
                 .await
                 .unwrap_or_else(|error| Err(error.to_string()))
-                .map_err(|why| fail(StreamErrorKind::Image, why))
+                .map_err(|why| fail(ConnectErrorKind::Image, why))
         })
     }
 
     async fn attach(mut self, io: &Rc<Io>, spec: Spec, hello: &Hello, rest: Vec<u8>) -> Result<Unclaimed, Error> {
         let timed_out = |phase: Phase| {
             let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
-            Error::from(StreamError::new(StreamErrorKind::Timeout, phase, self.hop.clone(), text))
+            Error::from(ConnectError::new(ConnectErrorKind::Timeout, phase, self.hop.clone(), text))
         };
         let id = tokio::time::timeout_at(self.deadline, io.allocate_id()).await;
         let id = id.map_err(|_| timed_out(Phase::Handshake))??;
@@ -436,7 +436,7 @@ impl Attempt {
             max_message_size: io.shared.max_message_size,
             descendants: spec.descendants.or_else(|| io.shared.descendants()).unwrap_or_default(),
         };
-        let fail = |text: String| StreamError::new(StreamErrorKind::Eof, Phase::Handshake, self.hop.clone(), text);
+        let fail = |text: String| ConnectError::new(ConnectErrorKind::Eof, Phase::Handshake, self.hop.clone(), text);
         let welcome = welcome.encode().map_err(fail)?;
         let written = tokio::time::timeout_at(self.deadline, self.stream.output.write_all(&welcome)).await;
         written
@@ -493,6 +493,9 @@ fn own_argv(nonce: &Nonce, remote_name: &str) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
+/// What to do where there is no image for a machine.
+const MAKE_ONE: &str = "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)";
+
 /// What to do if this is about too many open files.
 fn advice_on_files(error: &io::Error) -> Option<String> {
     let limit = process::open_files_limit().map(|limit| format!(" of {limit}")).unwrap_or_default();
@@ -545,10 +548,10 @@ fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
     }
 }
 
-async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), StreamError> {
+async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), ConnectError> {
     match task {
         Some(task) => task.await.unwrap_or_else(|error| {
-            Err(StreamError::new(StreamErrorKind::Image, Phase::FirstStage, "", error.to_string()))
+            Err(ConnectError::new(ConnectErrorKind::Image, Phase::FirstStage, "", error.to_string()))
         }),
         None => std::future::pending().await,
     }
@@ -601,11 +604,11 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     let limit = deadline.saturating_duration_since(Instant::now());
     io.call(message, reply, Some(limit), "on_start");
     let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
-        true => Error::router_ended(),
+        true => Error::router_ended(io.shared.me),
         false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },
     })?;
     if answer.is_dead() {
-        return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(io.shared.me) });
+        return Err(answer.dead_error(io.shared.me));
     }
     call_payload::decode_reply(&answer.data).map(drop)
 }

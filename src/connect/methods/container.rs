@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::Nonce;
 use crate::connect::bootstrap::is_helpless;
+use crate::connect::bootstrap::{Diagnosis, Nonce};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user, quote};
 use crate::connect::methods::{Connect, Method, Plan, Run};
-use crate::wire::error::{Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind};
 
 /// A process in a container: what every engine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,11 +145,11 @@ impl Container {
     pub(super) fn note(&self) -> &'static str {
         match self.engine {
             Engine::Lxc | Engine::Lxd => {
-                "; Note: many versions of LXC do not report program execution failure meaningfully. \
+                "Note: many versions of LXC do not report program execution failure meaningfully. \
                  Please check the host logs (/var/log) for more information."
             }
             Engine::Incus => {
-                "; Note: many versions of Incus do not report program execution failure meaningfully. \
+                "Note: many versions of Incus do not report program execution failure meaningfully. \
                  Please check the host logs (/var/log) for more information."
             }
             _ => "",
@@ -164,10 +164,9 @@ impl Container {
 
     /// Whether there is a client that copies files in, if an error says that
     /// this is needed. That of kubectl runs `tar` in the container.
-    pub(super) fn may_copy(&self, error: &StreamError) -> bool {
+    pub(super) fn may_copy(&self, error: &ConnectError) -> bool {
         let copies = matches!(self.engine, Engine::Docker | Engine::Podman | Engine::Buildah) && self.image.is_none();
-        let no_shell = error.phase == Phase::Login && error.text.starts_with(NO_SHELL);
-        copies && (no_shell || is_helpless(error))
+        copies && (error.cause == ConnectCause::NoShell || is_helpless(error))
     }
 
     /// The plan for a container where no first stage can run.
@@ -245,13 +244,11 @@ const WRITABLE: [&str; 2] = [
 ];
 const TMPFS: &str = r"{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}";
 
-const NO_SHELL: &str = "there is no shell in the container";
-
 /// What engines say, in lower case; what it means, and what to do. From what
 /// names its cause to what may only follow from it.
-const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
+const FAULTS: [(ConnectErrorKind, &str, &str, &[&str]); 11] = [
     (
-        StreamErrorKind::Auth,
+        ConnectErrorKind::Auth,
         "permission denied on the engine's socket",
         "become root or one of the group that may use it",
         &[
@@ -264,7 +261,7 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
         ],
     ),
     (
-        StreamErrorKind::Start,
+        ConnectErrorKind::Start,
         "the engine is not running",
         "start it, or tell its client where it listens",
         &[
@@ -277,13 +274,13 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
         ],
     ),
     (
-        StreamErrorKind::Auth,
+        ConnectErrorKind::Auth,
         "the API server refuses",
         "see `kubectl auth can-i create pods/exec`",
         &["(forbidden)", "(unauthorized)"],
     ),
     (
-        StreamErrorKind::Start,
+        ConnectErrorKind::Start,
         "no such container",
         "look at the list of those that there are",
         &[
@@ -299,39 +296,39 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
         ],
     ),
     (
-        StreamErrorKind::Start,
+        ConnectErrorKind::Start,
         "the container is not running, or there is none of that name",
         "start it, or look at the list of those that there are",
         &["failed to get init pid"],
     ),
-    (StreamErrorKind::Start, "the container is paused", "unpause it", &["is paused", "is frozen"]),
+    (ConnectErrorKind::Start, "the container is paused", "unpause it", &["is paused", "is frozen"]),
     (
-        StreamErrorKind::Start,
+        ConnectErrorKind::Start,
         "the container is not running",
         "start it, or unpause it",
         &["is not running", "container state improper", "in a completed pod", "is stopped"],
     ),
     (
-        StreamErrorKind::Auth,
+        ConnectErrorKind::Auth,
         "no such user in the container",
         "name one that its /etc/passwd has",
         &["unable to find user", "no matching entries in passwd", "unknown user"],
     ),
     (
-        StreamErrorKind::Start,
+        ConnectErrorKind::Start,
         "no such image",
         "pull or build it first",
         &["no such image", "unable to find image", "pull access denied"],
     ),
     (
-        StreamErrorKind::NoPlace,
+        ConnectErrorKind::NoPlace,
         "the container is read-only, so no image can be copied into it",
         "give it a volume that can be written to, or a shell and such a place",
         &["rootfs is marked read-only", "copier: put: error creating"],
     ),
     (
-        StreamErrorKind::Unsupported,
-        NO_SHELL,
+        ConnectErrorKind::Unsupported,
+        "there is no shell in the container",
         "give the path of one by shell, or that of a copy of this program by binary",
         &[
             "executable file not found",
@@ -344,11 +341,12 @@ const FAULTS: [(StreamErrorKind, &str, &str, &[&str]); 11] = [
 ];
 
 /// What the last lines of an engine's client mean.
-fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+fn interpret(lines: &[String]) -> Option<Diagnosis> {
     FAULTS.iter().find_map(|(kind, meaning, remedy, words)| {
         let says = |line: &&String| words.iter().any(|words| line.to_lowercase().contains(words));
         let line = lines.iter().rev().find(says)?;
-        Some((*kind, format!("{meaning} ({line}); {remedy}")))
+        let cause = if *kind == ConnectErrorKind::Unsupported { ConnectCause::NoShell } else { ConnectCause::Plain };
+        Some(Diagnosis { cause, ..Diagnosis::new(*kind, format!("{meaning} ({line})"), *remedy) })
     })
 }
 
@@ -463,38 +461,44 @@ mod tests {
     #[test]
     fn what_engines_complain_of_is_understood() {
         for (said, kind, meaning) in [
-            ("Error: No such container: app", StreamErrorKind::Start, "no such container"),
-            ("Error: no container with name or ID \"app\" found: no such container", StreamErrorKind::Start, "no such"),
-            ("Error response from daemon: Container 1f is not running", StreamErrorKind::Start, "is not running"),
+            ("Error: No such container: app", ConnectErrorKind::Start, "no such container"),
+            (
+                "Error: no container with name or ID \"app\" found: no such container",
+                ConnectErrorKind::Start,
+                "no such",
+            ),
+            ("Error response from daemon: Container 1f is not running", ConnectErrorKind::Start, "is not running"),
             (
                 "Error response from daemon: Container app is paused, unpause the container before exec",
-                StreamErrorKind::Start,
+                ConnectErrorKind::Start,
                 "is paused",
             ),
             (
                 "Got permission denied while trying to connect to the Docker daemon socket at unix:///s: Get \"x\": dial unix /s: connect: permission denied",
-                StreamErrorKind::Auth,
+                ConnectErrorKind::Auth,
                 "permission denied on the engine's socket",
             ),
             (
                 "Cannot connect to the Docker daemon at unix:///s. Is the docker daemon running?",
-                StreamErrorKind::Start,
+                ConnectErrorKind::Start,
                 "the engine is not running",
             ),
-            ("Error from server (NotFound): pods \"web\" not found", StreamErrorKind::Start, "no such container"),
+            ("Error from server (NotFound): pods \"web\" not found", ConnectErrorKind::Start, "no such container"),
             (
                 "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
-                StreamErrorKind::Start,
+                ConnectErrorKind::Start,
                 "the engine is not running",
             ),
             (
                 "OCI runtime exec failed: exec failed: unable to start container process: exec: \"sh\": executable file not found in $PATH: unknown",
-                StreamErrorKind::Unsupported,
+                ConnectErrorKind::Unsupported,
                 "there is no shell",
             ),
         ] {
-            let (found, text) = interpret(&[said.to_owned(), "exit status 1".into()]).unwrap();
-            assert_eq!(found, kind, "{said}");
+            let found = interpret(&[said.to_owned(), "exit status 1".into()]).unwrap();
+            let (text, no_shell) = (&found.text, found.cause == ConnectCause::NoShell);
+            assert_eq!((found.kind, no_shell), (kind, kind == ConnectErrorKind::Unsupported), "{said}");
+            assert!(!found.advice.is_empty(), "{said}");
             assert!(text.starts_with(meaning) || text.contains(meaning), "{text}");
         }
         assert_eq!(interpret(&["hello".to_owned()]), None);

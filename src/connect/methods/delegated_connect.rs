@@ -20,7 +20,7 @@ use crate::connect::methods::{Answerer, Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{Closed, ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::message::ContextId;
 
 /// The far side keeps the deadline; one that hangs has this much longer.
@@ -85,7 +85,7 @@ async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Resul
         });
     }));
     if !router.shared().request(begin) {
-        return Err(Error::router_ended());
+        return Err(Error::Closed(Closed::Router));
     }
     result.await.unwrap_or_else(|_| Err(cancelled()))
 }
@@ -104,12 +104,12 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
         io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
     }));
     if !via.shared().request(follow) {
-        return Err(Error::router_ended());
+        return Err(Error::Closed(Closed::Router));
     }
     match result.await.unwrap_or_else(|_| Err(cancelled())) {
         Err(Error::Timeout { .. }) => {
             let text = format!("Connection timed out: {via} did not answer within {limit:?}");
-            Err(StreamError::new(StreamErrorKind::Timeout, Phase::Start, name, text).into())
+            Err(ConnectError::new(ConnectErrorKind::Timeout, Phase::Start, name, text).into())
         }
         result => result?.claim(),
     }
@@ -146,7 +146,7 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
         },
         Ok(Proxied::Failed(error)) => {
             let mut error = error.escaped();
-            if let Error::Stream(error) = &mut error {
+            if let Error::Connect(error) = &mut error {
                 error.hop = format!("{}.{}", via.name(), error.hop);
             }
             Err(error)
@@ -161,7 +161,7 @@ fn no_child(via: &Context, id: ContextId, hop: String, why: &str) -> Error {
         "{via} says that it has started context {id}, {why}: \
          unless the child has ended at once, do not trust {via}"
     );
-    StreamError::new(StreamErrorKind::Mismatch, Phase::Handshake, hop, text).into()
+    ConnectError::new(ConnectErrorKind::Mismatch, Phase::Handshake, hop, text).into()
 }
 
 /// The outcome of a connect in another context.
@@ -183,5 +183,5 @@ async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
 crate::export!(bound proxy_connect);
 
 fn cancelled() -> Error {
-    StreamError::new(StreamErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into()
+    ConnectError::new(ConnectErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into()
 }

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::account::{Account, ToAccount};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
-use crate::wire::error::StreamErrorKind;
+use crate::wire::error::ConnectErrorKind;
 
 /// How to become another user by doas; see
 /// [`Router::doas`](crate::Router::doas).
@@ -66,15 +67,15 @@ impl Doas {
 }
 
 /// What the last lines of doas mean.
-fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let line = lines.iter().rev().find(|line| line.starts_with("doas: "))?;
     Some(if line.contains("not permitted") {
         let text = "doas policy: no rule in doas.conf permits a shell as this user (Operation not permitted)";
-        (StreamErrorKind::Auth, text.into())
+        Diagnosis::new(ConnectErrorKind::Auth, text, "add one")
     } else if line.contains("not installed setuid") || line.contains("not enabled") {
-        (StreamErrorKind::Start, format!("doas does not work here: {line}"))
+        Diagnosis::plain(ConnectErrorKind::Start, format!("doas does not work here: {line}"))
     } else {
-        (StreamErrorKind::Auth, format!("doas refuses: {line}"))
+        Diagnosis::plain(ConnectErrorKind::Auth, format!("doas refuses: {line}"))
     })
 }
 
@@ -99,8 +100,8 @@ mod tests {
             ("doas: Authentication required", "refuses: doas: Authentication required"),
             ("doas: unknown user", "unknown user"),
         ] {
-            let (kind, text) = interpret(&[said.to_owned()]).unwrap();
-            assert_eq!(kind, StreamErrorKind::Auth);
+            let Diagnosis { kind, text, .. } = interpret(&[said.to_owned()]).unwrap();
+            assert_eq!(kind, ConnectErrorKind::Auth);
             assert!(text.contains(part), "{text}");
         }
     }

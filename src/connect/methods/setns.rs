@@ -6,9 +6,10 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan, Run};
-use crate::wire::error::StreamErrorKind;
+use crate::wire::error::ConnectErrorKind;
 
 /// How to join a container; see [`Router::setns`](crate::Router::setns).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +31,12 @@ const KINDS: [(&str, &str, &str); 6] = [
     ("machinectl", "machinectl", "status"),
 ];
 
-/// What comes before each error of the process that goes in.
-pub(crate) const COMPLAINT: &str = "setns: ";
-/// The two that are matters of rights.
-pub(crate) const NEEDS_ROOT: &str = "setns needs root";
-pub(crate) const NO_USER: &str = "no user ";
+/// What comes before the two lines that the process that goes in prints when
+/// it cannot: what happened, if that is a matter of rights or not, and what to
+/// do. The parent takes them apart.
+pub(crate) const REFUSED: &str = "setns refused: ";
+pub(crate) const FAILED: &str = "setns failed: ";
+pub(crate) const ADVICE: &str = "setns advice: ";
 
 impl Setns {
     pub(crate) fn new(container: String, kind: String) -> Self {
@@ -126,11 +128,16 @@ pub(crate) fn leader(said: &str) -> Option<i32> {
     })
 }
 
-/// The last complaint of the process that went in.
-fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
-    let text = lines.iter().rev().find_map(|line| line.split_once("offshoot: ")?.1.strip_prefix(COMPLAINT))?;
-    let is_right = text.starts_with(NEEDS_ROOT) || text.starts_with(NO_USER);
-    Some((if is_right { StreamErrorKind::Auth } else { StreamErrorKind::Start }, text.to_owned()))
+/// What the process that went in has printed last.
+fn interpret(lines: &[String]) -> Option<Diagnosis> {
+    let last = |mark| lines.iter().rev().find_map(|line| line.split_once("offshoot: ")?.1.strip_prefix(mark));
+    let (kind, text) = match (last(REFUSED), last(FAILED)) {
+        (Some(text), _) => (ConnectErrorKind::Auth, text),
+        (None, Some(text)) => (ConnectErrorKind::Start, text),
+        (None, None) => return None,
+    };
+    let advice = lines.iter().rev().find_map(|line| line.strip_prefix(ADVICE));
+    Some(Diagnosis::new(kind, text, advice.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -225,10 +232,13 @@ Resources:
 
     #[test]
     fn complaints_come_out_by_their_kind_and_nothing_else_does() {
-        let of = |line: &str| interpret(&["docker: a warning".to_owned(), line.to_owned()]);
-        let (kind, text) = of("offshoot: setns: setns needs root; become root first, by sudo").unwrap();
-        assert_eq!((kind, text.starts_with(NEEDS_ROOT)), (StreamErrorKind::Auth, true));
-        assert_eq!(of("offshoot: setns: could not execute 'docker'").unwrap().0, StreamErrorKind::Start);
-        assert_eq!(of("setns: setns needs root"), None);
+        let of = |said: &str| {
+            interpret(&format!("docker: a warning\n{said}").lines().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let found = of("offshoot: setns refused: setns needs root\nsetns advice: become root first").unwrap();
+        assert_eq!(found, Diagnosis::new(ConnectErrorKind::Auth, "setns needs root", "become root first"));
+        let found = of("offshoot: setns failed: cannot fork").unwrap();
+        assert_eq!(found, Diagnosis::plain(ConnectErrorKind::Start, "cannot fork"));
+        assert_eq!(of("setns failed: setns needs root"), None);
     }
 }

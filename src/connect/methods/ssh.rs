@@ -14,7 +14,6 @@ use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
 use crate::connect::methods::remote_command::RemoteCommand;
 use crate::connect::methods::{Connect, Method, Plan, Run};
 use crate::wire::codec::Secret;
-use crate::wire::error::StreamErrorKind;
 
 /// How to reach a machine by ssh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,20 +201,13 @@ impl SshOptions {
         };
         let secret = |secret: &Option<Secret>, realm: &str, reusable| Answer::Secret {
             secret: secret.clone(),
-            missing: format!("{realm} was requested, but none specified, for {who}; give one"),
+            missing: format!("{realm} was requested, but none specified, for {who}"),
             wrong: format!("{realm} is incorrect, for {who}"),
             reusable,
         };
         let host_key = match self.check_host_keys {
             CheckHostKeys::Accept => Answer::Words("yes"),
-            _ => Answer::Refuse(
-                StreamErrorKind::HostKey,
-                format!(
-                    "{}: the host key of {who} is not known yet; connect to it once by hand with ssh, \
-                     or choose check_host_keys accept",
-                    diagnosis::HOST_KEY_TEXT
-                ),
-            ),
+            _ => Answer::Refuse(diagnosis::unknown_host_key(&format!(" of {who}"))),
         };
         let passphrase = match (&self.passphrase, &self.password) {
             // Without one, ssh goes on with what else there is.

@@ -5,10 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::account::{Account, ToAccount};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
-use crate::wire::error::StreamErrorKind;
+use crate::wire::error::ConnectErrorKind;
 
 /// How to become another user by su; see
 /// [`Router::su`](crate::Router::su).
@@ -69,7 +70,7 @@ impl Su {
 }
 
 /// What the last lines of su mean.
-fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let signs = [
         "does not exist",
         "unknown user",
@@ -81,7 +82,7 @@ fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
         "Authentication failure",
     ];
     let line = signs.iter().find_map(|sign| lines.iter().rev().find(|line| line.contains(sign)))?;
-    Some((StreamErrorKind::Auth, format!("su refuses: {}", line.trim_end_matches('.'))))
+    Some(Diagnosis::plain(ConnectErrorKind::Auth, format!("su refuses: {}", line.trim_end_matches('.'))))
 }
 
 #[cfg(test)]
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn recorded_output_of_su_is_understood() {
         let said = "su: user bob does not exist or the user entry does not contain all the required fields";
-        assert_eq!(interpret(&[said.to_owned()]).unwrap().0, StreamErrorKind::Auth);
+        assert_eq!(interpret(&[said.to_owned()]).unwrap().kind, ConnectErrorKind::Auth);
         assert_eq!(interpret(&["hello".to_owned()]), None);
     }
 }

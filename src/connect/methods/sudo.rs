@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::{Answer, Ask, Nonce, Prompts, Sign};
+use crate::connect::bootstrap::{Answer, Ask, Diagnosis, Nonce, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
 use crate::wire::codec::Secret;
-use crate::wire::error::StreamErrorKind;
+use crate::wire::error::ConnectErrorKind;
 
 /// How to become another user by sudo; see
 /// [`Router::sudo`](crate::Router::sudo).
@@ -240,14 +240,14 @@ const REFUSALS: [&str; 3] =
     ["incorrect password attempt", "no password was provided", "incorrect authentication attempt"];
 
 /// What the last lines of sudo mean.
-fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let with = |words: &str| lines.iter().rev().find(|line| line.contains(words));
     if let Some(line) = with(" is not allowed to execute ") {
         // The command is ours, and long.
         let who = line.split(" is not allowed").next().unwrap_or_default().trim_start_matches("Sorry, ");
         let whom = line.rsplit_once("' as ").map_or("", |(_, whom)| whom).trim_end_matches('.');
-        let text = format!("sudo policy: {who} may not run a shell as {whom}; it takes a rule in sudoers");
-        return Some((StreamErrorKind::Auth, text));
+        let text = format!("sudo policy: {who} may not run a shell as {whom}");
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "it takes a rule in sudoers"));
     }
     let policy = [
         "not in the sudoers file",
@@ -269,11 +269,12 @@ fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
         "command not found",
     ];
     if let Some(line) = policy.iter().find_map(|words| with(words)) {
-        return Some((StreamErrorKind::Auth, format!("sudo policy: {}", line.trim_end_matches('.'))));
+        let text = format!("sudo policy: {}", line.trim_end_matches('.'));
+        return Some(Diagnosis::plain(ConnectErrorKind::Auth, text));
     }
     let broken = ["must be owned by uid 0", "effective uid is not 0", "no new privileges", "syntax error"];
     let line = broken.iter().find_map(|words| with(words))?;
-    Some((StreamErrorKind::Start, format!("sudo does not work here: {line}")))
+    Some(Diagnosis::plain(ConnectErrorKind::Start, format!("sudo does not work here: {line}")))
 }
 
 #[cfg(test)]
@@ -333,27 +334,27 @@ mod tests {
         for (said, kind, part) in [
             (
                 "Sorry, user bob is not allowed to execute '/bin/sh -c A=1 B=2;x' as root on web1.",
-                StreamErrorKind::Auth,
-                "user bob may not run a shell as root on web1;",
+                ConnectErrorKind::Auth,
+                "user bob may not run a shell as root on web1",
             ),
-            ("bob is not in the sudoers file.", StreamErrorKind::Auth, "bob is not in the sudoers file"),
-            ("Sorry, user bob may not run sudo on web1.", StreamErrorKind::Auth, "user bob may not run sudo on web1"),
-            ("sudo: sorry, you must have a tty to run sudo", StreamErrorKind::Auth, "must have a tty"),
-            ("sudo-rs: I'm sorry bob. I'm afraid I can't do that", StreamErrorKind::Auth, "afraid"),
-            ("sudo-rs: user 'nobody2' not found", StreamErrorKind::Auth, "user 'nobody2' not found"),
-            ("sudo: unknown user nobody2", StreamErrorKind::Auth, "unknown user nobody2"),
+            ("bob is not in the sudoers file.", ConnectErrorKind::Auth, "bob is not in the sudoers file"),
+            ("Sorry, user bob may not run sudo on web1.", ConnectErrorKind::Auth, "user bob may not run sudo on web1"),
+            ("sudo: sorry, you must have a tty to run sudo", ConnectErrorKind::Auth, "must have a tty"),
+            ("sudo-rs: I'm sorry bob. I'm afraid I can't do that", ConnectErrorKind::Auth, "afraid"),
+            ("sudo-rs: user 'nobody2' not found", ConnectErrorKind::Auth, "user 'nobody2' not found"),
+            ("sudo: unknown user nobody2", ConnectErrorKind::Auth, "unknown user nobody2"),
             (
                 "sudo: Account expired or PAM config lacks an \"account\" section for sudo, contact your system administrator",
-                StreamErrorKind::Auth,
+                ConnectErrorKind::Auth,
                 "Account expired",
             ),
             (
                 "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set",
-                StreamErrorKind::Start,
+                ConnectErrorKind::Start,
                 "does not work here",
             ),
         ] {
-            let (found, text) = interpret(&[said.to_owned()]).unwrap();
+            let Diagnosis { kind: found, text, .. } = interpret(&[said.to_owned()]).unwrap();
             assert_eq!(found, kind, "{said}");
             assert!(text.contains(part), "{text}");
         }

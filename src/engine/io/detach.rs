@@ -12,7 +12,7 @@ use crate::engine::log::log_later;
 use crate::engine::task_set;
 use crate::routing::table::LinkId;
 use crate::sys::process;
-use crate::wire::error::Error;
+use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// The parent has this long to let go.
@@ -48,9 +48,9 @@ impl Io {
         let answer = timeout(ANSWER, self.ask_parent(Handle::DETACHING, Vec::new())).await;
         let answer =
             answer.map_err(|_| Error::Timeout { after: ANSWER, what: "the parent's leave to detach".into() })?;
-        let answer = answer.map_err(|_| Error::router_ended())?;
+        let answer = answer.map_err(|_| Error::router_ended(self.shared.me))?;
         if answer.is_dead() {
-            return Err(Error::Channel { context: answer.src, reason: answer.dead_reason(self.shared.me) });
+            return Err(answer.dead_error(self.shared.me));
         }
         process::mark_detached();
         self.state.borrow_mut().detached = true;
@@ -100,7 +100,7 @@ impl Io {
             if self.may_complain(Some(from), Fault::Detaching) {
                 log_later!(self, WARN, "bad DETACHING received from context {}", message.src);
             }
-            return self.refuse(message, "bad DETACHING received", Some(from));
+            return self.refuse(message, &DeadReason::refused("bad DETACHING received"), Some(from));
         }
         let process = self.with_link(from, |link| link.process.take()).flatten();
         if let Some(process) = process {

@@ -8,8 +8,11 @@ use tokio::sync::oneshot;
 
 use crate::engine::io::Io;
 use crate::routing::table::LinkId;
-use crate::wire::error::Error;
+use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
+
+/// What is said where the parent gives no ids.
+const NO_IDS: &str = "no ids to be had";
 
 impl Io {
     /// Gives a context that is about to start its first child ids before it
@@ -93,7 +96,7 @@ impl Io {
         let knows_owner = state.routing.link_to(owner) == Some(link);
         if !knows_owner || !state.routing.may_have_block(link, owner) {
             drop(state);
-            return self.refuse(message, "a context may not hold so many unused ids", from);
+            return self.refuse(message, &DeadReason::refused("a context may not hold so many unused ids"), from);
         }
         if self.shared.parent().is_none() {
             let ids = state.routing.take_block();
@@ -115,7 +118,7 @@ impl Io {
                     drop(state);
                     io.send(block_reply(&message, &ids));
                 }
-                _ => io.refuse(&message, "no ids to be had", Some(link)),
+                _ => io.refuse(&message, &DeadReason::refused(NO_IDS), Some(link)),
             }
         });
     }
@@ -133,7 +136,7 @@ impl Io {
         let (give, given) = oneshot::channel();
         self.state.borrow_mut().id_waiters.push(give);
         self.request_ids();
-        given.await.map_err(|_| Error::Channel { context: self.shared.me, reason: "no ids to be had".into() })
+        given.await.map_err(|_| self.own_reason(DeadReason::refused(NO_IDS)).at(self.shared.me))
     }
 
     /// Makes sure that [`Io::allocate_id`] will not have to wait long.

@@ -15,6 +15,7 @@ use crate::engine::task_set;
 use crate::routing::table::{Gone, LinkId};
 use crate::sys::pipe::Stream;
 use crate::sys::process::{self, Launched};
+use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// Time that children have to end when the parent has vanished.
@@ -179,7 +180,7 @@ impl Io {
                 dispatcher.forget(context);
             }
             self.drop_windows(context);
-            let dead = Message::dead("the respondent Context has disconnected");
+            let dead = self.own_reason(DeadReason::DISCONNECTED).to_message();
             for orphan in orphans {
                 self.hand_over(orphan.sink, Message { src: self.shared.me, ..dead.clone() }, None, true);
             }
@@ -292,7 +293,7 @@ impl Io {
     /// Everyone who waits for a message learns that there will be none.
     fn tell_handlers(self: &Rc<Self>) {
         let handlers = self.state.borrow_mut().routing.drain_handlers();
-        let dead = Message { src: self.shared.me, ..Message::dead("Broker has exitted") };
+        let dead = Message { src: self.shared.me, ..DeadReason::BROKER_EXITED.to_message() };
         for handler in handlers {
             if matches!(handler.sink, Target::Reply { .. } | Target::Queue(_) | Target::User(_)) {
                 self.hand_over(handler.sink, dead.clone(), None, true);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::engine::io::Io;
 use crate::sys::pipe::{Input, Output, Stream};
-use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
+use crate::wire::error::{ConnectError, ConnectErrorKind, DeadReason, Error, Phase};
 use crate::wire::message::ContextId;
 
 impl Io {
@@ -18,7 +18,7 @@ impl Io {
         stream: OwnedFd,
         authority: Option<ContextId>,
     ) -> Result<(), Error> {
-        let refuse = |why: String| StreamError::new(StreamErrorKind::Start, Phase::Start, name, why);
+        let refuse = |why: String| ConnectError::new(ConnectErrorKind::Start, Phase::Start, name, why);
         if context == self.shared.me || self.state.borrow().routing.link_to(context).is_some() {
             return Err(refuse(format!("context {context} is attached already")).into());
         }
@@ -40,7 +40,7 @@ impl Io {
     }
 
     pub(crate) fn add_route(self: &Rc<Self>, target: ContextId, via: ContextId) -> Result<(), Error> {
-        let refuse = |reason: String| Error::Channel { context: self.shared.me, reason };
+        let refuse = |reason: String| DeadReason::refused(reason).at(self.shared.me);
         let mut state = self.state.borrow_mut();
         let link = state.routing.link_of(via);
         let link = link.ok_or_else(|| refuse(format!("context {via} is no neighbour of {}", self.shared.me)))?;

@@ -18,6 +18,7 @@ use crate::engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats,
 use crate::engine::task_set;
 use crate::routing::table::LinkId;
 use crate::wire::call_payload;
+use crate::wire::error::DeadReason;
 use crate::wire::message::{Handle, Lane, Message};
 
 impl Io {
@@ -52,7 +53,7 @@ impl Io {
         }
         match call_payload::encode_ok(&self.stats()) {
             Ok(data) => self.send(Message { lane: Lane::Control, ..Message::new(message.src, message.reply_to, data) }),
-            Err(why) => self.refuse(message, &why, from),
+            Err(why) => self.refuse(message, &DeadReason::refused(why), from),
         }
     }
 

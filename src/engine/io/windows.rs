@@ -11,7 +11,7 @@ use crate::engine::log::log_later;
 use crate::routing::table::{LinkId, Registration};
 use crate::routing::window::{Grant, SendWindow};
 use crate::wire::call_payload;
-use crate::wire::error::Error;
+use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// All windows from this context to handles of others.
@@ -98,8 +98,7 @@ impl Io {
                 // Whoever awaits the reply is told by a dead message.
                 return self.send(message);
             }
-            let reason = format!("no route to {}, my ID is {}", message.dst, self.shared.me);
-            let error = Error::Channel { context: self.shared.me, reason };
+            let error = self.own_reason(DeadReason::no_route(message.dst, self.shared.me)).at(self.shared.me);
             return accepted.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
         }
         let window = state.windows.by_target.entry(target).or_default();
@@ -146,7 +145,7 @@ impl Io {
             return;
         };
         if grant.is_closed() {
-            return self.fail_window(message.src, grant.handle, message.src, "invalid handle", false);
+            return self.fail_window(message.src, grant.handle, DeadReason::INVALID_HANDLE.at(message.src), false);
         }
         let target = (message.src, grant.handle);
         let mut ready = Vec::new();
@@ -178,20 +177,12 @@ impl Io {
 
     /// The receiver of a window has refused or has gone. `keep`: whoever sends
     /// next is told.
-    pub(super) fn fail_window(
-        self: &Rc<Self>,
-        dst: ContextId,
-        handle: Handle,
-        by: ContextId,
-        reason: &str,
-        keep: bool,
-    ) {
+    pub(super) fn fail_window(self: &Rc<Self>, dst: ContextId, handle: Handle, error: Error, keep: bool) {
         let mut state = self.state.borrow_mut();
         let Some(mut window) = state.windows.by_target.remove(&(dst, handle)) else {
             return;
         };
         let complaints = window.complaints.take().and_then(|handle| state.routing.del_handler(handle));
-        let error = Error::Channel { context: by, reason: reason.to_owned() };
         let waiting: Vec<_> = window.waiting.drain(..).filter_map(|waiting| waiting.accepted).collect();
         if keep && waiting.is_empty() && state.routing.reaches(dst) {
             let failed = Window { failed: Some(error.clone()), ..Window::default() };
@@ -213,8 +204,7 @@ impl Io {
             }
         }
         drop(state);
-        let reason = "the respondent Context has disconnected";
-        let error = Error::Channel { context: self.shared.me, reason: reason.into() };
+        let error = self.own_reason(DeadReason::DISCONNECTED).at(self.shared.me);
         for accepted in lost.into_iter().flat_map(|window| window.waiting).filter_map(|waiting| waiting.accepted) {
             let _ = accepted.send(Err(error.clone()));
         }

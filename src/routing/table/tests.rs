@@ -14,7 +14,7 @@ fn a_root_that_has_detached_gives_out_ids_that_nobody_below_has() {
     assert_eq!(routing.take_id(), Some(ContextId(6000)));
     assert_eq!(routing.take_block().start, 6001);
     let mut message = Message { dst: ContextId(0), ..Message::new(ContextId(0), Handle::CALL_FUNCTION, Vec::new()) };
-    assert_eq!(routing.route(&mut message, None), Verdict::Refuse("no route to 0, my ID is 7".into()));
+    assert_eq!(routing.route(&mut message, None), Verdict::Refuse(DeadReason::no_route(ContextId(0), ContextId(7))));
 }
 use crate::routing::policy;
 
@@ -62,7 +62,10 @@ fn a_forged_auth_id_or_src_id_is_dropped() {
 
 #[test]
 fn an_unknown_context_is_no_route() {
-    assert_eq!(master().route(&mut from_to(0, 1234), None), Verdict::Refuse("no route to 1234, my ID is 0".into()));
+    assert_eq!(
+        master().route(&mut from_to(0, 1234), None),
+        Verdict::Refuse(DeadReason::no_route(ContextId(1234), ContextId(0)))
+    );
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn unidirectional_routing_keeps_siblings_apart_unless_one_is_stamped() {
     routing.add_child(A, ContextId(1), "a".into(), None);
     routing.add_child(B, ContextId(2), "b".into(), None);
     let expected = "routing mode prevents forward of message from context 1 to context 2 via context 0";
-    assert_eq!(routing.route(&mut from_to(1, 2), Some(A)), Verdict::Refuse(expected.into()));
+    assert_eq!(routing.route(&mut from_to(1, 2), Some(A)), Verdict::Refuse(DeadReason::refused(expected)));
     routing.add_child(LinkId(3), ContextId(3), "c".into(), Some(ContextId(0)));
     let mut message = from_to(3, 2);
     assert_eq!(routing.route(&mut message, Some(LinkId(3))), Verdict::Forward(B));
@@ -248,15 +251,15 @@ fn respondent_and_policy_guard_a_handle() {
     let mut routing = master();
     let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
     routing.add_handler(Handle(1000), registration).unwrap();
-    assert_eq!(routing.check(&from_to(2, 0), Some(B)), Err("reply from unexpected context".into()));
+    assert_eq!(routing.check(&from_to(2, 0), Some(B)), Err(DeadReason::refused("reply from unexpected context")));
     assert_eq!(routing.check(&from_to(1, 0), Some(A)), Ok(()));
     assert!(matches!(routing.sink(Handle(1000)), Some(Sink::Taken("s"))));
-    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("invalid handle".into()));
+    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err(DeadReason::INVALID_HANDLE));
 
     let guarded =
         Registration { sink: "p", once: false, respondent: None, policy: Some(Arc::new(policy::has_parent_authority)) };
     routing.add_handler(Handle(1000), guarded).unwrap();
-    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err("refused by policy".into()));
+    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err(DeadReason::refused("refused by policy")));
     assert_eq!(routing.check(&from_to(0, 0), None), Ok(()));
 }
 

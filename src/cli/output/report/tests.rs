@@ -32,6 +32,7 @@ fn unreachable(host: usize) -> Event {
         phase: "login".into(),
         hop: "ssh.web1".into(),
         text: "connection refused".into(),
+        advice: String::new(),
         steps: String::new(),
     };
     let exit = HostExit { status: Status::Unreachable, error: Some(error), ..HostExit::cancelled() };

@@ -1,22 +1,23 @@
 //! What ssh means by what it prints.
 
-use crate::wire::error::{StreamErrorKind, TURNED_AWAY};
+use crate::connect::bootstrap::Diagnosis;
+use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
 /// What the last lines of ssh mean and what to do about it.
 ///
 /// `None`: they mean nothing that is known.
-pub(crate) fn interpret(lines: &[String]) -> Option<(StreamErrorKind, String)> {
+pub(crate) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     // From what names its cause to what only tells that something has ended.
     let rules = [configuration, host_key, authentication, network, jump, exchange, account, no_shell, lost];
     rules.iter().find_map(|rule| rule(lines))
 }
 
-type Reading = Option<(StreamErrorKind, String)>;
+type Reading = Option<Diagnosis>;
 
 fn configuration(lines: &[String]) -> Reading {
     if line_with(lines, "Cannot execute command-line and remote command.").is_some() {
-        let text = "ssh refuses to run our command, as ssh_config has a RemoteCommand for this host; give ssh_args -o RemoteCommand=none";
-        return Some((StreamErrorKind::Start, text.into()));
+        let text = "ssh refuses to run our command, as ssh_config has a RemoteCommand for this host";
+        return Some(Diagnosis::new(ConnectErrorKind::Start, text, "give ssh_args -o RemoteCommand=none"));
     }
     let line = lines.iter().find(|line| {
         line.contains(": Bad configuration option: ")
@@ -31,10 +32,8 @@ fn configuration(lines: &[String]) -> Reading {
             .iter()
             .any(|start| line.starts_with(start))
     })?;
-    Some((
-        StreamErrorKind::Start,
-        format!("ssh refuses its configuration or arguments: {line}; correct ssh_config or ssh_args"),
-    ))
+    let text = format!("ssh refuses its configuration or arguments: {line}");
+    Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct ssh_config or ssh_args"))
 }
 
 fn host_key(lines: &[String]) -> Reading {
@@ -43,22 +42,30 @@ fn host_key(lines: &[String]) -> Reading {
     let changed = between(lines, "Host key for ", " has changed and you have requested strict checking.");
     let unknown = between(lines, " host key is known for ", strict);
     let revoked = after(lines, "Host key ").and_then(|rest| rest.split_once(" revoked by file "));
-    let text = match (changed, revoked) {
-        (Some(host), _) => format!(
-            "the host key of {host} has changed; if that is expected run ssh-keygen{} -R '{host}', \
-             if not, somebody may be reading along",
-            known_hosts_option(lines),
+    Some(match (changed, revoked) {
+        (Some(host), _) => bad_host_key(
+            &format!("the host key of {host} has changed"),
+            format!(
+                "if that is expected run ssh-keygen{} -R '{host}', if not, somebody may be reading along",
+                known_hosts_option(lines),
+            ),
         ),
         (None, Some((key, _))) => {
-            format!("the host key {key} has been revoked; do not use this host")
+            bad_host_key(&format!("the host key {key} has been revoked"), "do not use this host".into())
         }
-        (None, None) => format!(
-            "the host key{} is not known yet; connect to it once by hand with ssh, \
-             or choose check_host_keys accept",
-            unknown.map_or_else(String::new, |host| format!(" of {host}")),
-        ),
-    };
-    Some((StreamErrorKind::HostKey, format!("{HOST_KEY_TEXT}: {text}")))
+        (None, None) => unknown_host_key(&unknown.map_or_else(String::new, |host| format!(" of {host}"))),
+    })
+}
+
+fn bad_host_key(text: &str, advice: String) -> Diagnosis {
+    let seen = "host key checking is enabled, and SSH reported an unrecognized or mismatching host key";
+    Diagnosis::new(ConnectErrorKind::HostKey, format!("{seen}: {text}"), advice)
+}
+
+/// `whose`: nothing, or ` of` and a host.
+pub(super) fn unknown_host_key(whose: &str) -> Diagnosis {
+    let advice = "connect to it once by hand with ssh, or choose check_host_keys accept";
+    bad_host_key(&format!("the host key{whose} is not known yet"), advice.into())
 }
 
 /// Which file ssh-keygen has to correct, where ssh has named one.
@@ -72,46 +79,44 @@ fn authentication(lines: &[String]) -> Reading {
     if line_with(lines, "Received disconnect from ")
         .is_some_and(|line| line.ends_with(": Too many authentication failures"))
     {
-        let text = "SSH authentication is incorrect: the server gave up before the right key was tried; \
-                    name it with identity_file, or unload keys from the agent";
-        return Some((StreamErrorKind::Auth, text.into()));
+        let text = "SSH authentication is incorrect: the server gave up before the right key was tried";
+        let advice = "name it with identity_file, or unload keys from the agent";
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
     }
     let (who, methods) = lines.iter().find_map(|line| denial(line))?;
     let who = who.map_or_else(String::new, |who| format!(" for {who}"));
-    if let Some(cause) = lines.iter().find_map(|line| unusable_key(line)) {
+    if let Some((cause, advice)) = lines.iter().find_map(|line| unusable_key(line)) {
         let text = format!("SSH authentication is incorrect: {cause}");
-        return Some((StreamErrorKind::Auth, text));
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
     }
     if methods.contains("password") || methods.contains("keyboard-interactive") {
         let text = format!(
             "SSH password was requested, but none specified: no key was accepted{who}, \
-             and the server would take {methods}; give a password, or install a key there"
+             and the server would take {methods}"
         );
-        return Some((StreamErrorKind::Password, text));
+        return Some(Diagnosis::new(ConnectErrorKind::Password, text, "give a password, or install a key there"));
     }
-    let text = format!(
-        "SSH authentication is incorrect: no key was accepted{who}, and the server takes {methods}; \
-         check the user name, ssh-add -l, and authorized_keys there"
-    );
-    Some((StreamErrorKind::Auth, text))
+    let text = format!("SSH authentication is incorrect: no key was accepted{who}, and the server takes {methods}");
+    Some(Diagnosis::new(ConnectErrorKind::Auth, text, "check the user name, ssh-add -l, and authorized_keys there"))
 }
 
-fn unusable_key(line: &str) -> Option<String> {
+/// What makes a key unusable, and what to do.
+fn unusable_key(line: &str) -> Option<(String, &'static str)> {
     let line = line.trim_end_matches('.');
     if line.starts_with("Permissions ") && line.ends_with(" are too open") {
-        return Some(format!("ssh ignores the key: {line}; run chmod 600 on it"));
+        return Some((format!("ssh ignores the key: {line}"), "run chmod 600 on it"));
     }
     ["Load key ", "Warning: Identity file "]
         .iter()
         .any(|start| line.starts_with(start))
-        .then(|| format!("ssh cannot use the key: {line}"))
+        .then(|| (format!("ssh cannot use the key: {line}"), "name another with identity_file, or mend it"))
 }
 
 fn network(lines: &[String]) -> Reading {
     if let Some(rest) = after(lines, "ssh: Could not resolve hostname ") {
-        let text =
-            format!("the name cannot be resolved: {rest}; check its spelling, DNS, and Host entries in ssh_config");
-        return Some((StreamErrorKind::Eof, text));
+        let text = format!("the name cannot be resolved: {rest}");
+        let advice = "check its spelling, DNS, and Host entries in ssh_config";
+        return Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice));
     }
     if let Some(rest) = after(lines, "ssh: connect to host ") {
         let (place, reason) = rest.rsplit_once(": ").unwrap_or((rest, "no reason given"));
@@ -119,67 +124,68 @@ fn network(lines: &[String]) -> Reading {
         return Some(match reason {
             "Connection refused" => {
                 let text = format!("connection refused: no sshd listens on {place}");
-                (StreamErrorKind::Eof, text)
+                Diagnosis::new(ConnectErrorKind::Eof, text, LISTENS)
             }
             "Connection timed out" | "Operation timed out" => {
                 let text =
                     format!("connection timed out: the machine is off, or a firewall drops what is sent to {place}");
-                (StreamErrorKind::Timeout, text)
+                Diagnosis::new(ConnectErrorKind::Timeout, text, LISTENS)
             }
             "No route to host" | "Network is unreachable" | "Host is down" => {
-                let text = format!("{place} cannot be reached from here ({reason}); it may need a jump host");
-                (StreamErrorKind::Eof, text)
+                let text = format!("{place} cannot be reached from here ({reason})");
+                Diagnosis::new(ConnectErrorKind::Eof, text, "it may need a jump host")
             }
-            _ => (StreamErrorKind::Eof, format!("connection to {place} failed: {reason}")),
+            _ => Diagnosis::new(ConnectErrorKind::Eof, format!("connection to {place} failed: {reason}"), LISTENS),
         });
     }
     if line_with(lines, "Connection timed out during banner exchange").is_some() {
-        let text = "connection timed out: something accepts connections there but does not speak ssh in time; \
-                    is the machine overloaded, or the port another service's?";
-        return Some((StreamErrorKind::Timeout, text.into()));
+        let text = "connection timed out: something accepts connections there but does not speak ssh in time";
+        let advice = "is the machine overloaded, or the port another service's?";
+        return Some(Diagnosis::new(ConnectErrorKind::Timeout, text, advice));
     }
     None
 }
 
 fn jump(lines: &[String]) -> Reading {
     line_with(lines, "stdio forwarding failed")?;
-    let text = "the jump host cannot reach the target, or does not allow forwarding; try ssh from there";
-    Some((StreamErrorKind::Eof, text.into()))
+    let text = "the jump host cannot reach the target, or does not allow forwarding";
+    Some(Diagnosis::new(ConnectErrorKind::Eof, text, "try ssh from there"))
 }
 
 /// What goes wrong between the connection and the login.
 fn exchange(lines: &[String]) -> Reading {
-    let text = if let Some(rest) = EXCHANGE.iter().find_map(|start| after(lines, start)) {
-        if rest.contains("invalid characters") {
-            format!("what listens there is not an ssh server ({rest}); check the port")
-        } else {
-            format!(
-                "{TURNED_AWAY} ({rest}): too many logins at once (MaxStartups, \
-                 PerSourcePenalties), a ban, or a proxy command that failed; try fewer at a time"
-            )
+    let (text, advice) = if let Some(rest) = EXCHANGE.iter().find_map(|start| after(lines, start)) {
+        if !rest.contains("invalid characters") {
+            let text = format!(
+                "the server closed the connection before the login ({rest}): too many logins at once (MaxStartups, \
+                 PerSourcePenalties), a ban, or a proxy command that failed"
+            );
+            let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, "try fewer at a time");
+            return Some(Diagnosis { cause: ConnectCause::TurnedAway, ..diagnosis });
         }
+        (format!("what listens there is not an ssh server ({rest})"), "check the port")
     } else if let Some(rest) = after(lines, "Unable to negotiate with ") {
-        format!("ssh and the server have no algorithm in common: {rest}; add what they offer in ssh_config")
+        (format!("ssh and the server have no algorithm in common: {rest}"), "add what they offer in ssh_config")
     } else {
         let versions = after(lines, "Protocol major versions differ: ")?;
-        format!("the server speaks only version 1 of the ssh protocol ({versions})")
+        (format!("the server speaks only version 1 of the ssh protocol ({versions})"), "it takes a newer server")
     };
-    Some((StreamErrorKind::Eof, text))
+    Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice))
 }
 
 /// Accounts that may log in but not run a command. These come on stdout.
 fn account(lines: &[String]) -> Reading {
-    let text = if line_with(lines, "This account is currently not available.").is_some() {
-        "the account has no login shell (nologin); use another, or give it one with chsh -s /bin/sh"
+    let (text, advice) = if line_with(lines, "This account is currently not available.").is_some() {
+        ("the account has no login shell (nologin)", "use another, or give it one with chsh -s /bin/sh")
     } else if line_with(lines, "fatal: unrecognized command '").is_some()
         || line_with(lines, "fatal: Interactive git shell is not enabled.").is_some()
     {
-        "the account's shell is git-shell, which runs git alone; use another account"
+        ("the account's shell is git-shell, which runs git alone", "use another account")
     } else {
         line_with(lines, "This service allows sftp connections only.")?;
-        "the account is for sftp only (ForceCommand internal-sftp); use another one"
+        ("the account is for sftp only (ForceCommand internal-sftp)", "use another one")
     };
-    Some((StreamErrorKind::Auth, text.into()))
+    Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice))
 }
 
 /// Shells say in their own ways that there is no such command. Only the last
@@ -192,9 +198,8 @@ fn no_shell(lines: &[String]) -> Reading {
             .iter()
             .any(|text| last.contains(text));
     said.then(|| {
-        let text =
-            format!("the login shell did not find the command it was given: {last}; name a POSIX shell that is there");
-        (StreamErrorKind::Eof, text)
+        let text = format!("the login shell did not find the command it was given: {last}");
+        Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there")
     })
 }
 
@@ -202,7 +207,7 @@ fn lost(lines: &[String]) -> Reading {
     if let Some(rest) = after(lines, "Timeout, server ") {
         let text =
             format!("the connection was lost: server {rest} (ServerAliveInterval x ServerAliveCountMax has passed)");
-        return Some((StreamErrorKind::Timeout, text));
+        return Some(Diagnosis::new(ConnectErrorKind::Timeout, text, LOST));
     }
     let line = lines.iter().rev().find(|line| {
         let closed = line.starts_with("Connection to ") && line.contains(" closed by remote host");
@@ -216,7 +221,8 @@ fn lost(lines: &[String]) -> Reading {
             .iter()
             .any(|start| line.starts_with(start))
     })?;
-    Some((StreamErrorKind::Eof, format!("the connection was lost: {}", line.trim_end_matches('.'))))
+    let text = format!("the connection was lost: {}", line.trim_end_matches('.'));
+    Some(Diagnosis::new(ConnectErrorKind::Eof, text, LOST))
 }
 
 /// Takes `user@host: Permission denied (methods).` apart. Some versions leave
@@ -242,26 +248,29 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
     lines.iter().find_map(|line| Some(line.strip_suffix(end)?.split_once(start)?.1))
 }
 
-pub(super) const HOST_KEY_TEXT: &str =
-    "host key checking is enabled, and SSH reported an unrecognized or mismatching host key";
+const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
+const LOST: &str = "see `ssh -v` to the host, and try again";
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StreamErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
+    use crate::wire::error::joined;
+    use ConnectErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
 
     /// Printed by OpenSSH 9.2p1 in each of these situations, with host and
     /// user names as they were.
     #[test]
     fn recorded_output_of_ssh_is_understood() {
         for (said, kind, parts) in RECORDED {
-            let (found, text) = read(said).unwrap_or_else(|| panic!("not understood: {said}"));
-            assert_eq!(found, *kind, "{said}: {text}");
+            let found = read(said).unwrap_or_else(|| panic!("not understood: {said}"));
+            let text = joined(&found.text, &found.advice);
+            assert_eq!(found.kind, *kind, "{said}: {text}");
             for part in *parts {
                 assert!(text.contains(part), "{text:?} lacks {part:?}");
             }
-            assert!(!text.ends_with('.') && !text.contains("  "), "{text}");
+            assert!(!text.ends_with('.') && !text.contains("  ") && !found.advice.is_empty(), "{text}");
+            assert_eq!(found.cause == ConnectCause::TurnedAway, text.contains("MaxStartups"), "{text}");
         }
     }
 
@@ -269,7 +278,7 @@ mod tests {
     fn unreachable_hosts_and_jump_hosts_are_told_apart() {
         let jump = "ssh: connect to host 127.0.0.1 port 2399: Connection refused\n\
                     kex_exchange_identification: Connection closed by remote host\n";
-        assert_eq!(read(jump).unwrap().1, "connection refused: no sshd listens on 127.0.0.1:2399");
+        assert_eq!(read(jump).unwrap().text, "connection refused: no sshd listens on 127.0.0.1:2399");
     }
 
     #[test]
@@ -286,11 +295,12 @@ mod tests {
             assert_eq!(read(said), None, "{said}");
         }
         // A host whose changed key was ignored, and which then had no shell.
-        let (kind, _) = read(&format!("{CHANGED_BANNER}This account is currently not available.\n")).unwrap();
+        let Diagnosis { kind, .. } =
+            read(&format!("{CHANGED_BANNER}This account is currently not available.\n")).unwrap();
         assert_eq!(kind, Auth);
     }
 
-    fn read(said: &str) -> Option<(StreamErrorKind, String)> {
+    fn read(said: &str) -> Option<Diagnosis> {
         let lines: Vec<String> = said.lines().map(|line| line.trim_end().to_owned()).collect();
         interpret(&lines)
     }
@@ -302,7 +312,7 @@ mod tests {
         Offending ED25519 key in /home/op/.ssh/known_hosts:1\r\n";
 
     #[rustfmt::skip]
-    const RECORDED: &[(&str, StreamErrorKind, &[&str])] = &[
+    const RECORDED: &[(&str, ConnectErrorKind, &[&str])] = &[
         ("ssh: Could not resolve hostname nosuch.invalid: Name or service not known\r\n", Eof, &["cannot be resolved: nosuch.invalid"]),
         ("ssh: Could not resolve hostname 127.0.0.1: Address family for hostname not supported\r\n", Eof, &["Address family"]),
         ("ssh: connect to host 127.0.0.1 port 2399: Connection refused\r\n", Eof, &["no sshd listens on 127.0.0.1:2399"]),

@@ -1,0 +1,48 @@
+//! What to do about the failures of a bootstrap, where one sentence fits all.
+
+use crate::wire::error::Phase;
+
+/// What to do where a launcher has ended without a word that is known, with
+/// this exit code if it had one.
+pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
+    match phase {
+        Phase::Start | Phase::Login if code == Some(127) => "a command was not found there: is there an `sh` on PATH?",
+        Phase::Start | Phase::Login if code == Some(255) => {
+            "an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
+        }
+        Phase::Start | Phase::Login => {
+            "nothing of ours has run: does the account's shell accept `sh -c`, \
+             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
+        }
+        Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
+        Phase::Exec if code == Some(127) => "there is no such program",
+        Phase::Exec if code == Some(126) => "it may not be executed there, or is for another processor",
+        Phase::Exec if code == Some(0) => "it ended well without a word: is it a copy of this program?",
+        Phase::Exec => "the image did not come up: is it for this processor, and may it be executed there?",
+        Phase::Handshake => "the child ended while it introduced itself",
+    }
+}
+
+/// What is to be said where the first stage had no input, and what to do.
+pub(super) const NOTHING_TO_READ: (&str, &str) = (
+    "the first stage had no input: what runs the command there, or the launcher here, gives it \
+     none",
+    "look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
+     and let stdin through",
+);
+/// What is to be said where lines end as a terminal ends them.
+pub(super) const TERMINAL_BETWEEN: (&str, &str) = (
+    "a terminal is between this program and the first stage, and would change the image: \
+     the first stage's line ends in CR LF",
+    "let the session recorder or wrapper of the login (`script`, tlog, \
+     a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)",
+);
+/// What to do where no place can hold and execute the image.
+pub(super) const FREE_ONE: &str = "free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that \
+     allows execution";
+/// What to do where the image did not arrive as it was sent.
+pub(crate) const DAMAGED: &str = "try again; if it stays so, something on the way changes or cuts what is sent: a proxy, a filter, \
+     a terminal";
+/// What to do where a limit of the account is in the way.
+pub(super) const SMALL_FILES: &str = "the account may write small files only: look at `ulimit -f` there";
+pub(super) const FEW_FILES: &str = "the account may open too few files: look at `ulimit -n` there";

@@ -1,0 +1,28 @@
+//! What a failure means, as the reader of another program's words finds it.
+
+use crate::wire::error::{ConnectCause, ConnectErrorKind};
+
+/// What the words of another program mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Diagnosis {
+    pub(crate) kind: ConnectErrorKind,
+    pub(crate) cause: ConnectCause,
+    /// What happened.
+    pub(crate) text: String,
+    /// What to do about it; empty if nothing is known.
+    pub(crate) advice: String,
+}
+
+/// Tells what the last lines of a launcher mean, where they mean anything.
+pub(crate) type Interpret = fn(&[String]) -> Option<Diagnosis>;
+
+impl Diagnosis {
+    pub(crate) fn new(kind: ConnectErrorKind, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { kind, cause: ConnectCause::Plain, text: text.into(), advice: advice.into() }
+    }
+
+    /// What is known without anything to do about it.
+    pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<String>) -> Self {
+        Self::new(kind, text, String::new())
+    }
+}

@@ -1,0 +1,76 @@
+//! What shells and the tools of the first stage say when they fail. Their
+//! words are read here and nowhere else.
+
+/// A file could not take the image, for want of room.
+pub(super) fn is_full(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    is_limited(&said) || FULL.iter().any(|words| said.contains(words))
+}
+
+/// The account may write small files only.
+pub(super) fn is_limited(said: &str) -> bool {
+    said.to_ascii_lowercase().contains("file size limit")
+}
+
+/// The account may open too few files. Only shells that ran out of descriptors
+/// end a line so.
+pub(super) fn lacks_files(lines: &[String]) -> bool {
+    lines.iter().any(|line| FEW_FILES.iter().any(|end| line.ends_with(end)))
+}
+
+/// What a tool said of a directory: whether it could not even be made, and
+/// the system's words for the cause.
+pub(super) fn refusal(said: &str) -> (PlaceFault, &str) {
+    let cause = said.rsplit(": ").next().unwrap_or_default();
+    let fault = if said.starts_with("mkdir") {
+        PlaceFault::NotWritable
+    } else if cause.eq_ignore_ascii_case("permission denied") {
+        PlaceFault::NoExecution
+    } else {
+        PlaceFault::Unusable
+    };
+    (fault, cause)
+}
+
+/// The directory was there already: it is the same place by another name.
+pub(super) fn is_there_already(said: &str) -> bool {
+    said.ends_with("File exists")
+}
+
+/// Why a place cannot hold or execute an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaceFault {
+    NotWritable,
+    NoExecution,
+    Unusable,
+}
+
+const FULL: [&str; 3] = ["file too large", "no space left", "quota exceeded"];
+const FEW_FILES: [&str; 3] = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Printed by coreutils, busybox, dash, bash and gzip.
+    #[test]
+    fn recorded_words_of_tools_are_understood() {
+        for said in ["cat: write error: No space left on device", "File too large", "sh: Disk quota exceeded"] {
+            assert!(is_full(said) && !is_limited(said), "{said}");
+        }
+        assert!(is_full("File size limit exceeded") && is_limited("sh: 1: File size limit exceeded (core dumped)"));
+        assert!(!is_full("gzip: stdin: unexpected end of file"));
+        let lacks = |said: &str| lacks_files(&[said.to_owned()]);
+        assert!(lacks("sh: 1: 1: Invalid argument") && lacks("-bash: start_pipeline: pgrp pipe: Too many open files"));
+        assert!(!lacks("Too many open files here") && !lacks("Invalid argument"));
+    }
+
+    #[test]
+    fn a_place_is_refused_for_one_of_three_reasons() {
+        let (fault, cause) = refusal("mkdir: cannot create directory '/x': Read-only file system");
+        assert_eq!((fault, cause), (PlaceFault::NotWritable, "Read-only file system"));
+        assert_eq!(refusal("sh: 1: /x/t: Permission denied").0, PlaceFault::NoExecution);
+        assert_eq!(refusal("cat: write error: No space left on device").0, PlaceFault::Unusable);
+        assert!(is_there_already("mkdir: /x: File exists") && !is_there_already("File exists, it says"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Why a connection could not be made.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::connect_trace::ConnectTrace;
+
+/// Why a connection could not be made, or was lost while it was being made.
+///
+/// Its text is the hop, what happened, what to do about it, and the last lines
+/// of the far side.
+#[doc(alias = "StreamError")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ConnectError {
+    /// What kind of failure it is.
+    pub kind: ConnectErrorKind,
+    /// How far the connection had come.
+    pub phase: Phase,
+    /// Which hop failed, as `ssh.web1` or `local`.
+    pub hop: String,
+    /// What happened.
+    pub text: String,
+    /// What to do about it; empty if nothing is known.
+    pub advice: String,
+    /// The last lines that the far side printed, at most 100, with control
+    /// characters taken out.
+    pub tail: Vec<String>,
+    /// What had been seen until then.
+    pub trace: Box<ConnectTrace>,
+    /// What this crate decides on where the kind is too coarse.
+    pub(crate) cause: ConnectCause,
+}
+
+impl ConnectError {
+    /// An error without advice or recorded output.
+    pub fn new(kind: ConnectErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            phase,
+            hop: hop.into(),
+            text: text.into(),
+            advice: String::new(),
+            tail: Vec::new(),
+            trace: Box::default(),
+            cause: ConnectCause::default(),
+        }
+    }
+
+    /// This error, with what to do about it.
+    #[must_use]
+    pub fn with_advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: advice.into(), ..self }
+    }
+
+    pub(crate) fn with_cause(self, cause: ConnectCause) -> Self {
+        Self { cause, ..self }
+    }
+
+    /// The server has closed the connection before anybody could log in, as
+    /// sshd does while too many others are logging in (MaxStartups): it may be
+    /// different in a moment.
+    pub fn was_turned_away(&self) -> bool {
+        self.cause == ConnectCause::TurnedAway
+    }
+
+    /// What happened and what to do about it, in one line.
+    pub fn text_with_advice(&self) -> String {
+        joined(&self.text, &self.advice)
+    }
+}
+
+/// What happened, and behind it what to do about it.
+pub(crate) fn joined(text: &str, advice: &str) -> String {
+    if advice.is_empty() { text.to_owned() } else { format!("{text}; {advice}") }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.hop, self.text_with_advice())?;
+        for line in &self.tail {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// What has caused a [`ConnectError`], where something depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum ConnectCause {
+    /// What the kind says.
+    #[default]
+    Plain,
+    /// The server has too many logins under way.
+    TurnedAway,
+    /// The container has no shell to run the first stage.
+    NoShell,
+    /// The machine lacks a tool that the first stage needs.
+    NoTool,
+}
+
+/// The kinds of [`ConnectError`].
+#[doc(alias = "StreamErrorKind")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// The launcher (`ssh`, `sudo`, ...) could not be started.
+    Start,
+    /// A password is needed or was refused.
+    Password,
+    /// The host key is unknown or has changed.
+    HostKey,
+    /// The login was refused for another reason.
+    Auth,
+    /// The connection ended before the child was up.
+    Eof,
+    /// The time for the whole connect has passed.
+    Timeout,
+    /// The router began to shut down.
+    Cancelled,
+    /// There is no image for the machine.
+    Unsupported,
+    /// No place on the machine can hold and execute the image.
+    NoPlace,
+    /// The image could not be read, packed or fetched.
+    Image,
+    /// The child is another build or another program, or not the one that was
+    /// asked for.
+    Mismatch,
+    /// The bytes that arrived are not what was sent.
+    Corrupt,
+    /// Something is larger than its limit.
+    Oversize,
+}
+
+impl ConnectErrorKind {
+    /// The kind in lower case, as it stands in the tool's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Password => "password",
+            Self::HostKey => "host_key",
+            Self::Auth => "auth",
+            Self::Eof => "eof",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Unsupported => "unsupported",
+            Self::NoPlace => "no_place",
+            Self::Image => "image",
+            Self::Mismatch => "mismatch",
+            Self::Corrupt => "corrupt",
+            Self::Oversize => "oversize",
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The launcher is being started.
+    Start,
+    /// The launcher is logging in; nothing of ours runs on the machine yet.
+    Login,
+    /// The first stage has announced itself.
+    FirstStage,
+    /// The image is on its way.
+    Upload,
+    /// The image is complete and is being executed.
+    Exec,
+    /// The child and its parent agree on terms.
+    Handshake,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Login => "login",
+            Self::FirstStage => "first stage",
+            Self::Upload => "upload",
+            Self::Exec => "exec",
+            Self::Handshake => "handshake",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_prints_an_error_joins_what_happened_and_what_to_do() {
+        let error = ConnectError::new(ConnectErrorKind::Auth, Phase::Login, "ssh.web1", "no key was accepted");
+        assert_eq!(error.to_string(), "ssh.web1: no key was accepted");
+        let error = ConnectError { tail: vec!["Permission denied".into()], ..error.with_advice("install one") };
+        assert_eq!(error.to_string(), "ssh.web1: no key was accepted; install one\n    Permission denied");
+    }
+
+    #[test]
+    fn whether_the_server_turned_somebody_away_does_not_depend_on_words() {
+        let text = "the server closed the connection before the login";
+        let error = ConnectError::new(ConnectErrorKind::Eof, Phase::Login, "ssh.web1", text);
+        assert!(!error.was_turned_away());
+        assert!(ConnectError { text: "busy".into(), ..error.with_cause(ConnectCause::TurnedAway) }.was_turned_away());
+    }
+}
