@@ -196,7 +196,7 @@ fn signature_of<F: Function<K>, K>() -> String {
 pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
     // Only contexts above call functions, and they may use what is theirs.
     let shared = econtext.shared();
-    let origin = Origin::at(shared, econtext.caller(), shared.me);
+    let origin = Origin::at(shared, econtext.caller_id(), shared.me);
     match codec::decode::<F::Args>(args, Some(origin)) {
         Ok(args) => function.run(econtext, args),
         Err(why) => Running::Done(Err(Failure::new(
@@ -292,7 +292,7 @@ impl Callee for LocalFunction {
     }
 
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a> {
-        let econtext = self.econtext.get_or_init(|| Econtext::new(self.router.clone(), call.clone()));
+        let econtext = self.econtext.get_or_init(|| Econtext::of(self.router.clone(), call.clone()));
         (self.entry.run)(econtext, args)
     }
 }

@@ -206,7 +206,7 @@ fn neither_cycles_nor_two_owners_are_possible() {
     // With its last clone a select lets its members go.
     drop((a, b, c));
     Select::new().add(&receiver).unwrap();
-    let rung: Receiver<u32> = Receiver::builder(&tree.0).notify(|| {}).build();
+    let rung: Receiver<u32> = Receiver::builder(&tree.0).notify(|| {}).build().unwrap();
     assert!(misuse(Select::new().add(&rung)).contains("already owned"));
 }
 
