@@ -84,6 +84,12 @@ impl Context {
         Self { shared, id, name: name.into() }
     }
 
+    /// The context with this id, by the name that is known of it.
+    pub(crate) fn known(shared: Arc<Shared>, id: ContextId) -> Self {
+        let name = format!("context {id}");
+        Self::new(shared, id, &name)
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -384,6 +390,31 @@ impl Broker {
     /// Takes back [`Broker::stop_receive`].
     pub fn start_receive(&self, child: &Context) {
         child.shared().request(Request::Read { context: child.id(), on: true });
+    }
+}
+
+impl Message {
+    /// The context that has sent it; `None` if it was not received from
+    /// anywhere.
+    ///
+    /// ```
+    /// use offshoot::{Error, Message, Receiver, Router};
+    ///
+    /// fn main() -> Result<(), Error> {
+    ///     offshoot::child();
+    ///     let router = Router::new()?;
+    ///     let receiver: Receiver<u8> = Receiver::new(&router);
+    ///     receiver.sender().blocking_send(1)?;
+    ///     assert_eq!(receiver.blocking_recv_message()?.source(), Some(router.myself()));
+    ///     assert_eq!(Message::default().source(), None);
+    ///     router.blocking_shutdown();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn source(&self) -> Option<Context> {
+        let port = Arc::clone(self.arrival.0.as_ref()?);
+        let shared: Arc<Shared> = port.into_any().downcast().ok()?;
+        Some(Context::known(shared, self.src))
     }
 }
 

@@ -221,7 +221,7 @@ impl Router {
     /// does not fail with `no route to ..`. Two contexts of one router with one
     /// id are equal.
     pub fn context_by_id(&self, id: ContextId) -> Context {
-        Context::new(Arc::clone(&self.shared), id, &format!("context {id}"))
+        Context::known(Arc::clone(&self.shared), id)
     }
 
     /// The largest message that is sent or taken, in bytes.

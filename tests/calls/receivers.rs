@@ -287,3 +287,35 @@ fn a_large_answer_needs_no_window_and_leaves_none() {
     }
     assert_eq!(block_on(tree.0.stats()).unwrap().windows, 0);
 }
+
+#[test]
+fn a_disconnect_is_one_item_and_then_the_iteration_is_over() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let receiver: Receiver<u32> = Receiver::builder(&tree.0).respondent(child.id()).build().unwrap();
+    child.blocking_call(five_and_close, (receiver.sender(),)).unwrap();
+    assert_eq!(receiver.iter().count(), 5, "a closed sender ends it without a further item");
+    child.blocking_shutdown();
+    let mut items = receiver.iter();
+    assert!(matches!(items.next(), Some(Err(Error::Channel { .. }))));
+    assert_eq!((items.next(), items.next()), (None, None));
+    assert_eq!(receiver.iter().next(), None);
+}
+
+#[test]
+fn a_receiver_can_be_told_later_whom_to_notify() {
+    let tree = Tree::new();
+    let receiver: Receiver<u32> = Receiver::new(&tree.0);
+    receiver.sender().blocking_send(1).unwrap();
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    receiver
+        .notify(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 1, "one waits already");
+    receiver.sender().blocking_send(2).unwrap();
+    eventually("the second", || count.load(Ordering::SeqCst) == 2);
+    assert!(matches!(receiver.notify(|| {}), Err(Error::Select(_))), "there is one already");
+}
