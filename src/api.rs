@@ -13,3 +13,4 @@ pub(crate) mod receiver;
 pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod sender;
+pub(crate) mod stream;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
+use crate::api::context::Context;
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
@@ -56,14 +57,14 @@ pub struct Call<R> {
 
 /// A call, whatever its result is.
 pub(crate) struct RawCall {
-    shared: Arc<Shared>,
+    /// The context that runs it.
+    context: Context,
     state: Option<Pending>,
     /// How it has ended, if nobody has been told yet: perhaps it was not even
     /// sent.
     ended: Option<Result<Bytes, Error>>,
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
-    context: Arc<str>,
     /// The context that has answered, and the authority under which it did.
     by: (ContextId, ContextId),
     /// Bytes of a result that is read.
@@ -84,12 +85,12 @@ struct Pending {
 impl RawCall {
     /// Sends the call, if it could be encoded.
     pub(crate) fn start(
-        shared: &Arc<Shared>,
-        context: &Arc<str>,
+        context: &Context,
         function: &'static str,
         message: Result<Message, Error>,
         timeout: Option<Duration>,
     ) -> Self {
+        let shared = context.shared();
         let sent = message.and_then(|mut message| {
             let (reply, answer) = oneshot::channel();
             let handle = shared.next_handle();
@@ -105,12 +106,11 @@ impl RawCall {
         };
         let timeout = timeout.map(|limit| (Instant::now(), limit));
         Self {
-            shared: Arc::clone(shared),
+            context: context.clone(),
             state,
             ended,
             timeout,
             function,
-            context: Arc::clone(context),
             by: (shared.me, shared.me),
             max: usize::MAX,
             #[cfg(feature = "cli")]
@@ -161,7 +161,7 @@ impl RawCall {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        self.context.shared()
     }
 
     fn finish(&mut self, answer: Option<Message>) -> Result<Bytes, Error> {
@@ -170,11 +170,11 @@ impl RawCall {
                 Some((started, limit)) if started.elapsed() >= limit => {
                     Error::Timeout { after: limit, what: format!("call of {} in {}", self.function, self.context) }
                 }
-                _ => Error::router_ended(self.shared.me),
+                _ => Error::router_ended(self.shared().me),
             });
         };
         if message.is_dead() {
-            return Err(message.dead_error(self.shared.me));
+            return Err(message.dead_error(self.shared().me));
         }
         self.by = (message.src, message.auth);
         let value = call_payload::decode_reply(&message.data)?;
@@ -194,7 +194,7 @@ impl RawCall {
     }
 
     fn origin(&self) -> Origin {
-        Origin::at(&self.shared, self.by.0, self.by.1)
+        Origin::at(self.shared(), self.by.0, self.by.1)
     }
 
     fn unreadable(&self, why: &str) -> Error {
@@ -207,7 +207,7 @@ impl RawCall {
             if let Poll::Ready(value) = self.poll(cx) {
                 return Poll::Ready(value);
             }
-            let sleep = sleep.get_or_insert_with(|| self.shared.sleep_until(Instant::now() + limit));
+            let sleep = sleep.get_or_insert_with(|| self.shared().sleep_until(Instant::now() + limit));
             Pin::new(sleep).poll(cx).map(|_| Err(self.late(limit)))
         })
         .await
@@ -221,7 +221,7 @@ impl RawCall {
 impl Drop for RawCall {
     fn drop(&mut self) {
         if let Some(pending) = &self.state {
-            self.shared.request(Request::Cancel(pending.handle));
+            self.shared().request(Request::Cancel(pending.handle));
         }
     }
 }
@@ -251,6 +251,22 @@ impl<R> Call<R> {
         Self::from_raw(inner)
     }
 
+    /// The context that runs the function.
+    pub fn context(&self) -> &Context {
+        &self.inner.context
+    }
+
+    /// The full name of the function.
+    pub fn function(&self) -> &'static str {
+        self.inner.function
+    }
+
+    /// Whether the call has ended, so that the result can be had without
+    /// waiting. Does not block.
+    pub fn is_finished(&self) -> bool {
+        self.inner.has_ended()
+    }
+
     /// Lets the call run on without anybody waiting for it. Its result, also
     /// an error, is thrown away.
     pub fn detach(mut self) {
@@ -266,6 +282,19 @@ impl<R: DeserializeOwned> Call<R> {
     /// As [`Context::call`](crate::Context::call).
     pub fn blocking_recv(self) -> Result<R, Error> {
         block_on(self)
+    }
+
+    /// The result if the call has ended; `None` if not, or if the result was
+    /// taken before. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`](crate::Context::call).
+    pub fn try_recv(&mut self) -> Result<Option<R>, Error> {
+        match self.inner.try_recv() {
+            Some(value) => self.inner.decode(&value?).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The result, if it comes in time. The call goes on otherwise, and a late
@@ -295,7 +324,10 @@ impl<R: DeserializeOwned> Call<R> {
 
 impl<R> fmt::Debug for Call<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("function", &self.inner.function).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("function", &self.inner.function)
+            .field("context", &self.inner.context)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,8 +14,10 @@ use crate::wire::message::{ContextId, Handle};
 
 /// Values in both directions between this context and another.
 ///
-/// Both ends have to know the other's handle, so at least one of them is fixed
-/// beforehand or travels as an argument. Where only one side sends, a
+/// `In` is what comes in here, `Out` what goes out; the other end has them the
+/// other way round. Both ends have to know the other's handle: one of them is
+/// fixed beforehand or travels as an argument, and
+/// [`Channel::set_dst_handle`] tells this end of it when it is known. Where only one side sends, a
 /// [`Receiver`] and its [`Sender`] do the same with less.
 ///
 /// ```
@@ -25,34 +27,59 @@ use crate::wire::message::{ContextId, Handle};
 ///     offshoot::child();
 ///     let router = Router::new()?;
 ///     let myself = router.myself();
-///     let one: Channel<String> = Channel::with_handle(&router, &myself, Handle(5001), Handle(5000));
-///     let two: Channel<String> = Channel::new(&router, &myself, one.handle());
+///     // Texts come in, numbers go out.
+///     let mut one: Channel<String, u32> = Channel::new(&router, &myself, Handle::NONE);
+///     let two: Channel<u32, String> = Channel::with_handle(&router, &myself, one.handle(), Handle(5000))?;
+///     one.set_dst_handle(two.handle()); // known only now
 ///     two.blocking_send("ping".into())?;
 ///     assert_eq!(one.blocking_recv()?, "ping");
+///     one.blocking_send(4)?;
+///     assert_eq!(two.blocking_recv()?, 4);
 ///     two.close();
 ///     assert_eq!(one.blocking_recv().unwrap_err().to_string(), "Sender was explicitly closed");
 ///     router.blocking_shutdown();
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone)]
-pub struct Channel<T> {
-    receiver: Receiver<T>,
-    sender: Sender<T>,
+#[derive(Debug)]
+pub struct Channel<In, Out = In> {
+    receiver: Receiver<In>,
+    sender: Sender<Out>,
+    context: Context,
 }
 
-impl<T> Channel<T> {
+impl<In, Out> Clone for Channel<In, Out> {
+    fn clone(&self) -> Self {
+        Self { receiver: self.receiver.clone(), sender: self.sender.clone(), context: self.context.clone() }
+    }
+}
+
+impl<In, Out> Channel<In, Out> {
     /// A channel to `dst_handle` of `context`, with the next free handle at
-    /// this end.
+    /// this end. [`Handle::NONE`] if the other end's is not known yet; what is
+    /// sent before [`Channel::set_dst_handle`] then fails with
+    /// [`Error::Handle`].
     pub fn new(router: &Router, context: &Context, dst_handle: Handle) -> Self {
-        Self { receiver: Receiver::new(router), sender: Sender::new(context, dst_handle) }
+        Self::of(Receiver::new(router), context, dst_handle)
     }
 
-    /// A channel with a fixed handle at this end, too. If it is taken, every
-    /// receive gives [`Error::Handle`].
-    pub fn with_handle(router: &Router, context: &Context, dst_handle: Handle, handle: Handle) -> Self {
-        let receiver = Receiver::builder(router).handle(handle).build();
-        Self { receiver, sender: Sender::new(context, dst_handle) }
+    /// A channel with a fixed handle at this end, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handle`] if `handle` is taken or is the router's own.
+    pub fn with_handle(router: &Router, context: &Context, dst_handle: Handle, handle: Handle) -> Result<Self, Error> {
+        Ok(Self::of(Receiver::builder(router).handle(handle).build()?, context, dst_handle))
+    }
+
+    fn of(receiver: Receiver<In>, context: &Context, dst_handle: Handle) -> Self {
+        Self { receiver, sender: Sender::new(context, dst_handle), context: context.clone() }
+    }
+
+    /// Sends to this handle of the other context from now on. Clones that were
+    /// made before keep theirs.
+    pub fn set_dst_handle(&mut self, handle: Handle) {
+        self.sender = Sender::new(&self.context, handle);
     }
 
     /// The port of this end.
@@ -62,7 +89,7 @@ impl<T> Channel<T> {
 
     /// The context at the other end.
     pub fn context(&self) -> ContextId {
-        self.sender.context()
+        self.context.id()
     }
 
     /// The port of the other end.
@@ -71,12 +98,12 @@ impl<T> Channel<T> {
     }
 
     /// This end, for a [`Select`](crate::Select) or its other ways to receive.
-    pub fn receiver(&self) -> &Receiver<T> {
+    pub fn receiver(&self) -> &Receiver<In> {
         &self.receiver
     }
 
     /// The other end.
-    pub fn sender(&self) -> &Sender<T> {
+    pub fn sender(&self) -> &Sender<Out> {
         &self.sender
     }
 
@@ -87,13 +114,13 @@ impl<T> Channel<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Channel<T> {
+impl<In, Out: Serialize> Channel<In, Out> {
     /// As [`Sender::send`].
     ///
     /// # Errors
     ///
     /// As [`Sender::send`].
-    pub fn send(&self, value: T) -> Sending {
+    pub fn send(&self, value: Out) -> Sending {
         self.sender.send(value)
     }
 
@@ -102,16 +129,18 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
     /// # Errors
     ///
     /// As [`Sender::send`].
-    pub fn blocking_send(&self, value: T) -> Result<(), Error> {
+    pub fn blocking_send(&self, value: Out) -> Result<(), Error> {
         self.sender.blocking_send(value)
     }
+}
 
+impl<In: DeserializeOwned, Out> Channel<In, Out> {
     /// As [`Receiver::recv`]. Cancel safe.
     ///
     /// # Errors
     ///
     /// As [`Receiver::recv`].
-    pub async fn recv(&self) -> Result<T, Error> {
+    pub async fn recv(&self) -> Result<In, Error> {
         self.receiver.recv().await
     }
 
@@ -120,7 +149,7 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
     /// # Errors
     ///
     /// As [`Receiver::recv_timeout`].
-    pub async fn recv_timeout(&self, timeout: Duration) -> Result<T, Error> {
+    pub async fn recv_timeout(&self, timeout: Duration) -> Result<In, Error> {
         self.receiver.recv_timeout(timeout).await
     }
 
@@ -129,7 +158,7 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
     /// # Errors
     ///
     /// As [`Receiver::recv`].
-    pub fn blocking_recv(&self) -> Result<T, Error> {
+    pub fn blocking_recv(&self) -> Result<In, Error> {
         self.receiver.blocking_recv()
     }
 }

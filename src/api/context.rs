@@ -26,7 +26,7 @@ use crate::engine::broker::Broker;
 use crate::engine::callee::IncomingCall;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
-use crate::sys::blocking::block_on;
+use crate::sys::blocking::{block_on, block_until};
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
@@ -82,6 +82,12 @@ pub struct Context {
 impl Context {
     pub(crate) fn new(shared: Arc<Shared>, id: ContextId, name: &str) -> Self {
         Self { shared, id, name: name.into() }
+    }
+
+    /// The context with this id, by the name that is known of it.
+    pub(crate) fn known(shared: Arc<Shared>, id: ContextId) -> Self {
+        let name = format!("context {id}");
+        Self::new(shared, id, &name)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -162,7 +168,7 @@ impl Context {
 
     fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
         let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
-        Call::from_raw(RawCall::start(&self.shared, &self.name, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
+        Call::from_raw(RawCall::start(self, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
     }
 
     /// A chain of calls to this context: after one of them has failed, none
@@ -202,7 +208,7 @@ impl Context {
     ///
     /// [`Error::Channel`] if the router has ended.
     pub fn send_async<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
-        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).persist(false).build();
+        let receiver = Receiver::from_context(&self.shared, self.id, false);
         self.send(Message { reply_to: receiver.handle(), single_reply: true, ..message })?;
         Ok(receiver)
     }
@@ -213,7 +219,7 @@ impl Context {
     ///
     /// [`Error::Channel`] if the router has ended.
     pub fn send_stream<T>(&self, message: Message) -> Result<Receiver<T>, Error> {
-        let receiver = Receiver::builder_of(&self.shared).respondent(self.id).build();
+        let receiver = Receiver::from_context(&self.shared, self.id, true);
         self.send(Message { reply_to: receiver.handle(), single_reply: false, ..message })?;
         Ok(receiver)
     }
@@ -282,8 +288,8 @@ impl Context {
         timeout: Option<Duration>,
         chain: u32,
     ) -> Call<F::Ok> {
-        let message = self.call_message::<F, K>(args, chain);
-        Call::from_raw(RawCall::start(&self.shared, &self.name, type_name::<F>(), message, timeout))
+        let message = self.call_message::<F, K>(args, chain, Handle::NONE);
+        Call::from_raw(RawCall::start(self, type_name::<F>(), message, timeout))
     }
 
     /// Makes a call whose message is ready; `convert` makes of its result what
@@ -296,15 +302,22 @@ impl Context {
         timeout: Option<Duration>,
         convert: Convert,
     ) -> Call<String> {
-        Call::converted(RawCall::start(&self.shared, &self.name, function, message, timeout), convert)
+        Call::converted(RawCall::start(self, function, message, timeout), convert)
     }
 
     pub(crate) fn start_no_reply<F: Function<K>, K>(&self, _: F, args: &F::Args, chain: u32) -> Result<(), Error> {
-        let message = self.call_message::<F, K>(args, chain)?;
+        let message = self.call_message::<F, K>(args, chain, Handle::NONE)?;
         self.queue(Request::SendMetered { message, accepted: None })
     }
 
-    fn call_message<F: Function<K>, K>(&self, args: &F::Args, chain: u32) -> Result<Message, Error> {
+    /// `values` is the handle that the function sends values to before it
+    /// ends, if it does.
+    pub(crate) fn call_message<F: Function<K>, K>(
+        &self,
+        args: &F::Args,
+        chain: u32,
+        values: Handle,
+    ) -> Result<Message, Error> {
         const {
             assert!(
                 size_of::<F>() == 0,
@@ -315,7 +328,7 @@ impl Context {
         if Table::get().find(function).is_none() {
             return Err(Error::NotExported { function: function.to_owned(), context: self.shared.name.clone() });
         }
-        let data = call_payload::encode_call(function, args, chain)
+        let data = call_payload::encode_call(function, args, chain, values)
             .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
         if codec::held_secret() {
             return Ok(Message { secret: true, ..self.message_of(codec::wiped(data))? });
@@ -380,6 +393,31 @@ impl Broker {
     }
 }
 
+impl Message {
+    /// The context that has sent it; `None` if it was not received from
+    /// anywhere.
+    ///
+    /// ```
+    /// use offshoot::{Error, Message, Receiver, Router};
+    ///
+    /// fn main() -> Result<(), Error> {
+    ///     offshoot::child();
+    ///     let router = Router::new()?;
+    ///     let receiver: Receiver<u8> = Receiver::new(&router);
+    ///     receiver.sender().blocking_send(1)?;
+    ///     assert_eq!(receiver.blocking_recv_message()?.source(), Some(router.myself()));
+    ///     assert_eq!(Message::default().source(), None);
+    ///     router.blocking_shutdown();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn source(&self) -> Option<Context> {
+        let port = Arc::clone(self.arrival.0.as_ref()?);
+        let shared: Arc<Shared> = port.into_any().downcast().ok()?;
+        Some(Context::known(shared, self.src))
+    }
+}
+
 impl Serialize for Context {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.id, &*self.name).serialize(serializer)
@@ -409,6 +447,12 @@ impl ShutdownHandle {
     /// Awaits it, for code that is not async: blocks.
     pub fn wait(self) {
         block_on(self);
+    }
+
+    /// As [`ShutdownHandle::wait`], for `limit` at most. Returns whether the
+    /// context has gone; it can be waited for again if not. Blocks.
+    pub fn wait_timeout(&mut self, limit: Duration) -> bool {
+        block_until(self, Instant::now() + limit).is_some()
     }
 }
 
@@ -445,8 +489,8 @@ impl Future for ShutdownHandle {
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct WithTimeout<'a> {
-    context: &'a Context,
-    limit: Duration,
+    pub(crate) context: &'a Context,
+    pub(crate) limit: Duration,
 }
 
 impl WithTimeout<'_> {
@@ -470,6 +514,16 @@ impl WithTimeout<'_> {
         self.context.start(function, &args, Some(self.limit), 0)
     }
 
+    /// As [`Context::send_await`], but ends with [`Error::Timeout`] when the
+    /// time is up. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send_await`], and [`Error::Timeout`].
+    pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
+        self.context.send_async(message)?.recv_timeout(self.limit).await
+    }
+
     /// [`WithTimeout::call`] for code that is not async: blocks.
     ///
     /// # Errors
@@ -490,7 +544,7 @@ impl WithTimeout<'_> {
 ///
 /// /// Works until nobody waits for it any more.
 /// fn work(econtext: &Econtext) -> Vec<ContextId> {
-///     assert_eq!(econtext.caller(), ContextId::MASTER);
+///     assert_eq!(econtext.caller().id(), ContextId::MASTER);
 ///     while !econtext.is_cancelled() && econtext.deadline().is_some() {
 ///         std::thread::sleep(Duration::from_millis(1));
 ///     }
@@ -511,13 +565,21 @@ impl WithTimeout<'_> {
 ///     Ok(())
 /// }
 /// ```
+#[derive(Clone)]
 pub struct Econtext {
     router: Router,
     call: IncomingCall,
 }
 
 impl Econtext {
-    pub(crate) fn new(router: Router, call: IncomingCall) -> Self {
+    /// That of a call which this context makes to itself: it has no deadline
+    /// and nobody cancels it. For tests of functions that take an `Econtext`,
+    /// and for programs that call such functions directly.
+    pub fn new(router: &Router) -> Self {
+        Self::of(router.clone(), IncomingCall::own(router.shared().me))
+    }
+
+    pub(crate) fn of(router: Router, call: IncomingCall) -> Self {
         Self { router, call }
     }
 
@@ -583,7 +645,11 @@ impl Econtext {
     }
 
     /// The context that made this call.
-    pub fn caller(&self) -> ContextId {
+    pub fn caller(&self) -> Context {
+        self.router.context_by_id(self.call.caller)
+    }
+
+    pub(crate) fn caller_id(&self) -> ContextId {
         self.call.caller
     }
 

@@ -114,9 +114,12 @@ macro_rules! tuples {
     ($($t:ident)*) => { impl<$($t: Value),*> Value for ($($t,)*) {} };
 }
 values!(() bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 String std::path::PathBuf
-    std::ffi::OsString std::time::Duration std::time::SystemTime std::net::IpAddr std::net::Ipv4Addr
-    std::net::Ipv6Addr std::net::SocketAddr Box<str> codec::Blob codec::Secret crate::api::context::Context
-    crate::wire::message::ContextId crate::wire::message::Handle);
+    std::ffi::OsString std::ffi::CString std::time::Duration std::time::SystemTime std::net::IpAddr
+    std::net::Ipv4Addr std::net::Ipv6Addr std::net::SocketAddr std::net::SocketAddrV4 std::net::SocketAddrV6
+    std::num::NonZeroU8 std::num::NonZeroU16 std::num::NonZeroU32 std::num::NonZeroU64 std::num::NonZeroU128
+    std::num::NonZeroUsize std::num::NonZeroI8 std::num::NonZeroI16 std::num::NonZeroI32 std::num::NonZeroI64
+    std::num::NonZeroI128 std::num::NonZeroIsize Box<str> Box<std::path::Path> codec::Blob codec::Secret
+    crate::api::context::Context crate::wire::message::ContextId crate::wire::message::Handle);
 tuples!(A);
 tuples!(A B);
 tuples!(A B C);
@@ -129,6 +132,23 @@ impl Value for crate::engine::stats::Stats {}
 impl<T: Value> Value for Option<T> {}
 impl<T: Value> Value for Vec<T> {}
 impl<T: Value> Value for Box<T> {}
+impl<T: Value> Value for Box<[T]> {}
+/// Arrives as a copy of its own.
+impl<T: Value + Sync> Value for std::sync::Arc<T> where Self: Serialize + DeserializeOwned {}
+impl<T: Value, const N: usize> Value for [T; N] where Self: Serialize + DeserializeOwned {}
+impl<T: Value> Value for std::ops::Range<T> {}
+impl<T: Value> Value for std::ops::RangeInclusive<T> {}
+impl<T: Value> Value for std::ops::Bound<T> {}
+impl<T: Value> Value for std::cmp::Reverse<T> {}
+impl<T: Value> Value for std::num::Wrapping<T> {}
+impl<T: Value> Value for std::collections::LinkedList<T> {}
+impl<T: Value + Ord> Value for std::collections::BinaryHeap<T> {}
+impl<T: ToOwned + ?Sized + Serialize + 'static> Value for std::borrow::Cow<'static, T>
+where
+    T::Owned: DeserializeOwned + Send,
+    Self: Send,
+{
+}
 impl<T: Value> Value for std::collections::VecDeque<T> {}
 impl<T: Value + Ord> Value for BTreeSet<T> {}
 impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {}
@@ -196,7 +216,7 @@ fn signature_of<F: Function<K>, K>() -> String {
 pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
     // Only contexts above call functions, and they may use what is theirs.
     let shared = econtext.shared();
-    let origin = Origin::at(shared, econtext.caller(), shared.me);
+    let origin = Origin::at(shared, econtext.caller_id(), shared.me);
     match codec::decode::<F::Args>(args, Some(origin)) {
         Ok(args) => function.run(econtext, args),
         Err(why) => Running::Done(Err(Failure::new(
@@ -292,7 +312,7 @@ impl Callee for LocalFunction {
     }
 
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a> {
-        let econtext = self.econtext.get_or_init(|| Econtext::new(self.router.clone(), call.clone()));
+        let econtext = self.econtext.get_or_init(|| Econtext::of(self.router.clone(), call.clone()));
         (self.entry.run)(econtext, args)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
+use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
@@ -16,11 +17,11 @@ use crate::api::sender::Sender;
 use crate::engine::io::Target;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
-use crate::routing::fair_queue::{FairQueue, Got};
+use crate::routing::fair_queue::{FairQueue, Got, Hook};
 use crate::routing::table::{Peer, Policy, Registration};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
-use crate::wire::error::{Closed, Error};
+use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 
 /// Receives values that other contexts send to a handle of this one.
@@ -60,6 +61,8 @@ use crate::wire::message::{Arrival, ContextId, Handle, Message};
 /// ```
 pub struct Receiver<T> {
     pub(crate) inner: Arc<Inner>,
+    /// The stream has ended: it yields nothing more, whatever comes.
+    ended: bool,
     of: PhantomData<fn() -> T>,
 }
 
@@ -67,8 +70,6 @@ pub struct Receiver<T> {
 pub(crate) struct Inner {
     queue: Arc<Queue>,
     shared: Arc<Shared>,
-    /// Why it could not be registered.
-    error: Option<Error>,
 }
 
 impl Drop for Inner {
@@ -101,7 +102,7 @@ impl Inner {
         .await
     }
 
-    fn poll_next(&self, cx: &TaskContext<'_>) -> Poll<Option<Result<Message, Error>>> {
+    pub(crate) fn poll_next(&self, cx: &TaskContext<'_>) -> Poll<Option<Result<Message, Error>>> {
         self.queue.latch.poll_watch(cx.waker()).map(|got| self.got(got).transpose())
     }
 
@@ -109,7 +110,7 @@ impl Inner {
     fn got(&self, got: Got<Message>) -> Result<Option<Message>, Error> {
         let mut message = match got {
             Got::Item(message) => message,
-            Got::Closed => return Err(self.error.clone().unwrap_or_else(|| Error::Closed(Closed::Receiver))),
+            Got::Closed => return Err(Error::Closed(Closed::Receiver)),
             Got::Poked => return Ok(None),
         };
         if let Some(grant) = self.queue.taken(message.src, message.data.len(), message.is_dead()) {
@@ -136,6 +137,16 @@ impl Inner {
             self.shared.request(Request::DelHandler(self.queue.handle, Some(Arc::clone(&self.queue))));
         }
     }
+}
+
+/// A user's function that the I/O thread calls: a panic in it is logged, and
+/// takes nobody else down.
+fn guarded(notify: impl Fn() + Send + Sync + 'static) -> Hook {
+    Arc::new(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(&notify)).is_err() {
+            tracing::error!("a receiver's notify panicked");
+        }
+    })
 }
 
 fn timed_out(after: Duration) -> Error {
@@ -168,30 +179,41 @@ struct Settings {
     overwrite: bool,
     respondent: Option<ContextId>,
     policy: Option<Policy>,
-    notify: Option<Arc<dyn Fn() + Send + Sync>>,
+    notify: Option<Hook>,
 }
 
 impl Settings {
-    fn build(self) -> Inner {
-        let Self { shared, handle, persist, overwrite, respondent, policy, notify } = self;
-        let port = shared.ports().claim(handle, overwrite);
-        let (handle, error) = match port {
-            Ok(handle) => (handle, None),
-            Err(error) => (handle.unwrap_or_default(), Some(error)),
-        };
+    /// Settings of a receiver on the next free handle, which takes what comes.
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            handle: None,
+            persist: true,
+            overwrite: false,
+            respondent: None,
+            policy: None,
+            notify: None,
+        }
+    }
+
+    /// Registers the receiver on `handle`, which has been claimed.
+    fn register(self, handle: Handle) -> Inner {
+        let Self { shared, persist, overwrite, respondent, policy, notify, .. } = self;
         let queue = Arc::new(Queue::new(handle));
         if let Some(notify) = notify {
             queue.latch.set_hook(notify);
         }
         let registration = Registration { sink: Target::Queue(Arc::clone(&queue)), once: !persist, respondent, policy };
-        let add = Request::AddHandler { handle, registration, overwrite };
-        if error.is_none() {
-            shared.ports().hold(handle, &queue);
-        }
-        if error.is_some() || !shared.request(add) {
+        shared.ports().hold(handle, &queue);
+        if !shared.request(Request::AddHandler { handle, registration, overwrite }) {
             queue.latch.close();
         }
-        Inner { queue, shared, error }
+        Inner { queue, shared }
+    }
+
+    fn register_next(self) -> Inner {
+        let handle = self.shared.ports().claim_next();
+        self.register(handle)
     }
 }
 
@@ -242,48 +264,65 @@ impl<T> ReceiverBuilder<T> {
     /// a member of a [`Select`](crate::Select), which uses the same bell.
     /// Default: nothing.
     pub fn notify(mut self, notify: impl Fn() + Send + Sync + 'static) -> Self {
-        self.settings.notify = Some(Arc::new(move || {
-            // On the I/O thread it must take nobody else down.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(&notify)).is_err() {
-                tracing::error!("a receiver's notify panicked");
-            }
-        }));
+        self.settings.notify = Some(guarded(notify));
         self
     }
 
-    /// Registers the receiver. If a fixed handle is taken or is the router's
-    /// own, every use of the receiver gives [`Error::Handle`].
-    pub fn build(self) -> Receiver<T> {
-        Receiver::from_inner(Arc::new(self.settings.build()))
+    /// Registers the receiver. One of a router that has ended is closed from
+    /// the beginning. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handle`] if a fixed handle is taken or is the router's own.
+    pub fn build(self) -> Result<Receiver<T>, Error> {
+        let Settings { shared, handle, overwrite, .. } = &self.settings;
+        let handle = shared.ports().claim(*handle, *overwrite)?;
+        Ok(Receiver::from_inner(Arc::new(self.settings.register(handle))))
     }
 }
 
 impl<T> Receiver<T> {
-    /// A receiver on the next free handle.
+    /// A receiver on the next free handle. One of a router that has ended is
+    /// closed from the beginning.
     pub fn new(router: &Router) -> Self {
-        Self::builder(router).build()
+        Self::of(router.shared())
     }
 
     /// A receiver with settings.
     pub fn builder(router: &Router) -> ReceiverBuilder<T> {
-        Self::builder_of(router.shared())
+        ReceiverBuilder { settings: Settings::new(router.shared()), of: PhantomData }
     }
 
-    pub(crate) fn builder_of(shared: &Arc<Shared>) -> ReceiverBuilder<T> {
-        let settings = Settings {
-            shared: Arc::clone(shared),
-            handle: None,
-            persist: true,
-            overwrite: false,
-            respondent: None,
-            policy: None,
-            notify: None,
-        };
-        ReceiverBuilder { settings, of: PhantomData }
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self::from_inner(Arc::new(Settings::new(shared).register_next()))
+    }
+
+    /// A receiver that only `context` may send to, once or for as long as it
+    /// lives.
+    pub(crate) fn from_context(shared: &Arc<Shared>, context: ContextId, persist: bool) -> Self {
+        let settings = Settings { respondent: Some(context), persist, ..Settings::new(shared) };
+        Self::from_inner(Arc::new(settings.register_next()))
     }
 
     pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
-        Self { inner, of: PhantomData }
+        Self { inner, ended: false, of: PhantomData }
+    }
+
+    /// Has `notify` called as [`ReceiverBuilder::notify`] does, from now on,
+    /// and once now if something waits already. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if the receiver is a member of a
+    /// [`Select`](crate::Select), or has such a function already.
+    pub fn notify(&self, notify: impl Fn() + Send + Sync + 'static) -> Result<(), Error> {
+        let hook = guarded(notify);
+        let waiting = self.inner.queue.latch.set_hook(Arc::clone(&hook));
+        let waiting = waiting.ok_or_else(|| Error::Select("the Receiver tells a Select or another function".into()))?;
+        if waiting > 0 {
+            hook();
+        }
+        Ok(())
     }
 
     /// The port that this receiver listens on.
@@ -341,7 +380,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// [`Error::Channel`] when a sender has closed its end (the receiver can
     /// still be used) or the respondent has gone, [`Error::Closed`] when this
     /// receiver was closed or nothing more can come, [`Error::Payload`] when
-    /// the value is not a `T`, [`Error::Handle`] if its handle was taken.
+    /// the value is not a `T`.
     pub async fn recv(&self) -> Result<T, Error> {
         self.recv_message().await?.decode()
     }
@@ -395,28 +434,48 @@ impl<T: DeserializeOwned> Receiver<T> {
         message.unwrap_or_else(|| Err(timed_out(timeout)))?.decode()
     }
 
-    /// The values as they come, until a sender closes its end, the respondent
-    /// goes, or the receiver is closed. Blocks. For code that is async, the
-    /// receiver itself is a [`Stream`].
+    /// The values as they come. Blocks. Ends when a sender has closed its end
+    /// or the receiver is closed; if the respondent goes, [`Error::Channel`] is
+    /// the last item. After the end it yields nothing more: where several send,
+    /// and each closes its end, call this again or use [`Receiver::recv`]. For
+    /// async code, the receiver itself is a [`Stream`].
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter(self)
+        Iter { receiver: self, ended: false }
+    }
+}
+
+/// What comes next in an iteration over a receiver, and whether it is the last
+/// item.
+fn item<T: DeserializeOwned>(next: Option<Result<Message, Error>>) -> (Option<Result<T, Error>>, bool) {
+    match next {
+        Some(Ok(message)) => (Some(message.decode()), false),
+        None | Some(Err(Error::Closed(_))) => (None, true),
+        Some(Err(Error::Channel(error))) if error.kind == ChannelErrorKind::SenderClosed => (None, true),
+        Some(Err(error)) => (Some(Err(error)), true),
     }
 }
 
 /// An iterator that blocks; see [`Receiver::iter`].
 #[derive(Debug)]
-pub struct Iter<'a, T>(&'a Receiver<T>);
+pub struct Iter<'a, T> {
+    receiver: &'a Receiver<T>,
+    ended: bool,
+}
 
 impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     type Item = Result<T, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.blocking_recv() {
-            Err(Error::Channel(_) | Error::Closed(_)) => None,
-            result => Some(result),
+        if self.ended {
+            return None;
         }
+        let (item, ended) = item(Some(self.receiver.blocking_recv_message()));
+        self.ended = ended;
+        item
     }
 }
+
+impl<T: DeserializeOwned> FusedIterator for Iter<'_, T> {}
 
 impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     type Item = Result<T, Error>;
@@ -427,17 +486,17 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     }
 }
 
-/// Ends when nothing more can come. That a sender has closed its end is an
-/// item ([`Error::Channel`]), since others may go on. Takes what nobody else
-/// waits for.
+/// Yields and ends as [`Receiver::iter`] does. A clone begins anew, and
+/// [`Receiver::recv`] goes on after the end. Takes what nobody else waits for.
 impl<T: DeserializeOwned> Stream for Receiver<T> {
     type Item = Result<T, Error>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        self.inner.poll_next(cx).map(|next| match next? {
-            Ok(message) => Some(message.decode()),
-            Err(Error::Closed(_)) => None,
-            Err(error) => Some(Err(error)),
-        })
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let (item, ended) = item(ready!(self.inner.poll_next(cx)));
+        self.ended = ended;
+        Poll::Ready(item)
     }
 }

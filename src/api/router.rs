@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
@@ -58,6 +58,29 @@ pub struct Router {
 struct Alive {
     shared: Arc<Shared>,
     thread: Arc<Thread>,
+}
+
+/// A router that does not keep its children alive.
+///
+/// For handlers and hooks that need the router they belong to: one that held
+/// a [`Router`] would keep it from ending.
+#[derive(Clone)]
+pub struct WeakRouter {
+    shared: Arc<Shared>,
+    alive: Weak<Alive>,
+}
+
+impl WeakRouter {
+    /// The router, unless its last clone has been dropped.
+    pub fn upgrade(&self) -> Option<Router> {
+        Some(Router { alive: self.alive.upgrade()?, shared: Arc::clone(&self.shared) })
+    }
+}
+
+impl fmt::Debug for WeakRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakRouter").field("router", &self.shared).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Router {
@@ -161,6 +184,34 @@ impl Router {
         &self.shared
     }
 
+    /// The same router, without keeping its children alive.
+    ///
+    /// ```
+    /// # use offshoot::{Error, Router};
+    /// # fn main() -> Result<(), Error> {
+    /// # offshoot::child();
+    /// let router = Router::new()?;
+    /// let weak = router.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(router);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn downgrade(&self) -> WeakRouter {
+        WeakRouter { shared: Arc::clone(&self.shared), alive: Arc::downgrade(&self.alive) }
+    }
+
+    /// Whether this is the root of its tree: nobody started this context, or
+    /// it has detached.
+    pub fn is_master(&self) -> bool {
+        self.shared.parent().is_none()
+    }
+
+    /// The contexts above this one, the parent first.
+    pub fn parents(&self) -> Vec<Context> {
+        self.shared.parent_ids().iter().map(|&id| self.context_by_id(id)).collect()
+    }
+
     /// This context.
     pub fn myself(&self) -> Context {
         Context::new(Arc::clone(&self.shared), self.shared.me, "self")
@@ -170,7 +221,7 @@ impl Router {
     /// does not fail with `no route to ..`. Two contexts of one router with one
     /// id are equal.
     pub fn context_by_id(&self, id: ContextId) -> Context {
-        Context::new(Arc::clone(&self.shared), id, &format!("context {id}"))
+        Context::known(Arc::clone(&self.shared), id)
     }
 
     /// The largest message that is sent or taken, in bytes.

@@ -3,6 +3,7 @@
 mod core;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use self::core::{Core, Item, Source, Value, late};
 use crate::api::call::Call;
+use crate::api::channel::Channel;
 use crate::api::receiver::Receiver;
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
@@ -83,6 +85,9 @@ pub enum Member<T> {
     Call(Call<T>),
     /// Another select.
     Select(Select<T>),
+    /// Something that could not be added when the select was collected, and
+    /// why.
+    Failed(Error),
 }
 
 /// What a select has received, and from whom; see [`Select::recv_event`].
@@ -110,6 +115,12 @@ impl<T> From<&Receiver<T>> for Member<T> {
     }
 }
 
+impl<In, Out> From<&Channel<In, Out>> for Member<In> {
+    fn from(channel: &Channel<In, Out>) -> Self {
+        Self::Receiver(channel.receiver().clone())
+    }
+}
+
 impl<T> From<Call<T>> for Member<T> {
     fn from(call: Call<T>) -> Self {
         Self::Call(call)
@@ -134,6 +145,7 @@ impl<T> Member<T> {
             Self::Receiver(receiver) => Source::Receiver(receiver.inner),
             Self::Call(call) => Source::Call(call.inner),
             Self::Select(select) => Source::Select(select.core),
+            Self::Failed(error) => Source::Failed(error),
         }
     }
 
@@ -142,6 +154,7 @@ impl<T> Member<T> {
             Source::Receiver(inner) => Self::Receiver(Receiver::from_inner(inner)),
             Source::Call(inner) => Self::Call(Call::from_raw(inner)),
             Source::Select(core) => Self::Select(Select::from_core(core)),
+            Source::Failed(error) => Self::Failed(error),
         }
     }
 }
@@ -155,6 +168,20 @@ impl<T> Clone for Select<T> {
 impl<T> Default for Select<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A select of these members. One that cannot be added, because it is a member
+/// of another select, gives its error ([`Error::Select`]) instead of a value.
+impl<T, M: Into<Member<T>>> FromIterator<M> for Select<T> {
+    fn from_iter<I: IntoIterator<Item = M>>(members: I) -> Self {
+        let select = Self::new();
+        for member in members {
+            if let Err(error) = select.add(member) {
+                select.core.add_failed(error);
+            }
+        }
+        select
     }
 }
 
@@ -300,6 +327,12 @@ impl<T: DeserializeOwned> Select<T> {
         block_on(self.core.recv()).map(event)
     }
 
+    /// What the members give, until there is no member left. Blocks. For async
+    /// code, the select itself is a [`Stream`] of the same items.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter(self)
+    }
+
     /// One value of each, in the order in which they come. Ends with the first
     /// error; calls that have not ended are cancelled then.
     ///
@@ -323,6 +356,27 @@ impl<T: DeserializeOwned> Select<T> {
     /// As [`Select::all`].
     pub fn blocking_all<M: Into<Member<T>>>(members: impl IntoIterator<Item = M>) -> Result<Vec<T>, Error> {
         block_on(Self::all(members))
+    }
+}
+
+/// An iterator that blocks; see [`Select::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T>(&'a Select<T>);
+
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = Result<(MemberId, T), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        block_on(poll_fn(|cx| self.0.core.poll_next(cx))).map(plain)
+    }
+}
+
+impl<'a, T: DeserializeOwned> IntoIterator for &'a Select<T> {
+    type Item = Result<(MemberId, T), Error>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
     }
 }
 

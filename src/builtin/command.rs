@@ -212,7 +212,7 @@ impl Command {
 
     /// Starts it in `context`.
     pub fn spawn(self, router: &Router, context: &Context) -> Running {
-        let events = Receiver::builder(router).respondent(context.id()).build();
+        let events = Receiver::from_context(router.shared(), context.id(), true);
         let exit = context.call(run_process, (self, events.sender()));
         Running { events, exit }
     }
@@ -279,7 +279,7 @@ async fn run_process(econtext: &Econtext, command: Command, events: Sender<Event
     let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
     let (sender, feed) = match (command.stdin, stdin) {
         (Input::Stream, Some(stdin)) => {
-            let input = Receiver::builder(econtext.router()).respondent(econtext.caller()).build();
+            let input = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
             (Some(input.sender()), Some(Feed::Stream(input, stdin)))
         }
         (Input::Bytes(bytes), Some(stdin)) => (None, Some(Feed::Bytes(bytes, stdin))),

@@ -41,7 +41,7 @@ pub async fn read(
     path: impl Into<PathBuf>,
     mut sink: impl Write,
 ) -> Result<u64, Error> {
-    let pieces: Receiver<Piece> = Receiver::builder(router).respondent(context.id()).build();
+    let pieces: Receiver<Piece> = Receiver::from_context(router.shared(), context.id(), true);
     let mut call = context.call(read_file, (path.into(), pieces.sender()));
     let mut size = 0;
     loop {
@@ -80,7 +80,7 @@ pub async fn write(
     mode: u32,
     mut source: impl Read,
 ) -> Result<u64, Error> {
-    let ready: Receiver<Sender<Piece>> = Receiver::builder(router).respondent(context.id()).build();
+    let ready: Receiver<Sender<Piece>> = Receiver::from_context(router.shared(), context.id(), true);
     let mut call = context.call(write_file, (path.into(), mode, ready.sender()));
     let pieces = tokio::select! {
         pieces = ready.recv() => pieces?,
@@ -131,7 +131,7 @@ async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
 crate::export!(bound read_file);
 
 async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender<Sender<Piece>>) -> io::Result<u64> {
-    let pieces: Receiver<Piece> = Receiver::builder(econtext.router()).respondent(econtext.caller()).build();
+    let pieces: Receiver<Piece> = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
     let unfinished = Unfinished(beside(&path)?);
     let (name, target) = (unfinished.0.clone(), path.clone());
     let open = move || OpenOptions::new().write(true).create_new(true).mode(mode).open(name);

@@ -20,6 +20,13 @@ pub(crate) struct IncomingCall {
     pub(crate) cancelled: CancellationToken,
 }
 
+impl IncomingCall {
+    /// A call that `me` makes to itself.
+    pub(crate) fn own(me: ContextId) -> Self {
+        Self { caller: me, deadline: None, cancelled: CancellationToken::new() }
+    }
+}
+
 /// The functions that a program has.
 pub(crate) trait Functions: Send {
     fn find(&self, name: &str) -> Option<Box<dyn Callee>>;

@@ -80,6 +80,8 @@ pub(crate) struct Invocation {
     /// What the message costs in its sender's window.
     size: usize,
     reply_to: Handle,
+    /// The caller's handle for the values that the function sends.
+    values: Handle,
     /// The chain it belongs to, by its number, and why that has ended.
     chain: Option<(u32, Failed)>,
     call: IncomingCall,
@@ -122,7 +124,7 @@ impl Dispatcher {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
-        let CallHeader { name, chain, args } = match CallHeader::parse(&message.data) {
+        let CallHeader { name, chain, values, args } = match CallHeader::parse(&message.data) {
             Ok(asked) => asked,
             Err(error) => return self.fail(io, message, None, &error),
         };
@@ -169,6 +171,7 @@ impl Dispatcher {
             args: message.data.slice(args..),
             size: message.data.len(),
             reply_to: message.reply_to,
+            values,
             chain,
             call: IncomingCall { caller: message.src, deadline: message.deadline, cancelled },
             inlets: Arc::clone(&self.inlets),
@@ -405,7 +408,8 @@ impl Invocation {
         let call = (self.call.caller, self.reply_to);
         let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
         let reply = reply.map(|data| Message::new(call.0, call.1, data));
-        Request::Answer { call, chain: self.chain.as_ref().map_or(0, |(number, _)| *number), reply, grant }
+        let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
+        Request::Answer { call, chain, values: self.values, reply, grant }
     }
 }
 

@@ -291,7 +291,13 @@ impl Io {
             Request::SendMetered { message, accepted } => self.send_metered(message, accepted),
             Request::Call { message, reply, timeout, function } => self.call(message, reply, timeout, function),
             Request::Cancel(handle) => self.cancel(handle),
-            Request::Answer { call, chain, reply, grant } => self.answer(call, chain, reply, grant),
+            Request::Answer { call, chain, values, reply, grant } => {
+                self.answered(call, chain, grant);
+                if let Some(reply) = reply {
+                    self.send_behind(values, reply);
+                }
+                self.end_if_useless();
+            }
             Request::Grant(grant) => self.give(grant),
             Request::AddHandler { handle, registration, overwrite } => {
                 if overwrite {

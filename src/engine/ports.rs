@@ -42,15 +42,19 @@ impl Ports {
         Handle::FIRST_DYNAMIC
     }
 
-    /// Takes a handle, or the next free one.
-    pub(crate) fn claim(&self, handle: Option<Handle>, overwrite: bool) -> Result<Handle, Error> {
+    /// Takes the next free handle.
+    pub(crate) fn claim_next(&self) -> Handle {
         let mut held = self.held();
-        let Some(handle) = handle else {
-            let free = std::iter::repeat_with(|| self.next()).find(|next| !held.contains_key(next));
-            let handle = free.unwrap_or_default();
-            held.insert(handle, None);
-            return Ok(handle);
-        };
+        let free = std::iter::repeat_with(|| self.next()).find(|next| !held.contains_key(next));
+        let handle = free.unwrap_or_default();
+        held.insert(handle, None);
+        handle
+    }
+
+    /// Takes a fixed handle, or the next free one.
+    pub(crate) fn claim(&self, handle: Option<Handle>, overwrite: bool) -> Result<Handle, Error> {
+        let Some(handle) = handle else { return Ok(self.claim_next()) };
+        let mut held = self.held();
         let refuse = |reason: &str| Err(Error::Handle { handle, reason: reason.into() });
         match handle.0 {
             0 | 999 => return refuse("cannot be registered: it has a meaning of its own"),

@@ -75,6 +75,9 @@ pub(crate) enum Request {
         call: (ContextId, Handle),
         /// The number of its chain; 0 if it belongs to none.
         chain: u32,
+        /// The reply goes behind the values that wait for room in this handle
+        /// of the caller; none if there are none.
+        values: Handle,
         reply: Option<Message>,
         grant: Option<Grant>,
     },

@@ -34,9 +34,32 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future on this thread until it ends. For futures that need no
-/// runtime, as all of this crate's.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+/// Runs a future on this thread until it ends: the way to use what is async
+/// from code that is not.
+///
+/// All futures of this crate can run here. It is no runtime: a future that
+/// needs one, such as a tokio timer or socket, panics here as it would anywhere
+/// else outside of its runtime. Blocks; inside an async function, `.await` is
+/// the way.
+///
+/// ```
+/// use offshoot::{Error, Router};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = offshoot::block_on(router.local().connect())?;
+///     assert_eq!(offshoot::block_on(child.stats())?.context, child.id());
+///     offshoot::block_on(router.shutdown());
+///     Ok(())
+/// }
+/// ```
+///
+/// # Panics
+///
+/// On a router's I/O thread (in handlers, policies and hooks), if the future
+/// has to wait: it would wait for ever.
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = TaskContext::from_waker(&waker);
     let mut future = pin!(future);

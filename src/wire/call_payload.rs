@@ -4,9 +4,13 @@ use bytes::{BufMut, Bytes};
 
 use crate::wire::codec;
 use crate::wire::error::Error;
+use crate::wire::message::Handle;
 
 /// In the length of a call's name: the number of its chain follows.
 const CHAINED: u16 = 1 << 15;
+/// In the length of a call's name: the handle that the function sends values
+/// to follows.
+const STREAMS: u16 = 1 << 14;
 
 /// Bytes of an error in a reply. Errors are made shorter than that.
 const MAX_ERROR: usize = 1024 * 1024;
@@ -16,22 +20,35 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const CALL_ERROR: u8 = 1;
 pub(crate) const OTHER_ERROR: u8 = 2;
 
-/// The payload of a call of `function`, in a chain if that has a number.
-pub(crate) fn encode_call<T: serde::Serialize>(function: &str, args: &T, chain: u32) -> Result<Vec<u8>, String> {
-    let mut data = encode_name(function, chain)?;
+/// The payload of a call of `function`, in a chain if that has a number, with
+/// a handle of the caller for values if there is one.
+pub(crate) fn encode_call<T: serde::Serialize>(
+    function: &str,
+    args: &T,
+    chain: u32,
+    values: Handle,
+) -> Result<Vec<u8>, String> {
+    let mut data = encode_name(function, chain, values)?;
     codec::encode_into(args, &mut data)?;
     Ok(data)
 }
 
-fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
-    let length = u16::try_from(function.len()).ok().filter(|length| length & CHAINED == 0);
-    let length = length.ok_or("the function's name is too long")?;
+fn encode_name(function: &str, chain: u32, values: Handle) -> Result<Vec<u8>, String> {
+    let length = u16::try_from(function.len()).ok().filter(|length| length & (CHAINED | STREAMS) == 0);
+    let mut length = length.ok_or("the function's name is too long")?;
     let mut data = Vec::with_capacity(function.len() + 64);
-    if chain == 0 {
-        data.put_u16(length);
-    } else {
-        data.put_u16(length | CHAINED);
+    if chain != 0 {
+        length |= CHAINED;
+    }
+    if values != Handle::NONE {
+        length |= STREAMS;
+    }
+    data.put_u16(length);
+    if chain != 0 {
         data.put_u32(chain);
+    }
+    if values != Handle::NONE {
+        data.put_u32(values.0);
     }
     data.extend_from_slice(function.as_bytes());
     Ok(data)
@@ -40,7 +57,7 @@ fn encode_name(function: &str, chain: u32) -> Result<Vec<u8>, String> {
 /// The payload that tells that nothing more will come in a chain: a call of
 /// nothing.
 pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
-    encode_name("", chain).unwrap_or_default()
+    encode_name("", chain, Handle::NONE).unwrap_or_default()
 }
 
 /// Whether a payload is a call in a chain.
@@ -85,6 +102,9 @@ pub(crate) struct CallHeader<'a> {
     pub(crate) name: &'a str,
     /// 0 if it belongs to none.
     pub(crate) chain: u32,
+    /// The caller's handle for the values that the function sends; none if it
+    /// sends none.
+    pub(crate) values: Handle,
     /// Where its arguments begin.
     pub(crate) args: usize,
 }
@@ -97,13 +117,17 @@ impl<'a> CallHeader<'a> {
     fn parse_parts(data: &'a [u8]) -> Option<Self> {
         let (length, mut rest) = data.split_first_chunk()?;
         let length = u16::from_be_bytes(*length);
-        let mut chain = 0;
-        if length & CHAINED != 0 {
+        let mut number = |flag| {
+            if length & flag == 0 {
+                return Some(0);
+            }
             let (number, after) = rest.split_first_chunk()?;
-            (chain, rest) = (u32::from_be_bytes(*number), after);
-        }
-        let name = std::str::from_utf8(rest.get(..usize::from(length & !CHAINED))?).ok()?;
-        Some(Self { name, chain, args: data.len() - rest.len() + name.len() })
+            rest = after;
+            Some(u32::from_be_bytes(*number))
+        };
+        let (chain, values) = (number(CHAINED)?, Handle(number(STREAMS)?));
+        let name = std::str::from_utf8(rest.get(..usize::from(length & !(CHAINED | STREAMS)))?).ok()?;
+        Some(Self { name, chain, values, args: data.len() - rest.len() + name.len() })
     }
 }
 

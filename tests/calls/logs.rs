@@ -1,9 +1,10 @@
 //! What children print and log.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use offshoot::{Context, Record, Router, export};
+use offshoot::{Context, Error, Record, Router, export};
 
 use super::{Tree, eventually, pid};
 
@@ -280,4 +281,27 @@ fn levels_of(tree: &Tree, child: &Context) -> [u8; 4] {
     };
     let other = if has("unheard") { 3 } else { 2 };
     [if has("printed") { 3 } else { 2 }, if has("unread") { 3 } else { 2 }, mine, other]
+}
+
+fn keep_log(path: PathBuf) -> Result<(), Error> {
+    offshoot::log_to_file(Some(&path), "debug").map_err(|error| Error::Payload(error.to_string()))?;
+    tracing::debug!(answer = 42, "of the function");
+    Ok(())
+}
+export!(keep_log);
+
+#[test]
+fn a_child_writes_a_log_file_of_its_own_and_its_master_hears_no_less() {
+    let tree = Tree::new();
+    let records = Records::of(&tree.0);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let child = tree.child();
+    child.blocking_call(keep_log, (path.clone(),)).unwrap();
+    child.blocking_call(speak, ()).unwrap();
+    records.wait_for("stdout", "a line");
+    let written = || std::fs::read_to_string(&path).unwrap();
+    eventually("what was printed", || written().contains(" I stdout: a line\n"));
+    assert!(written().contains(" D calls::logs: of the function answer=42\n"), "{}", written());
+    assert!(!directory.path().join("other").exists());
 }

@@ -28,6 +28,7 @@ mod launching;
 mod logs;
 mod receivers;
 mod selects;
+mod streams;
 mod trust;
 mod typed;
 

@@ -173,7 +173,7 @@ fn a_call_that_is_late_can_be_asked_again() {
 #[test]
 fn a_receiver_that_does_not_persist_takes_one_message() {
     let tree = Tree::new();
-    let receiver: Receiver<u32> = Receiver::builder(&tree.0).persist(false).build();
+    let receiver: Receiver<u32> = Receiver::builder(&tree.0).persist(false).build().unwrap();
     receiver.sender().blocking_send(1).unwrap();
     assert_eq!(receiver.blocking_recv().unwrap(), 1);
     assert!(matches!(receiver.blocking_recv(), Err(Error::Closed(_))), "nothing can follow");
@@ -184,7 +184,7 @@ fn a_receiver_that_does_not_persist_takes_one_message() {
 fn the_end_of_the_respondent_ends_its_receiver() {
     let tree = Tree::new();
     let child = tree.child();
-    let receiver: Receiver<u32> = Receiver::builder(&tree.0).respondent(child.id()).build();
+    let receiver: Receiver<u32> = Receiver::builder(&tree.0).respondent(child.id()).build().unwrap();
     child.blocking_call(five_and_close, (receiver.sender(),)).unwrap();
     assert_eq!(receiver.iter().count(), 5);
     child.blocking_shutdown();
@@ -202,7 +202,8 @@ fn notify_is_called_after_each_message_and_may_panic() {
             counted.fetch_add(1, Ordering::SeqCst);
             panic!("on purpose");
         })
-        .build();
+        .build()
+        .unwrap();
     for number in 1..=3 {
         receiver.sender().blocking_send(number).unwrap();
         eventually("the bell", || count.load(Ordering::SeqCst) == number);
@@ -266,7 +267,7 @@ fn a_channel_knows_its_ends_and_carries_both_ways() {
     let fixed = Handle(4_000_000_001);
     let call = child.call(other_end, (tree.0.myself(), fixed, ready.sender()));
     let there = ready.blocking_recv().unwrap();
-    let channel: Channel<String> = Channel::with_handle(&tree.0, &child, there, fixed);
+    let channel: Channel<String> = Channel::with_handle(&tree.0, &child, there, fixed).unwrap();
     assert_eq!((channel.context(), channel.dst_handle(), channel.handle()), (child.id(), there, fixed));
     channel.blocking_send("ab".into()).unwrap();
     assert_eq!(channel.blocking_recv().unwrap(), "abab");
@@ -285,4 +286,36 @@ fn a_large_answer_needs_no_window_and_leaves_none() {
         assert_eq!(tree.0.myself().blocking_send_await::<Blob>(question).unwrap().0.len(), 4 << 20);
     }
     assert_eq!(block_on(tree.0.stats()).unwrap().windows, 0);
+}
+
+#[test]
+fn a_disconnect_is_one_item_and_then_the_iteration_is_over() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let receiver: Receiver<u32> = Receiver::builder(&tree.0).respondent(child.id()).build().unwrap();
+    child.blocking_call(five_and_close, (receiver.sender(),)).unwrap();
+    assert_eq!(receiver.iter().count(), 5, "a closed sender ends it without a further item");
+    child.blocking_shutdown();
+    let mut items = receiver.iter();
+    assert!(matches!(items.next(), Some(Err(Error::Channel { .. }))));
+    assert_eq!((items.next(), items.next()), (None, None));
+    assert_eq!(receiver.iter().next(), None);
+}
+
+#[test]
+fn a_receiver_can_be_told_later_whom_to_notify() {
+    let tree = Tree::new();
+    let receiver: Receiver<u32> = Receiver::new(&tree.0);
+    receiver.sender().blocking_send(1).unwrap();
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    receiver
+        .notify(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 1, "one waits already");
+    receiver.sender().blocking_send(2).unwrap();
+    eventually("the second", || count.load(Ordering::SeqCst) == 2);
+    assert!(matches!(receiver.notify(|| {}), Err(Error::Select(_))), "there is one already");
 }

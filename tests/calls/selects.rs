@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use offshoot::{Closed, Error, Member, Receiver, Select, Sender, export};
 
-use super::{Tree, block_on, eventually};
+use super::{Tree, block_on, eventually, pid};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(20);
@@ -206,7 +206,7 @@ fn neither_cycles_nor_two_owners_are_possible() {
     // With its last clone a select lets its members go.
     drop((a, b, c));
     Select::new().add(&receiver).unwrap();
-    let rung: Receiver<u32> = Receiver::builder(&tree.0).notify(|| {}).build();
+    let rung: Receiver<u32> = Receiver::builder(&tree.0).notify(|| {}).build().unwrap();
     assert!(misuse(Select::new().add(&rung)).contains("already owned"));
 }
 
@@ -365,4 +365,37 @@ fn a_wait_that_is_given_up_costs_no_value() {
         drop(wait);
         assert_eq!(select.blocking_recv_timeout(LONG).unwrap().1, number);
     }
+}
+
+#[test]
+fn a_select_can_be_collected_and_iterated() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let calls: Select<u32> = (0..3).map(|_| child.call(pid, ())).collect();
+    let pids: Result<Vec<_>, Error> = calls.iter().collect();
+    let process = child.blocking_call(pid, ()).unwrap();
+    assert!(pids.unwrap().iter().all(|(_, pid)| *pid == process));
+    assert!(calls.is_empty() && calls.iter().next().is_none());
+}
+
+#[test]
+fn a_member_that_cannot_be_collected_gives_why() {
+    let tree = Tree::new();
+    let receiver: Receiver<u32> = Receiver::new(&tree.0);
+    receiver.sender().blocking_send(1).unwrap();
+    let select: Select<u32> = [&receiver, &receiver].into_iter().collect();
+    let mut items: Vec<_> = select.iter().map(|item| item.map(|(_, value)| value)).collect();
+    items.sort_by_key(Result::is_err);
+    assert!(matches!(&items[..], [Ok(1), Err(Error::Select(_))]), "{items:?}");
+}
+
+#[test]
+fn a_channel_is_a_member_by_its_receiver() {
+    let tree = Tree::new();
+    let channel: offshoot::Channel<u32, String> =
+        offshoot::Channel::new(&tree.0, &tree.0.myself(), offshoot::Handle::NONE);
+    let select = Select::new();
+    let member = select.add(&channel).unwrap();
+    channel.receiver().sender().blocking_send(7).unwrap();
+    assert_eq!(select.blocking_recv().unwrap(), (member, 7));
 }

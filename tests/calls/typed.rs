@@ -1,6 +1,10 @@
 //! Arguments, results and errors of calls.
 
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use offshoot::{Blob, Context, ContextId, Econtext, Error, Receiver, Router, Sender, Value, export};
 use serde::{Deserialize, Serialize};
@@ -243,3 +247,62 @@ fn refuse() -> Result<(), String> {
     Err("not today".into())
 }
 export!(refuse);
+
+fn address() -> [u8; 4] {
+    [127, 0, 0, 1]
+}
+
+fn of_std(text: Arc<String>) -> (Arc<String>, NonZeroU32, Cow<'static, str>, Range<u8>, Box<[u16]>) {
+    (text, NonZeroU32::MIN, "borrowed".into(), 1..9, Box::new([1, 2]))
+}
+export!(address, of_std);
+
+#[test]
+fn functions_return_arrays_and_the_types_of_std() {
+    let tree = Tree::new();
+    let child = tree.child();
+    assert_eq!(child.blocking_call(address, ()).unwrap(), [127, 0, 0, 1]);
+    let text = Arc::new("shared".to_owned());
+    let all = child.blocking_call(of_std, (Arc::clone(&text),)).unwrap();
+    assert_eq!(all, (text, NonZeroU32::MIN, "borrowed".into(), 1..9, Box::from([1, 2])));
+}
+
+fn caller_of(econtext: &Econtext) -> Context {
+    // A clone can go to a thread of its own.
+    let econtext = econtext.clone();
+    std::thread::spawn(move || econtext.caller()).join().unwrap()
+}
+export!(caller_of);
+
+#[test]
+fn a_function_that_takes_an_econtext_can_be_called_directly() {
+    let tree = Tree::new();
+    let econtext = Econtext::new(&tree.0);
+    assert_eq!(caller_of(&econtext), tree.0.myself());
+    assert!(econtext.deadline().is_none() && !econtext.is_cancelled());
+    assert_eq!(tree.child().blocking_call(caller_of, ()).unwrap(), tree.0.myself());
+}
+
+#[test]
+fn a_call_can_be_asked_without_waiting() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let mut call = child.call(pid, ());
+    assert_eq!((call.context(), call.function().ends_with("::pid")), (&child, true));
+    super::eventually("the end of the call", || call.is_finished());
+    assert!(call.try_recv().unwrap().is_some());
+    assert_eq!(call.try_recv().unwrap(), None, "it was taken");
+}
+
+#[test]
+fn a_router_knows_whether_it_is_the_root_and_who_is_above() {
+    fn place(router: &Router) -> (bool, Vec<Context>) {
+        (router.is_master(), router.parents())
+    }
+    export!(place);
+    let tree = Tree::new();
+    assert_eq!(place(&tree.0), (true, Vec::new()));
+    let child = tree.child();
+    let below = tree.behind(&child);
+    assert_eq!(below.blocking_call(place, ()).unwrap(), (false, vec![child, tree.0.myself()]));
+}

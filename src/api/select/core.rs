@@ -36,6 +36,8 @@ pub(super) enum Source {
     Receiver(Arc<receiver::Inner>),
     Call(RawCall),
     Select(Arc<Core>),
+    /// What could not be added: all it gives is why.
+    Failed(Error),
 }
 
 /// What a select has received.
@@ -131,6 +133,7 @@ impl Core {
             }
             // Nobody else can have it.
             Source::Call(call) => usize::from(call.is_ready(&Waker::from(Arc::new(Bell(core, id))))),
+            Source::Failed(_) => 1,
         };
         members.insert(id, source);
         drop(members);
@@ -139,6 +142,13 @@ impl Core {
             let _ = self.ready.put(id);
         }
         Ok(id)
+    }
+
+    /// A member that gives this error, once.
+    pub(super) fn add_failed(&self, error: Error) {
+        let id = next_id();
+        self.members().insert(id, Source::Failed(error));
+        let _ = self.ready.put(id);
     }
 
     pub(super) fn remove(&self, id: MemberId) -> Result<Source, Error> {
@@ -252,6 +262,10 @@ impl Core {
                 let Some(Source::Call(call)) = members.remove(&id) else { return None };
                 value.map(|value| Value::Result(Box::new(call), value))
             }
+            Source::Failed(error) => {
+                done = true;
+                Err(error.clone())
+            }
             Source::Select(inner) => match inner.try_recv() {
                 Ok(Some(item)) => {
                     source = item.source;
@@ -304,6 +318,7 @@ impl Core {
             Source::Receiver(inner) => Some(Arc::clone(inner.shared())),
             Source::Call(call) => Some(Arc::clone(call.shared())),
             Source::Select(inner) => inner.shared(),
+            Source::Failed(_) => None,
         })
     }
 
@@ -332,7 +347,7 @@ impl Source {
                 *inner.owner() = Weak::new();
             }
             // Its bell finds no member.
-            Self::Call(_) => {}
+            Self::Call(_) | Self::Failed(_) => {}
         }
     }
 
@@ -341,6 +356,7 @@ impl Source {
             Self::Receiver(inner) => inner.latch().len(),
             Self::Select(inner) => inner.waiting(),
             Self::Call(call) => usize::from(call.has_ended()),
+            Self::Failed(_) => 1,
         }
     }
 }

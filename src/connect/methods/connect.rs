@@ -597,7 +597,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
 /// Calls what is to run before everything else. It is on its way before anyone
 /// has heard of the child.
 async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: Instant) -> Result<(), Error> {
-    let data = call_payload::encode_call(function, &(), 0).map_err(Error::Payload)?;
+    let data = call_payload::encode_call(function, &(), 0, Handle::NONE).map_err(Error::Payload)?;
     let (reply, answer) = oneshot::channel();
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };

@@ -132,11 +132,10 @@ impl Io {
     }
 
     /// A call that ran here has an answer, or was thrown away.
-    pub(crate) fn answer(
+    pub(crate) fn answered(
         self: &Rc<Self>,
         (src, handle): (ContextId, Handle),
         chain: u32,
-        reply: Option<Message>,
         grant: Option<crate::routing::window::Grant>,
     ) {
         if let Some(dispatcher) = &self.dispatcher
@@ -147,10 +146,6 @@ impl Io {
         if let Some(grant) = grant {
             self.give(grant);
         }
-        if let Some(reply) = reply {
-            self.send(reply);
-        }
-        self.end_if_useless();
     }
 
     /// Only the context that made a call may cancel it: calls are kept by the

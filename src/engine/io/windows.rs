@@ -130,6 +130,20 @@ impl Io {
         }
     }
 
+    /// Sends the reply to a call behind the values that wait for room in the
+    /// handle `values` of the caller.
+    pub(super) fn send_behind(self: &Rc<Self>, values: Handle, reply: Message) {
+        let mut state = self.state.borrow_mut();
+        if values != Handle::NONE
+            && let Some(window) = state.windows.by_target.get_mut(&(reply.dst, values))
+            && !window.waiting.is_empty()
+        {
+            return window.waiting.push_back(Waiting { message: reply, accepted: None });
+        }
+        drop(state);
+        self.send(reply);
+    }
+
     /// Registers the handle where dead messages about a window arrive.
     fn watch_window(self: &Rc<Self>, (dst, handle): (ContextId, Handle), complain: Option<Handle>) {
         if let Some(complain) = complain {
@@ -154,7 +168,9 @@ impl Io {
             window.outlet.give(&grant);
             while let Some(next) = window.waiting.front() {
                 let counted = grant.handle == Handle::CALL_FUNCTION;
-                if !next.message.is_dead() && !window.outlet.take(next.message.data.len(), counted) {
+                // What only waits for its turn needs no room.
+                let free = next.message.is_dead() || next.message.handle != grant.handle;
+                if !free && !window.outlet.take(next.message.data.len(), counted) {
                     break;
                 }
                 ready.extend(window.waiting.pop_front());
@@ -183,13 +199,16 @@ impl Io {
             return;
         };
         let complaints = window.complaints.take().and_then(|handle| state.routing.del_handler(handle));
-        let waiting: Vec<_> = window.waiting.drain(..).filter_map(|waiting| waiting.accepted).collect();
+        let (replies, refused): (Vec<_>, Vec<_>) =
+            window.waiting.drain(..).partition(|waiting| waiting.message.handle != handle);
+        let waiting: Vec<_> = refused.into_iter().filter_map(|waiting| waiting.accepted).collect();
         if keep && waiting.is_empty() && state.routing.reaches(dst) {
             let failed = Window { failed: Some(error.clone()), ..Window::default() };
             state.windows.by_target.insert((dst, handle), failed);
         }
         drop(state);
         drop(complaints);
+        replies.into_iter().for_each(|waiting| self.send(waiting.message));
         waiting.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
     }
 

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::Metadata;
 
 use crate::engine::log::debug::DebugLog;
-use crate::engine::log::{Event, Levels, Record, Recorder, Taker};
+use crate::engine::log::{Event, Levels, LogSource, Record, Recorder, Taker};
 use crate::wire::message::ContextId;
 use crate::wire::message::printable;
 
@@ -25,7 +25,9 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 /// all below it, and the longest wins. `io` is `debug`, and a line for each
 /// frame that comes in or goes out. The environment variable
 /// `OFFSHOOT_LOG_LEVEL`, if it is set and not empty, takes the place of
-/// `levels`. Children send what is shown here when they are connected.
+/// `levels`. Children send what is shown here when they are connected. A child
+/// can call it, too: what it logs and prints then goes to the file and, as
+/// before, to the master, for as long as there is one.
 ///
 /// Each record is one line, written at once:
 ///
@@ -54,8 +56,8 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 /// # Errors
 ///
 /// If `levels` or the variable cannot be read, the file cannot be opened, or
-/// another `tracing` subscriber has the log of this process already, as in
-/// every child. Nothing is changed then.
+/// a `tracing` subscriber of the program has the log of this process already.
+/// Nothing is changed then.
 pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     let variable = std::env::var(LOG_LEVEL).ok().filter(|value| !value.is_empty());
     let levels = match &variable {
@@ -108,7 +110,7 @@ struct State {
 fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
     static FIRST: Mutex<()> = Mutex::new(());
     let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    if LOGGER.get().is_none() {
+    if LOGGER.get().is_none() && !forwards() {
         tracing::subscriber::set_global_default(Recorder(ToFile)).map_err(|_| {
             let text = "another tracing subscriber has the log of this process; set up only one of them";
             io::Error::new(io::ErrorKind::AlreadyExists, text)
@@ -120,6 +122,12 @@ fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
     drop(first);
     tracing::callsite::rebuild_interest_cache();
     Ok(())
+}
+
+/// Whether the subscriber of this process forwards to the master: it writes to
+/// the file as well.
+fn forwards() -> bool {
+    tracing::dispatcher::get_default(|subscriber| subscriber.is::<Recorder<LogSource>>())
 }
 
 /// What is wanted, if [`log_to_file`] decides about it.
@@ -167,24 +175,43 @@ impl State {
     }
 }
 
+/// Writes a record of this context, if [`log_to_file`] was called and wants it.
+pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(String, String)]) {
+    if let Some(logger) = LOGGER.get() {
+        logger.read(|state| {
+            if state.wants(target, level) {
+                state.write(target, level, &line(target, None, level, message, fields));
+            }
+        });
+    }
+}
+
+/// Whether [`log_to_file`] was called and wants such records.
+pub(super) fn wants(target: &str, level: u8) -> bool {
+    LOGGER.get().is_some_and(|logger| logger.read(|state| state.wants(target, level)))
+}
+
+/// The most verbose level that [`log_to_file`] wants of anything; 0 if it was
+/// not called.
+pub(super) fn most() -> u8 {
+    let most = |state: &State| if state.debug.is_some() { 5 } else { state.levels.most() };
+    LOGGER.get().map_or(0, |logger| logger.read(most))
+}
+
 /// The subscriber of a process that logs to a file.
 struct ToFile;
 
 impl Taker for ToFile {
     fn wants(&self, target: &str, level: u8) -> bool {
-        LOGGER.get().is_some_and(|logger| logger.read(|state| state.wants(target, level)))
+        wants(target, level)
     }
 
     fn most(&self) -> u8 {
-        let most = |state: &State| if state.debug.is_some() { 5 } else { state.levels.most() };
-        LOGGER.get().map_or(0, |logger| logger.read(most))
+        most()
     }
 
     fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event) {
-        if let Some(logger) = LOGGER.get() {
-            let line = line(metadata.target(), None, level, &event.message, &event.fields);
-            logger.read(|state| state.write(metadata.target(), level, &line));
-        }
+        write_own(metadata.target(), level, &event.message, &event.fields);
     }
 }
 

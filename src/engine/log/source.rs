@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tracing::Metadata;
 
-use crate::engine::log::file::line;
+use crate::engine::log::file::{self, line};
 use crate::engine::log::levels::{IO, Levels};
 use crate::engine::log::{DebugLog, Event, Record, Taker};
 use crate::engine::shared::{Request, Shared};
@@ -45,7 +45,7 @@ impl LogSource {
     /// A line that was printed.
     pub(crate) fn line(&self, stream: &str, line: &[u8]) {
         let wanted = self.levels.of(stream) >= 3;
-        if wanted || self.debug.is_some() {
+        if wanted || self.debug.is_some() || file::wants(stream, 3) {
             let text = String::from_utf8_lossy(line);
             self.note(stream, 3, &text, &[]);
             if wanted {
@@ -54,8 +54,9 @@ impl LogSource {
         }
     }
 
-    /// Writes to the debug log, if there is one.
+    /// Writes to the files of this context, if there are any.
     fn note(&self, target: &str, level: u8, message: &str, fields: &[(String, String)]) {
+        file::write_own(target, level, message, fields);
         if let Some(debug) = self.debug.as_ref().filter(|_| DebugLog::wants(target, level)) {
             debug.write(&line(target, None, level, message, fields));
         }
@@ -85,11 +86,13 @@ impl LogSource {
 
 impl Taker for LogSource {
     fn wants(&self, target: &str, level: u8) -> bool {
-        self.forwards(target, level) || (self.debug.is_some() && DebugLog::wants(target, level))
+        self.forwards(target, level)
+            || (self.debug.is_some() && DebugLog::wants(target, level))
+            || file::wants(target, level)
     }
 
     fn most(&self) -> u8 {
-        if self.debug.is_some() { 5 } else { self.levels.most() }
+        if self.debug.is_some() { 5 } else { self.levels.most().max(file::most()) }
     }
 
     fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event) {
