@@ -2,6 +2,8 @@
 
 pub(crate) mod chains;
 pub(crate) mod fair_queue;
+pub(crate) mod handles;
+pub(crate) mod ids;
 pub(crate) mod outbox;
 pub mod policy;
 pub(crate) mod runs_on;

@@ -16,7 +16,7 @@ use crate::engine::ports::Ports;
 use crate::engine::profile::Profile;
 use crate::engine::queue::Queue;
 use crate::engine::stats::Stats;
-use crate::routing::table::Registration;
+use crate::routing::handles::Registration;
 use crate::routing::window::Grant;
 use crate::wire::codec::Origin;
 use crate::wire::error::Error;
