@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod channel;
 pub(crate) mod context;
+pub(crate) mod ended;
 #[cfg(feature = "cli")]
 pub(crate) mod exported;
 pub(crate) mod function;

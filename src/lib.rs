@@ -55,6 +55,7 @@ pub use api::call::Call;
 pub use api::chain::CallChain;
 pub use api::channel::Channel;
 pub use api::context::{Context, Econtext, ShutdownHandle, WithTimeout};
+pub use api::ended::Ended;
 #[cfg(feature = "cli")]
 pub use api::exported::{EncodedArgs, Exported};
 pub use api::function::{Function, Value};
@@ -79,8 +80,8 @@ pub use engine::descendants::Descendants;
 pub use engine::log::{LogHook, Record, log_to_file};
 pub use engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 pub use image::bundle;
+pub use routing::handles::{Peer, Policy};
 pub use routing::policy;
-pub use routing::table::{Peer, Policy};
 pub use sys::allocator::Allocator;
 pub use sys::blocking::block_on;
 pub use wire::codec::{Blob, Secret};

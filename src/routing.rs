@@ -1,7 +1,10 @@
 //! Decisions without I/O: where a message goes, when it may leave, whose turn it is.
 
 pub(crate) mod chains;
+pub(crate) mod directory;
 pub(crate) mod fair_queue;
+pub(crate) mod handles;
+pub(crate) mod ids;
 pub(crate) mod outbox;
 pub mod policy;
 pub(crate) mod runs_on;

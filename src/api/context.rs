@@ -86,8 +86,8 @@ impl Context {
 
     /// The context with this id, by the name that is known of it.
     pub(crate) fn known(shared: Arc<Shared>, id: ContextId) -> Self {
-        let name = format!("context {id}");
-        Self::new(shared, id, &name)
+        let name = shared.directory().name(id).unwrap_or_else(|| format!("context {id}").into());
+        Self { shared, id, name }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -8,7 +8,7 @@ use crate::engine::io::Target;
 use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
-use crate::routing::table::{Peer, Policy, Registration};
+use crate::routing::handles::{Peer, Policy, Registration};
 use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 

@@ -18,7 +18,7 @@ use crate::engine::io::Target;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
-use crate::routing::table::{Peer, Policy, Registration};
+use crate::routing::handles::{Peer, Policy, Registration};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::error::{ChannelErrorKind, Closed, Error};

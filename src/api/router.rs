@@ -207,6 +207,12 @@ impl Router {
         self.shared.parent().is_none()
     }
 
+    /// The children of this context that are up, the oldest first.
+    pub fn children(&self) -> Vec<Context> {
+        let children = self.shared.directory().children();
+        children.into_iter().map(|(id, name)| Context::new(Arc::clone(&self.shared), id, &name)).collect()
+    }
+
     /// The contexts above this one, the parent first.
     pub fn parents(&self) -> Vec<Context> {
         self.shared.parent_ids().iter().map(|&id| self.context_by_id(id)).collect()
@@ -217,7 +223,8 @@ impl Router {
         Context::new(Arc::clone(&self.shared), self.shared.me, "self")
     }
 
-    /// The context with this id, whether or not it exists: calls of one that
+    /// The context with this id, by the name that is known of it, whether or
+    /// not it exists: calls of one that
     /// does not fail with `no route to ..`. Two contexts of one router with one
     /// id are equal.
     pub fn context_by_id(&self, id: ContextId) -> Context {

@@ -36,8 +36,9 @@ use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::task_set::TaskSet;
+use crate::routing::handles::{Handles, Registration, Sink};
 use crate::routing::outbox::Left;
-use crate::routing::table::{LinkId, Registration, Routing, Sink, Verdict};
+use crate::routing::table::{LinkId, Routing, Verdict};
 use crate::sys::pipe::{Input, Stream};
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::frame::Frame;
@@ -152,7 +153,8 @@ pub(crate) struct Io {
 }
 
 struct State {
-    routing: Routing<Target>,
+    routing: Routing,
+    handles: Handles<Target>,
     links: HashMap<LinkId, LinkState>,
     /// Children that were lost, and what their launchers have said last.
     lost: VecDeque<(ContextId, Rc<LastWords>)>,
@@ -249,9 +251,11 @@ impl Io {
         dispatcher: Option<Dispatcher>,
         logs: Option<Box<dyn LogSink>>,
     ) -> Self {
-        let routing = Routing::new(shared.me, shared.parent_ids(), shared.unidirectional);
+        let routing = Routing::new(shared.me, shared.parent_ids(), shared.unidirectional)
+            .listed_in(Arc::clone(shared.directory()));
         let state = State {
             routing,
+            handles: Handles::default(),
             links: HashMap::new(),
             lost: VecDeque::new(),
             windows: Windows::default(),
@@ -412,10 +416,10 @@ impl Io {
     /// Takes in a fragment of a message for this context.
     fn assemble(self: &Rc<Self>, part: Message, more: bool, from: Option<LinkId>) {
         let Added { whole, refusal, too_many } = {
-            let State { runs, routing, .. } = &mut *self.state.borrow_mut();
+            let State { runs, routing, handles, .. } = &mut *self.state.borrow_mut();
             runs.add(&part, more, || match part.handle {
                 // Nothing else that is standard is longer than a frame.
-                Handle(101 | 107 | 1000..) => routing.check(&part, from),
+                Handle(101 | 107 | 1000..) => handles.check(&part, || routing.peer(from)),
                 _ => Err(TOO_LARGE_FOR_HANDLE),
             })
         };
@@ -459,11 +463,11 @@ impl Io {
     /// Hands a complete message to its handle.
     pub(crate) fn deliver(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
         let mut state = self.state.borrow_mut();
-        if let Err(reason) = state.routing.check(&message, from) {
+        if let Err(reason) = state.handles.check(&message, || state.routing.peer(from)) {
             drop(state);
             return self.refuse(&message, &reason, from);
         }
-        let (target, last) = match state.routing.sink(message.handle) {
+        let (target, last) = match state.handles.sink(message.handle) {
             None => return,
             Some(Sink::Taken(target)) => (target, true),
             Some(Sink::Kept(Target::Queue(queue))) => (Target::Queue(Arc::clone(queue)), false),
@@ -624,7 +628,7 @@ impl Io {
     fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {
         let mut state = self.state.borrow_mut();
         let queue = registration.sink.queue().cloned();
-        match state.routing.add_handler(handle, registration) {
+        match state.handles.add(handle, registration) {
             Ok(()) => {
                 if let Some(queue) = queue {
                     state.queues.insert(handle, Arc::downgrade(&queue));
@@ -646,10 +650,10 @@ impl Io {
         let mut state = self.state.borrow_mut();
         let is_other =
             |target: &Target| !target.queue().is_some_and(|held| queue.is_none_or(|q| std::ptr::eq(&**held, q)));
-        if state.routing.handler(handle).is_none_or(is_other) {
+        if state.handles.get(handle).is_none_or(is_other) {
             return;
         }
-        let registration = state.routing.del_handler(handle);
+        let registration = state.handles.remove(handle);
         state.queues.remove(&handle);
         drop(state);
         if let Some(queue) = registration.as_ref().and_then(|registration| registration.sink.queue()) {

@@ -16,7 +16,8 @@ use crate::engine::ports::Ports;
 use crate::engine::profile::Profile;
 use crate::engine::queue::Queue;
 use crate::engine::stats::Stats;
-use crate::routing::table::Registration;
+use crate::routing::directory::Directory;
+use crate::routing::handles::Registration;
 use crate::routing::window::Grant;
 use crate::wire::codec::Origin;
 use crate::wire::error::Error;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     /// The user's own code takes the log records.
     pub(crate) hooked: AtomicBool,
     ports: Ports,
+    /// The contexts below this one.
+    directory: Arc<Directory>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -204,6 +207,7 @@ impl Shared {
             profile: settings.profiling.then(|| Mutex::new(Profile::new())),
             hooked: AtomicBool::new(false),
             ports: Ports::default(),
+            directory: Arc::default(),
             requests,
         };
         (Arc::new(shared), queue)
@@ -266,6 +270,19 @@ impl Shared {
 
     pub(crate) fn next_handle(&self) -> Handle {
         self.ports.next()
+    }
+
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Whether a context is known to have gone; of those elsewhere in the tree
+    /// nothing is known here.
+    pub(crate) fn has_gone(&self, context: ContextId) -> bool {
+        let is_root = self.parent().is_none();
+        self.requests.is_closed()
+            || self.directory.has_gone(context)
+            || (is_root && context != self.me && !self.directory.contains(context))
     }
 
     pub(crate) fn ports(&self) -> &Ports {

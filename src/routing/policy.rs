@@ -1,6 +1,6 @@
 //! Policies: who may write to a handle.
 
-use crate::routing::table::Peer;
+use crate::routing::handles::Peer;
 use crate::wire::message::Message;
 
 /// The message acts under this context's own authority or a parent's.

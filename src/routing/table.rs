@@ -11,14 +11,17 @@ mod tests;
 #[cfg(test)]
 mod trees;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::routing::directory::Directory;
+use crate::routing::handles::Peer;
+use crate::routing::ids::{Block, IdStock, Lent};
 use crate::wire::error::DeadReason;
 use crate::wire::message::printable;
-use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::message::{ContextId, Message};
 
 /// A directly attached neighbour's link, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,49 +34,6 @@ pub(crate) const MAX_NAME: usize = 255;
 /// Destinations remembered per link; a link that uses more is told of every
 /// context that goes.
 pub(crate) const MAX_ADDRESSED: usize = 4_096;
-/// Ids in a block.
-pub(crate) const BLOCK: u32 = 1_000;
-/// Blocks that one context may hold without having used them up. A context
-/// uses its ids in their order, one block after the other.
-const MAX_UNUSED_BLOCKS: usize = 2;
-
-/// Blocks of either kind that the master keeps when they come back; what is
-/// more is lost, which only somebody who wastes them can bring about.
-const MAX_BACK: usize = 65_536;
-
-/// The neighbour by which a message came in.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Peer {
-    /// The neighbour, or this context itself.
-    pub id: ContextId,
-    /// The context that decides.
-    pub me: ContextId,
-    /// Its parents, the most direct first.
-    pub parent_ids: Arc<[ContextId]>,
-}
-
-/// Decides whether a message may reach a handler.
-///
-/// Runs on the I/O thread and must not block.
-pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
-
-/// What a handle stands for.
-pub(crate) struct Registration<S> {
-    pub(crate) sink: S,
-    /// The handle is removed before its first message is delivered.
-    pub(crate) once: bool,
-    /// Only this context may write here, and its end is reported here.
-    pub(crate) respondent: Option<ContextId>,
-    pub(crate) policy: Option<Policy>,
-}
-
-impl<S: fmt::Debug> fmt::Debug for Registration<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration").field("sink", &self.sink).field("once", &self.once).finish_non_exhaustive()
-    }
-}
-
 /// Where a message goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -102,11 +62,8 @@ struct Link {
     routes: HashSet<ContextId>,
     addressed: HashSet<ContextId>,
     addressed_overflow: bool,
-    /// Ids that were handed out through it, by the first of each block.
-    blocks: BTreeMap<u32, Block>,
-    /// The blocks of each context, the oldest first. Only the youngest
-    /// [`MAX_UNUSED_BLOCKS`] of them may have no routes.
-    owners: HashMap<ContextId, Vec<u32>>,
+    /// Ids that were handed out through it.
+    lent: Lent,
 }
 
 /// What is known of a context that a route leads to.
@@ -118,54 +75,8 @@ struct Known {
     claimed: bool,
 }
 
-struct Block {
-    ids: Range<u32>,
-    owner: ContextId,
-    /// Above all that were announced.
-    next: u32,
-    /// How often one was announced above all before.
-    announced: u32,
-    /// Routes to ids of the block.
-    routes: u32,
-}
-
-impl Block {
-    /// Whether its owner may well need another one. (Some children end before
-    /// they can be announced.)
-    fn is_used_up(&self) -> bool {
-        self.announced >= (self.ids.end - self.ids.start) / 2
-    }
-}
-
-impl Link {
-    /// The block that an id belongs to.
-    fn block(&mut self, id: ContextId) -> Option<&mut Block> {
-        self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
-    }
-
-    /// A route has gone.
-    fn release(&mut self, id: ContextId) -> Option<Block> {
-        let block = self.block(id)?;
-        block.routes = block.routes.saturating_sub(1);
-        let (first, owner, is_idle) = (block.ids.start, block.owner, block.routes == 0);
-        let starts = self.owners.get_mut(&owner)?;
-        let at = starts.iter().position(|start| *start == first)?;
-        if !is_idle || at + MAX_UNUSED_BLOCKS >= starts.len() {
-            return None;
-        }
-        starts.remove(at);
-        self.blocks.remove(&first)
-    }
-
-    /// A context has gone: it will announce nobody any more.
-    fn release_all(&mut self, owner: ContextId) -> Vec<Block> {
-        let starts = self.owners.remove(&owner).unwrap_or_default();
-        starts.into_iter().filter_map(|start| self.blocks.remove(&start)).collect()
-    }
-}
-
-/// Routes, handles and ids of one context.
-pub(crate) struct Routing<S> {
+/// Routes and ids of one context.
+pub(crate) struct Routing {
     me: ContextId,
     parent_ids: Arc<[ContextId]>,
     parent: Option<LinkId>,
@@ -175,25 +86,20 @@ pub(crate) struct Routing<S> {
     known: HashMap<ContextId, Known>,
     /// Counts the contexts that have become known.
     clock: u64,
-    handles: HashMap<Handle, Registration<S>>,
-    by_respondent: HashMap<ContextId, HashSet<Handle>>,
     /// The ids that are this context's to give; endless in the master.
-    ids: Range<u32>,
-    /// Ids that were handed out and have come back: such that nobody ever had,
-    /// and such that somebody had, which are given again last of all.
-    fresh: VecDeque<Range<u32>>,
-    worn: VecDeque<Range<u32>>,
+    stock: IdStock,
+    /// What other threads see of the routes.
+    directory: Arc<Directory>,
 }
 
-impl<S> fmt::Debug for Routing<S> {
+impl fmt::Debug for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Routing").field("me", &self.me).field("routes", &self.routes).finish_non_exhaustive()
     }
 }
 
-impl<S> Routing<S> {
+impl Routing {
     pub(crate) fn new(me: ContextId, parent_ids: Arc<[ContextId]>, unidirectional: bool) -> Self {
-        let ids = if me == ContextId::MASTER { 1..u32::MAX } else { 0..0 };
         Self {
             me,
             parent_ids,
@@ -203,12 +109,14 @@ impl<S> Routing<S> {
             routes: HashMap::new(),
             known: HashMap::new(),
             clock: 0,
-            fresh: VecDeque::new(),
-            worn: VecDeque::new(),
-            handles: HashMap::new(),
-            by_respondent: HashMap::new(),
-            ids,
+            stock: IdStock::new(me == ContextId::MASTER),
+            directory: Arc::default(),
         }
+    }
+
+    /// Has `directory` kept along with the routes.
+    pub(crate) fn listed_in(self, directory: Arc<Directory>) -> Self {
+        Self { directory, ..self }
     }
 
     /// Decides where a message goes. `from` is the link it came in by, `None`
@@ -259,83 +167,13 @@ impl<S> Routing<S> {
         Verdict::Forward(out)
     }
 
-    /// Whether a message for this context may reach its handle: `Err` with
-    /// the reason if not.
-    pub(crate) fn check(&self, message: &Message, from: Option<LinkId>) -> Result<(), DeadReason> {
-        let Some(registration) = self.handles.get(&message.handle) else {
-            return Err(DeadReason::INVALID_HANDLE);
-        };
-        if let Some(respondent) = registration.respondent
-            && respondent != message.src
-            && !message.is_dead()
-        {
-            return Err(DeadReason::refused("reply from unexpected context"));
+    /// The neighbour by which a message came in, as a policy sees it.
+    pub(crate) fn peer(&self, from: Option<LinkId>) -> Peer {
+        Peer {
+            id: from.map_or(self.me, |link| self.remote(link)),
+            me: self.me,
+            parent_ids: Arc::clone(&self.parent_ids),
         }
-        match &registration.policy {
-            Some(policy) if !self.ask(policy, message, from) => Err(DeadReason::refused("refused by policy")),
-            _ => Ok(()),
-        }
-    }
-
-    /// The sink of a handle that [`Routing::check`] has passed, taken out if
-    /// it takes one message only.
-    pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
-        if self.handles.get(&handle)?.once {
-            return self.del_handler(handle).map(|registration| Sink::Taken(registration.sink));
-        }
-        self.handles.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
-    }
-
-    /// Registers a handle; refused with the registration if it is taken.
-    pub(crate) fn add_handler(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
-        if self.handles.contains_key(&handle) {
-            return Err(registration);
-        }
-        if let Some(respondent) = registration.respondent {
-            self.by_respondent.entry(respondent).or_default().insert(handle);
-        }
-        self.handles.insert(handle, registration);
-        Ok(())
-    }
-
-    pub(crate) fn del_handler(&mut self, handle: Handle) -> Option<Registration<S>> {
-        let registration = self.handles.remove(&handle)?;
-        if let Some(respondent) = registration.respondent
-            && let Some(handles) = self.by_respondent.get_mut(&respondent)
-        {
-            handles.remove(&handle);
-            if handles.is_empty() {
-                self.by_respondent.remove(&respondent);
-            }
-        }
-        Some(registration)
-    }
-
-    /// What stands behind a handle.
-    pub(crate) fn handler(&self, handle: Handle) -> Option<&S> {
-        self.handles.get(&handle).map(|registration| &registration.sink)
-    }
-
-    /// Takes out all handles whose respondent is `gone`.
-    pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
-        let handles = self.by_respondent.remove(&gone).unwrap_or_default();
-        handles.into_iter().filter_map(|handle| self.handles.remove(&handle)).collect()
-    }
-
-    /// Takes out every handle: the router is ending.
-    pub(crate) fn drain_handlers(&mut self) -> Vec<Registration<S>> {
-        self.by_respondent.clear();
-        self.handles.drain().map(|(_, registration)| registration).collect()
-    }
-
-    /// All registered handles.
-    pub(crate) fn handlers(&self) -> impl Iterator<Item = (Handle, &Registration<S>)> {
-        self.handles.iter().map(|(handle, registration)| (*handle, registration))
-    }
-
-    /// Number of registered handles.
-    pub(crate) fn handler_count(&self) -> usize {
-        self.handles.len()
     }
 
     /// Attaches the parent.
@@ -365,7 +203,7 @@ impl<S> Routing<S> {
             return Err(format!("route to {target} is one too many (max {MAX_ROUTES}) by context {}", link.remote));
         }
         let remote = link.remote;
-        let block = link.block(target);
+        let block = link.lent.block(target);
         if block.is_none() && target != remote {
             return Err(format!("route to {target} was not context {remote}'s to give"));
         }
@@ -373,11 +211,7 @@ impl<S> Routing<S> {
             return Err(format!("cannot add duplicate route to {target} via {remote}"));
         }
         if let Some(block) = block {
-            block.routes += 1;
-            if target.0 >= block.next {
-                block.next = target.0 + 1;
-                block.announced += 1;
-            }
+            block.announce(target);
         }
         let name = self.name_below(remote, name);
         self.set_route(from, target, name);
@@ -431,8 +265,8 @@ impl<S> Routing<S> {
         if route != way {
             return Err("to which another link leads");
         }
-        let block = self.links.get_mut(way).and_then(|link| link.block(child));
-        if block.is_none_or(|block| block.owner != via) {
+        let block = self.links.get_mut(way).and_then(|link| link.lent.block(child));
+        if block.is_none_or(|block| block.owner() != via) {
             return Err("which was not its to give");
         }
         let known = self.known.get_mut(&child).filter(|known| known.since > since);
@@ -471,11 +305,12 @@ impl<S> Routing<S> {
         if let Some(link) = self.links.get_mut(&from)
             && link.routes.remove(&target)
         {
-            let mut back = link.release_all(target);
-            back.extend(link.release(target));
+            let mut back = link.lent.release_all(target);
+            back.extend(link.lent.release(target));
             self.take_back(back);
         }
         self.routes.remove(&target);
+        self.directory.strike(target);
         Some(self.farewell(from, vec![target]))
     }
 
@@ -488,79 +323,50 @@ impl<S> Routing<S> {
             self.parent = None;
             return Gone { contexts: self.parent_ids.to_vec(), tell: Vec::new() };
         }
-        self.take_back(lost.blocks.into_values());
+        self.take_back(lost.lent.into_blocks());
         let mut contexts: Vec<ContextId> = lost.routes.into_iter().collect();
         contexts.sort_unstable();
         for context in &contexts {
             self.routes.remove(context);
+            self.directory.strike(*context);
         }
         self.farewell(link, contexts)
     }
 
     /// An id for a new child, if one is in stock.
     pub(crate) fn take_id(&mut self) -> Option<ContextId> {
-        if self.ids.is_empty()
-            && let Some(ids) = self.fresh.pop_front().or_else(|| self.worn.pop_front())
-        {
-            self.ids = ids;
-        }
-        self.ids.next().map(ContextId)
+        self.stock.take_id()
     }
 
     /// Whether [`Routing::take_id`] will find one.
     pub(crate) fn has_id(&self) -> bool {
-        !self.ids.is_empty()
+        self.stock.has_id()
     }
 
-    /// A block for a context, out of the master's stock. That is endless, as
-    /// what nobody can have any more comes back.
+    /// A block for a context, out of the master's stock.
     pub(crate) fn take_block(&mut self) -> Range<u32> {
-        if let Some(ids) = self.fresh.pop_front() {
-            return ids;
-        }
-        if self.ids.end - self.ids.start < BLOCK
-            && let Some(ids) = self.worn.pop_front()
-        {
-            return ids;
-        }
-        let start = self.ids.start;
-        self.ids.start = start.saturating_add(BLOCK).min(self.ids.end);
-        start..self.ids.start
+        self.stock.take_block()
     }
 
     /// A block that the parent has given to this context itself.
     pub(crate) fn give_block(&mut self, ids: Range<u32>) {
-        self.ids = ids;
+        self.stock.fill(ids);
     }
 
     /// Whether `owner` behind `link` may have another block of ids.
     pub(crate) fn may_have_block(&self, link: LinkId, owner: ContextId) -> bool {
-        self.links.get(&link).is_some_and(|link| {
-            let youngest = link.owners.get(&owner).into_iter().flat_map(|starts| starts.iter().rev());
-            let blocks = youngest.take(MAX_UNUSED_BLOCKS).filter_map(|start| link.blocks.get(start));
-            blocks.filter(|block| !block.is_used_up()).count() < MAX_UNUSED_BLOCKS
-        })
+        self.links.get(&link).is_some_and(|link| link.lent.may_have_another(owner))
     }
 
     /// Whether `owner` behind `link` was ever given one.
     pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
-        self.links.get(&link).is_some_and(|link| link.owners.contains_key(&owner))
+        self.links.get(&link).is_some_and(|link| link.lent.has_any(owner))
     }
 
     /// Notes that a block was handed out through `link`.
     pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
         let Some(link) = self.links.get_mut(&link) else { return };
-        let starts = link.owners.entry(owner).or_default();
-        starts.push(ids.start);
-        let old = starts.len().saturating_sub(MAX_UNUSED_BLOCKS);
-        let done: Vec<u32> = starts[..old]
-            .iter()
-            .copied()
-            .filter(|start| link.blocks.get(start).is_none_or(|block| block.routes == 0))
-            .collect();
-        starts.retain(|start| !done.contains(start));
-        let back: Vec<Block> = done.iter().filter_map(|start| link.blocks.remove(start)).collect();
-        link.blocks.insert(ids.start, Block { next: ids.start, ids, owner, announced: 0, routes: 0 });
+        let back = link.lent.add(owner, ids);
         self.take_back(back);
     }
 
@@ -570,26 +376,16 @@ impl<S> Routing<S> {
         if !self.parent_ids.is_empty() {
             return;
         }
-        for Block { ids, next, .. } in blocks {
-            // A small rest is not worth a request of its own.
-            let next = if ids.end - next < BLOCK / 4 { ids.end } else { next };
-            let parts = [(&mut self.worn, ids.start..next), (&mut self.fresh, next..ids.end)];
-            for (kept, ids) in parts {
-                if !ids.is_empty() && kept.len() < MAX_BACK {
-                    kept.push_back(ids);
-                }
-            }
-        }
+        self.stock.take_back(blocks);
     }
 
     /// This context has no parent any more and gives out ids itself: those
     /// above all that its subtree has or may use.
     pub(crate) fn become_root(&mut self) {
         self.parent_ids = [].into();
-        let blocks = self.links.values().flat_map(|link| link.blocks.values()).map(|block| block.ids.end);
+        let lent = self.links.values().flat_map(|link| link.lent.ends());
         let known = self.routes.keys().chain([&self.me]).map(|id| id.0.saturating_add(1));
-        let first = blocks.chain(known).chain([self.ids.end]).max().unwrap_or(1);
-        self.ids = first..u32::MAX;
+        self.stock.begin_behind(lent.chain(known));
     }
 
     pub(crate) fn parent(&self) -> Option<LinkId> {
@@ -632,14 +428,14 @@ impl<S> Routing<S> {
             routes: HashSet::new(),
             addressed: HashSet::new(),
             addressed_overflow: false,
-            blocks: BTreeMap::new(),
-            owners: HashMap::new(),
+            lent: Lent::default(),
         };
         self.links.insert(id, link);
     }
 
     fn set_route(&mut self, link: LinkId, target: ContextId, name: String) {
         self.routes.insert(target, link);
+        self.directory.list(target, &name, self.remote(link) == target);
         self.clock += 1;
         self.known.insert(target, Known { name, since: self.clock, claimed: false });
         if let Some(link) = self.links.get_mut(&link) {
@@ -670,24 +466,4 @@ impl<S> Routing<S> {
                 || link.stamp.is_some_and(|stamp| stamp == self.me || self.parent_ids.contains(&stamp))
         })
     }
-
-    fn ask(&self, policy: &Policy, message: &Message, from: Option<LinkId>) -> bool {
-        let peer = Peer {
-            id: from.map_or(self.me, |link| self.remote(link)),
-            me: self.me,
-            parent_ids: Arc::clone(&self.parent_ids),
-        };
-        // A policy is user code: one that panics has not agreed.
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, &peer))).unwrap_or_else(|_| {
-            tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");
-            false
-        })
-    }
-}
-
-/// A sink, lent or given.
-#[derive(Debug)]
-pub(crate) enum Sink<'a, S> {
-    Kept(&'a mut S),
-    Taken(S),
 }

@@ -249,3 +249,49 @@ fn all_there_is() -> std::io::Result<(usize, usize, usize)> {
     Ok((count("fd")?, count("task")?, children))
 }
 export!(all_there_is);
+
+#[test]
+fn the_end_of_a_context_can_be_waited_for_without_ordering_it() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let below = tree.behind(&child);
+    assert_eq!(tree.0.children(), [child.clone()]);
+    assert_eq!(tree.0.context_by_id(below.id()).name(), below.name(), "the name is known");
+    let (of_child, of_below, of_nobody) =
+        (child.closed(), below.closed(), tree.0.context_by_id(offshoot::ContextId(77_777)).closed());
+    block_on(of_nobody);
+    assert!(!child.is_closed() && !below.is_closed());
+    let process = child.blocking_call(pid, ()).unwrap();
+    kill(process, Signal::SIGKILL);
+    block_on(of_child);
+    block_on(of_below);
+    assert!(child.is_closed() && below.is_closed());
+    assert!(tree.0.children().is_empty());
+}
+
+/// Waits for the end of a sibling, which only the master sees.
+async fn outlive(router: &offshoot::Router, sibling: Context, ready: offshoot::Sender<()>) -> Result<(), Error> {
+    let closed = router.context_by_id(sibling.id()).closed();
+    ready.send(()).await?;
+    closed.await;
+    Ok(())
+}
+export!(concurrent outlive);
+
+#[test]
+fn the_end_of_a_sibling_and_of_the_own_router_is_noticed() {
+    let tree = Tree::new();
+    let (one, two) = (tree.child(), tree.child());
+    let ready: offshoot::Receiver<()> = offshoot::Receiver::new(&tree.0);
+    let mut call = one.call(outlive, (two.clone(), ready.sender()));
+    ready.blocking_recv().unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!call.is_finished());
+    two.blocking_shutdown();
+    call.blocking_recv_timeout(Duration::from_secs(10)).unwrap();
+    let (myself, closed) = (tree.0.myself(), tree.0.myself().closed());
+    assert!(!myself.is_closed());
+    tree.0.blocking_shutdown();
+    block_on(closed);
+    assert!(myself.is_closed());
+}

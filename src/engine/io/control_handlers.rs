@@ -11,8 +11,9 @@ use crate::engine::link::Fault;
 use crate::engine::log::Record;
 use crate::engine::log::log_later;
 use crate::engine::shared::Request;
+use crate::routing::handles::{Policy, Registration};
 use crate::routing::policy;
-use crate::routing::table::{LinkId, Policy, Registration};
+use crate::routing::table::LinkId;
 use crate::wire::codec;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 

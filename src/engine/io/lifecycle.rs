@@ -164,7 +164,7 @@ impl Io {
         }
         for &context in &gone.contexts {
             let mut state = self.state.borrow_mut();
-            let orphans = state.routing.orphans(context);
+            let orphans = state.handles.orphans(context);
             let watchers = state.watchers.remove(&context).unwrap_or_default();
             state.runs.forget(context);
             state.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
@@ -292,7 +292,7 @@ impl Io {
 
     /// Everyone who waits for a message learns that there will be none.
     fn tell_handlers(self: &Rc<Self>) {
-        let handlers = self.state.borrow_mut().routing.drain_handlers();
+        let handlers = self.state.borrow_mut().handles.drain();
         let dead = Message { src: self.shared.me, ..DeadReason::BROKER_EXITED.to_message() };
         for handler in handlers {
             if matches!(handler.sink, Target::Reply { .. } | Target::Queue(_) | Target::User(_)) {

@@ -30,7 +30,7 @@ impl Io {
             pid: std::process::id(),
             links: state.links.len(),
             routes: state.routing.known().len(),
-            handles: state.routing.handler_count(),
+            handles: state.handles.len(),
             windows: state.windows.len(),
             queued_bytes: state.links.values().map(|link| link.outbox.bytes()).sum(),
             waiting: state.windows.waiting().map(|(_, message)| usize::from(!message.is_dead())).sum(),
@@ -125,8 +125,8 @@ impl State {
         let now = Instant::now();
         let no_room: HashSet<Handle> = self.windows.waiting().map(|(_, message)| message.reply_to).collect();
         let mut all: Vec<_> = self
-            .routing
-            .handlers()
+            .handles
+            .iter()
             .filter_map(|(handle, registration)| {
                 let Target::Reply { asked, .. } = &registration.sink else { return None };
                 let waits_for = if no_room.contains(&handle) { WaitsFor::Room } else { WaitsFor::Answer };

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::engine::io::{Asked, Io, Target, Timer};
 use crate::engine::log::log_later;
-use crate::routing::table::{LinkId, Registration};
+use crate::routing::handles::Registration;
+use crate::routing::table::LinkId;
 use crate::routing::window::{Grant, SendWindow};
 use crate::wire::call_payload;
 use crate::wire::error::{DeadReason, Error};
@@ -198,7 +199,7 @@ impl Io {
         let Some(mut window) = state.windows.by_target.remove(&(dst, handle)) else {
             return;
         };
-        let complaints = window.complaints.take().and_then(|handle| state.routing.del_handler(handle));
+        let complaints = window.complaints.take().and_then(|handle| state.handles.remove(handle));
         let (replies, refused): (Vec<_>, Vec<_>) =
             window.waiting.drain(..).partition(|waiting| waiting.message.handle != handle);
         let waiting: Vec<_> = refused.into_iter().filter_map(|waiting| waiting.accepted).collect();
@@ -219,7 +220,7 @@ impl Io {
         let lost: Vec<_> = targets.iter().filter_map(|target| state.windows.by_target.remove(target)).collect();
         for window in &lost {
             if let Some(complaints) = window.complaints {
-                state.routing.del_handler(complaints);
+                state.handles.remove(complaints);
             }
         }
         drop(state);
@@ -232,7 +233,7 @@ impl Io {
     /// The caller no longer wants the reply to this handle.
     pub(super) fn cancel(self: &Rc<Self>, handle: Handle) {
         let mut state = self.state.borrow_mut();
-        let Some(registration) = state.routing.del_handler(handle) else {
+        let Some(registration) = state.handles.remove(handle) else {
             return;
         };
         if let Target::Reply { timer: Some(timer), .. } = &registration.sink {
@@ -244,7 +245,7 @@ impl Io {
 
     /// The time of a call is up: the caller is answered, the work stopped.
     pub(super) fn expire(self: &Rc<Self>, handle: Handle) {
-        let registration = self.state.borrow_mut().routing.del_handler(handle);
+        let registration = self.state.borrow_mut().handles.remove(handle);
         let Some(registration) = registration else {
             return;
         };

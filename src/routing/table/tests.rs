@@ -1,10 +1,12 @@
 //! What may go where, case by case.
 
 use super::*;
+use crate::routing::ids::{self, BLOCK};
+use crate::wire::message::Handle;
 
 #[test]
 fn a_root_that_has_detached_gives_out_ids_that_nobody_below_has() {
-    let mut routing = Routing::<()>::new(ContextId(7), Arc::from([ContextId(0)]), false);
+    let mut routing = Routing::new(ContextId(7), Arc::from([ContextId(0)]), false);
     routing.add_parent(LinkId(1), ContextId(0));
     routing.give_block(1000..2000);
     routing.add_child(LinkId(2), ContextId(1000), "a".into(), None);
@@ -16,7 +18,6 @@ fn a_root_that_has_detached_gives_out_ids_that_nobody_below_has() {
     let mut message = Message { dst: ContextId(0), ..Message::new(ContextId(0), Handle::CALL_FUNCTION, Vec::new()) };
     assert_eq!(routing.route(&mut message, None), Verdict::Refuse(DeadReason::no_route(ContextId(0), ContextId(7))));
 }
-use crate::routing::policy;
 
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
@@ -32,7 +33,7 @@ fn from_to(src: u32, dst: u32) -> Message {
     }
 }
 
-fn master() -> Routing<&'static str> {
+fn master() -> Routing {
     let mut routing = Routing::new(ContextId(0), Arc::new([]), false);
     routing.add_child(A, ContextId(1), "a".into(), None);
     routing.add_child(B, ContextId(2), "b".into(), None);
@@ -40,7 +41,7 @@ fn master() -> Routing<&'static str> {
 }
 
 /// The same, with its children's ids taken from its stock.
-fn beyond_its_children<S>(mut routing: Routing<S>) -> Routing<S> {
+fn beyond_its_children(mut routing: Routing) -> Routing {
     assert_eq!([routing.take_id(), routing.take_id()], [Some(ContextId(1)), Some(ContextId(2))]);
     routing
 }
@@ -70,7 +71,7 @@ fn an_unknown_context_is_no_route() {
 
 #[test]
 fn what_comes_from_the_parent_is_not_bounced_back() {
-    let mut routing: Routing<()> = Routing::new(ContextId(5), Arc::new([ContextId(0)]), false);
+    let mut routing: Routing = Routing::new(ContextId(5), Arc::new([ContextId(0)]), false);
     routing.add_parent(UP, ContextId(0));
     assert!(matches!(routing.route(&mut from_to(0, 77), Some(UP)), Verdict::Refuse(_)));
     assert_eq!(routing.route(&mut from_to(5, 77), None), Verdict::Forward(UP));
@@ -78,7 +79,7 @@ fn what_comes_from_the_parent_is_not_bounced_back() {
 
 #[test]
 fn unidirectional_routing_keeps_siblings_apart_unless_one_is_stamped() {
-    let mut routing: Routing<()> = Routing::new(ContextId(0), Arc::new([]), true);
+    let mut routing: Routing = Routing::new(ContextId(0), Arc::new([]), true);
     routing.add_child(A, ContextId(1), "a".into(), None);
     routing.add_child(B, ContextId(2), "b".into(), None);
     let expected = "routing mode prevents forward of message from context 1 to context 2 via context 0";
@@ -143,7 +144,7 @@ fn a_context_claims_for_its_own_child_only_what_it_was_given() {
 #[test]
 fn a_context_holds_few_unused_blocks() {
     let mut routing = beyond_its_children(master());
-    for _ in 0..MAX_UNUSED_BLOCKS {
+    for _ in 0..ids::MAX_UNUSED_BLOCKS {
         assert!(routing.may_have_block(A, ContextId(1)));
         let block = routing.take_block();
         routing.hand_out(A, ContextId(1), block);
@@ -152,7 +153,7 @@ fn a_context_holds_few_unused_blocks() {
     assert!(routing.may_have_block(B, ContextId(2)));
     routing.add_route(A, ContextId(1), "self").unwrap_err();
     // One of them must have been used up, whether its contexts live or not.
-    let first = *routing.links[&A].blocks.keys().next().unwrap();
+    let first = routing.links[&A].lent.first().unwrap();
     for id in first..first + BLOCK / 2 {
         assert!(!routing.may_have_block(A, ContextId(1)), "{id}");
         routing.add_route(A, ContextId(id), "used").unwrap();
@@ -167,7 +168,7 @@ fn a_context_holds_few_unused_blocks() {
 #[test]
 fn ids_that_nobody_can_have_any_more_come_back() {
     let mut routing = beyond_its_children(master());
-    let hand_out = |routing: &mut Routing<_>, owner| {
+    let hand_out = |routing: &mut Routing, owner| {
         let block = routing.take_block();
         routing.hand_out(A, owner, block.clone());
         block
@@ -181,16 +182,16 @@ fn ids_that_nobody_can_have_any_more_come_back() {
         while routing.may_have_block(A, child) {
             most = most.max(hand_out(&mut routing, child).end);
         }
-        assert_eq!(routing.links[&A].blocks.len(), 1 + MAX_UNUSED_BLOCKS);
+        assert_eq!(routing.links[&A].lent.len(), 1 + ids::MAX_UNUSED_BLOCKS);
         routing.del_route(A, child).unwrap();
     }
     assert!(most <= first.end + 2 * BLOCK, "{most}");
     // What was announced is given again only when nothing else is left.
     routing.del_link(A);
-    assert!(routing.fresh.iter().all(|ids| !ids.contains(&first.start)));
-    assert!(routing.worn.iter().any(|ids| ids.contains(&first.start)));
-    routing.fresh.clear();
-    routing.ids.start = u32::MAX;
+    let [fresh, worn] = routing.stock.returned();
+    assert!(fresh.iter().all(|ids| !ids.contains(&first.start)));
+    assert!(worn.iter().any(|ids| ids.contains(&first.start)));
+    routing.stock.use_up_all_but_worn();
     assert_eq!(routing.take_block().start, first.start);
 }
 
@@ -211,13 +212,13 @@ fn blocks_that_are_used_up_are_kept_only_for_contexts_that_live() {
             }
         }
     }
-    assert!(lives.len() >= 3 && routing.links[&A].blocks.len() <= lives.len() + MAX_UNUSED_BLOCKS);
+    assert!(lives.len() >= 3 && routing.links[&A].lent.len() <= lives.len() + ids::MAX_UNUSED_BLOCKS);
     // One whose block is long used up is still known for what it is.
     for id in &lives {
         assert!(routing.add_route(A, *id, "again").unwrap_err().contains("duplicate"));
         routing.del_route(A, *id).unwrap();
     }
-    assert!(routing.links[&A].blocks.len() <= MAX_UNUSED_BLOCKS);
+    assert!(routing.links[&A].lent.len() <= ids::MAX_UNUSED_BLOCKS);
 }
 
 #[test]
@@ -244,41 +245,4 @@ fn a_neighbour_ends_only_its_own_routes() {
     let mut routing = master();
     assert_eq!(routing.del_route(B, ContextId(1)), None);
     assert_eq!(routing.del_route(A, ContextId(1)).map(|gone| gone.contexts), Some(vec![ContextId(1)]));
-}
-
-#[test]
-fn respondent_and_policy_guard_a_handle() {
-    let mut routing = master();
-    let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
-    routing.add_handler(Handle(1000), registration).unwrap();
-    assert_eq!(routing.check(&from_to(2, 0), Some(B)), Err(DeadReason::refused("reply from unexpected context")));
-    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Ok(()));
-    assert!(matches!(routing.sink(Handle(1000)), Some(Sink::Taken("s"))));
-    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err(DeadReason::INVALID_HANDLE));
-
-    let guarded =
-        Registration { sink: "p", once: false, respondent: None, policy: Some(Arc::new(policy::has_parent_authority)) };
-    routing.add_handler(Handle(1000), guarded).unwrap();
-    assert_eq!(routing.check(&from_to(1, 0), Some(A)), Err(DeadReason::refused("refused by policy")));
-    assert_eq!(routing.check(&from_to(0, 0), None), Ok(()));
-}
-
-#[test]
-fn a_policy_that_panics_refuses() {
-    let mut routing = master();
-    let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
-    let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
-    routing.add_handler(Handle(1000), registration).unwrap();
-    assert!(routing.check(&from_to(1, 0), Some(A)).is_err());
-}
-
-#[test]
-fn the_end_of_a_respondent_takes_its_handles_out() {
-    let mut routing = master();
-    for handle in [1000, 1001] {
-        let registration = Registration { sink: "r", once: true, respondent: Some(ContextId(1)), policy: None };
-        routing.add_handler(Handle(handle), registration).unwrap();
-    }
-    assert_eq!(routing.orphans(ContextId(1)).len(), 2);
-    assert_eq!(routing.handler_count(), 0);
 }

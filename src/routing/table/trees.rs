@@ -11,7 +11,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::routing::handles::{Handles, Policy, Registration, Sink};
 use crate::routing::policy;
+use crate::wire::message::Handle;
 
 /// Whoever may write may write here, and gets an answer.
 const OPEN: Handle = Handle(2000);
@@ -81,7 +83,8 @@ struct Sent {
 type Wire = (ContextId, LinkId);
 
 struct Node {
-    routing: Routing<u64>,
+    routing: Routing,
+    handles: Handles<u64>,
     /// All above it, the parent first.
     above: Vec<ContextId>,
     /// Where its links lead.
@@ -113,21 +116,22 @@ impl World {
     }
 
     fn add(&mut self, id: ContextId, above: Vec<ContextId>) {
-        let mut routing = Routing::new(id, Arc::from(&above[..]), self.unidirectional);
+        let routing = Routing::new(id, Arc::from(&above[..]), self.unidirectional);
+        let mut handles = Handles::default();
         let neighbours: Policy = Arc::new(policy::is_immediate_child);
         let parents: Policy = Arc::new(policy::has_parent_authority);
         let guarded = [(Handle::ADD_ROUTE, neighbours.clone()), (Handle::DEL_ROUTE, neighbours)];
         let calls = (id != ContextId::MASTER).then_some((Handle::CALL_FUNCTION, parents));
         for (handle, policy) in guarded.into_iter().chain(calls) {
             let registration = Registration { sink: 0, once: false, respondent: None, policy: Some(policy) };
-            assert!(routing.add_handler(handle, registration).is_ok());
+            assert!(handles.add(handle, registration).is_ok());
         }
         for handle in [OPEN, SILENT] {
             let registration = Registration { sink: 0, once: false, respondent: None, policy: None };
-            assert!(routing.add_handler(handle, registration).is_ok());
+            assert!(handles.add(handle, registration).is_ok());
         }
         self.ancestors.insert(id, above.clone());
-        self.nodes.insert(id, Node { routing, above, links: BTreeMap::new() });
+        self.nodes.insert(id, Node { routing, handles, above, links: BTreeMap::new() });
     }
 
     /// One of those that exist.
@@ -195,10 +199,10 @@ impl World {
     fn ask(&mut self, from: ContextId, to: ContextId, handle: Handle) {
         self.asked += 1;
         let (call, reply_to) = (self.asked, Handle(10_000 + u32::try_from(self.asked).unwrap()));
-        let routing = &mut self.nodes.get_mut(&from).unwrap().routing;
+        let Node { routing, handles, .. } = self.nodes.get_mut(&from).unwrap();
         let respondent = routing.reaches(to).then_some(to);
         let registration = Registration { sink: call, once: true, respondent, policy: None };
-        assert!(routing.add_handler(reply_to, registration).is_ok());
+        assert!(handles.add(reply_to, registration).is_ok());
         self.waiting.insert(call, (from, to));
         self.send(from, Message { reply_to, ..Message::new(to, handle, Bytes::copy_from_slice(&call.to_be_bytes())) });
     }
@@ -206,7 +210,7 @@ impl World {
     fn route(&mut self, at: ContextId, mut sent: Sent, from: Option<LinkId>) {
         let Some(node) = self.nodes.get_mut(&at) else { return };
         match node.routing.route(&mut sent.message, from) {
-            Verdict::Local => match node.routing.check(&sent.message, from) {
+            Verdict::Local => match node.handles.check(&sent.message, || node.routing.peer(from)) {
                 Ok(()) => self.deliver(at, &sent, from),
                 Err(_) => self.refuse(at, &sent.message),
             },
@@ -255,7 +259,7 @@ impl World {
                     self.send(at, Message::new(message.src, message.reply_to, Bytes::new()));
                 }
             }
-            (handle, ..) => match node.routing.sink(handle) {
+            (handle, ..) => match node.handles.sink(handle) {
                 Some(Sink::Taken(call)) => drop(self.waiting.remove(&call)),
                 _ => self.violations.push(format!("{handle} of {at} took what nobody waits for")),
             },
@@ -292,7 +296,7 @@ impl World {
             self.queues.entry(wire).or_default().push_back(Sent { message, by: at });
         }
         for &context in &gone.contexts {
-            let orphans = self.nodes.get_mut(&at).map(|node| node.routing.orphans(context)).unwrap_or_default();
+            let orphans = self.nodes.get_mut(&at).map(|node| node.handles.orphans(context)).unwrap_or_default();
             for orphan in orphans {
                 self.waiting.remove(&orphan.sink);
             }

@@ -225,7 +225,7 @@ fn watch(context: Pid) -> ! {
         std::thread::sleep(POLL);
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
     }
-    crate::sys::process::end_as(status)
+    crate::sys::process::ending::end_as(status)
 }
 
 #[cfg(all(test, target_os = "linux"))]

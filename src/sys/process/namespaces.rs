@@ -95,7 +95,7 @@ pub(crate) fn wait_for_successor() -> io::Result<()> {
     loop {
         match waitpid(successor, None) {
             Err(Errno::EINTR) => {}
-            Ok(status) => crate::sys::process::end_as(status),
+            Ok(status) => crate::sys::process::ending::end_as(status),
             Err(_) => sys::exit_now(1),
         }
     }

@@ -1,0 +1,101 @@
+//! Which contexts are reached from here, for threads other than the one that
+//! routes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::wire::message::ContextId;
+
+/// Contexts that are remembered to have gone.
+const MAX_GONE: usize = 65_536;
+
+/// The contexts below this one, by id. The route table keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct Directory(RwLock<Listings>);
+
+#[derive(Debug, Default)]
+struct Listings {
+    present: HashMap<ContextId, Listing>,
+    gone: HashSet<ContextId>,
+    /// The same in their order.
+    order: VecDeque<ContextId>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    name: Arc<str>,
+    /// A direct child of this context.
+    is_child: bool,
+}
+
+impl Directory {
+    /// A route leads to a context now.
+    pub(super) fn list(&self, context: ContextId, name: &str, is_child: bool) {
+        let listing = Listing { name: name.into(), is_child };
+        let mut listings = self.write();
+        listings.present.insert(context, listing);
+        listings.gone.remove(&context);
+    }
+
+    /// No route leads there any more.
+    pub(super) fn strike(&self, context: ContextId) {
+        let mut listings = self.write();
+        if listings.present.remove(&context).is_some() && listings.gone.insert(context) {
+            listings.order.push_back(context);
+            if listings.order.len() > MAX_GONE
+                && let Some(oldest) = listings.order.pop_front()
+            {
+                listings.gone.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether a route led there once and does so no more.
+    pub(crate) fn has_gone(&self, context: ContextId) -> bool {
+        self.read().gone.contains(&context)
+    }
+
+    pub(crate) fn contains(&self, context: ContextId) -> bool {
+        self.read().present.contains_key(&context)
+    }
+
+    pub(crate) fn name(&self, context: ContextId) -> Option<Arc<str>> {
+        self.read().present.get(&context).map(|listing| Arc::clone(&listing.name))
+    }
+
+    /// The direct children and their names, the oldest first.
+    pub(crate) fn children(&self) -> Vec<(ContextId, Arc<str>)> {
+        let listings = self.read();
+        let children = listings.present.iter().filter(|(_, listing)| listing.is_child);
+        let mut children: Vec<_> = children.map(|(id, listing)| (*id, Arc::clone(&listing.name))).collect();
+        children.sort_unstable_by_key(|(id, _)| *id);
+        children
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Listings> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Listings> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_listed_is_known_until_struck() {
+        let directory = Directory::default();
+        directory.list(ContextId(2), "ssh.b", true);
+        directory.list(ContextId(1), "ssh.a", true);
+        directory.list(ContextId(3), "ssh.a.local.1", false);
+        let children: Vec<_> = directory.children().into_iter().map(|(id, name)| (id.0, name.to_string())).collect();
+        assert_eq!(children, [(1, "ssh.a".to_owned()), (2, "ssh.b".to_owned())]);
+        assert_eq!(directory.name(ContextId(3)).as_deref(), Some("ssh.a.local.1"));
+        directory.strike(ContextId(3));
+        assert!(!directory.contains(ContextId(3)) && directory.name(ContextId(3)).is_none());
+        assert!(directory.has_gone(ContextId(3)) && !directory.has_gone(ContextId(2)));
+    }
+}

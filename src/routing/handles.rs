@@ -1,0 +1,200 @@
+//! The handles of one context: what each stands for, and who may write to it. No I/O.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::wire::error::DeadReason;
+use crate::wire::message::{ContextId, Handle, Message};
+
+/// The neighbour by which a message came in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The neighbour, or this context itself.
+    pub id: ContextId,
+    /// The context that decides.
+    pub me: ContextId,
+    /// Its parents, the most direct first.
+    pub parent_ids: Arc<[ContextId]>,
+}
+
+/// Decides whether a message may reach a handler.
+///
+/// Runs on the I/O thread and must not block.
+pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
+
+/// What a handle stands for.
+pub(crate) struct Registration<S> {
+    pub(crate) sink: S,
+    /// The handle is removed before its first message is delivered.
+    pub(crate) once: bool,
+    /// Only this context may write here, and its end is reported here.
+    pub(crate) respondent: Option<ContextId>,
+    pub(crate) policy: Option<Policy>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Registration<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("sink", &self.sink).field("once", &self.once).finish_non_exhaustive()
+    }
+}
+
+/// A sink, lent or given.
+#[derive(Debug)]
+pub(crate) enum Sink<'a, S> {
+    Kept(&'a mut S),
+    Taken(S),
+}
+
+/// All handles that are registered.
+pub(crate) struct Handles<S> {
+    by_handle: HashMap<Handle, Registration<S>>,
+    by_respondent: HashMap<ContextId, HashSet<Handle>>,
+}
+
+impl<S> Default for Handles<S> {
+    fn default() -> Self {
+        Self { by_handle: HashMap::new(), by_respondent: HashMap::new() }
+    }
+}
+
+impl<S> Handles<S> {
+    /// Whether a message for this context may reach its handle: `Err` with
+    /// the reason if not.
+    pub(crate) fn check(&self, message: &Message, peer: impl FnOnce() -> Peer) -> Result<(), DeadReason> {
+        let Some(registration) = self.by_handle.get(&message.handle) else {
+            return Err(DeadReason::INVALID_HANDLE);
+        };
+        if let Some(respondent) = registration.respondent
+            && respondent != message.src
+            && !message.is_dead()
+        {
+            return Err(DeadReason::refused("reply from unexpected context"));
+        }
+        match &registration.policy {
+            Some(policy) if !agrees(policy, message, &peer()) => Err(DeadReason::refused("refused by policy")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sink of a handle that [`Handles::check`] has passed, taken out if
+    /// it takes one message only.
+    pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
+        if self.by_handle.get(&handle)?.once {
+            return self.remove(handle).map(|registration| Sink::Taken(registration.sink));
+        }
+        self.by_handle.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
+    }
+
+    /// Registers a handle; refused with the registration if it is taken.
+    pub(crate) fn add(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
+        if self.by_handle.contains_key(&handle) {
+            return Err(registration);
+        }
+        if let Some(respondent) = registration.respondent {
+            self.by_respondent.entry(respondent).or_default().insert(handle);
+        }
+        self.by_handle.insert(handle, registration);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, handle: Handle) -> Option<Registration<S>> {
+        let registration = self.by_handle.remove(&handle)?;
+        if let Some(respondent) = registration.respondent
+            && let Some(handles) = self.by_respondent.get_mut(&respondent)
+        {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.by_respondent.remove(&respondent);
+            }
+        }
+        Some(registration)
+    }
+
+    /// What stands behind a handle.
+    pub(crate) fn get(&self, handle: Handle) -> Option<&S> {
+        self.by_handle.get(&handle).map(|registration| &registration.sink)
+    }
+
+    /// Takes out all handles whose respondent is `gone`.
+    pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
+        let handles = self.by_respondent.remove(&gone).unwrap_or_default();
+        handles.into_iter().filter_map(|handle| self.by_handle.remove(&handle)).collect()
+    }
+
+    /// Takes out every handle: the router is ending.
+    pub(crate) fn drain(&mut self) -> Vec<Registration<S>> {
+        self.by_respondent.clear();
+        self.by_handle.drain().map(|(_, registration)| registration).collect()
+    }
+
+    /// All registered handles.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &Registration<S>)> {
+        self.by_handle.iter().map(|(handle, registration)| (*handle, registration))
+    }
+
+    /// Number of registered handles.
+    pub(crate) fn len(&self) -> usize {
+        self.by_handle.len()
+    }
+}
+
+/// A policy is user code: one that panics has not agreed.
+fn agrees(policy: &Policy, message: &Message, peer: &Peer) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, peer))).unwrap_or_else(|_| {
+        tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::policy;
+
+    fn from(src: u32) -> Message {
+        Message { src: ContextId(src), auth: ContextId(src), handle: Handle(1000), ..Message::default() }
+    }
+
+    fn peer(id: u32) -> impl FnOnce() -> Peer {
+        move || Peer { id: ContextId(id), me: ContextId(0), parent_ids: Arc::new([]) }
+    }
+
+    #[test]
+    fn respondent_and_policy_guard_a_handle() {
+        let mut handles = Handles::default();
+        let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
+        handles.add(Handle(1000), registration).unwrap();
+        assert_eq!(handles.check(&from(2), peer(2)), Err(DeadReason::refused("reply from unexpected context")));
+        assert_eq!(handles.check(&from(1), peer(1)), Ok(()));
+        assert!(matches!(handles.sink(Handle(1000)), Some(Sink::Taken("s"))));
+        assert_eq!(handles.check(&from(1), peer(1)), Err(DeadReason::INVALID_HANDLE));
+
+        let policy: Policy = Arc::new(policy::has_parent_authority);
+        let guarded = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+        handles.add(Handle(1000), guarded).unwrap();
+        assert_eq!(handles.check(&from(1), peer(1)), Err(DeadReason::refused("refused by policy")));
+        assert_eq!(handles.check(&from(0), peer(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_that_panics_refuses() {
+        let mut handles = Handles::default();
+        let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
+        let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+        handles.add(Handle(1000), registration).unwrap();
+        assert!(handles.check(&from(1), peer(1)).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_respondent_takes_its_handles_out() {
+        let mut handles = Handles::default();
+        for handle in [1000, 1001] {
+            let registration = Registration { sink: "r", once: true, respondent: Some(ContextId(1)), policy: None };
+            handles.add(Handle(handle), registration).unwrap();
+        }
+        assert_eq!(handles.orphans(ContextId(1)).len(), 2);
+        assert_eq!(handles.len(), 0);
+    }
+}

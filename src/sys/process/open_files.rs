@@ -1,0 +1,48 @@
+//! How many files this process, and what it starts, may have open.
+
+use std::io;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+
+/// The soft limit of open files that this process had before it raised it.
+static OPEN_FILES: OnceLock<Option<rlim_t>> = OnceLock::new();
+
+/// Raises the soft limit of open files to the hard one, once. A context needs
+/// some four descriptors for each of its children; the usual soft limit, 1024,
+/// is there for programs that use `select`. What this process starts gets the
+/// old limit back.
+pub(crate) fn raise_open_files() {
+    OPEN_FILES.get_or_init(|| {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        (soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()).then_some(soft)
+    });
+}
+
+/// Takes that back, between fork and exec. Allocates nothing. `soft` is what
+/// [`old_open_files`] has given before the fork.
+pub(super) fn lower_open_files(soft: Option<rlim_t>) {
+    if let Some(soft) = soft
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+    }
+}
+
+/// The soft limit for what this process starts, if its own is another one.
+pub(super) fn old_open_files() -> Option<rlim_t> {
+    OPEN_FILES.get().copied().flatten()
+}
+
+/// Whether an error says that this process, or the system, has as many files
+/// open as it may.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+/// How many files this process may have open at once; `None` if that is not
+/// limited, or not known.
+pub(crate) fn open_files_limit() -> Option<rlim_t> {
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
+}

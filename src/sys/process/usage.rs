@@ -1,0 +1,31 @@
+//! What this process has used of the machine.
+
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::sys::process::platform;
+
+/// What this process has used so far.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// Time on processors, all threads together.
+    pub(crate) process: Duration,
+    /// The same of this thread; nothing where that cannot be known.
+    pub(crate) thread: Duration,
+    /// Kibibytes in memory, at most.
+    pub(crate) resident: u64,
+}
+
+/// What this process and thread have used so far.
+pub(crate) fn usage() -> Usage {
+    use nix::sys::time::TimeValLike;
+    let of = |who: Option<UsageWho>| {
+        let used = getrusage(who?).ok()?;
+        let micros = used.user_time().num_microseconds() + used.system_time().num_microseconds();
+        Some((Duration::from_micros(micros.unsigned_abs()), u64::try_from(used.max_rss()).unwrap_or(0)))
+    };
+    let (process, resident) = of(Some(UsageWho::RUSAGE_SELF)).unwrap_or_default();
+    let (thread, _) = of(platform::THREAD_USAGE).unwrap_or_default();
+    Usage { process, thread, resident }
+}
