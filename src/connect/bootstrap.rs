@@ -24,7 +24,7 @@ mod output_tail;
 mod prompt;
 #[cfg(test)]
 mod tests;
-mod tool_words;
+pub(crate) mod tool_words;
 
 use std::time::Duration;
 

@@ -386,7 +386,10 @@ impl Io {
             Verdict::Local => self.assemble(part, more, from),
             Verdict::Forward(out) => self.push(out, part, more, origin),
             // A long message is refused once, at its end.
-            Verdict::Refuse(reason) if !more => self.refuse(&part, &reason, from),
+            Verdict::Refuse(reason) if !more => {
+                let reason = if from.is_none() { self.own_reason(reason) } else { reason };
+                self.refuse(&part, &reason, from);
+            }
             Verdict::Refuse(_) => {}
             Verdict::Forged(why) => self.forged(from, &why),
         }

@@ -1,5 +1,7 @@
 //! What a failure means, as the reader of another program's words finds it.
 
+use std::borrow::Cow;
+
 use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
 /// What the words of another program mean.
@@ -8,21 +10,25 @@ pub(crate) struct Diagnosis {
     pub(crate) kind: ConnectErrorKind,
     pub(crate) cause: ConnectCause,
     /// What happened.
-    pub(crate) text: String,
+    pub(crate) text: Cow<'static, str>,
     /// What to do about it; empty if nothing is known.
-    pub(crate) advice: String,
+    pub(crate) advice: Cow<'static, str>,
 }
 
 /// Tells what the last lines of a launcher mean, where they mean anything.
 pub(crate) type Interpret = fn(&[String]) -> Option<Diagnosis>;
 
 impl Diagnosis {
-    pub(crate) fn new(kind: ConnectErrorKind, text: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        kind: ConnectErrorKind,
+        text: impl Into<Cow<'static, str>>,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self { kind, cause: ConnectCause::Plain, text: text.into(), advice: advice.into() }
     }
 
     /// What is known without anything to do about it.
-    pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<String>) -> Self {
-        Self::new(kind, text, String::new())
+    pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(kind, text, "")
     }
 }

@@ -251,7 +251,7 @@ impl Sign {
 }
 
 /// A password was asked for.
-fn password(text: impl Into<String>) -> Diagnosis {
+fn password(text: impl Into<std::borrow::Cow<'static, str>>) -> Diagnosis {
     Diagnosis::plain(ConnectErrorKind::Password, text)
 }
 

@@ -18,6 +18,11 @@ pub(super) fn lacks_files(lines: &[String]) -> bool {
     lines.iter().any(|line| FEW_FILES.iter().any(|end| line.ends_with(end)))
 }
 
+/// A shell has not found a command. Each says so in its own way.
+pub(crate) fn lacks_command(said: &str) -> bool {
+    NOT_FOUND.iter().any(|end| said.ends_with(end)) || NO_SUCH_COMMAND.iter().any(|words| said.contains(words))
+}
+
 /// What a tool said of a directory: whether it could not even be made, and
 /// the system's words for the cause.
 pub(super) fn refusal(said: &str) -> (PlaceFault, &str) {
@@ -45,6 +50,10 @@ pub(super) enum PlaceFault {
     Unusable,
 }
 
+/// How such a line ends, and what else is in one.
+const NOT_FOUND: [&str; 4] =
+    [": not found", ": command not found", ": Command not found.", ": inaccessible or not found"];
+const NO_SUCH_COMMAND: [&str; 3] = [": command not found: ", ": no such command `", "fish: Unknown command: "];
 const FULL: [&str; 3] = ["file too large", "no space left", "quota exceeded"];
 const FEW_FILES: [&str; 3] = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
 
@@ -63,6 +72,11 @@ mod tests {
         let lacks = |said: &str| lacks_files(&[said.to_owned()]);
         assert!(lacks("sh: 1: 1: Invalid argument") && lacks("-bash: start_pipeline: pgrp pipe: Too many open files"));
         assert!(!lacks("Too many open files here") && !lacks("Invalid argument"));
+        for said in ["dash: 1: nosuch: not found", "zsh:1: command not found: nosuch", "yash: no such command `nosuch'"]
+        {
+            assert!(lacks_command(said), "{said}");
+        }
+        assert!(!lacks_command("sh: 1: /x: Permission denied"));
     }
 
     #[test]

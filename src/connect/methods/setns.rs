@@ -137,7 +137,7 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
         (None, None) => return None,
     };
     let advice = lines.iter().rev().find_map(|line| line.strip_prefix(ADVICE));
-    Some(Diagnosis::new(kind, text, advice.unwrap_or_default()))
+    Some(Diagnosis::new(kind, text.to_owned(), advice.unwrap_or_default().to_owned()))
 }
 
 #[cfg(test)]

@@ -50,12 +50,14 @@ impl ConnectError {
 
     /// This error, with what to do about it.
     #[must_use]
-    pub fn with_advice(self, advice: impl Into<String>) -> Self {
-        Self { advice: advice.into(), ..self }
+    pub fn with_advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = advice.into();
+        self
     }
 
-    pub(crate) fn with_cause(self, cause: ConnectCause) -> Self {
-        Self { cause, ..self }
+    pub(crate) fn with_cause(mut self, cause: ConnectCause) -> Self {
+        self.cause = cause;
+        self
     }
 
     /// The server has closed the connection before anybody could log in, as

@@ -1,6 +1,7 @@
 //! What ssh means by what it prints.
 
 use crate::connect::bootstrap::Diagnosis;
+use crate::connect::bootstrap::tool_words::lacks_command;
 use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
 /// What the last lines of ssh mean and what to do about it.
@@ -188,19 +189,11 @@ fn account(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice))
 }
 
-/// Shells say in their own ways that there is no such command. Only the last
-/// line counts, as profiles print the like and go on.
+/// Only the last line counts, as profiles print the like and go on.
 fn no_shell(lines: &[String]) -> Reading {
-    let last = lines.last()?;
-    let missing = [": not found", ": command not found", ": Command not found.", ": inaccessible or not found"];
-    let said = missing.iter().any(|end| last.ends_with(end))
-        || [": command not found: ", ": no such command `", "fish: Unknown command: "]
-            .iter()
-            .any(|text| last.contains(text));
-    said.then(|| {
-        let text = format!("the login shell did not find the command it was given: {last}");
-        Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there")
-    })
+    let last = lines.last().filter(|last| lacks_command(last))?;
+    let text = format!("the login shell did not find the command it was given: {last}");
+    Some(Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there"))
 }
 
 fn lost(lines: &[String]) -> Reading {
