@@ -56,7 +56,7 @@ fn list(args: &HostsArgs) -> Exit {
     match hosts::expression::list(&args.expressions, &mut sources) {
         Ok(expansion) => {
             expansion.notes.iter().for_each(|note| complaint::complain(&format!("note: {note}")));
-            print(&hosts::command::listing(args, &expansion))
+            print(hosts::command::listing(args, &expansion).as_bytes())
         }
         Err(error) => complaint::fail(error.kind.into(), &error),
     }
@@ -64,8 +64,8 @@ fn list(args: &HostsArgs) -> Exit {
 
 /// Writes to stdout all that a command has to say. That nobody reads it is no
 /// fault.
-pub(crate) fn print(text: &str) -> Exit {
-    match std::io::stdout().write_all(text.as_bytes()) {
+pub(crate) fn print(text: &[u8]) -> Exit {
+    match std::io::stdout().write_all(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complaint::fail(Exit::Internal, &error),
         _ => Exit::Done(exit::Outcome::default()),
     }

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::hosts::expression_error::is_unprintable;
+use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
@@ -368,17 +368,6 @@ fn is_no_key(path: &std::path::Path) -> bool {
     }
     let text = String::from_utf8_lossy(&head);
     !head.is_empty() && !text.contains("KEY") && !text.contains("ssh-") && !text.contains("ecdsa-")
-}
-
-/// A word of the command line, as it can be shown.
-fn visible(text: &str) -> String {
-    const SHOWN: usize = 100;
-    let hide = |c: char| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c };
-    let mut shown: String = text.chars().take(SHOWN).map(hide).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }
 
 /// clap's own code for a wrong command line is 2, which has another meaning here.

@@ -9,7 +9,7 @@ use crate::api::context::Context;
 use crate::connect::bootstrap::Announcement;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
-use crate::wire::message::printable;
+use crate::wire::sanitize::printable;
 
 /// A step of a connect; see [`Connect::examine`](crate::Connect::examine).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -16,8 +16,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::wire::message::printable;
 use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::sanitize::printable;
 
 /// A directly attached neighbour's link, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::message::printable_lines;
 use crate::wire::message::{ContextId, Handle};
+use crate::wire::sanitize::printable_lines;
 
 /// Everything the library reports.
 ///

@@ -16,12 +16,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::output::base64;
 use crate::cli::output::line::Line;
 use crate::cli::output::report::{ErrorInfo, HostExit, Stream};
+use crate::cli::output::safe_json;
 use crate::cli::output::summary::{End, Status, Summary};
 
 /// Version of the schema, of `--json` too.
@@ -29,7 +31,7 @@ pub(crate) const VERSION: u32 = 1;
 
 pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
     let text = std::str::from_utf8(line.bytes).ok();
-    let base64 = text.is_none().then(|| base64::encode(line.bytes));
+    let base64 = text.is_none().then(|| STANDARD.encode(line.bytes));
     push(
         &LineRecord {
             v: VERSION,
@@ -161,11 +163,7 @@ struct SummaryEvent<'a> {
 }
 
 fn push(record: &impl Serialize, out: &mut Vec<u8>) {
-    // Strings, numbers and options in memory cannot fail to serialise.
-    if let Ok(mut json) = serde_json::to_vec(record) {
-        out.append(&mut json);
-        out.push(b'\n');
-    }
+    out.append(&mut safe_json::line(record));
 }
 
 fn unix_time(now: SystemTime) -> f64 {

@@ -154,7 +154,7 @@ mod tests {
         let piped = Look::default();
         assert_eq!(shown(piped, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\xff\x1b[m\r\n");
         let terminal = Look { visible: true, color: false };
-        assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff^[[m\r\n");
+        assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff\\u{1b}[m\r\n");
         let color = Look { visible: true, color: true };
         assert_eq!(shown(color, Stream::Stdout, b"a"), b"\x1b[36mweb1:\x1b[0m a\n");
         assert_eq!(shown(color, Stream::Stderr, b"a"), b"\x1b[31mweb1:\x1b[0m a\n");
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(exit(Status::Timeout, None, None, ""), "web1: timed out after 30.0 s\n");
         assert_eq!(
             exit(Status::Unreachable, None, None, "connection refused\nlast \x1bwords\n"),
-            "web1: unreachable: ssh.web1: connection refused\n    last ^[words\n"
+            "web1: unreachable: ssh.web1: connection refused\n    last \\u{1b}words\n"
         );
         assert_eq!(exit(Status::Failed, None, None, "no such program"), "web1: failed: ssh.web1: no such program\n");
     }
@@ -205,7 +205,7 @@ mod tests {
              failed: web[2,5]\n  unreachable: db1\n  timed out: web3\n  rerun: offshoot run -w x -- y\n"
         );
         assert!(show(End::Interrupted, None).starts_with("offshoot: interrupted: 5 hosts"));
-        assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: ^[max: 5"));
+        assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: \\u{1b}max: 5"));
         let mut out = Vec::new();
         let one = Summary::new(vec![("a".into(), Status::Ok)], End::Complete, 0.04, 0);
         Look::default().summary(&one, None, &mut out);

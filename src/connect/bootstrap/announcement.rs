@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::connect::bootstrap::output_tail::printable;
 use crate::image::executable::{Compression, Packed};
+use crate::wire::sanitize::stripped;
 
 /// The announcement of a first stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct Refusal {
 impl Announcement {
     /// Reads what stands behind the token. The text for `None` is the caller's.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
-        let line = printable(line);
+        let line = stripped(line);
         let mut parts = line.split('|');
         // What `uname` prints may have more than two words, the rest never has.
         let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();

@@ -4,9 +4,9 @@
 //! replies come out. A secret is typed once. A question that is not known by
 //! its words goes to the caller, or fails by name.
 
-use crate::connect::bootstrap::output_tail::printable;
 use crate::wire::codec::Secret;
 use crate::wire::error::StreamErrorKind;
+use crate::wire::sanitize::stripped;
 
 /// What to do about what the launcher has printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Prompts {
                 Some(Reply::Fail(StreamErrorKind::Password, missing.clone()))
             }
             Answer::Secret { secret: Some(secret), wrong, reusable, .. } => {
-                let question = printable(&line.text);
+                let question = stripped(&line.text);
                 match again {
                     None => {}
                     Some(before) if before == line.text => {
@@ -163,7 +163,7 @@ impl Prompts {
     /// is typed or does not, which tells that a secret is wanted.
     pub(super) fn waiting(&mut self, echoes: bool) -> Option<Reply> {
         let line = &mut self.lines[0];
-        let question = printable(&line.text);
+        let question = stripped(&line.text);
         if line.done || question.is_empty() {
             return None;
         }
@@ -205,7 +205,7 @@ impl Prompts {
         if self.password_typed.is_none() || line.done && !self.by_stdin {
             return;
         }
-        let said = printable(&line.text[line.asked..]);
+        let said = stripped(&line.text[line.asked..]);
         if !said.trim().is_empty() {
             said.trim().clone_into(&mut self.said);
         }
@@ -213,7 +213,7 @@ impl Prompts {
 
     fn refusal(&self, line: &[u8]) -> Option<Reply> {
         let wrong = self.password_typed.as_ref()?;
-        let line = printable(line).to_lowercase();
+        let line = stripped(line).to_lowercase();
         let said = match line.split_once(": ") {
             Some((who, said)) if who.contains('@') && !who.contains(' ') => said,
             _ => &line,

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::Nonce;
 use crate::connect::bootstrap::is_helpless;
-use crate::connect::methods::remote_command::{RemoteCommand, check_user, quote};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::sys::quote::quote;
 use crate::wire::error::{Phase, StreamError, StreamErrorKind};
 
 /// A process in a container: what every engine needs to know.

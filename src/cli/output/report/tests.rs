@@ -1,5 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -194,7 +196,7 @@ fn escapes_are_neutralised_on_terminals_only_and_never_in_json() {
         stdout + &stderr
     };
     let on_terminal = print(Style::new(args(false, false, false), Color::Auto, terminal));
-    assert!(on_terminal.contains("^[[2J") && on_terminal.contains("^[[3J"));
+    assert!(on_terminal.contains("\\u{1b}[2J") && on_terminal.contains("\\u{1b}[3J"));
     assert!(!on_terminal.contains('\x1b'));
     let raw = print(Style::new(args(false, false, true), Color::Auto, terminal));
     assert!(raw.contains("\x1b[2J") && raw.contains("\x1b[3J"));
@@ -202,10 +204,10 @@ fn escapes_are_neutralised_on_terminals_only_and_never_in_json() {
     assert!(print(piped).contains("\x1b[2J"));
     let half = Surroundings { stdout_is_terminal: false, ..terminal };
     let half = print(Style::new(args(false, false, false), Color::Auto, half));
-    assert!(half.contains("\x1b[2J") && half.contains("^[[3J"));
+    assert!(half.contains("\x1b[2J") && half.contains("\\u{1b}[3J"));
     for (json, jsonl) in [(true, false), (false, true)] {
         let text = print(Style::new(args(json, jsonl, false), Color::Always, terminal));
-        assert!(text.contains("\\u001b[2J") && !text.contains("^["), "{text}");
+        assert!(text.contains("\\u001b[2J") && !text.contains('\x1b'), "{text}");
     }
 }
 
@@ -282,7 +284,7 @@ proptest! {
                     Ok(text) => prop_assert_eq!(&record[stream.as_str()], text),
                     Err(_) => {
                         let key = format!("{}_base64", stream.as_str());
-                        prop_assert_eq!(&record[key], &crate::cli::output::base64::encode(&bytes));
+                        prop_assert_eq!(&record[key], &STANDARD.encode(&bytes));
                         prop_assert_eq!(&record[stream.as_str()], &Value::Null);
                     }
                 }
