@@ -25,7 +25,7 @@ use crate::cli::hosts::path::{HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::{Closed, Pipes};
 use crate::cli::output::report::{
-    ErrorInfo, Event, Finished, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
+    ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
 use crate::cli::output::summary::{End, Status};
 use crate::cli::secret::{Secrets, Unasked};
@@ -242,7 +242,7 @@ fn command(args: &RunArgs) -> Command {
 struct Workers {
     tree: Rc<Tree>,
     router: Router,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<HostEvent>,
     /// Set when the run is interrupted.
     stop: CancellationToken,
 }
@@ -266,7 +266,7 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
             // An interrupted host has no end of its own, and its context ends with all others.
             let Some(exit) = ended else { return };
             // An error means that nobody listens any more.
-            let _ = worker.events.send(Event::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
+            let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
             drop(worker);
             tree.leave(&host.hops).await;
             drop(place);
@@ -280,7 +280,7 @@ struct Worker {
     /// Whether there is no other host.
     alone: bool,
     router: Router,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
     /// What had arrived and was not shown when the command ended or was stopped.
     rest: RefCell<Vec<command::Event>>,
@@ -384,7 +384,7 @@ impl Worker {
     ) -> Result<HostExit, Error> {
         let json = function.call(context, args, limit).await?;
         // An error means that nobody listens any more.
-        let _ = self.events.send(Event::Result { host: self.host, json }).await;
+        let _ = self.events.send(HostEvent::Result { host: self.host, json }).await;
         Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
@@ -395,13 +395,13 @@ impl Worker {
         }
     }
 
-    fn output(&self, event: command::Event) -> Option<Event> {
+    fn output(&self, event: command::Event) -> Option<HostEvent> {
         let (stream, bytes) = match event {
             command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes),
             command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes),
             _ => return None,
         };
-        Some(Event::Output { host: self.host, stream, bytes })
+        Some(HostEvent::Output { host: self.host, stream, bytes })
     }
 }
 

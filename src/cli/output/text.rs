@@ -1,6 +1,6 @@
 //! What people see: `host: line` as it happens, and a summary.
 
-use crate::cli::output::line::Line;
+use crate::cli::output::line::{Line, LineEnd};
 use crate::cli::output::report::{HostExit, Stream};
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible;
@@ -8,6 +8,9 @@ use crate::cli::output::visible;
 /// What is said of a command whose output was not read to its end.
 const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
                     what that prints from now on is not shown\n";
+
+/// Stands behind a piece of a line that is too long to be kept whole.
+const CUT: &[u8] = b" [cut; the line goes on]";
 
 const RESET: &str = "\x1b[0m";
 const RED: &str = "\x1b[31m";
@@ -34,6 +37,9 @@ impl Look {
         match self.visible {
             true => visible::line(line.bytes, out),
             false => out.extend_from_slice(line.bytes),
+        }
+        if line.end == LineEnd::More {
+            out.extend_from_slice(CUT);
         }
         out.push(b'\n');
     }
@@ -131,7 +137,7 @@ mod tests {
 
     fn shown(look: Look, stream: Stream, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        look.line((0, "web1"), stream, Line { bytes, is_whole: true }, &mut out);
+        look.line((0, "web1"), stream, Line { bytes, end: LineEnd::Newline }, &mut out);
         out
     }
 
@@ -158,6 +164,14 @@ mod tests {
         let color = Look { visible: true, color: true };
         assert_eq!(shown(color, Stream::Stdout, b"a"), b"\x1b[36mweb1:\x1b[0m a\n");
         assert_eq!(shown(color, Stream::Stderr, b"a"), b"\x1b[31mweb1:\x1b[0m a\n");
+    }
+
+    #[test]
+    fn a_piece_of_a_line_is_marked() {
+        let mut out = Vec::new();
+        let line = Line { bytes: b"a", end: LineEnd::More };
+        Look::default().line((0, "web1"), Stream::Stdout, line, &mut out);
+        assert_eq!(out, b"web1: a [cut; the line goes on]\n");
     }
 
     #[test]
