@@ -223,6 +223,7 @@ fn said(error: &StreamError) -> (String, String) {
         (StreamErrorKind::Eof, Phase::Login) if remedy.is_empty() => {
             "see that sshd runs there and listens on that port, and what `ssh -v` says"
         }
+        (StreamErrorKind::Password, _) if remedy.is_empty() => "give the right one",
         (StreamErrorKind::NoPlace, _) if got.to_lowercase().contains("file size limit") => {
             "the account may write small files only: look at `ulimit -f` there"
         }

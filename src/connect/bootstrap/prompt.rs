@@ -138,7 +138,7 @@ impl Prompts {
                 Some(Reply::Fail(StreamErrorKind::Password, missing.clone()))
             }
             Answer::Secret { secret: Some(secret), wrong, reusable, .. } => {
-                let question = stripped(&line.text);
+                let question = ask.sign.without_mark(stripped(&line.text));
                 match again {
                     None => {}
                     Some(before) if before == line.text => {
@@ -213,20 +213,41 @@ impl Prompts {
 
     fn refusal(&self, line: &[u8]) -> Option<Reply> {
         let wrong = self.password_typed.as_ref()?;
+        self.refuses(line).then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
+    }
+
+    fn refuses(&self, line: &[u8]) -> bool {
         let line = stripped(line).to_lowercase();
         let said = match line.split_once(": ") {
             Some((who, said)) if who.contains('@') && !who.contains(' ') => said,
             _ => &line,
         };
-        let refused = self.refusals.iter().any(|refusal| match self.refusals_begin {
+        self.refusals.iter().any(|refusal| match self.refusals_begin {
             true => said.starts_with(refusal),
             false => line.contains(refusal),
-        });
-        refused.then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
+        })
+    }
+
+    /// Whether a line of what was printed is a question of ours, or with
+    /// `refusals` says what an error about a password says already.
+    pub(super) fn is_known(&self, line: &str, refusals: bool) -> bool {
+        let is_question = |ask: &Ask| match &ask.sign {
+            Sign::Mark(mark) => line.contains(mark.as_str()),
+            sign => refusals && sign.fits(line.as_bytes()),
+        };
+        self.asks.iter().any(is_question) || refusals && self.refuses(line.as_bytes())
     }
 }
 
 impl Sign {
+    /// A question in the words of those who ask; the mark is ours.
+    fn without_mark(&self, question: String) -> String {
+        match self {
+            Self::Mark(mark) => question.replace(mark.as_str(), "password:"),
+            _ => question,
+        }
+    }
+
     fn fits(&self, line: &[u8]) -> bool {
         match self {
             Self::Mark(mark) => {
@@ -399,6 +420,27 @@ mod tests {
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
         assert!(prompts.ended().unwrap().1.ends_with(": su: Fehler"));
+    }
+
+    #[test]
+    fn questions_and_refusals_are_known_again_and_other_lines_are_not() {
+        let prompts = sudo(Some("pw"));
+        for (line, mark, refusal) in [
+            (MARK, true, true),
+            ("[sudo: offshoot-0123-password:] Password:", true, true),
+            ("Sorry, try again.", false, true),
+            ("hello", false, false),
+        ] {
+            assert_eq!((prompts.is_known(line, false), prompts.is_known(line, true)), (mark, refusal), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_mark_is_shown_to_nobody() {
+        let mut prompts = sudo(Some("pw"));
+        assert_eq!(prompts.input(false, MARK.as_bytes()), type_it("pw"));
+        let Some(Reply::Fail(_, text)) = prompts.input(false, format!("\r\nPIN {MARK}").as_bytes()) else { panic!() };
+        assert!(text.contains("PIN password:") && !text.contains("0123"), "{text}");
     }
 
     #[test]

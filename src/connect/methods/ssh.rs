@@ -202,7 +202,9 @@ impl SshOptions {
         };
         let secret = |secret: &Option<Secret>, realm: &str, reusable| Answer::Secret {
             secret: secret.clone(),
-            missing: format!("{realm} was requested, but none specified, for {who}; give one"),
+            missing: format!(
+                "{realm} was requested, but none specified, for {who}; give one: --ask-pass for the tool, password() in a program"
+            ),
             wrong: format!("{realm} is incorrect, for {who}"),
             reusable,
         };
