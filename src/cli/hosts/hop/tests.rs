@@ -1,6 +1,6 @@
 use super::*;
-use crate::connect::methods::Engine;
 use crate::cli::hosts::pattern::cut;
+use crate::connect::methods::Engine;
 
 fn segment(text: &str) -> Result<Segment, Fault> {
     Segment::parse(cut(text, 0, 16)?.remove(0))
