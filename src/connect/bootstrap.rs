@@ -615,9 +615,8 @@ impl Dialogue {
 
     fn error(&self, kind: StreamErrorKind, text: impl Into<String>) -> StreamError {
         let mut error = StreamError::new(kind, self.phase, &self.hop, text);
-        let is_password = kind == StreamErrorKind::Password;
         error.tail = self.transcript.lines();
-        error.tail.retain(|line| !self.prompts.is_known(line, is_password));
+        self.prompts.clean(&mut error.tail, kind);
         error
     }
 }

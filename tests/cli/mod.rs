@@ -4,6 +4,7 @@ mod calling;
 mod ending;
 mod json;
 mod text;
+mod transcripts;
 
 /// A trial, by its sentence.
 type Trial = (String, fn() -> anyhow::Result<()>);
@@ -65,6 +66,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
+        ;
+        transcripts:
+            transcripts_that_need_more_than_this_machine_are_true
         ;
     }
 }

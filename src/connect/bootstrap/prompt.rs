@@ -213,29 +213,31 @@ impl Prompts {
 
     fn refusal(&self, line: &[u8]) -> Option<Reply> {
         let wrong = self.password_typed.as_ref()?;
-        self.refuses(line).then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
-    }
-
-    fn refuses(&self, line: &[u8]) -> bool {
         let line = stripped(line).to_lowercase();
         let said = match line.split_once(": ") {
             Some((who, said)) if who.contains('@') && !who.contains(' ') => said,
             _ => &line,
         };
-        self.refusals.iter().any(|refusal| match self.refusals_begin {
+        let refused = self.refusals.iter().any(|refusal| match self.refusals_begin {
             true => said.starts_with(refusal),
             false => line.contains(refusal),
-        })
+        });
+        refused.then(|| Reply::Fail(StreamErrorKind::Password, wrong.clone()))
     }
 
-    /// Whether a line of what was printed is a question of ours, or with
-    /// `refusals` says what an error about a password says already.
-    pub(super) fn is_known(&self, line: &str, refusals: bool) -> bool {
-        let is_question = |ask: &Ask| match &ask.sign {
-            Sign::Mark(mark) => line.contains(mark.as_str()),
-            sign => refusals && sign.fits(line.as_bytes()),
+    /// Leaves in the last lines of what was printed no question that has our mark.
+    /// An error about a password says what followed on the first question.
+    pub(super) fn clean(&self, lines: &mut Vec<String>, kind: StreamErrorKind) {
+        let has_mark = |line: &String| {
+            self.asks.iter().any(|ask| matches!(&ask.sign, Sign::Mark(mark) if line.contains(mark.as_str())))
         };
-        self.asks.iter().any(is_question) || refusals && self.refuses(line.as_bytes())
+        let is_question = |line: &String| self.asks.iter().any(|ask| ask.sign.fits(line.as_bytes()));
+        if kind == StreamErrorKind::Password
+            && let Some(first) = lines.iter().position(|line| has_mark(line) || is_question(line))
+        {
+            lines.truncate(first);
+        }
+        lines.retain(|line| !has_mark(line));
     }
 }
 
@@ -423,16 +425,17 @@ mod tests {
     }
 
     #[test]
-    fn questions_and_refusals_are_known_again_and_other_lines_are_not() {
-        let prompts = sudo(Some("pw"));
-        for (line, mark, refusal) in [
-            (MARK, true, true),
-            ("[sudo: offshoot-0123-password:] Password:", true, true),
-            ("Sorry, try again.", false, true),
-            ("hello", false, false),
-        ] {
-            assert_eq!((prompts.is_known(line, false), prompts.is_known(line, true)), (mark, refusal), "{line}");
-        }
+    fn what_is_kept_for_an_error_has_no_mark_and_says_nothing_twice() {
+        let left = |prompts: Prompts, lines: &[&str], kind| {
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            prompts.clean(&mut lines, kind);
+            lines.join("/")
+        };
+        let said = ["motd", MARK, "Sorry, try again.", "[sudo: offshoot-0123-password:] Password:"];
+        assert_eq!(left(sudo(Some("pw")), &said, StreamErrorKind::Password), "motd");
+        assert_eq!(left(sudo(Some("pw")), &said, StreamErrorKind::Timeout), "motd/Sorry, try again.");
+        assert_eq!(left(su(), &["motd", "Password: su: no"], StreamErrorKind::Password), "motd");
+        assert_eq!(left(su(), &["motd", "Password:"], StreamErrorKind::Timeout), "motd/Password:");
     }
 
     #[test]
