@@ -238,7 +238,7 @@ pub(crate) struct OutputArgs {
     /// Print one JSON object per line as things happen
     #[arg(long, conflicts_with = "raw")]
     pub(crate) jsonl: bool,
-    /// Let terminal escapes through even to a terminal
+    /// Show output as it is: with terminal escapes, and all frames of a progress bar
     #[arg(long)]
     pub(crate) raw: bool,
     /// End with the largest exit code of any host

@@ -37,8 +37,9 @@ pub(crate) const MAX_LISTED: u64 = 1_000_000;
 pub(crate) const MAX_NAMED: u64 = 1_500_000;
 /// Most hops of one path.
 pub(crate) const MAX_HOPS: usize = 16;
-/// Longest expression, and longest text of a file or group, in bytes.
-pub(crate) const MAX_TEXT: usize = 16 << 20;
+/// Longest expression, and longest text of a file or group, in bytes: a million
+/// names of some thirty.
+pub(crate) const MAX_TEXT: usize = 32 << 20;
 /// Most notes that are kept; more would tell nobody anything.
 const MAX_NOTES: usize = 8;
 /// How deep groups and files may refer to each other.
