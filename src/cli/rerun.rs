@@ -63,7 +63,7 @@ impl Rewriter<'_> {
         let found = self.command.get_arguments().find(|arg| arg.get_long().is_some_and(|long| long.as_bytes() == name));
         let is_next = value.is_none() && found.is_some_and(takes_next);
         let following = if is_next { rest.next() } else { None };
-        let value = value.or(following.map(OsString::as_os_str)).unwrap_or_default();
+        let value = value.or_else(|| following.map(OsString::as_os_str)).unwrap_or_default();
         if !found.is_some_and(|arg| self.replaced(arg, value)) {
             self.words.push(word.to_owned());
             self.words.extend(following.cloned());

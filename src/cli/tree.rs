@@ -83,7 +83,7 @@ impl Tree {
         Rc::new(self)
     }
 
-    /// The context at the end of `hops`, connected by whoever asks first.
+    /// The context at the end of `hops`, connected when it is first asked for.
     pub(crate) async fn context(self: &Rc<Self>, hops: &[Hop]) -> Result<Context, Error> {
         let Some(node) = self.nodes.get(hops) else {
             return Err(Error::Payload("a host that is not in the tree".into()));
