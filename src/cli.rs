@@ -5,6 +5,7 @@
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
+//! - `rerun`: the command line that repeats a run
 //! - `duration`, `quote`: small notations
 
 pub(crate) mod args;
@@ -18,6 +19,7 @@ pub(crate) mod images;
 pub(crate) mod login_limiter;
 pub(crate) mod output;
 pub(crate) mod quote;
+pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod tree;
@@ -26,7 +28,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use self::args::{Command, HostsArgs};
+use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
 
 /// The whole tool.
@@ -40,13 +42,13 @@ pub fn main() -> ExitCode {
     }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
-        Command::Run(args) => run::run(&cli, args),
-        Command::Call(args) => run::call(&cli, args),
-        Command::Functions(args) => call::functions(args),
-        Command::Doctor(args) => doctor::doctor(args),
-        Command::Hosts(args) => list(args),
-        Command::Images(args) => images::images(args),
-        Command::Bundle(args) => images::bundle(args),
+        ToolCommand::Run(args) => run::run(&cli, args),
+        ToolCommand::Call(args) => run::call(&cli, args),
+        ToolCommand::Functions(args) => call::functions(args),
+        ToolCommand::Doctor(args) => doctor::doctor(args),
+        ToolCommand::Hosts(args) => list(args),
+        ToolCommand::Images(args) => images::images(args),
+        ToolCommand::Bundle(args) => images::bundle(args),
     }));
     exit.unwrap_or(Exit::Internal).into()
 }
@@ -56,7 +58,7 @@ fn list(args: &HostsArgs) -> Exit {
     match hosts::expression::list(&args.expressions, &mut sources) {
         Ok(expansion) => {
             expansion.notes.iter().for_each(|note| complaint::complain(&format!("note: {note}")));
-            print(&hosts::command::listing(args, &expansion))
+            print(hosts::command::listing(args, &expansion).as_bytes())
         }
         Err(error) => complaint::fail(error.kind.into(), &error),
     }
@@ -64,8 +66,8 @@ fn list(args: &HostsArgs) -> Exit {
 
 /// Writes to stdout all that a command has to say. That nobody reads it is no
 /// fault.
-pub(crate) fn print(text: &str) -> Exit {
-    match std::io::stdout().write_all(text.as_bytes()) {
+pub(crate) fn print(text: &[u8]) -> Exit {
+    match std::io::stdout().write_all(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complaint::fail(Exit::Internal, &error),
         _ => Exit::Done(exit::Outcome::default()),
     }

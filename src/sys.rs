@@ -7,3 +7,4 @@ pub(crate) mod panic;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod pty;
+pub(crate) mod quote;

@@ -8,4 +8,5 @@ pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod port;
 pub(crate) mod reassembly;
+pub(crate) mod sanitize;
 pub(crate) mod write_batch;

@@ -30,8 +30,8 @@ use crate::sys::blocking::{block_on, block_until};
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
-use crate::wire::message::printable;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
+use crate::wire::sanitize::printable;
 
 /// Bytes of the answer to STATS: it has few entries of each kind.
 const MAX_STATS: usize = 1024 * 1024;

@@ -1,18 +1,25 @@
 //! The command line.
+//!
+//! - `checks`: what is well formed but most likely not what was meant
+//! - `help`: texts of `--help`; `tips`: what people of other tools mean
+
+mod checks;
+mod help;
+mod tips;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use self::help::{CALL_EXAMPLES, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::hosts::expression_error::is_unprintable;
-use crate::cli::quote;
+use crate::cli::hosts::path::Method;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
 const LONG_VERSION: &str =
@@ -33,11 +40,11 @@ pub(crate) struct Cli {
     #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: ToolCommand,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum ToolCommand {
     /// Run a command on hosts and show its output as it comes
     Run(Box<RunArgs>),
     /// Call a function of this program on hosts and show its result as JSON
@@ -135,7 +142,7 @@ impl DoctorArgs {
             fanout: 1,
             connect_timeout: self.connect_timeout,
             become_user: None,
-            become_method: BecomeMethod::default(),
+            become_method: Method::Sudo,
             ask_become_pass: self.ask_become_pass,
             ask_pass: self.ask_pass,
             cache: self.cache,
@@ -178,8 +185,8 @@ pub(crate) struct ReachArgs {
     #[arg(default_missing_value = "root", value_parser = user)]
     pub(crate) become_user: Option<String>,
     /// How to become that user
-    #[arg(long, value_name = "METHOD", default_value = "sudo")]
-    pub(crate) become_method: BecomeMethod,
+    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    pub(crate) become_method: Method,
     /// Ask for the password of sudo, su or doas, once for all hosts
     #[arg(short = 'K', long)]
     pub(crate) ask_become_pass: bool,
@@ -194,25 +201,6 @@ pub(crate) struct ReachArgs {
     pub(crate) binary: Option<String>,
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
-}
-
-/// A way to become another user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum BecomeMethod {
-    #[default]
-    Sudo,
-    Su,
-    Doas,
-}
-
-impl BecomeMethod {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Sudo => "sudo",
-            Self::Su => "su",
-            Self::Doas => "doas",
-        }
-    }
 }
 
 /// What is passed on to ssh. Options of a host's own, as in `deploy@web1:2222`,
@@ -250,7 +238,7 @@ pub(crate) struct OutputArgs {
     /// Print one JSON object per line as things happen
     #[arg(long, conflicts_with = "raw")]
     pub(crate) jsonl: bool,
-    /// Let terminal escapes through even to a terminal
+    /// Show output as it is: with terminal escapes, and all frames of a progress bar
     #[arg(long)]
     pub(crate) raw: bool,
     /// End with the largest exit code of any host
@@ -334,51 +322,23 @@ where
     T: Into<OsString> + Clone,
 {
     let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
-    let cli = Cli::try_parse_from(&argv).map_err(|error| {
-        // Nobody is left to tell if this fails.
-        let _ = error.print();
-        exit_of(error.kind())
-    })?;
+    let cli = Cli::try_parse_from(&argv).map_err(|error| refuse(&error))?;
     cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(cli)
 }
 
-/// Most words that are looked for as files.
-const MAX_SUSPECTED: usize = 100;
-/// Enough of a file to see whether it is a key, in bytes.
-const KEY_HEAD: u64 = 4096;
-
-/// Whether this is `-b`, alone or behind other flags, or `--become`.
-fn is_become(word: &OsStr) -> bool {
-    let Some(text) = word.to_str() else { return false };
-    let flags = text
-        .strip_prefix('-')
-        .is_some_and(|flags| flags.ends_with('b') && flags.chars().all(|flag| matches!(flag, 'b' | 'K' | 'S' | 'v')));
-    flags || text == "--become"
-}
-
-/// Whether it is a file that can be read, is not empty, and is no key of ssh.
-fn is_no_key(path: &std::path::Path) -> bool {
-    use std::io::Read;
-    let mut head = Vec::new();
-    if !path.is_file() || std::fs::File::open(path).and_then(|file| file.take(KEY_HEAD).read_to_end(&mut head)).is_err()
-    {
-        return false;
+/// Says why there is nothing to do, and returns how to end.
+fn refuse(error: &clap::Error) -> Exit {
+    match tips::instead_of(error) {
+        Some(text) => complain(&format!("offshoot: {text}")),
+        None => {
+            // Nobody is left to tell if this fails.
+            let _ = error.print();
+            tips::beside(error).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
+        }
     }
-    let text = String::from_utf8_lossy(&head);
-    !head.is_empty() && !text.contains("KEY") && !text.contains("ssh-") && !text.contains("ecdsa-")
-}
-
-/// A word of the command line, as it can be shown.
-fn visible(text: &str) -> String {
-    const SHOWN: usize = 100;
-    let hide = |c: char| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c };
-    let mut shown: String = text.chars().take(SHOWN).map(hide).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push_str("...");
-    }
-    shown
+    exit_of(error.kind())
 }
 
 /// clap's own code for a wrong command line is 2, which has another meaning here.
@@ -386,152 +346,6 @@ fn exit_of(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done(Outcome::default()),
         _ => Exit::Usage,
-    }
-}
-
-impl Cli {
-    /// Refuses words before a `--`, which would silently begin the command:
-    /// hosts that a shell has made of braces, and the user behind `-b`.
-    fn check_words(&self, argv: &[OsString]) -> Result<(), String> {
-        let Command::Run(args) = &self.command else { return Ok(()) };
-        let Some(dashes) = args.argv.iter().position(|word| word == "--") else { return Ok(()) };
-        let before = argv.len().checked_sub(args.argv.len() + 1).and_then(|nth| argv.get(nth));
-        if before.is_none_or(|word| word == "--") {
-            return Ok(());
-        }
-        let first = args.argv.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-        let shown = visible(&first);
-        if before.is_some_and(|word| is_become(word)) {
-            return Err(format!("`{shown}` stands before `--`; if it is the user to become, write -b={shown}"));
-        }
-        let words = quote::line(&args.argv[..dashes]);
-        let hosts = args.reach.hosts.last().map(String::as_str).unwrap_or_default();
-        Err(format!(
-            "`{}` stands before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
-             the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` in front of it",
-            visible(&words),
-            visible(hosts),
-            visible(&words.replace(' ', ",")),
-        ))
-    }
-
-    /// What is allowed but most likely not what was meant.
-    fn suspicions(&self) -> Vec<String> {
-        let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
-            Command::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            Command::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            Command::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
-            Command::Hosts(args) => (&args.expressions, &[]),
-            Command::Functions(_) | Command::Images(_) | Command::Bundle(_) => (&[], &[]),
-        };
-        let mut notes = Vec::new();
-        for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
-            if std::path::Path::new(word).is_file() {
-                let word = visible(word);
-                notes.push(format!(
-                    "{word} is taken for a host, but there is a file of that name; for its hosts write '^{word}'"
-                ));
-            }
-        }
-        for file in identities.iter().filter(|file| is_no_key(file)) {
-            let file = visible(&file.to_string_lossy());
-            notes.push(format!(
-                "-i names a key of ssh, and {file} holds none; for the hosts in a file write -w '^{file}'"
-            ));
-        }
-        if let Command::Run(args) = &self.command
-            && let [word] = args.argv.as_slice()
-            && let Some(text) = word.to_str()
-            && text.contains(|c: char| c.is_whitespace() || ";|&<>$`*()".contains(c))
-        {
-            notes.push(format!(
-                "the command is one word, {}, and is run as a program of that name; for a line of shell write -s {}",
-                visible(&quote::quote(word)),
-                visible(&quote::quote(word)),
-            ));
-        }
-        notes
-    }
-
-    /// The command that does the same for `hosts` only, for a shell. `program`
-    /// is how this one was called.
-    pub(crate) fn rerun(&self, program: &OsStr, hosts: &str) -> String {
-        quote::line(self.argv(program, hosts))
-    }
-
-    fn argv(&self, program: &OsStr, hosts: &str) -> Vec<OsString> {
-        let mut argv = Words(vec![program.to_owned()]);
-        for _ in 0..self.verbose {
-            argv.flag("-v", true);
-        }
-        argv.flag("--debug", self.debug);
-        if let Some(color) = self.color.to_possible_value().filter(|_| self.color != Color::Auto) {
-            argv.option("", "--color", color.get_name());
-        }
-        match &self.command {
-            Command::Run(args) => args.push(&mut argv, hosts),
-            Command::Hosts(args) => {
-                argv.flag("hosts", true);
-                argv.flag("--count", args.count);
-                argv.flag("--fold", args.fold);
-                argv.flag(hosts, true);
-            }
-            Command::Call(args) => args.push(&mut argv, hosts),
-            // They know no hosts, or one.
-            Command::Doctor(_) | Command::Images(_) | Command::Bundle(_) | Command::Functions(_) => {}
-        }
-        argv.0
-    }
-}
-
-impl RunArgs {
-    fn push(&self, argv: &mut Words, hosts: &str) {
-        argv.flag("run", true);
-        self.reach.push(argv, hosts);
-        self.output.push(argv);
-        argv.options("-t", "--timeout", self.timeout.map(duration::format));
-        argv.options("-C", "--chdir", &self.chdir);
-        // Values may be secret, and the line is shown.
-        argv.options("-e", "--env", self.env.iter().map(|variable| &variable.name));
-        argv.options("-s", "--shell", &self.shell);
-        if !self.argv.is_empty() {
-            argv.flag("--", true);
-            argv.0.extend(self.argv.iter().cloned());
-        }
-    }
-}
-
-impl CallArgs {
-    fn push(&self, argv: &mut Words, hosts: &str) {
-        argv.flag("call", true);
-        self.reach.push(argv, hosts);
-        self.output.push(argv);
-        argv.options("-t", "--timeout", self.timeout.map(duration::format));
-        argv.flag("--", true);
-        argv.flag(&self.function, true);
-        argv.flag(&self.arguments, self.arguments != "[]");
-    }
-}
-
-impl ReachArgs {
-    fn push(&self, argv: &mut Words, hosts: &str) {
-        argv.option("-w", "--hosts", hosts);
-        argv.options("", "--via", &self.via);
-        if self.fanout != 32 {
-            argv.option("-f", "--fanout", self.fanout.to_string());
-        }
-        if self.connect_timeout != Duration::from_secs(30) {
-            argv.option("", "--connect-timeout", duration::format(self.connect_timeout));
-        }
-        argv.options("", "--become", &self.become_user);
-        if self.become_method != BecomeMethod::default() {
-            argv.option("", "--become-method", self.become_method.as_str());
-        }
-        argv.flag("-K", self.ask_become_pass);
-        argv.flag("--ask-pass", self.ask_pass);
-        argv.flag("--cache", self.cache);
-        argv.options("", "--binary", &self.binary);
-        argv.0.extend(self.ssh.to_argv());
     }
 }
 
@@ -559,43 +373,9 @@ impl SshArgs {
     }
 }
 
-impl OutputArgs {
-    fn push(self, argv: &mut Words) {
-        argv.flag("--json", self.json);
-        argv.flag("--jsonl", self.jsonl);
-        argv.flag("--raw", self.raw);
-        argv.flag("-S", self.remote_code);
-    }
-}
-
-/// Words of a command line that is being put together.
-struct Words(Vec<OsString>);
-
-impl Words {
-    fn flag(&mut self, flag: &str, is_set: bool) {
-        if is_set {
-            self.0.push(flag.into());
-        }
-    }
-
-    fn options<V: AsRef<OsStr>>(&mut self, short: &str, long: &str, values: impl IntoIterator<Item = V>) {
-        for value in values {
-            self.option(short, long, value);
-        }
-    }
-
-    fn option(&mut self, short: &str, long: &str, value: impl AsRef<OsStr>) {
-        let value = value.as_ref();
-        // A value that could be taken for an option must be in its word.
-        if short.is_empty() || value.as_encoded_bytes().starts_with(b"-") {
-            let mut word = OsString::from(long);
-            word.push("=");
-            word.push(value);
-            self.0.push(word);
-        } else {
-            self.0.extend([short.into(), value.to_owned()]);
-        }
-    }
+fn become_method() -> impl TypedValueParser<Value = Method> {
+    let names = PossibleValuesParser::new(Method::BECOMING.map(Method::as_str));
+    names.map(|name| Method::by_name(&name).unwrap_or(Method::Sudo))
 }
 
 fn user(name: &str) -> Result<String, String> {
@@ -627,58 +407,6 @@ fn variable(text: &OsStr) -> Result<Variable, String> {
     };
     Ok(Variable { name: name.to_owned(), value })
 }
-
-const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
-       offshoot run [OPTIONS] -w HOSTS -s LINE";
-
-const EXAMPLES: &str = "\
-Examples:
-  offshoot run -w web1,web2 -- uptime
-  offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
-  offshoot run -w '^hosts.txt' --jsonl -s 'df -P | tail -n +2'
-  offshoot hosts --fold 'web[1-9]!web5,db1'
-
-Exit codes:
-  0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
-  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted,
-  143 terminated";
-
-const RUN_EXAMPLES: &str = "\
-The commands read /dev/null.
-
-Examples:
-  offshoot run -w web1,web2 -- uptime
-  offshoot run -w 'deploy@web[1-9]:2222/sudo' -t 5m -- apt-get -y upgrade
-  offshoot run -w 'web[1-9]' -bK -- apt-get -y upgrade
-  offshoot run -w '^hosts.txt!db1' --via bastion -f 100 -s 'uname -a; id'
-  offshoot run -w 'local[1-3]' -e GREETING=hello -s 'echo $GREETING'
-  offshoot run -w web1/docker:app -C /srv --json -- ls -l";
-
-const CALL_EXAMPLES: &str = "\
-Examples:
-  offshoot call -w 'web[1-3]' host_facts
-  offshoot call -w bastion/db1 --jsonl -t 5s facts::host_facts
-  offshoot functions";
-
-const HOSTS_HELP: &str = "\
-Expressions:
-  web1,web2               a list
-  web[01-40,50] n[1-9/2]  numbers, with steps; rack[1-4]n[1-20] combines them
-  a!b  a&b  a^b           in a but not in b, in both, in one only; left to right,
-                          each up to the next comma
-  ^file  -                from a file, from stdin
-  deploy@web1:2222        by ssh; [fe80::1]:22 is an address
-  bastion/web1/sudo:root/docker:app
-                          hop by hop: METHOD:TARGET/METHOD:TARGET..., where
-                          METHOD is one of local fork ssh sudo su doas docker
-                          podman buildah kubectl lxc lxd incus jail setns
-  local[1-3]              children on this machine
-  docker:{registry/app:1} braces keep a name together
-
-Examples:
-  offshoot hosts 'web[01-03]!web02'
-  offshoot hosts --count 'web[1-99]&^up.txt'
-  sort -u hosts.txt | offshoot hosts --fold -";
 
 #[cfg(test)]
 mod tests;

@@ -5,16 +5,17 @@ use serde_json::json;
 
 use crate::cli::args::FunctionsArgs;
 use crate::cli::exit::Exit;
+use crate::cli::output::safe_json;
 use crate::cli::print;
 
 /// Lists the functions of this program.
 pub(crate) fn functions(args: &FunctionsArgs) -> Exit {
     let mut functions = Exported::all();
     functions.retain(|function| args.text.as_ref().is_none_or(|text| function.name().contains(text.as_str())));
-    print(&if args.json { to_json(&functions) } else { list(&functions) })
+    print(&if args.json { to_json(&functions) } else { list(&functions).into_bytes() })
 }
 
-fn to_json(functions: &[Exported]) -> String {
+fn to_json(functions: &[Exported]) -> Vec<u8> {
     let functions: Vec<_> = functions
         .iter()
         .map(|function| {
@@ -24,7 +25,7 @@ fn to_json(functions: &[Exported]) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({ "v": 1, "functions": functions }))
+    safe_json::line(&json!({ "v": 1, "functions": functions }))
 }
 
 fn list(functions: &[Exported]) -> String {

@@ -16,6 +16,7 @@ use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::Pipes;
+use crate::cli::output::safe_json;
 use crate::cli::output::visible;
 use crate::cli::run::{Signals, end};
 use crate::cli::secret::{Secrets, Unasked};
@@ -25,13 +26,13 @@ use crate::cli::tree::Tree;
 const FIRST_CALL: &str = "first call";
 
 /// A hop and how it went.
-struct Hop {
+struct HopReport {
     name: String,
     steps: Vec<Step>,
     call: Option<Result<String, String>>,
 }
 
-impl Hop {
+impl HopReport {
     fn is_ok(&self) -> bool {
         self.call.as_ref().is_some_and(Result::is_ok)
     }
@@ -73,15 +74,15 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
             Ok(signals) => signals,
             Err(error) => return fail(Exit::Internal, &error),
         };
-        let is_ok = hops.iter().all(Hop::is_ok);
+        let is_ok = hops.iter().all(HopReport::is_ok);
         let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
-        pipes.stdout.write(text.into_bytes());
+        pipes.stdout.write(text);
         let exit = end(&router, &mut signals, &pipes, 0).await;
         exit.unwrap_or_else(|| Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }))
     })
 }
 
-async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop> {
+async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<HopReport> {
     let mut hops = Vec::new();
     let mut via: Option<Context> = None;
     for depth in 1..=host.hops.len() {
@@ -89,7 +90,7 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
         let examined = match tree.examine(path, via.as_ref()).await {
             Ok(examined) => examined,
             Err(error) => {
-                hops.push(Hop { name: host.text.clone(), steps: Vec::new(), call: Some(Err(error.to_string())) });
+                hops.push(HopReport { name: host.text.clone(), steps: Vec::new(), call: Some(Err(error.to_string())) });
                 break;
             }
         };
@@ -100,7 +101,7 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
             Err(_) => (host.text.clone(), None),
         };
         let is_up = call.as_ref().is_some_and(Result::is_ok);
-        hops.push(Hop { name, steps, call });
+        hops.push(HopReport { name, steps, call });
         if !is_up {
             break;
         }
@@ -124,7 +125,7 @@ async fn first_call(context: &Context, args: &DoctorArgs) -> Result<String, Stri
 }
 
 /// The steps, and the call as the last one.
-fn all_steps(hop: &Hop) -> Vec<Value> {
+fn all_steps(hop: &HopReport) -> Vec<Value> {
     let mut steps: Vec<Value> = hop.steps.iter().map(|step| json!(step)).collect();
     let (status, got, advice) = match &hop.call {
         Some(Ok(got)) => ("ok", got.as_str(), ""),
@@ -136,13 +137,13 @@ fn all_steps(hop: &Hop) -> Vec<Value> {
     steps
 }
 
-fn to_json(host: &str, hops: &[Hop]) -> String {
-    let ok = hops.iter().all(Hop::is_ok);
+fn to_json(host: &str, hops: &[HopReport]) -> Vec<u8> {
+    let ok = hops.iter().all(HopReport::is_ok);
     let hops: Vec<Value> = hops.iter().map(|hop| json!({ "hop": hop.name, "steps": all_steps(hop) })).collect();
-    format!("{}\n", json!({ "v": 1, "host": host, "ok": ok, "hops": hops }))
+    safe_json::line(&json!({ "v": 1, "host": host, "ok": ok, "hops": hops }))
 }
 
-fn to_text(hops: &[Hop]) -> String {
+fn to_text(hops: &[HopReport]) -> Vec<u8> {
     let mut out = Vec::new();
     for hop in hops {
         visible::text(&hop.name, "", &mut out);
@@ -158,7 +159,7 @@ fn to_text(hops: &[Hop]) -> String {
             out.push(b'\n');
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }
 
 fn line(step: &str, status: &str, tried: &str, got: &str, advice: &str) -> String {

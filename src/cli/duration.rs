@@ -38,20 +38,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Writes a time so that [`parse`] reads it: `1h30m`, `1s500ms`. What is shorter
-/// than a millisecond is left out.
-pub(crate) fn format(duration: Duration) -> String {
-    let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    for (name, unit) in UNITS {
-        if left >= unit {
-            text.push_str(&format!("{}{name}", left / unit));
-            left %= unit;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
 /// A decimal number of units in whole milliseconds.
 fn millis(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = match number.split_once('.') {
@@ -131,23 +117,7 @@ mod tests {
         assert!(parse("366d").unwrap_err().contains("at most"));
     }
 
-    #[test]
-    fn times_are_written_in_the_largest_units() {
-        let written = |millis| format(Duration::from_millis(millis));
-        assert_eq!(written(30_000), "30s");
-        assert_eq!(written(300_000), "5m");
-        assert_eq!(written(5_400_000), "1h30m");
-        assert_eq!(written(1_500), "1s500ms");
-        assert_eq!(written(0), "0s");
-    }
-
     proptest! {
-        #[test]
-        fn what_is_written_is_read_again(millis in 1..31_536_000_000_u64) {
-            let duration = Duration::from_millis(millis);
-            prop_assert_eq!(parse(&format(duration)), Ok(duration));
-        }
-
         #[test]
         fn nothing_panics(text in "[0-9.dhms]{0,24}") {
             let _ = parse(&text);

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::args::{BundleArgs, ImagesArgs};
 use crate::cli::complaint::fail;
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::output::safe_json;
 
 /// Lists the images of a program.
 pub(crate) fn images(args: &ImagesArgs) -> Exit {
@@ -29,11 +30,11 @@ pub(crate) fn images(args: &ImagesArgs) -> Exit {
             Err(error) => return fail(Exit::Internal, &error),
         },
     };
-    let text = if args.json { to_json(bundle.entries()) } else { table(bundle.entries()) };
+    let text = if args.json { to_json(bundle.entries()) } else { table(bundle.entries()).into_bytes() };
     crate::cli::print(&text)
 }
 
-fn to_json(entries: &[Entry]) -> String {
+fn to_json(entries: &[Entry]) -> Vec<u8> {
     let images: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -43,7 +44,7 @@ fn to_json(entries: &[Entry]) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({ "v": 1, "images": images }))
+    safe_json::line(&json!({ "v": 1, "images": images }))
 }
 
 fn table(entries: &[Entry]) -> String {

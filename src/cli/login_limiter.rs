@@ -1,9 +1,9 @@
 //! How many logins go on at once.
 //!
-//! An sshd turns away who comes while too many others have not logged in yet
-//! (MaxStartups, by default some from 10 on). So logins that are known to go to
-//! one sshd take turns. Aliases of one sshd are not known for that: whoever
-//! was turned away comes again, after a while and not with many others.
+//! An sshd refuses some connections while 10 or more have not logged in yet
+//! (MaxStartups). So logins that are known to go to one sshd take turns. Aliases
+//! of one sshd are not known to be one: a login that was refused is tried again,
+//! after a while and not with many others.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

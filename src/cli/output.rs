@@ -1,11 +1,11 @@
 //! What the tool prints: events of a run, as text, JSON or lines of JSON.
 
-pub(crate) mod base64;
 pub(crate) mod json;
 pub(crate) mod jsonl;
 pub(crate) mod line;
 pub(crate) mod pipe;
 pub(crate) mod report;
+pub(crate) mod safe_json;
 pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod visible;

@@ -3,6 +3,9 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::cli::hosts::expression_error::is_unprintable;
+use crate::sys::quote;
+
 /// The words as one line for bash, zsh or ksh; for any POSIX shell if all words
 /// can be printed.
 pub(crate) fn line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> String {
@@ -12,13 +15,8 @@ pub(crate) fn line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Strin
 
 /// One word.
 pub(crate) fn quote(word: &OsStr) -> String {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(b);
     match word.to_str() {
-        // A word that begins with `=` is expanded by zsh.
-        Some(text) if !text.is_empty() && text.bytes().all(|b| plain(&b)) && !text.starts_with('=') => text.to_owned(),
-        Some(text) if !text.contains(crate::cli::hosts::expression_error::is_unprintable) => {
-            format!("'{}'", text.replace('\'', "'\\''"))
-        }
+        Some(text) if !text.contains(is_unprintable) => quote::quote(text),
         _ => ansi_c(word.as_bytes()),
     }
 }
@@ -83,7 +81,7 @@ mod tests {
 
         #[test]
         fn what_is_shown_can_be_printed(word in any::<String>()) {
-            prop_assert!(!quote(OsStr::new(&word)).contains(crate::cli::hosts::expression_error::is_unprintable));
+            prop_assert!(!quote(OsStr::new(&word)).contains(is_unprintable));
         }
     }
 }

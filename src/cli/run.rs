@@ -2,6 +2,7 @@
 //! at once.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,19 +16,20 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::args::{BecomeMethod, CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
+use crate::cli::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
-use crate::cli::hosts::path::{HostPath, Method};
+use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::{Closed, Pipes};
 use crate::cli::output::report::{
-    ErrorInfo, Event, Finished, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
+    ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
 use crate::cli::output::summary::{End, Status};
+use crate::cli::rerun;
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 
@@ -141,12 +143,7 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
     }
     if let Some(user) = &reach.become_user {
-        let method = match reach.become_method {
-            BecomeMethod::Sudo => Method::Sudo,
-            BecomeMethod::Su => Method::Su,
-            BecomeMethod::Doas => Method::Doas,
-        };
-        hosts = hosts.into_iter().map(|host| host.then(method, user)).collect();
+        hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
     }
     Ok(hosts)
 }
@@ -209,8 +206,8 @@ async fn report(
     };
     // Nobody who has interrupted the run waits for a reader of stderr.
     let owed = if interrupted.is_some() { 0 } else { pipes.stderr.queued() };
-    let program = std::env::args_os().next().unwrap_or_else(|| "offshoot".into());
-    let rerun = |hosts: &str| cli.rerun(&program, hosts);
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let rerun = |hosts: &str| rerun::line(&argv, hosts);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);
@@ -242,7 +239,7 @@ fn command(args: &RunArgs) -> Command {
 struct Workers {
     tree: Rc<Tree>,
     router: Router,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<HostEvent>,
     /// Set when the run is interrupted.
     stop: CancellationToken,
 }
@@ -266,7 +263,7 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
             // An interrupted host has no end of its own, and its context ends with all others.
             let Some(exit) = ended else { return };
             // An error means that nobody listens any more.
-            let _ = worker.events.send(Event::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
+            let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
             drop(worker);
             tree.leave(&host.hops).await;
             drop(place);
@@ -280,7 +277,7 @@ struct Worker {
     /// Whether there is no other host.
     alone: bool,
     router: Router,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
     /// What had arrived and was not shown when the command ended or was stopped.
     rest: RefCell<Vec<command::Event>>,
@@ -386,7 +383,7 @@ impl Worker {
     ) -> Result<HostExit, Error> {
         let json = function.call(context, args, limit).await?;
         // An error means that nobody listens any more.
-        let _ = self.events.send(Event::Result { host: self.host, json }).await;
+        let _ = self.events.send(HostEvent::Result { host: self.host, json }).await;
         Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
@@ -397,13 +394,13 @@ impl Worker {
         }
     }
 
-    fn output(&self, event: command::Event) -> Option<Event> {
+    fn output(&self, event: command::Event) -> Option<HostEvent> {
         let (stream, bytes) = match event {
             command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes),
             command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes),
             _ => return None,
         };
-        Some(Event::Output { host: self.host, stream, bytes })
+        Some(HostEvent::Output { host: self.host, stream, bytes })
     }
 }
 

@@ -5,9 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::{
-    Buildah, Connect, Context, Descendants, Doas, Docker, Error, Examined, Jail, Podman, Router, Setns, Ssh, Su, Sudo,
-};
+use crate::{Connect, Context, Descendants, Doas, Error, Examined, Router, Setns, Ssh, Su, Sudo};
 use tokio::sync::OnceCell;
 
 use crate::cli::args::ReachArgs;
@@ -85,7 +83,7 @@ impl Tree {
         Rc::new(self)
     }
 
-    /// The context at the end of `hops`, connected by whoever asks first.
+    /// The context at the end of `hops`, connected when it is first asked for.
     pub(crate) async fn context(self: &Rc<Self>, hops: &[Hop]) -> Result<Context, Error> {
         let Some(node) = self.nodes.get(hops) else {
             return Err(Error::Misuse("a host that is not in the tree".into()));
@@ -168,14 +166,7 @@ impl Tree {
             Method::Doas => {
                 connect!(with(self.router.doas().username(&hop.target), become_, Connect::<Doas>::password))
             }
-            Method::Docker => connect!(with(self.router.docker(target), user, Connect::<Docker>::username)),
-            Method::Podman => connect!(with(self.router.podman(target), user, Connect::<Podman>::username)),
-            Method::Buildah => connect!(with(self.router.buildah(target), user, Connect::<Buildah>::username)),
-            Method::Jail => connect!(with(self.router.jail(target), user, Connect::<Jail>::username)),
-            Method::Kubectl => connect!(self.router.kubectl(target)),
-            Method::Lxc => connect!(self.router.lxc(target)),
-            Method::Lxd => connect!(self.router.lxd(target)),
-            Method::Incus => connect!(self.router.incus(target)),
+            Method::Container(engine) => connect!(engine.connect(&self.router, target, user)),
             Method::Setns => {
                 let (kind, container) = target.split_once(':').unwrap_or((target, ""));
                 connect!(with(self.router.setns(container, kind), user, Connect::<Setns>::username))

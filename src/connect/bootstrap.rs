@@ -39,13 +39,14 @@ pub(crate) use self::first_stage::{first_stage, login_command};
 use self::hello_parser::SplitHello;
 pub(crate) use self::hello_parser::opening;
 pub(crate) use self::nonce::Nonce;
-use self::output_tail::{OutputTail, Source, printable};
+use self::output_tail::{OutputTail, Source};
 use self::prompt::Reply;
-pub(crate) use self::prompt::{Answer, Ask, Prompts, Sign};
+pub(crate) use self::prompt::{Answer, Ask, GIVE_ONE, Prompts, Sign};
 use crate::image::executable::Packed;
 use crate::wire::codec::Secret;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
+use crate::wire::sanitize::stripped;
 
 /// Version of everything from the handshake on.
 pub(crate) const VERSION: u16 = 1;
@@ -400,7 +401,7 @@ impl Dialogue {
                 if line.starts_with(NO_INPUT.as_bytes()) {
                     return Err(self.no_input());
                 }
-                if let Some(rest) = printable(&line).strip_prefix(" failed") {
+                if let Some(rest) = stripped(&line).strip_prefix(" failed") {
                     return Err(self.upload_failed(rest, &upload, actions));
                 }
                 match Announcement::parse(&line).filter(|offer| upload.is_news(offer)) {
@@ -420,7 +421,7 @@ impl Dialogue {
 
     fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         let Some(offer) = Announcement::parse(line) else {
-            let text = format!("cannot read what the first stage announced: {}", printable(line).trim());
+            let text = format!("cannot read what the first stage announced: {}", stripped(line).trim());
             return Err(self.error(ConnectErrorKind::Corrupt, text));
         };
         self.announced(line, &offer, actions);
@@ -441,7 +442,7 @@ impl Dialogue {
     }
 
     fn announced(&mut self, line: &[u8], offer: &Announcement, actions: &mut Vec<Action>) {
-        self.trail.announced.push(printable(line));
+        self.trail.announced.push(stripped(line));
         actions.push(Action::Note(offer.to_string()));
     }
 
@@ -630,6 +631,7 @@ impl Dialogue {
     fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
         let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
         error.tail = self.transcript.lines();
+        self.prompts.clean(&mut error.tail, kind);
         error
     }
 }

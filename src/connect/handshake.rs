@@ -17,7 +17,7 @@ use crate::image::executable::Image;
 use crate::wire::codec;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 use crate::wire::message::ContextId;
-use crate::wire::message::printable;
+use crate::wire::sanitize::printable;
 
 /// Bytes of a [`Welcome`].
 const MAX_WELCOME: u32 = 64 * 1024;

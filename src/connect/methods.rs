@@ -23,16 +23,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use account::Account;
+pub use account::{Doas, Su};
 use connect::connect;
 use container::Container;
+#[cfg(feature = "cli")]
+pub(crate) use container::Engine;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub(crate) use delegated_connect::{Connected, Unclaimed};
-pub use doas::Doas;
 pub use local::{Fork, Local};
 use remote_command::RemoteCommand;
 pub use setns::Setns;
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
-pub use su::Su;
 pub use sudo::Sudo;
 
 use crate::api::context::Context;
@@ -83,8 +85,7 @@ pub enum Method {
     Fork(Fork),
     Ssh(Ssh),
     Sudo(Sudo),
-    Su(Su),
-    Doas(Doas),
+    Account(Account),
     Container(Container),
     Setns(Setns),
 }
@@ -333,8 +334,7 @@ impl Spec {
         };
         let direct = match &self.method {
             Method::Sudo(sudo) => sudo.is_direct(),
-            Method::Su(su) => su.is_direct(),
-            Method::Doas(doas) => doas.is_direct(),
+            Method::Account(account) => account.is_direct(),
             _ => false,
         };
         if direct && self.binary.is_none() && self.exec_prefix.is_empty() {
@@ -348,8 +348,7 @@ impl Spec {
             }
             Method::Ssh(ssh) => ssh.plan(&errand, self.connect_timeout, has_answerer)?,
             Method::Sudo(sudo) => sudo.plan(nonce, &errand)?,
-            Method::Su(su) => su.plan(&errand)?,
-            Method::Doas(doas) => doas.plan(&errand)?,
+            Method::Account(account) => account.plan(&errand)?,
             Method::Container(container) if self.copied => container.plan_copying(nonce)?,
             Method::Container(container) => container.plan(&errand)?,
             Method::Setns(setns) => {
@@ -374,8 +373,7 @@ impl Spec {
             Method::Fork(_) => with_pid("fork"),
             Method::Ssh(ssh) => ssh.name(),
             Method::Sudo(sudo) => sudo.name(),
-            Method::Su(su) => su.name(),
-            Method::Doas(doas) => doas.name(),
+            Method::Account(account) => account.name(),
             Method::Container(container) => container.name(),
             Method::Setns(setns) => setns.name(),
         }

@@ -10,7 +10,7 @@ use crate::connect::bootstrap::Announcement;
 use crate::connect::bootstrap::advice::DAMAGED;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
-use crate::wire::message::printable;
+use crate::wire::sanitize::printable;
 
 /// A step of a connect; see [`Connect::examine`](crate::Connect::examine).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -207,6 +207,7 @@ fn said(error: &ConnectError) -> (String, String) {
         (ConnectErrorKind::Eof, Phase::Login) => {
             "see that sshd runs there and listens on that port, and what `ssh -v` says"
         }
+        (ConnectErrorKind::Password, _) => "give the right one",
         _ => "see `ssh -v` to the host, and the lines above",
     };
     (got, advice.to_owned())

@@ -27,7 +27,7 @@ pub(crate) use sink::{LogSink, MasterSink, OwnEvent};
 pub(crate) use source::LogSource;
 
 use crate::wire::message::ContextId;
-use crate::wire::message::printable;
+use crate::wire::sanitize::printable;
 
 /// Logs on the I/O thread, which must not wait for whoever takes the log: in a
 /// master the log's thread makes the event; in a child it is queued anyway.

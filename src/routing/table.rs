@@ -20,8 +20,8 @@ use crate::routing::directory::Directory;
 use crate::routing::handles::Peer;
 use crate::routing::ids::{Block, IdStock, Lent};
 use crate::wire::error::DeadReason;
-use crate::wire::message::printable;
 use crate::wire::message::{ContextId, Message};
+use crate::wire::sanitize::printable;
 
 /// A directly attached neighbour's link, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

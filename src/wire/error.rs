@@ -18,8 +18,8 @@ pub(crate) use self::connect_error::{ConnectCause, joined};
 pub use self::connect_error::{ConnectError, ConnectErrorKind, Phase};
 pub(crate) use self::dead_reason::DeadReason;
 pub use self::io_error::IoError;
-use crate::wire::message::printable_lines;
 use crate::wire::message::{ContextId, Handle};
+use crate::wire::sanitize::printable_lines;
 
 /// Everything the library reports.
 ///
@@ -62,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Channel(ChannelError),
     /// A connection could not be made.
-    #[doc(alias = "StreamError")]
+    #[doc(alias = "ConnectError")]
     #[error(transparent)]
     Connect(Box<ConnectError>),
     /// The time that was allowed has passed.

@@ -13,6 +13,7 @@ use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::{CallError, ChannelError, ChannelErrorKind, DeadReason, Error};
 use crate::wire::port::Port;
+use crate::wire::sanitize::printable;
 
 /// A process in the tree. The master is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -406,25 +407,6 @@ pub(crate) fn unsendable(of: &str, why: &str) -> Error {
 
 pub(crate) fn unreadable(src: ContextId, of: &str, why: &str) -> Error {
     Error::Payload(format!("invalid message: from context {src}, not of type {of}: {why}"))
-}
-
-/// `text` with control characters shown as escapes: what a child sends must
-/// not drive its parent's terminal.
-pub(crate) fn printable(text: &str) -> String {
-    escape(text, |c| c.is_control() && c != '\t')
-}
-
-/// As [`printable`], of a text that may have several lines.
-pub(crate) fn printable_lines(text: &str) -> String {
-    escape(text, |c| c.is_control() && !matches!(c, '\t' | '\n'))
-}
-
-fn escape(text: &str, is_bad: fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_bad(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 #[cfg(test)]

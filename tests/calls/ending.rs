@@ -2,22 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot::{ChannelErrorKind, Error, Router, export};
+use nix::sys::signal::Signal;
+use offshoot::{ChannelErrorKind, Context, Error, Receiver, Router, Sender, export};
 
 use super::{Tree, block, block_on, eventually, is_alive, kind, pid, reason, resident};
 
 fn die() {
-    nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL).ok();
+    nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGKILL).ok();
 }
 export!(die);
 
-pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+pub(super) fn kill(pid: u32, signal: Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
 /// Stops a process, and waits until all of its threads stand still.
 pub(super) fn stop(pid: u32) {
-    kill(pid, nix::sys::signal::Signal::SIGSTOP);
+    kill(pid, Signal::SIGSTOP);
     eventually("the stop", || {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
         let mut stats = tasks.map(|task| std::fs::read_to_string(task.path().join("stat")).unwrap_or_default());
@@ -46,7 +47,7 @@ fn the_end_of_a_hop_is_the_end_of_all_behind_it() {
     let call = far.call(block, (1000,));
     // What answers beside it has been sent after it.
     far.blocking_call(resident, ()).unwrap();
-    kill(hop_pid, nix::sys::signal::Signal::SIGKILL);
+    kill(hop_pid, Signal::SIGKILL);
     assert_eq!(reason(block_on(call).unwrap_err()), "the respondent Context has disconnected");
     eventually("the end of the far context", || !is_alive(far_pid));
 }
@@ -162,7 +163,7 @@ fn each_handler_gets_one_dead_message_when_the_router_ends() {
         });
         handler.build().unwrap();
     }
-    let receiver = offshoot::Receiver::<u32>::new(&tree.0);
+    let receiver = Receiver::<u32>::new(&tree.0);
     tree.0.blocking_shutdown();
     drop(tell);
     let reasons: Vec<_> = told.try_iter().collect();
@@ -270,7 +271,7 @@ fn the_end_of_a_context_can_be_waited_for_without_ordering_it() {
 }
 
 /// Waits for the end of a sibling, which only the master sees.
-async fn outlive(router: &offshoot::Router, sibling: Context, ready: offshoot::Sender<()>) -> Result<(), Error> {
+async fn outlive(router: &Router, sibling: Context, ready: Sender<()>) -> Result<(), Error> {
     let closed = router.context_by_id(sibling.id()).closed();
     ready.send(()).await?;
     closed.await;
@@ -282,7 +283,7 @@ export!(concurrent outlive);
 fn the_end_of_a_sibling_and_of_the_own_router_is_noticed() {
     let tree = Tree::new();
     let (one, two) = (tree.child(), tree.child());
-    let ready: offshoot::Receiver<()> = offshoot::Receiver::new(&tree.0);
+    let ready: Receiver<()> = Receiver::new(&tree.0);
     let mut call = one.call(outlive, (two.clone(), ready.sender()));
     ready.blocking_recv().unwrap();
     std::thread::sleep(Duration::from_millis(100));

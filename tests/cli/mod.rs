@@ -3,7 +3,9 @@
 mod calling;
 mod ending;
 mod json;
+mod showing;
 mod text;
+mod transcripts;
 
 /// A trial, by its sentence.
 type Trial = (String, fn() -> anyhow::Result<()>);
@@ -36,6 +38,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             debug_logs_are_written_on_demand
             a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_environment
         ;
+        showing:
+            what_a_terminal_acts_on_goes_out_as_an_escape
+            of_a_progress_bar_the_last_frame_is_shown
+            a_long_line_is_whole_or_marked
+            a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
+            what_people_of_other_tools_type_is_answered_with_what_it_is_here
+        ;
         json:
             json_is_one_document_with_every_host
             jsonl_tells_everything_as_it_happens
@@ -65,6 +74,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
+        ;
+        transcripts:
+            transcripts_that_need_more_than_this_machine_are_true
         ;
     }
 }

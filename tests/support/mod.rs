@@ -4,6 +4,7 @@ pub(crate) mod lines;
 pub(crate) mod process;
 pub(crate) mod tool;
 pub(crate) mod trace;
+pub(crate) mod transcript;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

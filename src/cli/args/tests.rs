@@ -1,7 +1,4 @@
-use std::os::unix::ffi::OsStringExt;
-
 use clap::CommandFactory;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -12,7 +9,7 @@ fn cli(line: &[&str]) -> Cli {
 fn run(line: &[&str]) -> RunArgs {
     let line: Vec<&str> = ["offshoot", "run"].iter().chain(line).copied().collect();
     match cli(&line).command {
-        Command::Run(args) => *args,
+        ToolCommand::Run(args) => *args,
         other => panic!("{other:?}"),
     }
 }
@@ -43,7 +40,7 @@ fn a_command_follows_the_hosts() {
 fn stdin_can_be_the_hosts() {
     assert_eq!(run(&["-w", "-", "true"]).reach.hosts, ["-"]);
     assert_eq!(run(&["-w", "a", "-w", "b,c", "true"]).reach.hosts, ["a", "b,c"]);
-    let Command::Hosts(args) = cli(&["offshoot", "hosts", "-f", "-", "a!b"]).command else { panic!() };
+    let ToolCommand::Hosts(args) = cli(&["offshoot", "hosts", "-f", "-", "a!b"]).command else { panic!() };
     assert_eq!((args.expressions, args.fold), (vec!["-".to_owned(), "a!b".into()], true));
 }
 
@@ -51,12 +48,12 @@ fn stdin_can_be_the_hosts() {
 fn another_user_is_root_unless_it_is_named() {
     let args = run(&["-w", "a", "-b", "id"]);
     assert_eq!((args.reach.become_user.as_deref(), args.argv.len()), (Some("root"), 1));
-    assert_eq!(args.reach.become_method, BecomeMethod::Sudo);
+    assert_eq!(args.reach.become_method, Method::Sudo);
     let args = run(&["-bKw", "a", "id"]);
     assert!(args.reach.become_user.is_some() && args.reach.ask_become_pass && !args.reach.ask_pass);
     let args = run(&["-w", "a", "--become=bob", "--become-method", "doas", "--ask-pass", "id"]);
     assert_eq!(args.reach.become_user.as_deref(), Some("bob"));
-    assert!(args.reach.become_method == BecomeMethod::Doas && args.reach.ask_pass);
+    assert!(args.reach.become_method == Method::Doas && args.reach.ask_pass);
     assert!(refused(&["offshoot", "run", "-w", "a", "--become=-x", "id"]).contains("not the name of a user"));
     assert!(refused(&["offshoot", "run", "-w", "a", "--become-method=runas", "id"]).contains("doas"));
 }
@@ -167,28 +164,10 @@ fn colour_is_for_terminals_unless_asked_for() {
 }
 
 #[test]
-fn the_rerun_is_a_line_for_the_shell() {
-    let first = cli(&[
-        "offshoot", "run", "-w", "web[1-9]", "-w", "db1", "-t", "90", "-e", "A=x y", "-S", "--", "sh", "-c", "it's $A",
-    ]);
-    assert_eq!(
-        first.rerun(OsStr::new("./offshoot"), "web[2,5]"),
-        r"./offshoot run -w 'web[2,5]' -S -t 1m30s -e A -- sh -c 'it'\''s $A'"
-    );
-    let shell = cli(&["offshoot", "--color=never", "run", "-w", "a", "-s", "a | b", "--via", "bastion"]);
-    assert_eq!(shell.rerun(OsStr::new("offshoot"), "a"), "offshoot --color=never run -w a --via=bastion -s 'a | b'");
-}
-
-#[test]
-fn the_rerun_shows_no_value_of_a_variable_and_takes_it_from_the_environment() {
-    let (name, value) = ("PATH", std::env::var("PATH").unwrap());
+fn a_variable_without_a_value_is_taken_from_the_environment() {
     let run = |variable: &str| Cli::try_parse_from(["offshoot", "run", "-w", "a", "-e", variable, "--", "true"]);
-    let first = run(&format!("{name}={value}")).unwrap();
-    let line = first.rerun(OsStr::new("o"), "a");
-    assert_eq!(line, format!("o run -w a -e {name} -- true"));
-    assert_eq!(run(name).unwrap(), first);
-    let secret = run("DB_PASSWORD=hunter2").unwrap().rerun(OsStr::new("o"), "a");
-    assert!(secret.contains("-e DB_PASSWORD ") && !secret.contains("hunter2"), "{secret}");
+    let value = std::env::var("PATH").unwrap();
+    assert_eq!(run("PATH").unwrap(), run(&format!("PATH={value}")).unwrap());
     let error = run("OFFSHOOT_NO_SUCH_VARIABLE").unwrap_err().to_string();
     assert!(error.contains("is not set in the environment here"), "{error}");
 }
@@ -244,111 +223,4 @@ fn a_line_of_shell_as_one_word_is_noted() {
 #[test]
 fn help_names_no_groups() {
     assert!(!HOSTS_HELP.contains("@group") && !HOSTS_HELP.contains("@all"));
-}
-
-fn word() -> impl Strategy<Value = OsString> {
-    prop_oneof![
-        "-{0,2}[a-z=]{0,4}".prop_map(OsString::from),
-        "\\PC{0,6}".prop_map(OsString::from),
-        prop::collection::vec(1..=255_u8, 0..5).prop_map(OsString::from_vec),
-    ]
-}
-
-fn path() -> impl Strategy<Value = PathBuf> {
-    word().prop_filter_map("clap takes no empty path", |word| (!word.is_empty()).then(|| PathBuf::from(word)))
-}
-
-fn ssh() -> impl Strategy<Value = SshArgs> {
-    (
-        prop::option::of(path()),
-        prop::collection::vec(word(), 0..3),
-        prop::option::of(word()),
-        prop::option::of(1..=u16::MAX),
-        prop::option::of(word()),
-        prop::collection::vec(path(), 0..3),
-    )
-        .prop_map(|(ssh_config, ssh_option, jump, port, login, identity)| SshArgs {
-            ssh_config,
-            ssh_option,
-            jump,
-            port,
-            login,
-            identity,
-        })
-}
-
-fn reach() -> impl Strategy<Value = ReachArgs> {
-    let methods = prop::sample::select(vec![BecomeMethod::Sudo, BecomeMethod::Su, BecomeMethod::Doas]);
-    let becoming = (prop::option::of("[a-z\\\\@=]{1,4}"), methods, any::<bool>(), any::<bool>());
-    (prop::option::of("\\PC{0,6}"), 1..10_000_u32, 1..100_000_u64, ssh(), becoming).prop_map(
-        |(via, fanout, millis, ssh, (become_user, become_method, ask_become_pass, ask_pass))| ReachArgs {
-            hosts: vec!["web[1-3]".into()],
-            via,
-            fanout,
-            connect_timeout: Duration::from_millis(millis),
-            become_user,
-            become_method,
-            ask_become_pass,
-            ask_pass,
-            cache: false,
-            binary: None,
-            ssh,
-        },
-    )
-}
-
-fn runs() -> impl Strategy<Value = RunArgs> {
-    // Only those that are set here can be set again.
-    let variable = Just("PATH")
-        .prop_map(|name| Variable { name: name.to_owned(), value: std::env::var_os(name).unwrap_or_default() });
-    let what = prop_oneof![
-        word().prop_map(|line| (Some(line), Vec::new())),
-        prop::collection::vec(word(), 1..4).prop_map(|argv| (None, argv)),
-    ];
-    let output = (0..4_u8, any::<bool>()).prop_map(|(format, remote_code)| OutputArgs {
-        json: format == 1,
-        jsonl: format == 2,
-        raw: format == 3,
-        remote_code,
-    });
-    (
-        reach(),
-        output,
-        what,
-        prop::option::of((1..1_000_000_u64).prop_map(Duration::from_millis)),
-        prop::option::of(path()),
-        prop::collection::vec(variable, 0..3),
-    )
-        .prop_map(|(reach, output, (shell, argv), timeout, chdir, env)| RunArgs {
-            reach,
-            output,
-            shell,
-            timeout,
-            chdir,
-            env,
-            argv,
-        })
-}
-
-proptest! {
-    #[test]
-    fn the_rerun_means_the_same(
-        args in runs(),
-        verbose in 0..3_u8,
-        debug: bool,
-        color in prop::sample::select(vec![Color::Auto, Color::Always, Color::Never]),
-    ) {
-        let first = Cli { verbose, debug, color, command: Command::Run(Box::new(args)) };
-        let argv = first.argv(OsStr::new("offshoot"), "web[1-3]");
-        let again = Cli::try_parse_from(&argv);
-        prop_assert_eq!(again.map_err(|e| e.to_string()), Ok(first), "{:?}", argv);
-    }
-}
-
-#[test]
-fn a_call_can_be_run_again() {
-    let line = ["offshoot", "call", "-w", "a", "-t", "5s", "--json", "--", "f", "[1, \"x y\"]"];
-    let again = cli(&line).rerun(OsStr::new("offshoot"), "b");
-    assert_eq!(again, r#"offshoot call -w b --json -t 5s -- f '[1, "x y"]'"#);
-    assert_eq!(cli(&["offshoot", "call", "-w", "a", "f"]).rerun(OsStr::new("o"), "a"), "o call -w a -- f");
 }

@@ -12,17 +12,19 @@
 //! together: `docker:{registry/app:1}`, `^{my hosts}`. In files and groups,
 //! white space separates as a comma does, and `#` begins a comment.
 
+mod line;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::RandomState;
 use std::rc::Rc;
 
+use self::line::{Line, ListSource, Place, file_name, is_bare_host, without_comment, word_end};
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
 use crate::cli::hosts::foreign;
-use crate::cli::hosts::hop::{MAX_NAME, Pattern, Segment};
+use crate::cli::hosts::hop::{Pattern, Segment};
 use crate::cli::hosts::names::{MAX_BYTES, Names, Set};
 use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
-use crate::cli::hosts::pattern::{cut, enclosed};
+use crate::cli::hosts::pattern::cut;
 
 /// Most hosts that a command is sent to: each takes a place in the report, and a
 /// process of ssh in its turn.
@@ -35,8 +37,9 @@ pub(crate) const MAX_LISTED: u64 = 1_000_000;
 pub(crate) const MAX_NAMED: u64 = 1_500_000;
 /// Most hops of one path.
 pub(crate) const MAX_HOPS: usize = 16;
-/// Longest expression, and longest text of a file or group, in bytes.
-pub(crate) const MAX_TEXT: usize = 16 << 20;
+/// Longest expression, and longest text of a file or group, in bytes: a million
+/// names of some thirty.
+pub(crate) const MAX_TEXT: usize = 32 << 20;
 /// Most notes that are kept; more would tell nobody anything.
 const MAX_NOTES: usize = 8;
 /// How deep groups and files may refer to each other.
@@ -156,64 +159,15 @@ struct Evaluator<'a> {
     limit: u64,
     /// From which all names are made, so that they can be compared.
     empty: Names,
-    known: HashMap<Source, Rc<Names>>,
+    known: HashMap<ListSource, Rc<Names>>,
     /// What is being read, the outermost first.
-    open: Vec<Source>,
+    open: Vec<ListSource>,
     /// Bytes of all files, groups and stdin.
     read: usize,
     /// Hosts, and bytes of names, that were written out.
     named: u64,
     bytes: usize,
     notes: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Source {
-    Group(String),
-    File(String),
-    Stdin,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Group(name) => write!(f, "@{}", name.escape_debug()),
-            Self::File(path) => write!(f, "^{}", path.escape_debug()),
-            Self::Stdin => f.write_str("stdin"),
-        }
-    }
-}
-
-/// A line and where it was read; `None` is the command line.
-struct Line<'a> {
-    text: &'a str,
-    place: Option<Place<'a>>,
-}
-
-/// A line of a file, of a group or of stdin.
-struct Place<'a> {
-    source: &'a Source,
-    line: usize,
-}
-
-impl Line<'_> {
-    fn error(&self, fault: Fault) -> ExprError {
-        let place = self.place.as_ref().map(|Place { source, line }| format!("{source}, line {line}"));
-        ExprError::new(fault, self.text, place)
-    }
-
-    /// In files and groups white space separates, as it does in any list.
-    fn is_list(&self) -> bool {
-        self.place.is_some()
-    }
-
-    fn next(&self, at: usize) -> Option<char> {
-        self.text[at..].chars().next()
-    }
-
-    fn skip_blanks(&self, at: usize) -> usize {
-        self.text.len() - self.text[at..].trim_start().len()
-    }
 }
 
 impl Evaluator<'_> {
@@ -308,7 +262,7 @@ impl Evaluator<'_> {
             Some(c @ (',' | '!' | '&')) => Err(fault(1, &format!("a host is missing before `{c}`"))),
             Some('^') => {
                 let (path, end) = file_name(line.text, at).map_err(|fault| line.error(fault))?;
-                self.all_of(Source::File(path), line, Span::new(at, end - at), hosts)?;
+                self.all_of(ListSource::File(path), line, Span::new(at, end - at), hosts)?;
                 Ok(end)
             }
             Some(_) => {
@@ -317,7 +271,7 @@ impl Evaluator<'_> {
                     "-" if line.is_list() => {
                         return Err(fault(1, "stdin can be named on the command line only"));
                     }
-                    "-" => self.all_of(Source::Stdin, line, Span::new(at, 1), hosts)?,
+                    "-" => self.all_of(ListSource::Stdin, line, Span::new(at, 1), hosts)?,
                     word => self.word(word, line, at, hosts)?,
                 }
                 Ok(end)
@@ -327,7 +281,7 @@ impl Evaluator<'_> {
 
     /// Adds the hosts of a source. They were counted when it was read, and count
     /// again each further time.
-    fn all_of(&mut self, source: Source, line: &Line<'_>, span: Span, hosts: &mut Names) -> Result<(), ExprError> {
+    fn all_of(&mut self, source: ListSource, line: &Line<'_>, span: Span, hosts: &mut Names) -> Result<(), ExprError> {
         let again = self.known.contains_key(&source);
         let all = self.source(source, line, span)?;
         let count = if again { all.len() as u64 } else { 0 };
@@ -430,7 +384,7 @@ impl Evaluator<'_> {
         }
         let mut paths = self.empty.empty();
         for name in pattern.names() {
-            self.all_of(Source::Group(name), line, span, &mut paths)?;
+            self.all_of(ListSource::Group(name), line, span, &mut paths)?;
         }
         paths.once_each();
         Ok(paths)
@@ -460,13 +414,13 @@ impl Evaluator<'_> {
 
     /// The hosts of a group, of a file or of stdin, which `line` names at
     /// `span`.
-    fn source(&mut self, source: Source, line: &Line<'_>, span: Span) -> Result<Rc<Names>, ExprError> {
+    fn source(&mut self, source: ListSource, line: &Line<'_>, span: Span) -> Result<Rc<Names>, ExprError> {
         if let Some(hosts) = self.known.get(&source) {
             return Ok(Rc::clone(hosts));
         }
         let fault = |message| line.error(Fault::source(span, message));
         if let Some(first) = self.open.iter().position(|open| *open == source) {
-            let way: Vec<String> = self.open[first..].iter().map(Source::to_string).collect();
+            let way: Vec<String> = self.open[first..].iter().map(ListSource::to_string).collect();
             return Err(fault(format!("{source} refers to itself: {} -> {source}", way.join(" -> "))));
         }
         if self.open.len() >= MAX_DEPTH {
@@ -474,16 +428,16 @@ impl Evaluator<'_> {
             return Err(line.error(Fault::limit(span, message)));
         }
         let text = match &source {
-            Source::Group(name) => match self.sources.group(name) {
+            ListSource::Group(name) => match self.sources.group(name) {
                 Ok(Some(text)) => Ok(text),
                 Ok(None) => Err(format!("there is no group {source}; groups are those of the inventory")),
                 Err(why) => Err(format!("the group {source} cannot be read: {why}")),
             },
-            Source::File(path) => self
+            ListSource::File(path) => self
                 .sources
                 .file(path)
                 .map_err(|why| format!("the file `{}` cannot be read: {why}", path.escape_debug())),
-            Source::Stdin => self.sources.stdin().map_err(|why| format!("stdin cannot be read: {why}")),
+            ListSource::Stdin => self.sources.stdin().map_err(|why| format!("stdin cannot be read: {why}")),
         };
         let text = text.map_err(fault)?;
         self.read += text.len();
@@ -499,13 +453,13 @@ impl Evaluator<'_> {
         Ok(hosts)
     }
 
-    fn list(&mut self, text: &str, source: &Source) -> Result<Names, ExprError> {
+    fn list(&mut self, text: &str, source: &ListSource) -> Result<Names, ExprError> {
         let mut hosts = self.empty.empty();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let place = Some(Place { source, line: index + 1 });
             let line = Line { text: without_comment(line), place };
-            if !matches!(source, Source::Group(_)) {
+            if !matches!(source, ListSource::Group(_)) {
                 foreign::recognise(line.text).map_err(|fault| line.error(fault))?;
             }
             self.line(&line, &mut hosts)?;
@@ -513,15 +467,6 @@ impl Evaluator<'_> {
         hosts.once_each();
         Ok(hosts)
     }
-}
-
-/// Whether a word can only be the name of an ssh host, which is its own key.
-fn is_bare_host(word: &str) -> bool {
-    word.len() <= MAX_NAME
-        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        && word.starts_with(|c: char| c != '-')
-        && !word.starts_with(Method::Local.as_str())
-        && Method::by_name(word).is_none()
 }
 
 /// A segment whose groups have been read.
@@ -550,37 +495,6 @@ fn over(bytes: usize, span: Span) -> Result<(), Fault> {
     Err(Fault::limit(span, message))
 }
 
-/// Where the word that begins at `at` ends.
-fn word_end(text: &str, mut at: usize) -> Result<usize, Fault> {
-    while let Some(c) = text[at..].chars().next() {
-        match c {
-            ',' | '!' | '&' | '^' => break,
-            c if c.is_whitespace() => break,
-            '[' | '{' => at += enclosed(&text[at..], at)?.len() + 2,
-            c => at += c.len_utf8(),
-        }
-    }
-    Ok(at)
-}
-
-/// The name of the file after the `^` at `at`, and where it ends.
-fn file_name(text: &str, at: usize) -> Result<(String, usize), Fault> {
-    let rest = &text[at + 1..];
-    let (name, end) = if rest.starts_with('{') {
-        let name = enclosed(rest, at + 1)?;
-        (name, at + 1 + name.len() + 2)
-    } else {
-        let is_end = |c: char| matches!(c, ',' | '!' | '&' | '^') || c.is_whitespace();
-        let name = rest.split(is_end).next().unwrap_or(rest);
-        (name, at + 1 + name.len())
-    };
-    if name.is_empty() {
-        let message = "the name of a file is missing after `^`, as in ^hosts.txt";
-        return Err(Fault::syntax(Span::new(at, 1), message));
-    }
-    Ok((name.to_owned(), end))
-}
-
 /// An expression that is safe and short enough to be shown.
 fn shorten(text: &str) -> String {
     const SHOWN: usize = 100;
@@ -589,22 +503,6 @@ fn shorten(text: &str) -> String {
         short.push_str("...");
     }
     short
-}
-
-/// A comment begins with a `#` at the start of a word.
-fn without_comment(line: &str) -> &str {
-    let mut quoted = false;
-    let mut blank = true;
-    for (at, c) in line.char_indices() {
-        match c {
-            '#' if blank && !quoted => return &line[..at],
-            '{' => quoted = true,
-            '}' => quoted = false,
-            _ => {}
-        }
-        blank = c.is_whitespace();
-    }
-    line
 }
 
 fn too_many(count: u64, limit: u64, span: Span) -> Fault {

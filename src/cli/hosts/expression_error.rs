@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire::sanitize::is_unsafe;
+
 /// How many characters of a long line are shown around the fault.
 const WINDOW: usize = 60;
 /// How many characters of a long message are shown at its beginning, and at its
@@ -139,12 +141,10 @@ fn window(line: &str, span: Span) -> (String, usize, usize) {
     (shown, column, width)
 }
 
-/// Control characters, and those that change how others are shown or are not
-/// seen at all: in a name they can only mislead.
+/// What must not be shown as it is, and what is not seen at all: in a name it can
+/// only mislead.
 pub(crate) fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    is_unsafe(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ const FREE: u32 = u32::MAX;
 pub(crate) struct Names {
     buffer: String,
     list: Vec<Name>,
+    /// Whether each host is known to be there once.
+    is_once_each: bool,
     /// The same for all names that are compared with each other. Random, since
     /// names come from files of others, too.
     state: RandomState,
@@ -36,7 +38,7 @@ struct Name {
 
 impl Names {
     pub(crate) fn new(state: RandomState) -> Self {
-        Self { buffer: String::new(), list: Vec::new(), state }
+        Self { buffer: String::new(), list: Vec::new(), is_once_each: true, state }
     }
 
     /// Empty, for names that are compared with these.
@@ -88,6 +90,7 @@ impl Names {
         hasher.write(key.as_bytes());
         let hash = hasher.finish() as u32;
         self.list.push(Name { at, text: text.len() as u32, key: key_len, hash });
+        self.is_once_each = false;
     }
 
     /// Adds one of `other`.
@@ -96,11 +99,13 @@ impl Names {
         let (from, len) = (name.at as usize, (name.text + name.key) as usize);
         self.list.push(Name { at: self.buffer.len() as u32, ..name });
         self.buffer.push_str(&other.buffer[from..from + len]);
+        self.is_once_each = false;
     }
 
     /// Adds all of `other`.
     pub(crate) fn extend(&mut self, other: &Self) {
         let base = self.buffer.len() as u32;
+        self.is_once_each = other.is_once_each && self.is_empty();
         self.buffer.push_str(&other.buffer);
         self.list.extend(other.list.iter().map(|name| Name { at: base + name.at, ..*name }));
     }
@@ -115,12 +120,15 @@ impl Names {
         let buffer = self.buffer.split_off(base);
         let mut list = self.list.split_off(nth);
         list.iter_mut().for_each(|name| name.at -= base as u32);
-        Self { buffer, list, state: self.state.clone() }
+        Self { buffer, list, is_once_each: self.is_once_each, state: self.state.clone() }
     }
 
     /// Leaves each host once, where it comes first. Costs no memory for the
     /// names that go.
     pub(crate) fn once_each(&mut self) {
+        if self.is_once_each {
+            return;
+        }
         let mut index = Index::new(self.len());
         let list = std::mem::take(&mut self.list);
         let mut kept = Vec::with_capacity(list.len());
@@ -133,6 +141,7 @@ impl Names {
                 self.list.pop();
             }
         }
+        self.is_once_each = true;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::cli::hosts::numbers::write_number;
+use crate::connect::methods::Engine;
 
 /// A host of an expression.
 ///
@@ -110,43 +111,30 @@ pub(crate) enum Method {
     Sudo,
     Su,
     Doas,
-    Docker,
-    Podman,
-    Buildah,
-    Kubectl,
-    Lxc,
-    Lxd,
-    Incus,
-    Jail,
+    Container(Engine),
     Setns,
 }
 
 impl Method {
-    /// All of them by their names, in their order.
-    const NAMES: [(Self, &'static str); 15] = [
-        (Self::Local, "local"),
-        (Self::Fork, "fork"),
-        (Self::Ssh, "ssh"),
-        (Self::Sudo, "sudo"),
-        (Self::Su, "su"),
-        (Self::Doas, "doas"),
-        (Self::Docker, "docker"),
-        (Self::Podman, "podman"),
-        (Self::Buildah, "buildah"),
-        (Self::Kubectl, "kubectl"),
-        (Self::Lxc, "lxc"),
-        (Self::Lxd, "lxd"),
-        (Self::Incus, "incus"),
-        (Self::Jail, "jail"),
-        (Self::Setns, "setns"),
-    ];
+    /// Those that make one another user of the machine.
+    pub(crate) const BECOMING: [Self; 3] = [Self::Sudo, Self::Su, Self::Doas];
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Self::NAMES.iter().map(|(method, _)| *method)
+        let engines = Engine::ALL.iter().map(|engine| Self::Container(*engine));
+        [Self::Local, Self::Fork, Self::Ssh].into_iter().chain(Self::BECOMING).chain(engines).chain([Self::Setns])
     }
 
     pub(crate) fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize].1
+        match self {
+            Self::Local => "local",
+            Self::Fork => "fork",
+            Self::Ssh => "ssh",
+            Self::Sudo => "sudo",
+            Self::Su => "su",
+            Self::Doas => "doas",
+            Self::Container(engine) => engine.name(),
+            Self::Setns => "setns",
+        }
     }
 
     pub(crate) fn by_name(name: &str) -> Option<Self> {
@@ -172,7 +160,11 @@ impl Method {
 
     /// Whether `USER@` may stand before the target.
     pub(crate) fn takes_user(self) -> bool {
-        matches!(self, Self::Ssh | Self::Docker | Self::Podman | Self::Buildah | Self::Jail | Self::Setns)
+        match self {
+            Self::Ssh | Self::Setns => true,
+            Self::Container(engine) => engine.takes_user(),
+            Self::Local | Self::Fork | Self::Sudo | Self::Su | Self::Doas => false,
+        }
     }
 }
 
@@ -225,9 +217,9 @@ mod tests {
 
     #[test]
     fn slips_of_the_pen_are_understood() {
-        assert_eq!(Method::like("dockr"), Some(Method::Docker));
-        assert_eq!(Method::like("dokcer"), Some(Method::Docker));
-        assert_eq!(Method::like("kubctl"), Some(Method::Kubectl));
+        assert_eq!(Method::like("dockr"), Some(Method::Container(Engine::Docker)));
+        assert_eq!(Method::like("dokcer"), Some(Method::Container(Engine::Docker)));
+        assert_eq!(Method::like("kubctl"), Some(Method::Container(Engine::Kubectl)));
         assert_eq!(Method::like("shh"), Some(Method::Ssh));
         assert_eq!(Method::like("sduo"), Some(Method::Sudo));
         assert_eq!(Method::like("web1"), None);

@@ -14,15 +14,18 @@
 //! a function has returned is `result`, which is there for `offshoot call` only
 //! and counts as output.
 
+use std::cell::Cell;
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::cli::output::base64;
 use crate::cli::output::jsonl::{SummaryRecord, VERSION, to_millis};
 use crate::cli::output::line::whole_characters;
 use crate::cli::output::report::{ErrorInfo, HostExit, Stream};
+use crate::cli::output::safe_json;
 use crate::cli::output::summary::Summary;
 
 /// Most output that is kept of one host, both streams together.
@@ -75,22 +78,34 @@ impl Kept {
 /// Writes the document. The output of each host is freed once it is written.
 pub(crate) fn document(hosts: Vec<(String, HostExit, Kept)>, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(64 * 1024, out);
-    write!(out, "{{\"v\":{VERSION},\"hosts\":{{")?;
-    for (index, (name, exit, kept)) in hosts.into_iter().enumerate() {
-        if index > 0 {
-            out.write_all(b",")?;
-        }
-        serde_json::to_writer(&mut out, &name)?;
-        out.write_all(b":")?;
-        serde_json::to_writer(&mut out, &HostRecord::new(&exit, &kept))?;
-    }
-    out.write_all(b"},\"summary\":")?;
-    serde_json::to_writer(&mut out, &SummaryRecord::new(summary))?;
-    out.write_all(b"}\n")?;
+    let hosts = HostRecords(Cell::new(hosts));
+    safe_json::write(&DocumentRecord { v: VERSION, hosts, summary: SummaryRecord::new(summary) }, &mut out)?;
+    out.write_all(b"\n")?;
     out.flush()
 }
 
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
+struct DocumentRecord<'a> {
+    v: u32,
+    hosts: HostRecords,
+    summary: SummaryRecord<'a>,
+}
+
+/// The hosts by their names. They can be serialised once.
+struct HostRecords(Cell<Vec<(String, HostExit, Kept)>>);
+
+impl Serialize for HostRecords {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hosts = self.0.take();
+        let mut map = serializer.serialize_map(Some(hosts.len()))?;
+        for (name, exit, kept) in hosts {
+            map.serialize_entry(&name, &HostRecord::new(&exit, &kept))?;
+        }
+        map.end()
+    }
+}
+
+#[derive(serde::Serialize)]
 struct HostRecord<'a> {
     status: &'a str,
     code: Option<i32>,
@@ -135,7 +150,7 @@ impl<'a> HostRecord<'a> {
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(base64::encode(bytes))),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
     }
 }
 

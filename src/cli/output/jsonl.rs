@@ -16,12 +16,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::output::base64;
-use crate::cli::output::line::Line;
+use crate::cli::output::line::{Line, LineEnd};
 use crate::cli::output::report::{ErrorInfo, HostExit, Stream};
+use crate::cli::output::safe_json;
 use crate::cli::output::summary::{End, Status, Summary};
 
 /// Version of the schema, of `--json` too.
@@ -29,7 +31,7 @@ pub(crate) const VERSION: u32 = 1;
 
 pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
     let text = std::str::from_utf8(line.bytes).ok();
-    let base64 = text.is_none().then(|| base64::encode(line.bytes));
+    let base64 = text.is_none().then(|| STANDARD.encode(line.bytes));
     push(
         &LineRecord {
             v: VERSION,
@@ -39,7 +41,7 @@ pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, 
             stream: stream.as_str(),
             text,
             base64,
-            partial: !line.is_whole,
+            partial: line.end != LineEnd::Newline,
         },
         out,
     );
@@ -161,11 +163,7 @@ struct SummaryEvent<'a> {
 }
 
 fn push(record: &impl Serialize, out: &mut Vec<u8>) {
-    // Strings, numbers and options in memory cannot fail to serialise.
-    if let Ok(mut json) = serde_json::to_vec(record) {
-        out.append(&mut json);
-        out.push(b'\n');
-    }
+    out.append(&mut safe_json::line(record));
 }
 
 fn unix_time(now: SystemTime) -> f64 {
@@ -182,21 +180,23 @@ mod tests {
         UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456)
     }
 
-    fn shown(bytes: &[u8], is_whole: bool) -> String {
+    fn shown(bytes: &[u8], end: LineEnd) -> String {
         let mut out = Vec::new();
-        line("web1", now(), Stream::Stderr, Line { bytes, is_whole }, &mut out);
+        line("web1", now(), Stream::Stderr, Line { bytes, end }, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn lines_are_as_documented() {
         assert_eq!(
-            shown(b"a \"b\"\x1b\r", true),
+            shown(b"a \"b\"\x1b\r", LineEnd::Newline),
             "{\"v\":1,\"event\":\"line\",\"host\":\"web1\",\"time\":1700000000.123,\"stream\":\"stderr\",\
              \"text\":\"a \\\"b\\\"\\u001b\\r\"}\n"
         );
-        assert!(shown(b"\xff", true).ends_with(",\"base64\":\"/w==\"}\n"));
-        assert!(shown(b"a", false).ends_with(",\"text\":\"a\",\"partial\":true}\n"));
+        assert!(shown(b"\xff", LineEnd::Newline).ends_with(",\"base64\":\"/w==\"}\n"));
+        for end in [LineEnd::More, LineEnd::Nothing] {
+            assert!(shown(b"a", end).ends_with(",\"text\":\"a\",\"partial\":true}\n"));
+        }
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! Cuts the output of a host into lines.
 
 /// A longer line is shown in pieces of at most this many bytes, so that a host
-/// that never ends its line cannot fill our memory.
-pub(crate) const MAX_LINE: usize = 64 * 1024;
+/// that never ends its line cannot fill our memory: 256 KiB for each stream of
+/// the hosts that run at once.
+pub(crate) const MAX_LINE: usize = 256 * 1024;
 
 /// The output of one host on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     /// The beginning of a line whose end has not come. At most [`MAX_LINE`].
     begun: Vec<u8>,
+    /// A progress bar writes its frames over each other, with a carriage return
+    /// between them. Only the last one of a line is handed on.
+    last_frame_only: bool,
+    /// A carriage return stands behind `begun`. Never set where frames stay.
+    returned: bool,
 }
 
 /// A line, or a piece of a long one.
@@ -16,53 +22,91 @@ pub(crate) struct Lines {
 pub(crate) struct Line<'a> {
     /// Without the newline; a carriage return before it is still there.
     pub(crate) bytes: &'a [u8],
-    /// Whether a newline followed.
-    pub(crate) is_whole: bool,
+    pub(crate) end: LineEnd,
+}
+
+/// What follows a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineEnd {
+    Newline,
+    /// The rest of the same line, in a further piece.
+    More,
+    /// Nothing: the output has ended.
+    Nothing,
 }
 
 impl Lines {
+    /// For output of which `last_frame_only` is to be handed on, or all.
+    pub(crate) fn new(last_frame_only: bool) -> Self {
+        Self { last_frame_only, ..Self::default() }
+    }
+
     /// Takes the next bytes and hands on the lines that are whole with them.
     /// Where lines are cut depends on the output alone, not on how it was
     /// divided on the way.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(Line<'_>)) {
-        while !bytes.is_empty() {
-            let newline = bytes.iter().take(self.room() + 1).position(|b| *b == b'\n');
-            if let Some(end) = newline {
-                match self.begun.is_empty() {
-                    true => emit(Line { bytes: &bytes[..end], is_whole: true }),
-                    false => {
-                        self.begun.extend_from_slice(&bytes[..end]);
-                        emit(Line { bytes: &self.begun, is_whole: true });
-                        self.begun.clear();
-                    }
-                }
-                bytes = &bytes[end + 1..];
-            } else if bytes.len() <= self.room() {
-                self.begun.extend_from_slice(bytes);
+    pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Line<'_>)) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            let Some(body) = piece.strip_suffix(b"\n") else {
+                self.add(piece, &mut emit);
                 return;
-            } else {
-                // There is more than fits, and the end is not in sight.
-                let (head, tail) = bytes.split_at(self.room());
-                self.begun.extend_from_slice(head);
-                let cut = whole_characters(&self.begun);
-                emit(Line { bytes: &self.begun[..cut], is_whole: false });
-                self.begun.drain(..cut);
-                bytes = tail;
+            };
+            let is_begun = self.returned || !self.begun.is_empty();
+            if !is_begun && body.len() <= MAX_LINE && !(self.last_frame_only && has_frames(body)) {
+                emit(Line { bytes: body, end: LineEnd::Newline });
+                continue;
             }
+            self.add(body, &mut emit);
+            if std::mem::take(&mut self.returned) {
+                self.begun.push(b'\r');
+            }
+            emit(Line { bytes: &self.begun, end: LineEnd::Newline });
+            self.begun.clear();
         }
     }
 
     /// Hands on what is left when the output has ended.
     pub(crate) fn finish(&mut self, mut emit: impl FnMut(Line<'_>)) {
         let begun = std::mem::take(&mut self.begun);
+        self.returned = false;
         if !begun.is_empty() {
-            emit(Line { bytes: &begun, is_whole: false });
+            emit(Line { bytes: &begun, end: LineEnd::Nothing });
         }
     }
 
-    fn room(&self) -> usize {
-        MAX_LINE - self.begun.len()
+    /// Adds bytes without a newline.
+    fn add(&mut self, bytes: &[u8], emit: &mut impl FnMut(Line<'_>)) {
+        if !self.last_frame_only {
+            return self.append(bytes, emit);
+        }
+        for part in bytes.split_inclusive(|b| *b == b'\r') {
+            let frame = part.strip_suffix(b"\r").unwrap_or(part);
+            if !frame.is_empty() {
+                if std::mem::take(&mut self.returned) {
+                    self.begun.clear();
+                }
+                self.append(frame, emit);
+            }
+            self.returned |= frame.len() < part.len();
+        }
     }
+
+    fn append(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Line<'_>)) {
+        while self.begun.len() + bytes.len() > MAX_LINE {
+            // There is more than fits, and the end is not in sight.
+            let (head, tail) = bytes.split_at(MAX_LINE - self.begun.len());
+            self.begun.extend_from_slice(head);
+            let cut = whole_characters(&self.begun);
+            emit(Line { bytes: &self.begun[..cut], end: LineEnd::More });
+            self.begun.drain(..cut);
+            bytes = tail;
+        }
+        self.begun.extend_from_slice(bytes);
+    }
+}
+
+/// Whether there is a carriage return before the last byte.
+fn has_frames(line: &[u8]) -> bool {
+    line.split_last().is_some_and(|(_, before)| before.contains(&b'\r'))
 }
 
 /// How many of these bytes can be cut off without dividing a character.
@@ -88,12 +132,15 @@ mod tests {
     use super::*;
 
     fn cut(chunks: &[&[u8]]) -> Vec<(Vec<u8>, bool)> {
-        let mut lines = Lines::default();
+        cut_by(Lines::default(), chunks)
+    }
+
+    fn cut_by(mut lines: Lines, chunks: &[&[u8]]) -> Vec<(Vec<u8>, bool)> {
         let mut all = Vec::new();
         for chunk in chunks {
-            lines.push(chunk, |line| all.push((line.bytes.to_vec(), line.is_whole)));
+            lines.push(chunk, |line| all.push((line.bytes.to_vec(), line.end == LineEnd::Newline)));
         }
-        lines.finish(|line| all.push((line.bytes.to_vec(), line.is_whole)));
+        lines.finish(|line| all.push((line.bytes.to_vec(), line.end == LineEnd::Newline)));
         all
     }
 
@@ -129,25 +176,44 @@ mod tests {
         let mut lines = Lines::default();
         let mut pieces = 0;
         for _ in 0..100 {
-            lines.push(&[b'a'; 10_000], |line| {
-                assert!(!line.is_whole && line.bytes.len() <= MAX_LINE);
+            lines.push(&[b'a'; 40_000], |line| {
+                assert!(line.end == LineEnd::More && line.bytes.len() <= MAX_LINE);
                 pieces += 1;
             });
             assert!(lines.begun.len() <= MAX_LINE && lines.begun.capacity() <= 2 * MAX_LINE);
         }
-        assert_eq!(pieces, 1_000_000 / MAX_LINE);
+        assert_eq!(pieces, 4_000_000 / MAX_LINE);
     }
 
     #[test]
     fn a_long_line_is_not_cut_within_a_character() {
         for (pad, character) in [(1, "é"), (1, "€"), (2, "€"), (1, "😀"), (2, "😀"), (3, "😀")] {
-            let line = format!("{}{}", "a".repeat(MAX_LINE - pad), character.repeat(20_000));
+            let line = format!("{}{}", "a".repeat(MAX_LINE - pad), character.repeat(80_000));
             let pieces = shown(&[&line]);
             assert_eq!(pieces.iter().map(|(text, _)| text.as_str()).collect::<String>(), line);
         }
         // What is no text may be cut anywhere, but is cut.
-        let pieces = cut(&[&vec![0x80; 200_000]]);
-        assert_eq!(pieces.concat_len(), 200_000);
+        let pieces = cut(&[&vec![0x80; 800_000]]);
+        assert_eq!(pieces.concat_len(), 800_000);
+    }
+
+    #[test]
+    fn of_a_progress_bar_the_last_frame_is_handed_on() {
+        let last = |chunks: &[&str]| {
+            let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+            let lines = cut_by(Lines::new(true), &chunks);
+            lines.into_iter().map(|(b, w)| (String::from_utf8(b).unwrap(), w)).collect::<Vec<_>>()
+        };
+        let yes = |text: &str| (text.to_owned(), true);
+        let no = |text: &str| (text.to_owned(), false);
+        assert_eq!(last(&["\r  1%\r 50%\r100%\n"]), [yes("100%")]);
+        assert_eq!(last(&["\r  1%", "\r", " 50%\r1", "00%", "\ndone\n"]), [yes("100%"), yes("done")]);
+        assert_eq!(last(&["1%\r2%\r", "\r\n"]), [yes("2%\r")]);
+        assert_eq!(last(&["1%\r2%"]), [no("2%")]);
+        assert_eq!(last(&["1%\r2%\r"]), [no("2%")]);
+        assert_eq!(last(&["a\r\nb\r", "\n\r\n"]), [yes("a\r"), yes("b\r"), yes("\r")]);
+        let long = "x".repeat(MAX_LINE + 1);
+        assert_eq!(last(&[&long, "\rend\n"]), [no(&long[1..]), yes("end")]);
     }
 
     trait ConcatLen {
@@ -162,17 +228,36 @@ mod tests {
 
     proptest! {
         #[test]
+        fn frames_are_the_same_however_they_were_divided(text in "[a\n\r]{0,30}", sizes in prop::collection::vec(1..5_usize, 1..5)) {
+            let (mut rest, mut chunks) = (text.as_bytes(), Vec::new());
+            for size in sizes.iter().cycle() {
+                let (chunk, tail) = rest.split_at((*size).min(rest.len()));
+                chunks.push(chunk);
+                rest = tail;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let lines = cut_by(Lines::new(true), &chunks);
+            prop_assert_eq!(&lines, &cut_by(Lines::new(true), &[text.as_bytes()]));
+            for (line, _) in &lines {
+                prop_assert!(!has_frames(line));
+            }
+            prop_assert_eq!(lines.iter().filter(|(_, whole)| *whole).count(), text.matches('\n').count());
+        }
+
+        #[test]
         fn nothing_is_lost_and_chunks_do_not_matter(
             parts in prop::collection::vec(
                 prop_oneof![
                     "[a\n\r😀é]{0,20}".prop_map(String::into_bytes),
                     prop::collection::vec(any::<u8>(), 0..20),
-                    (1..70_000_usize).prop_map(|n| vec![b'x'; n]),
-                    (1..30_000_usize).prop_map(|n| "€".repeat(n).into_bytes()),
+                    (1..270_000_usize).prop_map(|n| vec![b'x'; n]),
+                    (1..100_000_usize).prop_map(|n| "€".repeat(n).into_bytes()),
                 ],
                 0..8,
             ),
-            sizes in prop::collection::vec(1..40_000_usize, 1..8),
+            sizes in prop::collection::vec(1..160_000_usize, 1..8),
         ) {
             let bytes = parts.concat();
             let mut chunks = Vec::new();

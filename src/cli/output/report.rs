@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::cli::args::{Color, OutputArgs};
 use crate::cli::output::json::{self, Kept};
 use crate::cli::output::jsonl;
-use crate::cli::output::line::{Line, Lines};
+use crate::cli::output::line::{Line, LineEnd, Lines};
 use crate::cli::output::pipe::Document;
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::text::Look;
@@ -23,7 +23,7 @@ pub(crate) struct HostIndex(pub(crate) usize);
 
 /// What happened on a host.
 #[derive(Debug, Clone)]
-pub(crate) enum Event {
+pub(crate) enum HostEvent {
     /// It printed something; chunks need not be whole lines.
     Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
     /// What a function has returned, as JSON on one line.
@@ -103,6 +103,8 @@ pub(crate) struct Style {
     pub(crate) format: Format,
     pub(crate) stdout: Look,
     pub(crate) stderr: Look,
+    /// Whether all frames of a progress bar are shown, as they are.
+    pub(crate) all_frames: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +132,8 @@ impl Style {
             (_, true) => Format::Jsonl,
             _ => Format::Text,
         };
-        Self { format, stdout: look(around.stdout_is_terminal), stderr: look(around.stderr_is_terminal) }
+        let (stdout, stderr) = (look(around.stdout_is_terminal), look(around.stderr_is_terminal));
+        Self { format, stdout, stderr, all_frames: args.raw || format != Format::Text }
     }
 }
 
@@ -163,7 +166,8 @@ struct Host {
 impl Report {
     /// `hosts` are the names, in the order of the expression.
     pub(crate) fn new(style: Style, hosts: Vec<String>) -> Self {
-        let host = |name| Host { name, ..Host::default() };
+        let lines = || Lines::new(!style.all_frames);
+        let host = |name| Host { name, stdout: lines(), stderr: lines(), ..Host::default() };
         Self { style, hosts: hosts.into_iter().map(host).collect(), kept: 0 }
     }
 
@@ -173,14 +177,14 @@ impl Report {
     }
 
     /// What there is to show of an event.
-    pub(crate) fn handle(&mut self, now: SystemTime, event: Event) -> Shown {
+    pub(crate) fn handle(&mut self, now: SystemTime, event: HostEvent) -> Shown {
         let mut shown = Shown::default();
         match event {
-            Event::Output { host: HostIndex(index), stream, bytes } => {
+            HostEvent::Output { host: HostIndex(index), stream, bytes } => {
                 self.output(now, index, stream, &bytes, &mut shown);
             }
-            Event::Result { host: HostIndex(index), json } => self.result(now, index, json, &mut shown),
-            Event::Exit { host: HostIndex(index), exit } => {
+            HostEvent::Result { host: HostIndex(index), json } => self.result(now, index, json, &mut shown),
+            HostEvent::Exit { host: HostIndex(index), exit } => {
                 self.exit(now, index, exit, &mut shown);
             }
         }
@@ -248,7 +252,7 @@ impl Report {
         };
         match self.style.format {
             Format::Text => {
-                let line = Line { bytes: value.get().as_bytes(), is_whole: true };
+                let line = Line { bytes: value.get().as_bytes(), end: LineEnd::Newline };
                 self.style.stdout.line((index, &host.name), Stream::Stdout, line, &mut shown.stdout);
             }
             Format::Jsonl => jsonl::result(&host.name, now, &value, &mut shown.stdout),

@@ -1,6 +1,6 @@
 //! What people see: `host: line` as it happens, and a summary.
 
-use crate::cli::output::line::Line;
+use crate::cli::output::line::{Line, LineEnd};
 use crate::cli::output::report::{HostExit, Stream};
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible;
@@ -9,6 +9,9 @@ use crate::wire::error::joined;
 /// What is said of a command whose output was not read to its end.
 const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
                     what that prints from now on is not shown\n";
+
+/// Stands behind a piece of a line that is too long to be kept whole.
+const CUT: &[u8] = b" [cut; the line goes on]";
 
 const RESET: &str = "\x1b[0m";
 const RED: &str = "\x1b[31m";
@@ -35,6 +38,9 @@ impl Look {
         match self.visible {
             true => visible::line(line.bytes, out),
             false => out.extend_from_slice(line.bytes),
+        }
+        if line.end == LineEnd::More {
+            out.extend_from_slice(CUT);
         }
         out.push(b'\n');
     }
@@ -139,7 +145,7 @@ mod tests {
 
     fn shown(look: Look, stream: Stream, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        look.line((0, "web1"), stream, Line { bytes, is_whole: true }, &mut out);
+        look.line((0, "web1"), stream, Line { bytes, end: LineEnd::Newline }, &mut out);
         out
     }
 
@@ -167,10 +173,18 @@ mod tests {
         let piped = Look::default();
         assert_eq!(shown(piped, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\xff\x1b[m\r\n");
         let terminal = Look { visible: true, color: false };
-        assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff^[[m\r\n");
+        assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff\\u{1b}[m\r\n");
         let color = Look { visible: true, color: true };
         assert_eq!(shown(color, Stream::Stdout, b"a"), b"\x1b[36mweb1:\x1b[0m a\n");
         assert_eq!(shown(color, Stream::Stderr, b"a"), b"\x1b[31mweb1:\x1b[0m a\n");
+    }
+
+    #[test]
+    fn a_piece_of_a_line_is_marked() {
+        let mut out = Vec::new();
+        let line = Line { bytes: b"a", end: LineEnd::More };
+        Look::default().line((0, "web1"), Stream::Stdout, line, &mut out);
+        assert_eq!(out, b"web1: a [cut; the line goes on]\n");
     }
 
     #[test]
@@ -185,7 +199,7 @@ mod tests {
         assert_eq!(shown, "web1: unreachable: ssh.web1: no key; install one\n    Permission denied\n");
         assert_eq!(
             exit(Status::Unreachable, None, None, "connection refused\nlast \x1bwords\n"),
-            "web1: unreachable: ssh.web1: connection refused\n    last ^[words\n"
+            "web1: unreachable: ssh.web1: connection refused\n    last \\u{1b}words\n"
         );
         assert_eq!(exit(Status::Failed, None, None, "no such program"), "web1: failed: ssh.web1: no such program\n");
     }
@@ -220,7 +234,7 @@ mod tests {
              failed: web[2,5]\n  unreachable: db1\n  timed out: web3\n  rerun: offshoot run -w x -- y\n"
         );
         assert!(show(End::Interrupted, None).starts_with("offshoot: interrupted: 5 hosts"));
-        assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: ^[max: 5"));
+        assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: \\u{1b}max: 5"));
         let mut out = Vec::new();
         let one = Summary::new(vec![("a".into(), Status::Ok)], End::Complete, 0.04, 0);
         Look::default().summary(&one, None, &mut out);

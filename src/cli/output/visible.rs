@@ -1,7 +1,7 @@
-//! Makes foreign bytes safe for a terminal: what would move the cursor, change
-//! the colour or the title, or hide text, is shown instead of done.
+//! Text for people: output of hosts and what the tool says about them, with
+//! what a terminal acts on as escapes.
 
-use crate::cli::hosts::expression_error::is_unprintable;
+use crate::wire::sanitize::push;
 
 /// Appends a line to `out`. Tabs stay, and a carriage return at the end, which
 /// belongs to the newline that follows.
@@ -10,46 +10,40 @@ pub(crate) fn line(bytes: &[u8], out: &mut Vec<u8>) {
         Some(body) => (body, &b"\r"[..]),
         None => (bytes, &b""[..]),
     };
+    let mut shown = String::with_capacity(body.len());
     for chunk in body.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            push(c, out);
-        }
+        chunk.valid().chars().for_each(|c| push(c, &mut shown));
         // 0x9b alone is a control sequence to terminals that are not in UTF-8.
         for byte in chunk.invalid() {
-            out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+            shown.push_str(&format!("\\x{byte:02x}"));
         }
     }
+    out.extend_from_slice(shown.as_bytes());
     out.extend_from_slice(end);
 }
 
 /// A text that may have several lines, each after the first behind `indent`.
 pub(crate) fn text(text: &str, indent: &str, out: &mut Vec<u8>) {
+    let mut shown = String::with_capacity(text.len());
     for (index, part) in text.trim_end().lines().enumerate() {
         if index > 0 {
-            out.push(b'\n');
-            out.extend_from_slice(indent.as_bytes());
+            shown.push('\n');
+            shown.push_str(indent);
         }
-        part.chars().for_each(|c| push(c, out));
+        part.chars().for_each(|c| push(c, &mut shown));
     }
+    out.extend_from_slice(shown.as_bytes());
 }
 
-fn push(c: char, out: &mut Vec<u8>) {
-    match c {
-        '\t' => out.push(b'\t'),
-        '\0'..='\x1f' => out.extend_from_slice(&[b'^', c as u8 + b'@']),
-        '\x7f' => out.extend_from_slice(b"^?"),
-        '\u{80}'..='\u{9f}' => out.extend_from_slice(format!("\\x{:02x}", c as u32).as_bytes()),
-        // Zero width and soft hyphens are part of ordinary writing.
-        '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' => push_plain(c, out),
-        c if is_unprintable(c) => {
-            out.extend_from_slice(format!("\\u{{{:x}}}", c as u32).as_bytes());
-        }
-        c => push_plain(c, out),
+/// The beginning of a word of the command line, which can be very long.
+pub(crate) fn word(text: &str) -> String {
+    const SHOWN: usize = 100;
+    let mut shown = String::new();
+    text.chars().take(SHOWN).for_each(|c| push(c, &mut shown));
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push_str("...");
     }
-}
-
-fn push_plain(c: char, out: &mut Vec<u8>) {
-    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    shown
 }
 
 #[cfg(test)]
@@ -66,9 +60,9 @@ mod tests {
 
     #[test]
     fn escapes_are_shown_not_done() {
-        assert_eq!(shown(b"\x1b[2J\x1b]0;root@prod\x07"), "^[[2J^[]0;root@prod^G");
-        assert_eq!(shown(b"a\x00\x7f\x08b"), "a^@^?^Hb");
-        assert_eq!(shown("\u{9b}31m".as_bytes()), "\\x9b31m");
+        assert_eq!(shown(b"\x1b[2J\x1b]0;root@prod\x07"), "\\u{1b}[2J\\u{1b}]0;root@prod\\u{7}");
+        assert_eq!(shown(b"a\x00\x7f\x08b"), "a\\u{0}\\u{7f}\\u{8}b");
+        assert_eq!(shown("\u{9b}31m".as_bytes()), "\\u{9b}31m");
         assert_eq!(shown(b"\x9b31m\xff"), "\\x9b31m\\xff");
         assert_eq!(shown("a\u{202e}b".as_bytes()), "a\\u{202e}b");
     }
@@ -82,15 +76,15 @@ mod tests {
 
     #[test]
     fn a_carriage_return_cannot_hide_the_host() {
-        assert_eq!(shown(b"\rweb2: ok"), "^Mweb2: ok");
-        assert_eq!(shown(b"a\r\r"), "a^M\r");
+        assert_eq!(shown(b"\rweb2: ok"), "\\rweb2: ok");
+        assert_eq!(shown(b"a\r\r"), "a\\r\r");
     }
 
     #[test]
     fn further_lines_of_a_text_are_indented() {
         let mut out = Vec::new();
         text("one\ntwo\x1b\r\n three\n\n", "    ", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "one\n    two^[\n     three");
+        assert_eq!(String::from_utf8(out).unwrap(), "one\n    two\\u{1b}\n     three");
     }
 
     proptest! {

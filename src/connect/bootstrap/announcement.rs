@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::connect::bootstrap::output_tail::printable;
 use crate::connect::bootstrap::tool_words::{self, PlaceFault};
 use crate::image::executable::{Compression, Packed};
+use crate::wire::sanitize::stripped;
 
 /// The announcement of a first stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) struct Refusal {
 impl Announcement {
     /// Reads what stands behind the token. The text for `None` is the caller's.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
-        let line = printable(line);
+        let line = stripped(line);
         let mut parts = line.split('|');
         // What `uname` prints may have more than two words, the rest never has.
         let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::wire::sanitize::stripped;
+
 /// The last lines of both streams, in the order in which they were finished.
 ///
 /// Bounded in lines, in bytes, and in the length of a line that never ends.
@@ -70,7 +72,7 @@ impl OutputTail {
 
     fn finish_line(&mut self, source: Source) -> Option<String> {
         let bytes = std::mem::take(&mut self.partial[source as usize]);
-        let line = printable(&bytes);
+        let line = stripped(&bytes);
         if line.is_empty() {
             return None;
         }
@@ -94,31 +96,6 @@ impl OutputTail {
         }
         Some(line)
     }
-}
-
-/// Text without control characters, terminal escapes, and characters that
-/// reorder what is displayed, and without space at its end.
-pub(super) fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut chars = text.chars().peekable();
-    let mut line = String::with_capacity(text.len());
-    while let Some(char) = chars.next() {
-        match char {
-            '\t' => line.push(' '),
-            '\x1b' => match chars.next_if(|next| matches!(next, '[' | ']')) {
-                // A control sequence ends with the first of `@` to `~`.
-                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                // A title or link ends with BEL or ESC.
-                Some(_) => while chars.next().is_some_and(|c| c != '\x07' && c != '\x1b') {},
-                None => {}
-            },
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            _ if char.is_control() => {}
-            _ => line.push(char),
-        }
-    }
-    line.truncate(line.trim_end().len());
-    line
 }
 
 /// Whether a line is one for people, in whatever encoding. Of what is packed,
@@ -152,14 +129,6 @@ mod tests {
         assert_eq!(transcript.push(Source::Stdout, b"come\r\n\n$ "), ["Welcome"]);
         assert_eq!(transcript.finish(), ["$"]);
         assert_eq!(transcript.lines(), ["warning", "Welcome", "$"]);
-    }
-
-    #[test]
-    fn terminal_escapes_do_not_survive() {
-        assert_eq!(printable(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07a\x07b\tc\x7f\r\n"), "red ab c");
-        assert_eq!(printable("\u{202e}txt.exe \u{9b}2J".as_bytes()), "txt.exe 2J");
-        assert_eq!(printable(b"\xff\xfe"), "\u{fffd}\u{fffd}");
-        assert_eq!(printable(b"\x1b["), "");
     }
 
     #[test]

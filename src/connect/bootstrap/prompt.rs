@@ -5,9 +5,9 @@
 //! its words goes to the caller, or fails by name.
 
 use crate::connect::bootstrap::diagnosis::Diagnosis;
-use crate::connect::bootstrap::output_tail::printable;
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectErrorKind;
+use crate::wire::sanitize::stripped;
 
 /// What to do about what the launcher has printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(crate) enum Answer {
         secret: Option<Secret>,
         /// What to say if there is none, or if it was wrong.
         missing: String,
+        /// What to do where it is missing.
+        give: &'static str,
         wrong: String,
         /// Asked in other words it is for something else, where it may be
         /// right as well.
@@ -93,7 +95,7 @@ struct Line {
 }
 
 /// What to do where a password is asked for and there is none.
-const GIVE_ONE: &str = "give one";
+pub(crate) const GIVE_ONE: &str = "give one: -K for the tool, password() in a program";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1024;
 /// Longest secret, which a terminal takes in one line, in bytes.
@@ -137,11 +139,11 @@ impl Prompts {
         match &ask.answer {
             Answer::Words(words) => Some(Reply::Type(Secret::new(*words))),
             Answer::Refuse(diagnosis) => Some(Reply::Fail(diagnosis.clone())),
-            Answer::Secret { secret: None, missing, .. } => {
-                Some(Reply::Fail(Diagnosis::new(ConnectErrorKind::Password, missing.clone(), GIVE_ONE)))
+            Answer::Secret { secret: None, missing, give, .. } => {
+                Some(Reply::Fail(Diagnosis::new(ConnectErrorKind::Password, missing.clone(), *give)))
             }
             Answer::Secret { secret: Some(secret), wrong, reusable, .. } => {
-                let question = printable(&line.text);
+                let question = ask.sign.without_mark(stripped(&line.text));
                 match again {
                     None => {}
                     Some(before) if before == line.text => {
@@ -166,7 +168,7 @@ impl Prompts {
     /// is typed or does not, which tells that a secret is wanted.
     pub(super) fn waiting(&mut self, echoes: bool) -> Option<Reply> {
         let line = &mut self.lines[0];
-        let question = printable(&line.text);
+        let question = stripped(&line.text);
         if line.done || question.is_empty() {
             return None;
         }
@@ -208,7 +210,7 @@ impl Prompts {
         if self.password_typed.is_none() || line.done && !self.by_stdin {
             return;
         }
-        let said = printable(&line.text[line.asked..]);
+        let said = stripped(&line.text[line.asked..]);
         if !said.trim().is_empty() {
             said.trim().clone_into(&mut self.said);
         }
@@ -216,7 +218,7 @@ impl Prompts {
 
     fn refusal(&self, line: &[u8]) -> Option<Reply> {
         let wrong = self.password_typed.as_ref()?;
-        let line = printable(line).to_lowercase();
+        let line = stripped(line).to_lowercase();
         let said = match line.split_once(": ") {
             Some((who, said)) if who.contains('@') && !who.contains(' ') => said,
             _ => &line,
@@ -227,9 +229,32 @@ impl Prompts {
         });
         refused.then(|| Reply::Fail(password(wrong.clone())))
     }
+
+    /// Leaves in the last lines of what was printed no question that has our mark.
+    /// An error about a password says what followed on the first question.
+    pub(super) fn clean(&self, lines: &mut Vec<String>, kind: ConnectErrorKind) {
+        let has_mark = |line: &String| {
+            self.asks.iter().any(|ask| matches!(&ask.sign, Sign::Mark(mark) if line.contains(mark.as_str())))
+        };
+        let is_question = |line: &String| self.asks.iter().any(|ask| ask.sign.fits(line.as_bytes()));
+        if kind == ConnectErrorKind::Password
+            && let Some(first) = lines.iter().position(|line| has_mark(line) || is_question(line))
+        {
+            lines.truncate(first);
+        }
+        lines.retain(|line| !has_mark(line));
+    }
 }
 
 impl Sign {
+    /// A question in the words of those who ask; the mark is ours.
+    fn without_mark(&self, question: String) -> String {
+        match self {
+            Self::Mark(mark) => question.replace(mark.as_str(), "password:"),
+            _ => question,
+        }
+    }
+
     fn fits(&self, line: &[u8]) -> bool {
         match self {
             Self::Mark(mark) => {
@@ -272,7 +297,7 @@ mod tests {
 
     fn secret(text: Option<&str>, reusable: bool) -> Answer {
         let secret = text.map(Secret::from);
-        Answer::Secret { secret, missing: "is required".into(), wrong: "is incorrect".into(), reusable }
+        Answer::Secret { secret, missing: "is required".into(), give: GIVE_ONE, wrong: "is incorrect".into(), reusable }
     }
 
     fn sudo(password: Option<&str>) -> Prompts {
@@ -406,6 +431,29 @@ mod tests {
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
         assert!(prompts.ended().unwrap().text.ends_with(": su: Fehler"));
+    }
+
+    #[test]
+    fn what_is_kept_for_an_error_has_no_mark_and_says_nothing_twice() {
+        let left = |prompts: Prompts, lines: &[&str], kind| {
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            prompts.clean(&mut lines, kind);
+            lines.join("/")
+        };
+        let said = ["motd", MARK, "Sorry, try again.", "[sudo: offshoot-0123-password:] Password:"];
+        assert_eq!(left(sudo(Some("pw")), &said, ConnectErrorKind::Password), "motd");
+        assert_eq!(left(sudo(Some("pw")), &said, ConnectErrorKind::Timeout), "motd/Sorry, try again.");
+        assert_eq!(left(su(), &["motd", "Password: su: no"], ConnectErrorKind::Password), "motd");
+        assert_eq!(left(su(), &["motd", "Password:"], ConnectErrorKind::Timeout), "motd/Password:");
+    }
+
+    #[test]
+    fn the_mark_is_shown_to_nobody() {
+        let mut prompts = sudo(Some("pw"));
+        assert_eq!(prompts.input(false, MARK.as_bytes()), type_it("pw"));
+        let Some(Reply::Fail(failure)) = prompts.input(false, format!("\r\nPIN {MARK}").as_bytes()) else { panic!() };
+        let text = failure.text;
+        assert!(text.contains("PIN password:") && !text.contains("0123"), "{text}");
     }
 
     #[test]

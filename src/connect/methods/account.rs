@@ -1,23 +1,103 @@
-//! Accounts: other users of the same machine, and what su and doas ask before
-//! one becomes them.
+//! Accounts: other users of the same machine, whom one becomes by su or doas.
+//! These ask in words of their own.
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
-use crate::connect::methods::Connect;
+use crate::connect::bootstrap::{Answer, Ask, GIVE_ONE, Interpret, Prompts, Sign};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
+use crate::connect::methods::{Connect, Method, Plan, doas, su};
 use crate::wire::codec::Secret;
 
-/// Whom to become, and how a tool that asks in words of its own is answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What differs from tool to tool.
+pub(super) struct Facts {
+    /// The tool, and its name.
+    pub(super) tool: &'static str,
+    /// What it says if the password is wrong, in lower case.
+    pub(super) refusals: &'static [&'static str],
+    /// It may ask on stdout and read the answer from stdin.
+    pub(super) by_stdin: bool,
+    /// Its arguments, to run this as that user.
+    pub(super) arguments: fn(&str, &RemoteCommand) -> Vec<String>,
+    /// What its last lines mean.
+    pub(super) interpret: Interpret,
+}
+
+/// A method for each tool.
+macro_rules! tools {
+    ($($name:ident $path:ident $direct:ident $word:literal $facts:expr;)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        enum Tool {
+            $($name,)*
+        }
+
+        impl Tool {
+            fn facts(self) -> &'static Facts {
+                match self {
+                    $(Self::$name => &$facts,)*
+                }
+            }
+        }
+
+        $(
+            #[doc = concat!("How to become another user by ", $word, "; see")]
+            #[doc = concat!("[`Router::", $word, "`](crate::Router::", $word, ").")]
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $name(Account);
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self(Account::new(Tool::$name))
+                }
+            }
+
+            impl From<$name> for Method {
+                fn from(method: $name) -> Self {
+                    Self::Account(method.0)
+                }
+            }
+
+            impl ToAccount for $name {
+                fn account(&mut self) -> &mut Account {
+                    &mut self.0
+                }
+            }
+
+            impl Connect<$name> {
+                #[doc = concat!("The program to run. Default: `", $word, "`.")]
+                pub fn $path(mut self, path: impl Into<String>) -> Self {
+                    self.method.0.path = Some(path.into());
+                    self
+                }
+
+                /// Whether root's child may be made from the parent's own
+                /// image, without an upload. Default: true.
+                pub fn $direct(mut self, on: bool) -> Self {
+                    self.method.0.indirect = !on;
+                    self
+                }
+            }
+        )*
+    };
+}
+
+tools! {
+    Su su_path su_direct "su" su::FACTS;
+    Doas doas_path doas_direct "doas" doas::FACTS;
+}
+
+/// Whom to become, and how the tool is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[doc(hidden)]
 pub struct Account {
+    tool: Tool,
     username: Option<String>,
     password: Option<Secret>,
     /// The tool, if it is not to be found by its name.
-    pub(super) path: Option<String>,
+    path: Option<String>,
     password_prompt: Option<String>,
     incorrect_prompts: Option<Vec<String>>,
     /// Not to run the parent's own image as root, but to send one.
-    pub(super) indirect: bool,
+    indirect: bool,
 }
 
 /// The methods that have one.
@@ -59,34 +139,55 @@ impl<M: ToAccount> Connect<M> {
 }
 
 impl Account {
-    pub(super) fn user(&self) -> &str {
+    fn new(tool: Tool) -> Self {
+        let (username, password, path) = (None, None, None);
+        let (password_prompt, incorrect_prompts, indirect) = (None, None, false);
+        Self { tool, username, password, path, password_prompt, incorrect_prompts, indirect }
+    }
+
+    fn user(&self) -> &str {
         self.username.as_deref().unwrap_or("root")
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.tool.facts().tool, self.user())
     }
 
     pub(super) fn is_direct(&self) -> bool {
         !self.indirect && is_root(self.user())
     }
 
-    /// The program to run.
-    pub(super) fn tool(&self, name: &str) -> String {
-        self.path.clone().unwrap_or_else(|| name.to_owned())
+    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
+        Ok(Plan::on_terminal(self.argv(errand)?, self.prompts(), self.tool.facts().interpret))
     }
 
-    /// What it may ask, and `refusals`, in lower case, by which it says that
-    /// the password is wrong.
-    pub(super) fn prompts(&self, tool: &str, refusals: &[&str]) -> Prompts {
+    pub(super) fn argv(&self, errand: &RemoteCommand) -> Result<Vec<String>, String> {
+        let Facts { tool, arguments, .. } = self.tool.facts();
+        check_user(tool, self.user())?;
+        let mut argv = vec![self.path.clone().unwrap_or_else(|| (*tool).to_owned())];
+        argv.extend(arguments(self.user(), errand));
+        Ok(argv)
+    }
+
+    /// What the tool may ask, and by which words it says that the password is
+    /// wrong.
+    fn prompts(&self) -> Prompts {
+        let facts = self.tool.facts();
         let password = Answer::Secret {
             secret: self.password.clone(),
-            missing: password_text(tool, "is required", self.user()),
-            wrong: password_text(tool, "is incorrect", self.user()),
+            missing: password_text(facts.tool, "is required", self.user()),
+            give: GIVE_ONE,
+            wrong: password_text(facts.tool, "is incorrect", self.user()),
             reusable: false,
         };
         let refusals = match &self.incorrect_prompts {
             Some(lines) => lines.iter().map(|line| line.to_lowercase()).collect(),
-            None => refusals.iter().map(|line| (*line).to_owned()).collect(),
+            None => facts.refusals.iter().map(|line| (*line).to_owned()).collect(),
         };
         let prompt = self.password_prompt.as_deref().unwrap_or("password:");
-        Prompts::new(vec![Ask::new(Sign::Within(prompt.to_lowercase()), password)], refusals)
+        let mut prompts = Prompts::new(vec![Ask::new(Sign::Within(prompt.to_lowercase()), password)], refusals);
+        prompts.by_stdin = facts.by_stdin;
+        prompts
     }
 }
 
@@ -101,8 +202,27 @@ pub(super) fn password_text(tool: &str, what: &str, user: &str) -> String {
 }
 
 #[cfg(test)]
-impl Account {
-    pub(super) fn of(username: &str, path: &str) -> Self {
-        Self { username: Some(username.into()), path: Some(path.into()), ..Self::default() }
+mod tests {
+    use super::*;
+    use crate::connect::methods::remote_command::for_tests;
+
+    fn account(tool: Tool, username: &str, path: &str) -> Account {
+        Account { username: Some(username.into()), path: Some(path.into()), ..Account::new(tool) }
+    }
+
+    #[test]
+    fn the_command_line_names_the_user_and_ends_the_options() {
+        let argv = |account: Account| account.argv(&for_tests()).map(|argv| argv.join(" "));
+        assert_eq!(Account::new(Tool::Su).argv(&for_tests()).unwrap(), ["su", "root", "-c", "B x"]);
+        assert_eq!(account(Tool::Su, "bob", "/opt/su").argv(&for_tests()).unwrap(), ["/opt/su", "bob", "-c", "B x"]);
+        assert_eq!(argv(Account::new(Tool::Doas)).unwrap(), "doas -u root -- B x");
+        assert_eq!(argv(account(Tool::Doas, "bob", "/opt/doas")).unwrap(), "/opt/doas -u bob -- B x");
+        assert!(argv(account(Tool::Su, "-c", "su")).is_err());
+    }
+
+    #[test]
+    fn a_context_is_called_by_its_tool_and_its_user() {
+        assert_eq!(Account::new(Tool::Su).name(), "su.root");
+        assert_eq!(account(Tool::Doas, "bob", "doas").name(), "doas.bob");
     }
 }

@@ -585,7 +585,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
             return;
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
-            let line = crate::wire::message::printable(line);
+            let line = crate::wire::sanitize::printable(line);
             if !line.trim().is_empty() {
                 words.push(&line);
             }

@@ -1,15 +1,17 @@
 //! Containers, pods and jails that are there already, and temporary ones: by
 //! the client of whoever runs them.
 //!
-//! To us they differ in a line of [`ENGINES`] alone. None gets a terminal,
+//! To us they differ in a line of `engines!` alone. None gets a terminal,
 //! which would change the bytes that pass.
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::is_helpless;
-use crate::connect::bootstrap::{Diagnosis, Nonce};
-use crate::connect::methods::remote_command::{RemoteCommand, check_user, quote};
+#[cfg(feature = "cli")]
+use crate::api::router::Router;
+use crate::connect::bootstrap::{Diagnosis, Nonce, is_helpless};
+use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::sys::quote::quote;
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind};
 
 /// A process in a container: what every engine needs to know.
@@ -26,77 +28,94 @@ pub struct Container {
     args: Vec<String>,
 }
 
-/// In the order of [`ENGINES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Engine {
-    Docker,
-    Podman,
-    Buildah,
-    Kubectl,
-    Lxc,
-    Lxd,
-    Incus,
-    Jail,
-}
-
-/// Name, client, and the arguments of the client up to the command. In these
-/// stand TARGET, ARGS for what the caller adds, and USER, which begins the
-/// option for a user and is left out where none is given.
-///
-/// kubectl would take `-t` too, and then warn that it has no terminal to pass on
-/// (as it says itself: "input is not a terminal"); if it had, bytes would be changed.
-const ENGINES: [(&str, &str, &str); 8] = [
-    ("docker", "docker", "exec --interactive --user=USER TARGET"),
-    ("podman", "podman", "exec --user=USER --interactive -- TARGET"),
-    ("buildah", "buildah", "run --user=USER -- TARGET"),
-    ("kubectl", "kubectl", "ARGS exec -i TARGET --"),
-    ("lxc", "lxc-attach", "--clear-env --name TARGET --"),
-    ("lxd", "lxc", "exec --mode=noninteractive TARGET --"),
-    ("incus", "incus", "exec --mode=non-interactive TARGET --"),
-    ("jail", "/usr/sbin/jexec", "-U=USER TARGET"),
-];
 const TEMPORARY: &str = "run --interactive --user=USER --rm TARGET";
 
-/// A method for each engine, so that one that knows no users has no
-/// `username`.
+/// What engines differ in: the type of their method and the option for their
+/// client, the name, the client, the client's arguments up to the command, and
+/// what they run. In the arguments stand TARGET, ARGS for what the caller adds,
+/// and USER, which begins the option for a user and is left out where none is
+/// given. An engine that knows no users has no `username`.
 macro_rules! engines {
-    ($($name:ident $path:ident $of:literal $default:literal;)*) => { $(
-        #[doc = concat!("How to get into ", $of, "; see [`Router`](crate::Router).")]
-        #[derive(Clone, Debug)]
-        pub struct $name(Container);
+    ($($method:ident $path:ident: $name:literal $client:literal $arguments:literal, $of:literal;)*) => {
+        /// Who runs a container.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub(crate) enum Engine {
+            $($method,)*
+        }
 
-        impl $name {
-            pub(crate) fn new(target: String) -> Self {
-                let engine = Engine::$name;
-                Self(Container { engine, target, image: None, username: None, program: None, args: Vec::new() })
+        impl Engine {
+            #[cfg(feature = "cli")]
+            pub(crate) const ALL: &[Self] = &[$(Self::$method,)*];
+
+            fn facts(self) -> (&'static str, &'static str, &'static str) {
+                match self {
+                    $(Self::$method => ($name, $client, $arguments),)*
+                }
             }
         }
 
-        impl From<$name> for Method {
-            fn from(method: $name) -> Self {
-                Self::Container(method.0)
-            }
-        }
+        $(
+            #[doc = concat!("How to get into ", $of, "; see [`Router`](crate::Router).")]
+            #[derive(Clone, Debug)]
+            pub struct $method(Container);
 
-        impl Connect<$name> {
-            #[doc = concat!("The program to run. Default: `", $default, "`.")]
-            pub fn $path(mut self, path: impl Into<String>) -> Self {
-                self.method.0.program = Some(path.into());
-                self
+            impl $method {
+                pub(crate) fn new(target: String) -> Self {
+                    Self(Container::new(Engine::$method, target))
+                }
             }
-        }
-    )* };
+
+            impl From<$method> for Method {
+                fn from(method: $method) -> Self {
+                    method.0.into()
+                }
+            }
+
+            impl Connect<$method> {
+                #[doc = concat!("The program to run. Default: `", $client, "`.")]
+                pub fn $path(mut self, path: impl Into<String>) -> Self {
+                    self.method.0.program = Some(path.into());
+                    self
+                }
+            }
+        )*
+    };
 }
 
+// kubectl would take `-t` too, and then warn that it has no terminal to pass on
+// (as it says itself: "input is not a terminal"); if it had, bytes would be changed.
 engines! {
-    Docker docker_path "a docker container" "docker";
-    Podman podman_path "a podman container" "podman";
-    Buildah buildah_path "a working container of buildah" "buildah";
-    Kubectl kubectl_path "a pod of Kubernetes" "kubectl";
-    Lxc lxc_attach_path "a classic LXC container" "lxc-attach";
-    Lxd lxc_path "an LXD instance" "lxc";
-    Incus incus_path "an Incus instance" "incus";
-    Jail jexec_path "a FreeBSD jail" "/usr/sbin/jexec";
+    Docker docker_path: "docker" "docker" "exec --interactive --user=USER TARGET", "a docker container";
+    Podman podman_path: "podman" "podman" "exec --user=USER --interactive -- TARGET", "a podman container";
+    Buildah buildah_path: "buildah" "buildah" "run --user=USER -- TARGET", "a working container of buildah";
+    Kubectl kubectl_path: "kubectl" "kubectl" "ARGS exec -i TARGET --", "a pod of Kubernetes";
+    Lxc lxc_attach_path: "lxc" "lxc-attach" "--clear-env --name TARGET --", "a classic LXC container";
+    Lxd lxc_path: "lxd" "lxc" "exec --mode=noninteractive TARGET --", "an LXD instance";
+    Incus incus_path: "incus" "incus" "exec --mode=non-interactive TARGET --", "an Incus instance";
+    Jail jexec_path: "jail" "/usr/sbin/jexec" "-U=USER TARGET", "a FreeBSD jail";
+}
+
+/// For the tool, which knows engines by their names.
+#[cfg(feature = "cli")]
+impl Engine {
+    pub(crate) fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub(crate) fn takes_user(self) -> bool {
+        self.facts().2.contains("USER")
+    }
+
+    pub(crate) fn connect(self, router: &Router, target: &str, user: Option<&String>) -> Connect<Container> {
+        let username = user.cloned();
+        Connect::new(router, Container { username, ..Container::new(self, target.to_owned()) })
+    }
+}
+
+impl From<Container> for Method {
+    fn from(container: Container) -> Self {
+        Self::Container(container)
+    }
 }
 
 macro_rules! users {
@@ -133,9 +152,13 @@ impl Connect<Kubectl> {
 }
 
 impl Container {
+    fn new(engine: Engine, target: String) -> Self {
+        Self { engine, target, image: None, username: None, program: None, args: Vec::new() }
+    }
+
     /// `docker.app`; pods of one name differ in the options.
     pub(super) fn name(&self) -> String {
-        let (name, ..) = self.facts();
+        let (name, ..) = self.engine.facts();
         let args = self.args.join(" ");
         let args = if args.is_empty() { args } else { format!("[{args}]") };
         format!("{name}.{}{args}", self.what())
@@ -174,7 +197,7 @@ impl Container {
         let quoted = |argv: Vec<String>| argv.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
         let enter = quoted(self.argv()?);
         let enter_as_root = quoted(Self { username: Some("0".into()), ..self.clone() }.argv()?);
-        let (_, program, _) = self.facts();
+        let (_, program, _) = self.engine.facts();
         let client = quote(self.program.as_deref().unwrap_or(program));
         let target = quote(&self.target);
         let (machine, copy) = match self.engine {
@@ -198,17 +221,13 @@ impl Container {
         Ok(Plan::new(Run::Command(RemoteCommand::copied(nonce, &functions).words()), interpret))
     }
 
-    fn facts(&self) -> (&'static str, &'static str, &'static str) {
-        ENGINES[self.engine as usize]
-    }
-
     fn what(&self) -> &str {
         self.image.as_deref().unwrap_or(&self.target)
     }
 
     /// The client's command line, without what it is to run.
     fn argv(&self) -> Result<Vec<String>, String> {
-        let (name, program, arguments) = self.facts();
+        let (name, program, arguments) = self.engine.facts();
         match (self.target.is_empty(), &self.image) {
             (true, None) => return Err(format!("{name} needs the name of a container")),
             (false, Some(_)) => return Err(format!("{name} takes a container or an image, not both")),

@@ -2,6 +2,7 @@
 //! there already.
 
 use crate::connect::bootstrap::{self, Nonce};
+use crate::sys::quote::quote;
 
 /// The end of a method's command line, in both forms that tools take.
 #[derive(Debug)]
@@ -101,16 +102,6 @@ impl RemoteCommand {
 
     fn line_for_sh(&self) -> Option<(String, String)> {
         self.first_stage.as_ref().map(|(shell, line)| (shell.clone(), format!("{}{line}", self.prelude)))
-    }
-}
-
-/// A word as every login shell takes it.
-pub(super) fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::{Answer, Ask, Diagnosis, Nonce, Prompts, Sign};
+use crate::connect::bootstrap::{Answer, Ask, Diagnosis, GIVE_ONE, Nonce, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{Connect, Method, Plan};
 use crate::wire::codec::Secret;
@@ -136,6 +136,7 @@ impl Sudo {
         let password = Answer::Secret {
             secret: self.password.clone(),
             missing: realm("is required"),
+            give: GIVE_ONE,
             wrong: realm("is incorrect"),
             reusable: false,
         };

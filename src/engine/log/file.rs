@@ -12,7 +12,7 @@ use tracing::Metadata;
 use crate::engine::log::debug::DebugLog;
 use crate::engine::log::{Event, Levels, LogSource, Record, Recorder, Taker};
 use crate::wire::message::ContextId;
-use crate::wire::message::printable;
+use crate::wire::sanitize::printable;
 
 /// The variable whose value replaces the levels of [`log_to_file`].
 const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::hosts::pattern::cut;
+use crate::connect::methods::Engine;
 
 fn segment(text: &str) -> Result<Segment, Fault> {
     Segment::parse(cut(text, 0, 16)?.remove(0))
@@ -63,13 +64,13 @@ fn addresses_stand_in_brackets() {
 
 #[test]
 fn methods_are_named_before_a_colon() {
-    assert_eq!(one("docker:app"), hop_of(Method::Docker, "app"));
+    assert_eq!(one("docker:app"), hop_of(Method::Container(Engine::Docker), "app"));
     assert_eq!(one("sudo:www-data"), hop_of(Method::Sudo, "www-data"));
     assert_eq!(one("sudo:me@corp"), hop_of(Method::Sudo, "me@corp"));
-    assert_eq!(one("lxc:remote:c1"), hop_of(Method::Lxc, "remote:c1"));
+    assert_eq!(one("lxc:remote:c1"), hop_of(Method::Container(Engine::Lxc), "remote:c1"));
     assert_eq!(one("setns:docker:app"), hop_of(Method::Setns, "docker:app"));
     assert_eq!(one("docker:me@app").user.as_deref(), Some("me"));
-    assert_eq!(one("docker:80"), hop_of(Method::Docker, "80"));
+    assert_eq!(one("docker:80"), hop_of(Method::Container(Engine::Docker), "80"));
     for method in Method::all().filter(|m| *m != Method::Setns) {
         assert_eq!(one(&format!("{method}:x")), hop_of(method, "x"));
     }
@@ -98,13 +99,16 @@ fn numbered_locals_are_local() {
 
 #[test]
 fn braces_keep_everything_together() {
-    assert_eq!(one("docker:{registry/app:1}"), hop_of(Method::Docker, "registry/app:1"));
+    assert_eq!(one("docker:{registry/app:1}"), hop_of(Method::Container(Engine::Docker), "registry/app:1"));
     assert_eq!(one("{sudo}"), hop_of(Method::Ssh, "sudo"));
     assert_eq!(one("ssh:docker"), hop_of(Method::Ssh, "docker"));
     assert_eq!(one("docker:{a@b}").user, None);
-    assert_eq!(one("docker:me@{a@b}"), Hop { user: Some("me".into()), ..hop_of(Method::Docker, "a@b") });
+    assert_eq!(
+        one("docker:me@{a@b}"),
+        Hop { user: Some("me".into()), ..hop_of(Method::Container(Engine::Docker), "a@b") }
+    );
     assert_eq!(texts("docker:{a/b}[1-2]"), ["docker:{a/b}1", "docker:{a/b}2"]);
-    assert_eq!(one("docker:{a[1-2]}"), hop_of(Method::Docker, "a[1-2]"));
+    assert_eq!(one("docker:{a[1-2]}"), hop_of(Method::Container(Engine::Docker), "a[1-2]"));
 }
 
 #[test]

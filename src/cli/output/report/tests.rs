@@ -1,5 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -9,24 +11,24 @@ use crate::cli::exit::Exit;
 const NOW: SystemTime = UNIX_EPOCH;
 
 fn style(format: Format) -> Style {
-    Style { format, stdout: Look::default(), stderr: Look::default() }
+    Style { format, stdout: Look::default(), stderr: Look::default(), all_frames: format != Format::Text }
 }
 
-fn output(host: usize, stream: Stream, text: &str) -> Event {
-    Event::Output { host: HostIndex(host), stream, bytes: text.as_bytes().to_vec() }
+fn output(host: usize, stream: Stream, text: &str) -> HostEvent {
+    HostEvent::Output { host: HostIndex(host), stream, bytes: text.as_bytes().to_vec() }
 }
 
-fn out(host: usize, text: &str) -> Event {
+fn out(host: usize, text: &str) -> HostEvent {
     output(host, Stream::Stdout, text)
 }
 
-fn exited(host: usize, code: i32) -> Event {
+fn exited(host: usize, code: i32) -> HostEvent {
     let status = if code == 0 { Status::Ok } else { Status::Failed };
     let exit = HostExit { status, code: Some(code), signal: None, open: false, seconds: 1.0, error: None };
-    Event::Exit { host: HostIndex(host), exit }
+    HostEvent::Exit { host: HostIndex(host), exit }
 }
 
-fn unreachable(host: usize) -> Event {
+fn unreachable(host: usize) -> HostEvent {
     let error = ErrorInfo {
         kind: "start".into(),
         phase: "login".into(),
@@ -36,11 +38,11 @@ fn unreachable(host: usize) -> Event {
         steps: String::new(),
     };
     let exit = HostExit { status: Status::Unreachable, error: Some(error), ..HostExit::cancelled() };
-    Event::Exit { host: HostIndex(host), exit }
+    HostEvent::Exit { host: HostIndex(host), exit }
 }
 
 /// What comes of events on web1, web2, ...
-fn shown(style: Style, count: usize, events: Vec<Event>, end: End) -> (String, String, Summary) {
+fn shown(style: Style, count: usize, events: Vec<HostEvent>, end: End) -> (String, String, Summary) {
     let names = (1..=count).map(|n| format!("web{n}")).collect();
     let mut report = Report::new(style, names);
     let mut all: Vec<Shown> = events.into_iter().map(|event| report.handle(NOW, event)).collect();
@@ -169,7 +171,7 @@ fn json_is_one_document_in_the_order_of_the_hosts() {
 #[test]
 fn output_that_json_cannot_keep_is_noted() {
     let mebibyte = "a".repeat(1 << 20);
-    let mut events: Vec<Event> = (0..65).map(|_| out(0, &mebibyte)).collect();
+    let mut events: Vec<HostEvent> = (0..65).map(|_| out(0, &mebibyte)).collect();
     events.push(exited(0, 0));
     let (stdout, stderr, _) = shown(style(Format::Json), 1, events, End::Complete);
     let document: Value = serde_json::from_str(&stdout).unwrap();
@@ -195,7 +197,7 @@ fn escapes_are_neutralised_on_terminals_only_and_never_in_json() {
         stdout + &stderr
     };
     let on_terminal = print(Style::new(args(false, false, false), Color::Auto, terminal));
-    assert!(on_terminal.contains("^[[2J") && on_terminal.contains("^[[3J"));
+    assert!(on_terminal.contains("\\u{1b}[2J") && on_terminal.contains("\\u{1b}[3J"));
     assert!(!on_terminal.contains('\x1b'));
     let raw = print(Style::new(args(false, false, true), Color::Auto, terminal));
     assert!(raw.contains("\x1b[2J") && raw.contains("\x1b[3J"));
@@ -203,11 +205,24 @@ fn escapes_are_neutralised_on_terminals_only_and_never_in_json() {
     assert!(print(piped).contains("\x1b[2J"));
     let half = Surroundings { stdout_is_terminal: false, ..terminal };
     let half = print(Style::new(args(false, false, false), Color::Auto, half));
-    assert!(half.contains("\x1b[2J") && half.contains("^[[3J"));
+    assert!(half.contains("\x1b[2J") && half.contains("\\u{1b}[3J"));
     for (json, jsonl) in [(true, false), (false, true)] {
         let text = print(Style::new(args(json, jsonl, false), Color::Always, terminal));
-        assert!(text.contains("\\u001b[2J") && !text.contains("^["), "{text}");
+        assert!(text.contains("\\u001b[2J") && !text.contains('\x1b'), "{text}");
     }
+}
+
+#[test]
+fn of_a_progress_bar_text_shows_the_last_frame_and_json_all() {
+    let events = || vec![out(0, "\r  1%"), out(0, "\r100%\n\r50%"), exited(0, 0)];
+    let text = |raw| {
+        let args = OutputArgs { raw, ..OutputArgs::default() };
+        shown(Style::new(args, Color::Auto, Surroundings::default()), 1, events(), End::Complete).0
+    };
+    assert_eq!(text(false), "web1: 100%\nweb1: 50%\n");
+    assert_eq!(text(true), "web1: \r  1%\r100%\nweb1: \r50%\n");
+    let (json, ..) = shown(style(Format::Jsonl), 1, events(), End::Complete);
+    assert_eq!(json_lines(&json)[0]["text"], "\r  1%\r100%");
 }
 
 #[test]
@@ -241,11 +256,11 @@ fn codes_are_those_of_a_shell() {
     assert_eq!(code(None, Some(i32::MAX)), 255);
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+fn events() -> impl Strategy<Value = Vec<HostEvent>> {
     let chunk = prop_oneof!["[a-c\n]{0,12}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..12),];
     let stream = prop::sample::select(vec![Stream::Stdout, Stream::Stderr]);
     let event = prop_oneof![
-        4 => (0..3_usize, stream, chunk).prop_map(|(host, stream, bytes)| Event::Output {
+        4 => (0..3_usize, stream, chunk).prop_map(|(host, stream, bytes)| HostEvent::Output {
             host: HostIndex(host),
             stream,
             bytes,
@@ -257,10 +272,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// What a host printed on a stream.
-fn printed(events: &[Event], wanted: usize, on: Stream) -> Vec<u8> {
+fn printed(events: &[HostEvent], wanted: usize, on: Stream) -> Vec<u8> {
     let mut all = Vec::new();
     for event in events {
-        if let Event::Output { host, stream, bytes } = event
+        if let HostEvent::Output { host, stream, bytes } = event
             && (host.0, *stream) == (wanted, on)
         {
             all.extend_from_slice(bytes);
@@ -283,7 +298,7 @@ proptest! {
                     Ok(text) => prop_assert_eq!(&record[stream.as_str()], text),
                     Err(_) => {
                         let key = format!("{}_base64", stream.as_str());
-                        prop_assert_eq!(&record[key], &crate::cli::output::base64::encode(&bytes));
+                        prop_assert_eq!(&record[key], &STANDARD.encode(&bytes));
                         prop_assert_eq!(&record[stream.as_str()], &Value::Null);
                     }
                 }

@@ -1,0 +1,99 @@
+//! Command lines that are well formed, and are most likely not what was meant.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::{Cli, ToolCommand};
+use crate::cli::output::visible::word as visible;
+use crate::cli::quote;
+
+/// Most words that are looked for as files.
+const MAX_SUSPECTED: usize = 100;
+/// Enough of a file to see whether it is a key, in bytes.
+const KEY_HEAD: u64 = 4096;
+
+/// Whether this is `-b`, alone or behind other flags, or `--become`.
+fn is_become(word: &OsStr) -> bool {
+    let Some(text) = word.to_str() else { return false };
+    let flags = text
+        .strip_prefix('-')
+        .is_some_and(|flags| flags.ends_with('b') && flags.chars().all(|flag| matches!(flag, 'b' | 'K' | 'S' | 'v')));
+    flags || text == "--become"
+}
+
+/// Whether it is a file that can be read, is not empty, and is no key of ssh.
+fn is_no_key(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = Vec::new();
+    if !path.is_file() || std::fs::File::open(path).and_then(|file| file.take(KEY_HEAD).read_to_end(&mut head)).is_err()
+    {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&head);
+    !head.is_empty() && !text.contains("KEY") && !text.contains("ssh-") && !text.contains("ecdsa-")
+}
+
+impl Cli {
+    /// Refuses words before a `--`, which would silently begin the command:
+    /// hosts that a shell has made of braces, and the user behind `-b`.
+    pub(super) fn check_words(&self, argv: &[OsString]) -> Result<(), String> {
+        let ToolCommand::Run(args) = &self.command else { return Ok(()) };
+        let Some(dashes) = args.argv.iter().position(|word| word == "--") else { return Ok(()) };
+        let before = argv.len().checked_sub(args.argv.len() + 1).and_then(|nth| argv.get(nth));
+        if before.is_none_or(|word| word == "--") {
+            return Ok(());
+        }
+        let first = args.argv.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+        let shown = visible(&first);
+        if before.is_some_and(|word| is_become(word)) {
+            return Err(format!("`{shown}` stands before `--`; if it is the user to become, write -b={shown}"));
+        }
+        let words = quote::line(&args.argv[..dashes]);
+        let hosts = args.reach.hosts.last().map(String::as_str).unwrap_or_default();
+        Err(format!(
+            "`{}` stands before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
+             the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` in front of it",
+            visible(&words),
+            visible(hosts),
+            visible(&words.replace(' ', ",")),
+        ))
+    }
+
+    /// What is allowed but most likely not what was meant.
+    pub(super) fn suspicions(&self) -> Vec<String> {
+        let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
+            ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
+            ToolCommand::Hosts(args) => (&args.expressions, &[]),
+            ToolCommand::Functions(_) | ToolCommand::Images(_) | ToolCommand::Bundle(_) => (&[], &[]),
+        };
+        let mut notes = Vec::new();
+        for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
+            if Path::new(word).is_file() {
+                let word = visible(word);
+                notes.push(format!(
+                    "{word} is taken for a host, but there is a file of that name; for its hosts write '^{word}'"
+                ));
+            }
+        }
+        for file in identities.iter().filter(|file| is_no_key(file)) {
+            let file = visible(&file.to_string_lossy());
+            notes.push(format!(
+                "-i names a key of ssh, and {file} holds none; for the hosts in a file write -w '^{file}'"
+            ));
+        }
+        if let ToolCommand::Run(args) = &self.command
+            && let [word] = args.argv.as_slice()
+            && let Some(text) = word.to_str()
+            && text.contains(|c: char| c.is_whitespace() || ";|&<>$`*()".contains(c))
+        {
+            notes.push(format!(
+                "the command is one word, {}, and is run as a program of that name; for a line of shell write -s {}",
+                visible(&quote::quote(word)),
+                visible(&quote::quote(word)),
+            ));
+        }
+        notes
+    }
+}

@@ -1,0 +1,53 @@
+//! What `--help` shows besides the options.
+
+pub(super) const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
+       offshoot run [OPTIONS] -w HOSTS -s LINE";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
+  offshoot run -w '^hosts.txt' --jsonl -s 'df -P | tail -n +2'
+  offshoot hosts --fold 'web[1-9]!web5,db1'
+
+Exit codes:
+  0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
+  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted,
+  143 terminated";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+The commands read /dev/null.
+
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'deploy@web[1-9]:2222/sudo' -t 5m -- apt-get -y upgrade
+  offshoot run -w 'web[1-9]' -bK -- apt-get -y upgrade
+  offshoot run -w '^hosts.txt!db1' --via bastion -f 100 -s 'uname -a; id'
+  offshoot run -w 'local[1-3]' -e GREETING=hello -s 'echo $GREETING'
+  offshoot run -w web1/docker:app -C /srv --json -- ls -l";
+
+pub(super) const CALL_EXAMPLES: &str = "\
+Examples:
+  offshoot call -w 'web[1-3]' host_facts
+  offshoot call -w bastion/db1 --jsonl -t 5s facts::host_facts
+  offshoot functions";
+
+pub(super) const HOSTS_HELP: &str = "\
+Expressions:
+  web1,web2               a list
+  web[01-40,50] n[1-9/2]  numbers, with steps; rack[1-4]n[1-20] combines them
+  a!b  a&b  a^b           in a but not in b, in both, in one only; left to right,
+                          each up to the next comma
+  ^file  -                from a file, from stdin
+  deploy@web1:2222        by ssh; [fe80::1]:22 is an address
+  bastion/web1/sudo:root/docker:app
+                          hop by hop: METHOD:TARGET/METHOD:TARGET..., where
+                          METHOD is one of local fork ssh sudo su doas docker
+                          podman buildah kubectl lxc lxd incus jail setns
+  local[1-3]              children on this machine
+  docker:{registry/app:1} braces keep a name together
+
+Examples:
+  offshoot hosts 'web[01-03]!web02'
+  offshoot hosts --count 'web[1-99]&^up.txt'
+  sort -u hosts.txt | offshoot hosts --fold -";

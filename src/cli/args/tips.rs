@@ -1,0 +1,180 @@
+//! What people type who come from ansible, pdsh, clush or pssh: what it means
+//! there, and how it is written here.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::cli::output::visible::word as visible;
+
+/// Options of other tools, with what they are there and how that is written here.
+const OPTIONS: &[(&[&str], &str, &str)] = &[
+    (&["-H", "--host"], "names a host for pssh", "write -w HOST"),
+    (
+        &["--hostfile", "--inventory", "--inventory-file"],
+        "names a file of hosts",
+        "write -w '^FILE'; there is no inventory",
+    ),
+    (&["--limit"], "takes some of the hosts for ansible", "write -w 'web[1-9]&web[3-5]', or name only those"),
+    (
+        &["-m", "--module-name"],
+        "names a module for ansible",
+        "there are no modules; write -- CMD ARG..., or -s LINE for a line of shell",
+    ),
+    (
+        &["-a", "--args"],
+        "has the arguments of a module for ansible, and means all hosts for pdsh and clush",
+        "write -- CMD ARG..., or -s LINE for a line of shell; name the hosts with -w",
+    ),
+    (
+        &["-u"],
+        "is the user to log in as for ansible, and a time limit for pdsh and clush",
+        "write -l USER, or -w USER@HOST; write -t TIME for a limit",
+    ),
+    (&["--user", "--remote-user"], "is the user to log in as", "write -l USER, or -w USER@HOST"),
+    (&["-x"], "leaves out hosts for pdsh and clush", "write -w 'web[1-9]!web5'"),
+    (
+        &["-g", "--group", "-G", "-X"],
+        "names a group of hosts for pdsh and clush",
+        "there are no groups; write -w '^FILE' for a file of hosts",
+    ),
+    (&["-A", "--askpass", "-k"], "asks for a password of ssh", "write --ask-pass"),
+    (&["--become-user"], "is the user to become for ansible", "write --become=USER, or -b for root"),
+    (&["--private-key"], "names a key of ssh", "write -i FILE"),
+    (&["--forks", "--par"], "is how many hosts at once", "write -f N"),
+    (&["-O", "--option", "--ssh-common-args", "--ssh-extra-args"], "passes an option to ssh", "write -o OPT"),
+    (&["-c", "--copy", "--rcopy", "--dest"], "copies files for clush", "nothing is copied here; use scp or rsync"),
+    (&["--connection"], "is how ansible reaches a host", "a path says so: web1, web1/docker:app, local1"),
+    (
+        &["-B", "-L", "--gather"],
+        "gathers equal output for clush",
+        "output is not gathered; --json has that of each host",
+    ),
+    (&["-R"], "chooses how pdsh reaches a host", "a path says so: web1, web1/docker:app, local1"),
+    (
+        &["--extra-vars"],
+        "sets variables for ansible",
+        "write -e NAME=VALUE, which sets one in the environment of the command",
+    ),
+    (&["-n", "-I", "--stdin"], "is about the input of the command", "commands read /dev/null here"),
+    (&["-N"], "leaves out the names of hosts for pdsh", "write --json, and take `stdout` of each host"),
+    (&["--check", "--diff"], "shows what ansible would change", "there are no modules that could tell"),
+];
+
+/// Commands of other tools, with what is written here.
+const COMMANDS: &[(&[&str], &str)] = &[
+    (
+        &["exec", "ssh", "cmd", "command", "shell", "sh", "cmd.run", "script", "clush", "pdsh", "pssh"],
+        "to run a command on hosts write offshoot run -w HOSTS -- CMD ARG..., or offshoot run -w HOSTS -s LINE for a line of \
+         shell; for a shell to type in use ssh",
+    ),
+    (
+        &["cp", "copy", "scp", "rsync", "sync", "push", "pull", "put", "get", "fetch", "pscp", "pdcp", "rpdcp"],
+        "offshoot copies no files; use scp or rsync",
+    ),
+    (
+        &["ping"],
+        "to see whether hosts can be reached write offshoot run -w HOSTS -- true; offshoot doctor HOST tells why one cannot",
+    ),
+    (
+        &["all"],
+        "ansible's `all -m shell -a LINE` is offshoot run -w HOSTS -s LINE, and `all -a CMD` is offshoot run -w HOSTS -- CMD; \
+         there is no inventory, so -w names the hosts, or '^FILE' a file of them",
+    ),
+    (&["setup", "facts"], "for facts about hosts write offshoot call -w HOSTS host_facts"),
+    (
+        &["nodeset", "list", "ls", "inventory", "expand", "fold", "nodes"],
+        "to see which hosts an expression stands for write offshoot hosts EXPR, with --fold or --count",
+    ),
+    (&["playbook", "play", "apply"], "there are no playbooks and no modules; offshoot runs commands and functions"),
+    (&["help"], "for help write offshoot --help, or offshoot run --help"),
+    (&["version"], "for the version write offshoot --version"),
+    (&["check", "test", "diagnose"], "to try the way to a host write offshoot doctor HOST"),
+];
+
+/// What to say of a command line that is wrong, if that is more than clap knows.
+pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)), _) => {
+            let name = word.split('=').next().unwrap_or(word);
+            let (_, there, here) = OPTIONS.iter().find(|(names, ..)| names.contains(&name))?;
+            Some(format!("there is no option {}; it {there}; {here}", visible(name)))
+        }
+        (ErrorKind::InvalidSubcommand, _, Some(ContextValue::String(word))) => Some(subcommand(word)),
+        _ => None,
+    }
+}
+
+fn subcommand(word: &str) -> String {
+    let shown = visible(word);
+    match COMMANDS.iter().find(|(names, _)| names.contains(&word)) {
+        Some((_, tip)) => format!("there is no command {shown}; {tip}"),
+        None => format!(
+            "there is no command {shown}; there are run, call, functions, doctor, hosts, images and bundle; \
+             to run a command on hosts write offshoot run -w HOSTS -- CMD ARG..."
+        ),
+    }
+}
+
+/// What to say below clap's own words.
+pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
+    let lacks_hosts = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name.starts_with("--hosts")),
+        _ => false,
+    };
+    (error.kind() == ErrorKind::MissingRequiredArgument && lacks_hosts)
+        .then_some("hosts stand behind -w, as in -w 'web[1-3]'; a word that is no option begins the command")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::cli::args::Cli;
+
+    fn said(words: &[&str]) -> String {
+        let line = ["offshoot"].iter().chain(words);
+        let error = Cli::try_parse_from(line).unwrap_err();
+        instead_of(&error).or_else(|| beside(&error).map(str::to_owned)).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_other_tools_take_is_told_in_our_words() {
+        for (words, there, here) in [
+            (&["run", "-H", "web1", "uptime"][..], "pssh", "-w HOST"),
+            (&["run", "-w", "a", "--limit", "b", "uptime"], "ansible", "-w 'web[1-9]&web[3-5]'"),
+            (&["run", "-w", "a", "--limit=b", "uptime"], "ansible", "-w 'web[1-9]&web[3-5]'"),
+            (&["run", "-w", "a", "-m", "shell", "-a", "uptime"], "ansible", "-s LINE"),
+            (&["run", "-u", "root", "-w", "a", "uptime"], "ansible", "-l USER"),
+            (&["run", "-a", "uptime"], "clush", "-w"),
+            (&["run", "-w", "a", "-x", "b", "uptime"], "pdsh", "!web5"),
+            (&["exec", "web1", "uptime"], "exec", "offshoot run -w HOSTS -- CMD"),
+            (&["cp", "a", "web1:"], "cp", "scp"),
+            (&["ping", "web1"], "ping", "offshoot doctor HOST"),
+            (&["all", "-m", "shell", "-a", "uptime"], "ansible", "offshoot run -w HOSTS -s LINE"),
+            (&["all", "-m", "ping"], "ansible", "no inventory"),
+            (&["help"], "help", "offshoot --help"),
+            (&["completions"], "completions", "there are run, call"),
+            (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
+        ] {
+            let said = said(words);
+            assert!(said.contains(there) && said.contains(here), "{words:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn no_tip_is_for_what_there_is() {
+        let tool = Cli::command();
+        let run = tool.find_subcommand("run").unwrap();
+        for name in OPTIONS.iter().flat_map(|(names, ..)| names.iter()) {
+            let is_it = |arg: &clap::Arg| match name.strip_prefix("--") {
+                Some(long) => arg.get_long() == Some(long),
+                None => arg.get_short() == name.chars().nth(1),
+            };
+            assert!(!run.get_arguments().any(is_it), "{name}");
+        }
+        for name in COMMANDS.iter().flat_map(|(names, _)| names.iter()) {
+            assert!(tool.find_subcommand(name).is_none(), "{name}");
+        }
+        assert_eq!(said(&["run", "-w", "a", "--jsno", "x"]), "");
+    }
+}

@@ -1,0 +1,137 @@
+//! How a set of numbers is written: which ranges it is divided into.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::cli::hosts::fold::parts::Number;
+use crate::cli::hosts::numbers::write_number;
+
+/// From this many numbers on, equal distances are written as a step.
+const MIN_STEPS: usize = 4;
+/// Numbers in ascending order as `1-3,5,08-10`, as short as they can be written.
+pub(super) fn ranges(numbers: &[Number]) -> String {
+    let padded: BTreeSet<u8> = numbers.iter().filter(|n| n.is_padded()).map(|n| n.digits).collect();
+    // A range has one width: `08-10`. Numbers without zeros in front can belong
+    // to the padded ones of their length, or to those without.
+    let mut taking: HashMap<u8, Taking> = padded.into_iter().map(|digits| (digits, Taking::Next)).collect();
+    let mut shortest = ranges_with(numbers, &taking);
+    let widths: BTreeSet<u8> = taking.keys().copied().collect();
+    for digits in widths {
+        for other in [Taking::All, Taking::Nothing] {
+            let before = taking.insert(digits, other);
+            let text = ranges_with(numbers, &taking);
+            if text.len() < shortest.len() {
+                shortest = text;
+            } else if let Some(before) = before {
+                taking.insert(digits, before);
+            }
+        }
+    }
+    shortest
+}
+
+/// Which numbers without zeros in front are written with the padded ones of
+/// their length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taking {
+    /// Those that go on where the padded ones end: 10 and 11 behind 09.
+    Next,
+    All,
+    Nothing,
+}
+
+fn ranges_with(numbers: &[Number], taking: &HashMap<u8, Taking>) -> String {
+    // The numbers of each width; 0 is for those without zeros in front.
+    let mut widths: HashMap<u8, Vec<Number>> = HashMap::new();
+    for number in numbers {
+        let follows = |list: &Vec<Number>| list.last().is_some_and(|last| last.value + 1 == number.value);
+        let is_with_padded = number.is_padded()
+            || match taking.get(&number.digits) {
+                Some(Taking::All) => true,
+                Some(Taking::Next) => widths.get(&number.digits).is_some_and(follows),
+                Some(Taking::Nothing) | None => false,
+            };
+        let width = if is_with_padded { number.digits } else { 0 };
+        widths.entry(width).or_default().push(*number);
+    }
+    let mut runs: Vec<Run> = widths.into_values().flat_map(|numbers| divide(&numbers)).collect();
+    runs.sort_unstable_by_key(|run| run.first);
+    let mut text = String::new();
+    for (nth, run) in runs.iter().enumerate() {
+        if nth > 0 {
+            text.push(',');
+        }
+        run.write(&mut text);
+    }
+    text
+}
+
+/// Numbers at equal distances.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: Number,
+    last: Number,
+    step: u64,
+}
+
+impl Run {
+    fn write(&self, text: &mut String) {
+        self.first.write(text);
+        if self.first != self.last {
+            text.push('-');
+            self.last.write(text);
+            if self.step != 1 {
+                text.push('/');
+                write_number(self.step, 0, text);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        let digits = |value: u64| 1 + value.checked_ilog10().unwrap_or(0) as usize;
+        let first = usize::from(self.first.digits);
+        let (last, step) = (usize::from(self.last.digits), self.step);
+        match (self.first == self.last, step) {
+            (true, _) => first,
+            (_, 1) => first + 1 + last,
+            _ => first + 1 + last + 1 + digits(step),
+        }
+    }
+}
+
+/// Divides numbers in ascending order into runs that are as short as can be when
+/// written; of those that are, into the fewest.
+fn divide(numbers: &[Number]) -> Vec<Run> {
+    let count = numbers.len();
+    let step = |at: usize| numbers[at + 1].value - numbers[at].value;
+    // From behind: how many numbers from here on are at equal distances, what
+    // the rest takes at best, and how many of it are the first run then.
+    let mut equal = 1;
+    let mut best: Vec<(u32, u32, u32)> = vec![(0, 0, 0); count + 1];
+    for at in (0..count).rev() {
+        equal = match count - at {
+            1 => 1,
+            2 => 2,
+            _ if step(at) == step(at + 1) => equal + 1,
+            _ => 2,
+        };
+        let by = if equal > 1 { step(at) } else { 1 };
+        let shortest = if by == 1 { 2 } else { MIN_STEPS };
+        // The last can also be the first of the next run.
+        let lengths = [equal, equal - 1, 1];
+        let choices = lengths.into_iter().filter(|len| *len == 1 || *len >= shortest).map(|len| {
+            let run = Run { first: numbers[at], last: numbers[at + len - 1], step: by };
+            let (chars, runs, _) = best[at + len];
+            (chars + run.len() as u32 + 1, runs + 1, len as u32)
+        });
+        best[at] = choices.min_by_key(|(chars, runs, _)| (*chars, *runs)).unwrap_or_default();
+    }
+    let mut runs = Vec::new();
+    let mut at = 0;
+    while at < count {
+        let len = (best[at].2 as usize).max(1);
+        let by = if len > 1 { step(at) } else { 1 };
+        runs.push(Run { first: numbers[at], last: numbers[at + len - 1], step: by });
+        at += len;
+    }
+    runs
+}

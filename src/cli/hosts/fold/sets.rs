@@ -1,0 +1,134 @@
+//! Sets of numbers by id.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::cli::hosts::fold::parts::Number;
+use crate::cli::hosts::numbers::MAX_DIGITS;
+
+/// Numbers below this are found in lists: 4 MiB for each count of digits, of
+/// which there are at most 18.
+const MAX_DIRECT: u64 = 1 << 20;
+
+/// A slot of a table that is free.
+pub(super) const FREE: u32 = u32::MAX;
+
+/// Spreads `value` over the hash. The seed is random, so nobody can make all of
+/// them alike.
+pub(super) fn mix(hash: u64, value: u32) -> u64 {
+    let product = u128::from(hash ^ u64::from(value)) * 0x9e37_79b9_7f4a_7c15;
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// Sets of numbers by id, so that they are quick to compare. A set has one id.
+pub(super) struct Sets {
+    numbers: Vec<Number>,
+    /// Where the numbers of each set begin and end.
+    spans: Vec<(u32, u32)>,
+    /// The sets by what they hold; as many slots as a power of two.
+    slots: Vec<u32>,
+    /// The sets that are in the slots.
+    hashed: Vec<u32>,
+    /// The sets of one small number, by how many digits it has and by its value.
+    direct: Vec<Vec<u32>>,
+    pub(super) seed: u64,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        let seed = RandomState::new().build_hasher().finish();
+        Self {
+            numbers: Vec::new(),
+            spans: Vec::new(),
+            slots: vec![FREE; 64],
+            hashed: Vec::new(),
+            direct: vec![Vec::new(); MAX_DIGITS + 1],
+            seed,
+        }
+    }
+}
+
+impl Sets {
+    pub(super) fn numbers(&self, id: u32) -> &[Number] {
+        let (begin, end) = self.spans[id as usize];
+        &self.numbers[begin as usize..end as usize]
+    }
+
+    /// The set of one number. Most numbers of names are small and close to each
+    /// other: a list finds these sooner than a table of hashes.
+    pub(super) fn one(&mut self, number: Number) -> u32 {
+        let value = number.value as usize;
+        if number.value >= MAX_DIRECT {
+            self.numbers.push(number);
+            return self.id_of_last(1);
+        }
+        let known = self.direct[usize::from(number.digits)].get(value).copied().unwrap_or(FREE);
+        if known != FREE {
+            return known;
+        }
+        self.numbers.push(number);
+        let id = self.add_last(1);
+        let list = &mut self.direct[usize::from(number.digits)];
+        if list.len() <= value {
+            list.resize(value + 1, FREE);
+        }
+        list[value] = id;
+        id
+    }
+
+    /// Makes a set of the last `len` numbers.
+    fn add_last(&mut self, len: usize) -> u32 {
+        let end = self.numbers.len();
+        self.spans.push(((end - len) as u32, end as u32));
+        self.spans.len() as u32 - 1
+    }
+
+    /// The id of the set that the last `len` numbers make, which are in order;
+    /// they go if the set is known.
+    fn id_of_last(&mut self, len: usize) -> u32 {
+        let begin = self.numbers.len() - len;
+        let slot = self.slot(&self.numbers[begin..]);
+        if self.slots[slot] != FREE {
+            self.numbers.truncate(begin);
+            return self.slots[slot];
+        }
+        let id = self.add_last(len);
+        self.slots[slot] = id;
+        self.hashed.push(id);
+        if self.hashed.len() * 2 > self.slots.len() {
+            self.slots = vec![FREE; self.slots.len() * 2];
+            for nth in 0..self.hashed.len() {
+                let id = self.hashed[nth];
+                let slot = self.slot(self.numbers(id));
+                self.slots[slot] = id;
+            }
+        }
+        id
+    }
+
+    /// Where the id of a set is, or where it would be.
+    fn slot(&self, numbers: &[Number]) -> usize {
+        let hash = numbers.iter().fold(self.seed, |hash, number| {
+            mix(mix(hash, number.value as u32), (number.value >> 32) as u32 ^ (u32::from(number.digits) << 27))
+        });
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        while self.slots[slot] != FREE && self.numbers(self.slots[slot]) != numbers {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    pub(super) fn union(&mut self, parts: &[u32]) -> u32 {
+        if let [one] = parts {
+            return *one;
+        }
+        let mut all: Vec<Number> = parts.iter().flat_map(|id| self.numbers(*id).iter().copied()).collect();
+        all.sort();
+        all.dedup();
+        if let [number] = all[..] {
+            return self.one(number);
+        }
+        self.numbers.extend_from_slice(&all);
+        self.id_of_last(all.len())
+    }
+}

@@ -1,0 +1,247 @@
+//! The command line that does the same on other hosts: the one that was typed,
+//! with the hosts replaced.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::slice::Iter;
+
+use clap::{Arg, Command, CommandFactory};
+
+use crate::cli::args::Cli;
+use crate::cli::quote;
+
+/// `argv`, which the tool has accepted, for `hosts` instead of its own, as a line
+/// for a shell. Values of variables may be secret, and the line is shown, so only
+/// their names stay: `-e NAME` takes the value from the environment.
+pub(crate) fn line(argv: &[OsString], hosts: &str) -> String {
+    quote::line(words(argv, hosts))
+}
+
+fn words(argv: &[OsString], hosts: &str) -> Vec<OsString> {
+    let mut tool = Cli::command();
+    tool.build();
+    let mut rewriter = Rewriter { command: &tool, hosts: Some(hosts), words: Vec::new() };
+    let mut rest = argv.iter();
+    rewriter.words.extend(rest.next().cloned());
+    while let Some(word) = rest.next() {
+        match word.as_bytes() {
+            [b'-', b'-'] => {
+                rewriter.words.push(word.clone());
+                break;
+            }
+            [b'-', b'-', name @ ..] => rewriter.long(word, name, &mut rest),
+            [b'-', _, ..] => rewriter.short(word, &mut rest),
+            _ => {
+                rewriter.words.push(word.clone());
+                if rewriter.command.get_positionals().any(Arg::is_trailing_var_arg_set) {
+                    // The command has begun.
+                    break;
+                }
+                rewriter.command = rewriter.command.find_subcommand(word).unwrap_or(rewriter.command);
+            }
+        }
+    }
+    rewriter.words.extend(rest.cloned());
+    rewriter.words
+}
+
+/// Words of a command line that is read by the definitions of its options.
+struct Rewriter<'a> {
+    command: &'a Command,
+    /// Until they have a place.
+    hosts: Option<&'a str>,
+    words: Vec<OsString>,
+}
+
+impl Rewriter<'_> {
+    fn long(&mut self, word: &OsStr, name: &[u8], rest: &mut Iter<'_, OsString>) {
+        let equals = name.iter().position(|b| *b == b'=');
+        let (name, value) = match equals {
+            Some(at) => (&name[..at], Some(OsStr::from_bytes(&name[at + 1..]))),
+            None => (name, None),
+        };
+        let found = self.command.get_arguments().find(|arg| arg.get_long().is_some_and(|long| long.as_bytes() == name));
+        let is_next = value.is_none() && found.is_some_and(takes_next);
+        let following = if is_next { rest.next() } else { None };
+        let value = value.or_else(|| following.map(OsString::as_os_str)).unwrap_or_default();
+        if !found.is_some_and(|arg| self.replaced(arg, value)) {
+            self.words.push(word.to_owned());
+            self.words.extend(following.cloned());
+        }
+    }
+
+    /// A cluster as `-bKw HOSTS`: flags, and at its end an option that may have a
+    /// value.
+    fn short(&mut self, word: &OsStr, rest: &mut Iter<'_, OsString>) {
+        let bytes = word.as_bytes();
+        let option = (1..bytes.len()).find_map(|at| {
+            let is_it = |arg: &&Arg| arg.get_short() == Some(char::from(bytes[at]));
+            let arg = self.command.get_arguments().find(is_it)?;
+            let takes_value = arg.get_action().takes_values();
+            // `-b` has a value only if a `=` follows.
+            let is_last = takes_next(arg) || takes_value && bytes.get(at + 1) == Some(&b'=');
+            is_last.then_some((at, arg))
+        });
+        let Some((at, arg)) = option else {
+            self.words.push(word.to_owned());
+            return;
+        };
+        let attached = &bytes[at + 1..];
+        let following = if attached.is_empty() { rest.next() } else { None };
+        let value = match following {
+            Some(value) => value.as_os_str(),
+            None => OsStr::from_bytes(attached.strip_prefix(b"=").unwrap_or(attached)),
+        };
+        let flags = self.words.len();
+        if at > 1 {
+            self.words.push(OsString::from_vec(bytes[..at].to_vec()));
+        }
+        if !self.replaced(arg, value) {
+            self.words.truncate(flags);
+            self.words.push(word.to_owned());
+            self.words.extend(following.cloned());
+        }
+    }
+
+    /// Whether it is an option that does not stay as it is; what stands for it is
+    /// added.
+    fn replaced(&mut self, arg: &Arg, value: &OsStr) -> bool {
+        match arg.get_id().as_str() {
+            "hosts" => {
+                if let Some(hosts) = self.hosts.take() {
+                    self.words.extend(["-w".into(), hosts.into()]);
+                }
+            }
+            "env" => {
+                let name = value.as_bytes().split(|b| *b == b'=').next().unwrap_or_default();
+                self.words.extend(["-e".into(), OsStr::from_bytes(name).to_owned()]);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Whether the value of an option can be the next word.
+fn takes_next(arg: &Arg) -> bool {
+    arg.get_action().takes_values() && !arg.is_require_equals_set()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cli::args::ToolCommand;
+
+    fn rerun(words: &[&str], hosts: &str) -> String {
+        let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+        Cli::try_parse_from(&argv).unwrap_or_else(|error| panic!("{error}"));
+        line(&argv, hosts)
+    }
+
+    #[test]
+    fn the_rerun_is_what_was_typed_for_other_hosts() {
+        for (typed, again) in [
+            (
+                &["./offshoot", "run", "-w", "web[1-9]", "-w", "db1", "-t", "90", "-S", "--", "sh", "-c", "it's $A"][..],
+                r"./offshoot run -w 'web[2,5]' -t 90 -S -- sh -c 'it'\''s $A'",
+            ),
+            (
+                &["o", "--color=never", "run", "--hosts=a", "-s", "a | b", "--via", "bastion"],
+                "o --color=never run -w 'web[2,5]' -s 'a | b' --via bastion",
+            ),
+            (&["o", "-vv", "run", "-bKw", "a", "id", "-w", "x"], "o -vv run -bK -w 'web[2,5]' id -w x"),
+            (&["o", "run", "-vwa", "-f9", "--", "x"], "o run -v -w 'web[2,5]' -f9 -- x"),
+            (&["o", "run", "-b=bob", "-w=a", "true"], "o run -b=bob -w 'web[2,5]' true"),
+            (&["o", "call", "f", "-w", "a", "[1, \"x y\"]"], r#"o call f -w 'web[2,5]' '[1, "x y"]'"#),
+            (&["o", "call", "-w", "a", "--", "f"], "o call -w 'web[2,5]' -- f"),
+        ] {
+            assert_eq!(rerun(typed, "web[2,5]"), again);
+        }
+    }
+
+    #[test]
+    fn the_rerun_shows_no_value_of_a_variable() {
+        for variable in
+            [&["-e", "P=hunter2"][..], &["-eP=hunter2"], &["-e=P=hunter2"], &["--env", "P=hunter2"], &["-SeP=hunter2"]]
+        {
+            let words = [&["o", "run", "-w", "a"], variable, &["--", "true"]].concat();
+            let flag = if variable[0].starts_with("-S") { "-S " } else { "" };
+            assert_eq!(rerun(&words, "b"), format!("o run -w b {flag}-e P -- true"));
+        }
+    }
+
+    fn option() -> impl Strategy<Value = Vec<OsString>> {
+        let spelled = [
+            "-w a",
+            "-wa",
+            "-w=a",
+            "--hosts a,b",
+            "--hosts=a",
+            "-vw a",
+            "-Kwa",
+            "-t 5s",
+            "-t90",
+            "--timeout=1m",
+            "-e PATH",
+            "-ePATH",
+            "--env=PATH",
+            "-Se PATH",
+            "-C /",
+            "--via b",
+            "-f 3",
+            "-b",
+            "-bK",
+            "-b=bob",
+            "--become",
+            "--become=bob",
+            "-S",
+            "--json",
+            "-F f",
+            "-o A=1",
+            "-oB=-w",
+            "-o=C",
+            "-J j",
+            "-p22",
+            "-l me",
+            "-i k",
+            "--cache",
+            "-v",
+            "--debug",
+            "--color never",
+            "--ask-pass",
+        ];
+        prop::sample::select(spelled.to_vec()).prop_map(|words| words.split(' ').map(OsString::from).collect())
+    }
+
+    fn word() -> impl Strategy<Value = OsString> {
+        prop_oneof![
+            "-{0,2}[a-z=]{0,4}".prop_map(OsString::from),
+            "\\PC{0,6}".prop_map(OsString::from),
+            prop::collection::vec(1..=255_u8, 0..5).prop_map(OsString::from_vec),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_rerun_means_the_same(
+            options in prop::collection::vec(option(), 0..8),
+            dashes: bool,
+            command in prop::collection::vec(word(), 1..4),
+        ) {
+            let mut argv: Vec<OsString> = ["o", "run"].map(OsString::from).to_vec();
+            argv.extend(options.concat());
+            argv.extend(dashes.then(|| OsString::from("--")));
+            argv.extend(command);
+            // Combinations that are refused are never run again.
+            let Ok(mut wanted) = Cli::try_parse_from(&argv) else { return Ok(()) };
+            let again = words(&argv, "web[1-3]");
+            if let ToolCommand::Run(run) = &mut wanted.command {
+                run.reach.hosts = vec!["web[1-3]".into()];
+            }
+            prop_assert_eq!(Cli::try_parse_from(&again).map_err(|error| error.to_string()), Ok(wanted), "{:?}", again);
+        }
+    }
+}

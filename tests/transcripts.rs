@@ -1,0 +1,47 @@
+//! What the documentation shows is what the tool prints.
+
+#[path = "support/transcript.rs"]
+mod transcript;
+
+use transcript::{Block, ON_HOSTS, blocks, check};
+
+/// Blocks that are not run: the page, how the first line begins, and why.
+const NOT_RUN: [(&str, &str, &str); 7] = [
+    ("README.md", "make && ", "builds the tool"),
+    ("README.md", "make check", "runs all tests"),
+    ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
+    ("README.md", "fn disk_usage", "is Rust; the whole program is examples/disk_usage.rs, which is built and run"),
+    ("docs/guide/install.md", "make bundle", "builds for other processors"),
+    ("docs/guide/privilege.md", "offshoot run -w 'web[1-9]' -bK", "asks for a password of hosts of nobody"),
+    (
+        "docs/guide/your-own-functions.md",
+        "use offshoot::",
+        "is Rust; the same functions are in examples, which are built",
+    ),
+];
+
+fn is_transcript(block: &Block) -> bool {
+    block.lines.first().is_some_and(|line| line.starts_with("$ "))
+}
+
+#[test]
+fn what_the_pages_show_is_what_is_printed() {
+    let blocks: Vec<Block> =
+        blocks().unwrap().into_iter().filter(|block| is_transcript(block) && !block.is_on_hosts()).collect();
+    assert!(blocks.len() > 10, "{} transcripts are found", blocks.len());
+    check(&blocks).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[test]
+fn a_block_that_is_not_run_has_a_reason() {
+    let blocks = blocks().unwrap();
+    for block in &blocks {
+        let reasons = NOT_RUN.iter().filter(|(page, text, _)| block.begins_with(page, text)).count();
+        let place = format!("{}:{}", block.page, block.at + 1);
+        assert_eq!(reasons, usize::from(!is_transcript(block)), "{place}: a block is run, or has a reason why not");
+    }
+    let listed = NOT_RUN.iter().map(|(page, text, _)| (*page, *text)).chain(ON_HOSTS);
+    for (page, text) in listed {
+        assert!(blocks.iter().any(|block| block.begins_with(page, text)), "{page}: there is no block with {text}");
+    }
+}
