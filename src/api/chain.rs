@@ -56,11 +56,15 @@ pub struct CallChain {
     number: AtomicU32,
 }
 
-impl CallChain {
-    pub(crate) fn new(context: &Context) -> Self {
-        Self { context: context.clone(), number: AtomicU32::new(0) }
+impl Context {
+    /// A chain of calls to this context: after one of them has failed, none
+    /// of the later ones runs. See [`CallChain`].
+    pub fn call_chain(&self) -> CallChain {
+        CallChain { context: self.clone(), number: AtomicU32::new(0) }
     }
+}
 
+impl CallChain {
     /// The context that is called.
     pub fn context(&self) -> &Context {
         &self.context

@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 #[cfg(feature = "cli")]
 use crate::api::call::Convert;
 use crate::api::call::{Call, RawCall};
-use crate::api::chain::CallChain;
 use crate::api::function::{Function, Table};
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;
@@ -169,12 +168,6 @@ impl Context {
     fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
         let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
         Call::from_raw(RawCall::start(self, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
-    }
-
-    /// A chain of calls to this context: after one of them has failed, none
-    /// of the later ones runs. See [`CallChain`].
-    pub fn call_chain(&self) -> CallChain {
-        CallChain::new(self)
     }
 
     /// Calls made on the result fail with [`Error::Timeout`] when `limit` has

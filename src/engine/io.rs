@@ -422,7 +422,9 @@ impl Io {
             let State { runs, routing, handles, .. } = &mut *self.state.borrow_mut();
             runs.add(&part, more, || match part.handle {
                 // Nothing else that is standard is longer than a frame.
-                Handle(101 | 107 | 1000..) => handles.check(&part, || routing.peer(from)),
+                Handle(101 | 107 | 1000..) => {
+                    handles.check(&part, || routing.peer(from), |of| routing.is_way_to(of, from))
+                }
                 _ => Err(TOO_LARGE_FOR_HANDLE),
             })
         };
@@ -466,7 +468,9 @@ impl Io {
     /// Hands a complete message to its handle.
     pub(crate) fn deliver(self: &Rc<Self>, message: Message, from: Option<LinkId>) {
         let mut state = self.state.borrow_mut();
-        if let Err(reason) = state.handles.check(&message, || state.routing.peer(from)) {
+        let State { handles, routing, .. } = &*state;
+        let checked = handles.check(&message, || routing.peer(from), |of| routing.is_way_to(of, from));
+        if let Err(reason) = checked {
             drop(state);
             return self.refuse(&message, &reason, from);
         }

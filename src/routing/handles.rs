@@ -61,14 +61,20 @@ impl<S> Default for Handles<S> {
 
 impl<S> Handles<S> {
     /// Whether a message for this context may reach its handle: `Err` with
-    /// the reason if not.
-    pub(crate) fn check(&self, message: &Message, peer: impl FnOnce() -> Peer) -> Result<(), DeadReason> {
+    /// the reason if not. `speaks_for` tells whether the message came by the
+    /// way that leads to a context: only such a router can know of its end.
+    pub(crate) fn check(
+        &self,
+        message: &Message,
+        peer: impl FnOnce() -> Peer,
+        speaks_for: impl FnOnce(ContextId) -> bool,
+    ) -> Result<(), DeadReason> {
         let Some(registration) = self.by_handle.get(&message.handle) else {
             return Err(DeadReason::INVALID_HANDLE);
         };
         if let Some(respondent) = registration.respondent
             && respondent != message.src
-            && !message.is_dead()
+            && !(message.is_dead() && speaks_for(respondent))
         {
             return Err(DeadReason::refused("reply from unexpected context"));
         }
@@ -166,16 +172,22 @@ mod tests {
         let mut handles = Handles::default();
         let registration = Registration { sink: "s", once: true, respondent: Some(ContextId(1)), policy: None };
         handles.add(Handle(1000), registration).unwrap();
-        assert_eq!(handles.check(&from(2), peer(2)), Err(DeadReason::refused("reply from unexpected context")));
-        assert_eq!(handles.check(&from(1), peer(1)), Ok(()));
+        assert_eq!(
+            handles.check(&from(2), peer(2), |_| true),
+            Err(DeadReason::refused("reply from unexpected context"))
+        );
+        assert_eq!(handles.check(&from(1), peer(1), |_| false), Ok(()));
+        let dead = Message { reply_to: Handle::IS_DEAD, ..from(2) };
+        assert!(handles.check(&dead, peer(2), |_| false).is_err(), "from elsewhere");
+        assert_eq!(handles.check(&dead, peer(2), |respondent| respondent == ContextId(1)), Ok(()));
         assert!(matches!(handles.sink(Handle(1000)), Some(Sink::Taken("s"))));
-        assert_eq!(handles.check(&from(1), peer(1)), Err(DeadReason::INVALID_HANDLE));
+        assert_eq!(handles.check(&from(1), peer(1), |_| false), Err(DeadReason::INVALID_HANDLE));
 
         let policy: Policy = Arc::new(policy::has_parent_authority);
         let guarded = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
         handles.add(Handle(1000), guarded).unwrap();
-        assert_eq!(handles.check(&from(1), peer(1)), Err(DeadReason::refused("refused by policy")));
-        assert_eq!(handles.check(&from(0), peer(0)), Ok(()));
+        assert_eq!(handles.check(&from(1), peer(1), |_| false), Err(DeadReason::refused("refused by policy")));
+        assert_eq!(handles.check(&from(0), peer(0), |_| false), Ok(()));
     }
 
     #[test]
@@ -184,7 +196,7 @@ mod tests {
         let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
         let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
         handles.add(Handle(1000), registration).unwrap();
-        assert!(handles.check(&from(1), peer(1)).is_err());
+        assert!(handles.check(&from(1), peer(1), |_| false).is_err());
     }
 
     #[test]

@@ -176,6 +176,12 @@ impl Routing {
         }
     }
 
+    /// Whether what came in by `from` came by the way that leads to `context`,
+    /// or began here.
+    pub(crate) fn is_way_to(&self, context: ContextId, from: Option<LinkId>) -> bool {
+        from.is_none_or(|from| self.out(context) == Some(from))
+    }
+
     /// Attaches the parent.
     pub(crate) fn add_parent(&mut self, link: LinkId, remote: ContextId) {
         self.parent = Some(link);

@@ -376,3 +376,24 @@ fn the_input_of_a_command_leads_to_where_it_runs_or_nowhere() {
     let error = bad.blocking_call(started_elsewhere, (good.id(),)).unwrap_err().to_string();
     assert!(error.contains(&format!("leads to context {}, not to context {}", good.id(), bad.id())), "{error}");
 }
+
+#[test]
+fn a_child_cannot_tell_that_another_has_gone() {
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    let below = tree.behind(&good);
+    let calls = [good.call(slowly, ()), below.call(slowly, ())];
+    let me = bad.id().0;
+    let frames: Vec<u8> = (1000..1200).flat_map(|handle| frame(1, [0, me, me, handle, 999], b"gone")).collect();
+    // Its own calls it can fail as it likes.
+    let _ = bad.blocking_call(scribble, (frames,));
+    for call in calls {
+        call.blocking_recv().unwrap();
+    }
+    assert!(bad.blocking_call(pid, ()).is_ok());
+}
+
+fn slowly() {
+    std::thread::sleep(std::time::Duration::from_millis(300));
+}
+export!(slowly);

@@ -210,7 +210,11 @@ impl World {
     fn route(&mut self, at: ContextId, mut sent: Sent, from: Option<LinkId>) {
         let Some(node) = self.nodes.get_mut(&at) else { return };
         match node.routing.route(&mut sent.message, from) {
-            Verdict::Local => match node.handles.check(&sent.message, || node.routing.peer(from)) {
+            Verdict::Local => match node.handles.check(
+                &sent.message,
+                || node.routing.peer(from),
+                |of| node.routing.is_way_to(of, from),
+            ) {
                 Ok(()) => self.deliver(at, &sent, from),
                 Err(_) => self.refuse(at, &sent.message),
             },
