@@ -96,6 +96,11 @@ pub use wire::message::{ContextId, Handle, Message, Values};
 #[doc = include_str!("../docs/from-mitogen.md")]
 mod from_mitogen {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/your-own-functions.md")]
+mod your_own_functions {}
+
 /// What the macros expand to. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {

@@ -90,10 +90,7 @@ pub enum Error {
     },
     /// The function is not in the compiled-in table of this program or of the
     /// context that was asked to run it.
-    #[error(
-        "function {function} is not in the function table of {context}; add `offshoot::export!({})` beside it, and if it lives in another crate, mention that crate (`use that_crate as _;`)",
-        short_name(function)
-    )]
+    #[error("function {function} is not in the function table of {context}; {}", how_to_export(function))]
     NotExported {
         /// Full name of the function.
         function: String,
@@ -226,8 +223,17 @@ impl From<CallError> for Error {
     }
 }
 
-fn short_name(function: &str) -> &str {
-    function.rsplit("::").next().unwrap_or(function)
+/// What to write, so that a function is in the table. A closure has no name that
+/// other copies of the program know.
+fn how_to_export(function: &str) -> String {
+    if function.ends_with("{{closure}}") {
+        return "a closure cannot be exported: make it a `fn name(..)`, and write `offshoot::export!(name)` beside it"
+            .into();
+    }
+    let name = function.rsplit("::").next().unwrap_or(function);
+    format!(
+        "add `offshoot::export!({name})` beside it, and if it lives in another crate, mention that crate (`use that_crate as _;`)"
+    )
 }
 
 #[cfg(test)]
