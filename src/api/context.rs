@@ -314,7 +314,7 @@ impl Context {
         const {
             assert!(
                 size_of::<F>() == 0,
-                "only plain functions can be called: no closures that capture, no fn pointers"
+                "only plain functions can be called, no closures and no fn pointers: write a `fn` and `offshoot::export!` it, and pass values as arguments"
             );
         };
         let function = type_name::<F>();

@@ -30,8 +30,9 @@ use crate::wire::codec::{self, Origin};
 /// [`Value`] or a `Result` of one. `K` only tells these shapes apart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called in another context",
-    note = "it must be a plain `fn` with owned, serialisable arguments after `&Econtext` and/or `&Router`",
-    note = "it must return `Result<T, E>` or a type that implements `offshoot::Value`"
+    note = "it must be a plain `fn`; its arguments, after `&Econtext` and/or `&Router`, are owned and serialisable by serde: write `String` instead of `&str`",
+    note = "it returns a `Result`, or an `offshoot::Value`: for a type `T` of yours derive `Serialize` and `Deserialize`, and write `impl offshoot::Value for T {{}}`",
+    note = "the `E` of a `Result<T, E>` must be an error: write `impl std::error::Error for E {{}}`, or return `Result<T, String>`"
 )]
 pub trait Function<K>: Copy + Send + Sync + 'static {
     /// The arguments that are sent, as a tuple.
@@ -249,7 +250,10 @@ impl Table {
                 let name = (entry.name)();
                 if let Some(other) = by_name.insert(name, entry) {
                     let other: &Entry = other;
-                    panic!("two exported functions are called {name}: one at {}, one at {}", other.place, entry.place);
+                    panic!(
+                        "two exported functions are called {name}, at {} and at {}: rename one of them, or export it only once",
+                        other.place, entry.place
+                    );
                 }
                 lines.push((entry.signature)());
             }

@@ -1,0 +1,10 @@
+//! `child()` comes too late.
+use offshoot::{Error, Router};
+
+fn main() -> Result<(), Error> {
+    let router = Router::new()?;
+    offshoot::child();
+    let child = router.local().blocking_connect();
+    println!("{:?}", child.map_err(|error| error.to_string()));
+    Ok(())
+}
