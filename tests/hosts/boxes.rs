@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context as _, Result, ensure};
+use offshoot::connect::{Connect, Incus, Lxc, Lxd};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, Context, Error, Incus, Lxc, Lxd, Phase, StreamErrorKind};
+use offshoot::{Context, Error, Phase, StreamErrorKind};
 
 use crate::OnHosts;
 use crate::controller::block_on;

@@ -56,6 +56,13 @@ impl<M: ToAccount> Connect<M> {
         self.method.account().incorrect_prompts = Some(lines.into_iter().map(Into::into).collect());
         self
     }
+
+    /// Whether root's child may be made from the parent's own image, without
+    /// an upload. Default: true.
+    pub fn direct(mut self, on: bool) -> Self {
+        self.method.account().indirect = !on;
+        self
+    }
 }
 
 impl Account {

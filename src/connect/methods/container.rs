@@ -9,13 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::connect::bootstrap::Nonce;
 use crate::connect::bootstrap::is_helpless;
 use crate::connect::methods::remote_command::{RemoteCommand, check_user, quote};
-use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::error::{Phase, StreamError, StreamErrorKind};
 
 /// A process in a container: what every engine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[doc(hidden)]
-pub struct Container {
+pub(crate) struct Container {
     engine: Engine,
     /// Container, pod or jail; empty for a temporary one.
     target: String,
@@ -72,9 +71,9 @@ macro_rules! engines {
             }
         }
 
-        impl From<$name> for Method {
+        impl From<$name> for AnyMethod {
             fn from(method: $name) -> Self {
-                Self::Container(method.0)
+                Self(Variant::Container(method.0))
             }
         }
 
@@ -113,13 +112,11 @@ macro_rules! users {
 
 users! { Docker Podman Buildah Jail }
 
-impl Connect<Docker> {
-    /// Starts a temporary container of this image instead, which goes when
-    /// the context does; the name of a container has to be empty then.
-    /// Default: none.
-    pub fn image(mut self, image: impl Into<String>) -> Self {
-        self.method.0.image = Some(image.into());
-        self
+impl Docker {
+    /// A temporary container of `image`, which goes when the context does.
+    pub(crate) fn of_image(image: String) -> Self {
+        let Self(container) = Self::new(String::new());
+        Self(Container { image: Some(image), ..container })
     }
 }
 
@@ -357,9 +354,9 @@ mod tests {
     use super::*;
     use crate::connect::methods::remote_command::for_tests;
 
-    fn argv(method: impl Into<Method>) -> String {
-        match method.into() {
-            Method::Container(container) => match container.plan(&for_tests()) {
+    fn argv(method: impl Into<AnyMethod>) -> String {
+        match method.into().0 {
+            Variant::Container(container) => match container.plan(&for_tests()) {
                 Ok(Plan { run: Run::Command(argv), .. }) => argv.join(" "),
                 other => format!("{other:?}"),
             },
@@ -404,8 +401,8 @@ mod tests {
 
     #[test]
     fn a_context_is_called_by_its_container() {
-        let name = |method: Method| match method {
-            Method::Container(container) => container.name(),
+        let name = |method: AnyMethod| match method.0 {
+            Variant::Container(container) => container.name(),
             other => format!("{other:?}"),
         };
         assert_eq!(name(with!(Docker "app").into()), "docker.app");

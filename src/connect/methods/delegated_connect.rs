@@ -16,7 +16,8 @@ use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
 use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
-use crate::connect::methods::{Answerer, Spec, connect};
+use crate::connect::methods::question::{self, Answerer, Questions};
+use crate::connect::methods::{Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::wire::connect_trace::ConnectTrace;
@@ -90,9 +91,17 @@ async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Resul
     result.await.unwrap_or_else(|_| Err(cancelled()))
 }
 
-/// Has another context start a child.
-pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected, Error> {
+/// Has another context start a child. What that is asked and does not know,
+/// `answerer` is asked here.
+pub(super) async fn connect_there(
+    router: &Router,
+    via: &Context,
+    spec: Spec,
+    answerer: Option<Answerer>,
+) -> Result<Connected, Error> {
     let limit = spec.connect_timeout;
+    let (questions, asked) = Questions::of(router, via.id(), answerer.is_some());
+    let answering = asked.zip(answerer);
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
@@ -100,8 +109,20 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
         // It goes ahead of the call.
         io.give_ids(there.id());
         let asked = Asked { hop, since: io.routing_clock() };
-        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,)).at_most(MAX_ANSWER);
-        io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
+        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
+        let here = Rc::clone(io);
+        io.tasks.spawn(async move {
+            let answering = async {
+                if let Some((questions, answerer)) = answering {
+                    question::answer(questions, answerer).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = follow(here, there, asked, call, done) => {}
+                () = answering => {}
+            }
+        });
     }));
     if !via.shared().request(follow) {
         return Err(Error::router_ended());
@@ -174,8 +195,9 @@ pub(crate) enum Proxied {
 impl Value for Proxied {}
 
 /// Starts a child of this context on behalf of another.
-async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
-    let started = start(econtext.router(), spec, None).await;
+async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Questions) -> Proxied {
+    let answerer = questions.answerer(econtext.router());
+    let started = start(econtext.router(), spec, answerer).await;
     // What is answered from here on arrives, or was given up before.
     let claimed = if econtext.is_cancelled() { Err(cancelled()) } else { started.and_then(Unclaimed::claim) };
     claimed.map_or_else(Proxied::Failed, Proxied::Connected)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::methods::account::{Account, ToAccount};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::error::StreamErrorKind;
 
 /// How to become another user by doas; see
@@ -12,9 +12,9 @@ use crate::wire::error::StreamErrorKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doas(Account);
 
-impl From<Doas> for Method {
+impl From<Doas> for AnyMethod {
     fn from(doas: Doas) -> Self {
-        Self::Doas(doas)
+        Self(Variant::Doas(doas))
     }
 }
 
@@ -28,13 +28,6 @@ impl Connect<Doas> {
     /// The program to run. Default: `doas`.
     pub fn doas_path(mut self, path: impl Into<String>) -> Self {
         self.method.0.path = Some(path.into());
-        self
-    }
-
-    /// Whether root's child may be made from the parent's own image, without
-    /// an upload. Default: true.
-    pub fn doas_direct(mut self, on: bool) -> Self {
-        self.method.0.indirect = !on;
         self
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::methods::account::{Account, ToAccount};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::error::StreamErrorKind;
 
 /// How to become another user by su; see
@@ -15,9 +15,9 @@ use crate::wire::error::StreamErrorKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Su(Account);
 
-impl From<Su> for Method {
+impl From<Su> for AnyMethod {
     fn from(su: Su) -> Self {
-        Self::Su(su)
+        Self(Variant::Su(su))
     }
 }
 
@@ -31,13 +31,6 @@ impl Connect<Su> {
     /// The program to run. Default: `su`.
     pub fn su_path(mut self, path: impl Into<String>) -> Self {
         self.method.0.path = Some(path.into());
-        self
-    }
-
-    /// Whether root's child may be made from the parent's own image, without
-    /// an upload. Default: true.
-    pub fn su_direct(mut self, on: bool) -> Self {
-        self.method.0.indirect = !on;
         self
     }
 }
