@@ -25,7 +25,7 @@ check: check-fast hosts ## what a change has to pass: that, and the trials on re
 check-long: check long elsewhere size reproducible odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
-	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test layers --test transcripts --test mistakes
+	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --doc
 
 hosts: ## the trials on hosts, of what takes no longer than minutes; this machine is as before

@@ -1,5 +1,5 @@
-//! Functions that every copy of a program has.
+//! Functions that every copy of a program has, and what contexts offer by them.
 
-pub mod command;
 pub mod facts;
 pub mod file;
+pub mod process;

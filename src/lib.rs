@@ -44,7 +44,7 @@ mod builtin;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-mod connect;
+pub mod connect;
 mod engine;
 mod image;
 mod routing;
@@ -65,18 +65,11 @@ pub use api::router::{MAX_MESSAGE_SIZE, Router, RouterBuilder, WeakRouter};
 pub use api::select::{Event, Member, MemberId, Select};
 pub use api::sender::{Sender, Sending};
 pub use api::stream::{CallStream, StreamIter};
-pub use builtin::{command, facts, file};
+pub use builtin::{facts, file, process};
 pub use connect::child::child;
-pub use connect::master::run_with_router;
-pub use connect::methods::{
-    Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl, Local, Lxc,
-    Lxd, Podman, Setns, Ssh, Su, Sudo,
-};
-#[cfg(feature = "cli")]
-pub use connect::report::{Examined, Step, StepStatus};
+pub use connect::program::Program;
 pub use connect::run::run;
 pub use engine::broker::{Broker, Timer};
-pub use engine::descendants::Descendants;
 pub use engine::log::{LogHook, Record, log_to_file};
 pub use engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 pub use image::bundle;
@@ -90,6 +83,9 @@ pub use wire::error::{
     CallError, ChannelError, ChannelErrorKind, Closed, ConnectError, ConnectErrorKind, Error, IoError, Phase,
 };
 pub use wire::message::{ContextId, Handle, Message, Values};
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Compiled and run with the other examples.
 #[cfg(doctest)]

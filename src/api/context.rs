@@ -261,6 +261,21 @@ impl Context {
         ShutdownHandle { ended }
     }
 
+    /// Stops reading what a child of this context sends, or what comes through
+    /// it, until [`Context::resume`] or until the child is told to end. Does
+    /// nothing to contexts behind others.
+    ///
+    /// The child and those behind it are slowed down as by any slow reader.
+    /// While a child is not read, its death goes unnoticed.
+    pub fn pause(&self) {
+        self.shared.request(Request::Read { context: self.id, on: false });
+    }
+
+    /// Takes back [`Context::pause`].
+    pub fn resume(&self) {
+        self.shared.request(Request::Read { context: self.id, on: true });
+    }
+
     /// What the program that led to this child, such as ssh, has said last on
     /// its stderr, if the child was lost: a few lines that can be printed.
     /// Empty for contexts behind others.

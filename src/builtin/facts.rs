@@ -1,11 +1,24 @@
 //! What a context knows of its machine.
+//!
+//! ```
+//! # use offshoot::{Error, Router};
+//! # fn main() -> std::process::ExitCode {
+//! # offshoot::run(app) }
+//! # async fn app(router: Router) -> Result<(), Error> {
+//! # let web = router.local().await?;
+//! let facts = web.facts().await?;
+//! println!("{} runs {} on {} processors", facts.hostname, facts.os, facts.cpus);
+//! # Ok(()) }
+//! ```
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::call::Call;
+use crate::api::context::Context;
 use crate::api::function::Value;
 use crate::connect::handshake::whoami;
 
-/// Facts about a context's machine; see [`host_facts`].
+/// Facts about a context's machine; see [`Context::facts`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HostFacts {
@@ -39,7 +52,20 @@ pub struct HostFacts {
 
 impl Value for HostFacts {}
 
-/// Facts about the machine that this runs on.
+impl Context {
+    /// Facts about its machine and its user. Dropping the future only ends the
+    /// wait. The [module](crate::facts) has an example.
+    ///
+    /// # Errors
+    ///
+    /// The future ends with [`Error::Call`](crate::Error::Call) if the kernel
+    /// does not tell its name, and with what [`Context::call`] gives.
+    pub fn facts(&self) -> Call<HostFacts> {
+        self.call(host_facts, ())
+    }
+}
+
+/// Facts about the machine that this runs on. [`Context::facts`] calls it.
 ///
 /// # Errors
 ///

@@ -1,16 +1,33 @@
-//! Reading and writing files of other contexts, in chunks.
+//! Reading and writing files of other contexts.
+//!
+//! ```
+//! # use offshoot::{Error, Router};
+//! # fn main() -> std::process::ExitCode {
+//! # offshoot::run(app) }
+//! # async fn app(router: Router) -> Result<(), Error> {
+//! # let web = router.local().await?;
+//! # let path = std::env::temp_dir().join(format!("offshoot-doc-{}", std::process::id()));
+//! web.write_file(&path, "hello\n").await?;
+//! assert_eq!(web.read_file(&path).await?, b"hello\n");
+//! // Of any size, from and to whatever can be read and written.
+//! let size = web.copy_from(&path, tokio::io::sink()).await?;
+//! assert_eq!(web.copy_to(tokio::io::empty(), &path, 0o600).await?, size - 6);
+//! # std::fs::remove_file(path).unwrap();
+//! # Ok(()) }
+//! ```
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
-use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
@@ -28,60 +45,91 @@ enum Piece {
 
 impl Value for Piece {}
 
-/// Reads a file of `context` into `sink`, and returns its size in bytes. Holds
-/// at most a window of it in memory.
-///
-/// # Errors
-///
-/// [`Error::Call`] if the file cannot be read there, [`Error::Payload`] if
-/// `sink` fails, and what [`Context::call`] gives.
-pub async fn read(
-    router: &Router,
-    context: &Context,
-    path: impl Into<PathBuf>,
-    mut sink: impl Write,
-) -> Result<u64, Error> {
-    let pieces: Receiver<Piece> = Receiver::from_context(router.shared(), context.id(), true);
-    let mut call = context.call(read_file, (path.into(), pieces.sender()));
-    let mut size = 0;
-    loop {
-        let piece = tokio::select! {
-            biased;
-            piece = pieces.recv() => piece?,
-            // It ends before the file does only when it fails.
-            result = &mut call => {
-                result?;
-                pieces.recv().await?
-            }
-        };
-        match piece {
-            Piece::Bytes(Blob(bytes)) => {
-                size += bytes.len() as u64;
-                sink.write_all(&bytes)
-                    .map_err(|error| Error::Io(IoError::while_doing("cannot store the file", &error)))?;
-            }
-            Piece::End => return Ok(size),
+impl Context {
+    /// The content of a file there, in memory. Dropping the future ends the
+    /// reading. The [module](crate::file) has an example.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`] if the file cannot be read there, and what
+    /// [`Context::call`] gives.
+    pub async fn read_file(&self, path: impl Into<PathBuf>) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        self.copy_from(path, &mut content).await?;
+        Ok(content)
+    }
+
+    /// Copies a file there into `sink`, and returns its size in bytes. Holds
+    /// at most a window of it in memory. Dropping the future ends the copying;
+    /// `sink` then has a part of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`] if the file cannot be read there, [`Error::Io`] if
+    /// `sink` fails, and what [`Context::call`] gives.
+    pub async fn copy_from(&self, path: impl Into<PathBuf>, sink: impl AsyncWrite) -> Result<u64, Error> {
+        let mut sink = pin!(sink);
+        let pieces: Receiver<Piece> = Receiver::from_context(self.shared(), self.id(), true);
+        let mut call = self.call(read_file, (path.into(), pieces.sender()));
+        let mut size = 0;
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = pieces.recv() => piece?,
+                // It ends before the file does only when it fails.
+                result = &mut call => {
+                    result?;
+                    pieces.recv().await?
+                }
+            };
+            let stored = match piece {
+                Piece::Bytes(Blob(bytes)) => {
+                    size += bytes.len() as u64;
+                    sink.write_all(&bytes).await
+                }
+                Piece::End => return sink.flush().await.map(|()| size).map_err(|error| unstored(&error)),
+            };
+            stored.map_err(|error| unstored(&error))?;
         }
+    }
+
+    /// Writes a file there: whole or not at all, also if the future is dropped.
+    /// It is written beside its place and renamed. A file that is replaced
+    /// keeps its mode; a new one gets 0666 without what the umask there takes
+    /// away. [`Context::copy_to`] sets another mode.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`] if the file cannot be written there, and what
+    /// [`Context::call`] gives.
+    pub async fn write_file(&self, path: impl Into<PathBuf>, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
+        write(self, path.into(), None, Pin::new(&mut bytes.as_ref())).await.map(drop)
+    }
+
+    /// Writes what `source` gives to a file there, with `mode`, and returns its
+    /// size in bytes. Whole or not at all, as [`Context::write_file`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`] if the file cannot be written there, [`Error::Io`]
+    /// if `source` fails, and what [`Context::call`] gives.
+    pub async fn copy_to(&self, source: impl AsyncRead, path: impl Into<PathBuf>, mode: u32) -> Result<u64, Error> {
+        write(self, path.into(), Some(mode), pin!(source)).await
     }
 }
 
-/// Writes what `source` gives to a file of `context`, with `mode`, and
-/// returns its size in bytes. The file appears whole or not at all: it is
-/// written beside its place and renamed.
-///
-/// # Errors
-///
-/// [`Error::Call`] if the file cannot be written there, [`Error::Payload`] if
-/// `source` fails, and what [`Context::call`] gives.
-pub async fn write(
-    router: &Router,
+fn unstored(error: &io::Error) -> Error {
+    Error::Io(IoError::while_doing("cannot store the file", error))
+}
+
+async fn write<R: AsyncRead>(
     context: &Context,
-    path: impl Into<PathBuf>,
-    mode: u32,
-    mut source: impl Read,
+    path: PathBuf,
+    mode: Option<u32>,
+    mut source: Pin<&mut R>,
 ) -> Result<u64, Error> {
-    let ready: Receiver<Sender<Piece>> = Receiver::from_context(router.shared(), context.id(), true);
-    let mut call = context.call(write_file, (path.into(), mode, ready.sender()));
+    let ready: Receiver<Sender<Piece>> = Receiver::from_context(context.shared(), context.id(), true);
+    let mut call = context.call(write_file, (path, mode, ready.sender()));
     let pieces = tokio::select! {
         pieces = ready.recv() => pieces?,
         result = &mut call => {
@@ -91,9 +139,8 @@ pub async fn write(
     };
     let mut buffer = vec![0; CHUNK];
     loop {
-        let count = source
-            .read(&mut buffer)
-            .map_err(|error| Error::Io(IoError::while_doing("cannot read the file to send", &error)))?;
+        let read = source.read(&mut buffer).await;
+        let count = read.map_err(|error| Error::Io(IoError::while_doing("cannot read the file to send", &error)))?;
         if count == 0 {
             break;
         }
@@ -130,12 +177,23 @@ async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
 }
 crate::export!(bound read_file);
 
-async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender<Sender<Piece>>) -> io::Result<u64> {
+async fn write_file(
+    econtext: &Econtext,
+    path: PathBuf,
+    mode: Option<u32>,
+    ready: Sender<Sender<Piece>>,
+) -> io::Result<u64> {
     let pieces: Receiver<Piece> = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
     let unfinished = Unfinished(beside(&path)?);
     let (name, target) = (unfinished.0.clone(), path.clone());
-    let open = move || OpenOptions::new().write(true).create_new(true).mode(mode).open(name);
-    let mut file = blocking(&path, open).await?;
+    let place = path.clone();
+    let open = move || {
+        let mode = mode.or_else(|| Some(std::fs::metadata(place).ok()?.mode() & 0o7777));
+        // Never readable by more than in the end; a new file's mode is a matter of the umask.
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(name);
+        file.map(|file| (file, mode))
+    };
+    let (mut file, mode) = blocking(&path, open).await?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
     while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
@@ -144,8 +202,10 @@ async fn write_file(econtext: &Econtext, path: PathBuf, mode: u32, ready: Sender
     }
     let name = unfinished.0.clone();
     let finish = move || {
-        // The mode asked for, whatever the umask.
-        file.set_permissions(Permissions::from_mode(mode))?;
+        // The mode asked for, whatever the umask; or that of what is replaced.
+        if let Some(mode) = mode {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
         std::fs::rename(name, target)
     };
     blocking(&path, finish).await?;

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::builtin::facts::{HostFacts, host_facts};
-use crate::{Context, Error, Router, Step, StepStatus};
+use crate::connect::{Step, StepStatus};
+use crate::{Context, Error, Router};
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::__private::HangUp;
-use crate::builtin::command::{self, Command};
+use crate::builtin::process as command;
+use crate::builtin::process::run_process::CommandLine;
 use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -42,7 +43,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// What is to be done on each host.
 #[derive(Clone)]
 enum Work {
-    Command(Command),
+    Command(CommandLine),
     Call(Exported, EncodedArgs),
 }
 
@@ -109,7 +110,7 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     };
     drop(guard);
     let local = LocalSet::new();
-    let (exit, owed) = local.block_on(&runtime, report(cli, job, hosts, tree, &router, &pipes, &mut signals));
+    let (exit, owed) = local.block_on(&runtime, report(cli, job, hosts, tree, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
     let Some(owed) = owed else { return exit };
@@ -155,7 +156,6 @@ async fn report(
     job: Job,
     hosts: Vec<HostPath>,
     tree: Rc<Tree>,
-    router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
 ) -> (Exit, Option<u64>) {
@@ -171,7 +171,7 @@ async fn report(
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
-    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone() };
+    let workers = Workers { tree, events, stop: stop.clone() };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
     let mut interrupted = None;
     let reader_has_gone = loop {
@@ -221,24 +221,20 @@ fn show(pipes: &Pipes, shown: Shown) {
     pipes.stderr.write(shown.stderr);
 }
 
-fn command(args: &RunArgs) -> Command {
-    let command = match (&args.shell, args.argv.split_first()) {
-        (Some(line), _) => Command::shell(line.clone()),
-        (None, Some((program, rest))) => Command::new(program.clone()).args(rest.iter().cloned()),
-        (None, None) => Command::shell(""),
+fn command(args: &RunArgs) -> CommandLine {
+    let command = match (&args.shell, args.argv.as_slice()) {
+        (Some(line), _) => CommandLine::shell(line),
+        (None, []) => CommandLine::shell(""),
+        (None, argv) => CommandLine { argv: argv.to_vec(), ..CommandLine::default() },
     };
-    let command = match &args.chdir {
-        Some(directory) => command.cwd(directory.clone()),
-        None => command,
-    };
-    args.env.iter().fold(command, |command, variable| command.env(&variable.name, variable.value.clone()))
+    let env = args.env.iter().map(|variable| ((&variable.name).into(), Some(variable.value.clone())));
+    CommandLine { cwd: args.chdir.clone(), env: env.collect(), ..command }
 }
 
 /// What the work on all hosts shares.
 #[derive(Clone)]
 struct Workers {
     tree: Rc<Tree>,
-    router: Router,
     events: mpsc::Sender<HostEvent>,
     /// Set when the run is interrupted.
     stop: CancellationToken,
@@ -252,8 +248,8 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
-            let Workers { tree, router, events, stop } = workers;
-            let worker = Worker { host: HostIndex(index), alone, router, events, stop, rest: RefCell::default() };
+            let Workers { tree, events, stop } = workers;
+            let worker = Worker { host: HostIndex(index), alone, events, stop, rest: RefCell::default() };
             let started = Instant::now();
             let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
             let seconds = started.elapsed().as_secs_f64();
@@ -276,7 +272,6 @@ struct Worker {
     host: HostIndex,
     /// Whether there is no other host.
     alone: bool,
-    router: Router,
     events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
     /// What had arrived and was not shown when the command ended or was stopped.
@@ -337,8 +332,13 @@ impl Worker {
         exit
     }
 
-    async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
-        let command::Running { events, mut exit } = command.clone().spawn(&self.router, context);
+    async fn command(
+        &self,
+        context: &Context,
+        command: &CommandLine,
+        limit: Option<Duration>,
+    ) -> Result<HostExit, Error> {
+        let command::Running { events, mut exit } = command::Running::start(context, command.clone());
         let mut taking = Taking::new(self, events);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let exit = loop {

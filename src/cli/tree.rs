@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::{Connect, Context, Descendants, Doas, Error, Examined, Router, Setns, Ssh, Su, Sudo};
 use tokio::sync::OnceCell;
 
 use crate::cli::args::ReachArgs;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::login_limiter::Pace;
 use crate::cli::secret::Secrets;
+use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
+use crate::{Context, Error, Router};
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -141,37 +142,23 @@ impl Tree {
     }
 
     async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Examined {
-        macro_rules! connect {
-            ($connect:expr) => {{
-                // A service that a command has started stays, as behind ssh.
-                let connect = $connect.connect_timeout(limit).descendants(Descendants::Leave);
-                match via {
-                    Some(via) => connect.via(via).examine().await,
-                    None => connect.examine().await,
-                }
-            }};
+        // A service that a command has started stays, as behind ssh.
+        let connect = self.connect(hop).connect_timeout(limit).descendants(Descendants::Leave);
+        match via {
+            Some(via) => connect.via(via).examine().await,
+            None => connect.examine().await,
         }
-        let become_ = self.secrets.become_.as_ref();
-        let (target, user) = (hop.target.as_str(), hop.user.as_ref());
+    }
+
+    /// The connect for a hop, with what the command line adds.
+    fn connect(&self, hop: &Hop) -> Connect<AnyMethod> {
+        let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         match hop.method {
-            Method::Local if hop.target.is_empty() => connect!(self.router.local()),
-            Method::Local => connect!(self.router.local().name(format!("local.{}", hop.target))),
-            Method::Fork => connect!(self.router.fork()),
-            Method::Sudo => {
-                connect!(with(self.router.sudo().username(&hop.target), become_, Connect::<Sudo>::password))
-            }
-            Method::Su => {
-                connect!(with(self.router.su().username(&hop.target), become_, Connect::<Su>::password))
-            }
-            Method::Doas => {
-                connect!(with(self.router.doas().username(&hop.target), become_, Connect::<Doas>::password))
-            }
-            Method::Container(engine) => connect!(engine.connect(&self.router, target, user)),
-            Method::Setns => {
-                let (kind, container) = target.split_once(':').unwrap_or((target, ""));
-                connect!(with(self.router.setns(container, kind), user, Connect::<Setns>::username))
-            }
-            Method::Ssh => connect!(self.ssh(hop)),
+            Method::Sudo => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
+            Method::Su => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
+            Method::Doas => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
+            Method::Ssh => self.ssh(hop).boxed(),
+            _ => hop.connect(&self.router),
         }
     }
 
@@ -186,8 +173,6 @@ impl Tree {
             args.extend(["-p".to_owned(), port.to_string()]);
         }
         args.extend(self.ssh_args.iter().cloned());
-        let alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"];
-        args.extend(alive.map(str::to_owned));
         // Keys are tried first, as without a password.
         let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
         let ssh = with(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);

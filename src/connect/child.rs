@@ -21,6 +21,8 @@ use crate::api::router::Router;
 use crate::connect::bootstrap::{self, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
 #[cfg(target_os = "linux")]
+use crate::connect::methods::setns::{ADVICE, FAILED};
+#[cfg(target_os = "linux")]
 use crate::connect::namespace_entry::NamespaceEntry;
 use crate::engine::broker::Broker;
 use crate::engine::descendants::Descendants;
@@ -37,6 +39,10 @@ use crate::sys::process;
 const REAP_AFTER: Duration = Duration::from_millis(500);
 /// The descriptor that a first stage opens the image as.
 const STAGED_IMAGE: RawFd = 9;
+
+/// The stack of a thread that takes the main thread's place: as much as that has
+/// on most systems. It takes memory only where it is used.
+const STACK: usize = 8 << 20;
 
 /// What comes before a name in the argument that asks for it.
 const AGAIN_AS: &str = "as:";
@@ -96,12 +102,40 @@ impl Arguments {
 /// returns. Otherwise returns at once.
 ///
 /// Call it first in `main`, in programs that do not use
-/// [`run`](crate::run): a child that gets past this line would be a second
-/// controller.
+/// [`run`](crate::run()): a child that gets past this line would be a second
+/// controller. A connect to a child that does not come here fails and says so.
+///
+/// ```
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), offshoot::Error> {
+///     offshoot::child();
+///     let router = offshoot::Router::new()?;
+///     let child = router.local().await?;
+///     println!("{child} is up");
+///     router.shutdown().await;
+///     Ok(())
+/// }
+/// ```
+///
+/// As here, it may be called inside a runtime: then the child serves on a
+/// thread of its own. Two things need a process without other threads, and so
+/// `child` before the runtime: [`Router::setns`], and
+/// [`Descendants::Supervise`](crate::connect::Descendants::Supervise), without
+/// which such a child goes on with a warning.
 pub fn child() {
     CLAIMED.store(true, Ordering::Relaxed);
-    if let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) {
-        live(&arguments);
+    let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else { return };
+    if tokio::runtime::Handle::try_current().is_err() {
+        live(&arguments, false);
+    }
+    let thread = std::thread::Builder::new().name("offshoot-main".into()).stack_size(STACK);
+    if let Err(error) = thread.spawn(move || live(&arguments, true)) {
+        eprintln!("offshoot: cannot start a thread for the child: {error}");
+        process::exit_now(1);
+    }
+    loop {
+        // The other thread ends the process.
+        std::thread::park();
     }
 }
 
@@ -114,7 +148,7 @@ pub fn test_child() {
     let mut args = std::env::args_os().skip(2).take(1);
     if let Some(mut arguments) = Arguments::parse(&mut args) {
         arguments.image = None;
-        live(&arguments);
+        live(&arguments, false);
     }
 }
 
@@ -185,17 +219,18 @@ fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
     Err(format!("cannot execute the own image again: {}", exec.exec()))
 }
 
-fn live(arguments: &Arguments) -> ! {
+/// `is_threaded`: the program had threads before it asked.
+fn live(arguments: &Arguments, is_threaded: bool) -> ! {
     #[cfg(target_os = "linux")]
     process::spare(bootstrap::holds_first_stage);
-    if let Err(why) = try_live(arguments) {
+    if let Err(why) = try_live(arguments, is_threaded) {
         // stderr still is the launcher's: the parent shows it.
         eprintln!("offshoot: {why}");
     }
     process::exit_now(1);
 }
 
-fn try_live(arguments: &Arguments) -> Result<(), String> {
+fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     if let Some(name) = &arguments.again_as {
         // Opened before its file goes.
         Image::own()?;
@@ -205,6 +240,11 @@ fn try_live(arguments: &Arguments) -> Result<(), String> {
     leave_no_trace(arguments);
     #[cfg(target_os = "linux")]
     if let Some(entrance) = &arguments.entrance {
+        if is_threaded {
+            return Err(format!(
+                "{FAILED}namespaces cannot be joined with threads\n{ADVICE}call offshoot::child() before the runtime"
+            ));
+        }
         return Err(entrance.enter(&arguments.nonce));
     }
     let io_error = |what: &str| {
@@ -217,11 +257,12 @@ fn try_live(arguments: &Arguments) -> Result<(), String> {
     hello.write(&arguments.nonce, &mut output).map_err(io_error("cannot say hello"))?;
     let welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
     drop((input, output));
-    if welcome.descendants == Descendants::Supervise {
+    let is_supervised = welcome.descendants == Descendants::Supervise;
+    if is_supervised && !is_threaded {
         process::supervise().map_err(io_error("cannot start a supervisor"))?;
     }
     let fds = process::take_stdio().map_err(io_error("cannot set up stdio"))?;
-    serve(welcome, fds)
+    serve(welcome, fds, is_supervised && is_threaded)
 }
 
 /// Takes the image out of the way of everyone else: the file, its directory,
@@ -266,7 +307,7 @@ pub(crate) fn remove(directory: &Path, own: bool) {
     let _ = std::fs::remove_dir(directory);
 }
 
-fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
+fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Result<(), String> {
     let settings = Settings {
         max_message_size: welcome.max_message_size,
         unidirectional: welcome.unidirectional,
@@ -284,6 +325,9 @@ fn serve(welcome: Welcome, fds: process::ChildFds) -> Result<(), String> {
     let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
     if let Some(error) = no_debug {
         tracing::warn!("no debug log: {error}");
+    }
+    if lacks_supervisor {
+        tracing::warn!("there is no supervisor, which threads forbid; call offshoot::child() before the runtime");
     }
     let broker = Broker::of_child().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), broker.thread());

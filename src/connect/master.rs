@@ -8,7 +8,7 @@ use crate::connect::child;
 use crate::engine::broker::Broker;
 use crate::engine::io::{Role, Setup};
 use crate::engine::log::{self, MasterSink};
-use crate::engine::shared::{Levels, Settings, Shared};
+use crate::engine::shared::{AskLevels, Levels, Settings, Shared};
 use crate::sys::panic;
 use crate::wire::error::Error;
 use crate::wire::message::ContextId;
@@ -22,6 +22,11 @@ impl RouterBuilder {
     /// this process is a child whose `main` has not called
     /// [`child`](crate::child()) first.
     pub fn build(self) -> Result<Router, Error> {
+        self.build_with(Box::new(log_levels))
+    }
+
+    /// The router, and whose log levels its children are told.
+    pub(super) fn build_with(self, levels: AskLevels) -> Result<Router, Error> {
         if child::is_unclaimed() {
             return Err(Error::Misuse(
                 "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
@@ -34,7 +39,7 @@ impl RouterBuilder {
         let settings = Settings {
             max_message_size: self.max_message_size,
             unidirectional: self.unidirectional,
-            levels: Levels::Ask(|hooked| log::wanted(hooked, Table::get().modules())),
+            levels: Levels::Ask(levels),
             debug: false,
             profiling: self.profiling,
         };
@@ -46,6 +51,11 @@ impl RouterBuilder {
         })?;
         Ok(Router::from_parts(shared, broker.thread()))
     }
+}
+
+/// What this process shows of the log records of others.
+pub(super) fn log_levels(hooked: bool) -> log::Levels {
+    log::wanted(hooked, Table::get().modules())
 }
 
 impl Router {

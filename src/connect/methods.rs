@@ -5,48 +5,47 @@
 //! for all: launch it, carry the bootstrap dialogue, attach the link.
 
 mod account;
+mod builder;
 mod connect;
 mod container;
 mod delegated_connect;
 mod doas;
 mod factories;
 mod local;
+mod question;
 mod remote_command;
 pub(crate) mod setns;
 mod ssh;
 mod su;
 mod sudo;
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use account::Account;
 pub use account::{Doas, Su};
+pub use builder::{AnyMethod, Connect, Method};
 use connect::connect;
 use container::Container;
-#[cfg(feature = "cli")]
 pub(crate) use container::Engine;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub(crate) use delegated_connect::{Connected, Unclaimed};
 pub use local::{Fork, Local};
 use remote_command::RemoteCommand;
-pub use setns::Setns;
+pub use setns::{Setns, SetnsKind};
 pub use ssh::{CheckHostKeys, Keepalive, SshOptions as Ssh};
 pub use sudo::Sudo;
 
-use crate::api::context::Context;
-use crate::api::router::Router;
 use crate::connect::bootstrap::{Interpret, Nonce, Prompts};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
-use crate::sys::blocking::block_on;
 use crate::sys::process::Stdio;
-use crate::wire::codec::Secret;
-use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase, joined};
+use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
+
+/// What is to be done if a copy of the program runs and does not become a
+/// child.
+const NO_CHILD: &str = "does `main` of this program call offshoot::child(), or offshoot::run, before all else?";
 
 /// Default time for a whole connect.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,7 +54,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// start it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Spec {
-    pub(crate) method: Method,
+    pub(crate) method: Variant,
     pub(crate) name: Option<String>,
     pub(crate) remote_name: Option<String>,
     pub(crate) connect_timeout: Duration,
@@ -65,6 +64,8 @@ pub(crate) struct Spec {
     pub(crate) levels: Option<Levels>,
     pub(crate) debug: Option<bool>,
     pub(crate) profiling: Option<bool>,
+    /// Name of the exported function that runs before the first call.
+    pub(crate) on_start: Option<String>,
     /// Put before the first stage's shell.
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) shell: String,
@@ -78,9 +79,9 @@ pub(crate) struct Spec {
     pub(crate) copied: bool,
 }
 
+/// The settings of a method, whichever it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[doc(hidden)]
-pub enum Method {
+pub(crate) enum Variant {
     Local(Local),
     Fork(Fork),
     Ssh(Ssh),
@@ -88,204 +89,6 @@ pub enum Method {
     Account(Account),
     Container(Container),
     Setns(Setns),
-}
-
-/// Answers questions of a launcher that nothing else answers.
-#[derive(Clone)]
-pub(crate) struct Answerer(Arc<Answer>);
-
-type Answer = dyn Fn(&str) -> Option<Secret> + Send + Sync;
-
-impl fmt::Debug for Answerer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Answerer")
-    }
-}
-
-/// A child to start: settings, ended by [`Connect::connect`].
-#[derive(Debug, Clone)]
-#[must_use = "nothing happens before connect()"]
-pub struct Connect<M> {
-    router: Router,
-    via: Option<Context>,
-    spec: Spec,
-    answerer: Option<Answerer>,
-    method: M,
-}
-
-impl<M: Into<Method>> Connect<M> {
-    pub(crate) fn new(router: &Router, method: M) -> Self {
-        let spec = Spec {
-            method: Method::Local(Local::default()),
-            name: None,
-            remote_name: None,
-            connect_timeout: CONNECT_TIMEOUT,
-            unidirectional: None,
-            descendants: None,
-            levels: None,
-            debug: None,
-            profiling: None,
-            exec_prefix: Vec::new(),
-            shell: "sh".into(),
-            binary: None,
-            cache: false,
-            copied: false,
-        };
-        Self { router: router.clone(), via: None, spec, answerer: None, method }
-    }
-
-    /// Name of the new context. Default: by the method, as `ssh.web1`. Behind
-    /// another context that one's name stands in front; of more than 255 bytes
-    /// the last are kept.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.spec.name = Some(name.into());
-        self
-    }
-
-    /// What `ps` shows of the child, as `offshoot:NAME`. Must not contain
-    /// slashes. Default: `USER@HOST:PID` of the process that starts it.
-    pub fn remote_name(mut self, name: impl Into<String>) -> Self {
-        self.spec.remote_name = Some(name.into());
-        self
-    }
-
-    /// Time for everything up to the handshake: login, upload, start.
-    /// Default: 30 s.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.spec.connect_timeout = limit;
-        self
-    }
-
-    /// Whether the child's children may talk only to their parents and
-    /// children. Default: as the router that starts it.
-    pub fn unidirectional(mut self, on: bool) -> Self {
-        self.spec.unidirectional = Some(on);
-        self
-    }
-
-    /// What becomes of processes below the child when it ends; its own
-    /// children inherit it. Default: what [`Router::supervise`] has said here,
-    /// or else what the context that starts it was told, or else
-    /// [`Descendants::End`].
-    pub fn descendants(mut self, what: Descendants) -> Self {
-        self.spec.descendants = Some(what);
-        self
-    }
-
-    /// Whether the child, and all that is started behind it, writes a debug
-    /// log; see [`Router::enable_debug`]. Default: it does if this router or the
-    /// context that starts it does.
-    pub fn debug(mut self, on: bool) -> Self {
-        self.spec.debug = Some(on);
-        self
-    }
-
-    /// Whether the child, and all that is started behind it, tells at its end
-    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
-    /// if this router or the context that starts it does.
-    ///
-    /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
-    pub fn profiling(mut self, on: bool) -> Self {
-        self.spec.profiling = Some(on);
-        self
-    }
-
-    /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
-    /// Default: none.
-    pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
-        self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The shell that runs the first stage. Default: `sh`.
-    pub fn shell(mut self, shell: impl Into<String>) -> Self {
-        self.spec.shell = shell.into();
-        self
-    }
-
-    /// A copy of this program that is there already, to be run instead of
-    /// uploading one. It must be of this build, or have the same function
-    /// table. Default: none.
-    pub fn binary(mut self, path: impl Into<String>) -> Self {
-        self.spec.binary = Some(path.into());
-        self
-    }
-
-    /// Answers what ssh, sudo, su or doas may ask besides the password, as for
-    /// a code that is valid once: gets the question, returns what to type, or
-    /// `None` to give up. It runs on a thread where it may block. Not for
-    /// connects by way of [`Connect::via`], as a function stays where it is:
-    /// such a connect fails. Default: a question that nobody answers is an
-    /// error that repeats it.
-    pub fn on_question(mut self, answer: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
-        self.answerer = Some(Answerer(Arc::new(answer)));
-        self
-    }
-
-    /// Whether the machine keeps the image, below `$XDG_CACHE_HOME` or
-    /// `~/.cache`, so that it is sent once. It is hashed at every use by a tool
-    /// of the machine (`sha256sum`, `shasum`, `openssl` or perl; without any
-    /// nothing is kept), so whatever else is there is never run. Four images
-    /// are kept at most. Default: false.
-    pub fn cache(mut self, on: bool) -> Self {
-        self.spec.cache = on;
-        self
-    }
-
-    /// The context that starts the child. Default: this one.
-    pub fn via(mut self, via: &Context) -> Self {
-        self.via = Some(via.clone());
-        self
-    }
-
-    /// Starts the child and waits until it is up. Dropping the future ends
-    /// what has been started.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Connect`] with the phase and the hop where it failed, also
-    /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
-    pub async fn connect(self) -> Result<Context, Error> {
-        self.connect_with_trail().await.map(|(context, _)| context)
-    }
-
-    /// [`Connect::connect`], and what was tried on the way, step by step.
-    #[cfg(feature = "cli")]
-    pub async fn examine(self) -> crate::connect::report::Examined {
-        match self.connect_with_trail().await {
-            Ok((context, trail)) => crate::connect::report::Examined { context: Ok(context), trail },
-            Err(error) => crate::connect::report::Examined { context: Err(error), trail: ConnectTrace::default() },
-        }
-    }
-
-    /// [`Connect::connect`], and what was seen on the way.
-    async fn connect_with_trail(self) -> Result<(Context, ConnectTrace), Error> {
-        let Self { router, via, mut spec, answerer, method } = self;
-        spec.method = method.into();
-        spec.descendants = spec.descendants.or_else(|| router.shared().descendants());
-        let shared = router.shared();
-        spec.levels = Some(shared.wanted_levels());
-        spec.debug = spec.debug.or_else(|| shared.debugs().then_some(true));
-        spec.profiling = spec.profiling.or_else(|| shared.profile.is_some().then_some(true));
-        let connected = match via.filter(|via| via.id() != shared.me) {
-            None => delegated_connect::connect_here(&router, spec, answerer).await?,
-            Some(via) if answerer.is_some() => {
-                let text = format!("on_question cannot be used behind {via}: a function cannot travel");
-                return Err(ConnectError::new(ConnectErrorKind::Start, Phase::Start, spec.hop(), text).into());
-            }
-            Some(via) => delegated_connect::connect_there(&via, spec).await?,
-        };
-        Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail))
-    }
-
-    /// [`Connect::connect`] for code that is not async: blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connect::connect`].
-    pub fn blocking_connect(self) -> Result<Context, Error> {
-        block_on(self.connect())
-    }
 }
 
 /// What a method wants to have done.
@@ -333,25 +136,25 @@ impl Spec {
             None => RemoteCommand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
         };
         let direct = match &self.method {
-            Method::Sudo(sudo) => sudo.is_direct(),
-            Method::Account(account) => account.is_direct(),
+            Variant::Sudo(sudo) => sudo.is_direct(),
+            Variant::Account(account) => account.is_direct(),
             _ => false,
         };
         if direct && self.binary.is_none() && self.exec_prefix.is_empty() {
             errand.try_own_image(nonce, remote_name);
         }
         let mut plan = match &self.method {
-            Method::Local(_) | Method::Fork(_) => {
+            Variant::Local(_) | Variant::Fork(_) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
                 let run = if own { Run::OwnImage } else { Run::Command(errand.words()) };
                 Plan::new(run, |_| None)
             }
-            Method::Ssh(ssh) => ssh.plan(&errand, self.connect_timeout, has_answerer)?,
-            Method::Sudo(sudo) => sudo.plan(nonce, &errand)?,
-            Method::Account(account) => account.plan(&errand)?,
-            Method::Container(container) if self.copied => container.plan_copying(nonce)?,
-            Method::Container(container) => container.plan(&errand)?,
-            Method::Setns(setns) => {
+            Variant::Ssh(ssh) => ssh.plan(&errand, self.connect_timeout, has_answerer)?,
+            Variant::Sudo(sudo) => sudo.plan(nonce, &errand)?,
+            Variant::Account(account) => account.plan(&errand)?,
+            Variant::Container(container) if self.copied => container.plan_copying(nonce)?,
+            Variant::Container(container) => container.plan(&errand)?,
+            Variant::Setns(setns) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
                 setns.plan((!own).then_some(&errand))?
             }
@@ -369,32 +172,36 @@ impl Spec {
             None => method.into(),
         };
         match &self.method {
-            Method::Local(_) => with_pid("local"),
-            Method::Fork(_) => with_pid("fork"),
-            Method::Ssh(ssh) => ssh.name(),
-            Method::Sudo(sudo) => sudo.name(),
-            Method::Account(account) => account.name(),
-            Method::Container(container) => container.name(),
-            Method::Setns(setns) => setns.name(),
+            Variant::Local(_) => with_pid("local"),
+            Variant::Fork(_) => with_pid("fork"),
+            Variant::Ssh(ssh) => ssh.name(),
+            Variant::Sudo(sudo) => sudo.name(),
+            Variant::Account(account) => account.name(),
+            Variant::Container(container) => container.name(),
+            Variant::Setns(setns) => setns.name(),
         }
     }
 
     /// Has the image copied in from now on, if that is what an error is about.
     fn copies_from_now_on(&mut self, error: &ConnectError) -> bool {
-        let Method::Container(container) = &self.method else { return false };
+        let Variant::Container(container) = &self.method else { return false };
         let plain = self.binary.is_none() && self.exec_prefix.is_empty();
         let copies = plain && !self.copied && container.may_copy(error);
         self.copied |= copies;
         copies
     }
 
-    /// Says of an end without a reason what is known of its method.
+    /// Says of an end without a reason what is known of its method, and what
+    /// the program may have left out.
     fn annotate(&self, error: &mut ConnectError) {
-        if let Method::Container(container) = &self.method
+        if let Variant::Container(container) = &self.method
             && error.kind == ConnectErrorKind::Eof
             && !container.note().is_empty()
         {
             error.advice = joined(&error.advice, container.note());
+        }
+        if error.phase == Phase::Exec && matches!(error.kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout) {
+            error.advice = joined(&error.advice, NO_CHILD);
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::api::router::Router;
+use crate::connect::program::Program;
 use crate::sys::process::exit_now;
 use crate::sys::process::hang_up_is_ignored;
 
@@ -30,14 +31,21 @@ use crate::sys::process::hang_up_is_ignored;
 ///     })
 /// }
 /// ```
+///
+/// What children print, and what they warn of, comes to stderr, each line
+/// behind the context's name, unless the program has set up a `tracing`
+/// subscriber, which then gets it. [`Program`] has settings for this.
 pub fn run<E: fmt::Display + fmt::Debug>(app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
-    crate::connect::child::child();
-    let router = match Router::new() {
-        Ok(router) => router,
-        Err(error) => return fail(&error),
-    };
+    Program::new().run(app)
+}
+
+/// Runs `app` with `router`, which it ends.
+pub(super) fn run_with<E: fmt::Display + fmt::Debug>(
+    router: &Router,
+    app: impl AsyncFnOnce(Router) -> Result<(), E>,
+) -> ExitCode {
     let stop = Arc::new(Stop::default());
-    watch_signals(&router, &stop);
+    watch_signals(router, &stop);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -123,7 +131,7 @@ impl HangUp {
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a program goes to its user")]
-fn fail(error: &(impl fmt::Display + fmt::Debug)) -> ExitCode {
+pub(super) fn fail(error: &(impl fmt::Display + fmt::Debug)) -> ExitCode {
     // anyhow prints its chain with `#`; ours hold theirs in their text.
     eprintln!("error: {error:#}");
     ExitCode::FAILURE

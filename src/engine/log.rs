@@ -22,7 +22,7 @@ pub(crate) use debug::DebugLog;
 pub(crate) use file::enable_debug;
 pub use file::log_to_file;
 pub(crate) use levels::Levels;
-pub(crate) use relay::wanted;
+pub(crate) use relay::{emit, has_subscriber, wanted};
 pub(crate) use sink::{LogSink, MasterSink, OwnEvent};
 pub(crate) use source::LogSource;
 

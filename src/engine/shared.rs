@@ -169,8 +169,11 @@ pub(crate) enum Levels {
     Copied(log::Levels),
     /// This is the master: asked when it matters, and told whether the user's
     /// own code takes the records.
-    Ask(fn(bool) -> log::Levels),
+    Ask(AskLevels),
 }
+
+/// Says which log records are wanted.
+pub(crate) type AskLevels = Box<dyn Fn(bool) -> log::Levels + Send + Sync>;
 
 /// What a router was told, and tells its children.
 pub(crate) struct Settings {

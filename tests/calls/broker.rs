@@ -267,7 +267,7 @@ export!(grace);
 fn run_with_router_leaves_no_thread_and_no_child_also_after_a_panic() {
     let seen = Arc::<Mutex<Option<(String, u32)>>>::default();
     for fails in [false, true] {
-        let run = offshoot::run_with_router(async |router: Router| {
+        let run = offshoot::connect::run_with_router(async |router: Router| {
             let child = router.local().connect().await.unwrap();
             let process = child.call(pid, ()).await.unwrap();
             child.call(block, (1000,)).detach();

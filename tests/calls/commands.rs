@@ -1,11 +1,15 @@
 //! Built-in functions: commands, files, facts.
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use offshoot::command::{Command, Event, Running, SILENCE};
-use offshoot::facts::host_facts;
-use offshoot::{Blob, Descendants, Error, file};
+use offshoot::connect::Descendants;
+use offshoot::process::{Event, Running, SILENCE, Stdin};
+use offshoot::{Blob, Error};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::ending::kill;
 use super::{Tree, block_on, eventually, is_alive, pid};
@@ -15,9 +19,9 @@ fn a_command_gives_its_output_its_error_output_and_its_code() {
     let tree = Tree::new();
     let far = tree.behind(&tree.child());
     block_on(async {
-        let output = Command::shell("echo out; echo err >&2; exit 3").output(&tree.0, &far).await.unwrap();
+        let output = far.shell("echo out; echo err >&2; exit 3").output().await.unwrap();
         assert_eq!((output.exit.code, &output.stdout[..], &output.stderr[..]), (Some(3), &b"out\n"[..], &b"err\n"[..]));
-        let output = Command::shell("kill -9 $$").output(&tree.0, &far).await.unwrap();
+        let output = far.shell("kill -9 $$").output().await.unwrap();
         assert_eq!((output.exit.code, output.exit.signal), (None, Some(9)));
     });
 }
@@ -27,13 +31,13 @@ fn a_command_takes_input_directory_and_environment() {
     let tree = Tree::new();
     let child = tree.child();
     block_on(async {
-        let command = Command::shell("cat; pwd; echo $GREETING $HOME").stdin("in\n").cwd("/usr");
+        let command = child.shell("cat; pwd; echo $GREETING $HOME").stdin("in\n").current_dir("/usr");
         let command = command.env("GREETING", "hello").env_remove("HOME");
-        let output = command.output(&tree.0, &child).await.unwrap();
+        let output = command.output().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n/usr\nhello\n");
-        let error = Command::new("nosuchprogram").output(&tree.0, &child).await.unwrap_err();
+        let error = child.command("nosuchprogram").output().await.unwrap_err();
         assert!(error.to_string().contains("nosuchprogram: No such file"), "{error}");
-        let error = Command::new("true").cwd("/nonexistent").output(&tree.0, &child).await.unwrap_err();
+        let error = child.command("true").current_dir("/nonexistent").output().await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent"), "{error}");
     });
 }
@@ -42,7 +46,7 @@ fn a_command_takes_input_directory_and_environment() {
 fn input_can_be_streamed_and_output_comes_as_it_is_made() {
     let tree = Tree::new();
     let child = tree.child();
-    let Running { events, exit } = Command::new("cat").stdin_stream().spawn(&tree.0, &child);
+    let Running { events, exit } = child.command("cat").stdin(Stdin::piped()).events();
     block_on(async {
         let Event::Started { stdin: Some(stdin), .. } = events.recv().await.unwrap() else { panic!("not started") };
         for text in ["one", "two"] {
@@ -58,13 +62,13 @@ fn input_can_be_streamed_and_output_comes_as_it_is_made() {
 fn much_output_arrives_whole() {
     let tree = Tree::new();
     let child = tree.child();
-    let output = block_on(Command::shell("head -c 20000000 /dev/zero").output(&tree.0, &child)).unwrap();
+    let output = block_on(child.shell("head -c 20000000 /dev/zero").output()).unwrap();
     assert_eq!(output.stdout.len(), 20_000_000);
 }
 
 /// Starts a group of two processes and returns the pid of its leader.
-fn start(tree: &Tree, context: &offshoot::Context) -> (Running, u32) {
-    let running = Command::shell("trap '' HUP; sleep 1000 & sleep 1000").spawn(&tree.0, context);
+fn start(context: &offshoot::Context) -> (Running, u32) {
+    let running = context.shell("trap '' HUP; sleep 1000 & sleep 1000").events();
     match block_on(running.events.recv()).unwrap() {
         Event::Started { pid, .. } => (running, pid),
         other => panic!("{other:?}"),
@@ -88,7 +92,7 @@ fn session(leader: u32) -> usize {
 fn a_dropped_command_ends_with_its_whole_group() {
     let tree = Tree::new();
     let far = tree.behind(&tree.child());
-    let (running, leader) = start(&tree, &far);
+    let (running, leader) = start(&far);
     eventually("both processes", || session(leader) >= 2);
     drop(running);
     eventually("the end of the group", || session(leader) == 0);
@@ -99,7 +103,7 @@ fn commands_end_with_their_context() {
     let tree = Tree::new();
     let hop = tree.child();
     let far = tree.behind(&hop);
-    let (_running, leader) = start(&tree, &far);
+    let (_running, leader) = start(&far);
     hop.blocking_shutdown();
     eventually("the end of the group", || session(leader) == 0);
 }
@@ -109,7 +113,7 @@ fn a_command_that_leaves_a_daemon_behind_ends_all_the_same() {
     let tree = Tree::new();
     let child = tree.child();
     let start = std::time::Instant::now();
-    let output = block_on(Command::shell("sleep 20 & echo started").output(&tree.0, &child)).unwrap();
+    let output = block_on(child.shell("sleep 20 & echo started").output()).unwrap();
     assert_eq!(output.stdout, b"started\n");
     assert!(output.exit.success() && output.exit.open, "{:?}", output.exit);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -119,8 +123,8 @@ fn a_command_that_leaves_a_daemon_behind_ends_all_the_same() {
 fn a_daemon_outlives_its_command_until_the_context_ends() {
     let tree = Tree::new();
     let child = block_on(tree.0.local().descendants(Descendants::Leave).connect()).unwrap();
-    let command = Command::shell("sleep 1000 >/dev/null 2>&1 & echo $!");
-    let output = block_on(command.output(&tree.0, &child)).unwrap();
+    let command = child.shell("sleep 1000 >/dev/null 2>&1 & echo $!");
+    let output = block_on(command.output()).unwrap();
     assert!(!output.exit.open, "{:?}", output.exit);
     let daemon: u32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
     child.blocking_shutdown();
@@ -133,7 +137,7 @@ fn output_arrives_whole_however_late_it_is_taken() {
     let tree = Tree::new();
     let far = tree.behind(&tree.child());
     // As much as fits into the pipe and the window, so that the command ends before anything is taken.
-    let running = Command::shell("head -c 120000 /dev/zero").spawn(&tree.0, &far);
+    let running = far.shell("head -c 120000 /dev/zero").events();
     let Running { events, mut exit } = running;
     let Event::Started { pid, .. } = block_on(events.recv()).unwrap() else { panic!("not started") };
     eventually("the end of the command", || !is_alive(pid));
@@ -167,7 +171,7 @@ fn output_of_what_outlives_a_command_arrives_whole_as_long_as_it_is_not_silent()
     let tree = Tree::new();
     let child = tree.child();
     let line = "{ for n in 1 2 3 4 5 6; do sleep 0.5; echo $n; echo $n >&2; done; echo end >&2; } & exit 7";
-    let output = block_on(Command::shell(line).output(&tree.0, &child)).unwrap();
+    let output = block_on(child.shell(line).output()).unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n2\n3\n4\n5\n6\n");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "1\n2\n3\n4\n5\n6\nend\n");
     assert_eq!((output.exit.code, output.exit.open, output.exit.written), (Some(7), false, [12, 16]));
@@ -184,8 +188,8 @@ const STUBBORN: [&str; 4] = [
 ];
 
 /// Starts a stubborn line; returns its group as well.
-fn start_stubborn(tree: &Tree, context: &offshoot::Context, line: &str) -> (Running, u32) {
-    let running = Command::shell(line).spawn(&tree.0, context);
+fn start_stubborn(context: &offshoot::Context, line: &str) -> (Running, u32) {
+    let running = context.shell(line).events();
     let Event::Started { pid, .. } = block_on(running.events.recv()).unwrap() else { panic!("not started") };
     assert_eq!(block_on(running.events.recv()).unwrap(), Event::Stdout(Blob(b"ready\n".to_vec())));
     (running, pid)
@@ -205,7 +209,7 @@ fn a_call_that_is_dropped_ends_commands_that_do_not_want_to() {
     let tree = Tree::new();
     let far = tree.behind(&tree.child());
     for line in STUBBORN {
-        let (running, leader) = start_stubborn(&tree, &far, line);
+        let (running, leader) = start_stubborn(&far, line);
         drop(running);
         expect_the_end_of(leader, line);
     }
@@ -218,7 +222,7 @@ fn a_context_that_ends_ends_commands_that_do_not_want_to() {
             let tree = Tree::new();
             let child = block_on(tree.0.local().descendants(mode).connect()).unwrap();
             let far = tree.behind(&child);
-            let commands = [&child, &far].map(|context| start_stubborn(&tree, context, line));
+            let commands = [&child, &far].map(|context| start_stubborn(context, line));
             child.blocking_shutdown();
             for (_running, leader) in commands {
                 assert_eq!(session(leader), 0, "something is left of {line} when the shutdown is over");
@@ -233,10 +237,10 @@ fn a_context_that_is_killed_leaves_nothing_of_its_commands() {
         let tree = Tree::new();
         let child = block_on(tree.0.local().descendants(Descendants::Leave).connect()).unwrap();
         let far = tree.behind(&child);
-        let (_running, leader) = start_stubborn(&tree, &far, line);
+        let (_running, leader) = start_stubborn(&far, line);
         kill(far.blocking_call(pid, ()).unwrap(), Signal::SIGKILL);
         expect_the_end_of(leader, line);
-        let (_running, leader) = start_stubborn(&tree, &child, line);
+        let (_running, leader) = start_stubborn(&child, line);
         tree.0.disconnect(&child);
         expect_the_end_of(leader, line);
     }
@@ -263,7 +267,7 @@ fn a_command_does_not_miss_its_guard_and_none_is_left() {
     let tree = Tree::new();
     let child = tree.child();
     for line in &STUBBORN[..2] {
-        let (running, leader) = start_stubborn(&tree, &child, line);
+        let (running, leader) = start_stubborn(&child, line);
         let guard = guard_of(leader).unwrap();
         assert_eq!(std::fs::read_dir(format!("/proc/{guard}/fd")).unwrap().count(), 1, "it holds nothing open");
         kill(guard, Signal::SIGKILL);
@@ -271,7 +275,7 @@ fn a_command_does_not_miss_its_guard_and_none_is_left() {
         drop(running);
         expect_the_end_of(leader, line);
     }
-    let Running { events, exit } = Command::shell("read line").stdin_stream().spawn(&tree.0, &child);
+    let Running { events, exit } = child.shell("read line").stdin(Stdin::piped()).events();
     let Event::Started { pid, stdin: Some(stdin) } = block_on(events.recv()).unwrap() else { panic!("not started") };
     let guard = guard_of(pid).unwrap();
     stdin.close();
@@ -287,27 +291,31 @@ fn files_are_read_and_written_whole_or_not_at_all() {
     let path = directory.path().join("data");
     let data: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[1]).collect();
     block_on(async {
-        assert_eq!(file::write(&tree.0, &far, &path, 0o640, &data[..]).await.unwrap(), data.len() as u64);
+        assert_eq!(far.copy_to(&data[..], &path, 0o640).await.unwrap(), data.len() as u64);
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o7777, 0o640);
         let mut back = Vec::new();
-        assert_eq!(file::read(&tree.0, &far, &path, &mut back).await.unwrap(), data.len() as u64);
+        assert_eq!(far.copy_from(&path, &mut back).await.unwrap(), data.len() as u64);
         assert!(back == data);
-        let error = file::read(&tree.0, &far, "/nonexistent", &mut back).await.unwrap_err();
+        let error = far.copy_from("/nonexistent", &mut back).await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent"), "{error}");
-        let error = file::write(&tree.0, &far, "/nonexistent/x", 0o600, &data[..]).await.unwrap_err();
+        let error = far.write_file("/nonexistent/x", &data[..]).await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent/x"), "{error}");
-        let broken = std::io::Read::chain(&data[..100_000], Broken);
-        assert!(file::write(&tree.0, &far, directory.path().join("half"), 0o600, broken).await.is_err());
+        let broken = AsyncReadExt::chain(&data[..100_000], Broken);
+        assert!(far.copy_to(broken, directory.path().join("half"), 0o600).await.is_err());
     });
     eventually("the end of the half file", || std::fs::read_dir(directory.path()).unwrap().count() == 1);
 }
 
 struct Broken;
 
-impl std::io::Read for Broken {
-    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        Err(std::io::Error::other("broken"))
+impl tokio::io::AsyncRead for Broken {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::Error::other("broken")))
     }
 }
 
@@ -315,8 +323,149 @@ impl std::io::Read for Broken {
 fn facts_are_those_of_the_context() {
     let tree = Tree::new();
     let child = tree.child();
-    let facts = child.blocking_call(host_facts, ()).unwrap();
+    let facts = child.facts().blocking_recv().unwrap();
     assert_eq!(facts.arch, std::env::consts::ARCH);
     assert!(facts.pid != std::process::id() && is_alive(facts.pid));
     assert!(facts.cpus > 0 && facts.memory.is_some());
+}
+
+#[test]
+fn the_streams_of_a_command_are_apart_and_go_at_their_readers_pace() {
+    let tree = Tree::new();
+    let far = tree.behind(&tree.child());
+    block_on(async {
+        // More of stderr than fits anywhere, and nobody reads it yet.
+        let mut child = far.shell("cat; head -c 3000000 /dev/zero >&2; echo end; exit 5").spawn();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        assert!(is_alive(child.pid().await.unwrap()));
+        let data: Vec<u8> = (0..2_000_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        let (sent, echoed) = tokio::join!(
+            async {
+                stdin.write_all(&data).await.unwrap();
+                stdin.shutdown().await
+            },
+            async {
+                let mut echoed = vec![0; data.len()];
+                stdout.read_exact(&mut echoed).await.map(|_| echoed)
+            }
+        );
+        sent.unwrap();
+        assert!(echoed.unwrap() == data);
+        let (mut rest, mut zeros) = (String::new(), Vec::new());
+        let mut stderr = child.stderr.take().unwrap();
+        let (read, all) = tokio::join!(stdout.read_to_string(&mut rest), stderr.read_to_end(&mut zeros));
+        assert_eq!((read.unwrap(), rest.as_str(), all.unwrap()), (4, "end\n", 3_000_000));
+        assert_eq!(child.wait().await.unwrap().code, Some(5));
+        assert_eq!(child.wait().await.unwrap().code, Some(5), "it is told again");
+    });
+}
+
+#[test]
+fn a_command_that_is_not_waited_for_or_is_killed_ends_with_its_group() {
+    let tree = Tree::new();
+    let far = tree.behind(&tree.child());
+    block_on(async {
+        let mut child = far.shell("sleep 1000 & sleep 1000").spawn();
+        let leader = child.pid().await.unwrap();
+        child.kill().await.unwrap();
+        expect_the_end_of(leader, "a command that was killed");
+        assert_eq!(child.wait().await.unwrap().signal, Some(9));
+        assert!(child.stdout.take().unwrap().read_to_end(&mut Vec::new()).await.is_err(), "it was cut off");
+        let child = far.shell("sleep 1000 & sleep 1000").spawn();
+        let leader = child.pid().await.unwrap();
+        drop(child);
+        expect_the_end_of(leader, "a command that was dropped");
+    });
+}
+
+#[test]
+fn what_cannot_be_started_fails_in_each_of_the_ways() {
+    let tree = Tree::new();
+    let child = tree.child();
+    block_on(async {
+        let mut none = child.command("nosuchprogram").spawn();
+        let mut text = String::new();
+        assert!(none.stdout.take().unwrap().read_to_string(&mut text).await.is_err());
+        let mut stdin = none.stdin.take().unwrap();
+        assert!(stdin.write_all(b"x").await.is_err());
+        drop(stdin);
+        assert!(none.pid().await.is_err());
+        for error in [none.wait().await.unwrap_err(), child.command("nosuchprogram").status().await.unwrap_err()] {
+            assert!(error.to_string().contains("nosuchprogram: No such file"), "{error}");
+        }
+        none.kill().await.unwrap();
+    });
+}
+
+#[test]
+fn a_command_ends_its_input_when_nobody_holds_it() {
+    let tree = Tree::new();
+    let child = tree.child();
+    block_on(async {
+        // Dropped before it has begun, after, and by the wait.
+        let mut early = child.command("cat").spawn();
+        drop(early.stdin.take());
+        assert!(early.wait().await.unwrap().success());
+        let mut late = child.command("cat").spawn();
+        let mut stdin = late.stdin.take().unwrap();
+        stdin.write_all(b"x").await.unwrap();
+        drop(stdin);
+        assert_eq!(late.wait_with_output().await.unwrap().stdout, b"x");
+        assert_eq!(child.command("cat").spawn().wait().await.unwrap().code, Some(0));
+        let none = child.command("cat").stdin(Stdin::null()).spawn();
+        assert!(none.stdin.is_none() && none.wait_with_output().await.unwrap().exit.success());
+    });
+}
+
+#[test]
+fn a_reader_that_goes_is_a_closed_pipe_and_the_end_of_the_context_is_no_end_of_file() {
+    let tree = Tree::new();
+    let child = tree.child();
+    block_on(async {
+        let mut yes = child.command("yes").spawn();
+        drop((yes.stdout.take(), yes.stderr.take()));
+        assert!(!yes.wait().await.unwrap().success());
+        let mut cut = child.shell("echo begun; sleep 1000").spawn();
+        let mut stdout = cut.stdout.take().unwrap();
+        let mut begun = [0; 6];
+        stdout.read_exact(&mut begun).await.unwrap();
+        child.shutdown().await;
+        assert!(stdout.read_to_end(&mut Vec::new()).await.is_err());
+        assert!(cut.wait().await.is_err());
+    });
+}
+
+#[test]
+fn input_is_given_as_text_or_bytes_and_a_status_needs_no_reader() {
+    let tree = Tree::new();
+    let child = tree.child();
+    block_on(async {
+        for stdin in ["hello".into(), String::from("hello").into(), b"hello".into(), b"hello".to_vec().into()] {
+            let stdin: Stdin = stdin;
+            let output = child.command("sh").args(["-c", "cat; exit 3"]).stdin(stdin).output().await.unwrap();
+            assert_eq!((output.exit.code, &output.stdout[..]), (Some(3), &b"hello"[..]));
+        }
+        assert_eq!(child.shell("head -c 5000000 /dev/zero; exit 4").status().await.unwrap().code, Some(4));
+    });
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode_and_its_content_comes_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::new();
+    let far = tree.behind(&tree.child());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    block_on(async {
+        far.write_file(&path, "first").await.unwrap();
+        assert_eq!(far.read_file(&path).await.unwrap(), b"first");
+        assert_eq!(mode() & !0o666, 0);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+        let data = vec![7; 1_000_000];
+        far.write_file(&path, &data).await.unwrap();
+        assert!(far.read_file(&path).await.unwrap() == data);
+        assert_eq!(mode(), 0o750);
+        assert!(far.read_file("/nonexistent").await.unwrap_err().to_string().contains("/nonexistent"));
+    });
 }

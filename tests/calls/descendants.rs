@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use nix::sys::signal::Signal;
-use offshoot::{Context, Descendants, Router, export};
+use offshoot::connect::Descendants;
+use offshoot::{Context, Router, export};
 
 use super::ending::kill;
 use super::{Tree, block_on, eventually, is_alive, pid};

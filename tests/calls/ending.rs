@@ -199,7 +199,7 @@ fn ten_contexts_deep_is_no_different() {
 fn nothing_leaks_over_a_thousand_connects() {
     let tree = Tree::new();
     let hop = tree.child();
-    let one = |context: offshoot::Context| {
+    let one = |context: Context| {
         context.blocking_call(pid, ()).unwrap();
         context.blocking_shutdown();
     };

@@ -1,12 +1,15 @@
 //! Errors by their kinds, as programs match on them.
 
 use std::error::Error as _;
-use std::io::{self, Read, Write};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use offshoot::{
-    CallError, ChannelErrorKind, Closed, Econtext, Error, Handle, Message, Receiver, Router, Sender, export, file,
+    CallError, ChannelErrorKind, Closed, Econtext, Error, Handle, Message, Receiver, Router, Sender, export,
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Tree, block, block_on, kind, pid, reason};
 
@@ -146,18 +149,22 @@ fn what_is_too_large_and_what_exceeds_its_window_have_kinds_of_their_own() {
 #[test]
 fn a_local_file_that_fails_is_an_io_error() {
     struct Broken;
-    impl Write for Broken {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
+    impl AsyncWrite for Broken {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Task<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::StorageFull.into()))
         }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::UnexpectedEof.into())
+    impl AsyncRead for Broken {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Task<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
         }
     }
     let tree = Tree::new();
@@ -165,14 +172,14 @@ fn a_local_file_that_fails_is_an_io_error() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     std::fs::write(&path, "text").unwrap();
-    let Err(Error::Io(error)) = block_on(file::read(&tree.0, &child, &path, Broken)) else { panic!("no error") };
+    let Err(Error::Io(error)) = block_on(child.copy_from(&path, Broken)) else { panic!("no error") };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(error.to_string().starts_with("cannot store the file: "), "{error}");
-    let written = block_on(file::write(&tree.0, &child, &path, 0o600, Broken));
+    let written = block_on(child.copy_to(Broken, &path, 0o600));
     let Err(Error::Io(error)) = written else { panic!("{written:?}") };
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     // What fails there is the error of the call.
-    let error = block_on(file::read(&tree.0, &child, directory.path().join("none"), Vec::new())).unwrap_err();
+    let error = block_on(child.copy_from(directory.path().join("none"), Vec::new())).unwrap_err();
     assert!(matches!(error, Error::Call(_)), "{error:?}");
 
     fn own(path: &std::path::Path) -> Result<String, Error> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use offshoot::command::Event;
+use offshoot::process::Event;
 use offshoot::{ContextId, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, pid, reason, resident};
@@ -394,6 +394,6 @@ fn a_child_cannot_tell_that_another_has_gone() {
 }
 
 fn slowly() {
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
 }
 export!(slowly);

@@ -11,6 +11,7 @@ mod by_name;
 mod cancelling;
 mod chains;
 mod commands;
+mod connecting;
 mod debugging;
 mod descendants;
 mod detaching;

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context as _, Result, ensure};
+use offshoot::connect::{Connect, Incus, Lxc, Lxd};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, ConnectErrorKind, Context, Error, Incus, Lxc, Lxd, Phase};
+use offshoot::{ConnectErrorKind, Context, Error, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;

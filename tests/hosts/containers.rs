@@ -5,8 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use offshoot::connect::{self, Connect};
 use offshoot::facts::host_facts;
-use offshoot::{Connect, ConnectErrorKind, Context, Error, Phase};
+use offshoot::{ConnectErrorKind, Context, Error, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -125,15 +126,15 @@ impl Stage<'_> {
             }};
         }
         match engine {
-            "docker" => enter!(docker, docker_path, |connect: Connect<offshoot::Docker>| match user {
+            "docker" => enter!(docker, docker_path, |connect: Connect<connect::Docker>| match user {
                 Some(user) => connect.username(user),
                 None => connect,
             }),
-            "podman" => enter!(podman, podman_path, |connect: Connect<offshoot::Podman>| match user {
+            "podman" => enter!(podman, podman_path, |connect: Connect<connect::Podman>| match user {
                 Some(user) => connect.username(user),
                 None => connect,
             }),
-            "buildah" => enter!(buildah, buildah_path, |connect: Connect<offshoot::Buildah>| match user {
+            "buildah" => enter!(buildah, buildah_path, |connect: Connect<connect::Buildah>| match user {
                 Some(user) => connect.username(user),
                 None => connect,
             }),
@@ -150,7 +151,7 @@ async fn works(stage: &Stage<'_>, context: &Context, is_root: bool) -> Result<()
     let (argv, environment) = context.call(surroundings, ()).await?;
     ensure!(argv[0] == format!("offshoot:{}", stage.mark), "{context} is called {argv:?}");
     ensure!(!environment.iter().any(|(_, value)| value.contains(".offshoot")), "{environment:?}");
-    let output = offshoot::command::Command::shell("cat; exit 3").stdin("in").output(&stage.router, context).await?;
+    let output = context.shell("cat; exit 3").stdin("in").output().await?;
     ensure!(output.stdout == b"in" && output.exit.code == Some(3), "{output:?}");
     let below = stage.router.local().via(context).remote_name(&stage.mark).connect().await?;
     ensure!(below.call(double, (4,)).await? == 8, "{below} works");
@@ -203,16 +204,20 @@ fn temporary(fleet: &Fleet) -> Result<()> {
     block_on(async {
         let stage = Stage::new(fleet)?;
         let docker = fleet.engines.join("docker").display().to_string();
-        let connect = || stage.router.docker("").docker_path(&docker).remote_name(&stage.mark).connect_timeout(CONNECT);
-        let there = connect().image(IMAGE).connect().await?;
+        let connect = |image: &str| {
+            let docker = stage.router.docker_image(image).docker_path(&docker);
+            docker.remote_name(&stage.mark).connect_timeout(CONNECT)
+        };
+        let there = connect(IMAGE).connect().await?;
         ensure!(there.name() == format!("docker.{IMAGE}"), "it is called {there}");
         works(&stage, &there, true).await?;
-        let user = connect().image(IMAGE).username("ofs-user").connect().await?;
+        let user = connect(IMAGE).username("ofs-user").connect().await?;
         works(&stage, &user, false).await?;
         ensure!(containers(fleet, IMAGE)? == 2, "there are two containers");
-        let error = stream_error(connect().connect().await)?;
+        let docker = stage.router.docker("").docker_path(&docker).remote_name(&stage.mark);
+        let error = stream_error(docker.connect().await)?;
         ensure!(error.text == "docker needs the name of a container", "{error:?}");
-        let error = stream_error(connect().image("nosuch").connect().await)?;
+        let error = stream_error(connect("nosuch").connect().await)?;
         ensure!(error.text.starts_with("no such image"), "{error:?}");
         stage.end().await
     })?;

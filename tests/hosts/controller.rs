@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use offshoot::Router;
-use offshoot::command;
+use offshoot::process;
 
 use crate::fleet::{self, Fleet};
 use crate::helper::CONTROLLER;
@@ -127,7 +127,7 @@ async fn hold(router: &Router, settings: &Settings<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Running> {
+async fn start(router: &Router, settings: &Settings<'_>) -> Result<process::Running> {
     let ssh = || fleet::ssh(router, settings.alias, settings.config, settings.mark).ssh_path(settings.ssh);
     let local = || router.local().remote_name(settings.mark);
     let context = match settings.what {
@@ -141,7 +141,7 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Runn
             docker.via(&ssh().connect().await?).connect().await?
         }
         what if what.starts_with("image:") => {
-            let docker = router.docker("").image(&what["image:".len()..]).remote_name(settings.mark);
+            let docker = router.docker_image(&what["image:".len()..]).remote_name(settings.mark);
             docker.via(&ssh().connect().await?).connect().await?
         }
         what if what.starts_with("podman:") => {
@@ -152,10 +152,10 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<command::Runn
     };
     // Where there is nothing else, there is this.
     let sleep = match settings.what.ends_with(":bare") {
-        true => command::Command::new("/busybox").arg("sleep"),
-        false => command::Command::new("sleep"),
+        true => context.command("/busybox").arg("sleep"),
+        false => context.command("sleep"),
     };
-    Ok(sleep.arg(settings.time).spawn(router, &context))
+    Ok(sleep.arg(settings.time).events())
 }
 
 #[expect(clippy::print_stdout, reason = "stdout is how a controller answers")]

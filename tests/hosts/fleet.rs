@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use offshoot::{Connect, Router, Ssh};
+use offshoot::Router;
+use offshoot::connect::{Connect, Ssh};
 
 use crate::support::Missing;
 use crate::support::trace::Trace;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{Connect, ConnectErrorKind, Context, Error, Phase, Setns};
+use offshoot::connect::{Connect, Setns, SetnsKind};
+use offshoot::{ConnectErrorKind, Context, Error, Phase};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,6 +48,14 @@ pub(crate) fn trials() -> Vec<OnHosts> {
 }
 
 fn setns(stage: &Stage<'_>, kind: &str, container: &str, via: &Context) -> Connect<Setns> {
+    let kind = match kind {
+        "docker" => SetnsKind::Docker,
+        "podman" => SetnsKind::Podman,
+        "lxc" => SetnsKind::Lxc,
+        "lxd" => SetnsKind::Lxd,
+        "incus" => SetnsKind::Incus,
+        _ => SetnsKind::Machinectl,
+    };
     by!(stage, stage.router.setns(container, kind), via)
 }
 
@@ -139,7 +148,6 @@ fn failures(fleet: &Fleet) -> Result<()> {
         let (host, user) = (stage.ssh("boxes").await?, stage.ssh("boxes-user").await?);
         let of = |kind: &str, container: &str| setns(&stage, kind, container, &host);
         for (error, kind, phase, words) in [
-            (of("jail", "x").connect().await, Start, Phase::Start, "unsupported container kind: \"jail\""),
             (
                 of("lxc", "none").connect().await,
                 Start,
@@ -282,7 +290,7 @@ impl Handmade {
     }
 
     fn connect(&self, stage: &Stage<'_>) -> Connect<Setns> {
-        stage.router.setns("handmade", "docker").docker_path(self.client()).remote_name(&stage.mark)
+        stage.router.setns("handmade", SetnsKind::Docker).docker_path(self.client()).remote_name(&stage.mark)
     }
 }
 

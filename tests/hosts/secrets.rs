@@ -73,9 +73,8 @@ fn with_secrets(fleet: &Fleet) -> Result<()> {
         let locked = fleet.ssh(&stage.router, "ssh-locked-key", &stage.mark).passphrase(fleet.passphrase.as_str());
         locked.connect().await?;
         let asked = fleet.ssh(&stage.router, "asked", &stage.mark).debug(true).connect().await?;
-        let sudo =
-            stage.sudo(&asked).password(fleet.password.as_str()).sudo_direct(false).debug(true).connect().await?;
-        let su = stage.su(&there).password(fleet.root_password.as_str()).su_direct(false).debug(true).connect().await?;
+        let sudo = stage.sudo(&asked).password(fleet.password.as_str()).direct(false).debug(true).connect().await?;
+        let su = stage.su(&there).password(fleet.root_password.as_str()).direct(false).debug(true).connect().await?;
         let doas = stage.doas(&asked).password(fleet.password.as_str()).debug(true).connect().await?;
         let busybox = stage.su(&there).su_path(&fleet.busybox_su).username("ofs-asked");
         let busybox = busybox.password(fleet.password.as_str()).debug(true).connect().await?;
@@ -152,7 +151,7 @@ fn in_memory(fleet: &Fleet) -> Result<()> {
             ensure!(holds(pid, &stage.mark)?, "the memory of {pid} can be read");
         }
         for direct in [true, false] {
-            let sudo = stage.sudo(&last).password(fleet.password.as_str()).sudo_direct(direct).connect().await?;
+            let sudo = stage.sudo(&last).password(fleet.password.as_str()).direct(direct).connect().await?;
             sudo.shutdown().await;
         }
         stage.su(&last).password(fleet.root_password.as_str()).connect().await?;

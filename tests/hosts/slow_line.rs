@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use offshoot::{Connect, Router, Ssh};
+use offshoot::Router;
+use offshoot::connect::{Connect, Ssh};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -288,7 +289,7 @@ fn counted(fleet: &Fleet) -> Result<()> {
             let user = line.ssh(fleet, &router, alias, &mark).connect().await?;
             for (to, direct) in [("root", true), ("root", false), ("ofs-bash", false)] {
                 let sudo = || {
-                    let sudo = router.sudo().username(to).sudo_direct(direct).remote_name(&mark).via(&user);
+                    let sudo = router.sudo().username(to).direct(direct).remote_name(&mark).via(&user);
                     match password {
                         Some(password) => sudo.password(password.as_str()),
                         None => sudo,

@@ -28,7 +28,7 @@ fn right(fleet: &Fleet) -> Result<()> {
         for (alias, password) in [("sudo-rs-nopass", None), ("sudo-rs", Some(&fleet.password))] {
             let user = stage.ssh(alias).await?;
             for (direct, name) in [(true, "root"), (false, "root"), (false, "ofs-bash")] {
-                let mut sudo = by!(stage, stage.router.sudo(), &user).sudo_direct(direct).username(name);
+                let mut sudo = by!(stage, stage.router.sudo(), &user).direct(direct).username(name);
                 if let Some(password) = password {
                     sudo = sudo.password(password.as_str());
                 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use offshoot::command::Command;
 use offshoot::facts::host_facts;
 use offshoot::{Context, Error, Router};
 
@@ -109,7 +108,7 @@ pub(crate) async fn visit(
     look().await?;
     check_calls(&there).await?;
     check_surroundings(&there, mark).await?;
-    check_commands(router, &there).await?;
+    check_commands(&there).await?;
     check_offspring(router, &there, mark).await?;
     let start = Instant::now();
     there.shutdown().await;
@@ -148,13 +147,13 @@ async fn check_surroundings(there: &Context, mark: &str) -> Result<()> {
     Ok(())
 }
 
-async fn check_commands(router: &Router, there: &Context) -> Result<()> {
+async fn check_commands(there: &Context) -> Result<()> {
     let line = "echo out; echo err >&2; read x; echo \"$x\"; exit 7";
-    let output = Command::shell(line).stdin("in\n").output(router, there).await?;
+    let output = there.shell(line).stdin("in\n").output().await?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!((&*stdout, &*stderr) == ("out\nin\n", "err\n"), "{output:?}");
     ensure!(output.exit.code == Some(7) && !output.exit.success(), "{output:?}");
-    match Command::new("/no/such/program").output(router, there).await {
+    match there.command("/no/such/program").output().await {
         Err(Error::Call(error)) if error.message.contains("/no/such/program") => Ok(()),
         other => anyhow::bail!("a program that is not there: {other:?}"),
     }

@@ -25,6 +25,7 @@ use crate::cli::hosts::hop::{Pattern, Segment};
 use crate::cli::hosts::names::{MAX_BYTES, Names, Set};
 use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
 use crate::cli::hosts::pattern::cut;
+pub(crate) use crate::connect::host_path::MAX_HOPS;
 
 /// Most hosts that a command is sent to: each takes a place in the report, and a
 /// process of ssh in its turn.
@@ -35,8 +36,6 @@ pub(crate) const MAX_LISTED: u64 = 1_000_000;
 /// Most hosts that the words of an expression may name together, before doubles
 /// are taken out and operators applied. With it time and memory are bounded.
 pub(crate) const MAX_NAMED: u64 = 1_500_000;
-/// Most hops of one path.
-pub(crate) const MAX_HOPS: usize = 16;
 /// Longest expression, and longest text of a file or group, in bytes: a million
 /// names of some thirty.
 pub(crate) const MAX_TEXT: usize = 32 << 20;

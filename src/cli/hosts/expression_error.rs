@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::sanitize::is_unsafe;
+pub(crate) use crate::connect::host_path::fault::{Fault, FaultKind, Span, is_unprintable};
 
 /// How many characters of a long line are shown around the fault.
 const WINDOW: usize = 60;
@@ -64,58 +64,6 @@ impl fmt::Display for ExprError {
 
 impl std::error::Error for ExprError {}
 
-/// What kind of fault it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FaultKind {
-    /// The expression is not well formed.
-    Syntax,
-    /// It is larger than what is allowed.
-    Limit,
-    /// A group, a file or stdin could not be read.
-    Source,
-    /// It is well formed, but no host is left.
-    Empty,
-}
-
-/// A fault before it is known which line it is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) kind: FaultKind,
-    pub(crate) span: Span,
-    pub(crate) message: String,
-}
-
-impl Fault {
-    pub(crate) fn syntax(span: Span, message: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Syntax, span, message: message.into() }
-    }
-
-    pub(crate) fn limit(span: Span, message: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Limit, span, message: message.into() }
-    }
-
-    pub(crate) fn source(span: Span, message: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Source, span, message: message.into() }
-    }
-
-    pub(crate) fn empty(message: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Empty, span: Span::new(0, 0), message: message.into() }
-    }
-}
-
-/// A part of a line, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) at: usize,
-    pub(crate) len: usize,
-}
-
-impl Span {
-    pub(crate) fn new(at: usize, len: usize) -> Self {
-        Self { at, len }
-    }
-}
-
 /// The part of the line that is shown, and the column and width of the carets
 /// in characters. Control characters cannot be printed, so a mark stands for each.
 fn window(line: &str, span: Span) -> (String, usize, usize) {
@@ -139,12 +87,6 @@ fn window(line: &str, span: Span) -> (String, usize, usize) {
         shown.push_str("...");
     }
     (shown, column, width)
-}
-
-/// What must not be shown as it is, and what is not seen at all: in a name it can
-/// only mislead.
-pub(crate) fn is_unprintable(c: char) -> bool {
-    is_unsafe(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{feff}')
 }
 
 #[cfg(test)]

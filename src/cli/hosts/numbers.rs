@@ -1,6 +1,7 @@
 //! The numbers between brackets: `[01-40,50]`, `[1-9/2]`.
 
 use crate::cli::hosts::expression_error::{Fault, Span};
+use crate::connect::host_path::word::Set;
 
 /// More digits would not fit the integer that holds them.
 pub(crate) const MAX_DIGITS: usize = 18;
@@ -66,6 +67,16 @@ impl Numbers {
             }
             Some(text)
         })
+    }
+}
+
+impl Set for Numbers {
+    fn parse(text: &str, at: usize) -> Result<Self, Fault> {
+        Self::parse(text, at)
+    }
+
+    fn write_first(&self, out: &mut String) {
+        self.cursor().write(out);
     }
 }
 

@@ -1,194 +1,21 @@
-//! One word of a host expression, cut into hops and pieces.
+//! One word of a host expression, cut into hops and pieces, where brackets hold numbers.
 
-use crate::cli::hosts::expression_error::{Fault, Span, is_unprintable};
-use crate::cli::hosts::numbers::Numbers;
-
-/// Characters that have a meaning to some shell, or may get one here: outside
-/// of braces they are most likely a mistake.
-const RESERVED: &str = "()*?\"'$;<>|\\`#%";
-
-/// Most pieces of one hop. Each is a byte or more of a name, so that a hop with
-/// more of them has names that are too long.
-const MAX_PIECES: usize = 1024;
-
-/// A piece of a word and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) piece: Piece,
-    pub(crate) span: Span,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Characters as they are.
-    Plain(String),
-    /// What stood in braces: never taken apart.
-    Quoted(String),
-    /// What stood in brackets and held a colon: an IPv6 address.
-    Address(String),
-    /// Any other brackets.
-    Numbers(Numbers),
-}
-
-/// Cuts a word at its slashes, and each part into pieces. `base` is where the
-/// word begins. No part is empty.
-pub(crate) fn cut(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token>>, Fault> {
-    url(word, base)?;
-    let mut parts = Vec::new();
-    let mut part: Vec<Token> = Vec::new();
-    let mut at = 0;
-    while let Some(c) = word[at..].chars().next() {
-        let rest = &word[at..];
-        let here = base + at;
-        let (piece, len) = match c {
-            '/' => {
-                if part.is_empty() {
-                    let message = "a hop is missing before `/`; hops are written bastion/web1/sudo";
-                    return Err(Fault::syntax(Span::new(here, 1), message));
-                }
-                parts.push(std::mem::take(&mut part));
-                if parts.len() > most {
-                    return Ok(parts);
-                }
-                at += 1;
-                continue;
-            }
-            '[' | '{' => {
-                let inner = enclosed(rest, here)?;
-                (bracketed(c, inner, here)?, inner.len() + 2)
-            }
-            _ => {
-                let plain = plain(rest, here)?;
-                (Piece::Plain(plain.to_owned()), plain.len())
-            }
-        };
-        if part.len() == MAX_PIECES {
-            let message = format!("a hop has more than {MAX_PIECES} pieces; write several hosts, with commas between");
-            return Err(Fault::limit(Span::new(here, len), message));
-        }
-        part.push(Token { piece, span: Span::new(here, len) });
-        at += len;
-    }
-    if part.is_empty() {
-        let message = "a hop is missing after `/`; hops are written bastion/web1/sudo";
-        let slash = (base + word.len()).saturating_sub(1);
-        return Err(Fault::syntax(Span::new(slash, 1), message));
-    }
-    parts.push(part);
-    Ok(parts)
-}
-
-/// ssh takes `ssh://deploy@web1:2222`; here a slash goes to the next hop.
-fn url(word: &str, base: usize) -> Result<(), Fault> {
-    match word.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty() => {
-            let message = format!("hosts are not written as URLs; write {}", rest.trim_end_matches('/').escape_debug());
-            Err(Fault::syntax(Span::new(base, scheme.len() + 3), message))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What stands between the bracket or brace that `text` begins with and the one
-/// that closes it.
-pub(crate) fn enclosed(text: &str, at: usize) -> Result<&str, Fault> {
-    let close = if text.starts_with('{') { '}' } else { ']' };
-    match text.find(close) {
-        Some(end) => Ok(&text[1..end]),
-        None => Err(Fault::syntax(Span::new(at, 1), format!("`{close}` is missing for this"))),
-    }
-}
-
-fn bracketed(open: char, inner: &str, at: usize) -> Result<Piece, Fault> {
-    let span = Span::new(at, inner.len() + 2);
-    if open == '[' {
-        return match inner.contains(':') {
-            true => address(inner, span).map(|()| Piece::Address(inner.to_owned())),
-            false => Numbers::parse(inner, at + 1).map(Piece::Numbers),
-        };
-    }
-    if inner.is_empty() {
-        return Err(Fault::syntax(span, "empty braces; they quote a name, such as docker:{registry/app:1}"));
-    }
-    if inner.contains('{') {
-        return Err(Fault::syntax(span, "braces cannot stand inside braces; close the first"));
-    }
-    if let Some(c) = inner.chars().find(|c| is_unprintable(*c)) {
-        return Err(unprintable(c, span));
-    }
-    Ok(Piece::Quoted(inner.to_owned()))
-}
-
-/// An IPv6 address, with or without a zone.
-fn address(text: &str, span: Span) -> Result<(), Fault> {
-    let (ip, zone) = match text.split_once('%') {
-        Some((ip, zone)) => (ip, Some(zone)),
-        None => (text, None),
-    };
-    let zone_is_name = zone.is_none_or(|zone| {
-        !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-    });
-    if ip.parse::<std::net::Ipv6Addr>().is_ok() && zone_is_name {
-        return Ok(());
-    }
-    if let Some((first, last)) = text.split_once(':')
-        && [first, last].iter().all(|end| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
-    {
-        let message = format!("`{text}` is not an IPv6 address; if it is a range, write [{first}-{last}]");
-        return Err(Fault::syntax(span, message));
-    }
-    let message = format!(
-        "`{}` is not an IPv6 address, which brackets with a colon in them hold: [fe80::1]:22",
-        text.escape_debug()
-    );
-    Err(Fault::syntax(span, message))
-}
-
-/// The characters up to the next one that has a meaning.
-fn plain(text: &str, at: usize) -> Result<&str, Fault> {
-    for (n, c) in text.char_indices() {
-        let span = Span::new(at + n, c.len_utf8());
-        match c {
-            '/' | '[' | '{' => return Ok(&text[..n]),
-            ']' => return Err(Fault::syntax(span, "`[` is missing for this")),
-            '}' => return Err(Fault::syntax(span, "`{` is missing for this")),
-            c if is_unprintable(c) => return Err(unprintable(c, span)),
-            c if RESERVED.contains(c) || c.is_whitespace() => {
-                let remedy = match c {
-                    '%' if text[..n].matches(':').count() > 1 => {
-                        format!("an IPv6 address stands in brackets: [{text}]")
-                    }
-                    '\\' => match text.split_once('@') {
-                        Some((user, host)) => format!("such a user is quoted with braces: {{{user}}}@{host}"),
-                        None => "it is quoted with braces, as in {DOMAIN\\USER}@HOST".into(),
-                    },
-                    _ => "a name that holds it is quoted with braces: docker:{NAME}".into(),
-                };
-                let message = format!("`{c}` cannot stand here; {remedy}");
-                return Err(Fault::syntax(span, message));
-            }
-            _ => {}
-        }
-    }
-    Ok(text)
-}
-
-fn unprintable(c: char, span: Span) -> Fault {
-    Fault::syntax(span, format!("the character U+{:04X} cannot stand in a name; take it out", c as u32))
-}
+pub(crate) use crate::connect::host_path::word::{Piece, Token, cut, enclosed};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::hosts::expression_error::Span;
+    use crate::cli::hosts::numbers::Numbers;
 
     fn pieces(word: &str) -> Vec<Vec<String>> {
-        let show = |token: Token| match token.piece {
+        let show = |token: Token<Numbers>| match token.piece {
             Piece::Plain(text) => text,
             Piece::Quoted(text) => format!("q:{text}"),
             Piece::Address(text) => format!("a:{text}"),
-            Piece::Numbers(numbers) => numbers.iter().collect::<Vec<_>>().join("+"),
+            Piece::Set(numbers) => numbers.iter().collect::<Vec<_>>().join("+"),
         };
-        let parts = cut(word, 0, 16).unwrap();
+        let parts = cut::<Numbers>(word, 0, 16).unwrap();
         parts.into_iter().map(|part| part.into_iter().map(show).collect()).collect()
     }
 
@@ -234,7 +61,7 @@ mod tests {
             ("{a\nb}", 0, 5, "U+000A"),
             ("a\u{202e}b", 1, 3, "U+202E"),
         ] {
-            let fault = cut(word, 0, 16).unwrap_err();
+            let fault = cut::<Numbers>(word, 0, 16).unwrap_err();
             assert_eq!(fault.span, Span::new(at, len), "{word}: {}", fault.message);
             assert!(fault.message.contains(says), "{word}: {}", fault.message);
         }
@@ -242,7 +69,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_the_base() {
-        assert_eq!(cut("a]", 10, 16).unwrap_err().span.at, 11);
-        assert_eq!(cut("a[1-x]", 10, 16).unwrap_err().span.at, 14);
+        assert_eq!(cut::<Numbers>("a]", 10, 16).unwrap_err().span.at, 11);
+        assert_eq!(cut::<Numbers>("a[1-x]", 10, 16).unwrap_err().span.at, 14);
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::{Answer, Ask, GIVE_ONE, Interpret, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan, doas, su};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Variant, doas, su};
 use crate::wire::codec::Secret;
 
 /// What differs from tool to tool.
@@ -24,7 +24,7 @@ pub(super) struct Facts {
 
 /// A method for each tool.
 macro_rules! tools {
-    ($($name:ident $path:ident $direct:ident $word:literal $facts:expr;)*) => {
+    ($($name:ident $path:ident $word:literal $facts:expr;)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         enum Tool {
             $($name,)*
@@ -50,9 +50,9 @@ macro_rules! tools {
                 }
             }
 
-            impl From<$name> for Method {
+            impl From<$name> for AnyMethod {
                 fn from(method: $name) -> Self {
-                    Self::Account(method.0)
+                    Self(Variant::Account(method.0))
                 }
             }
 
@@ -68,21 +68,14 @@ macro_rules! tools {
                     self.method.0.path = Some(path.into());
                     self
                 }
-
-                /// Whether root's child may be made from the parent's own
-                /// image, without an upload. Default: true.
-                pub fn $direct(mut self, on: bool) -> Self {
-                    self.method.0.indirect = !on;
-                    self
-                }
             }
         )*
     };
 }
 
 tools! {
-    Su su_path su_direct "su" su::FACTS;
-    Doas doas_path doas_direct "doas" doas::FACTS;
+    Su su_path "su" su::FACTS;
+    Doas doas_path "doas" doas::FACTS;
 }
 
 /// Whom to become, and how the tool is answered.
@@ -134,6 +127,13 @@ impl<M: ToAccount> Connect<M> {
     /// `doas: authentication failed`, `doas: authorization failed`.
     pub fn incorrect_prompts<S: Into<String>>(mut self, lines: impl IntoIterator<Item = S>) -> Self {
         self.method.account().incorrect_prompts = Some(lines.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether root's child may be made from the parent's own image, without
+    /// an upload. Default: true.
+    pub fn direct(mut self, on: bool) -> Self {
+        self.method.account().indirect = !on;
         self
     }
 }

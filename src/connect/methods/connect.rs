@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 use crate::connect::bootstrap::is_helpless;
 use crate::connect::bootstrap::{Action, Announcement, Dialogue, Input, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
-use crate::connect::methods::{Answerer, Connected, Method, Run, Spec, Unclaimed};
+use crate::connect::methods::question::Answerer;
+use crate::connect::methods::{Connected, Run, Spec, Unclaimed, Variant};
 use crate::engine::io::{Io, Missing};
 use crate::engine::link::LastWords;
 use crate::engine::log::log_later;
@@ -49,6 +50,9 @@ const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
 /// While no file can be opened, a connect looks this often whether one can; the
 /// end of a link of this router is noticed at once.
 const FILES_POLL: Duration = Duration::from_millis(100);
+/// Less time than this for the settings of ssh is not taken from that for the
+/// connect.
+const NOTICED: Duration = Duration::from_millis(100);
 /// How often the echo is looked at.
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
@@ -56,6 +60,18 @@ const ECHO_POLL: Duration = Duration::from_millis(2);
 pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
     io.stock_ids();
     process::raise_open_files();
+    if let Variant::Ssh(ssh) = &mut spec.method
+        && ssh.keepalive.is_none()
+    {
+        let begun = Instant::now();
+        ssh.keepalive = tokio::select! {
+            keepalive = ssh.default_keepalive(spec.connect_timeout) => keepalive,
+            () = io.stop.cancelled() => None,
+        };
+        if begun.elapsed() >= NOTICED {
+            spec.connect_timeout = spec.connect_timeout.saturating_sub(begun.elapsed());
+        }
+    }
     // Why no first stage could run, where copying is the second way.
     let mut helpless: Option<ConnectError> = None;
     loop {
@@ -105,7 +121,7 @@ struct Typing {
 }
 
 /// A question that somebody thinks about.
-type Answering = tokio::task::JoinHandle<Option<Secret>>;
+type Answering = tokio_util::task::AbortOnDropHandle<Option<Secret>>;
 
 /// An image that is being packed, and its digest.
 type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), ConnectError>>;
@@ -335,10 +351,7 @@ impl Attempt {
                         typing = Some(Typing { secret, by_stdin, next: now, limit: now + limit });
                     }
                     Action::Ask(question) => {
-                        answering = self.answerer.clone().map(|answerer| {
-                            // It is the user's, and may take its time.
-                            tokio::task::spawn_blocking(move || (answerer.0)(&question))
-                        });
+                        answering = self.answerer.clone().map(|answerer| answerer.ask(question));
                     }
                     Action::ChooseImage(offer) => packing = Some(self.choose(io, &offer)),
                     Action::Hello { hello, rest } => {
@@ -451,9 +464,7 @@ impl Attempt {
         log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);
-        if let Method::Fork(fork) = &spec.method
-            && let Some(function) = &fork.on_start
-        {
+        if let Some(function) = &spec.on_start {
             run_on_start(io, id, function, self.deadline).await?;
         }
         Ok(connected)

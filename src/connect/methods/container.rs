@@ -6,18 +6,16 @@
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "cli")]
 use crate::api::router::Router;
 use crate::connect::bootstrap::{Diagnosis, Nonce, is_helpless};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::sys::quote::quote;
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind};
 
 /// A process in a container: what every engine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[doc(hidden)]
-pub struct Container {
+pub(crate) struct Container {
     engine: Engine,
     /// Container, pod or jail; empty for a temporary one.
     target: String,
@@ -65,7 +63,7 @@ macro_rules! engines {
                 }
             }
 
-            impl From<$method> for Method {
+            impl From<$method> for AnyMethod {
                 fn from(method: $method) -> Self {
                     method.0.into()
                 }
@@ -95,8 +93,7 @@ engines! {
     Jail jexec_path: "jail" "/usr/sbin/jexec" "-U=USER TARGET", "a FreeBSD jail";
 }
 
-/// For the tool, which knows engines by their names.
-#[cfg(feature = "cli")]
+/// For paths, which know engines by their names.
 impl Engine {
     pub(crate) fn name(self) -> &'static str {
         self.facts().0
@@ -106,15 +103,16 @@ impl Engine {
         self.facts().2.contains("USER")
     }
 
-    pub(crate) fn connect(self, router: &Router, target: &str, user: Option<&String>) -> Connect<Container> {
+    pub(crate) fn connect(self, router: &Router, target: &str, user: Option<&String>) -> Connect<AnyMethod> {
         let username = user.cloned();
-        Connect::new(router, Container { username, ..Container::new(self, target.to_owned()) })
+        let container = Container { username, ..Container::new(self, target.to_owned()) };
+        Connect::new(router, AnyMethod(Variant::Container(container)))
     }
 }
 
-impl From<Container> for Method {
+impl From<Container> for AnyMethod {
     fn from(container: Container) -> Self {
-        Self::Container(container)
+        Self(Variant::Container(container))
     }
 }
 
@@ -132,13 +130,11 @@ macro_rules! users {
 
 users! { Docker Podman Buildah Jail }
 
-impl Connect<Docker> {
-    /// Starts a temporary container of this image instead, which goes when
-    /// the context does; the name of a container has to be empty then.
-    /// Default: none.
-    pub fn image(mut self, image: impl Into<String>) -> Self {
-        self.method.0.image = Some(image.into());
-        self
+impl Docker {
+    /// A temporary container of `image`, which goes when the context does.
+    pub(crate) fn of_image(image: String) -> Self {
+        let Self(container) = Self::new(String::new());
+        Self(Container { image: Some(image), ..container })
     }
 }
 
@@ -374,9 +370,9 @@ mod tests {
     use super::*;
     use crate::connect::methods::remote_command::for_tests;
 
-    fn argv(method: impl Into<Method>) -> String {
-        match method.into() {
-            Method::Container(container) => match container.plan(&for_tests()) {
+    fn argv(method: impl Into<AnyMethod>) -> String {
+        match method.into().0 {
+            Variant::Container(container) => match container.plan(&for_tests()) {
                 Ok(Plan { run: Run::Command(argv), .. }) => argv.join(" "),
                 other => format!("{other:?}"),
             },
@@ -421,8 +417,8 @@ mod tests {
 
     #[test]
     fn a_context_is_called_by_its_container() {
-        let name = |method: Method| match method {
-            Method::Container(container) => container.name(),
+        let name = |method: AnyMethod| match method.0 {
+            Variant::Container(container) => container.name(),
             other => format!("{other:?}"),
         };
         assert_eq!(name(with!(Docker "app").into()), "docker.app");

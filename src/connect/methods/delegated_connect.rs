@@ -14,14 +14,16 @@ use tokio::sync::oneshot;
 use crate::api::call::Call;
 use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
+use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
-use crate::connect::methods::{Answerer, Spec, connect};
+use crate::connect::methods::question::{self, Answerer, Asker};
+use crate::connect::methods::{Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Closed, ConnectError, ConnectErrorKind, Error, Phase};
-use crate::wire::message::ContextId;
+use crate::wire::message::{ContextId, Handle};
 
 /// The far side keeps the deadline; one that hangs has this much longer.
 const HANGS: Duration = Duration::from_secs(1);
@@ -90,9 +92,18 @@ async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Resul
     result.await.unwrap_or_else(|_| Err(cancelled()))
 }
 
-/// Has another context start a child.
-pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected, Error> {
+/// Has another context start a child. What that is asked and does not know,
+/// `answerer` is asked here.
+pub(super) async fn connect_there(
+    router: &Router,
+    via: &Context,
+    spec: Spec,
+    answerer: Option<Answerer>,
+) -> Result<Connected, Error> {
     let limit = spec.connect_timeout;
+    // Only that context may ask.
+    let answering = answerer.map(|answerer| (Receiver::from_context(router.shared(), via.id(), true), answerer));
+    let questions = answering.as_ref().map(|(questions, _)| questions.handle());
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
@@ -100,8 +111,20 @@ pub(super) async fn connect_there(via: &Context, spec: Spec) -> Result<Connected
         // It goes ahead of the call.
         io.give_ids(there.id());
         let asked = Asked { hop, since: io.routing_clock() };
-        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec,)).at_most(MAX_ANSWER);
-        io.tasks.spawn(follow(Rc::clone(io), there, asked, call, done));
+        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
+        let here = Rc::clone(io);
+        io.tasks.spawn(async move {
+            let answering = async {
+                if let Some((questions, answerer)) = answering {
+                    question::answer(questions, answerer).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = follow(here, there, asked, call, done) => {}
+                () = answering => {}
+            }
+        });
     }));
     if !via.shared().request(follow) {
         return Err(Error::Closed(Closed::Router));
@@ -174,8 +197,11 @@ pub(crate) enum Proxied {
 impl Value for Proxied {}
 
 /// Starts a child of this context on behalf of another.
-async fn proxy_connect(econtext: &Econtext, spec: Spec) -> Proxied {
-    let started = start(econtext.router(), spec, None).await;
+async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Option<Handle>) -> Proxied {
+    // It is asked who has asked for the connect, and nobody else.
+    let context = econtext.caller();
+    let answerer = questions.map(|handle| Answerer::There(Asker { context, handle }));
+    let started = start(econtext.router(), spec, answerer).await;
     // What is answered from here on arrives, or was given up before.
     let claimed = if econtext.is_cancelled() { Err(cancelled()) } else { started.and_then(Unclaimed::claim) };
     claimed.map_or_else(Proxied::Failed, Proxied::Connected)

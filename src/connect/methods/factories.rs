@@ -2,7 +2,8 @@
 
 use crate::api::router::Router;
 use crate::connect::methods::{
-    Buildah, Connect, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, Ssh, Su, Sudo,
+    Buildah, Connect, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, SetnsKind, Ssh, Su,
+    Sudo,
 };
 
 impl Router {
@@ -11,8 +12,8 @@ impl Router {
         Connect::new(self, Local::default())
     }
 
-    /// As [`Router::local`], with a function that runs in the child before
-    /// its first call.
+    /// As [`Router::local`], by the name that Mitogen's users know. What is to
+    /// run in the child first is said by [`Connect::on_start`].
     pub fn fork(&self) -> Connect<Fork> {
         Connect::new(self, Fork::default())
     }
@@ -39,12 +40,24 @@ impl Router {
         Connect::new(self, Doas::default())
     }
 
-    /// A child in a running docker container; `router.docker("").image(..)` is
-    /// one in a temporary container. Where there is no shell, docker copies the
+    /// A child in a running docker container; for one in a temporary container
+    /// see [`Router::docker_image`]. Where there is no shell, docker copies the
     /// image in, which the child removes as soon as it runs; podman and buildah
     /// do so, too.
     pub fn docker(&self, container: impl Into<String>) -> Connect<Docker> {
         Connect::new(self, Docker::new(container.into()))
+    }
+
+    /// A child in a temporary docker container of this image, as `alpine`. The
+    /// container goes when the context does.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let clean = router.docker_image("debian:13").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn docker_image(&self, image: impl Into<String>) -> Connect<Docker> {
+        Connect::new(self, Docker::of_image(image.into()))
     }
 
     /// A child in a running podman container.
@@ -84,18 +97,24 @@ impl Router {
 
     /// A child in a container, by joining the namespaces of its first process:
     /// it takes no shell, no upload and no help of the engine, but for the number
-    /// of that process. `kind` is `docker`, `podman`, `lxc`, `lxd`, `incus` or
-    /// `machinectl`. Takes root, and Linux.
+    /// of that process. `kind` says whom to ask for it. Takes root, and Linux.
     ///
     /// The child has the user's groups, `HOME`, `SHELL`, `LOGNAME` and `USER`,
     /// and of the environment no more than `PATH`, `TERM`, `TZ`, `LANG` and
     /// `LC_*`. It is not held by what else confines the container: cgroup,
     /// capabilities, seccomp.
     ///
-    /// Errors of the connect: `unsupported container kind`, `could not execute`
-    /// the engine's client, `exitted with status`, `could not find PID`, a
-    /// container that is not running, a user that it does not have.
-    pub fn setns(&self, container: impl Into<String>, kind: impl Into<String>) -> Connect<Setns> {
-        Connect::new(self, Setns::new(container.into(), kind.into()))
+    /// ```no_run
+    /// use offshoot::connect::SetnsKind;
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.setns("app", SetnsKind::Docker).username("www-data").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Errors of the connect: `could not execute` the engine's client, `exitted
+    /// with status`, `could not find PID`, a container that is not running, a
+    /// user that it does not have.
+    pub fn setns(&self, container: impl Into<String>, kind: SetnsKind) -> Connect<Setns> {
+        Connect::new(self, Setns::new(container.into(), kind))
     }
 }

@@ -2,44 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::function::Function;
-use crate::connect::methods::{Connect, Method};
+use crate::connect::methods::{AnyMethod, Variant};
 
 /// A child on this machine; see [`Router::local`](crate::Router::local).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Local {}
 
-/// A child on this machine with a start function; see
-/// [`Router::fork`](crate::Router::fork).
+/// A child on this machine; see [`Router::fork`](crate::Router::fork).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Fork {
-    /// Name of the exported function that runs before the first call.
-    pub on_start: Option<String>,
-}
+pub struct Fork {}
 
-impl From<Local> for Method {
+impl From<Local> for AnyMethod {
     fn from(local: Local) -> Self {
-        Self::Local(local)
+        Self(Variant::Local(local))
     }
 }
 
-impl From<Fork> for Method {
+impl From<Fork> for AnyMethod {
     fn from(fork: Fork) -> Self {
-        Self::Fork(fork)
-    }
-}
-
-impl Connect<Fork> {
-    /// A function that runs in the child before its first call; if it fails,
-    /// so does the connect. Default: none.
-    pub fn on_start<F, K>(mut self, function: F) -> Self
-    where
-        F: Function<K, Args = ()>,
-    {
-        let _ = function;
-        self.method.on_start = Some(std::any::type_name::<F>().to_owned());
-        self
+        Self(Variant::Fork(fork))
     }
 }

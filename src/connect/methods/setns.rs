@@ -3,33 +3,74 @@
 //! goes in is in `entrance`.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::error::ConnectErrorKind;
 
 /// How to join a container; see [`Router::setns`](crate::Router::setns).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setns {
     container: String,
-    kind: String,
+    kind: SetnsKind,
     username: String,
     /// In the order of [`KINDS`].
     programs: [Option<String>; 6],
 }
 
-/// Who runs the container, whom to ask for its first process, and how.
-const KINDS: [(&str, &str, &str); 6] = [
-    ("docker", "docker", "inspect --format={{.State.Pid}}"),
-    ("podman", "podman", "inspect --format={{.State.Pid}}"),
-    ("lxc", "lxc-info", "-n"),
-    ("lxd", "lxc", "info"),
-    ("incus", "incus", "info"),
-    ("machinectl", "machinectl", "status"),
+/// Who runs a container, and so knows its first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum SetnsKind {
+    /// `docker inspect`.
+    Docker,
+    /// `podman inspect`.
+    Podman,
+    /// Classic LXC: `lxc-info`.
+    Lxc,
+    /// `lxc info`.
+    Lxd,
+    /// `incus info`.
+    Incus,
+    /// systemd-machined: `machinectl status`.
+    Machinectl,
+}
+
+/// The name of each kind, in their order, whom to ask for the first process,
+/// and how.
+const KINDS: [(SetnsKind, &str, &str, &str); 6] = [
+    (SetnsKind::Docker, "docker", "docker", "inspect --format={{.State.Pid}}"),
+    (SetnsKind::Podman, "podman", "podman", "inspect --format={{.State.Pid}}"),
+    (SetnsKind::Lxc, "lxc", "lxc-info", "-n"),
+    (SetnsKind::Lxd, "lxd", "lxc", "info"),
+    (SetnsKind::Incus, "incus", "incus", "info"),
+    (SetnsKind::Machinectl, "machinectl", "machinectl", "status"),
 ];
+
+impl fmt::Display for SetnsKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(KINDS[*self as usize].1)
+    }
+}
+
+impl SetnsKind {
+    /// The kind of this name.
+    ///
+    /// # Errors
+    ///
+    /// Says which there are.
+    pub(crate) fn by_name(name: &str) -> Result<Self, String> {
+        let kind = KINDS.iter().find(|(_, known, ..)| *known == name);
+        kind.map(|(kind, ..)| *kind).ok_or_else(|| {
+            let names = KINDS.map(|(_, name, ..)| name).join(", ");
+            format!("unsupported container kind: {name:?}; there are {names}")
+        })
+    }
+}
 
 /// What comes before the two lines that the process that goes in prints when
 /// it cannot: what happened, if that is a matter of rights or not, and what to
@@ -39,7 +80,7 @@ pub(crate) const FAILED: &str = "setns failed: ";
 pub(crate) const ADVICE: &str = "setns advice: ";
 
 impl Setns {
-    pub(crate) fn new(container: String, kind: String) -> Self {
+    pub(crate) fn new(container: String, kind: SetnsKind) -> Self {
         Self { container, kind, username: "root".into(), programs: [const { None }; 6] }
     }
 
@@ -54,17 +95,13 @@ impl Setns {
         if crate::connect::child::test_path().is_some() {
             return Err("setns cannot be used from a test that is its own child".into());
         }
-        let Some(kind) = KINDS.iter().position(|(name, ..)| *name == self.kind) else {
-            let names = KINDS.map(|(name, ..)| name).join(", ");
-            return Err(format!("unsupported container kind: {:?}; there are {names}", self.kind));
-        };
         check_user("setns", &self.username)?;
         let container = &self.container;
         if container.is_empty() || container.starts_with('-') || container.contains(char::is_control) {
             return Err(format!("{} has no container called {container:?}", self.kind));
         }
-        let (_, program, arguments) = KINDS[kind];
-        let mut ask = vec![self.programs[kind].as_deref().unwrap_or(program).to_owned()];
+        let (_, _, program, arguments) = KINDS[self.kind as usize];
+        let mut ask = vec![self.programs[self.kind as usize].as_deref().unwrap_or(program).to_owned()];
         ask.extend(arguments.split(' ').map(str::to_owned));
         ask.push(container.clone());
         let command = errand.map(RemoteCommand::words).unwrap_or_default();
@@ -72,9 +109,9 @@ impl Setns {
     }
 }
 
-impl From<Setns> for Method {
+impl From<Setns> for AnyMethod {
     fn from(setns: Setns) -> Self {
-        Self::Setns(setns)
+        Self(Variant::Setns(setns))
     }
 }
 
@@ -153,11 +190,12 @@ mod tests {
     }
 
     fn of(kind: &str) -> Setns {
-        Setns::new("web".into(), kind.into())
+        Setns::new("web".into(), SetnsKind::by_name(kind).unwrap())
     }
 
     #[test]
     fn each_kind_has_its_question() {
+        assert!(KINDS.iter().enumerate().all(|(at, (kind, ..))| *kind as usize == at));
         for (kind, expected) in [
             ("docker", "root: docker inspect --format={{.State.Pid}} web "),
             ("podman", "root: podman inspect --format={{.State.Pid}} web "),
@@ -179,10 +217,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_before_anything_is_run() {
-        let refused = asked(&of("jail")).unwrap_err();
+        let refused = SetnsKind::by_name("jail").unwrap_err();
         assert!(refused.starts_with("unsupported container kind: \"jail\""), "{refused}");
         for container in ["", "-x", "a\nb"] {
-            assert!(asked(&Setns::new(container.into(), "docker".into())).is_err());
+            assert!(asked(&Setns::new(container.into(), SetnsKind::Docker)).is_err());
         }
         assert!(asked(&Setns { username: "-x".into(), ..of("lxc") }).is_err());
     }

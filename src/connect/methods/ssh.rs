@@ -1,9 +1,11 @@
 //! `ssh`, the user's own, with the user's own configuration.
 //!
-//! Options of ours are given only where somebody asked for them, and behind
-//! those that the user wrote, as OpenSSH takes the first value of an option.
+//! Options of ours are given only where somebody asked for them, but for the
+//! keepalive, and behind those that the user wrote, as OpenSSH takes the first
+//! value of an option.
 
 mod diagnosis;
+mod keepalive;
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::diagnosis::interpret;
 use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
 use crate::connect::methods::remote_command::RemoteCommand;
-use crate::connect::methods::{Connect, Method, Plan, Run};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::codec::Secret;
 
 /// How to reach a machine by ssh.
@@ -43,7 +45,8 @@ pub struct SshOptions {
     pub compression: Option<bool>,
     /// Arguments for ssh that come before ours and so win over them.
     pub ssh_args: Vec<String>,
-    /// How to find out that the other end has gone. Default: what ssh decides.
+    /// How to find out that the other end has gone. Default: 15 s and 3, unless
+    /// the user's configuration says otherwise.
     pub keepalive: Option<Keepalive>,
     /// How many `-v` to pass, 0 to 3. Default: 0, which also silences warnings.
     pub ssh_debug_level: u8,
@@ -67,7 +70,7 @@ pub enum CheckHostKeys {
 /// Questions from ssh to the server over an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive {
-    /// Time between two questions, in whole seconds.
+    /// Time between two questions, in whole seconds; zero for none.
     pub interval: Duration,
     /// How many may go unanswered.
     pub count: u32,
@@ -131,8 +134,12 @@ impl Connect<SshOptions> {
         self
     }
 
-    /// How ssh finds out that the other end has gone. Default: as ssh
-    /// decides.
+    /// How ssh finds out that the other end has gone: by a question each
+    /// `interval`, of which `count` may go unanswered. An interval of zero
+    /// switches it off. Default: 15 s and 3, unless the ssh configuration of the
+    /// user who runs ssh sets `ServerAliveInterval` for the host. (If a file of it
+    /// switches that off for some host, the default is left out for all hosts
+    /// without an interval.)
     pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
         self.method.keepalive = Some(Keepalive { interval, count });
         self
@@ -251,7 +258,8 @@ impl SshOptions {
         // Whole seconds, and 0 would mean none at all.
         option("ConnectTimeout", &whole_seconds(connect_timeout).to_string());
         if let Some(keepalive) = self.keepalive {
-            option("ServerAliveInterval", &whole_seconds(keepalive.interval).to_string());
+            let interval = if keepalive.interval.is_zero() { 0 } else { whole_seconds(keepalive.interval) };
+            option("ServerAliveInterval", &interval.to_string());
             option("ServerAliveCountMax", &keepalive.count.to_string());
         }
         if let Some(compression) = self.compression {
@@ -346,9 +354,9 @@ fn whole_seconds(time: Duration) -> u64 {
 
 const DEFAULT_PORT: u16 = 22;
 
-impl From<SshOptions> for Method {
+impl From<SshOptions> for AnyMethod {
     fn from(ssh: SshOptions) -> Self {
-        Self::Ssh(ssh)
+        Self(Variant::Ssh(ssh))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::bootstrap::{Answer, Ask, Diagnosis, GIVE_ONE, Nonce, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
-use crate::connect::methods::{Connect, Method, Plan};
+use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectErrorKind;
 
@@ -35,9 +35,9 @@ pub struct Sudo {
     pub indirect: bool,
 }
 
-impl From<Sudo> for Method {
+impl From<Sudo> for AnyMethod {
     fn from(sudo: Sudo) -> Self {
-        Self::Sudo(sudo)
+        Self(Variant::Sudo(sudo))
     }
 }
 
@@ -104,7 +104,7 @@ impl Connect<Sudo> {
     /// Whether root's child may be made from the parent's own image, which
     /// takes no upload and no file. Where that is not possible an image is
     /// sent, as for every other user. Default: true.
-    pub fn sudo_direct(mut self, on: bool) -> Self {
+    pub fn direct(mut self, on: bool) -> Self {
         self.method.indirect = !on;
         self
     }

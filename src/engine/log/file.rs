@@ -135,6 +135,12 @@ pub(super) fn levels() -> Option<Levels> {
     LOGGER.get().map(|logger| logger.read(|state| state.levels.clone()))
 }
 
+/// Whether the log goes where [`log_to_file`] has said, or only into the debug
+/// log; `None` if neither has this process's log.
+pub(super) fn takes_records() -> Option<bool> {
+    LOGGER.get().map(|logger| logger.read(|state| state.output.is_some()))
+}
+
 /// Writes a record of another context, if [`log_to_file`] was called.
 pub(super) fn write_record(record: &Record) -> bool {
     let Some(logger) = LOGGER.get() else { return false };

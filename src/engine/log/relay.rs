@@ -42,7 +42,7 @@ fn describe(target: &str, level: Level, kind: Kind, place: Identifier) -> Metada
 
 /// Hands a record to the log of this process: to a file, or to `tracing`, with
 /// its own target and level and the fields `context` and `fields`.
-pub(super) fn emit(record: &Record) {
+pub(crate) fn emit(record: &Record) {
     if !file::write_record(record) {
         to_tracing(record);
     }
@@ -84,6 +84,12 @@ fn place(target: &str, level: Level) -> (&'static Metadata<'static>, bool) {
         place.0.get_or_init(|| describe(target, level, Kind::EVENT, Identifier(place)))
     };
     (*places.entry((target.to_owned(), level)).or_insert_with(make), known)
+}
+
+/// Whether this process has a log that takes records of other contexts: a file,
+/// or a `tracing` subscriber.
+pub(crate) fn has_subscriber() -> bool {
+    file::takes_records().unwrap_or_else(dispatcher::has_been_set)
 }
 
 /// What this process shows of the records of other contexts, for them to send

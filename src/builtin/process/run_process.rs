@@ -1,0 +1,248 @@
+//! The far side of a command: runs it, and sends what it says.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::ChildStdin;
+
+use crate::api::context::Econtext;
+use crate::api::receiver::Receiver;
+use crate::api::sender::Sender;
+use crate::builtin::process::{Event, Exit, SILENCE};
+use crate::sys::process::Group;
+use crate::wire::codec::Blob;
+
+/// Bytes of one chunk of output.
+const CHUNK: usize = 32 * 1024;
+/// Silence is counted in steps, so that a context that stands still for some
+/// time, and then goes on, takes that for one step.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is to be run, wherever that will be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CommandLine {
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) cwd: Option<PathBuf>,
+    /// `None` removes a variable.
+    pub(crate) env: BTreeMap<OsString, Option<OsString>>,
+    pub(crate) clear_env: bool,
+    pub(crate) stdin: Input,
+    /// Nobody wants to see what it says.
+    pub(crate) mute: bool,
+}
+
+impl CommandLine {
+    /// A program, found through PATH there, without a shell.
+    pub(crate) fn new(program: impl Into<OsString>) -> Self {
+        Self { argv: vec![program.into()], ..Self::default() }
+    }
+
+    /// A line for `/bin/sh` there.
+    pub(crate) fn shell(line: impl Into<OsString>) -> Self {
+        Self { argv: vec!["/bin/sh".into(), "-c".into(), line.into()], ..Self::default() }
+    }
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Input {
+    #[default]
+    Null,
+    Bytes(Blob),
+    Stream,
+}
+
+/// Where goes what a command says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Outlets {
+    /// That it runs, and that it has ended.
+    pub(crate) events: Sender<Event>,
+    pub(crate) stdout: Sender<Event>,
+    pub(crate) stderr: Sender<Event>,
+    /// These are three receivers, not one: each stream ends with an empty
+    /// chunk, and one that is not read does not hold up the others.
+    pub(crate) apart: bool,
+}
+
+/// However this ends, those who listen are told.
+struct Closing(Outlets);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if self.0.apart {
+            [&self.0.stdout, &self.0.stderr, &self.0.events].into_iter().for_each(Sender::close);
+        }
+    }
+}
+
+/// Runs a command and sends what it says to `events`.
+pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
+    let outlets = Closing(outlets);
+    let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
+    let Some((program, args)) = command.argv.split_first() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
+    };
+    let mut process = tokio::process::Command::new(program);
+    let output = || if command.mute { Stdio::null() } else { Stdio::piped() };
+    process.args(args).stdout(output()).stderr(output());
+    process.stdin(if command.stdin == Input::Null { Stdio::null() } else { Stdio::piped() });
+    if command.clear_env {
+        process.env_clear();
+    }
+    for (name, value) in &command.env {
+        match value {
+            Some(value) => process.env(name, value),
+            None => process.env_remove(name),
+        };
+    }
+    if let Some(cwd) = &command.cwd {
+        // Otherwise a missing directory and a missing program look the same.
+        std::fs::metadata(cwd).map_err(|error| name_it(&error, &cwd.display().to_string()))?;
+        process.current_dir(cwd);
+    }
+    // Whoever does not take the output has lost interest in the command:
+    // leaving by `?` drops the group, which ends it.
+    let mut group = Group::start(&mut process).map_err(|error| name_it(&error, &program.to_string_lossy()))?;
+    let Some(leader) = group.leader() else { unreachable!("it has just been started") };
+    let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
+    let (sender, feed) = match (command.stdin, stdin) {
+        (Input::Stream, Some(stdin)) => {
+            let input = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
+            (Some(input.sender()), Some(Feed::Stream(input, stdin)))
+        }
+        (Input::Bytes(bytes), Some(stdin)) => (None, Some(Feed::Bytes(bytes, stdin))),
+        _ => (None, None),
+    };
+    let started = Event::Started { pid: pid.unwrap_or(0), stdin: sender };
+    events.send(started).await.map_err(io::Error::other)?;
+    let feed = async {
+        if let Some(feed) = feed {
+            feed.run().await;
+        }
+    };
+    let reading = Reading::default();
+    let pumps = (
+        pump(stdout, out, Event::Stdout, &reading, (0, *apart)),
+        pump(stderr, err, Event::Stderr, &reading, (1, *apart)),
+    );
+    let output = async { tokio::try_join!(pumps.0, pumps.1).map(drop) };
+    tokio::pin!(feed, output);
+    let (mut fed, mut read) = (false, false);
+    let status = loop {
+        tokio::select! {
+            () = &mut feed, if !fed => fed = true,
+            result = &mut output, if !read => {
+                result?;
+                read = true;
+            }
+            status = group.wait() => break status?,
+        }
+    };
+    let open = !read && {
+        let others = async {
+            tokio::time::sleep(TICK).await;
+            events.send(Event::Ended).await.map_err(io::Error::other)?;
+            reading.silence().await;
+            Ok::<(), io::Error>(())
+        };
+        tokio::select! {
+            // What has come at the last moment is taken before it is too late.
+            biased;
+            result = &mut output => result.map(|()| false)?,
+            result = others => result.map(|()| true)?,
+        }
+    };
+    group.let_go();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    Ok(Exit { code: status.code(), signal, open, written: reading.bytes() })
+}
+crate::export!(bound run_process);
+
+enum Feed {
+    Bytes(Blob, ChildStdin),
+    Stream(Receiver<Blob>, ChildStdin),
+}
+
+impl Feed {
+    /// A command that does not read its input to the end is no error.
+    async fn run(self) {
+        match self {
+            Self::Bytes(Blob(bytes), mut stdin) => drop(stdin.write_all(&bytes).await),
+            Self::Stream(input, mut stdin) => {
+                while let Ok(Blob(bytes)) = input.recv().await {
+                    if stdin.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How far the output of a command has been read.
+#[derive(Default)]
+struct Reading {
+    /// Bytes of each stream.
+    bytes: [Cell<u64>; 2],
+    /// Streams that are not being read, as what was read waits to be taken.
+    waiting: Cell<u32>,
+}
+
+impl Reading {
+    fn bytes(&self) -> [u64; 2] {
+        self.bytes.each_ref().map(Cell::get)
+    }
+
+    /// Ends when nothing has come for long enough, though it would have been
+    /// read.
+    async fn silence(&self) {
+        let (mut silent, mut last) = (Duration::ZERO, self.bytes());
+        while silent < SILENCE {
+            tokio::time::sleep(TICK).await;
+            let now = self.bytes();
+            let is_silent = now == last && self.waiting.get() == 0;
+            (silent, last) = (if is_silent { silent + TICK } else { Duration::ZERO }, now);
+        }
+    }
+}
+
+async fn pump(
+    pipe: Option<impl AsyncRead + Unpin>,
+    events: &Sender<Event>,
+    wrap: fn(Blob) -> Event,
+    reading: &Reading,
+    (stream, apart): (usize, bool),
+) -> io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let count = pipe.read_buf(&mut chunk).await?;
+        if count == 0 {
+            if apart {
+                // Whoever does not listen any more does not miss the end.
+                let _ = events.send(wrap(Blob(Vec::new()))).await;
+            }
+            return Ok(());
+        }
+        reading.bytes[stream].update(|bytes| bytes + count as u64);
+        reading.waiting.update(|waiting| waiting + 1);
+        let sent = events.send(wrap(Blob(chunk))).await;
+        reading.waiting.update(|waiting| waiting - 1);
+        if apart && sent.is_err() {
+            // The command learns it from its pipe, as from any reader that has gone.
+            return Ok(());
+        }
+        sent.map_err(io::Error::other)?;
+    }
+}
+
+fn name_it(error: &io::Error, what: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

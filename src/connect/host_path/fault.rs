@@ -1,0 +1,65 @@
+//! What is wrong with a path, or with an expression of paths, and where.
+
+/// What kind of fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// The expression is not well formed.
+    Syntax,
+    /// It is larger than what is allowed.
+    Limit,
+    /// A group, a file or stdin could not be read.
+    #[cfg(feature = "cli")]
+    Source,
+    /// It is well formed, but no host is left.
+    #[cfg(feature = "cli")]
+    Empty,
+}
+
+/// A fault before it is known which line it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn syntax(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Syntax, span, message: message.into() }
+    }
+
+    pub(crate) fn limit(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Limit, span, message: message.into() }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn source(span: Span, message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Source, span, message: message.into() }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn empty(message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Empty, span: Span::new(0, 0), message: message.into() }
+    }
+}
+
+/// A part of a line, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+impl Span {
+    pub(crate) fn new(at: usize, len: usize) -> Self {
+        Self { at, len }
+    }
+}
+
+/// Control characters, and those that change how others are shown or are not
+/// seen at all: in a name they can only mislead.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}

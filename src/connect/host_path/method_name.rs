@@ -1,0 +1,131 @@
+//! The words for the methods.
+
+use std::fmt;
+
+use crate::connect::methods::Engine;
+
+/// A way to start a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum MethodName {
+    Local,
+    Fork,
+    Ssh,
+    Sudo,
+    Su,
+    Doas,
+    Container(Engine),
+    Setns,
+}
+
+impl MethodName {
+    /// Those that make one another user of the machine.
+    pub(crate) const BECOMING: [Self; 3] = [Self::Sudo, Self::Su, Self::Doas];
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let engines = Engine::ALL.iter().map(|engine| Self::Container(*engine));
+        [Self::Local, Self::Fork, Self::Ssh].into_iter().chain(Self::BECOMING).chain(engines).chain([Self::Setns])
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Fork => "fork",
+            Self::Ssh => "ssh",
+            Self::Sudo => "sudo",
+            Self::Su => "su",
+            Self::Doas => "doas",
+            Self::Container(engine) => engine.name(),
+            Self::Setns => "setns",
+        }
+    }
+
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Self::all().find(|method| method.as_str() == name)
+    }
+
+    /// The method whose name was probably meant.
+    pub(crate) fn like(name: &str) -> Option<Self> {
+        let distance = |method: Self| distance(name, method.as_str());
+        let nearest = Self::all().min_by_key(|method| distance(*method))?;
+        let allowed = if nearest.as_str().len() > 4 { 2 } else { 1 };
+        (distance(nearest) <= allowed).then_some(nearest)
+    }
+
+    /// What it starts when no target is given; `None` if one must be.
+    pub(crate) fn default_target(self) -> Option<&'static str> {
+        match self {
+            Self::Local | Self::Fork => Some(""),
+            Self::Sudo | Self::Su | Self::Doas => Some("root"),
+            _ => None,
+        }
+    }
+
+    /// Whether `USER@` may stand before the target.
+    pub(crate) fn takes_user(self) -> bool {
+        match self {
+            Self::Ssh | Self::Setns => true,
+            Self::Container(engine) => engine.takes_user(),
+            Self::Local | Self::Fork | Self::Sudo | Self::Su | Self::Doas => false,
+        }
+    }
+}
+
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How many characters must be put in, taken out, replaced or swapped with
+/// their neighbour to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    // Names of methods are short; nothing as long as this is a slip of one.
+    if a.len() > 16 {
+        return usize::MAX;
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, _) => j,
+                (_, 0) => i,
+                _ => {
+                    let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let mut best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                    if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                        best = best.min(rows[i - 2][j - 2] + 1);
+                    }
+                    best
+                }
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_found_by_their_names() {
+        for method in MethodName::all() {
+            assert_eq!(MethodName::by_name(method.as_str()), Some(method));
+        }
+        assert_eq!(MethodName::by_name("SSH"), None);
+        assert_eq!(MethodName::by_name(""), None);
+    }
+
+    #[test]
+    fn slips_of_the_pen_are_understood() {
+        assert_eq!(MethodName::like("dockr"), Some(MethodName::Container(Engine::Docker)));
+        assert_eq!(MethodName::like("dokcer"), Some(MethodName::Container(Engine::Docker)));
+        assert_eq!(MethodName::like("kubctl"), Some(MethodName::Container(Engine::Kubectl)));
+        assert_eq!(MethodName::like("shh"), Some(MethodName::Ssh));
+        assert_eq!(MethodName::like("sduo"), Some(MethodName::Sudo));
+        assert_eq!(MethodName::like("web1"), None);
+        assert_eq!(MethodName::like("example.com"), None);
+        assert_eq!(MethodName::like(&"x".repeat(100_000)), None);
+    }
+}

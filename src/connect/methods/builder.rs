@@ -1,0 +1,376 @@
+//! Connects as values: what is to be started, how, and from where.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::context::Context;
+use crate::api::function::Function;
+use crate::api::router::Router;
+use crate::connect::methods::delegated_connect::{connect_here, connect_there};
+use crate::connect::methods::question::Answerer;
+use crate::connect::methods::{
+    Buildah, CONNECT_TIMEOUT, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, Spec, Ssh, Su,
+    Sudo, Variant,
+};
+use crate::engine::descendants::Descendants;
+use crate::engine::shared::{Request, Shared};
+use crate::sys::blocking::block_on;
+use crate::wire::codec::Secret;
+use crate::wire::connect_trace::ConnectTrace;
+use crate::wire::error::Error;
+
+/// A way to start a child: the `M` of a [`Connect<M>`].
+///
+/// Sealed: the methods are those of this crate. It is there to be named where
+/// code is the same for all of them:
+///
+/// ```no_run
+/// use offshoot::connect::{Connect, Method};
+/// use offshoot::{Context, Error};
+///
+/// /// Whatever the way, the machine keeps the image.
+/// async fn start<M: Method>(connect: Connect<M>, name: &str) -> Result<Context, Error> {
+///     connect.cache(true).name(name).await
+/// }
+/// # async fn demo(router: offshoot::Router) -> Result<(), Error> {
+/// start(router.ssh("web1"), "web").await?;
+/// start(router.docker("app"), "app").await?;
+/// # Ok(()) }
+/// ```
+pub trait Method: Into<AnyMethod> + fmt::Debug + Clone + Send + Sync + 'static + sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Any of the methods; see [`Connect::boxed`].
+#[derive(Debug, Clone)]
+pub struct AnyMethod(pub(crate) Variant);
+
+macro_rules! methods {
+    ($($name:ident)*) => { $(
+        impl sealed::Sealed for $name {}
+        impl Method for $name {}
+    )* };
+}
+methods! { AnyMethod Buildah Doas Docker Fork Incus Jail Kubectl Local Lxc Lxd Podman Setns Ssh Su Sudo }
+
+/// A child to start: settings, ended by `.await`, which is the same as
+/// [`Connect::connect`].
+///
+/// ```
+/// use offshoot::{Error, Router};
+///
+/// # fn main() -> std::process::ExitCode {
+/// # offshoot::run(app) }
+/// # async fn app(router: Router) -> Result<(), Error> {
+/// let child = router.local().name("first").await?;
+/// let below = router.local().via(&child).connect().await?;
+/// assert_eq!(below.name().split('.').next(), Some("first"));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before it is awaited"]
+pub struct Connect<M> {
+    router: Router,
+    via: Option<Context>,
+    spec: Spec,
+    answerer: Option<Answerer>,
+    /// The hops before the last one, the first one first.
+    before: Vec<Hop>,
+    pub(super) method: M,
+}
+
+/// A hop that only leads on.
+#[derive(Debug, Clone)]
+struct Hop {
+    method: AnyMethod,
+    name: Option<String>,
+}
+
+impl<M: Method> Connect<M> {
+    pub(crate) fn new(router: &Router, method: M) -> Self {
+        let spec = Spec {
+            // It is put in when the connect begins.
+            method: Variant::Local(Local::default()),
+            name: None,
+            remote_name: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            unidirectional: None,
+            descendants: None,
+            levels: None,
+            debug: None,
+            profiling: None,
+            on_start: None,
+            exec_prefix: Vec::new(),
+            shell: "sh".into(),
+            binary: None,
+            cache: false,
+            copied: false,
+        };
+        Self { router: router.clone(), via: None, spec, answerer: None, before: Vec::new(), method }
+    }
+
+    /// The same connect with its method's type taken away, so that connects of
+    /// different methods can be in one collection.
+    ///
+    /// ```
+    /// # use offshoot::{Error, Router};
+    /// # fn main() -> std::process::ExitCode {
+    /// # offshoot::run(app) }
+    /// # async fn app(router: Router) -> Result<(), Error> {
+    /// for connect in vec![router.local().boxed(), router.fork().boxed()] {
+    ///     println!("{} is up", connect.await?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn boxed(self) -> Connect<AnyMethod> {
+        let Self { router, via, spec, answerer, before, method } = self;
+        Connect { router, via, spec, answerer, before, method: method.into() }
+    }
+
+    /// Name of the new context. Default: by the method, as `ssh.web1`. Behind
+    /// another context that one's name stands in front; of more than 255 bytes
+    /// the last are kept.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.spec.name = Some(name.into());
+        self
+    }
+
+    /// What `ps` shows of the child, as `offshoot:NAME`. Must not contain
+    /// slashes. Default: `USER@HOST:PID` of the process that starts it.
+    pub fn remote_name(mut self, name: impl Into<String>) -> Self {
+        self.spec.remote_name = Some(name.into());
+        self
+    }
+
+    /// Time for everything up to the handshake: login, upload, start.
+    /// Default: 30 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.spec.connect_timeout = limit;
+        self
+    }
+
+    /// Whether the child's children may talk only to their parents and
+    /// children. Default: as the router that starts it.
+    pub fn unidirectional(mut self, on: bool) -> Self {
+        self.spec.unidirectional = Some(on);
+        self
+    }
+
+    /// What becomes of processes below the child when it ends; its own
+    /// children inherit it. Default: what [`Router::supervise`] has said here,
+    /// or else what the context that starts it was told, or else
+    /// [`Descendants::End`].
+    pub fn descendants(mut self, what: Descendants) -> Self {
+        self.spec.descendants = Some(what);
+        self
+    }
+
+    /// Whether the child, and all that is started behind it, writes a debug
+    /// log; see [`Router::enable_debug`]. Default: it does if this router or the
+    /// context that starts it does.
+    pub fn debug(mut self, on: bool) -> Self {
+        self.spec.debug = Some(on);
+        self
+    }
+
+    /// Whether the child, and all that is started behind it, tells at its end
+    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
+    /// if this router or the context that starts it does.
+    ///
+    /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
+    pub fn profiling(mut self, on: bool) -> Self {
+        self.spec.profiling = Some(on);
+        self
+    }
+
+    /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
+    /// Default: none.
+    pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
+        self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The shell that runs the first stage. Default: `sh`.
+    pub fn shell(mut self, shell: impl Into<String>) -> Self {
+        self.spec.shell = shell.into();
+        self
+    }
+
+    /// A copy of this program that is there already, to be run instead of
+    /// uploading one. It must be of this build, or have the same function
+    /// table. Default: none.
+    pub fn binary(mut self, path: impl Into<String>) -> Self {
+        self.spec.binary = Some(path.into());
+        self
+    }
+
+    /// A function that runs in the child before its first call; if it fails,
+    /// so does the connect, and the child ends. It takes no arguments and has
+    /// to be exported. Default: none.
+    ///
+    /// ```
+    /// use offshoot::{Error, Router, export};
+    ///
+    /// fn prepare() -> std::io::Result<()> {
+    ///     std::env::set_current_dir("/")
+    /// }
+    /// export!(prepare);
+    ///
+    /// # fn main() -> std::process::ExitCode {
+    /// # offshoot::run(app) }
+    /// # async fn app(router: Router) -> Result<(), Error> {
+    /// let child = router.local().on_start(prepare).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn on_start<F, K>(mut self, function: F) -> Self
+    where
+        F: Function<K, Args = ()>,
+    {
+        let _ = function;
+        self.spec.on_start = Some(std::any::type_name::<F>().to_owned());
+        self
+    }
+
+    /// Answers what ssh, sudo, su or doas may ask besides the password, as for
+    /// a code that is valid once: gets the question, returns what to type, or
+    /// `None` to give up. It runs on a thread where it may block; the time that
+    /// it takes is part of [`Connect::connect_timeout`]. Default: a question
+    /// that nobody answers is an error that repeats it.
+    ///
+    /// It runs in this process, also behind [`Connect::via`]: then the question
+    /// comes from that context and the answer goes there, as a [`Secret`].
+    /// Nobody else is asked, and control characters of a question are escaped.
+    pub fn on_question(mut self, answer: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
+        self.answerer = Some(Answerer::Here(Arc::new(answer)));
+        self
+    }
+
+    /// Whether the machine keeps the image, below `$XDG_CACHE_HOME` or
+    /// `~/.cache`, so that it is sent once. It is hashed at every use by a tool
+    /// of the machine (`sha256sum`, `shasum`, `openssl` or perl; without any
+    /// nothing is kept), so whatever else is there is never run. Four images
+    /// are kept at most. Default: false.
+    pub fn cache(mut self, on: bool) -> Self {
+        self.spec.cache = on;
+        self
+    }
+
+    /// The context that starts the child. Default: this one.
+    pub fn via(mut self, via: &Context) -> Self {
+        self.via = Some(via.clone());
+        self
+    }
+
+    /// Starts the child and waits until it is up. Awaiting the connect itself
+    /// is the same.
+    ///
+    /// Cancel safe in this sense: dropping the future ends what has been
+    /// started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`] with the phase and the hop where it failed, also
+    /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
+    pub async fn connect(self) -> Result<Context, Error> {
+        self.boxed().establish().await.map(|(context, _)| context)
+    }
+
+    /// [`Connect::connect`], and what was tried on the way, step by step.
+    #[cfg(feature = "cli")]
+    pub async fn examine(self) -> crate::connect::report::Examined {
+        match self.boxed().establish().await {
+            Ok((context, trail)) => crate::connect::report::Examined { context: Ok(context), trail },
+            Err(error) => crate::connect::report::Examined { context: Err(error), trail: ConnectTrace::default() },
+        }
+    }
+
+    /// [`Connect::connect`] for code that is not async: blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connect::connect`].
+    pub fn blocking_connect(self) -> Result<Context, Error> {
+        block_on(self.connect())
+    }
+}
+
+impl<M: Method> IntoFuture for Connect<M> {
+    type Output = Result<Context, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.boxed().connect())
+    }
+}
+
+impl Connect<AnyMethod> {
+    /// The last of these connects, by way of the others, of which only method
+    /// and name count.
+    pub(crate) fn along(router: &Router, hops: impl Iterator<Item = Self>) -> Self {
+        let mut hops: Vec<Self> = hops.collect();
+        let last = hops.pop().unwrap_or_else(|| router.local().boxed());
+        let before = hops.into_iter().map(|hop| Hop { method: hop.method, name: hop.spec.name }).collect();
+        Self { before, ..last }
+    }
+
+    /// Starts the child, and tells what was seen on the way.
+    async fn establish(self) -> Result<(Context, ConnectTrace), Error> {
+        let Self { router, mut via, mut spec, answerer, before, method } = self;
+        let shared = router.shared();
+        spec.descendants = spec.descendants.or_else(|| shared.descendants());
+        spec.levels = Some(shared.wanted_levels());
+        spec.debug = spec.debug.or_else(|| shared.debugs().then_some(true));
+        spec.profiling = spec.profiling.or_else(|| shared.profile.is_some().then_some(true));
+        let (begun, limit) = (Instant::now(), spec.connect_timeout);
+        let mut unfinished = Unfinished { shared, first: None };
+        let only_leads_on = Spec { name: None, remote_name: None, on_start: None, ..spec.clone() };
+        for Hop { method, name } in before {
+            let connect_timeout = limit.saturating_sub(begun.elapsed());
+            let spec = Spec { method: method.0, name, connect_timeout, ..only_leads_on.clone() };
+            let (context, _) = start(&router, via.as_ref(), spec, answerer.clone()).await?;
+            unfinished.first.get_or_insert_with(|| context.clone());
+            via = Some(context);
+        }
+        spec.method = method.0;
+        if unfinished.first.is_some() {
+            spec.connect_timeout = limit.saturating_sub(begun.elapsed());
+        }
+        let started = start(&router, via.as_ref(), spec, answerer).await?;
+        unfinished.first = None;
+        Ok(started)
+    }
+}
+
+/// Hops that lead nowhere yet: they end if this is dropped.
+struct Unfinished<'a> {
+    shared: &'a Shared,
+    /// Everything that is behind it ends with it.
+    first: Option<Context>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(first) = self.first.take() {
+            self.shared.request(Request::End(first.id()));
+        }
+    }
+}
+
+async fn start(
+    router: &Router,
+    via: Option<&Context>,
+    spec: Spec,
+    answerer: Option<Answerer>,
+) -> Result<(Context, ConnectTrace), Error> {
+    let shared = router.shared();
+    let connected = match via.filter(|via| via.id() != shared.me) {
+        None => connect_here(router, spec, answerer).await?,
+        Some(via) => connect_there(router, via, spec, answerer).await?,
+    };
+    Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail))
+}

@@ -1,0 +1,122 @@
+//! Settings of a whole program: what it shows of its children.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::api::router::Router;
+use crate::connect::child::child;
+use crate::connect::master::log_levels;
+use crate::connect::run::{fail, run_with};
+use crate::engine::log::{self, Levels, Record};
+use crate::engine::shared::Request;
+
+/// What is shown of the log of children by default: warnings and errors.
+const WARNINGS: u8 = 2;
+/// The level of what children print.
+const PRINTED: u8 = 3;
+
+/// A program that is its own child, with settings; [`run`](crate::run()) is the
+/// short form.
+///
+/// ```
+/// fn main() -> std::process::ExitCode {
+///     offshoot::Program::new().log("info").run(async |router| {
+///         let child = router.local().await?;
+///         println!("{child} is up");
+///         Ok::<(), offshoot::Error>(())
+///     })
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing happens before run()"]
+pub struct Program {
+    log: Option<String>,
+    profiling: bool,
+    quiet: bool,
+}
+
+impl Program {
+    /// A program with the default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which log records of children are shown: `LEVEL` or
+    /// `LEVEL,TARGET=LEVEL,...`, where LEVEL is one of `off error warn info debug
+    /// trace`, and a target stands for itself and what is below it, as `app` for
+    /// `app::db`. What children print is shown in any case. Default: `warn`.
+    pub fn log(mut self, levels: impl Into<String>) -> Self {
+        self.log = Some(levels.into());
+        self
+    }
+
+    /// As [`RouterBuilder::profiling`](crate::RouterBuilder::profiling), whose
+    /// default holds without this; the results are shown with the log.
+    pub fn profiling(mut self, on: bool) -> Self {
+        self.profiling = on;
+        self
+    }
+
+    /// Shows nothing of children, neither their log nor what they print.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// Runs it: give it the rest of `main`. As [`run`](crate::run()), with these
+    /// settings.
+    ///
+    /// A `tracing` subscriber that this process has takes what is to be shown,
+    /// by its own rules; so does a hook by [`Router::on_log`].
+    ///
+    /// If [`Program::log`] was given something else than levels, that is said
+    /// on stderr, and the exit code is 1.
+    pub fn run<E: fmt::Display + fmt::Debug>(self, app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
+        child();
+        match self.router() {
+            Ok(router) => run_with(&router, app),
+            Err(error) => fail(&error),
+        }
+    }
+
+    fn router(self) -> Result<Router, String> {
+        let shown = match (self.quiet, &self.log) {
+            (true, _) => Levels::new(0),
+            (_, None) => Levels::new(WARNINGS),
+            (_, Some(levels)) => Levels::parse(levels).map_err(|why| format!("Program::log({levels:?}): {why}"))?,
+        };
+        let shown = match self.quiet {
+            true => shown,
+            false => shown.with("stdout", PRINTED).with("stderr", PRINTED),
+        };
+        let mut builder = Router::builder();
+        if self.profiling {
+            builder = builder.profiling(true);
+        }
+        let levels = move |hooked| if hooked || log::has_subscriber() { log_levels(hooked) } else { shown.clone() };
+        let router = builder.build_with(Box::new(levels)).map_err(|error| error.to_string())?;
+        let quiet = self.quiet;
+        router.shared().request(Request::SetLogHook(Arc::new(move |record| {
+            if !quiet && !log::has_subscriber() {
+                show(record);
+            }
+            // A debug log gets it in any case.
+            log::emit(record);
+        })));
+        Ok(router)
+    }
+}
+
+/// Shows a record, whose texts have been escaped.
+#[expect(clippy::print_stderr, reason = "it is what this is for")]
+fn show(record: &Record) {
+    let Record { context_name, target, message, fields, .. } = record;
+    if matches!(target.as_str(), "stdout" | "stderr") {
+        eprintln!("{context_name}: {message}");
+        return;
+    }
+    let level = ["error", "warning", "info", "debug", "trace"][usize::from(record.level.clamp(1, 5)) - 1];
+    let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+    eprintln!("{context_name}: {level}: {target}: {message}{fields}");
+}

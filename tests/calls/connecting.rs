@@ -1,0 +1,96 @@
+//! Connects as values: awaited, boxed, along paths, with a start function.
+
+use std::time::Duration;
+
+use offshoot::connect::{AnyMethod, Connect, HostPath, Method, SetnsKind};
+use offshoot::{Context, Error, export};
+
+use super::{Tree, block_on, eventually, is_alive, pid};
+
+fn move_to_root() -> std::io::Result<()> {
+    std::env::set_current_dir("/")
+}
+fn directory() -> std::io::Result<std::path::PathBuf> {
+    std::env::current_dir()
+}
+export!(move_to_root, directory);
+
+/// The same for all methods.
+async fn start<M: Method>(connect: Connect<M>, name: &str) -> Result<Context, Error> {
+    connect.name(name).connect_timeout(Duration::from_secs(20)).await
+}
+
+#[test]
+fn connects_of_two_methods_are_awaited_from_one_list() {
+    let tree = Tree::new();
+    let connects: Vec<Connect<AnyMethod>> = vec![tree.0.local().boxed(), tree.0.fork().name("second").boxed()];
+    block_on(async {
+        let mut names = Vec::new();
+        for connect in connects {
+            names.push(connect.await.unwrap().name().to_owned());
+        }
+        assert!(names[0].starts_with("local.") && names[1] == "second", "{names:?}");
+        assert_eq!(start(tree.0.local(), "one").await.unwrap().name(), "one");
+        assert_eq!(start(tree.0.fork().boxed(), "two").await.unwrap().name(), "two");
+    });
+}
+
+#[test]
+fn a_connect_along_a_path_goes_through_each_hop() {
+    let tree = Tree::new();
+    block_on(async {
+        let path: HostPath = "local:first/local:second".parse().unwrap();
+        let child = tree.0.connect(path.clone()).on_start(move_to_root).await.unwrap();
+        assert_eq!(child.name(), "local.first.local.second");
+        assert_eq!(child.call(directory, ()).await.unwrap(), std::path::Path::new("/"));
+        let behind = tree.0.connect(path).via(&child).name("last").await.unwrap();
+        assert_eq!(behind.name(), "local.first.local.second.local.first.last");
+        let error = tree.0.connect("local/local".parse().unwrap()).via(&tree.0.context_by_id(child.id())).await;
+        assert!(error.is_ok());
+    });
+}
+
+#[test]
+fn the_hops_of_a_path_end_if_it_leads_nowhere() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let watched = || block_on(tree.0.stats()).unwrap().links;
+    assert_eq!(watched(), 1);
+    let path: HostPath = "local/local/sudo:nobody".parse().unwrap();
+    let error = block_on(tree.0.connect(path.clone()).exec_prefix(["/nonexistent"]).binary("/nonexistent").await_it());
+    assert!(matches!(error, Err(Error::Connect(_))), "{error:?}");
+    eventually("the end of the hops", || watched() == 1);
+    let error = block_on(tree.0.connect(path).connect_timeout(Duration::from_millis(1)).await_it()).unwrap_err();
+    assert!(error.to_string().contains("timed out"), "{error}");
+    eventually("the end of the hops", || watched() == 1);
+    assert!(is_alive(hop.blocking_call(pid, ()).unwrap()));
+}
+
+trait AwaitIt {
+    async fn await_it(self) -> Result<Context, Error>;
+}
+impl<M: Method> AwaitIt for Connect<M> {
+    async fn await_it(self) -> Result<Context, Error> {
+        self.await
+    }
+}
+
+#[test]
+fn every_method_takes_a_start_function() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    block_on(async {
+        for connect in [tree.0.local().boxed(), tree.0.fork().via(&hop).boxed()] {
+            let child = connect.on_start(move_to_root).await.unwrap();
+            assert_eq!(child.call(directory, ()).await.unwrap(), std::path::Path::new("/"));
+        }
+    });
+}
+
+#[test]
+fn a_kind_of_container_has_its_name() {
+    assert_eq!(SetnsKind::Machinectl.to_string(), "machinectl");
+    let error = "setns:jail:x".parse::<HostPath>().unwrap_err();
+    let error = Error::from(error).to_string();
+    assert!(error.contains("there are docker, podman, lxc, lxd, incus, machinectl"), "{error}");
+}
