@@ -126,9 +126,6 @@ impl<T: Serialize> Sender<T> {
     /// encoded, [`Error::TooLarge`].
     pub fn send(&self, value: T) -> Sending {
         Sending(match codec::encode(&value) {
-            Ok(data) if codec::held_secret() => {
-                self.send_message(Message { data: codec::wiped(data), secret: true, ..Message::default() })
-            }
             Ok(data) => self.send_message(Message { data: data.into(), ..Message::default() }),
             Err(why) => Err(unsendable(type_name::<T>(), &why)),
         })

@@ -14,15 +14,16 @@ use tokio::sync::oneshot;
 use crate::api::call::Call;
 use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
+use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
-use crate::connect::methods::question::{self, Answerer, Questions};
+use crate::connect::methods::question::{self, Answerer, Asker};
 use crate::connect::methods::{Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Error, Phase, StreamError, StreamErrorKind};
-use crate::wire::message::ContextId;
+use crate::wire::message::{ContextId, Handle};
 
 /// The far side keeps the deadline; one that hangs has this much longer.
 const HANGS: Duration = Duration::from_secs(1);
@@ -100,8 +101,9 @@ pub(super) async fn connect_there(
     answerer: Option<Answerer>,
 ) -> Result<Connected, Error> {
     let limit = spec.connect_timeout;
-    let (questions, asked) = Questions::of(router, via.id(), answerer.is_some());
-    let answering = asked.zip(answerer);
+    // Only that context may ask.
+    let answering = answerer.map(|answerer| (Receiver::builder(router).respondent(via.id()).build(), answerer));
+    let questions = answering.as_ref().map(|(questions, _)| questions.handle());
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
@@ -195,8 +197,10 @@ pub(crate) enum Proxied {
 impl Value for Proxied {}
 
 /// Starts a child of this context on behalf of another.
-async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Questions) -> Proxied {
-    let answerer = questions.answerer(econtext.router());
+async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Option<Handle>) -> Proxied {
+    // It is asked who has asked for the connect, and nobody else.
+    let context = econtext.router().context_by_id(econtext.caller());
+    let answerer = questions.map(|handle| Answerer::There(Asker { context, handle }));
     let started = start(econtext.router(), spec, answerer).await;
     // What is answered from here on arrives, or was given up before.
     let claimed = if econtext.is_cancelled() { Err(cancelled()) } else { started.and_then(Unclaimed::claim) };

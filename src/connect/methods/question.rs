@@ -2,17 +2,16 @@
 //! function of this process, or the context that has asked for the connect.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tokio_util::task::AbortOnDropHandle;
-
+use crate::api::context::Context;
 use crate::api::receiver::Receiver;
-use crate::api::router::Router;
-use crate::api::sender::{Sender, to_its_origin};
 use crate::engine::log::cut;
-use crate::wire::codec::Secret;
-use crate::wire::message::{ContextId, printable};
+use crate::sys::blocking::on_other_thread;
+use crate::wire::codec::{Secret, wiped};
+use crate::wire::message::{Handle, Message, printable};
 
 /// Questions of one connect that are answered for another context: a launcher
 /// asks a few.
@@ -38,65 +37,50 @@ impl fmt::Debug for Answerer {
 }
 
 impl Answerer {
-    /// Has a question answered, by the I/O thread's runtime. Dropping the
-    /// handle ends the wait.
-    pub(super) fn ask(self, question: String) -> AbortOnDropHandle<Option<Secret>> {
-        AbortOnDropHandle::new(match self {
-            Self::Here(answer) => tokio::task::spawn_blocking(move || answer(&question)),
-            Self::There(asker) => tokio::task::spawn_local(asker.ask(question)),
-        })
+    /// Has a question answered. One that has panicked has no answer.
+    pub(super) fn ask(self, question: String) -> Answering {
+        match self {
+            Self::Here(answer) => {
+                let answer = on_other_thread(move || answer(&question));
+                Box::pin(async { answer.await.ok().flatten() })
+            }
+            Self::There(asker) => Box::pin(asker.ask(question)),
+        }
     }
 }
+
+/// A question that somebody thinks about. Dropping it ends the wait.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Option<Secret>>>>;
 
 /// How to reach the context that has asked for a connect.
 #[derive(Clone)]
 pub(crate) struct Asker {
-    router: Router,
-    questions: Sender<Question>,
+    pub(super) context: Context,
+    pub(super) handle: Handle,
 }
 
 impl Asker {
-    async fn ask(self, text: String) -> Option<Secret> {
-        let Self { router, questions } = self;
-        let answers = Receiver::builder(&router).respondent(questions.context()).persist(false).build();
-        questions.send(Question { text, answer: Some(answers.sender()) }).await.ok()?;
-        answers.recv().await.ok().flatten()
+    async fn ask(self, question: String) -> Option<Secret> {
+        let question = Message::new(self.context.id(), self.handle, question.into_bytes());
+        let answer = self.context.send_async::<()>(question).ok()?.recv_message().await.ok()?;
+        String::from_utf8(answer.data.to_vec()).ok().map(Secret::from)
     }
 }
 
-/// Where the questions of a connect go: nowhere, or to the context that has
-/// asked for it, and to no other.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Questions(#[serde(deserialize_with = "to_its_origin")] pub(super) Option<Sender<Question>>);
-
-impl Questions {
-    /// Questions to `context`, which answers those of `via` alone.
-    pub(super) fn of(router: &Router, via: ContextId, wanted: bool) -> (Self, Option<Receiver<Question>>) {
-        let questions = wanted.then(|| Receiver::builder(router).respondent(via).build());
-        (Self(questions.as_ref().map(Receiver::sender)), questions)
-    }
-
-    pub(super) fn answerer(self, router: &Router) -> Option<Answerer> {
-        self.0.map(|questions| Answerer::There(Asker { router: router.clone(), questions }))
-    }
-}
-
-/// A question on its way to the context that has asked for the connect.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Question {
-    text: String,
-    /// Leads to the context that asks, and to no other.
-    #[serde(deserialize_with = "to_its_origin")]
-    answer: Option<Sender<Option<Secret>>>,
-}
-
-/// Answers the questions of another context, one after the other.
-pub(super) async fn answer(questions: Receiver<Question>, answerer: Answerer) {
+/// Answers the questions of another context, one after the other. That there is
+/// no answer is a dead message.
+pub(super) async fn answer(questions: Receiver<()>, answerer: Answerer) {
     for _ in 0..MAX_QUESTIONS {
-        let Ok(Question { text, answer: Some(to) }) = questions.recv().await else { return };
-        // One that has panicked has no answer.
-        let answer = answerer.clone().ask(cut(&printable(&text), MAX_TEXT)).await.ok().flatten();
-        if to.send(answer).await.is_err() {
+        let Ok(question) = questions.recv_message().await else { return };
+        let text = printable(&String::from_utf8_lossy(&question.data));
+        let answer = match answerer.clone().ask(cut(&text, MAX_TEXT)).await {
+            Some(secret) => {
+                let data = wiped(secret.expose().as_bytes().to_vec());
+                Message { data, secret: true, ..Message::default() }
+            }
+            None => Message::dead("nobody answers"),
+        };
+        if question.reply_message(answer).is_err() {
             return;
         }
     }

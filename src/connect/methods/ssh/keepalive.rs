@@ -4,15 +4,12 @@
 //! user's configuration has one. An option on the command line would win over
 //! the configuration; so where that may say something, ssh is asked what.
 
-use std::io::Read;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-
 use crate::connect::methods::ssh::{Keepalive, SshOptions};
-use crate::sys::process::Known;
+use crate::sys::blocking::on_other_thread;
+use crate::sys::process::{self, Launch, Stdio};
 
 /// A network that has died is noticed within a minute, and a packet every 15 s
 /// keeps the tables of most firewalls.
@@ -20,9 +17,8 @@ pub(super) const DEFAULT: Keepalive = Keepalive { interval: Duration::from_secs(
 
 /// The files of the system, by where OpenSSH was built for.
 const SYSTEM: [&str; 3] = ["/etc/ssh/ssh_config", "/usr/local/etc/ssh/ssh_config", "/usr/etc/ssh/ssh_config"];
-/// Bytes of a configuration file that are looked at, and of what ssh answers:
-/// both have a few KiB.
-const MAX_TEXT: u64 = 1 << 20;
+/// Bytes of what ssh answers, which has some 4 KiB.
+const MAX_ANSWER: usize = 64 * 1024;
 /// ssh answers at once, unless its configuration runs programs, which then
 /// takes its time again when it connects.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -49,22 +45,23 @@ impl Mentions {
         mentions
     }
 
-    fn and(self, other: Self) -> Self {
-        Self { any: self.any || other.any, off: self.off || other.off }
-    }
-
     /// What the files of this user and of the system say. Blocks.
     fn read() -> Self {
-        let home = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir);
-        let home = home.or_else(|| std::env::var_os("HOME").map(PathBuf::from));
-        let own = home.map(|home| home.join(".ssh/config"));
-        own.into_iter().chain(SYSTEM.map(PathBuf::from)).fold(Self::default(), |mentions, path| {
-            let mut text = Vec::new();
-            let read = std::fs::File::open(path).and_then(|file| file.take(MAX_TEXT).read_to_end(&mut text));
-            let says = read.map(|_| Self::of(&String::from_utf8_lossy(&text)));
+        let mut texts = String::new();
+        let home = std::env::var("HOME").unwrap_or_default();
+        let own = nix::unistd::geteuid().as_raw();
+        if std::fs::metadata(&home).is_ok_and(|home| home.uid() == own) {
+            texts = std::fs::read_to_string(home + "/.ssh/config").unwrap_or_default();
+        } else {
+            // ssh goes by the list of users, and reads another file.
+            texts.push_str("Include");
+        }
+        for path in SYSTEM {
+            texts.push('\n');
             // One that is not there says nothing.
-            mentions.and(says.unwrap_or_default())
-        })
+            texts.push_str(&std::fs::read_to_string(path).unwrap_or_default());
+        }
+        Self::of(&texts)
     }
 }
 
@@ -85,7 +82,7 @@ impl SshOptions {
         let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
         let mentions = match has_own_file {
             true => Mentions { any: true, off: false },
-            false => tokio::task::spawn_blocking(Mentions::read).await.unwrap_or_default(),
+            false => on_other_thread(Mentions::read).await.unwrap_or_default(),
         };
         if !mentions.any {
             return Some(DEFAULT);
@@ -97,18 +94,18 @@ impl SshOptions {
 
     /// What ssh would do. Dropping the future ends it.
     async fn settings(&self) -> Option<String> {
-        self.check().ok()?;
-        let mut command = tokio::process::Command::new(&self.ssh_path);
-        command.args(&self.ssh_args).arg("-G");
-        command.args(self.username.iter().flat_map(|user| ["-l", user]));
-        command.args(self.port.map(|port| format!("-p{port}")));
-        command.args(["--", self.destination()]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().ok()?;
-        let _known = Known::new(child.id());
-        let mut settings = Vec::new();
-        child.stdout.take()?.take(MAX_TEXT).read_to_end(&mut settings).await.ok()?;
-        child.wait().await.ok()?.success().then(|| String::from_utf8_lossy(&settings).into_owned())
+        let mut argv = self.argv("true", ANSWER, false).ok()?;
+        argv.insert(1 + self.ssh_args.len(), "-G".into());
+        // What it complains of, it complains of again when it connects.
+        let (mut launched, stream, _stderr) = process::launch(Launch::Tool(argv), Stdio::Pipe).ok()?;
+        let (mut settings, mut buffer) = (Vec::new(), [0; 4096]);
+        while settings.len() < MAX_ANSWER {
+            match stream.input.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => settings.extend_from_slice(&buffer[..count]),
+            }
+        }
+        launched.wait().await.ok()?.success().then(|| String::from_utf8_lossy(&settings).into_owned())
     }
 }
 
