@@ -29,6 +29,7 @@ use crate::api::context::{Context, Econtext};
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
+use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
 
@@ -218,7 +219,7 @@ async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    let result = on_other_thread(work).await.map_err(io::Error::other)?;
     result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 

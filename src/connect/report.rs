@@ -12,7 +12,7 @@ use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::sanitize::printable;
 
-/// A step of a connect; see [`Connect::examine`](crate::Connect::examine).
+/// A step of a connect; see [`Connect::examine`](crate::connect::Connect::examine).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
@@ -45,7 +45,7 @@ pub enum StepStatus {
     Pending,
 }
 
-/// The outcome of [`Connect::examine`](crate::Connect::examine).
+/// The outcome of [`Connect::examine`](crate::connect::Connect::examine).
 #[derive(Debug)]
 pub struct Examined {
     /// The child, or why there is none.

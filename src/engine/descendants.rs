@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What becomes of the processes below a context when it ends: of those that
 /// its functions have started, and of what these have left behind.
 ///
-/// Those that [`command`](crate::builtin::command) has started end with their call
+/// Those that [`process`](crate::process) has started end with their call
 /// or the context in any case, with all of their process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -8,6 +8,18 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
+/// Does what may block on a thread that may. For all that is done so there is
+/// one kind of task, as each kind has its own code in every image. The receiver
+/// fails if the work panics; dropping it does not stop the work.
+pub(crate) fn on_other_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (done, result) = oneshot::channel();
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || drop(done.send(work())));
+    drop(tokio::task::spawn_blocking(work));
+    result
+}
+
 thread_local! {
     /// Whether this thread has to do what others wait for.
     static SERVES: Cell<bool> = const { Cell::new(false) };

@@ -117,6 +117,33 @@ exit 3
 }
 
 #[test]
+fn ssh_keeps_its_connection_alive_unless_its_configuration_says_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("ssh");
+    let says = "#!/bin/sh\ncase \" $* \" in *' -G '*) cat \"$2\"; exit;; esac\necho \"$*\" >&2; exit 3\n";
+    std::fs::write(&script, says).unwrap();
+    let config = directory.path().join("config");
+    let (script, config) = (script.to_str().unwrap(), config.to_str().unwrap());
+    let tree = Tree::new();
+    let hop = tree.child();
+    for (settings, interval, count) in [
+        ("serveraliveinterval 0\nserveralivecountmax 3\n", Some("15"), Some("3")),
+        ("serveraliveinterval 0\nserveralivecountmax 9\n", Some("15"), Some("9")),
+        ("serveraliveinterval 60\nserveralivecountmax 9\n", None, None),
+    ] {
+        std::fs::write(config, settings).unwrap();
+        let ssh = || tree.0.ssh("nowhere").ssh_path("sh").ssh_args([script, "-F", config]);
+        for connect in [ssh(), ssh().via(&hop)] {
+            let words = complaints(block_on(connect.clone().connect())).join(" ");
+            let given = |name: &str| words.split(&format!("{name}=")).nth(1).and_then(|rest| rest.split(' ').next());
+            assert_eq!((given("ServerAliveInterval"), given("ServerAliveCountMax")), (interval, count), "{words}");
+            let off = complaints(block_on(connect.keepalive(Duration::ZERO, 3).connect())).join(" ");
+            assert!(off.contains("ServerAliveInterval=0"), "{off}");
+        }
+    }
+}
+
+#[test]
 fn a_child_is_called_by_its_method_and_its_pid_behind_its_parent() {
     let tree = Tree::new();
     let child = tree.child();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::connect::bootstrap::is_helpless;
 use crate::connect::bootstrap::{Action, Announcement, Dialogue, Input, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
-use crate::connect::methods::question::Answerer;
+use crate::connect::methods::question::{Answerer, Answering};
 use crate::connect::methods::{Connected, Run, Spec, Unclaimed, Variant};
 use crate::engine::io::{Io, Missing};
 use crate::engine::link::LastWords;
@@ -26,6 +27,7 @@ use crate::engine::log::log_later;
 use crate::image::bundle::Bundle;
 use crate::image::executable::{self, Compression, Image, Packed};
 use crate::routing::table::MAX_NAME;
+use crate::sys::blocking::on_other_thread;
 use crate::sys::pipe::{Input as Reading, Stream};
 use crate::sys::process::{self, Launch, Launched};
 use crate::sys::pty;
@@ -120,11 +122,8 @@ struct Typing {
     limit: Instant,
 }
 
-/// A question that somebody thinks about.
-type Answering = tokio_util::task::AbortOnDropHandle<Option<Secret>>;
-
 /// An image that is being packed, and its digest.
-type Packing = tokio::task::JoinHandle<Result<(Packed, [u8; 32]), ConnectError>>;
+type Packing = Pin<Box<dyn Future<Output = Result<(Packed, [u8; 32]), ConnectError>>>>;
 
 struct Attempt {
     hop: String,
@@ -235,7 +234,7 @@ impl Attempt {
             // The usual case is prepared while the login is under way; where it
             // is that nothing is sent, there is nothing to prepare.
             if !plan.may_be_direct {
-                drop(tokio::task::spawn_blocking(prepare));
+                drop(on_other_thread(prepare));
             }
             Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret)
         } else {
@@ -410,7 +409,7 @@ impl Attempt {
     fn choose(&self, io: &Rc<Io>, offer: &Announcement) -> Packing {
         let (io, hop) = (Rc::clone(io), self.hop.clone());
         let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
-        tokio::task::spawn_local(async move {
+        Box::pin(async move {
             let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
             let image = io.image_for(&system, &machine).await.map_err(|missing| match missing {
                 Missing::Unknown(known) => {
@@ -420,9 +419,9 @@ impl Attempt {
                 }
                 Missing::Broken(why) => fail(ConnectErrorKind::Image, why),
             })?;
-            tokio::task::spawn_blocking(move || pack(&image, compression))
+            on_other_thread(move || pack(&image, compression))
                 .await
-                .unwrap_or_else(|error| Err(error.to_string()))
+                .unwrap_or_else(|_| Err("packing the image has panicked".into()))
                 .map_err(|why| fail(ConnectErrorKind::Image, why))
         })
     }
@@ -559,19 +558,16 @@ fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
     }
 }
 
-async fn finished(task: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), ConnectError> {
-    match task {
-        Some(task) => task.await.unwrap_or_else(|error| {
-            Err(ConnectError::new(ConnectErrorKind::Image, Phase::FirstStage, "", error.to_string()))
-        }),
+async fn finished(packing: &mut Option<Packing>) -> Result<(Packed, [u8; 32]), ConnectError> {
+    match packing {
+        Some(packing) => packing.await,
         None => std::future::pending().await,
     }
 }
 
 async fn answered(answering: &mut Option<Answering>) -> Option<Secret> {
     match answering {
-        // One that has panicked has no answer.
-        Some(answering) => answering.await.ok().flatten(),
+        Some(answering) => answering.await,
         None => std::future::pending().await,
     }
 }

@@ -2,13 +2,14 @@
 //! function of this process, or the context that has asked for the connect.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::context::Context;
 use crate::api::receiver::Receiver;
 use crate::engine::log::cut;
+use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::{Secret, wiped};
 use crate::wire::message::{Handle, Message};
 use crate::wire::sanitize::printable;
@@ -37,15 +38,20 @@ impl fmt::Debug for Answerer {
 }
 
 impl Answerer {
-    /// Has a question answered, by the I/O thread's runtime. Dropping the
-    /// handle ends the wait.
-    pub(super) fn ask(self, question: String) -> AbortOnDropHandle<Option<Secret>> {
-        AbortOnDropHandle::new(match self {
-            Self::Here(answer) => tokio::task::spawn_blocking(move || answer(&question)),
-            Self::There(asker) => tokio::task::spawn_local(asker.ask(question)),
-        })
+    /// Has a question answered. One that has panicked has no answer.
+    pub(super) fn ask(self, question: String) -> Answering {
+        match self {
+            Self::Here(answer) => {
+                let answer = on_other_thread(move || answer(&question));
+                Box::pin(async { answer.await.ok().flatten() })
+            }
+            Self::There(asker) => Box::pin(asker.ask(question)),
+        }
     }
 }
+
+/// A question that somebody thinks about. Dropping it ends the wait.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Option<Secret>>>>;
 
 /// How to reach the context that has asked for a connect.
 #[derive(Clone)]
@@ -68,9 +74,7 @@ pub(super) async fn answer(questions: Receiver<()>, answerer: Answerer) {
     for _ in 0..MAX_QUESTIONS {
         let Ok(question) = questions.recv_message().await else { return };
         let text = printable(&String::from_utf8_lossy(&question.data));
-        // One that has panicked has no answer.
-        let answer = answerer.clone().ask(cut(&text, MAX_TEXT)).await.ok().flatten();
-        let answer = match answer {
+        let answer = match answerer.clone().ask(cut(&text, MAX_TEXT)).await {
             Some(secret) => {
                 let data = wiped(secret.expose().as_bytes().to_vec());
                 Message { data, secret: true, ..Message::default() }

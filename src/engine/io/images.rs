@@ -14,6 +14,7 @@ use crate::engine::io::{Io, MAX_HELD};
 use crate::image::bundle::Bundle;
 use crate::image::executable::{self, Compression, Image, Packed};
 use crate::routing::table::LinkId;
+use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::{self, Blob};
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -157,11 +158,11 @@ impl Io {
 
     async fn image(self: &Rc<Self>, machine: Machine, turns: &Semaphore) -> Told {
         let words = machine.clone();
-        match tokio::task::spawn_blocking(move || carried(&words)).await {
+        match on_other_thread(move || carried(&words)).await {
             Ok(Ok(Some(image))) => return Ok(image),
             Ok(Ok(None)) => {}
             Ok(Err(why)) => return Err(Missing::Broken(why)),
-            Err(error) => return Err(Missing::Broken(error.to_string())),
+            Err(_) => return Err(panicked()),
         }
         let Some(parent) = self.shared.parent() else {
             return Err(Missing::Unknown(known()));
@@ -204,10 +205,10 @@ impl Io {
                 tokio::time::sleep(CONGESTED).await;
             }
             let packed = match io.image(machine.clone(), &turns).await {
-                Ok(image) => match tokio::task::spawn_blocking(move || pack(&image)).await {
+                Ok(image) => match on_other_thread(move || pack(&image)).await {
                     Ok(Ok(packed)) => Ok(packed),
                     Ok(Err(error)) => Err(Missing::Broken(error.to_string())),
-                    Err(error) => Err(Missing::Broken(error.to_string())),
+                    Err(_) => Err(panicked()),
                 },
                 Err(missing) => Err(missing),
             };
@@ -242,15 +243,19 @@ impl Io {
         let io = Rc::clone(self);
         self.tasks.spawn(async move {
             let (words, hop) = (machine.clone(), io.shared.name.clone());
-            let checked = tokio::task::spawn_blocking(move || {
+            let checked = on_other_thread(move || {
                 let result = codec::decode::<Result<Sent, Missing>>(&rest, None);
                 check(result.map_err(Missing::Broken)??, &words, &hop)
             })
             .await;
-            let told = checked.unwrap_or_else(|error| Err(Missing::Broken(error.to_string())));
+            let told = checked.unwrap_or_else(|_| Err(panicked()));
             io.state.borrow_mut().images.arrived(machine, &told);
         });
     }
+}
+
+fn panicked() -> Missing {
+    Missing::Broken("reading or packing the image has panicked".into())
 }
 
 fn pack(image: &Image) -> std::io::Result<Sent> {

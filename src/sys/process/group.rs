@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -109,6 +110,8 @@ impl Drop for Group {
 /// one, what is dropped kills.
 fn spawn(end: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        // Boxed, as each type of task has code of its own.
+        let end: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(end);
         runtime.spawn(end);
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use crate::connect::methods::ssh::{Keepalive, SshOptions};
+use crate::sys::blocking::on_other_thread;
 use crate::sys::process::{self, Launch, Stdio};
 
 /// A network that has died is noticed within a minute, and a packet every 15 s
@@ -81,7 +82,7 @@ impl SshOptions {
         let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
         let mentions = match has_own_file {
             true => Mentions { any: true, off: false },
-            false => tokio::task::spawn_blocking(Mentions::read).await.unwrap_or_default(),
+            false => on_other_thread(Mentions::read).await.unwrap_or_default(),
         };
         if !mentions.any {
             return Some(DEFAULT);
@@ -93,17 +94,8 @@ impl SshOptions {
 
     /// What ssh would do. Dropping the future ends it.
     async fn settings(&self) -> Option<String> {
-        self.check().ok()?;
-        let mut argv = vec![self.ssh_path.clone()];
-        argv.extend_from_slice(&self.ssh_args);
-        argv.push("-G".into());
-        if let Some(user) = &self.username {
-            argv.extend(["-l".into(), user.clone()]);
-        }
-        if let Some(port) = self.port {
-            argv.extend(["-p".into(), port.to_string()]);
-        }
-        argv.extend(["--".into(), self.destination().into()]);
+        let mut argv = self.argv("true", ANSWER, false).ok()?;
+        argv.insert(1 + self.ssh_args.len(), "-G".into());
         // What it complains of, it complains of again when it connects.
         let (mut launched, stream, _stderr) = process::launch(Launch::Tool(argv), Stdio::Pipe).ok()?;
         let (mut settings, mut buffer) = (Vec::new(), [0; 4096]);
