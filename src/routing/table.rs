@@ -177,9 +177,10 @@ impl Routing {
     }
 
     /// Whether what came in by `from` came by the way that leads to `context`,
-    /// or began here.
+    /// or began here. The parent counts always: it may speak for anybody, and
+    /// refuses what was sent up before a route below was known.
     pub(crate) fn is_way_to(&self, context: ContextId, from: Option<LinkId>) -> bool {
-        from.is_none_or(|from| self.out(context) == Some(from))
+        from.is_none_or(|from| self.out(context) == Some(from) || self.parent == Some(from))
     }
 
     /// Attaches the parent.

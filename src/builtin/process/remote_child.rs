@@ -312,7 +312,10 @@ impl AsyncRead for ChildOutput {
                     self.ended = true;
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
                 }
-                None => self.ended = true,
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
             }
         }
         let count = self.rest.len().min(buffer.remaining());
