@@ -426,6 +426,14 @@ impl Dialogue {
         };
         self.announced(line, &offer, actions);
         if offer.machine == "-" {
+            let lines = self.transcript.lines();
+            if let Some(line) = tool_words::cannot_fork(&lines) {
+                return Err(self.diagnosed(Diagnosis::no_processes(line)));
+            }
+            if tool_words::may_not_execute(&lines) {
+                let (text, advice) = advice::MAY_NOT_EXECUTE;
+                return Err(self.error(ConnectErrorKind::Unsupported, text).with_advice(advice));
+            }
             let text = "the machine does not say what it is: `uname -sm` printed nothing";
             return Err(self.lacks_tool(text, "put `uname` on its PATH"));
         }
@@ -535,7 +543,8 @@ impl Dialogue {
             Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
             _ => None,
         };
-        if let Some(diagnosis) = meaning.or_else(refused) {
+        let out_of_processes = || tool_words::cannot_fork(&lines).map(Diagnosis::no_processes);
+        if let Some(diagnosis) = meaning.or_else(out_of_processes).or_else(refused) {
             if is_login(diagnosis.kind) {
                 self.phase = Phase::Login;
             }
@@ -581,7 +590,12 @@ impl Dialogue {
             Phase::Handshake => "the child did not finish introducing itself",
         };
         let text = format!("connection timed out after {after:?} in phase {}", self.phase);
-        let what = if tool_words::lacks_files(&self.transcript.lines()) { advice::FEW_FILES } else { what };
+        let lines = self.transcript.lines();
+        let what = match tool_words::lacks_files(&lines) {
+            true => advice::FEW_FILES,
+            false if tool_words::cannot_fork(&lines).is_some() => advice::FEW_PROCESSES,
+            false => what,
+        };
         self.error(ConnectErrorKind::Timeout, text).with_advice(what)
     }
 

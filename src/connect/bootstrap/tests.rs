@@ -134,6 +134,22 @@ fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
 }
 
 #[test]
+fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
+    for (said, kind, part) in [
+        // sudo 1.9.13 with NOEXEC, under dash.
+        ("sh: 1: uname: Permission denied\nsh: 1: uname: Permission denied", ConnectErrorKind::Unsupported, "NOEXEC"),
+        ("sh: 1: Cannot fork", ConnectErrorKind::Start, "ulimit -u"),
+        ("sh: 1: uname: not found", ConnectErrorKind::Unsupported, "put `uname` on its PATH"),
+    ] {
+        let mut dialogue = staged();
+        dialogue.input(Input::Stderr(format!("{said}\n").as_bytes()));
+        let error = failure(&mut dialogue, Input::Stdout(format!("{TOKEN} - - - none none |none\n").as_bytes()));
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.text_with_advice().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn failed_uploads_say_why() {
     for (said, kind, text) in [
         (
