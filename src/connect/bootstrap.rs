@@ -553,7 +553,9 @@ impl Dialogue {
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
         let advice = if tool_words::lacks_files(&lines) { advice::FEW_FILES } else { advice::hint(self.phase, code) };
-        self.error(ConnectErrorKind::Eof, text).with_advice(advice)
+        let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
+        let cause = if is_silent { ConnectCause::Unexplained } else { ConnectCause::Plain };
+        self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
     }
 
     /// Once the first stage has spoken the login has succeeded, and lines that
@@ -676,6 +678,8 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
+/// How ssh ends of which the command was not the cause.
+const SSH_FAILED: i32 = 255;
 /// What follows the token where the first stage had no input.
 const NO_INPUT: &str = " failed eof";
 /// What a connect fails with when its router ends.

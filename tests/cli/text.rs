@@ -209,6 +209,25 @@ pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Re
     Ok(())
 }
 
+pub(crate) fn what_ssh_hides_of_a_refused_login_is_told_by_doctor() -> Result<()> {
+    const REFUSES: &str = r#"case "$*" in
+*LogLevel=INFO*ControlPath=none*LogLevel=ERROR*)
+    echo loud >>"${0%/*}/asked"
+    echo 'Your account has expired; please contact your system administrator.' >&2 ;;
+*) echo quiet >>"${0%/*}/asked" ;;
+esac
+exit 255"#;
+    let (directory, path) = launcher("ssh", REFUSES)?;
+    let (mut command, _) = tool(&["doctor", "-F", "none", "web1"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stdout.iter().any(|line| line.contains("Your account has expired")), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(directory.path().join("asked"))?, "quiet\nloud\n");
+    let (mut command, _) = tool(&["run", "-F", "none", "-w", "web1", "--", "true"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stderr.iter().any(|line| line.contains("offshoot doctor")), "{ended:?}");
+    Ok(())
+}
+
 /// As sudo with `intercept` does, which kills what is not the file that it has let pass.
 pub(crate) fn where_the_own_image_is_killed_one_is_sent() -> Result<()> {
     const KILLS: &str = r#"while [ "$1" != -- ]; do shift; done

@@ -134,6 +134,16 @@ fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
 }
 
 #[test]
+fn an_ssh_that_ends_without_naming_a_cause_is_unexplained() {
+    let ended = || Input::Ended { status: "exited with return code 255".into(), code: Some(255) };
+    let error = failure(&mut staged(), ended());
+    assert_eq!(error.cause, ConnectCause::Unexplained, "{error}");
+    let mut dialogue = staged();
+    dialogue.input(Input::Stderr(b"ssh: something\n"));
+    assert_eq!(failure(&mut dialogue, ended()).cause, ConnectCause::Plain);
+}
+
+#[test]
 fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
     for (said, kind, part) in [
         // sudo 1.9.13 with NOEXEC, under dash.

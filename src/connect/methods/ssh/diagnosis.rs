@@ -264,7 +264,7 @@ fn lost(lines: &[String]) -> Reading {
             .any(|start| line.starts_with(start))
     })?;
     let text = format!("the connection was lost: {}", line.trim_end_matches('.'));
-    Some(Diagnosis::new(ConnectErrorKind::Eof, text, LOST))
+    Some(Diagnosis { cause: ConnectCause::Unexplained, ..Diagnosis::new(ConnectErrorKind::Eof, text, LOST) })
 }
 
 /// Takes `user@host: Permission denied (methods).` apart. Some versions leave
@@ -301,7 +301,7 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
 const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
-const LOST: &str = "see `ssh -v` to the host, and try again";
+const LOST: &str = "see `offshoot doctor HOST`, or `ssh -v` to the host, and try again";
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]
