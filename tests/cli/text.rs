@@ -228,6 +228,17 @@ exit 255"#;
     Ok(())
 }
 
+pub(crate) fn a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends() -> Result<()> {
+    let (tool, _) = tool(&["run", "-w", "local1,local/local2", "-s", "exit 3"]);
+    let mut command = std::process::Command::new("perl");
+    command.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"]).arg(tool.get_program()).args(tool.get_args());
+    command.envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut command)?;
+    let codes = ended.stderr.iter().filter(|line| line.ends_with("exited with return code 3")).count();
+    ensure!(codes == 2, "{ended:?}");
+    Ok(())
+}
+
 /// As sudo with `intercept` does, which kills what is not the file that it has let pass.
 pub(crate) fn where_the_own_image_is_killed_one_is_sent() -> Result<()> {
     const KILLS: &str = r#"while [ "$1" != -- ]; do shift; done
