@@ -32,9 +32,11 @@ fn a_command_takes_input_directory_and_environment() {
         let output = command.output(&tree.0, &child).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n/usr\nhello\n");
         let error = Command::new("nosuchprogram").output(&tree.0, &child).await.unwrap_err();
-        assert!(error.to_string().contains("nosuchprogram: No such file"), "{error}");
+        assert!(error.to_string().contains("cannot start `nosuchprogram`: not found on the host"), "{error}");
+        let error = Command::new("/no/such").output(&tree.0, &child).await.unwrap_err();
+        assert!(error.to_string().contains("cannot start `/no/such`: No such file or directory"), "{error}");
         let error = Command::new("true").cwd("/nonexistent").output(&tree.0, &child).await.unwrap_err();
-        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        assert!(error.to_string().contains("cannot change to directory /nonexistent: No such file"), "{error}");
     });
 }
 

@@ -23,6 +23,7 @@ fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
         let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
         assert_eq!(error.kind, ConnectErrorKind::Start);
         assert!(error.text.starts_with("Child start failed: [Errno 2] No such file or directory"), "{error}");
+        assert!(error.advice.starts_with("see that it is there"), "{error}");
         let connect = tree.0.local().exec_prefix(script);
         let connect = if let Some(via) = via { connect.via(via) } else { connect };
         let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };

@@ -211,7 +211,7 @@ impl Attempt {
             let (text, advice) = match error.raw_os_error() {
                 Some(code) => {
                     let reason = nix::errno::Errno::from_raw(code).desc();
-                    let advice = advice_on_files(&error).unwrap_or_else(|| "is it installed and in PATH?".into());
+                    let advice = advice_on_start(&error, &command);
                     (format!("Child start failed: [Errno {code}] {reason}: {command}"), advice)
                 }
                 None => (format!("{error} (to start {command})"), String::new()),
@@ -515,6 +515,27 @@ fn advice_on_files(error: &io::Error) -> Option<String> {
              children at once (`-f` of the tool)"
         )
     })
+}
+
+/// What to do if a command could not be started.
+fn advice_on_start(error: &io::Error, command: &str) -> String {
+    if let Some(advice) = advice_on_files(error) {
+        return advice;
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound if command.contains('/') => {
+            "see that it is there, and what its first line names".into()
+        }
+        io::ErrorKind::NotFound => "is it installed and in PATH?".into(),
+        io::ErrorKind::PermissionDenied => "see that this user may execute it".into(),
+        // What fork says where there are too many processes.
+        io::ErrorKind::WouldBlock => {
+            "no more processes can be started here: raise the limit (`ulimit -u`, TasksMax, pids.max), or have \
+             fewer children at once (`-f` of the tool)"
+                .into()
+        }
+        _ => String::new(),
+    }
 }
 
 fn nonce() -> io::Result<Nonce> {
