@@ -376,6 +376,10 @@ impl Dialogue {
                     self.buffer.drain(..self.token.len() + newline);
                     return Ok(Some(Mark::Child));
                 }
+                ([UNCLAIMED, ..], Expect::Child { .. } | Expect::Announcement { or_child: true }) => {
+                    let (text, advice) = advice::UNCLAIMED;
+                    return Err(self.error(ConnectErrorKind::Mismatch, text).with_advice(advice));
+                }
                 _ => self.drop_noise(1, actions)?,
             }
         }
@@ -588,7 +592,10 @@ impl Dialogue {
             }
             Phase::FirstStage => "no image was chosen in that time",
             Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
-            Phase::Exec => "the image was sent or started, but no child has spoken",
+            Phase::Exec => {
+                "the image was sent or started, but no child has spoken: \
+                 does its main call offshoot::child(), or offshoot::run, before anything that takes time?"
+            }
             Phase::Handshake => "the child did not finish introducing itself",
         };
         let text = format!("connection timed out after {after:?} in phase {}", self.phase);
@@ -680,6 +687,8 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
 
 /// How ssh ends of which the command was not the cause.
 const SSH_FAILED: i32 = 255;
+/// What follows the token where the program has not become a child.
+pub(crate) const UNCLAIMED: u8 = b'!';
 /// What follows the token where the first stage had no input.
 const NO_INPUT: &str = " failed eof";
 /// What a connect fails with when its router ends.

@@ -23,6 +23,7 @@ impl RouterBuilder {
     /// [`child`](crate::child()) first.
     pub fn build(self) -> Result<Router, Error> {
         if child::is_unclaimed() {
+            child::tell_unclaimed();
             return Err(Error::Misuse(
                 "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
             ));

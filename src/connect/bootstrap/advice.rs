@@ -18,12 +18,24 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
         Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
         Phase::Exec if code == Some(127) => "there is no such program",
         Phase::Exec if code == Some(126) => "it may not be executed there, or is for another processor",
-        Phase::Exec if code == Some(0) => "it ended well without a word: is it a copy of this program?",
-        Phase::Exec => "the image did not come up: is it for this processor, and may it be executed there?",
+        Phase::Exec if code == Some(0) => {
+            "it ended well without becoming a child: is it a copy of this program, \
+             and does its main call offshoot::child(), or offshoot::run, first?"
+        }
+        Phase::Exec => {
+            "the image did not become a child: is it for this processor, may it be executed there, \
+             and does its main call offshoot::child(), or offshoot::run, first?"
+        }
         Phase::Handshake => "the child ended while it introduced itself",
     }
 }
 
+/// What is to be said where a program that was started as a child makes a
+/// router of its own, and what to do.
+pub(super) const UNCLAIMED: (&str, &str) = (
+    "the program was started as a child and makes a router before it becomes one",
+    "call offshoot::child(), or offshoot::run, first in its main",
+);
 /// What is to be said where the first stage had no input, and what to do.
 pub(super) const NOTHING_TO_READ: (&str, &str) = (
     "the first stage had no input: what runs the command there, or the launcher here, gives it \
