@@ -20,7 +20,7 @@ use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
-use crate::wire::error::{Closed, Error};
+use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// A call on its way: a future of its result.
@@ -174,7 +174,7 @@ impl RawCall {
             });
         };
         if message.is_dead() {
-            return Err(message.dead_error(self.shared().me));
+            return Err(self.named(message.dead_error(self.shared().me)));
         }
         self.by = (message.src, message.auth);
         let value = call_payload::decode_reply(&message.data)?;
@@ -184,6 +184,17 @@ impl RawCall {
             return converted.map(Bytes::from).map_err(|why| self.unreadable(&why));
         }
         Ok(value)
+    }
+
+    /// With the function's name, where its context has gone while it was called.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Channel(mut error) if error.kind == ChannelErrorKind::Disconnected => {
+                error.reason = format!("{}, in a call of {} in {}", error.reason, self.function, self.context);
+                Error::Channel(error)
+            }
+            error => error,
+        }
     }
 
     pub(crate) fn decode<R: DeserializeOwned>(&self, value: &[u8]) -> Result<R, Error> {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::builtin::facts::{HostFacts, host_facts};
+use crate::connect::report::Examined;
 use crate::connect::{Step, StepStatus};
 use crate::{Context, Error, Router};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::cli::args::DoctorArgs;
 use crate::cli::complaint::fail;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
-use crate::cli::hosts::path::HostPath;
+use crate::cli::hosts::path::{HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::safe_json;
@@ -88,7 +89,15 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
     let mut via: Option<Context> = None;
     for depth in 1..=host.hops.len() {
         let path = &host.hops[..depth];
-        let examined = match tree.examine(path, via.as_ref()).await {
+        let mut examined = tree.examine(path, via.as_ref()).await;
+        let is_unexplained = |examined: &Examined| match &examined.context {
+            Err(Error::Connect(error)) => error.is_unexplained(),
+            _ => false,
+        };
+        if path.last().is_some_and(|hop| hop.method == Method::Ssh) && examined.as_ref().is_ok_and(is_unexplained) {
+            examined = tree.examine_aloud(path, via.as_ref()).await;
+        }
+        let examined = match examined {
             Ok(examined) => examined,
             Err(error) => {
                 hops.push(HopReport { name: host.text.clone(), steps: Vec::new(), call: Some(Err(error.to_string())) });

@@ -127,6 +127,16 @@ impl Tree {
     /// Starts the context of the last hop from that of the one before, and
     /// keeps what was seen on the way.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
+        self.examine_as(hops, via, Voice::Quiet).await
+    }
+
+    /// As [`Tree::examine`], by a connection of its own on which ssh tells what
+    /// the server says: why an account may not log in comes as a banner.
+    pub(crate) async fn examine_aloud(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
+        self.examine_as(hops, via, Voice::Loud).await
+    }
+
+    async fn examine_as(&self, hops: &[Hop], via: Option<&Context>, voice: Voice) -> Result<Examined, Error> {
         let Some(hop) = hops.last() else {
             return Err(Error::Misuse("a host without a hop".into()));
         };
@@ -134,16 +144,16 @@ impl Tree {
         let limit = self.connect_timeout;
         let mut last = None;
         let attempt = async |left| {
-            let examined = self.attempt(hop, via, left).await;
+            let examined = self.attempt(hop, via, left, voice).await;
             last.insert(examined).context.clone()
         };
         let result = self.pace.connect(server.as_ref(), limit, attempt).await;
         last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Misuse("nothing was tried".into())))
     }
 
-    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration) -> Examined {
+    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration, voice: Voice) -> Examined {
         // A service that a command has started stays, as behind ssh.
-        let connect = self.connect(hop).connect_timeout(limit).descendants(Descendants::Leave);
+        let connect = self.connect(hop, voice).connect_timeout(limit).descendants(Descendants::Leave);
         match via {
             Some(via) => connect.via(via).examine().await,
             None => connect.examine().await,
@@ -151,21 +161,25 @@ impl Tree {
     }
 
     /// The connect for a hop, with what the command line adds.
-    fn connect(&self, hop: &Hop) -> Connect<AnyMethod> {
+    fn connect(&self, hop: &Hop, voice: Voice) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         match hop.method {
             Method::Sudo => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
             Method::Su => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
             Method::Doas => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
-            Method::Ssh => self.ssh(hop).boxed(),
+            Method::Ssh => self.ssh(hop, voice).boxed(),
             _ => hop.connect(&self.router),
         }
     }
 
-    fn ssh(&self, hop: &Hop) -> Connect<Ssh> {
+    fn ssh(&self, hop: &Hop, voice: Voice) -> Connect<Ssh> {
         // ssh takes the first value of an option: the host's own come first,
         // then the command line's, then what we add.
         let mut args = Vec::new();
+        if voice == Voice::Loud {
+            let loud = ["-o", "LogLevel=INFO", "-o", "ControlMaster=no", "-o", "ControlPath=none"];
+            args.extend(loud.map(str::to_owned));
+        }
         if let Some(user) = &hop.user {
             args.extend(["-l".to_owned(), user.clone()]);
         }
@@ -192,6 +206,15 @@ impl Tree {
         let seen_by = self.jump.clone().unwrap_or_else(|| format!("{}:{:?}", hop.target, hop.port));
         Some(format!("{:?} {seen_by}", &hops[..hops.len() - 1]))
     }
+}
+
+/// How much ssh says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// Errors.
+    Quiet,
+    /// What the server says, too.
+    Loud,
 }
 
 /// Sets what there is.

@@ -376,6 +376,10 @@ impl Dialogue {
                     self.buffer.drain(..self.token.len() + newline);
                     return Ok(Some(Mark::Child));
                 }
+                ([UNCLAIMED, ..], Expect::Child { .. } | Expect::Announcement { or_child: true }) => {
+                    let (text, advice) = advice::UNCLAIMED;
+                    return Err(self.error(ConnectErrorKind::Mismatch, text).with_advice(advice));
+                }
                 _ => self.drop_noise(1, actions)?,
             }
         }
@@ -426,6 +430,14 @@ impl Dialogue {
         };
         self.announced(line, &offer, actions);
         if offer.machine == "-" {
+            let lines = self.transcript.lines();
+            if let Some(line) = tool_words::cannot_fork(&lines) {
+                return Err(self.diagnosed(Diagnosis::no_processes(line)));
+            }
+            if tool_words::may_not_execute(&lines) {
+                let (text, advice) = advice::MAY_NOT_EXECUTE;
+                return Err(self.error(ConnectErrorKind::Unsupported, text).with_advice(advice));
+            }
             let text = "the machine does not say what it is: `uname -sm` printed nothing";
             return Err(self.lacks_tool(text, "put `uname` on its PATH"));
         }
@@ -535,7 +547,8 @@ impl Dialogue {
             Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
             _ => None,
         };
-        if let Some(diagnosis) = meaning.or_else(refused) {
+        let out_of_processes = || tool_words::cannot_fork(&lines).map(Diagnosis::no_processes);
+        if let Some(diagnosis) = meaning.or_else(out_of_processes).or_else(refused) {
             if is_login(diagnosis.kind) {
                 self.phase = Phase::Login;
             }
@@ -544,7 +557,9 @@ impl Dialogue {
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
         let advice = if tool_words::lacks_files(&lines) { advice::FEW_FILES } else { advice::hint(self.phase, code) };
-        self.error(ConnectErrorKind::Eof, text).with_advice(advice)
+        let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
+        let cause = if is_silent { ConnectCause::Unexplained } else { ConnectCause::Plain };
+        self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
     }
 
     /// Once the first stage has spoken the login has succeeded, and lines that
@@ -577,11 +592,19 @@ impl Dialogue {
             }
             Phase::FirstStage => "no image was chosen in that time",
             Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
-            Phase::Exec => "the image was sent or started, but no child has spoken",
+            Phase::Exec => {
+                "the image was sent or started, but no child has spoken: \
+                 does its main call offshoot::child(), or offshoot::run, before anything that takes time?"
+            }
             Phase::Handshake => "the child did not finish introducing itself",
         };
         let text = format!("connection timed out after {after:?} in phase {}", self.phase);
-        let what = if tool_words::lacks_files(&self.transcript.lines()) { advice::FEW_FILES } else { what };
+        let lines = self.transcript.lines();
+        let what = match tool_words::lacks_files(&lines) {
+            true => advice::FEW_FILES,
+            false if tool_words::cannot_fork(&lines).is_some() => advice::FEW_PROCESSES,
+            false => what,
+        };
         self.error(ConnectErrorKind::Timeout, text).with_advice(what)
     }
 
@@ -662,6 +685,10 @@ fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
+/// How ssh ends of which the command was not the cause.
+const SSH_FAILED: i32 = 255;
+/// What follows the token where the program has not become a child.
+pub(crate) const UNCLAIMED: u8 = b'!';
 /// What follows the token where the first stage had no input.
 const NO_INPUT: &str = " failed eof";
 /// What a connect fails with when its router ends.

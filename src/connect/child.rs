@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,6 +157,20 @@ pub fn test_child() {
 pub(crate) fn is_unclaimed() -> bool {
     let is_child = |arg: OsString| arg.to_str().is_some_and(|arg| Nonce::parse_child_argument(arg).is_some());
     !CLAIMED.load(Ordering::Relaxed) && std::env::args_os().skip(1).take(2).any(is_child)
+}
+
+/// Tells the parent that this process makes a router instead of becoming the
+/// child. It reads the token on stdout, where nothing but the child's first
+/// line is expected.
+pub(crate) fn tell_unclaimed() {
+    let nonce = std::env::args_os().skip(1).take(2).find_map(|arg| Nonce::parse_child_argument(arg.to_str()?));
+    if let Some(nonce) = nonce {
+        let mut line = nonce.token().into_bytes();
+        line.extend([bootstrap::UNCLAIMED, b'\n']);
+        let mut stdout = std::io::stdout().lock();
+        // The caller's error says it, too.
+        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+    }
 }
 
 /// A test that becomes the child, by its path in the test binary.

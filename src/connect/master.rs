@@ -28,6 +28,7 @@ impl RouterBuilder {
     /// The router, and whose log levels its children are told.
     pub(super) fn build_with(self, levels: AskLevels) -> Result<Router, Error> {
         if child::is_unclaimed() {
+            child::tell_unclaimed();
             return Err(Error::Misuse(
                 "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
             ));

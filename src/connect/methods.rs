@@ -191,6 +191,21 @@ impl Spec {
         copies
     }
 
+    /// Has an image sent from now on instead of running the parent's own, if
+    /// that has ended without a child: nobody has refused, and the first stage
+    /// has not come to its turn. sudo may kill what it cannot follow
+    /// (`intercept`, `log_subcmds`).
+    fn sends_from_now_on(&mut self, error: &ConnectError) -> bool {
+        let indirect = match &mut self.method {
+            Variant::Sudo(sudo) => &mut sudo.indirect,
+            Variant::Account(account) => account.indirect(),
+            _ => return false,
+        };
+        let sends = !*indirect && error.kind == ConnectErrorKind::Eof && error.trace.announced.is_empty();
+        *indirect |= sends;
+        sends
+    }
+
     /// Says of an end without a reason what is known of its method, and what
     /// the program may have left out.
     fn annotate(&self, error: &mut ConnectError) {

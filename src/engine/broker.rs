@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::io::{self, Io, Setup};
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
+use crate::sys::process;
 use crate::wire::error::{Closed, Error, IoError};
 
 /// Files that are being read when the thread ends have this long.
@@ -131,6 +132,7 @@ impl Broker {
     }
 
     fn start(default_grace: Duration) -> Result<Self, Error> {
+        process::heed_children();
         #[expect(clippy::disallowed_methods, reason = "jobs are rare: one per router, and what users defer")]
         let (jobs, queue) = mpsc::unbounded_channel();
         let runtime = Builder::new_current_thread()

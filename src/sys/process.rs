@@ -38,7 +38,9 @@ pub(crate) use open_files::{is_out_of_files, open_files_limit, raise_open_files}
 pub(crate) use platform::{memory, own_executable, terminal_name};
 pub(crate) use random::random;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
-pub(crate) use sys::{Exec, adopt, dup_high, exit_now, hang_up_is_ignored, read_into, replace, set_variable, watch};
+pub(crate) use sys::{
+    Exec, adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{die_with_parent, die_with_us, replace_environment};
 pub(crate) use usage::usage;

@@ -36,9 +36,11 @@ fn a_command_takes_input_directory_and_environment() {
         let output = command.output().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n/usr\nhello\n");
         let error = child.command("nosuchprogram").output().await.unwrap_err();
-        assert!(error.to_string().contains("nosuchprogram: No such file"), "{error}");
+        assert!(error.to_string().contains("cannot start `nosuchprogram`: not found on the host"), "{error}");
+        let error = child.command("/no/such").output().await.unwrap_err();
+        assert!(error.to_string().contains("cannot start `/no/such`: No such file or directory"), "{error}");
         let error = child.command("true").current_dir("/nonexistent").output().await.unwrap_err();
-        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        assert!(error.to_string().contains("cannot change to directory /nonexistent: No such file"), "{error}");
     });
 }
 

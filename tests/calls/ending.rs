@@ -12,6 +12,16 @@ fn die() {
 }
 export!(die);
 
+#[test]
+fn a_call_whose_process_ends_is_named() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let name = child.name().to_owned();
+    let Err(Error::Channel(error)) = child.blocking_call(die, ()) else { panic!("it lives") };
+    let rest = error.reason.strip_prefix("the respondent Context has disconnected, in a call of ").unwrap();
+    assert!(rest.contains("ending::die") && rest.contains(&name), "{error}");
+}
+
 pub(super) fn kill(pid: u32, signal: Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }

@@ -23,6 +23,7 @@ fn a_launcher_that_cannot_start_or_ends_at_once_is_named() {
         let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
         assert_eq!(error.kind, ConnectErrorKind::Start);
         assert!(error.text.starts_with("Child start failed: [Errno 2] No such file or directory"), "{error}");
+        assert!(error.advice.starts_with("see that it is there"), "{error}");
         let connect = tree.0.local().exec_prefix(script);
         let connect = if let Some(via) = via { connect.via(via) } else { connect };
         let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
@@ -89,7 +90,7 @@ fn complaints(connect: Result<Context, Error>) -> Vec<String> {
 }
 
 #[test]
-fn a_launcher_has_one_socket_as_stdin_and_stdout_which_blocks_and_a_pipe_or_a_terminal_besides() {
+fn a_launcher_has_a_socket_each_as_stdin_and_stdout_which_block_and_a_pipe_or_a_terminal_besides() {
     const LOOK: &str = "#!/bin/sh
 # That of readlink on 1 is another.
 exec 3>&1
@@ -108,12 +109,28 @@ exit 3
     let piped = complaints(block_on(tree.0.local().exec_prefix(["sh", script]).connect()));
     let asked = complaints(block_on(tree.0.ssh("nowhere").ssh_path("sh").ssh_args([script]).password("x").connect()));
     for (said, third, terminal) in [(&piped, "pipe:", false), (&asked, "/dev/pts/", true)] {
-        assert!(said[0].starts_with("socket:") && said[1] == said[0] && said[2].starts_with(third), "{said:?}");
+        assert!(said[..2].iter().all(|said| said.starts_with("socket:")) && said[1] != said[0], "{said:?}");
+        assert!(said[2].starts_with(third), "{said:?}");
         let flags = said.iter().find_map(|line| line.strip_prefix("flags")).unwrap();
         let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
         assert_eq!(flags & nix::libc::O_NONBLOCK, 0, "{said:?}");
         assert_eq!(said.iter().any(|line| line == "it has a terminal"), terminal, "{said:?}");
     }
+}
+
+/// As sudo does where it logs the output: what it starts still waits for its
+/// input.
+#[test]
+fn a_launcher_may_make_its_stdout_non_blocking() {
+    const UNBLOCK: &str =
+        "use Fcntl; fcntl(STDOUT, F_SETFL, O_NONBLOCK | fcntl(STDOUT, F_GETFL, 0)) or die; exec @ARGV";
+    const READ: &str = r#"printf "$0\n"; if cat >/dev/null; then echo read all; fi >&2; exit 3"#;
+    let tree = Tree::new();
+    let prefix = ["perl", "-e", UNBLOCK, "sh", "-c", READ, "ready"];
+    let connect = tree.0.local().exec_prefix(prefix).connect_timeout(Duration::from_millis(500));
+    let said = complaints(block_on(connect.connect()));
+    assert!(!said.iter().any(|line| line.contains("unavailable")), "{said:?}");
+    assert!(said.contains(&"ready".to_owned()), "{said:?}");
 }
 
 #[test]

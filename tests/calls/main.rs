@@ -118,7 +118,8 @@ fn is_alive(pid: u32) -> bool {
 
 fn reason(error: Error) -> String {
     match error {
-        Error::Channel(error) => error.reason,
+        // Behind it stands which call it was, if it was one.
+        Error::Channel(error) => error.reason.split(", in a call of ").next().unwrap().to_owned(),
         other => panic!("not a channel error: {other:?}"),
     }
 }

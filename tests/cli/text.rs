@@ -185,9 +185,14 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
 
 /// A directory with an `ssh` that runs the command here, and then a line.
 fn wrapper(line: &str) -> Result<(tempfile::TempDir, String)> {
+    launcher("ssh", &format!("for command; do :; done\nsh -c \"$command\"\n{line}"))
+}
+
+/// A directory with this script in it, and a PATH that begins there.
+fn launcher(name: &str, script: &str) -> Result<(tempfile::TempDir, String)> {
     let directory = tempfile::tempdir()?;
-    let path = directory.path().join("ssh");
-    std::fs::write(&path, format!("#!/bin/sh\nfor command; do :; done\nsh -c \"$command\"\n{line}\n"))?;
+    let path = directory.path().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     let path = format!("{}:{}", directory.path().display(), std::env::var("PATH")?);
     Ok((directory, path))
@@ -201,6 +206,58 @@ pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Re
         assert_eq!(ended.stdout, [format!("{host}: done")]);
         ensure!(ended.stderr.len() == 1 && ended.code == Some(0), "only the summary: {:?}", ended.stderr);
     }
+    Ok(())
+}
+
+pub(crate) fn what_ssh_hides_of_a_refused_login_is_told_by_doctor() -> Result<()> {
+    const REFUSES: &str = r#"case "$*" in
+*LogLevel=INFO*ControlPath=none*LogLevel=ERROR*)
+    echo loud >>"${0%/*}/asked"
+    echo 'Your account has expired; please contact your system administrator.' >&2 ;;
+*) echo quiet >>"${0%/*}/asked" ;;
+esac
+exit 255"#;
+    let (directory, path) = launcher("ssh", REFUSES)?;
+    let (mut command, _) = tool(&["doctor", "-F", "none", "web1"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stdout.iter().any(|line| line.contains("Your account has expired")), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(directory.path().join("asked"))?, "quiet\nloud\n");
+    let (mut command, _) = tool(&["run", "-F", "none", "-w", "web1", "--", "true"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stderr.iter().any(|line| line.contains("offshoot doctor")), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends() -> Result<()> {
+    let (tool, _) = tool(&["run", "-w", "local1,local/local2", "-s", "exit 3"]);
+    let mut command = std::process::Command::new("perl");
+    command.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"]).arg(tool.get_program()).args(tool.get_args());
+    command.envs(tool.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut command)?;
+    let codes = ended.stderr.iter().filter(|line| line.ends_with("exited with return code 3")).count();
+    ensure!(codes == 2, "{ended:?}");
+    Ok(())
+}
+
+/// As sudo with `intercept` does, which kills what is not the file that it has let pass.
+pub(crate) fn where_the_own_image_is_killed_one_is_sent() -> Result<()> {
+    const KILLS: &str = r#"while [ "$1" != -- ]; do shift; done
+shift
+case $3 in
+'[ -x /proc/'*) echo "$1: pathname mismatch" >&2; kill -KILL $$ ;;
+esac
+exec "$@""#;
+    let (_directory, path) = launcher("sudo", KILLS)?;
+    let (mut command, _) = tool(&["run", "-w", "local/sudo", "--", "echo", "done"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stdout == ["local/sudo: done"] && ended.code == Some(0), "{ended:?}");
+    // Who is refused is not asked again.
+    let refuses = "echo asked >>\"${0%/*}/asked\"; echo 'bob is not in the sudoers file.' >&2; exit 1";
+    let (directory, path) = launcher("sudo", refuses)?;
+    let (mut command, _) = tool(&["run", "-w", "local/sudo", "--", "true"]);
+    let ended = run(command.env("PATH", &path))?;
+    ensure!(ended.stderr.iter().any(|line| line.contains("not in the sudoers file")), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(directory.path().join("asked"))?, "asked\n");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -104,12 +104,14 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     }
     if let Some(cwd) = &command.cwd {
         // Otherwise a missing directory and a missing program look the same.
-        std::fs::metadata(cwd).map_err(|error| name_it(&error, &cwd.display().to_string()))?;
+        std::fs::metadata(cwd).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
+        })?;
         process.current_dir(cwd);
     }
     // Whoever does not take the output has lost interest in the command:
     // leaving by `?` drops the group, which ends it.
-    let mut group = Group::start(&mut process).map_err(|error| name_it(&error, &program.to_string_lossy()))?;
+    let mut group = Group::start(&mut process).map_err(|error| not_started(&error, program))?;
     let Some(leader) = group.leader() else { unreachable!("it has just been started") };
     let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
     let (sender, feed) = match (command.stdin, stdin) {
@@ -243,6 +245,14 @@ async fn pump(
     }
 }
 
-fn name_it(error: &io::Error, what: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+/// Why a command could not be started.
+fn not_started(error: &io::Error, program: &OsStr) -> io::Error {
+    let name = program.to_string_lossy();
+    let why = match error.kind() {
+        io::ErrorKind::NotFound if !name.contains('/') => "not found on the host".into(),
+        // What fork says where there are too many processes.
+        io::ErrorKind::WouldBlock => format!("{error}: no more processes can be started there (`ulimit -u`)"),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("cannot start `{name}`: {why}"))
 }

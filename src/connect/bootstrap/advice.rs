@@ -8,7 +8,8 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     match phase {
         Phase::Start | Phase::Login if code == Some(127) => "a command was not found there: is there an `sh` on PATH?",
         Phase::Start | Phase::Login if code == Some(255) => {
-            "an ssh that says no more has lost the connection or found no common algorithm: see `ssh -v`"
+            "an ssh that says no more was refused in words that it hides, has lost the connection, \
+             or found no common algorithm: see `offshoot doctor HOST`, or `ssh -v`"
         }
         Phase::Start | Phase::Login => {
             "nothing of ours has run: does the account's shell accept `sh -c`, \
@@ -17,12 +18,24 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
         Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
         Phase::Exec if code == Some(127) => "there is no such program",
         Phase::Exec if code == Some(126) => "it may not be executed there, or is for another processor",
-        Phase::Exec if code == Some(0) => "it ended well without a word: is it a copy of this program?",
-        Phase::Exec => "the image did not come up: is it for this processor, and may it be executed there?",
+        Phase::Exec if code == Some(0) => {
+            "it ended well without becoming a child: is it a copy of this program, \
+             and does its main call offshoot::child(), or offshoot::run, first?"
+        }
+        Phase::Exec => {
+            "the image did not become a child: is it for this processor, may it be executed there, \
+             and does its main call offshoot::child(), or offshoot::run, first?"
+        }
         Phase::Handshake => "the child ended while it introduced itself",
     }
 }
 
+/// What is to be said where a program that was started as a child makes a
+/// router of its own, and what to do.
+pub(super) const UNCLAIMED: (&str, &str) = (
+    "the program was started as a child and makes a router before it becomes one",
+    "call offshoot::child(), or offshoot::run, first in its main",
+);
 /// What is to be said where the first stage had no input, and what to do.
 pub(super) const NOTHING_TO_READ: (&str, &str) = (
     "the first stage had no input: what runs the command there, or the launcher here, gives it \
@@ -46,3 +59,10 @@ pub(crate) const DAMAGED: &str = "try again; if it stays so, something on the wa
 /// What to do where a limit of the account is in the way.
 pub(super) const SMALL_FILES: &str = "the account may write small files only: look at `ulimit -f` there";
 pub(super) const FEW_FILES: &str = "the account may open too few files: look at `ulimit -n` there";
+pub(super) const FEW_PROCESSES: &str = "end some, or raise the limit: `ulimit -u` of the account (nproc in limits.conf, TasksMax of systemd), \
+     --pids-limit of a container";
+/// What is to be said where the first stage may execute nothing, and what to do.
+pub(super) const MAY_NOT_EXECUTE: (&str, &str) = (
+    "the first stage may execute no other program: sudo rules with NOEXEC, or a policy like them",
+    "allow it in sudoers: EXEC: for the shell in this rule, or no `Defaults noexec` for it",
+);

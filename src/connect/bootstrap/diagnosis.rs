@@ -27,6 +27,12 @@ impl Diagnosis {
         Self { kind, cause: ConnectCause::Plain, text: text.into(), advice: advice.into() }
     }
 
+    /// A shell or a tool could not start another process, and said so.
+    pub(crate) fn no_processes(said: &str) -> Self {
+        let text = format!("no more processes can be started there: {said}");
+        Self::new(ConnectErrorKind::Start, text, crate::connect::bootstrap::advice::FEW_PROCESSES)
+    }
+
     /// What is known without anything to do about it.
     pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, text, "")

@@ -134,6 +134,46 @@ fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
 }
 
 #[test]
+fn a_program_that_makes_a_router_instead_of_becoming_the_child_is_told_what_to_call() {
+    let mut direct = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
+    for dialogue in [&mut direct, &mut uploading()] {
+        dialogue.input(Input::Stdout(b"starting\n"));
+        let error = failure(dialogue, Input::Stdout(format!("{TOKEN}!\n").as_bytes()));
+        assert_eq!(error.kind, ConnectErrorKind::Mismatch);
+        assert!(error.text.contains("makes a router") && error.advice.contains("offshoot::child()"), "{error}");
+    }
+    let mut direct = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
+    let error = failure(&mut direct, Input::Ended { status: "exited with return code 1".into(), code: Some(1) });
+    assert!(error.advice.contains("offshoot::child()"), "{error}");
+}
+
+#[test]
+fn an_ssh_that_ends_without_naming_a_cause_is_unexplained() {
+    let ended = || Input::Ended { status: "exited with return code 255".into(), code: Some(255) };
+    let error = failure(&mut staged(), ended());
+    assert_eq!(error.cause, ConnectCause::Unexplained, "{error}");
+    let mut dialogue = staged();
+    dialogue.input(Input::Stderr(b"ssh: something\n"));
+    assert_eq!(failure(&mut dialogue, ended()).cause, ConnectCause::Plain);
+}
+
+#[test]
+fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
+    for (said, kind, part) in [
+        // sudo 1.9.13 with NOEXEC, under dash.
+        ("sh: 1: uname: Permission denied\nsh: 1: uname: Permission denied", ConnectErrorKind::Unsupported, "NOEXEC"),
+        ("sh: 1: Cannot fork", ConnectErrorKind::Start, "ulimit -u"),
+        ("sh: 1: uname: not found", ConnectErrorKind::Unsupported, "put `uname` on its PATH"),
+    ] {
+        let mut dialogue = staged();
+        dialogue.input(Input::Stderr(format!("{said}\n").as_bytes()));
+        let error = failure(&mut dialogue, Input::Stdout(format!("{TOKEN} - - - none none |none\n").as_bytes()));
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.text_with_advice().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn failed_uploads_say_why() {
     for (said, kind, text) in [
         (

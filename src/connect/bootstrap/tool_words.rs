@@ -18,6 +18,29 @@ pub(super) fn lacks_files(lines: &[String]) -> bool {
     lines.iter().any(|line| FEW_FILES.iter().any(|end| line.ends_with(end)))
 }
 
+/// The line in which somebody says that no process could be started. Of shells
+/// and tools, each says so in its own way.
+pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
+    let says = |line: &&String| {
+        let line = line.to_ascii_lowercase();
+        let out_of_processes = line.ends_with("resource temporarily unavailable")
+            || line.contains("resource temporarily unavailable: ")
+            || line.ends_with("cannot allocate memory");
+        let forks =
+            ["fork", "clone", "create child process", "create new os thread"].iter().any(|word| line.contains(word));
+        forks && out_of_processes || line.ends_with(": cannot fork") || line.ends_with("cannot fork user shell")
+    };
+    lines.iter().rev().find(says).map(String::as_str)
+}
+
+/// Where the first stage runs, it may execute nothing: so says a shell of the
+/// first program that the line runs.
+pub(super) fn may_not_execute(lines: &[String]) -> bool {
+    lines.iter().any(|line| {
+        ["uname: Permission denied", "uname: Operation not permitted"].iter().any(|words| line.contains(words))
+    })
+}
+
 /// A shell has not found a command. Each says so in its own way.
 pub(crate) fn lacks_command(said: &str) -> bool {
     NOT_FOUND.iter().any(|end| said.ends_with(end)) || NO_SUCH_COMMAND.iter().any(|words| said.contains(words))
@@ -77,6 +100,25 @@ mod tests {
             assert!(lacks_command(said), "{said}");
         }
         assert!(!lacks_command("sh: 1: /x: Permission denied"));
+        for said in [
+            "sh: 1: Cannot fork",
+            "bash: fork: retry: Resource temporarily unavailable",
+            "-bash: fork: Resource temporarily unavailable",
+            "sh: can't fork: Resource temporarily unavailable",
+            "zsh:1: fork failed: resource temporarily unavailable",
+            "su: failed to create child process: Resource temporarily unavailable",
+            "su: cannot fork user shell: Resource temporarily unavailable",
+            "sudo: unable to fork: Resource temporarily unavailable",
+            "OCI runtime exec failed: exec failed: unable to start container process: read init-p: fork/exec /proc/self/fd/6: resource temporarily unavailable: unknown",
+            "runtime: failed to create new OS thread (have 2 already; errno=11) fork/exec: resource temporarily unavailable",
+        ] {
+            assert_eq!(cannot_fork(&["hello".to_owned(), said.to_owned()]), Some(said));
+        }
+        for said in ["head: error reading 'standard input': Resource temporarily unavailable", "a fork in the road"] {
+            assert_eq!(cannot_fork(&[said.to_owned()]), None);
+        }
+        assert!(may_not_execute(&["sh: 1: uname: Permission denied".to_owned()]));
+        assert!(!may_not_execute(&["sh: 1: /proc/7/exe: Permission denied".to_owned()]));
     }
 
     #[test]

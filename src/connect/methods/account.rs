@@ -157,6 +157,10 @@ impl Account {
         !self.indirect && is_root(self.user())
     }
 
+    pub(super) fn indirect(&mut self) -> &mut bool {
+        &mut self.indirect
+    }
+
     pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
         Ok(Plan::on_terminal(self.argv(errand)?, self.prompts(), self.tool.facts().interpret))
     }

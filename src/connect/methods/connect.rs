@@ -91,6 +91,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         if error.trace.command.is_empty() {
             *error.trace = std::mem::take(attempt.dialogue.trail());
         }
+        let was_direct = attempt.may_be_direct;
         // The end of its link ends whatever we had started; the rest is
         // only to leave no zombie.
         let Attempt { mut launched, stream, stderr, .. } = attempt;
@@ -99,6 +100,11 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         io.tasks.spawn(async move {
             launched.reap().await;
         });
+        if was_direct && spec.sends_from_now_on(&error) {
+            log_later!(io, DEBUG, "{}: the parent's own image did not come up, so one is sent: {error}", error.hop);
+            spec.connect_timeout = spec.connect_timeout.saturating_sub(started.elapsed());
+            continue;
+        }
         if !spec.copies_from_now_on(&error) {
             if let Some(mut first) = helpless {
                 first.text = format!("{}; nor can it be copied in: {}", first.text, error.text);
@@ -135,6 +141,8 @@ struct Attempt {
     /// Its stderr, or its terminal.
     stderr: Reading,
     answerer: Option<Answerer>,
+    /// The command may bring the child up without an upload.
+    may_be_direct: bool,
     /// Tells what the first stage may have called the directory that it makes.
     nonce: Nonce,
     /// Digest of the image that was sent.
@@ -218,7 +226,7 @@ impl Attempt {
             let (text, advice) = match error.raw_os_error() {
                 Some(code) => {
                     let reason = nix::errno::Errno::from_raw(code).desc();
-                    let advice = advice_on_files(&error).unwrap_or_else(|| "is it installed and in PATH?".into());
+                    let advice = advice_on_start(&error, &command);
                     (format!("Child start failed: [Errno {code}] {reason}: {command}"), advice)
                 }
                 None => (format!("{error} (to start {command})"), String::new()),
@@ -242,11 +250,13 @@ impl Attempt {
             Dialogue::direct(nonce, hop.clone(), phase, interpret)
         };
         let dialogue = dialogue.with_prompts(plan.prompts);
-        let mut dialogue = if plan.may_be_direct { dialogue.or_child() } else { dialogue };
+        let may_be_direct = plan.may_be_direct;
+        let mut dialogue = if may_be_direct { dialogue.or_child() } else { dialogue };
         dialogue.trail().command = shown;
         let started = Instant::now();
         let deadline = started + spec.connect_timeout;
-        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, nonce: of_stage, sent: None })
+        let (nonce, sent) = (of_stage, None);
+        Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, may_be_direct, nonce, sent })
     }
 
     /// Carries bytes and events to the dialogue and its actions out, until
@@ -515,6 +525,27 @@ fn advice_on_files(error: &io::Error) -> Option<String> {
              children at once (`-f` of the tool)"
         )
     })
+}
+
+/// What to do if a command could not be started.
+fn advice_on_start(error: &io::Error, command: &str) -> String {
+    if let Some(advice) = advice_on_files(error) {
+        return advice;
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound if command.contains('/') => {
+            "see that it is there, and what its first line names".into()
+        }
+        io::ErrorKind::NotFound => "is it installed and in PATH?".into(),
+        io::ErrorKind::PermissionDenied => "see that this user may execute it".into(),
+        // What fork says where there are too many processes.
+        io::ErrorKind::WouldBlock => {
+            "no more processes can be started here: raise the limit (`ulimit -u`, TasksMax, pids.max), or have \
+             fewer children at once (`-f` of the tool)"
+                .into()
+        }
+        _ => String::new(),
+    }
 }
 
 fn nonce() -> io::Result<Nonce> {

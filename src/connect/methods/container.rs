@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::api::router::Router;
+use crate::connect::bootstrap::tool_words::cannot_fork;
 use crate::connect::bootstrap::{Diagnosis, Nonce, is_helpless};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
@@ -357,6 +358,9 @@ const FAULTS: [(ConnectErrorKind, &str, &str, &[&str]); 11] = [
 
 /// What the last lines of an engine's client mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
+    if let Some(line) = cannot_fork(lines) {
+        return Some(Diagnosis::no_processes(line));
+    }
     FAULTS.iter().find_map(|(kind, meaning, remedy, words)| {
         let says = |line: &&String| words.iter().any(|words| line.to_lowercase().contains(words));
         let line = lines.iter().rev().find(says)?;
@@ -508,6 +512,11 @@ mod tests {
                 "OCI runtime exec failed: exec failed: unable to start container process: exec: \"sh\": executable file not found in $PATH: unknown",
                 ConnectErrorKind::Unsupported,
                 "there is no shell",
+            ),
+            (
+                "OCI runtime exec failed: exec failed: unable to start container process: fork/exec /proc/self/fd/6: resource temporarily unavailable: unknown",
+                ConnectErrorKind::Start,
+                "no more processes",
             ),
         ] {
             let found = interpret(&[said.to_owned(), "exit status 1".into()]).unwrap();

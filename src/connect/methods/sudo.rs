@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connect::bootstrap::{Answer, Ask, Diagnosis, GIVE_ONE, Nonce, Prompts, Sign};
+use crate::connect::bootstrap::{Answer, Ask, Diagnosis, Nonce, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::codec::Secret;
@@ -136,7 +136,7 @@ impl Sudo {
         let password = Answer::Secret {
             secret: self.password.clone(),
             missing: realm("is required"),
-            give: GIVE_ONE,
+            give: GIVE_OR_LIST,
             wrong: realm("is incorrect"),
             reusable: false,
         };
@@ -235,6 +235,10 @@ fn takes_value(letter: char) -> bool {
     matches!(letter, 'r' | 't' | 'u')
 }
 
+/// What to do where sudo asks for a password and there is none. Rules without
+/// one are often for some commands alone, and a shell is none of them.
+const GIVE_OR_LIST: &str = "give one: -K for the tool, password() in a program; \
+     rules without a password (NOPASSWD) have to allow a shell: see `sudo -l`";
 /// What sudo says of a password that it has been given. The same question
 /// again says it too, in any language.
 const REFUSALS: [&str; 3] =
@@ -249,6 +253,10 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
         let whom = line.rsplit_once("' as ").map_or("", |(_, whom)| whom).trim_end_matches('.');
         let text = format!("sudo policy: {who} may not run a shell as {whom}");
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "it takes a rule in sudoers"));
+    }
+    if let Some(line) = with("a password is required") {
+        let text = format!("sudo policy: {line}, to run a shell");
+        return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_OR_LIST));
     }
     let policy = [
         "not in the sudoers file",
@@ -343,6 +351,7 @@ mod tests {
             ("sudo: sorry, you must have a tty to run sudo", ConnectErrorKind::Auth, "must have a tty"),
             ("sudo-rs: I'm sorry bob. I'm afraid I can't do that", ConnectErrorKind::Auth, "afraid"),
             ("sudo-rs: user 'nobody2' not found", ConnectErrorKind::Auth, "user 'nobody2' not found"),
+            ("sudo: a password is required", ConnectErrorKind::Password, "a password is required, to run a shell"),
             ("sudo: unknown user nobody2", ConnectErrorKind::Auth, "unknown user nobody2"),
             (
                 "sudo: Account expired or PAM config lacks an \"account\" section for sudo, contact your system administrator",

@@ -36,7 +36,7 @@ pub(crate) enum Launch {
 }
 
 /// What a launcher finds on its standard descriptors. The link is a socket on
-/// 0 and 1 in either case.
+/// 0 and another on 1 in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stdio {
     /// A pipe on 2, and no terminal.
@@ -60,11 +60,11 @@ pub(crate) struct Launched {
     _known: Known,
 }
 
-/// Starts a process with one socket as its stdin and stdout, in a session of
-/// its own. It dies with this thread, which must be the I/O thread. The last
-/// of what is returned is its stderr, or the terminal.
+/// Starts a process with its link as stdin and stdout, in a session of its own.
+/// It dies with this thread, which must be the I/O thread. The last of what is
+/// returned is its stderr, or the terminal.
 pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream, Input)> {
-    let (ours, theirs) = link(stdio)?;
+    let (ours, theirs) = link(&what, stdio)?;
     let (terminal, stderr, their_stderr) = match stdio {
         Stdio::Pipe => {
             let (stderr, theirs) = io::pipe()?;
@@ -107,7 +107,7 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
 }
 
 /// Both ends of a link, each as what is read from and what is written to.
-fn link(stdio: Stdio) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
+fn link(what: &Launch, stdio: Stdio) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
     if stdio == Stdio::Terminal && selinux_enforces() {
         // A process that changes its domain may not use the socket of another
         // domain; pipes it may.
@@ -117,8 +117,15 @@ fn link(stdio: Stdio) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
     }
     // Closed on exec, like all that std opens.
     let (ours, theirs) = UnixStream::pair()?;
-    let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
-    Ok(([ours.try_clone()?, ours], [theirs.try_clone()?, theirs]))
+    let (input, their_output) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+    if let Launch::Image { .. } = what {
+        // Our own image treats both directions alike.
+        return Ok(([input.try_clone()?, input], [their_output.try_clone()?, their_output]));
+    }
+    // A tool that makes its stdout non-blocking, as sudo does when it logs the
+    // output, must leave the stdin of what it starts as it is.
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok(([input, ours.into()], [theirs.into(), their_output]))
 }
 
 fn selinux_enforces() -> bool {

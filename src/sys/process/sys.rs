@@ -278,6 +278,20 @@ pub(crate) fn hang_up_is_ignored() -> bool {
     }
 }
 
+/// Has the system keep the ends of this process's children until they are asked
+/// for, also where it was started by one that ignores SIGCHLD.
+pub(crate) fn heed_children() {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the action is only read, into what has room for it; all zeros is
+    // one, too, and no handler is installed.
+    unsafe {
+        libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
+        if action.assume_init().sa_sigaction == libc::SIG_IGN {
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        }
+    }
+}
+
 /// Ends the process now, whatever its other threads do.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: never returns.

@@ -67,6 +67,12 @@ impl ConnectError {
         self.cause == ConnectCause::TurnedAway
     }
 
+    /// ssh was told to be quiet, and may know more than it has said.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.cause == ConnectCause::Unexplained
+    }
+
     /// What happened and what to do about it, in one line.
     pub fn text_with_advice(&self) -> String {
         joined(&self.text, &self.advice)
@@ -102,6 +108,8 @@ pub(crate) enum ConnectCause {
     NoShell,
     /// The machine lacks a tool that the first stage needs.
     NoTool,
+    /// ssh has ended and hides what the server has said, if it has.
+    Unexplained,
 }
 
 /// The kinds of [`ConnectError`].

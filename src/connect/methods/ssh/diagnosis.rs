@@ -1,7 +1,7 @@
 //! What ssh means by what it prints.
 
 use crate::connect::bootstrap::Diagnosis;
-use crate::connect::bootstrap::tool_words::lacks_command;
+use crate::connect::bootstrap::tool_words::{cannot_fork, lacks_command};
 use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
 /// What the last lines of ssh mean and what to do about it.
@@ -9,7 +9,8 @@ use crate::wire::error::{ConnectCause, ConnectErrorKind};
 /// `None`: they mean nothing that is known.
 pub(crate) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     // From what names its cause to what only tells that something has ended.
-    let rules = [configuration, host_key, authentication, network, jump, exchange, account, no_shell, lost];
+    let rules =
+        [configuration, master, host_key, authentication, network, jump, exchange, forwarding, account, no_shell, lost];
     rules.iter().find_map(|rule| rule(lines))
 }
 
@@ -18,7 +19,12 @@ type Reading = Option<Diagnosis>;
 fn configuration(lines: &[String]) -> Reading {
     if line_with(lines, "Cannot execute command-line and remote command.").is_some() {
         let text = "ssh refuses to run our command, as ssh_config has a RemoteCommand for this host";
-        return Some(Diagnosis::new(ConnectErrorKind::Start, text, "give ssh_args -o RemoteCommand=none"));
+        return Some(Diagnosis::new(ConnectErrorKind::Start, text, "give -o RemoteCommand=none"));
+    }
+    if let Some(line) = line_with(lines, "No user exists for uid ") {
+        let text = format!("ssh does not run here: {line}");
+        let advice = "give this user an entry in /etc/passwd, or run as one that has one";
+        return Some(Diagnosis::new(ConnectErrorKind::Start, text, advice));
     }
     let line = lines.iter().find(|line| {
         line.contains(": Bad configuration option: ")
@@ -34,7 +40,31 @@ fn configuration(lines: &[String]) -> Reading {
             .any(|start| line.starts_with(start))
     })?;
     let text = format!("ssh refuses its configuration or arguments: {line}");
-    Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct ssh_config or ssh_args"))
+    Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct -o, or the file that -F names (ssh_args in a program)"))
+}
+
+/// The socket of a shared connection, which cannot be made.
+fn master(lines: &[String]) -> Reading {
+    // Of a forwarded socket it says the same, and then what it was for.
+    if line_with(lines, "Could not request local forwarding.").is_some() {
+        return None;
+    }
+    let line = line_with(lines, "ControlPath too long (")
+        .or_else(|| line_with(lines, "unix_listener: path \""))
+        .or_else(|| line_with(lines, "unix_listener: cannot bind to path "))?;
+    let text = format!("ssh cannot make the socket that ControlPath names: {line}");
+    let advice =
+        "name a short path in a directory that is there, as -o ControlPath=~/.ssh/%C, or give -o ControlPath=none";
+    Some(Diagnosis::new(ConnectErrorKind::Start, text, advice))
+}
+
+/// What ssh_config has forwarded, under `ExitOnForwardFailure`.
+fn forwarding(lines: &[String]) -> Reading {
+    let line = line_with(lines, "Error: remote port forwarding failed for listen p")
+        .or_else(|| line_with(lines, "Could not request local forwarding."))
+        .or_else(|| line_with(lines, "Could not request tunnel forwarding."))?;
+    let text = format!("ssh gives up as ssh_config has it forward what it cannot: {}", line.trim_end_matches('.'));
+    Some(Diagnosis::new(ConnectErrorKind::Eof, text, "give -o ClearAllForwardings=yes"))
 }
 
 fn host_key(lines: &[String]) -> Reading {
@@ -65,7 +95,8 @@ fn bad_host_key(text: &str, advice: String) -> Diagnosis {
 
 /// `whose`: nothing, or ` of` and a host.
 pub(super) fn unknown_host_key(whose: &str) -> Diagnosis {
-    let advice = "connect to it once by hand with ssh, or choose check_host_keys accept";
+    let advice = "connect to it once by hand with ssh, or give -o StrictHostKeyChecking=accept-new \
+                  (check_host_keys(Accept) in a program)";
     bad_host_key(&format!("the host key{whose} is not known yet"), advice.into())
 }
 
@@ -81,7 +112,8 @@ fn authentication(lines: &[String]) -> Reading {
         .is_some_and(|line| line.ends_with(": Too many authentication failures"))
     {
         let text = "SSH authentication is incorrect: the server gave up before the right key was tried";
-        let advice = "name it with identity_file, or unload keys from the agent";
+        let advice = "name it with -i and give -o IdentitiesOnly=yes (identity_file() in a program), \
+                      or unload keys from the agent";
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
     }
     let (who, methods) = lines.iter().find_map(|line| denial(line))?;
@@ -95,7 +127,7 @@ fn authentication(lines: &[String]) -> Reading {
             "SSH password was requested, but none specified: no key was accepted{who}, \
              and the server would take {methods}"
         );
-        return Some(Diagnosis::new(ConnectErrorKind::Password, text, "give a password, or install a key there"));
+        return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_PASSWORD));
     }
     let text = format!("SSH authentication is incorrect: no key was accepted{who}, and the server takes {methods}");
     Some(Diagnosis::new(ConnectErrorKind::Auth, text, "check the user name, ssh-add -l, and authorized_keys there"))
@@ -107,10 +139,9 @@ fn unusable_key(line: &str) -> Option<(String, &'static str)> {
     if line.starts_with("Permissions ") && line.ends_with(" are too open") {
         return Some((format!("ssh ignores the key: {line}"), "run chmod 600 on it"));
     }
-    ["Load key ", "Warning: Identity file "]
-        .iter()
-        .any(|start| line.starts_with(start))
-        .then(|| (format!("ssh cannot use the key: {line}"), "name another with identity_file, or mend it"))
+    ["Load key ", "Warning: Identity file "].iter().any(|start| line.starts_with(start)).then(|| {
+        (format!("ssh cannot use the key: {line}"), "name another with -i (identity_file() in a program), or mend it")
+    })
 }
 
 fn network(lines: &[String]) -> Reading {
@@ -174,8 +205,26 @@ fn exchange(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice))
 }
 
-/// Accounts that may log in but not run a command. These come on stdout.
+/// Accounts that may log in but not run a command.
 fn account(lines: &[String]) -> Reading {
+    if line_with(lines, "Password change required but no TTY available.").is_some() {
+        let text = "the account's password has expired, and the server wants it to be changed first";
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "log in once by hand with ssh and change it"));
+    }
+    if let Some(line) = lines.iter().find(|line| line.to_ascii_lowercase().contains("too many logins for '")) {
+        let text = format!("the account has as many sessions as it may have: {}", line.trim_end_matches('.'));
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "end some, or raise maxlogins in limits.conf there"));
+    }
+    if let Some(line) = line_with(lines, "exec request failed on channel ") {
+        let text = format!("the server lets the account in and runs no command for it: {line}");
+        let advice = "see what sshd logs there: the account may start too few processes (`ulimit -u`), \
+                      or PermitOpen, a subsystem or a plug-in forbids commands";
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
+    }
+    if let Some(line) = cannot_fork(lines) {
+        return Some(Diagnosis::no_processes(line));
+    }
+    // These come on stdout.
     let (text, advice) = if line_with(lines, "This account is currently not available.").is_some() {
         ("the account has no login shell (nologin)", "use another, or give it one with chsh -s /bin/sh")
     } else if line_with(lines, "fatal: unrecognized command '").is_some()
@@ -215,18 +264,27 @@ fn lost(lines: &[String]) -> Reading {
             .any(|start| line.starts_with(start))
     })?;
     let text = format!("the connection was lost: {}", line.trim_end_matches('.'));
-    Some(Diagnosis::new(ConnectErrorKind::Eof, text, LOST))
+    Some(Diagnosis { cause: ConnectCause::Unexplained, ..Diagnosis::new(ConnectErrorKind::Eof, text, LOST) })
 }
 
 /// Takes `user@host: Permission denied (methods).` apart. Some versions leave
 /// out the first part. Shells and banners use the same words in the middle of
-/// a line, or without the methods.
+/// a line, or without the methods. A user's name may hold anything; the host
+/// may be an address of version 6.
 fn denial(line: &str) -> Option<(Option<&str>, &str)> {
-    let (who, rest) = match line.split_once(": Permission denied (") {
-        Some((who, rest)) if who.contains('@') && !who.contains([' ', ':']) => (Some(who), rest),
+    let (who, rest) = match line.rsplit_once(": Permission denied (") {
+        Some((who, rest)) if is_account(who) => (Some(who), rest),
         _ => (None, line.strip_prefix("Permission denied (")?),
     };
     Some((who, rest.strip_suffix(").")?))
+}
+
+/// Whether this is `user@host` and not the beginning of a sentence.
+fn is_account(who: &str) -> bool {
+    who.rsplit_once('@').is_some_and(|(user, host)| {
+        let of_name = |c: char| c.is_ascii_alphanumeric() || "-._:%[]".contains(c);
+        !host.is_empty() && host.chars().all(of_name) && !user.is_empty() && !user.contains(": ")
+    })
 }
 
 fn line_with<'a>(lines: &'a [String], start: &str) -> Option<&'a str> {
@@ -242,7 +300,8 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 }
 
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
-const LOST: &str = "see `ssh -v` to the host, and try again";
+const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
+const LOST: &str = "see `offshoot doctor HOST`, or `ssh -v` to the host, and try again";
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]
@@ -327,13 +386,13 @@ mod tests {
         ("@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\r\nPermissions 0644 for 'loose' are too open.\r\nIt is required that your private key files are NOT accessible by others.\r\nThis private key will be ignored.\r\nLoad key \"loose\": bad permissions\r\nrec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["Permissions 0644 for 'loose' are too open", "chmod 600"]),
         ("Warning: Identity file nosuchfile not accessible: No such file or directory.\nrec_user@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["Identity file nosuchfile not accessible"]),
         ("Load key \"badkey\": error in libcrypto\r\nrec_user@127.0.0.1: Permission denied (publickey,password).\r\n", Auth, &["Load key \"badkey\": error in libcrypto"]),
-        ("Received disconnect from 127.0.0.1 port 2305:2: Too many authentication failures\r\nDisconnected from 127.0.0.1 port 2305\r\n", Auth, &["identity_file"]),
-        ("No ED25519 host key is known for [127.0.0.1]:2301 and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["unrecognized or mismatching host key: the host key of [127.0.0.1]:2301 is not known yet", "check_host_keys accept"]),
+        ("Received disconnect from 127.0.0.1 port 2305:2: Too many authentication failures\r\nDisconnected from 127.0.0.1 port 2305\r\n", Auth, &["-i and give -o IdentitiesOnly=yes", "identity_file"]),
+        ("No ED25519 host key is known for [127.0.0.1]:2301 and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["unrecognized or mismatching host key: the host key of [127.0.0.1]:2301 is not known yet", "-o StrictHostKeyChecking=accept-new"]),
         ("fatal: unrecognized command 'sh -c 'A=0 B=1''\n", Auth, &["git-shell"]),
         ("Host key verification failed.\r\n", HostKey, &["the host key is not known yet"]),
         ("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nAdd correct host key in /tmp/kh to get rid of this message.\r\nOffending ED25519 key in /tmp/kh:1\r\n  remove with:\r\n  ssh-keygen -f \"/tmp/kh\" -R \"[127.0.0.1]:2301\"\r\nHost key for [127.0.0.1]:2301 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n", HostKey, &["the host key of [127.0.0.1]:2301 has changed", "ssh-keygen -f '/tmp/kh' -R '[127.0.0.1]:2301'"]),
         ("Host key ED25519 SHA256:8xqfZBHZFqJ/8xsc+MpsiWsvGJPUeP8Nfyz+qokApeQ revoked by file /tmp/hk.pub\r\nHost key verification failed.\r\n", HostKey, &["revoked"]),
-        ("command-line: line 0: Bad configuration option: nonsense\r\n", Start, &["nonsense", "ssh_args"]),
+        ("command-line: line 0: Bad configuration option: nonsense\r\n", Start, &["nonsense", "correct -o, or the file that -F names", "ssh_args"]),
         ("command-line line 0: Bad port 'ninety'.\r\n", Start, &["ninety"]),
         ("badconf: line 1: Bad configuration option: hostt\r\nbadconf: terminating, 1 bad configuration options\r\n", Start, &["badconf: line 1"]),
         ("Can't open user config file nofile: No such file or directory\r\n", Start, &["nofile"]),
@@ -355,6 +414,22 @@ mod tests {
         ("yash: no such command `nosuch'\n", Eof, &["did not find"]),
         ("nosuch: Command not found.\n", Eof, &["did not find"]),
         ("fish: Unknown command: nosuch\n", Eof, &["did not find"]),
+        ("WARNING: Your password has expired.\nPassword change required but no TTY available.\n", Auth, &["password has expired", "change it"]),
+        ("Error: remote port forwarding failed for listen port 2978\r\n", Eof, &["listen port 2978", "-o ClearAllForwardings=yes"]),
+        ("bind [127.0.0.1]:2977: Address already in use\r\nchannel_setup_fwd_listener_tcpip: cannot listen to port: 2977\r\nCould not request local forwarding.\r\n", Eof, &["-o ClearAllForwardings=yes"]),
+        ("unix_listener: cannot bind to path /nonexistent/y: No such file or directory\r\nCould not request local forwarding.\r\n", Eof, &["-o ClearAllForwardings=yes"]),
+        ("ControlPath too long ('/tmp/xxxxxxxx' >= 108 bytes)\r\n", Start, &["ControlPath too long", "-o ControlPath=none"]),
+        ("unix_listener: cannot bind to path /nonexistent/x.AQWEQU97FTYsyblc: No such file or directory\r\n", Start, &["/nonexistent/x", "-o ControlPath=none"]),
+        ("unix_listener: path \"/tmp/xxxxxxxx.pe6DFvf9CNDnxIlH\" too long for Unix domain socket\r\n", Start, &["too long for Unix domain socket", "-o ControlPath=none"]),
+        ("No user exists for uid 54321\r\n", Start, &["No user exists for uid 54321", "/etc/passwd"]),
+        ("exec request failed on channel 0\r\n", Auth, &["exec request failed on channel 0", "ulimit -u"]),
+        ("There were too many logins for 'rec_user'.\nConnection to 127.0.0.1 closed by remote host.\r\n", Auth, &["too many logins for 'rec_user'", "maxlogins"]),
+        ("Too many logins for 'rec_user'.\n", Auth, &["maxlogins"]),
+        ("bash: fork: retry: Resource temporarily unavailable\nbash: fork: Resource temporarily unavailable\n", Start, &["no more processes", "ulimit -u"]),
+        ("sh: 1: Cannot fork\n", Start, &["no more processes"]),
+        ("a b@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["for a b@127.0.0.1"]),
+        ("DOM\\bob@x@web1: Permission denied (publickey).\r\nConnection closed by 127.0.0.1 port 22\r\n", Auth, &["for DOM\\bob@x@web1"]),
+        ("bob@::1: Permission denied (publickey).\r\n", Auth, &["for bob@::1"]),
         ("Timeout, server 127.0.0.1 not responding.\r\n", Timeout, &["server 127.0.0.1 not responding"]),
         ("Connection to 127.0.0.1 closed by remote host.\r\n", Eof, &["the connection was lost"]),
     ];
