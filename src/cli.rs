@@ -6,13 +6,14 @@
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run
-//! - `duration`, `quote`: small notations
+//! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
 pub(crate) mod args;
 pub(crate) mod call;
 mod complaint;
 pub(crate) mod doctor;
 pub(crate) mod duration;
+mod ending;
 pub(crate) mod exit;
 pub(crate) mod hosts;
 pub(crate) mod images;

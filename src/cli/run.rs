@@ -1,17 +1,15 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
 //! at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::__private::HangUp;
 use crate::builtin::command::{self, Command};
 use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -20,11 +18,13 @@ use crate::cli::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
+use crate::cli::ending::{Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
-use crate::cli::output::pipe::{Closed, Pipes};
+use crate::cli::output::marks::{self, Marks};
+use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{
     ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
@@ -109,11 +109,11 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     };
     drop(guard);
     let local = LocalSet::new();
-    let (exit, owed) = local.block_on(&runtime, report(cli, job, hosts, tree, &router, &pipes, &mut signals));
+    let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, tree, &router, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
-    let Some(owed) = owed else { return exit };
-    runtime.block_on(end(&router, &mut signals, &pipes, owed)).unwrap_or(exit)
+    let Some(Last { owed, is_over_time }) = last else { return exit };
+    runtime.block_on(end(&router, &mut signals, &pipes, owed, is_over_time)).unwrap_or(exit)
 }
 
 /// The router, which tells on SIGUSR2 what it waits for.
@@ -148,8 +148,16 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     Ok(hosts)
 }
 
+/// What is left to be written at the end of a run.
+struct Last {
+    /// How many jobs of stderr are awaited as long as it takes.
+    owed: u64,
+    /// A reader that takes nothing is not waited for.
+    is_over_time: bool,
+}
+
 /// Starts the hosts, shows what they say, and sums up. Returns how to end, and
-/// how much of stderr is to be awaited; `None` if nothing is.
+/// what is to be awaited; `None` if nothing is.
 async fn report(
     cli: &Cli,
     job: Job,
@@ -158,7 +166,7 @@ async fn report(
     router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
-) -> (Exit, Option<u64>) {
+) -> (Exit, Option<Last>) {
     let output = job.output;
     let around = Surroundings {
         stdout_is_terminal: io::stdout().is_terminal(),
@@ -166,18 +174,23 @@ async fn report(
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
     let style = Style::new(output, cli.color, around);
+    let mut marks = Marks::new(hosts.len());
     let names = hosts.iter().map(|host| host.text.clone()).collect();
     let mut report = Report::new(style, names);
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
-    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone() };
+    let ends = Rc::new(Ends::default());
+    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone(), ends: Rc::clone(&ends) };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
     let mut interrupted = None;
+    let mut is_unread = false;
+    let unread = pipes.unread(|| ends.is_over_time());
+    tokio::pin!(unread);
     let reader_has_gone = loop {
         let event = async {
             // Of hosts that are to stop, all is taken that has arrived.
-            if !stop.is_cancelled() {
+            if !stop.is_cancelled() && !is_unread {
                 pipes.room().await;
             }
             incoming.recv().await
@@ -194,25 +207,50 @@ async fn report(
             }
             () = pipes.stdout.closed() => break true,
             event = event => event,
+            () = &mut unread, if !is_unread => {
+                // Hosts that are done wait in vain to say so.
+                is_unread = true;
+                starting.abort();
+                continue;
+            }
         };
         let Some(event) = event else { break false };
+        let host = Marks::owner(&event);
         show(pipes, report.handle(SystemTime::now(), event));
+        host.into_iter().for_each(|host| marks.set(host, pipes));
     };
     starting.abort();
+    let is_over_time = interrupted.is_some() || ends.timed_out.get();
+    if is_over_time {
+        let in_order = async { tokio::join!(router.shutdown(), pipes.drained()) };
+        tokio::select! {
+            biased;
+            signal = signals.next() => return (signal, None),
+            _ = in_order => {}
+        }
+        let mut is_cut = false;
+        for host in marks.unwritten(pipes) {
+            is_cut = true;
+            report.cut(host, marks::CUT);
+        }
+        if is_cut {
+            pipes.stderr.write(format!("offshoot: {}\n", marks::CUT).into_bytes());
+        }
+    }
     let end = match interrupted {
         Some(_) => End::Interrupted,
         None if reader_has_gone && !report.is_complete() => End::Stopped("stdout cannot be written any more".into()),
+        None if is_unread && !report.is_complete() => End::Stopped("nobody reads the output".into()),
         None => End::Complete,
     };
-    // Nobody who has interrupted the run waits for a reader of stderr.
-    let owed = if interrupted.is_some() { 0 } else { pipes.stderr.queued() };
+    let owed = pipes.stderr.queued();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let rerun = |hosts: &str| rerun::line(&argv, hosts);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
-    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(owed))
+    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, is_over_time }))
 }
 
 /// Queues what is to be shown.
@@ -242,6 +280,22 @@ struct Workers {
     events: mpsc::Sender<HostEvent>,
     /// Set when the run is interrupted.
     stop: CancellationToken,
+    ends: Rc<Ends>,
+}
+
+/// How far the hosts have come, whether or not there was room to show it.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Hosts that are worked on.
+    running: Cell<usize>,
+    timed_out: Cell<bool>,
+}
+
+impl Ends {
+    /// Whether time has run out, and only readers are waited for.
+    fn is_over_time(&self) -> bool {
+        self.timed_out.get() && self.running.get() == 0
+    }
 }
 
 /// Works on as many hosts at once as the fan-out allows, in their order.
@@ -252,10 +306,15 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
-            let Workers { tree, router, events, stop } = workers;
+            let Workers { tree, router, events, stop, ends } = workers;
             let worker = Worker { host: HostIndex(index), alone, router, events, stop, rest: RefCell::default() };
+            ends.running.update(|running| running + 1);
             let started = Instant::now();
             let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
+            ends.running.update(|running| running - 1);
+            if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {
+                ends.timed_out.set(true);
+            }
             let seconds = started.elapsed().as_secs_f64();
             for event in worker.rest.take() {
                 worker.show(event).await;
@@ -478,51 +537,4 @@ impl Drop for Taking<'_> {
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
     let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, ..ErrorInfo::default() };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
-}
-
-/// The signals that end a run.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: HangUp,
-}
-
-impl Signals {
-    /// To be called inside a runtime, which must be running when they are to be heard.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    pub(super) fn new() -> io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hang_up: HangUp::heed() })
-    }
-
-    /// Waits for the next one, and returns how it ends the tool. Cancel safe.
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
-            () = self.hang_up.recv() => Exit::HungUp,
-        }
-    }
-}
-
-/// Ends everything in order, and waits until the output has been taken: see
-/// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
-/// ends it at once, and output that cannot be written is a failure.
-pub(super) async fn end(router: &Router, signals: &mut Signals, pipes: &Pipes, owed: u64) -> Option<Exit> {
-    let in_order = async {
-        tokio::join!(router.shutdown(), pipes.flushed(owed));
-        let Some(Closed::Failed(why)) = pipes.stdout.end() else { return None };
-        pipes.stderr.write(format!("offshoot: cannot write the output: {why}\n").into_bytes());
-        pipes.flushed(0).await;
-        Some(Exit::Internal)
-    };
-    // The end of its links ends whatever is left on the other side of them.
-    tokio::select! {
-        biased;
-        exit = signals.next() => Some(exit),
-        exit = in_order => exit,
-    }
 }

@@ -71,6 +71,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_timeout_holds_while_nobody_reads_stdout
             a_run_that_is_over_waits_for_its_reader_until_a_signal_comes
             a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals
+            output_that_nobody_reads_is_cut_when_time_is_up_or_a_signal_has_come
+            hosts_whose_output_was_cut_have_failed
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
