@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::builtin::command::{self, Command};
-use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
-use tokio::sync::{Semaphore, mpsc};
+use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router, Sender};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
+use crate::cli::input::Input;
 use crate::cli::output::marks::{self, Marks};
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{
@@ -53,12 +54,15 @@ struct Job {
     reach: ReachArgs,
     output: OutputArgs,
     timeout: Option<Duration>,
+    /// Whether stdin goes to the hosts.
+    takes_stdin: bool,
 }
 
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
     let work = Work::Command(command(args));
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+    let takes_stdin = !args.no_stdin;
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 /// Calls the function on all hosts and reports.
@@ -72,7 +76,8 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
         Err(exit) => return exit,
     };
     let work = Work::Call(function, arguments);
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+    let takes_stdin = false;
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 fn carry_out(cli: &Cli, job: Job) -> Exit {
@@ -98,6 +103,10 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
+    let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
+        Ok(input) => input,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
     let pipes = match Pipes::start() {
         Ok(pipes) => pipes,
         Err(error) => return fail(Exit::Internal, &error),
@@ -109,7 +118,7 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     };
     drop(guard);
     let local = LocalSet::new();
-    let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, tree, &router, &pipes, &mut signals));
+    let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, (tree, input), &router, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
     let Some(Last { owed, is_over_time }) = last else { return exit };
@@ -162,7 +171,7 @@ async fn report(
     cli: &Cli,
     job: Job,
     hosts: Vec<HostPath>,
-    tree: Rc<Tree>,
+    (tree, input): (Rc<Tree>, Option<Input>),
     router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
@@ -181,7 +190,8 @@ async fn report(
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
     let ends = Rc::new(Ends::default());
-    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone(), ends: Rc::clone(&ends) };
+    let input = input.map(Rc::new);
+    let workers = Workers { tree, router: router.clone(), events, stop: stop.clone(), ends: Rc::clone(&ends), input };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
     let mut interrupted = None;
     let mut is_unread = false;
@@ -281,6 +291,7 @@ struct Workers {
     /// Set when the run is interrupted.
     stop: CancellationToken,
     ends: Rc<Ends>,
+    input: Option<Rc<Input>>,
 }
 
 /// How far the hosts have come, whether or not there was room to show it.
@@ -306,12 +317,14 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
-            let Workers { tree, router, events, stop, ends } = workers;
-            let worker = Worker { host: HostIndex(index), alone, router, events, stop, rest: RefCell::default() };
+            let Workers { tree, router, events, stop, ends, input } = workers;
+            let host_index = HostIndex(index);
+            let worker = Worker { host: host_index, alone, router, events, stop, input, rest: RefCell::default() };
             ends.running.update(|running| running + 1);
             let started = Instant::now();
             let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
             ends.running.update(|running| running - 1);
+            worker.input.iter().for_each(|input| input.leave(index));
             if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {
                 ends.timed_out.set(true);
             }
@@ -338,6 +351,7 @@ struct Worker {
     router: Router,
     events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
+    input: Option<Rc<Input>>,
     /// What had arrived and was not shown when the command ended or was stopped.
     rest: RefCell<Vec<command::Event>>,
 }
@@ -397,8 +411,12 @@ impl Worker {
     }
 
     async fn command(&self, context: &Context, command: &Command, limit: Option<Duration>) -> Result<HostExit, Error> {
-        let command::Running { events, mut exit } = command.clone().spawn(&self.router, context);
-        let mut taking = Taking::new(self, events);
+        let command = if self.input.is_some() { command.clone().stdin_stream() } else { command.clone() };
+        let command::Running { events, mut exit } = command.spawn(&self.router, context);
+        let (stdin, started) = oneshot::channel();
+        let mut taking = Taking::new(self, events, stdin);
+        let refused = self.feed(started);
+        tokio::pin!(refused);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let exit = loop {
             let late = async {
@@ -409,7 +427,11 @@ impl Worker {
             };
             tokio::select! {
                 exit = taking.follow(&mut exit) => break Some(exit?),
-                () = late => {}
+                why = &mut refused => {
+                taking.leave_rest();
+                return Ok(failed(Status::Failed, "stdin", "command", context.name(), why));
+            }
+            () = late => {}
             }
             // A daemon that is silent is no reason to be late.
             let more = taking.ended.map(|ended| ended + command::SILENCE + LAST_WORD);
@@ -431,6 +453,16 @@ impl Worker {
         }
         let status = if exit.success() { Status::Ok } else { Status::Failed };
         Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
+    }
+
+    /// Sends stdin to the command once it runs. Ends only if it cannot have all, and says why.
+    async fn feed(&self, started: oneshot::Receiver<Sender<Blob>>) -> String {
+        if let (Some(input), Ok(stdin)) = (&self.input, started.await)
+            && let Err(why) = input.feed(self.host.0, &stdin).await
+        {
+            return why;
+        }
+        std::future::pending().await
     }
 
     async fn call(
@@ -474,11 +506,13 @@ struct Taking<'a> {
     received: [u64; 2],
     /// When the command was said to have ended, while its output had not.
     ended: Option<Instant>,
+    /// Whom to tell where the input of the command goes.
+    stdin: Option<oneshot::Sender<Sender<Blob>>>,
 }
 
 impl<'a> Taking<'a> {
-    fn new(worker: &'a Worker, events: Receiver<command::Event>) -> Self {
-        Self { worker, events, pending: None, received: [0; 2], ended: None }
+    fn new(worker: &'a Worker, events: Receiver<command::Event>, stdin: oneshot::Sender<Sender<Blob>>) -> Self {
+        Self { worker, events, pending: None, received: [0; 2], ended: None, stdin: Some(stdin) }
     }
 
     /// Passes on what the command says until it has ended, and returns how. Cancel safe: it can be called again.
@@ -510,6 +544,10 @@ impl<'a> Taking<'a> {
 
     fn take(&mut self, event: command::Event) {
         match &event {
+            command::Event::Started { stdin: Some(stdin), .. } => {
+                // An error means that the command is to be stopped.
+                let _ = self.stdin.take().map(|wanted| wanted.send(stdin.clone()));
+            }
             command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
             command::Event::Stderr(Blob(bytes)) => self.received[1] += bytes.len() as u64,
             command::Event::Ended => self.ended = Some(Instant::now()),

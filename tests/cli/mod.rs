@@ -2,6 +2,7 @@
 
 mod calling;
 mod ending;
+mod input;
 mod json;
 mod showing;
 mod text;
@@ -23,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             stdout_and_stderr_stay_apart
             much_output_of_many_hosts_arrives_whole_and_in_order
             forty_children_are_no_matter
-            the_command_has_its_directory_its_variables_and_no_input
+            the_command_has_its_directory_and_its_variables
             a_command_is_not_taken_apart_by_any_shell
             hosts_lists_what_run_would_use
             the_exit_code_tells_what_went_wrong
@@ -44,6 +45,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_long_line_is_whole_or_marked
             a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
             what_people_of_other_tools_type_is_answered_with_what_it_is_here
+        ;
+        input:
+            stdin_goes_to_a_command_by_hops_too
+            stdin_goes_to_all_hosts_whole_and_each_takes_it_at_its_own_pace
+            commands_without_input_see_its_end_at_once
+            a_command_that_does_not_read_its_input_is_no_error
+            time_and_signals_end_commands_that_wait_for_input
         ;
         json:
             json_is_one_document_with_every_host
