@@ -43,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_a_terminal_acts_on_goes_out_as_an_escape
             of_a_progress_bar_the_last_frame_is_shown
             a_long_line_is_whole_or_marked
+            the_memory_of_a_tool_that_holds_a_password_is_kept_from_others
             a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
             what_people_of_other_tools_type_is_answered_with_what_it_is_here
         ;
