@@ -3,19 +3,22 @@
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
+//! - `input`: stdin for all hosts
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run
-//! - `duration`, `quote`: small notations
+//! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
 pub(crate) mod args;
 pub(crate) mod call;
 mod complaint;
 pub(crate) mod doctor;
 pub(crate) mod duration;
+mod ending;
 pub(crate) mod exit;
 pub(crate) mod hosts;
 pub(crate) mod images;
+pub(crate) mod input;
 pub(crate) mod login_limiter;
 pub(crate) mod output;
 pub(crate) mod quote;

@@ -77,6 +77,9 @@ pub(crate) struct RunArgs {
     /// Set an environment variable there, by default to its value here; may be given again
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
+    /// Give the commands no input; by default they get what comes on stdin, unless that is a terminal
+    #[arg(short, long)]
+    pub(crate) no_stdin: bool,
     /// The command and its arguments, as they are: no shell takes them apart
     #[arg(value_name = "CMD", trailing_var_arg = true, required_unless_present = "shell")]
     pub(crate) argv: Vec<OsString>,

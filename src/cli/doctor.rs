@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
 use crate::cli::complaint::fail;
+use crate::cli::ending::{Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{HostPath, Method};
@@ -20,7 +21,6 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::safe_json;
 use crate::cli::output::visible;
-use crate::cli::run::{Signals, end};
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 
@@ -79,7 +79,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
         let is_ok = hops.iter().all(HopReport::is_ok);
         let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
         pipes.stdout.write(text);
-        let exit = end(&router, &mut signals, &pipes, 0).await;
+        let exit = end(&router, &mut signals, &pipes, 0, false).await;
         exit.unwrap_or_else(|| Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }))
     })
 }

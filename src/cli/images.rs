@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::image::bundle::{Bundle, Entry, machine_of};
+use crate::image::executable::build_in;
 use serde_json::json;
 
 use crate::cli::args::{BundleArgs, ImagesArgs};
@@ -18,7 +19,7 @@ use crate::cli::output::safe_json;
 pub(crate) fn images(args: &ImagesArgs) -> Exit {
     let opened;
     let bundle = match &args.program {
-        Some(program) => match Bundle::open(program) {
+        Some(program) => match ours(program).and_then(|_| Bundle::open(program)) {
             Ok(bundle) => {
                 opened = bundle;
                 &opened
@@ -64,7 +65,9 @@ pub(crate) fn bundle(args: &BundleArgs) -> Exit {
     match make(args) {
         Ok(entries) => {
             // The list is only for the eye.
-            let _ = std::io::stderr().write_all(table(&entries).as_bytes());
+            let note =
+                "note: the build of the library in them is the same; that they are the same program is not checked\n";
+            let _ = std::io::stderr().write_all((table(&entries) + note).as_bytes());
             Exit::Done(Outcome::default())
         }
         Err(why) => fail(Exit::Usage, &why),
@@ -77,17 +80,20 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| format!("the own program cannot be found: {error}"))?,
     };
+    let build = ours(&program).map_err(|error| name(&program, error))?;
     let bundle = Bundle::open(&program).map_err(|error| name(&program, error))?;
-    let mut images = Vec::new();
+    let mut images: Vec<(String, Vec<u8>)> = Vec::new();
     for word in &args.images {
         let (triple, path) = match word.split_once('=') {
             Some((triple, path)) => (Some(triple.to_owned()), PathBuf::from(path)),
             None => (None, PathBuf::from(word)),
         };
         let image = std::fs::read(&path).map_err(|error| name(&path, error))?;
-        let (system, processor) =
-            machine_of(&image).ok_or_else(|| format!("{}: not an executable that we know", path.display()))?;
-        let triple = triple.or_else(|| triple_in(&path)).unwrap_or_else(|| format!("{processor}-{system}"));
+        let triple = check(triple.or_else(|| triple_in(&path)), &image, &build)
+            .map_err(|why| format!("{}: {why}", path.display()))?;
+        if images.iter().any(|(_, other)| machine_of(other) == machine_of(&image)) {
+            return Err(format!("{}: there is an image for the machines of {triple} already", path.display()));
+        }
         images.push((triple, image));
     }
     // Beside its place and renamed, so that a copy that runs is not touched.
@@ -108,8 +114,118 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
     })
 }
 
+/// The build of the library in a program.
+fn ours(program: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(program)?;
+    build_in(&bytes).map(str::to_owned).ok_or_else(|| std::io::Error::other(NOT_OURS))
+}
+
+const NOT_OURS: &str = "this is no program that is built with offshoot, or of an older build than can be told";
+
+/// Whether an image is for its target and of the build of the rest. Returns its target.
+fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, String> {
+    let Some(machine) = machine_of(image) else {
+        return Err("this is no executable, ELF or Mach-O, for a processor that we know".into());
+    };
+    let (system, processor) = machine;
+    let triple = triple.unwrap_or_else(|| format!("{processor}-{system}"));
+    let is_plain = triple == format!("{processor}-{system}");
+    match machine_in(&triple) {
+        _ if is_plain => {}
+        None => {
+            return Err(format!(
+                "{triple} is no target that we know; write TRIPLE=FILE as rustc names it, such as x86_64-unknown-linux-musl"
+            ));
+        }
+        Some(other) if other != machine => {
+            return Err(format!("this is an executable for {processor} and {system}, not for {triple}"));
+        }
+        Some(_) => {}
+    }
+    match build_in(image) {
+        None => Err(NOT_OURS.into()),
+        Some(other) if other != build => {
+            Err("this has another build of offshoot than the program; build both from the same sources".into())
+        }
+        Some(_) => Ok(triple),
+    }
+}
+
+/// The machine that a target is for, as its executables say it.
+fn machine_in(triple: &str) -> Option<(&'static str, &'static str)> {
+    let words: Vec<&str> = triple.split('-').collect();
+    let [processor, _, rest @ ..] = &words[..] else { return None };
+    let processor = match *processor {
+        "x86_64" => "x86_64",
+        "aarch64" | "arm64" => "aarch64",
+        "i586" | "i686" => "x86",
+        "riscv64gc" | "riscv64a23" => "riscv64",
+        "s390x" => "s390x",
+        "powerpc64" => "ppc64",
+        "powerpc64le" => "ppc64le",
+        arm if arm.starts_with("arm") => "arm",
+        _ => return None,
+    };
+    let system = match *rest.first()? {
+        "linux" => "Linux",
+        "freebsd" => "FreeBSD",
+        "darwin" => "Darwin",
+        _ => return None,
+    };
+    Some((system, processor))
+}
+
 /// The target in a path of cargo's, as `target/TRIPLE/release/program`.
 fn triple_in(path: &Path) -> Option<String> {
     let mut words = path.components().filter_map(|word| word.as_os_str().to_str());
-    words.rfind(|word| word.matches('-').count() >= 2).map(str::to_owned)
+    words.rfind(|word| machine_in(word).is_some()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::executable::MARK;
+
+    /// The head of an executable, and whose it is.
+    fn elf(machine: u8, class: u8, mark: &str) -> Vec<u8> {
+        let mut bytes = vec![0x7f, b'E', b'L', b'F', class, 1, 1, 0];
+        bytes.extend_from_slice(&[0; 10]);
+        bytes.extend_from_slice(&[machine, 0]);
+        bytes.extend_from_slice(b"\x07OFFSHOOT-BUILD:no build\n");
+        bytes.extend_from_slice(mark.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_image_is_for_its_target_and_of_the_build_of_the_program() {
+        let build = env!("OFFSHOOT_OWN_BUILD");
+        let triple = || Some("aarch64-unknown-linux-musl".to_owned());
+        assert_eq!(check(triple(), &elf(183, 2, MARK), build).as_deref(), Ok("aarch64-unknown-linux-musl"));
+        assert_eq!(check(None, &elf(183, 2, MARK), build).as_deref(), Ok("aarch64-Linux"));
+        let other = MARK.replace(&build[..8], if build.starts_with("00000000") { "11111111" } else { "00000000" });
+        for (triple, image, says) in [
+            (triple(), b"#!/bin/sh\n# a script of some length\n".to_vec(), "no executable"),
+            (triple(), elf(62, 2, MARK), "for x86_64 and Linux, not for aarch64-unknown-linux-musl"),
+            (Some("aarch64-linux".into()), elf(183, 2, MARK), "no target that we know"),
+            (Some("sparc-unknown-linux-gnu".into()), elf(183, 2, MARK), "no target that we know"),
+            (triple(), elf(183, 2, ""), "no program that is built with offshoot"),
+            (triple(), elf(183, 2, &other), "another build"),
+        ] {
+            let why = check(triple, &image, build).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+    }
+
+    #[test]
+    fn this_program_is_known_by_its_file_and_others_are_not() {
+        assert_eq!(ours(Path::new("/proc/self/exe")).unwrap(), env!("OFFSHOOT_OWN_BUILD"));
+        assert!(ours(Path::new("/bin/sh")).unwrap_err().to_string().contains("no program"));
+    }
+
+    #[test]
+    fn the_target_is_found_in_a_path_of_cargo() {
+        let path = Path::new("/a-b-c-d/target/i686-unknown-linux-musl/release/my-own-program");
+        assert_eq!(triple_in(path).as_deref(), Some("i686-unknown-linux-musl"));
+        assert_eq!(triple_in(Path::new("target/image/offshoot")), None);
+    }
 }

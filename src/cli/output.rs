@@ -3,6 +3,7 @@
 pub(crate) mod json;
 pub(crate) mod jsonl;
 pub(crate) mod line;
+pub(crate) mod marks;
 pub(crate) mod pipe;
 pub(crate) mod report;
 pub(crate) mod safe_json;

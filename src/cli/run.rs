@@ -1,19 +1,17 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
 //! at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::__private::HangUp;
 use crate::builtin::process as command;
-use crate::builtin::process::run_process::CommandLine;
-use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use crate::builtin::process::run_process::{self, CommandLine};
+use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router, Sender};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +19,14 @@ use crate::cli::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
+use crate::cli::ending::{Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
-use crate::cli::output::pipe::{Closed, Pipes};
+use crate::cli::input::Input;
+use crate::cli::output::marks::{self, Marks};
+use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{
     ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
@@ -54,12 +55,15 @@ struct Job {
     reach: ReachArgs,
     output: OutputArgs,
     timeout: Option<Duration>,
+    /// Whether stdin goes to the hosts.
+    takes_stdin: bool,
 }
 
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
     let work = Work::Command(command(args));
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+    let takes_stdin = !args.no_stdin;
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 /// Calls the function on all hosts and reports.
@@ -73,7 +77,8 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
         Err(exit) => return exit,
     };
     let work = Work::Call(function, arguments);
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout })
+    let takes_stdin = false;
+    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 fn carry_out(cli: &Cli, job: Job) -> Exit {
@@ -99,6 +104,10 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(tree) => tree.with_logins(),
         Err(error) => return fail(Exit::Usage, &error),
     };
+    let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
+        Ok(input) => input,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
     let pipes = match Pipes::start() {
         Ok(pipes) => pipes,
         Err(error) => return fail(Exit::Internal, &error),
@@ -110,11 +119,11 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     };
     drop(guard);
     let local = LocalSet::new();
-    let (exit, owed) = local.block_on(&runtime, report(cli, job, hosts, tree, &pipes, &mut signals));
+    let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, (tree, input), &router, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
-    let Some(owed) = owed else { return exit };
-    runtime.block_on(end(&router, &mut signals, &pipes, owed)).unwrap_or(exit)
+    let Some(Last { owed, is_over_time }) = last else { return exit };
+    runtime.block_on(end(&router, &mut signals, &pipes, owed, is_over_time)).unwrap_or(exit)
 }
 
 /// The router, which tells on SIGUSR2 what it waits for.
@@ -149,16 +158,25 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     Ok(hosts)
 }
 
+/// What is left to be written at the end of a run.
+struct Last {
+    /// How many jobs of stderr are awaited as long as it takes.
+    owed: u64,
+    /// A reader that takes nothing is not waited for.
+    is_over_time: bool,
+}
+
 /// Starts the hosts, shows what they say, and sums up. Returns how to end, and
-/// how much of stderr is to be awaited; `None` if nothing is.
+/// what is to be awaited; `None` if nothing is.
 async fn report(
     cli: &Cli,
     job: Job,
     hosts: Vec<HostPath>,
-    tree: Rc<Tree>,
+    (tree, input): (Rc<Tree>, Option<Input>),
+    router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
-) -> (Exit, Option<u64>) {
+) -> (Exit, Option<Last>) {
     let output = job.output;
     let around = Surroundings {
         stdout_is_terminal: io::stdout().is_terminal(),
@@ -166,18 +184,24 @@ async fn report(
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     };
     let style = Style::new(output, cli.color, around);
+    let mut marks = Marks::new(hosts.len());
     let names = hosts.iter().map(|host| host.text.clone()).collect();
     let mut report = Report::new(style, names);
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
-    let workers = Workers { tree, events, stop: stop.clone() };
+    let ends = Rc::new(Ends::default());
+    let input = input.map(Rc::new);
+    let workers = Workers { tree, events, stop: stop.clone(), ends: Rc::clone(&ends), input };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
     let mut interrupted = None;
+    let mut is_unread = false;
+    let unread = pipes.unread(|| ends.is_over_time());
+    tokio::pin!(unread);
     let reader_has_gone = loop {
         let event = async {
             // Of hosts that are to stop, all is taken that has arrived.
-            if !stop.is_cancelled() {
+            if !stop.is_cancelled() && !is_unread {
                 pipes.room().await;
             }
             incoming.recv().await
@@ -194,25 +218,50 @@ async fn report(
             }
             () = pipes.stdout.closed() => break true,
             event = event => event,
+            () = &mut unread, if !is_unread => {
+                // Hosts that are done wait in vain to say so.
+                is_unread = true;
+                starting.abort();
+                continue;
+            }
         };
         let Some(event) = event else { break false };
+        let host = Marks::owner(&event);
         show(pipes, report.handle(SystemTime::now(), event));
+        host.into_iter().for_each(|host| marks.set(host, pipes));
     };
     starting.abort();
+    let is_over_time = interrupted.is_some() || ends.timed_out.get();
+    if is_over_time {
+        let in_order = async { tokio::join!(router.shutdown(), pipes.drained()) };
+        tokio::select! {
+            biased;
+            signal = signals.next() => return (signal, None),
+            _ = in_order => {}
+        }
+        let mut is_cut = false;
+        for host in marks.unwritten(pipes) {
+            is_cut = true;
+            report.cut(host, marks::CUT);
+        }
+        if is_cut {
+            pipes.stderr.write(format!("offshoot: {}\n", marks::CUT).into_bytes());
+        }
+    }
     let end = match interrupted {
         Some(_) => End::Interrupted,
         None if reader_has_gone && !report.is_complete() => End::Stopped("stdout cannot be written any more".into()),
+        None if is_unread && !report.is_complete() => End::Stopped("nobody reads the output".into()),
         None => End::Complete,
     };
-    // Nobody who has interrupted the run waits for a reader of stderr.
-    let owed = if interrupted.is_some() { 0 } else { pipes.stderr.queued() };
+    let owed = pipes.stderr.queued();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let rerun = |hosts: &str| rerun::line(&argv, hosts);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
-    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(owed))
+    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, is_over_time }))
 }
 
 /// Queues what is to be shown.
@@ -238,6 +287,23 @@ struct Workers {
     events: mpsc::Sender<HostEvent>,
     /// Set when the run is interrupted.
     stop: CancellationToken,
+    ends: Rc<Ends>,
+    input: Option<Rc<Input>>,
+}
+
+/// How far the hosts have come, whether or not there was room to show it.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Hosts that are worked on.
+    running: Cell<usize>,
+    timed_out: Cell<bool>,
+}
+
+impl Ends {
+    /// Whether time has run out, and only readers are waited for.
+    fn is_over_time(&self) -> bool {
+        self.timed_out.get() && self.running.get() == 0
+    }
 }
 
 /// Works on as many hosts at once as the fan-out allows, in their order.
@@ -248,10 +314,17 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
-            let Workers { tree, events, stop } = workers;
-            let worker = Worker { host: HostIndex(index), alone, events, stop, rest: RefCell::default() };
+            let Workers { tree, events, stop, ends, input } = workers;
+            let host_index = HostIndex(index);
+            let worker = Worker { host: host_index, alone, events, stop, input, rest: RefCell::default() };
+            ends.running.update(|running| running + 1);
             let started = Instant::now();
             let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
+            ends.running.update(|running| running - 1);
+            worker.input.iter().for_each(|input| input.leave(index));
+            if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {
+                ends.timed_out.set(true);
+            }
             let seconds = started.elapsed().as_secs_f64();
             for event in worker.rest.take() {
                 worker.show(event).await;
@@ -274,6 +347,7 @@ struct Worker {
     alone: bool,
     events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
+    input: Option<Rc<Input>>,
     /// What had arrived and was not shown when the command ended or was stopped.
     rest: RefCell<Vec<command::Event>>,
 }
@@ -338,8 +412,15 @@ impl Worker {
         command: &CommandLine,
         limit: Option<Duration>,
     ) -> Result<HostExit, Error> {
-        let command::Running { events, mut exit } = command::Running::start(context, command.clone());
-        let mut taking = Taking::new(self, events);
+        let mut command = command.clone();
+        if self.input.is_some() {
+            command.stdin = run_process::Input::Stream;
+        }
+        let command::Running { events, mut exit } = command::Running::start(context, command);
+        let (stdin, started) = oneshot::channel();
+        let mut taking = Taking::new(self, events, stdin);
+        let refused = self.feed(started);
+        tokio::pin!(refused);
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         let exit = loop {
             let late = async {
@@ -350,7 +431,11 @@ impl Worker {
             };
             tokio::select! {
                 exit = taking.follow(&mut exit) => break Some(exit?),
-                () = late => {}
+                why = &mut refused => {
+                taking.leave_rest();
+                return Ok(failed(Status::Failed, "stdin", "command", context.name(), why));
+            }
+            () = late => {}
             }
             // A daemon that is silent is no reason to be late.
             let more = taking.ended.map(|ended| ended + command::SILENCE + LAST_WORD);
@@ -372,6 +457,16 @@ impl Worker {
         }
         let status = if exit.success() { Status::Ok } else { Status::Failed };
         Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
+    }
+
+    /// Sends stdin to the command once it runs. Ends only if it cannot have all, and says why.
+    async fn feed(&self, started: oneshot::Receiver<Sender<Blob>>) -> String {
+        if let (Some(input), Ok(stdin)) = (&self.input, started.await)
+            && let Err(why) = input.feed(self.host.0, &stdin).await
+        {
+            return why;
+        }
+        std::future::pending().await
     }
 
     async fn call(
@@ -415,11 +510,13 @@ struct Taking<'a> {
     received: [u64; 2],
     /// When the command was said to have ended, while its output had not.
     ended: Option<Instant>,
+    /// Whom to tell where the input of the command goes.
+    stdin: Option<oneshot::Sender<Sender<Blob>>>,
 }
 
 impl<'a> Taking<'a> {
-    fn new(worker: &'a Worker, events: Receiver<command::Event>) -> Self {
-        Self { worker, events, pending: None, received: [0; 2], ended: None }
+    fn new(worker: &'a Worker, events: Receiver<command::Event>, stdin: oneshot::Sender<Sender<Blob>>) -> Self {
+        Self { worker, events, pending: None, received: [0; 2], ended: None, stdin: Some(stdin) }
     }
 
     /// Passes on what the command says until it has ended, and returns how. Cancel safe: it can be called again.
@@ -451,6 +548,10 @@ impl<'a> Taking<'a> {
 
     fn take(&mut self, event: command::Event) {
         match &event {
+            command::Event::Started { stdin: Some(stdin), .. } => {
+                // An error means that the command is to be stopped.
+                let _ = self.stdin.take().map(|wanted| wanted.send(stdin.clone()));
+            }
             command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
             command::Event::Stderr(Blob(bytes)) => self.received[1] += bytes.len() as u64,
             command::Event::Ended => self.ended = Some(Instant::now()),
@@ -478,51 +579,4 @@ impl Drop for Taking<'_> {
 fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
     let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, ..ErrorInfo::default() };
     HostExit { status, error: Some(error), ..HostExit::cancelled() }
-}
-
-/// The signals that end a run.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: HangUp,
-}
-
-impl Signals {
-    /// To be called inside a runtime, which must be running when they are to be heard.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    pub(super) fn new() -> io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hang_up: HangUp::heed() })
-    }
-
-    /// Waits for the next one, and returns how it ends the tool. Cancel safe.
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
-            () = self.hang_up.recv() => Exit::HungUp,
-        }
-    }
-}
-
-/// Ends everything in order, and waits until the output has been taken: see
-/// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
-/// ends it at once, and output that cannot be written is a failure.
-pub(super) async fn end(router: &Router, signals: &mut Signals, pipes: &Pipes, owed: u64) -> Option<Exit> {
-    let in_order = async {
-        tokio::join!(router.shutdown(), pipes.flushed(owed));
-        let Some(Closed::Failed(why)) = pipes.stdout.end() else { return None };
-        pipes.stderr.write(format!("offshoot: cannot write the output: {why}\n").into_bytes());
-        pipes.flushed(0).await;
-        Some(Exit::Internal)
-    };
-    // The end of its links ends whatever is left on the other side of them.
-    tokio::select! {
-        biased;
-        exit = signals.next() => Some(exit),
-        exit = in_order => exit,
-    }
 }

@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 
 use crate::Secret;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::args::ReachArgs;
+use crate::sys::process::{Secrecy, keep_in_memory};
 
 /// Longest secret, in bytes.
 const MAX: usize = 1024;
@@ -18,6 +20,8 @@ pub(crate) struct Secrets {
     pub(crate) ssh: Option<Secret>,
     /// For sudo, su and doas.
     pub(crate) become_: Option<Secret>,
+    /// Keeps the memory of the tool from others, as long as there is a password in it.
+    secrecy: Option<Rc<Secrecy>>,
 }
 
 /// Why there is none.
@@ -32,6 +36,9 @@ impl Secrets {
     /// Asks for what the command line wants to have asked.
     pub(crate) fn ask(reach: &ReachArgs) -> Result<Self, Unasked> {
         let mut secrets = Self::default();
+        if reach.ask_pass || reach.ask_become_pass {
+            secrets.secrecy = Some(Rc::new(Secrecy::begin()));
+        }
         if reach.ask_pass {
             secrets.ssh = Some(ask("ssh password: ")?);
         }
@@ -65,12 +72,18 @@ fn ask(question: &str) -> Result<Secret, Unasked> {
 fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
     // Never moved, so that no copy stays behind.
     let mut line = zeroize::Zeroizing::new(Vec::with_capacity(MAX));
+    // Where the system refuses, it is in the swap at worst, as with ssh and sudo.
+    line.resize(MAX, 0);
+    let _ = keep_in_memory(&line);
+    line.clear();
     let mut byte = [0];
     while input.read(&mut byte)? > 0 {
         match byte[0] {
             b'\r' | b'\n' => {
                 let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("the password is not UTF-8"))?;
-                return Ok(Some(Secret::from(text)));
+                let secret = Secret::from(text);
+                let _ = keep_in_memory(secret.expose().as_bytes());
+                return Ok(Some(secret));
             }
             // Ctrl-C, Ctrl-D.
             3 | 4 => return Ok(None),

@@ -13,7 +13,7 @@ use crate::connect::bootstrap::opening;
 use crate::connect::bootstrap::{MAX_HELLO, Nonce};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
-use crate::image::executable::Image;
+use crate::image::executable::{Image, MARK};
 use crate::wire::codec;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 use crate::wire::message::ContextId;
@@ -65,6 +65,8 @@ inventory::collect!(ProgramBuild);
 
 /// What this program was built from: what the program itself says, or else what the build was told.
 fn own_build() -> Option<&'static str> {
+    // Without this use the linker leaves it out.
+    std::hint::black_box(MARK);
     let submitted = inventory::iter::<ProgramBuild>.into_iter().next();
     submitted.map(|build| build.0).or(option_env!("OFFSHOOT_BUILD"))
 }

@@ -16,6 +16,27 @@ use crate::sys::process;
 /// The most bytes that an image has, unpacked.
 pub(crate) const MAX_IMAGE: u64 = 1 << 30;
 
+/// By this a program that has the library is known, and from which build of it, in the file of its executable.
+pub(crate) static MARK: &str = concat!("\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD"), "\n");
+
+/// The build of the library in an executable; `None` if there is none in it.
+#[cfg(feature = "cli")]
+pub(crate) fn build_in(executable: &[u8]) -> Option<&str> {
+    let (begin, length) = (b"\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD").len());
+    let mut rest = executable;
+    // The tool has this prefix a second time, here, and no build behind it.
+    loop {
+        rest = &rest[rest.iter().position(|byte| *byte == begin[0])?..];
+        let build = rest.strip_prefix(begin).and_then(|rest| rest.get(..=length));
+        if let Some([build @ .., b'\n']) = build
+            && build.iter().all(u8::is_ascii_hexdigit)
+        {
+            return std::str::from_utf8(build).ok();
+        }
+        rest = &rest[1..];
+    }
+}
+
 /// How an image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Compression {

@@ -22,6 +22,8 @@ mod platform;
 #[path = "process/macos.rs"]
 mod platform;
 mod random;
+#[cfg(feature = "cli")]
+mod secrecy;
 mod stdio;
 mod sys;
 mod usage;
@@ -37,6 +39,8 @@ pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_succe
 pub(crate) use open_files::{is_out_of_files, open_files_limit, raise_open_files};
 pub(crate) use platform::{memory, own_executable, terminal_name};
 pub(crate) use random::random;
+#[cfg(feature = "cli")]
+pub(crate) use secrecy::{Secrecy, keep_in_memory};
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
 pub(crate) use sys::{
     Exec, adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,

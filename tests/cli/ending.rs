@@ -269,6 +269,50 @@ pub(crate) fn a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals() ->
     trace.expect_nothing_left(AT_ONCE)
 }
 
+pub(crate) fn output_that_nobody_reads_is_cut_when_time_is_up_or_a_signal_has_come() -> Result<()> {
+    let mark = unique();
+    // One host at a time: those that were not begun are told as such.
+    for (fanout, line, code) in
+        [("3", format!("yes {mark} >&2"), 2), ("3", format!("yes {mark}"), 2), ("1", format!("yes {mark} >&2"), 2 + 8)]
+    {
+        let (mut child, mut trace) = unread(&["run", "-w", "local[1-3]", "-f", fanout, "-t", "2s", "-s", &line])?;
+        let ended = wait_for(promised(2 * A_WHILE), || child.0.try_wait().transpose());
+        assert_eq!(ended.context("it does not end")??.code(), Some(code), "{line}");
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    for (signal, code, line) in [
+        (Signal::SIGTERM, 143, format!("yes {mark}")),
+        (Signal::SIGINT, 130, format!("yes {mark} >&2")),
+        (Signal::SIGHUP, 129, format!("yes {mark}")),
+    ] {
+        let (mut child, mut trace) = unread(&["run", "-w", "local1", "-s", &line])?;
+        wait_for(PATIENCE, || trace.look().iter().any(is_yes).then_some(())).context("the command does not run")?;
+        std::thread::sleep(ONE_SECOND);
+        child.signal(signal)?;
+        let ended = wait_for(promised(A_WHILE), || child.0.try_wait().transpose());
+        assert_eq!(ended.context("it does not end")??.code(), Some(code), "{line}");
+        if !line.ends_with(">&2") {
+            let stderr = lines_of(child.0.stderr.take());
+            ensure!(stderr.iter().any(|line| line.starts_with("offshoot: the output was cut")), "{signal} is told");
+        }
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn hosts_whose_output_was_cut_have_failed() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let first = directory.path().join("first");
+    // One host writes more than a pipe holds, the other makes it late.
+    let line = format!("mkdir {} 2>/dev/null && exec seq 30000; exec sleep {}", first.display(), long_time());
+    let (mut child, mut trace) = unread(&["run", "-w", "local[1-2]", "-t", "2s", "-s", &line])?;
+    let ended = wait_for(promised(2 * A_WHILE), || child.0.try_wait().transpose());
+    assert_eq!(ended.context("it does not end")??.code(), Some(2));
+    let stderr: Vec<String> = lines_of(child.0.stderr.take()).iter().collect();
+    ensure!(stderr.iter().any(|line| line.contains("2 hosts: 1 failed, 1 timed out")), "{stderr:?}");
+    trace.expect_nothing_left(AT_ONCE)
+}
+
 /// A pipe that holds all that it can.
 fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     let (read, mut write) = std::io::pipe()?;

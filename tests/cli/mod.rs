@@ -2,6 +2,7 @@
 
 mod calling;
 mod ending;
+mod input;
 mod json;
 mod showing;
 mod text;
@@ -23,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             stdout_and_stderr_stay_apart
             much_output_of_many_hosts_arrives_whole_and_in_order
             forty_children_are_no_matter
-            the_command_has_its_directory_its_variables_and_no_input
+            the_command_has_its_directory_and_its_variables
             a_command_is_not_taken_apart_by_any_shell
             hosts_lists_what_run_would_use
             the_exit_code_tells_what_went_wrong
@@ -45,8 +46,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_a_terminal_acts_on_goes_out_as_an_escape
             of_a_progress_bar_the_last_frame_is_shown
             a_long_line_is_whole_or_marked
+            the_memory_of_a_tool_that_holds_a_password_is_kept_from_others
             a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
             what_people_of_other_tools_type_is_answered_with_what_it_is_here
+        ;
+        input:
+            stdin_goes_to_a_command_by_hops_too
+            stdin_goes_to_all_hosts_whole_and_each_takes_it_at_its_own_pace
+            commands_without_input_see_its_end_at_once
+            a_command_that_does_not_read_its_input_is_no_error
+            time_and_signals_end_commands_that_wait_for_input
         ;
         json:
             json_is_one_document_with_every_host
@@ -74,6 +83,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_timeout_holds_while_nobody_reads_stdout
             a_run_that_is_over_waits_for_its_reader_until_a_signal_comes
             a_stderr_that_nobody_reads_holds_up_neither_hosts_nor_signals
+            output_that_nobody_reads_is_cut_when_time_is_up_or_a_signal_has_come
+            hosts_whose_output_was_cut_have_failed
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard

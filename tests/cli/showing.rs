@@ -138,6 +138,32 @@ pub(crate) fn a_password_that_is_missing_or_wrong_is_told_once_and_names_the_opt
     Ok(())
 }
 
+pub(crate) fn the_memory_of_a_tool_that_holds_a_password_is_kept_from_others() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let seen = directory.path().join("seen");
+    // What the tool has while it holds the password, and what a command gets.
+    let look = format!("{{ grep 'core file' /proc/$PPID/limits; ulimit -Sc; }} >{}; exit 1", seen.display());
+    script(&directory.path().join("sudo"), &look)?;
+    let tool = env!("CARGO_BIN_EXE_offshoot");
+    script(&directory.path().join("limited"), &format!("ulimit -Sc 1000 || exit 99; exec '{tool}' \"$@\""))?;
+    let mut typescript = Command::new("script");
+    let line = format!("{} run -K -w sudo:root -- true", directory.path().join("limited").display());
+    typescript.arg("-qec").arg(line).arg("/dev/null").env("PATH", path(directory.path())?);
+    let mut running = Running::start(&mut typescript)?;
+    while !running.has_ended() {
+        if let Some(stdin) = running.stdin() {
+            let _ = stdin.write_all(b"secret\n");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let told = running.finish()?.stdout.join("\n");
+    let seen = std::fs::read_to_string(&seen).with_context(|| told)?;
+    let (limit, command) = seen.trim().split_once('\n').context("two lines")?;
+    ensure!(limit.split_whitespace().nth(4) == Some("0"), "{limit}");
+    assert_eq!(command, "1000");
+    Ok(())
+}
+
 pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here() -> Result<()> {
     for (args, says) in [
         (&["run", "-H", "web1", "uptime"][..], "pssh; write -w HOST"),

@@ -53,7 +53,12 @@ pub(crate) struct Ended {
 impl Running {
     /// Starts it, with pipes.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// The same with another stdin.
+    pub(crate) fn start_with(command: &mut Command, stdin: Stdio) -> Result<Self> {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
         Ok(Self {
             pid: child.id(),

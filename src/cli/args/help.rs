@@ -16,7 +16,7 @@ Exit codes:
   143 terminated";
 
 pub(super) const RUN_EXAMPLES: &str = "\
-The commands read /dev/null.
+Stdin goes to every command, as with ssh, so in a loop that reads hosts write -n.
 
 Examples:
   offshoot run -w web1,web2 -- uptime

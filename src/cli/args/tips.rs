@@ -54,7 +54,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
         "sets variables for ansible",
         "write -e NAME=VALUE, which sets one in the environment of the command",
     ),
-    (&["-n", "-I", "--stdin"], "is about the input of the command", "commands read /dev/null here"),
+    (&["-I", "--stdin"], "is about the input of the command", "stdin goes to all commands; -n keeps it from them"),
     (&["-N"], "leaves out the names of hosts for pdsh", "write --json, and take `stdout` of each host"),
     (&["--check", "--diff"], "shows what ansible would change", "there are no modules that could tell"),
 ];

@@ -36,15 +36,51 @@ const ETC_HOSTS: (&str, &str) = (
     "take the names: awk '{print $2}' FILE | offshoot ... -w -, or write one host a line",
 );
 
+const JSON: (&str, &str) = ("JSON", "write the names alone, for instance with jq -r");
+const GROUPS: (&str, &str) = (
+    "a file of groups, as clush's or YAML",
+    "write the hosts behind the colon alone, as clush's nodeset -e @GROUP does",
+);
+const NETRC: (&str, &str) = ("a .netrc", "write the names behind `machine` alone");
+const CSV: (&str, &str) = ("a table, as CSV", "take the column of names: cut -d, -f1 FILE | offshoot ... -w -");
+const REVERSED: (&str, &str) = (
+    "a table of names and addresses",
+    "take one of them: awk '{print $1}' FILE | offshoot ... -w -; if both are hosts, write one a line",
+);
+const SLOTS: (&str, &str) = (
+    "a list of machines with slots, as MPI and PBS have",
+    "take the names: sed 's/[: ].*//' FILE | offshoot ... -w -; a port of ssh is written as node1:22, and one below 22 \
+     is taken with -p",
+);
+/// A smaller number behind a host is how many processors it has, and no port of ssh.
+const LEAST_PORT: u16 = 22;
+
 fn format(text: &str) -> Option<(&'static str, &'static str)> {
     let words: Vec<&str> = text.split_whitespace().take(4).collect();
     let (first, others) = words.split_first()?;
+    if is_json(text) {
+        return Some(JSON);
+    }
     // What stands in braces is a name, whatever it holds.
     if text.contains('{') {
         return None;
     }
     if is_section(text) || text == "---" || text.starts_with("- ") || is_yaml_key(text) {
         return Some(ANSIBLE);
+    }
+    if !others.is_empty() && is_yaml_key(first) {
+        return Some(GROUPS);
+    }
+    if (*first == "machine" && matches!(others, [_] | [_, "login" | "account" | "password", ..]))
+        || matches!(
+            text.split_whitespace().collect::<Vec<_>>()[..],
+            ["default" | "login", _, "password", _] | ["default", "login", ..]
+        )
+    {
+        return Some(NETRC);
+    }
+    if is_table(text) {
+        return Some(CSV);
     }
     let is_mark = |word: &&str| matches!(*word, "@cert-authority" | "@revoked");
     let is_key_type = |word: &&str| {
@@ -64,6 +100,10 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
                 Some(PSSH)
             }
             [second, ..] if first.parse::<IpAddr>().is_ok() && is_name(second) => Some(ETC_HOSTS),
+            [second] if is_name(first) && second.parse::<IpAddr>().is_ok() => Some(REVERSED),
+            [second] if is_number(second) && !is_number(first) => Some(SLOTS),
+            [second] if has_digit(first) && are_attributes(second) => Some(GENDERS),
+            _ if text.split([' ', '\t', ',']).any(has_slots) => Some(SLOTS),
             _ => None,
         };
     };
@@ -94,6 +134,49 @@ fn is_section(text: &str) -> bool {
 fn is_yaml_key(text: &str) -> bool {
     text.strip_suffix(':')
         .is_some_and(|key| key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) && !key.is_empty())
+}
+
+/// A line that begins a document, a member or an element. No host begins so.
+fn is_json(text: &str) -> bool {
+    text == "{" || text == "[" || ["{\"", "[\"", "\"", "{ \"", "[{"].iter().any(|begin| text.starts_with(begin))
+}
+
+/// `web1,10.0.0.1`, and a line of titles.
+fn is_table(text: &str) -> bool {
+    const TITLES: [&str; 8] = ["host", "hostname", "name", "fqdn", "ip", "address", "user", "port"];
+    let cells: Vec<&str> = text.split([',', ';']).map(str::trim).collect();
+    let is_title = |cell: &str| TITLES.iter().any(|title| title.eq_ignore_ascii_case(cell));
+    match cells[..] {
+        [first, second, ..] => {
+            (is_name(first) && second.parse::<IpAddr>().is_ok() || is_name(second) && first.parse::<IpAddr>().is_ok())
+                && !text.contains(char::is_whitespace)
+                || is_title(first) && is_title(second)
+        }
+        _ => false,
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn has_digit(word: &str) -> bool {
+    word.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// `all,mgmt`. Hosts that are numbered have others beside them that are numbered.
+fn are_attributes(word: &str) -> bool {
+    let is_attribute = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    word.contains(',') && word.split(',').all(is_attribute)
+}
+
+/// `node1:4`, and `node1:4:4`.
+fn has_slots(word: &str) -> bool {
+    let parts: Vec<&str> = word.split(':').collect();
+    match parts[..] {
+        [host, slots] => is_name(host) && is_number(slots) && slots.parse::<u16>().is_ok_and(|port| port < LEAST_PORT),
+        _ => false,
+    }
 }
 
 fn is_keyword(word: &str) -> bool {
@@ -152,6 +235,25 @@ mod tests {
             ("[web1]:2222 ecdsa-sha2-nistp256 AAAA", "known_hosts"),
             ("127.0.0.1 localhost", "/etc/hosts"),
             ("::1 ip6-localhost ip6-loopback", "/etc/hosts"),
+            ("node[1-4] all,mgmt", "genders"),
+            ("node1:4", "slots"),
+            ("node1:16 node2:16", "slots"),
+            ("web1 4", "slots"),
+            ("web1 10.0.0.1", "names and addresses"),
+            ("web1 fe80::1", "names and addresses"),
+            ("web1,10.0.0.1", "CSV"),
+            ("10.0.0.1,web1,prod", "CSV"),
+            ("hostname,ip", "CSV"),
+            ("Host;Port", "CSV"),
+            ("machine web1 login me password x", ".netrc"),
+            ("machine web1", ".netrc"),
+            ("default login me password x", ".netrc"),
+            ("{", "JSON"),
+            ("{\"all\": {\"hosts\": {\"web1\": {}}}}", "JSON"),
+            ("[\"web1\", \"web2\"]", "JSON"),
+            ("  \"web1\": {},", "JSON"),
+            ("web: node[1-3]", "groups"),
+            ("all: @web,@db", "groups"),
         ] {
             let message = recognise(line).unwrap_err().message;
             assert!(message.contains(format), "{line}: {message}");
@@ -177,6 +279,18 @@ mod tests {
             "bastion/web[1-3]/sudo docker:{a=b}",
             "@web !@db",
             "web[1-3],",
+            "node1:22",
+            "web1:2222,web2",
+            "web1 web2,web3",
+            "web db,cache",
+            "web1,web2,10.0.0.1",
+            "10.0.0.1,10.0.0.2",
+            "machine",
+            "login1 login2",
+            "login web1 web2 web3",
+            "fe80::1",
+            "1 2 3",
+            "docker:{[\"x\"]}",
         ] {
             assert_eq!(recognise(line), Ok(()), "{line}");
         }

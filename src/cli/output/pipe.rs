@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ const MAX_WAITING: usize = 1 << 20;
 /// terminal takes it at once, and a reader that does not read must not hold up
 /// the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes of one write. A blocking write to a pipe tells nothing until all of it is taken, so that a slow
+/// reader would look like one that does not read.
+const MAX_WRITE: usize = 4096;
+/// How long a reader may take nothing before it counts as one that does not read, where the run is to end.
+const UNREAD: Duration = Duration::from_secs(2);
+/// That time is counted in steps, so that a tool that was stopped for some time takes that for one step.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The outputs of the tool.
 #[derive(Debug)]
@@ -40,6 +48,8 @@ pub(crate) struct Pipe {
 #[derive(Debug)]
 struct Output {
     file: File,
+    /// Bytes that the reader's side has taken.
+    taken: AtomicU64,
     progress: watch::Sender<Progress>,
 }
 
@@ -109,11 +119,42 @@ impl Pipes {
         // What is not taken by then is lost, as the doc of the constant says.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
+
+    /// Ends once something has waited for [`UNREAD`] in an output of which nothing was taken, while `is_over` said
+    /// that the run is to end. Cancel safe; a new call counts anew.
+    pub(crate) async fn unread(&self, is_over: impl Fn() -> bool) {
+        let pipes = [&self.stdout, &self.stderr];
+        let (mut still, mut last) = ([Duration::ZERO; 2], [0; 2]);
+        while still.iter().all(|still| *still < UNREAD) {
+            tokio::time::sleep(TICK).await;
+            for (at, pipe) in pipes.iter().enumerate() {
+                let taken = pipe.output.taken.load(Ordering::Relaxed);
+                let is_still = is_over() && pipe.waits() && taken == last[at];
+                (still[at], last[at]) = (if is_still { still[at] + TICK } else { Duration::ZERO }, taken);
+            }
+        }
+    }
+
+    /// Waits until all is written, or for [`UNREAD`] nothing was taken. Cancel safe.
+    pub(crate) async fn drained(&self) {
+        let all = async {
+            for pipe in [&self.stdout, &self.stderr] {
+                let queued = pipe.queued();
+                pipe.reaches(|progress| progress.done >= queued).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = all => {}
+            () = self.unread(|| true) => {}
+        }
+    }
 }
 
 impl Pipe {
     fn new(file: OwnedFd, jobs: mpsc::Sender<Job>) -> Self {
-        Self { output: Arc::new(Output { file: file.into(), progress: watch::Sender::default() }), jobs }
+        let output = Output { file: file.into(), taken: AtomicU64::new(0), progress: watch::Sender::default() };
+        Self { output: Arc::new(output), jobs }
     }
 
     /// Queues bytes. Never blocks; what comes after the end is dropped.
@@ -126,6 +167,18 @@ impl Pipe {
     /// Queues what writes a document.
     pub(crate) fn write_document(&self, document: Document) {
         self.queue(0, Work::Document(document));
+    }
+
+    /// Whether something is queued that can still be written.
+    pub(crate) fn waits(&self) -> bool {
+        let progress = self.output.progress.borrow();
+        progress.end.is_none() && progress.done < progress.queued
+    }
+
+    /// Whether the first `jobs` jobs have been written, as far as the output took them.
+    pub(crate) fn has_done(&self, jobs: u64) -> bool {
+        let progress = self.output.progress.borrow();
+        progress.end.is_some() || progress.done >= jobs
     }
 
     /// How many jobs were queued so far.
@@ -174,7 +227,7 @@ fn writer(name: &str) -> io::Result<mpsc::Sender<Job>> {
 impl Output {
     fn carry_out(&self, work: Work) {
         let is_open = self.progress.borrow().end.is_none();
-        let mut file = Patient(&self.file);
+        let mut file = Patient(&self.file, &self.taken);
         let (bytes, result) = match work {
             Work::Bytes(bytes) => (bytes.len(), if is_open { file.write_all(&bytes) } else { Ok(()) }),
             Work::Document(document) => (0, if is_open { document(&mut file) } else { Ok(()) }),
@@ -192,15 +245,18 @@ impl Output {
 }
 
 /// Writes as soon as the reader takes something, also where the descriptor is
-/// set to non-blocking.
-struct Patient<W>(W);
+/// set to non-blocking, and counts what is taken.
+struct Patient<'a, W>(W, &'a AtomicU64);
 
-impl<W: Write> Write for Patient<W> {
+impl<W: Write> Write for Patient<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.0.write(bytes) {
+            match self.0.write(&bytes[..bytes.len().min(MAX_WRITE)]) {
                 Err(error) => wait(error)?,
-                written => return written,
+                Ok(count) => {
+                    self.1.fetch_add(count as u64, Ordering::Relaxed);
+                    return Ok(count);
+                }
             }
         }
     }
@@ -270,10 +326,11 @@ mod tests {
     #[test]
     fn all_is_written_however_slowly_it_is_taken() {
         let moods = vec![ErrorKind::WouldBlock, ErrorKind::Interrupted];
-        let mut writer = Patient(Moody { moods, written: Vec::new() });
+        let taken = AtomicU64::new(0);
+        let mut writer = Patient(Moody { moods, written: Vec::new() }, &taken);
         writer.write_all(b"hello").unwrap();
-        assert_eq!(writer.0.written, b"hello");
-        let mut full = Patient(Moody { moods: vec![ErrorKind::StorageFull], written: Vec::new() });
+        assert_eq!((writer.0.written, taken.load(Ordering::Relaxed)), (b"hello".to_vec(), 5));
+        let mut full = Patient(Moody { moods: vec![ErrorKind::StorageFull], written: Vec::new() }, &taken);
         assert_eq!(full.write_all(b"x").unwrap_err().kind(), ErrorKind::StorageFull);
     }
 
@@ -313,6 +370,28 @@ mod tests {
         let mut all = vec![0; (1 << 17) + 9];
         err.read_exact(&mut all).unwrap();
         assert!(all.ends_with(b"xa summary"));
+    }
+
+    #[test]
+    fn a_reader_that_takes_little_is_waited_for_and_one_that_takes_nothing_is_not() {
+        let (pipes, mut out, _err) = pipes();
+        pipes.stdout.write(vec![b'x'; 1 << 17]);
+        let began = std::time::Instant::now();
+        let slow = std::thread::spawn(move || {
+            for _ in 0..6 {
+                std::thread::sleep(UNREAD / 2);
+                out.read_exact(&mut [0; 2 * MAX_WRITE]).unwrap();
+            }
+            out
+        });
+        run(pipes.drained());
+        assert!(began.elapsed() >= UNREAD * 4, "{:?}", began.elapsed());
+        assert!(pipes.stdout.waits() && !pipes.stdout.has_done(1) && pipes.stderr.has_done(0));
+        let mut out = slow.join().unwrap();
+        assert!(is_pending(pipes.unread(|| false)));
+        std::thread::spawn(move || out.read_to_end(&mut Vec::new()));
+        run(pipes.drained());
+        assert!(!pipes.stdout.waits() && pipes.stdout.has_done(1));
     }
 
     #[test]

@@ -176,6 +176,22 @@ impl Report {
         self.hosts.iter().all(|host| host.exit.is_some())
     }
 
+    /// Notes that output of this host was not read by those that the tool writes to, so that it is no success.
+    pub(crate) fn cut(&mut self, HostIndex(index): HostIndex, why: &str) {
+        if let Some(exit) = self.hosts.get_mut(index).and_then(|host| host.exit.as_mut())
+            && exit.error.is_none()
+            && matches!(exit.status, Status::Ok | Status::Failed)
+        {
+            exit.status = Status::Failed;
+            exit.error = Some(ErrorInfo {
+                kind: "output_cut".into(),
+                phase: "command".into(),
+                text: why.into(),
+                ..ErrorInfo::default()
+            });
+        }
+    }
+
     /// What there is to show of an event.
     pub(crate) fn handle(&mut self, now: SystemTime, event: HostEvent) -> Shown {
         let mut shown = Shown::default();

@@ -121,10 +121,27 @@ fn bracketed<S: Set>(open: char, inner: &str, at: usize) -> Result<Piece<S>, Fau
     if inner.contains('{') {
         return Err(Fault::syntax(span, "braces cannot stand inside braces; close the first"));
     }
+    if let Some(numbers) = shell_range(inner) {
+        let message = format!("braces quote a name here; for numbers write [{numbers}], as in web[{numbers}]");
+        return Err(Fault::syntax(span, message));
+    }
     if let Some(c) = inner.chars().find(|c| is_unprintable(*c)) {
         return Err(unprintable(c, span));
     }
     Ok(Piece::Quoted(inner.to_owned()))
+}
+
+/// What a shell would have made numbers of, as `1..3`, `1..9..2` and `1,2`, as it is written here.
+fn shell_range(inner: &str) -> Option<String> {
+    let are_numbers = |words: &[&str]| {
+        words.len() > 1 && words.iter().all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let (range, list): (Vec<&str>, Vec<&str>) = (inner.split("..").collect(), inner.split(',').collect());
+    match range[..] {
+        [first, last] if are_numbers(&range) => Some(format!("{first}-{last}")),
+        [first, last, step] if are_numbers(&range) => Some(format!("{first}-{last}/{step}")),
+        _ => are_numbers(&list).then(|| inner.to_owned()),
+    }
 }
 
 /// An IPv6 address, with or without a zone.

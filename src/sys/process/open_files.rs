@@ -20,19 +20,32 @@ pub(crate) fn raise_open_files() {
     });
 }
 
-/// Takes that back, between fork and exec. Allocates nothing. `soft` is what
+/// Takes that back, between fork and exec. Allocates nothing. `old` is what
 /// [`old_open_files`] has given before the fork.
-pub(super) fn lower_open_files(soft: Option<rlim_t>) {
-    if let Some(soft) = soft
+pub(super) fn lower_open_files(old: Old) {
+    #[cfg(feature = "cli")]
+    super::secrecy::restore_core(old.core);
+    if let Some(soft) = old.open_files
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
     {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
     }
 }
 
-/// The soft limit for what this process starts, if its own is another one.
-pub(super) fn old_open_files() -> Option<rlim_t> {
-    OPEN_FILES.get().copied().flatten()
+/// The soft limits for what this process starts, where its own are others.
+#[derive(Clone, Copy)]
+pub(super) struct Old {
+    open_files: Option<rlim_t>,
+    #[cfg(feature = "cli")]
+    core: Option<rlim_t>,
+}
+
+pub(super) fn old_open_files() -> Old {
+    Old {
+        open_files: OPEN_FILES.get().copied().flatten(),
+        #[cfg(feature = "cli")]
+        core: super::secrecy::old_core(),
+    }
 }
 
 /// Whether an error says that this process, or the system, has as many files

@@ -1,0 +1,39 @@
+//! How far the output of each host has been queued, which tells whose output was cut when nobody reads it.
+
+use crate::cli::output::pipe::Pipes;
+use crate::cli::output::report::{HostEvent, HostIndex};
+
+/// Said of a host whose output was cut, and of the run.
+pub(crate) const CUT: &str =
+    "the output was cut, because nobody reads it: nothing was taken for 2 s after the run was to end";
+
+/// For each host, how many jobs of stdout and stderr there were behind its last output.
+#[derive(Debug)]
+pub(crate) struct Marks(Vec<(u64, u64)>);
+
+impl Marks {
+    pub(crate) fn new(hosts: usize) -> Self {
+        Self(vec![(0, 0); hosts])
+    }
+
+    /// Which host an event has output of.
+    pub(crate) fn owner(event: &HostEvent) -> Option<HostIndex> {
+        match event {
+            HostEvent::Output { host, .. } | HostEvent::Result { host, .. } => Some(*host),
+            HostEvent::Exit { .. } => None,
+        }
+    }
+
+    /// All that is queued for this host is queued now.
+    pub(crate) fn set(&mut self, HostIndex(index): HostIndex, pipes: &Pipes) {
+        if let Some(mark) = self.0.get_mut(index) {
+            *mark = (pipes.stdout.queued(), pipes.stderr.queued());
+        }
+    }
+
+    /// The hosts whose output still waits to be written.
+    pub(crate) fn unwritten(&self, pipes: &Pipes) -> impl Iterator<Item = HostIndex> {
+        let waits = |(stdout, stderr): (u64, u64)| !pipes.stdout.has_done(stdout) || !pipes.stderr.has_done(stderr);
+        self.0.iter().enumerate().filter(move |(_, mark)| waits(**mark)).map(|(index, _)| HostIndex(index))
+    }
+}
