@@ -266,7 +266,7 @@ fn the_end_of_a_context_can_be_waited_for_without_ordering_it() {
     let tree = Tree::new();
     let child = tree.child();
     let below = tree.behind(&child);
-    assert_eq!(tree.0.children(), [child.clone()]);
+    assert_eq!(tree.0.children(), std::slice::from_ref(&child));
     assert_eq!(tree.0.context_by_id(below.id()).name(), below.name(), "the name is known");
     let (of_child, of_below, of_nobody) =
         (child.closed(), below.closed(), tree.0.context_by_id(offshoot::ContextId(77_777)).closed());
