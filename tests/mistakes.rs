@@ -1,7 +1,5 @@
 //! What a developer reads who makes one of the commonest mistakes: every message says what to write instead.
 
-#![expect(clippy::unwrap_used, reason = "a program that cannot be built or run fails the test")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

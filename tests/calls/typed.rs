@@ -252,10 +252,14 @@ fn address() -> [u8; 4] {
     [127, 0, 0, 1]
 }
 
-fn of_std(text: Arc<String>) -> ((Arc<String>, NonZeroU32), (Cow<'static, str>, Range<u8>)) {
-    ((text, NonZeroU32::MIN), ("borrowed".into(), 1..9))
+fn of_std(text: Arc<String>) -> (Arc<String>, NonZeroU32, Cow<'static, str>) {
+    (text, NonZeroU32::MIN, "borrowed".into())
 }
-export!(address, of_std);
+
+fn span() -> Range<u8> {
+    1..9
+}
+export!(address, of_std, span);
 
 #[test]
 fn functions_return_arrays_and_the_types_of_std() {
@@ -264,7 +268,8 @@ fn functions_return_arrays_and_the_types_of_std() {
     assert_eq!(child.blocking_call(address, ()).unwrap(), [127, 0, 0, 1]);
     let text = Arc::new("shared".to_owned());
     let all = child.blocking_call(of_std, (Arc::clone(&text),)).unwrap();
-    assert_eq!(all, ((text, NonZeroU32::MIN), ("borrowed".into(), 1..9)));
+    assert_eq!(all, (text, NonZeroU32::MIN, "borrowed".into()));
+    assert_eq!(child.blocking_call(span, ()).unwrap(), 1..9);
 }
 
 fn caller_of(econtext: &Econtext) -> Context {

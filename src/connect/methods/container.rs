@@ -43,7 +43,6 @@ macro_rules! engines {
         }
 
         impl Engine {
-            #[cfg(feature = "cli")]
             pub(crate) const ALL: &[Self] = &[$(Self::$method,)*];
 
             fn facts(self) -> (&'static str, &'static str, &'static str) {
