@@ -56,9 +56,8 @@ reproducible: ## build in another place, and see that the same comes out
 	cargo xtask reproducible
 
 example: ## run the examples
-	cargo run --quiet --locked --target $(TARGET) --example disk_usage -- src
-	cargo run --quiet --locked --target $(TARGET) --example ping_pong
-	cargo run --quiet --locked --target $(TARGET) --example select_loop
+	@set -e; for file in examples/*.rs; do name=$$(basename $$file .rs); echo "example $$name:"; \
+		cargo run --quiet --locked --target $(TARGET) --example $$name; done
 
 bundle: ## build dist/offshoot with the images of all TARGETS in it
 	cargo xtask bundle dist/offshoot $(TARGETS)

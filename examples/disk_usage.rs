@@ -1,4 +1,4 @@
-//! Bytes used below a path, here or elsewhere.
+//! Bytes used below a path, on several machines at once.
 //!
 //!     cargo run --example disk_usage -- /usr            # two children on this machine
 //!     cargo run --example disk_usage -- /usr web1 web2  # over ssh
@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use offshoot::{Router, export};
+use offshoot::connect::AnyMethod;
+use offshoot::{Error, Router, export};
 
 /// Bytes used below `path`, on whichever machine this runs.
 fn disk_usage(path: PathBuf) -> std::io::Result<u64> {
@@ -16,32 +17,29 @@ fn disk_usage(path: PathBuf) -> std::io::Result<u64> {
         if !meta.is_dir() {
             return Ok(meta.len());
         }
-        let mut total = 0;
-        for entry in std::fs::read_dir(path)? {
-            total += walk(&entry?.path()).unwrap_or(0);
-        }
-        Ok(total)
+        let entries = std::fs::read_dir(path)?;
+        entries.map(|entry| Ok(walk(&entry?.path()).unwrap_or(0))).sum()
     }
     walk(&path)
 }
 export!(disk_usage);
 
-async fn app(router: Router) -> Result<(), offshoot::Error> {
+async fn app(router: Router) -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
-    let path = PathBuf::from(args.next().unwrap_or_else(|| ".".into()));
-    let hosts: Vec<String> = args.collect();
-    let mut contexts = Vec::new();
-    if hosts.is_empty() {
-        let child = router.local().connect().await?;
-        contexts.push(router.local().via(&child).connect().await?);
-        contexts.push(child);
+    let path = PathBuf::from(args.next().unwrap_or_else(|| "src".into()));
+    let mut connects: Vec<offshoot::connect::Connect<AnyMethod>> = args.map(|host| router.ssh(host).boxed()).collect();
+    if connects.is_empty() {
+        connects = vec![router.local().boxed(), router.local().boxed()];
     }
-    for host in hosts {
-        contexts.push(router.ssh(host).connect().await?);
+    let mut calls = Vec::new();
+    for connect in connects {
+        let context = connect.await?;
+        // It is on its way from here on; all of them count at once.
+        calls.push(context.call(disk_usage, (path.clone(),)));
     }
-    for context in contexts {
-        let used: u64 = context.call(disk_usage, (path.clone(),)).await?;
-        println!("{context}: {used} bytes below {}", path.display());
+    for call in calls {
+        let context = call.context().clone();
+        println!("{context}: {} bytes below {}", call.await?, path.display());
     }
     Ok(())
 }

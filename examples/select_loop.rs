@@ -11,51 +11,40 @@
 
 use std::time::Duration;
 
-use offshoot::{Error, Receiver, Router, Select, Sender, Value, export};
-use serde::{Deserialize, Serialize};
+use offshoot::{Error, Receiver, Router, Select, Sender, export};
 
 const CHILDREN: u32 = 5;
 const STEPS: u32 = 4;
 
-#[derive(Serialize, Deserialize)]
-enum News {
-    Step { child: u32, step: u32 },
-    Done { child: u32 },
-}
-impl Value for News {}
-
-async fn work(news: Sender<News>, child: u32) -> Result<News, Error> {
+/// Tells after each step which child has done how many; returns the child.
+async fn work(progress: Sender<(u32, u32)>, child: u32) -> Result<(u32, u32), Error> {
     for step in 1..=STEPS {
         tokio::time::sleep(Duration::from_millis(u64::from(5 * child))).await;
-        news.send(News::Step { child, step }).await?;
+        progress.send((child, step)).await?;
     }
-    Ok(News::Done { child })
+    Ok((child, STEPS))
 }
 export!(work);
 
 async fn app(router: Router) -> Result<(), Error> {
-    let progress: Receiver<News> = Receiver::new(&router);
+    let progress: Receiver<(u32, u32)> = Receiver::new(&router);
     let calls = Select::new();
-    let mut names = Vec::new();
     for child in 0..CHILDREN {
-        let context = router.local().connect().await?;
+        let context = router.local().await?;
         calls.add(context.call(work, (progress.sender(), child)))?;
-        names.push(context);
     }
     let both = Select::new().oneshot(false);
-    both.add(progress)?;
+    let progress = both.add(progress)?;
     both.add(&calls)?;
     let (mut steps, mut done) = (0, 0);
     while !calls.is_empty() {
-        match both.recv_timeout(Duration::from_secs(60)).await?.1 {
-            News::Step { child, step } => {
-                steps += 1;
-                println!("{}: step {step} of {STEPS}", names[child as usize]);
-            }
-            News::Done { child } => {
-                done += 1;
-                println!("{}: done", names[child as usize]);
-            }
+        let (from, (child, step)) = both.recv_timeout(Duration::from_secs(60)).await?;
+        if from == progress {
+            steps += 1;
+            println!("child {child}: step {step} of {STEPS}");
+        } else {
+            done += 1;
+            println!("child {child}: done");
         }
     }
     // What a function sends before it returns arrives before its result.
