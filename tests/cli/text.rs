@@ -205,6 +205,7 @@ pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Re
 
 pub(crate) fn what_ssh_hides_of_a_refused_login_is_told_by_doctor() -> Result<()> {
     const REFUSES: &str = r#"case "$*" in
+*' -G '*) exit 0 ;;
 *LogLevel=INFO*ControlPath=none*LogLevel=ERROR*)
     echo loud >>"${0%/*}/asked"
     echo 'Your account has expired; please contact your system administrator.' >&2 ;;

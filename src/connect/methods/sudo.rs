@@ -254,10 +254,6 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
         let text = format!("sudo policy: {who} may not run a shell as {whom}");
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "it takes a rule in sudoers"));
     }
-    if let Some(line) = with("a password is required") {
-        let text = format!("sudo policy: {line}, to run a shell");
-        return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_OR_LIST));
-    }
     let policy = [
         "not in the sudoers file",
         " may not run sudo on ",
@@ -280,6 +276,11 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
     if let Some(line) = policy.iter().find_map(|words| with(words)) {
         let text = format!("sudo policy: {}", line.trim_end_matches('.'));
         return Some(Diagnosis::plain(ConnectErrorKind::Auth, text));
+    }
+    // What else it says goes before: sudo says this behind other refusals, too.
+    if let Some(line) = with("a password is required") {
+        let text = format!("sudo policy: {line}, to run a shell");
+        return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_OR_LIST));
     }
     let broken = ["must be owned by uid 0", "effective uid is not 0", "no new privileges", "syntax error"];
     let line = broken.iter().find_map(|words| with(words))?;
