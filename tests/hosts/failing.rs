@@ -78,7 +78,7 @@ const BAD: [Bad; 22] = [
     Bad { alias: "no-uname", kind: ConnectErrorKind::Unsupported, phase: Phase::FirstStage, says: &["uname"] },
     Bad { alias: "no-reader", kind: ConnectErrorKind::Unsupported, phase: Phase::FirstStage, says: &["head"] },
     Bad { alias: "short-files", kind: ConnectErrorKind::NoPlace, phase: Phase::Exec, says: &["File"] },
-    Bad { alias: "no-files", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
+    Bad { alias: "no-files", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["ulimit -n"] },
     Bad {
         alias: "nowhere-user",
         kind: ConnectErrorKind::NoPlace,
