@@ -97,6 +97,11 @@ mod from_mitogen {}
 #[doc = include_str!("../docs/guide/your-own-functions.md")]
 mod your_own_functions {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/files.md")]
+mod files {}
+
 /// What the macros expand to. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {

@@ -6,11 +6,28 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, how the first line begins, and why.
-const NOT_RUN: [(&str, &str, &str); 11] = [
+const NOT_RUN: [(&str, &str, &str); 28] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
     ("README.md", "fn disk_usage", "is Rust; the whole program is examples/disk_usage.rs, which is built and run"),
+    ("docs/guide/containers.md", "offshoot run -w web1/docker:app", "needs containers"),
+    ("docs/guide/containers.md", "offshoot run -w web1/sudo/setns", "needs a container"),
+    ("docs/guide/files.md", "offshoot run -w 'web[1-9]' -s 'cat >", "writes on hosts of nobody"),
+    ("docs/guide/files.md", "sum=$(sha256sum", "writes on hosts of nobody"),
+    ("docs/guide/files.md", "tar -C site", "writes on hosts of nobody"),
+    ("docs/guide/files.md", "offshoot run -w web1 -- cat", "needs a host"),
+    ("docs/guide/files.md", "offshoot run -w web1 --json", "needs a host"),
+    ("docs/guide/files.md", "use offshoot::{Error, Router}", "is Rust, and a test of the documentation"),
+    ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
+    ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
+    ("docs/guide/observe.md", "offshoot run -v -w nosuchhost.invalid", "asks the network for a name"),
+    ("docs/guide/coming-from.md", "ansible web", "needs Ansible"),
+    ("docs/guide/own-programs.md", "[target.aarch64", "is a configuration of cargo"),
+    ("docs/guide/own-programs.md", "rustup target add", "builds for other processors"),
+    ("docs/guide/own-programs.md", "offshoot bundle --program", "needs programs for other processors"),
+    ("docs/guide/privilege.md", "offshoot run -w local1/sudo", "needs sudo"),
+    ("docs/guide/privilege.md", "local1/sudo:nobody: nobody", "is what the block before it prints"),
     ("docs/guide/install.md", "make bundle", "builds for other processors"),
     ("docs/guide/privilege.md", "offshoot run -w 'web[1-9]' -bK", "asks for a password of hosts of nobody"),
     ("docs/guide/your-own-functions.md", "cargo new disk", "makes a package"),
