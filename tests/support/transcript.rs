@@ -45,13 +45,14 @@ impl Block {
     }
 }
 
-/// The blocks of the README, of the guide, and of the reference where it has transcripts.
+/// The blocks of the README, of the guide and of the reference.
 pub(crate) fn blocks() -> Result<Vec<Block>> {
     let root = root();
-    let mut pages: Vec<PathBuf> =
-        ["README.md", "docs/reference/command-line.md", "docs/reference/json.md"].map(PathBuf::from).into();
-    for entry in std::fs::read_dir(root.join("docs/guide"))? {
-        pages.push(Path::new("docs/guide").join(entry?.file_name()));
+    let mut pages = vec![PathBuf::from("README.md")];
+    for directory in ["docs/guide", "docs/reference"] {
+        for entry in std::fs::read_dir(root.join(directory))? {
+            pages.push(Path::new(directory).join(entry?.file_name()));
+        }
     }
     pages.sort();
     let mut blocks = Vec::new();
