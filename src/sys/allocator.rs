@@ -1,10 +1,11 @@
 //! Memory for programs that are linked with musl.
 
-/// The allocator of this crate's own program, for others that move much data.
+/// The allocator of the tool, for other programs that move much data.
 ///
-/// musl's own maps and unmaps each piece of some 10 KiB, which costs more
-/// than all else that happens to a message of that size. This one keeps what
-/// was freed. Elsewhere it is the system's.
+/// The allocator of musl maps and unmaps each piece of about 10 KiB. This costs
+/// more than everything else that happens to a message of that size. This
+/// allocator keeps freed memory. On targets other than musl it is the
+/// allocator of the system.
 ///
 /// ```
 /// #[global_allocator]
@@ -14,7 +15,6 @@
 #[cfg(target_env = "musl")]
 pub use dlmalloc::GlobalDlmalloc as Allocator;
 
-/// The system's allocator. On musl it is one that is quicker than the
-/// system's.
+/// The allocator of the system. On musl it is a faster one.
 #[cfg(not(target_env = "musl"))]
 pub use std::alloc::System as Allocator;

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// Does what may block on a thread that may. For all that is done so there is
-/// one kind of task, as each kind has its own code in every image. The receiver
-/// fails if the work panics; dropping it does not stop the work.
+/// Runs blocking work on another thread, where it may block. All such work shares one type of task,
+/// because each type adds code of its own to every image. The receiver fails if the work panics.
+/// Dropping the receiver does not stop the work.
 pub(crate) fn on_other_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (done, result) = oneshot::channel();
     let work: Box<dyn FnOnce() + Send> = Box::new(move || drop(done.send(work())));
@@ -21,19 +21,20 @@ pub(crate) fn on_other_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
 }
 
 thread_local! {
-    /// Whether this thread has to do what others wait for.
+    /// Whether this thread serves others, so that a wait on it would never end.
     static SERVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that this is an I/O thread: waiting here would be for ever.
+/// Marks this thread as an I/O thread. A blocking wait on it panics from now on, because it would
+/// never end.
 pub(crate) fn serve_here() {
     SERVES.set(true);
 }
 
 /// # Panics
 ///
-/// On an I/O thread. A handler or policy that blocks is at fault; a panic in
-/// it is logged, and everything else goes on.
+/// On an I/O thread. A handler or policy that blocks has a fault. The panic is logged, and
+/// everything else goes on.
 fn may_wait() {
     assert!(!SERVES.get(), "handlers, policies and deferred jobs run on the I/O thread and must not block it");
 }
@@ -46,13 +47,12 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future on this thread until it ends: the way to use what is async
-/// from code that is not.
+/// Runs a future on this thread until it ends. Code that is not async uses it to call what is
+/// async.
 ///
-/// All futures of this crate can run here. It is no runtime: a future that
-/// needs one, such as a tokio timer or socket, panics here as it would anywhere
-/// else outside of its runtime. Blocks; inside an async function, `.await` is
-/// the way.
+/// All futures of this crate can run here. It is not a runtime: a future that needs one, such as a
+/// tokio timer or socket, panics here as it does anywhere outside of its runtime. Blocks; inside an
+/// async function, use `.await`.
 ///
 /// ```
 /// use offshoot::{Error, Router};
@@ -69,8 +69,8 @@ impl Wake for Unpark {
 ///
 /// # Panics
 ///
-/// On a router's I/O thread (in handlers, policies and hooks), if the future
-/// has to wait: it would wait for ever.
+/// On a router's I/O thread (in handlers, policies and hooks), if the future has to wait: the wait
+/// would never end.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = TaskContext::from_waker(&waker);
@@ -86,7 +86,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// As [`block_on`], until `deadline` at most.
+/// Does the same as [`block_on`], but only until `deadline`. Returns `None` if the future has not
+/// ended by then.
 pub(crate) fn block_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = TaskContext::from_waker(&waker);

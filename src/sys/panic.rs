@@ -1,4 +1,4 @@
-//! Panics of user code: told to whoever waits for it.
+//! Panics of user code: caught, and reported to the caller instead of being printed.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::task::Poll;
 
 thread_local! {
-    /// While a call runs on this thread: where its panic happened.
+    /// Where the panic of the call that runs on this thread happened.
     static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
 
@@ -21,14 +21,13 @@ struct Place {
     backtrace: Option<String>,
 }
 
-/// The stack of this thread, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asks
-/// for it.
+/// The stack of this thread, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` is set to request it.
 pub(crate) fn backtrace() -> Option<String> {
     let backtrace = std::backtrace::Backtrace::capture();
     (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string())
 }
 
-/// Awaits `work`, and a panic in it as well.
+/// Awaits `work`. If it panics, returns the panic.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
     let mut work = pin!(work);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
@@ -38,9 +37,9 @@ pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Res
     .await
 }
 
-/// While it lives, a panic on this thread is noted instead of printed.
+/// While a value of this type lives, a panic on this thread is recorded instead of printed.
 pub(crate) struct Quiet {
-    /// It belongs to its thread.
+    /// Makes the type neither `Send` nor `Sync`: it belongs to its thread.
     thread: PhantomData<*const ()>,
 }
 
@@ -68,7 +67,7 @@ impl Quiet {
         Self { thread: PhantomData }
     }
 
-    /// The stack where it happened, if one was taken.
+    /// The stack where the panic happened, if one was taken.
     pub(crate) fn backtrace(&self) -> Option<String> {
         PLACE.with(|place| place.borrow().as_ref()?.backtrace.clone())
     }

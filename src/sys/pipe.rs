@@ -25,16 +25,15 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) struct Input {
     file: AsyncFd<File>,
-    /// A short read of a socket or pipe has emptied it; of a terminal it says
-    /// nothing.
+    /// Whether a short read has emptied the descriptor. That is so for a socket or pipe, but not
+    /// for a terminal.
     short_read_is_empty: bool,
 }
 
 /// A descriptor to write to.
 ///
-/// The event queue watches it only while it is full: a socket that is watched
-/// for room rings whenever its peer has read something, which would wake
-/// this thread once more for every message.
+/// The event queue watches it only while it is full. A socket that is watched for room wakes this
+/// thread each time its peer has read something, which would cost one more wake-up per message.
 #[derive(Debug)]
 pub(crate) struct Output {
     file: Arc<File>,
@@ -49,7 +48,7 @@ impl Input {
         Ok(Self { file, short_read_is_empty })
     }
 
-    /// Reads what there is, at least a byte; 0 at the end of the file.
+    /// Reads at least one byte, and as many as are there. Returns 0 at the end of the file.
     ///
     /// Cancel safe.
     pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -57,8 +56,7 @@ impl Input {
         self.read_some(room, |mut file| file.read(buffer)).await
     }
 
-    /// As [`Input::read`], behind what `buffer` holds and as far as its
-    /// capacity goes.
+    /// Does the same as [`Input::read`], but appends to `buffer`, up to its capacity.
     pub(crate) async fn read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let room = buffer.spare_capacity_mut().len();
         self.read_some(room, |file| process::read_into(file, buffer)).await
@@ -75,7 +73,7 @@ impl Input {
                     return Ok(count);
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal whose other end is closed, a socket that was cut.
+                // The other end of a terminal is closed, or a socket was cut.
                 Ok(Err(error)) if is_end(&error) => return Ok(0),
                 Ok(Err(error)) => return Err(error),
                 Err(_would_block) => {}
@@ -85,17 +83,18 @@ impl Input {
 }
 
 impl Output {
-    /// Any thread may make one; only the I/O thread may write to it.
+    /// Any thread may create one. Only the I/O thread may write to it.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self { file: Arc::new(never_blocking(fd)?) })
     }
 
-    /// Writes at least a byte of `bytes`. Cancel safe.
+    /// Writes at least one byte of `bytes`, and returns how many it has written. Cancel safe.
     pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.write_some(|mut file| file.write(bytes)).await
     }
 
-    /// Writes at least a byte of all the slices. Cancel safe.
+    /// Writes at least one byte of all the slices, and returns how many it has written. Cancel
+    /// safe.
     pub(crate) async fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.write_some(|mut file| file.write_vectored(slices)).await
     }
@@ -133,7 +132,7 @@ impl AsFd for Output {
     }
 }
 
-/// Whether an error of reading or writing says that the other end has gone.
+/// Whether an error of reading or writing means that the other end has gone.
 pub(crate) fn is_end(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EIO | Errno::ECONNRESET | Errno::EPIPE))
 }

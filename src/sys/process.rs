@@ -1,6 +1,5 @@
-//! Processes: starting them, ending them, and the descriptors that a child
-//! context begins with. What needs unsafe code is in [`sys`], what each
-//! platform has its own way of in [`platform`].
+//! Processes: starting them, ending them, and the descriptors that a child context begins with.
+//! Unsafe code is in [`sys`]. Code that differs between platforms is in [`platform`].
 
 #[cfg(not(target_os = "linux"))]
 mod bsd;

@@ -1,9 +1,8 @@
-//! Terminals of our own, for launchers that ask for a password.
+//! Terminals for launchers that ask for a password.
 //!
-//! Such a launcher gets one as its stderr and as the terminal that
-//! `/dev/tty` leads to. What it asks arrives here, and answers are typed here;
-//! its stdin and stdout stay a socket, as bytes that cross a terminal are
-//! changed on the way.
+//! Such a launcher gets a terminal as its stderr and as `/dev/tty`. Its questions arrive here, and
+//! the answers are typed here. Its stdin and stdout stay sockets, because a terminal changes the
+//! bytes that pass through it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,14 +16,13 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::sys::process;
 
-/// A new terminal: our end, and the launcher's.
+/// Opens a new terminal. Returns our end and the launcher's end.
 ///
-/// Our end has to stay open for as long as the launcher lives: when it is
-/// closed, the launcher is hung up.
+/// Our end must stay open as long as the launcher lives. Closing it sends SIGHUP to the launcher.
 ///
 /// # Errors
 ///
-/// Says what to do about it.
+/// The error says what to do about it.
 pub(crate) fn open() -> Result<(OwnedFd, File), String> {
     try_open().map_err(|error| {
         let hint = match error.raw_os_error().map(Errno::from_raw) {
@@ -40,8 +38,8 @@ pub(crate) fn open() -> Result<(OwnedFd, File), String> {
 
 fn try_open() -> io::Result<(OwnedFd, File)> {
     let ours = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
-    // Where the file system of terminals has made it for this user already,
-    // being told "not permitted" does not matter.
+    // If the file system of terminals has already made the terminal for this user, the answer "not
+    // permitted" does not matter.
     match grantpt(&ours) {
         Ok(()) | Err(Errno::EPERM) => {}
         Err(error) => return Err(error.into()),
@@ -54,13 +52,13 @@ fn try_open() -> io::Result<(OwnedFd, File)> {
     Ok((ours, theirs))
 }
 
-/// Whether what is typed would be shown. Whoever asks for a secret switches
-/// that off first.
+/// Whether the terminal shows what is typed. A program that asks for a secret switches this off
+/// first.
 pub(crate) fn echoes(terminal: &impl AsFd) -> bool {
     tcgetattr(terminal).is_ok_and(|modes| modes.local_flags.contains(LocalFlags::ECHO))
 }
 
-/// Switches it off. Failure means that the terminal has gone.
+/// Switches the echo off. An error means that the terminal has gone.
 pub(crate) fn silence(terminal: &impl AsFd) {
     if let Ok(mut modes) = tcgetattr(terminal) {
         modes.local_flags.remove(LocalFlags::ECHO | LocalFlags::ECHONL);

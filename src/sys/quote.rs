@@ -1,6 +1,6 @@
-//! Words as a shell reads them.
+//! Quoting of words for a shell.
 
-/// A word as every login shell takes it: as it is, or between single quotes.
+/// Quotes a word so that every login shell reads it unchanged: as it is, or between single quotes.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@%".contains(c);
     // zsh expands a word that begins with `=`.

@@ -1,5 +1,5 @@
-//! What FreeBSD and macOS have in common. Neither adopts orphans nor ends a
-//! child with its parent: end of file of its link has to do.
+//! Code that FreeBSD and macOS share. Neither system lets a process adopt orphans, or ends a child
+//! when its parent dies. The end of file of its link has to be enough.
 
 #![expect(unsafe_code, reason = "system calls")]
 
@@ -34,7 +34,7 @@ pub(super) fn rename(_: &str) {}
 
 pub(super) fn rename_in_fork(_: &CStr) {}
 
-/// Nobody is looked for where nobody is adopted.
+/// Nothing is adopted here, so there is nothing to look for.
 pub(super) fn children_of(_: i32) -> Vec<Relative> {
     Vec::new()
 }
@@ -45,8 +45,8 @@ pub(super) fn is_cleaner(_: i32) -> bool {
 
 /// The name of the launcher's end of a terminal.
 pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
-    // SAFETY: only the I/O thread opens terminals, so nobody else uses the
-    // buffer that this gives its answer in.
+    // SAFETY: only the I/O thread opens terminals, so no other code uses the static buffer that
+    // this call returns.
     unsafe { nix::pty::ptsname(ours) }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn own_executable() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// A number of the system's.
+/// Reads a number from the system.
 pub(super) fn number(name: &CStr) -> Option<u64> {
     let mut number = 0_u64;
     let mut size = size_of::<u64>();

@@ -1,8 +1,8 @@
-//! What descends from a context: ended with it, reaped when it has ended.
+//! The descendants of a context: ended together with it, and reaped when they have ended.
 //!
-//! Processes that lose their parent become children of the context, so that
-//! nothing below it gets out of its sight. On systems that cannot do that,
-//! only the groups of those that it has started itself end with it.
+//! Processes that lose their parent become children of the context, so the context can see every
+//! process below it. On systems that cannot do that, only the groups that the context has started
+//! itself end with it.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,20 +15,21 @@ use nix::unistd::{Pid, getpid, getsid};
 
 use crate::sys::process::platform;
 
-/// Between SIGTERM and SIGKILL.
+/// The time between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_millis(500);
-/// After the first SIGKILL nobody is waited for longer than this.
+/// The longest time to wait for processes after the first SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
-/// Zombies that may wait for a function to ask for them.
+/// The most zombies that stay for a function that may still wait for them.
 const MAX_ZOMBIES: usize = 64;
 
-/// Tells by its arguments which process cleans up by itself.
+/// A function that recognises, by their arguments, processes that clean up and end by themselves.
 static SPARED: OnceLock<fn(&[u8]) -> bool> = OnceLock::new();
 
-/// Has [`end_descendants`] pass by the processes whose arguments `marks` knows: they clean up and end by themselves.
+/// Makes [`end_descendants`] leave out the processes whose arguments `marks` recognises: they clean
+/// up and end by themselves.
 pub(crate) fn spare(marks: fn(&[u8]) -> bool) {
-    // It is always the same.
+    // Every caller sets the same function, so a second call changes nothing.
     let _ = SPARED.set(marks);
 }
 
@@ -37,13 +38,13 @@ pub(super) fn is_spared(argv: &[u8]) -> bool {
     SPARED.get().is_some_and(|marks| marks(argv))
 }
 
-/// The name of a context that has detached, by which its ancestors know that
-/// it is none of theirs any more.
+/// The process name of a context that has detached. By this name its former ancestors know that
+/// they must not end it.
 const DETACHED: &str = "offshoot-free";
 /// The name of a supervisor.
 const SUPERVISOR: &str = "offshoot-watch";
 
-/// A process as its parent's descendants are walked.
+/// A process, as found on the walk over the descendants of its parent.
 #[derive(Debug)]
 pub(super) struct Relative {
     pub(super) pid: i32,
@@ -52,11 +53,11 @@ pub(super) struct Relative {
     pub(super) is_zombie: bool,
 }
 
-/// A child process that somebody here is going to reap.
+/// A child process that code of this crate will reap.
 #[derive(Debug)]
 pub(crate) struct Known(Option<u32>);
 
-/// Children belong to the process as a whole, so this does too.
+/// Global, because children belong to the process as a whole.
 static KNOWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 impl Known {
@@ -78,27 +79,26 @@ fn known() -> MutexGuard<'static, BTreeSet<u32>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on this process is the parent of all orphans below it. False if
-/// the system has no such thing.
+/// Makes this process the parent of all orphans below it. Returns false if the system cannot do
+/// that.
 pub(crate) fn adopt_orphans() -> bool {
     platform::adopt_orphans()
 }
 
-/// This process is going to be on its own: the end of others is not to be its
-/// own end.
+/// Makes this process independent of others: the end of another process no longer ends this one.
 pub(crate) fn outlive_parent() {
     // It may be the leader of its session already.
     let _ = nix::unistd::setsid();
     platform::outlive_parent();
 }
 
-/// Shows to the contexts above that this one is to live.
+/// Sets the process name by which the contexts above know that this one is to live.
 pub(crate) fn mark_detached() {
     platform::rename(DETACHED);
 }
 
-/// Ends everything that descends from this process, but for contexts that
-/// have detached and for what cleans up. Bounded by a second and a half.
+/// Ends all descendants of this process, except for contexts that have detached and processes that
+/// clean up by themselves. Takes at most a second and a half.
 pub(crate) async fn end_descendants() {
     let mut end = End::begin();
     while end.goes_on() {
@@ -106,7 +106,7 @@ pub(crate) async fn end_descendants() {
     }
 }
 
-/// One campaign against all descendants.
+/// The state of ending all descendants.
 struct End {
     since: Instant,
     seen: BTreeSet<i32>,
@@ -117,8 +117,7 @@ impl End {
         Self { since: Instant::now(), seen: BTreeSet::new() }
     }
 
-    /// Looks who is left and signals them; false when nothing more is to be
-    /// done.
+    /// Signals the descendants that are left. Returns false when there is nothing more to do.
     fn goes_on(&mut self) -> bool {
         let living = living();
         let elapsed = self.since.elapsed();
@@ -126,8 +125,8 @@ impl End {
             return false;
         }
         for pid in living {
-            // Those that come later, because their parent has not ended yet,
-            // get their SIGTERM as well.
+            // A descendant that appears later, because its parent has not ended yet, gets its own
+            // SIGTERM.
             let is_new = self.seen.insert(pid);
             if elapsed > TERM_GRACE {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -139,11 +138,11 @@ impl End {
     }
 }
 
-/// Every process that descends from this one, parents first, but for contexts
-/// that have detached, for what is on the way to one, such as sudo, and for
-/// what cleans up behind a first stage: killed, it would leave files.
+/// Lists all descendants of this process, parents first. Leaves out contexts that have detached,
+/// processes on the way to one, such as sudo, and processes that clean up behind a first stage.
+/// Killing the latter would leave files.
 fn living() -> Vec<i32> {
-    /// Its parent is by its place in the list.
+    /// A process, with its parent as an index into the list.
     struct Found {
         pid: i32,
         parent: Option<usize>,
@@ -175,10 +174,10 @@ fn living() -> Vec<i32> {
 
 /// Reaps orphans that have become children of this process and have ended.
 ///
-/// Which zombies these are nobody can say for sure. Those in another session
-/// are: what functions start themselves is in the session of the context, but
-/// for what is known here. In that session a zombie may be one that a function
-/// will ask for; only if there are very many of them, nobody will.
+/// The system does not say which zombies are orphans. Those in another session are: a process that
+/// a function starts is in the session of the context, unless this module knows it. A zombie in the
+/// session of the context may be one that a function will still wait for. It is reaped only if
+/// there are more than [`MAX_ZOMBIES`].
 pub(crate) fn reap_orphans() {
     let own = getsid(None).map_or(0, Pid::as_raw);
     let mut zombies = platform::children_of(getpid().as_raw());
@@ -190,11 +189,11 @@ pub(crate) fn reap_orphans() {
     }
 }
 
-/// Splits this process in two: one goes on, as the context, and one watches
-/// over it, to end what is left below it however it ends. Does nothing on
-/// systems without [`adopt_orphans`].
+/// Splits this process in two. One becomes the context. The other one, the supervisor, waits for
+/// the end of the context, whatever causes it, and then ends everything that is left below. Does
+/// nothing on systems without [`adopt_orphans`].
 ///
-/// The process must have no event queue yet, and no thread that matters.
+/// The process must not have an event queue yet, and no thread that matters.
 pub(crate) fn supervise() -> std::io::Result<()> {
     if !platform::adopt_orphans() {
         return Ok(());
@@ -206,9 +205,9 @@ pub(crate) fn supervise() -> std::io::Result<()> {
     Ok(())
 }
 
-/// The whole life of a supervisor.
+/// Runs the supervisor until the process ends.
 fn watch(context: Pid) -> ! {
-    // Its own parent's death is the context's business, which will end.
+    // When the parent dies, the context ends by its link. The supervisor must still be there then.
     platform::outlive_parent();
     platform::rename(SUPERVISOR);
     crate::sys::process::sys::ignore_requests_to_end();

@@ -1,4 +1,4 @@
-//! How processes end: in words, as another one has, by this one.
+//! How processes end: as text, and ending this process in the way another one has ended.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -21,7 +21,7 @@ pub(crate) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Ends this process as another one has ended.
+/// Ends this process in the way another one has ended: with the same exit code or signal.
 pub(super) fn end_as(status: WaitStatus) -> ! {
     match status {
         WaitStatus::Exited(_, code) => exit_now(code),
@@ -30,11 +30,11 @@ pub(super) fn end_as(status: WaitStatus) -> ! {
     }
 }
 
-/// Kills and reaps a direct child that this process has inherited from what
-/// it was before. Blocks for as long as the kernel takes.
+/// Kills and reaps a direct child that this process has inherited from the program it was before
+/// exec. Blocks for as long as the kernel takes.
 pub(crate) fn end_child(pid: i32) {
     let pid = Pid::from_raw(pid);
-    // A pid that is not our child's any more may be anybody's.
+    // If the pid is not a child of this process any more, it may belong to any process.
     if waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
         let _ = kill(pid, Signal::SIGKILL);
         let _ = waitpid(pid, None);

@@ -1,4 +1,4 @@
-//! What FreeBSD has its own way of.
+//! Code for FreeBSD only.
 
 #![expect(unsafe_code, reason = "system calls")]
 
@@ -20,15 +20,15 @@ pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
 ///
 /// # Safety
 ///
-/// `argv` and `env` are NUL-terminated, and so is all in them.
+/// `argv` and `env` are NUL-terminated arrays of NUL-terminated strings.
 pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees it.
     unsafe {
         libc::fexecve(fd, argv.cast(), env.cast());
     }
 }
 
-/// How to ask what this thread has used.
+/// The argument of `getrusage` for this thread.
 pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
 
 /// Memory of the machine in bytes.

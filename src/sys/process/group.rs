@@ -20,28 +20,29 @@ use crate::sys::process::Known;
 use crate::sys::process::platform;
 use crate::sys::process::sys;
 
-/// A group that is to end gets SIGTERM, and this long after it SIGKILL. The
-/// children of a context that has lost its parent have no more time than this.
+/// The time between SIGTERM and SIGKILL for a group that is to end. The children of a context that
+/// has lost its parent have no more time than this.
 pub(super) const KILL_AFTER: Duration = Duration::from_millis(500);
-/// How often somebody looks whether a group has ended.
+/// How often to check whether a group has ended.
 pub(super) const POLL: Duration = Duration::from_millis(10);
-/// A guard that was sent away has little to do, and its context waits for it.
+/// The interval for checking a guard that was dismissed. It ends quickly, and its context waits for
+/// it.
 const DISMISSAL: Duration = Duration::from_millis(1);
-/// What SIGKILL does not end by then waits for a device, which may take for
-/// ever.
+/// How long to wait after SIGKILL. A process that has not ended by then waits for a device, which
+/// may take for ever.
 const DEAD_AFTER: Duration = Duration::from_secs(1);
 
-/// Children belong to the process as a whole, so this does too.
+/// Global, because children belong to the process as a whole.
 static GROUPS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
 
-/// Waits for the end of every group that is being ended. Bounded.
+/// Waits for the end of every group that is being ended. Takes a bounded time.
 pub(crate) async fn groups_ended() {
     GROUPS.close();
     let _ = tokio::time::timeout(KILL_AFTER + DEAD_AFTER, GROUPS.wait()).await;
 }
 
-/// A command that leads a session and a group of its own. When this is dropped,
-/// the whole group ends.
+/// A command that leads a session and a process group of its own. Dropping this ends the whole
+/// group.
 #[derive(Debug)]
 pub(crate) struct Group(Option<Members>);
 
@@ -51,7 +52,7 @@ struct Members {
     /// The number of the leader and of the group.
     id: Option<Pid>,
     guard: Option<Guard>,
-    /// Nobody is to be signalled any more.
+    /// Set when the group must not be signalled any more.
     is_over: bool,
     _known: Known,
     _counted: TaskTrackerToken,
@@ -60,7 +61,7 @@ struct Members {
 impl Group {
     /// Starts a command.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
-        // Closed on exec, like all that std opens.
+        // Closed on exec, like every descriptor that std opens.
         let (link, theirs) = UnixStream::pair()?;
         sys::own_session(command, theirs.as_raw_fd());
         let leader = platform::adopting(|| command.spawn())?;
@@ -72,12 +73,12 @@ impl Group {
         Ok(Self(Some(Members { leader, id, guard, is_over: false, _known: known, _counted: counted })))
     }
 
-    /// The process that leads it.
+    /// The process that leads the group.
     pub(crate) fn leader(&mut self) -> Option<&mut Child> {
         self.0.as_mut().map(|members| &mut members.leader)
     }
 
-    /// Waits for the end of its leader. Cancel safe.
+    /// Waits for the end of the leader. Cancel safe.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         match &mut self.0 {
             Some(members) => members.leader.wait().await,
@@ -85,7 +86,7 @@ impl Group {
         }
     }
 
-    /// Lets whoever is left of it live on.
+    /// Lets the remaining processes of the group live on.
     pub(crate) fn let_go(mut self) {
         if let Some(mut members) = self.0.take() {
             members.is_over = true;
@@ -106,18 +107,18 @@ impl Drop for Group {
     }
 }
 
-/// Goes on with the end of a group, for as long as there is a runtime. Without
-/// one, what is dropped kills.
+/// Continues ending a group in a task, as long as there is a runtime. Without a runtime, dropping
+/// the group kills it.
 fn spawn(end: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        // Boxed, as each type of task has code of its own.
+        // Boxed, because each type of task adds code of its own.
         let end: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(end);
         runtime.spawn(end);
     }
 }
 
 impl Members {
-    /// Waits for their end after SIGTERM, and kills those that are left.
+    /// Waits for the end of the group after SIGTERM, and kills the processes that are left.
     async fn end(mut self) {
         let deadline = Instant::now() + KILL_AFTER;
         while self.is_any_left() && Instant::now() < deadline {
@@ -129,7 +130,7 @@ impl Members {
         self.dismiss().await;
     }
 
-    /// Sends the guard away.
+    /// Ends the guard, and reaps it.
     async fn dismiss(mut self) {
         if let Some(guard) = self.guard.take() {
             guard.dismiss().await;
@@ -143,12 +144,12 @@ impl Members {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.signalled() {
-            // It may just have ended.
+            // The group may just have ended.
             let _ = killpg(group, signal);
         }
     }
 
-    /// The group's number, unless it may belong to another group by now.
+    /// The number of the group, unless it may belong to another group by now.
     fn signalled(&self) -> Option<Pid> {
         let is_own = self.leader.id().is_some() || self.guard.as_ref().is_some_and(Guard::is_there);
         self.id.filter(|_| is_own)
@@ -163,11 +164,11 @@ impl Drop for Members {
     }
 }
 
-/// What ends the group if this process cannot; see [`crate::sys::process::guard`].
+/// The guard, which ends the group if this process cannot. See [`crate::sys::process::guard`].
 #[derive(Debug)]
 struct Guard {
     id: Pid,
-    /// When this closes without a word, the guard ends the group.
+    /// If this closes without a message, the guard ends the group.
     link: UnixStream,
     _known: Known,
 }
@@ -176,7 +177,7 @@ impl Guard {
     /// The guard at the other end, if there is one.
     fn of(mut link: UnixStream) -> Option<Self> {
         let mut id = [0; 4];
-        // It has said this before the command began; without a guard, this is
+        // The guard writes its number before the command begins. Without a guard, the read finds
         // the end of the file.
         link.read_exact(&mut id).ok()?;
         link.set_nonblocking(true).ok()?;
@@ -190,7 +191,7 @@ impl Guard {
 
     async fn dismiss(mut self) {
         let _ = self.link.write(b".");
-        // Where it is no child of this process, that is known at once.
+        // If the guard is not a child of this process, waitpid says so at once.
         while waitpid(self.id, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
             tokio::time::sleep(DISMISSAL).await;
         }

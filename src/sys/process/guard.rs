@@ -1,10 +1,9 @@
-//! A process that ends the group of a command when this process has died
-//! before it could do so.
+//! The guard: a process that ends the group of a command if the process that started the command
+//! has died before it could do so.
 //!
-//! It lives in the session of the command, in a group of its own. As long as it
-//! lives, the system gives the number of that session to no other process or
-//! group, so the group of this number can be signalled without mistaking
-//! another one for it, even when its leader has been reaped.
+//! The guard lives in the session of the command, in a group of its own. As long as it lives, the
+//! system does not give the number of that session to another process or group. So the group with
+//! this number can be signalled safely, even when its leader has been reaped.
 
 #![expect(unsafe_code, reason = "what happens between fork and exec")]
 
@@ -15,27 +14,27 @@ use nix::libc;
 use crate::sys::process::group;
 use crate::sys::process::platform;
 
-/// Its name, which `ps` shows.
+/// The process name of a guard, as `ps` shows it.
 pub(super) const NAME: &std::ffi::CStr = c"offshoot-guard";
-/// Signals from here on are not defined anywhere.
+/// The first number above all signals.
 const SIGNALS: libc::c_int = 65;
-/// Where the system cannot close all descriptors at once, this many are
-/// closed one by one: more are not open in any context.
+/// The number of descriptors to close one by one, if the system cannot close all at once. No
+/// context has more open.
 const MAX_OPEN: RawFd = 65_536;
 
-/// Starts the guard of the session that the calling process leads. The guard
-/// is no child of it: the program that this is to become might wait for its
-/// children. Without room for a further process there is no guard.
+/// Starts the guard of the session that the calling process leads. The guard is not a child of the
+/// calling process, because the program that this process becomes might wait for its children. If
+/// no further process can be created, there is no guard.
 ///
-/// `link` ends when the process that started the command has ended. The guard
-/// writes its number to it.
+/// `link` ends when the process that started the command has ended. The guard writes its number to
+/// `link`.
 ///
 /// # Safety
 ///
-/// For a process between fork and exec. Makes async-signal-safe calls only and
-/// allocates nothing.
+/// Only for a process between fork and exec. Makes async-signal-safe calls only and allocates
+/// nothing.
 pub(super) unsafe fn start(link: RawFd) {
-    // SAFETY: plain system calls, and functions that make no others.
+    // SAFETY: plain system calls, and functions that make only plain system calls.
     unsafe {
         let leader = libc::getpid();
         let middle = libc::fork();
@@ -52,14 +51,13 @@ pub(super) unsafe fn start(link: RawFd) {
     }
 }
 
-/// The whole life of a guard.
+/// Runs the guard until the process ends.
 ///
 /// # Safety
 ///
-/// As [`start`].
+/// The same as for [`start`].
 unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
-    // SAFETY: plain system calls; the descriptors that are closed belong to
-    // this process alone.
+    // SAFETY: plain system calls. The descriptors that are closed belong to this process alone.
     unsafe {
         libc::setpgid(0, 0);
         for signal in 1..SIGNALS {
@@ -68,7 +66,8 @@ unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
         platform::rename_in_fork(NAME);
         let own = libc::getpid().to_ne_bytes();
         libc::write(link, own.as_ptr().cast(), own.len());
-        // Whoever waits for an end of file must not wait for this process.
+        // Another process may wait for the end of file of a descriptor. The guard must not hold it
+        // open.
         libc::dup2(link, 0);
         if !platform::close_from(1) {
             for fd in 1..MAX_OPEN {
@@ -90,11 +89,11 @@ unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
     }
 }
 
-/// Ends the group, with the same patience as [`group::Group`].
+/// Ends the group, with the same grace as [`group::Group`].
 ///
 /// # Safety
 ///
-/// As [`start`].
+/// The same as for [`start`].
 unsafe fn end(group: libc::pid_t) {
     let nap = libc::timespec { tv_sec: 0, tv_nsec: group::POLL.subsec_nanos() as libc::c_long };
     let mut naps = group::KILL_AFTER.as_millis() / group::POLL.as_millis();

@@ -1,4 +1,4 @@
-//! What this process starts to make a child: a launcher or an image, with a link to it.
+//! Starts the processes that make a child: a launcher or an image, with a link to it.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,13 +16,12 @@ use crate::sys::process::Known;
 use crate::sys::process::sys::{self, Exec};
 use crate::sys::pty;
 
-/// A process whose link has ended has this long to follow.
+/// How long a process may live on after its link has ended, before SIGTERM.
 const TERM_AFTER: Duration = Duration::from_millis(500);
-/// After SIGTERM it has this long until SIGKILL.
+/// How long it may live on after SIGTERM, before SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(1);
 
-/// How long the thread waits for a process that was killed, since it was not
-/// wanted any more.
+/// One wait of the thread for a process that was killed because it is not wanted any more.
 const MOMENT: Duration = Duration::from_millis(1);
 const MOMENTS: u32 = 20;
 
@@ -35,14 +34,14 @@ pub(crate) enum Launch {
     Image { image: OwnedFd, argv: Vec<OsString> },
 }
 
-/// What a launcher finds on its standard descriptors. The link is a socket on
-/// 0 and another on 1 in either case.
+/// What a launcher gets as its standard descriptors. In both cases the link is a socket on 0 and
+/// another socket on 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stdio {
     /// A pipe on 2, and no terminal.
     Pipe,
-    /// A terminal on 2, which is also what `/dev/tty` leads to. For launchers
-    /// that may ask, and that gain privileges.
+    /// A terminal on 2, which `/dev/tty` also opens. For launchers that may ask a question, and
+    /// that gain privileges.
     Terminal,
 }
 
@@ -51,18 +50,18 @@ pub(crate) enum Stdio {
 pub(crate) struct Launched {
     child: Child,
     pid: Option<u32>,
-    /// Our end of its terminal, which must not close before it has ended.
+    /// Our end of its terminal. It must not close before the process has ended.
     terminal: Option<Output>,
-    /// It is nobody's business any more.
+    /// Set when nothing here has to end or reap the process any more.
     is_free: bool,
-    /// What cleans up behind a first stage is in its group.
+    /// Set if a process that cleans up behind a first stage may be in its group.
     may_clean_up: bool,
     _known: Known,
 }
 
-/// Starts a process with its link as stdin and stdout, in a session of its own.
-/// It dies with this thread, which must be the I/O thread. The last of what is
-/// returned is its stderr, or the terminal.
+/// Starts a process in a session of its own, with its link as stdin and stdout. The process dies
+/// with this thread, which must be the I/O thread. The last returned value is its stderr, or the
+/// terminal.
 pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream, Input)> {
     let (ours, theirs) = link(&what, stdio)?;
     let (terminal, stderr, their_stderr) = match stdio {
@@ -84,12 +83,12 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
             command.args(args);
             command
         }
-        // The name is only for error texts: it is never looked up.
+        // Used only in error texts. It is never looked up.
         Launch::Image { .. } => std::process::Command::new("/offshoot"),
     };
     command.stdin(theirs[0].try_clone()?).stdout(theirs[1].try_clone()?).stderr(their_stderr);
     if terminal.is_some() {
-        // ssh is to ask where it is answered.
+        // ssh must ask on the terminal, where the answers come from.
         command.env_remove("SSH_ASKPASS_REQUIRE");
     }
     let exec = match what {
@@ -106,24 +105,24 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
     Ok((launched, stream, Input::new(stderr)?))
 }
 
-/// Both ends of a link, each as what is read from and what is written to.
+/// Both ends of a link. Each end is a descriptor to read from and one to write to.
 fn link(what: &Launch, stdio: Stdio) -> io::Result<([OwnedFd; 2], [OwnedFd; 2])> {
     if stdio == Stdio::Terminal && selinux_enforces() {
-        // A process that changes its domain may not use the socket of another
-        // domain; pipes it may.
+        // A process that changes its SELinux domain may not use a socket of another domain. It may
+        // use pipes.
         let (input, their_output) = io::pipe()?;
         let (their_input, output) = io::pipe()?;
         return Ok(([input.into(), output.into()], [their_input.into(), their_output.into()]));
     }
-    // Closed on exec, like all that std opens.
+    // Closed on exec, like every descriptor that std opens.
     let (ours, theirs) = UnixStream::pair()?;
     let (input, their_output) = (OwnedFd::from(ours), OwnedFd::from(theirs));
     if let Launch::Image { .. } = what {
-        // Our own image treats both directions alike.
+        // Our own image uses the same descriptor for both directions.
         return Ok(([input.try_clone()?, input], [their_output.try_clone()?, their_output]));
     }
-    // A tool that makes its stdout non-blocking, as sudo does when it logs the
-    // output, must leave the stdin of what it starts as it is.
+    // One socket for each direction. If a tool makes its stdout non-blocking, as sudo does when it
+    // logs the output, the stdin of the process that it starts must stay blocking.
     let (ours, theirs) = UnixStream::pair()?;
     Ok(([input, ours.into()], [theirs.into(), their_output]))
 }
@@ -138,20 +137,20 @@ impl Launched {
         self.pid
     }
 
-    /// Lets the process live as long as it likes; reaps it if it ends first.
+    /// Lets the process live as long as it likes. Reaps it if it ends before this process does.
     pub(crate) async fn let_go(mut self) {
         self.is_free = true;
         let _ = self.child.wait().await;
     }
 
-    /// There is a child at its end, and nothing that a first stage has left.
+    /// Notes that a child is up, so that no process of a first stage is left in the group.
     pub(crate) fn settle(&mut self) {
         self.may_clean_up = false;
     }
 
-    /// Kills the process and its group. What cleans up behind a first stage
-    /// ends by itself, and would leave files if it was killed: where it may be
-    /// in the group, that only gets SIGTERM, which it ignores.
+    /// Kills the process and its group. A process that cleans up behind a first stage ends by
+    /// itself, and would leave files if it was killed. If one may be in the group, the group only
+    /// gets SIGTERM, which that process ignores.
     pub(crate) fn kill(&mut self) {
         if !self.is_free && self.child.id().is_some() {
             let _ = self.child.start_kill();
@@ -164,8 +163,8 @@ impl Launched {
         self.terminal.as_ref()
     }
 
-    /// Closes its terminal. What asks a question there gives up, also where
-    /// it is another user's and cannot be signalled.
+    /// Closes its terminal. A program that asks a question there then gives up. This works also if
+    /// the program belongs to another user and cannot be signalled.
     pub(crate) fn hang_up(&mut self) {
         self.terminal = None;
     }
@@ -175,8 +174,8 @@ impl Launched {
         self.child.wait().await
     }
 
-    /// Sees to it that the process ends, and reaps it: first it may end by
-    /// itself, then SIGTERM, then SIGKILL.
+    /// Ends the process and reaps it. The process first gets time to end by itself, then SIGTERM,
+    /// then SIGKILL.
     pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
         if let Ok(status) = tokio::time::timeout(TERM_AFTER, self.child.wait()).await {
             return status.ok();
@@ -192,10 +191,10 @@ impl Launched {
 }
 
 impl Drop for Launched {
-    /// Whatever was not reaped was not wanted: it goes.
+    /// A process that was not reaped was not wanted. It is killed.
     fn drop(&mut self) {
         self.kill();
-        // It takes no time to die, but nobody will look again.
+        // It dies at once, but no code will look for it later.
         for _ in 0..MOMENTS {
             if self.is_free || !matches!(self.child.try_wait(), Ok(None)) {
                 break;
@@ -205,10 +204,10 @@ impl Drop for Launched {
     }
 }
 
-/// Signals a group that a session leader of ours leads.
+/// Signals the group of a process that this process has started as the leader of a session.
 fn signal_group(leader: Option<u32>, signal: Signal) {
     if let Some(leader) = leader.and_then(|pid| i32::try_from(pid).ok()) {
-        // It may just have ended.
+        // The group may just have ended.
         let _ = killpg(Pid::from_raw(leader), signal);
     }
 }

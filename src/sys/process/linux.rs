@@ -1,4 +1,4 @@
-//! What Linux has its own way of.
+//! Code for Linux only.
 
 #![expect(unsafe_code, reason = "system calls")]
 
@@ -20,13 +20,13 @@ use crate::sys::process::descendants::Relative;
 ///
 /// # Safety
 ///
-/// `argv` and `env` are NUL-terminated, and so is all in them.
+/// `argv` and `env` are NUL-terminated arrays of NUL-terminated strings.
 pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
-    // SAFETY: as the caller says; both paths are NUL-terminated.
+    // SAFETY: the caller guarantees it. Both paths are NUL-terminated.
     unsafe {
-        // By number: musl has no symbol for it.
+        // Called by number, because musl has no symbol for it.
         libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
-        // Emulators do not all know it; the same by name takes /proc.
+        // Some emulators do not know execveat. The same by name needs /proc.
         if nix::errno::Errno::last_raw() == libc::ENOSYS {
             libc::execve(path_of(fd).as_ptr(), argv, env);
         }
@@ -51,13 +51,13 @@ fn path_of(fd: RawFd) -> [c_char; 32] {
     path
 }
 
-/// Between fork and exec: has this process killed when the thread that has
-/// started it ends.
+/// Between fork and exec: makes the kernel kill this process when the thread that has started it
+/// ends.
 pub(super) fn die_with_parent(parent: u32) {
     // SAFETY: plain system calls.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        // It may have died before that.
+        // The parent may have died before the call.
         if u32::try_from(libc::getppid()) != Ok(parent) {
             libc::_exit(1);
         }
@@ -69,12 +69,12 @@ pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
     nix::pty::ptsname_r(ours)
 }
 
-/// Takes back [`die_with_parent`].
+/// Undoes [`die_with_parent`].
 pub(super) fn outlive_parent() {
-    // Each thread has its own, and it is the first one that has been told to
-    // die. It may be busy, so it does this in between.
+    // The setting belongs to a thread, here to the first one. That thread may be busy, so it
+    // changes the setting in a signal handler.
     extern "C" fn in_between(_: libc::c_int) {
-        // SAFETY: a plain system call, which is allowed here.
+        // SAFETY: a plain system call, which is allowed in a signal handler.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, 0);
         }
@@ -95,11 +95,11 @@ pub(super) fn outlive_parent() {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    // SAFETY: it is what was there before.
+    // SAFETY: restores the handler that was there before.
     let _ = unsafe { sigaction(Signal::SIGURG, &before) };
 }
 
-/// Has this process told to end when the thread that has forked it ends.
+/// Makes the kernel send SIGTERM to this process when the thread that has forked it ends.
 pub(super) fn die_softly_with_parent() {
     // SAFETY: a plain system call.
     unsafe {
@@ -107,14 +107,14 @@ pub(super) fn die_softly_with_parent() {
     }
 }
 
-/// From now on orphans below this process become its children.
+/// Makes orphans below this process its children, from now on.
 pub(super) fn adopt_orphans() -> bool {
     // SAFETY: a plain system call.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
 }
 
-/// Starts a process whose orphans become children of this one, as those of all
-/// others may while this lasts.
+/// Starts a process whose orphans become children of this one. While this runs, orphans of other
+/// processes may do so too.
 pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
     let mut does_always: libc::c_int = 0;
     // SAFETY: the kernel writes one number; otherwise a plain system call.
@@ -132,14 +132,14 @@ pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
     started
 }
 
-/// In a process that was just forked: closes all descriptors from this one on,
-/// if the kernel can do that at once.
+/// In a process that was just forked: closes all descriptors from `first` on. Returns false if the
+/// kernel cannot do that in one call.
 pub(super) fn close_from(first: RawFd) -> bool {
     // SAFETY: a plain system call, of a process that needs none of them.
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) == 0 }
 }
 
-/// In a process that was just forked: changes its name.
+/// In a process that was just forked: changes the process name.
 pub(super) fn rename_in_fork(name: &std::ffi::CStr) {
     // SAFETY: a plain system call; the name ends with a NUL.
     unsafe {
@@ -147,13 +147,13 @@ pub(super) fn rename_in_fork(name: &std::ffi::CStr) {
     }
 }
 
-/// Changes the name of this process's first thread, which stands for it.
+/// Changes the name of this process's first thread, which is the name of the process.
 pub(super) fn rename(name: &str) {
-    // Without /proc nobody could read it either.
+    // Without /proc no other process could read the name either.
     let _ = std::fs::write("/proc/self/comm", name);
 }
 
-/// The children of a process, whichever of its threads has them.
+/// The children of a process, including those of its other threads.
 pub(super) fn children_of(parent: i32) -> Vec<Relative> {
     let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
     let mut children = Vec::new();
@@ -163,7 +163,7 @@ pub(super) fn children_of(parent: i32) -> Vec<Relative> {
                 let found = list.split_ascii_whitespace().filter_map(relative);
                 children.extend(found.map(|(child, _)| child));
             }
-            // Not every kernel has it.
+            // Not every kernel has this file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return children_by_parent(parent),
             Err(_) => {}
         }
@@ -182,7 +182,7 @@ fn relative(pid: &str) -> Option<(Relative, i32)> {
     let pid: i32 = pid.parse().ok()?;
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The name may hold anything, parentheses too.
+    // The name may contain any bytes, parentheses too.
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
     let mut fields = rest.split_ascii_whitespace();
     let is_zombie = matches!(fields.next()?, "Z" | "X");
@@ -191,8 +191,8 @@ fn relative(pid: &str) -> Option<(Relative, i32)> {
     Some((Relative { pid, session, name: name.to_owned(), is_zombie }, parent))
 }
 
-/// Whether a process takes away what a first stage has made, and then ends by
-/// itself: of all that one runs, only this ignores SIGTERM.
+/// Whether a process removes the files of a first stage and then ends by itself. Of all processes
+/// of a first stage, only this one ignores SIGTERM.
 pub(super) fn is_cleaner(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
@@ -201,12 +201,12 @@ pub(super) fn is_cleaner(pid: i32) -> bool {
             .is_ok_and(|argv| crate::sys::process::descendants::is_spared(&argv))
 }
 
-/// Where the executable of this process can be opened, even if it is gone.
+/// A path by which the executable of this process can be opened, even if its file was removed.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     Ok("/proc/self/exe".into())
 }
 
-/// How to ask what this thread has used.
+/// The argument of `getrusage` for this thread.
 pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
 
 /// Memory of the machine in bytes.

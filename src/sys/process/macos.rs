@@ -1,4 +1,4 @@
-//! What macOS has its own way of.
+//! Code for macOS only.
 
 #![expect(unsafe_code, reason = "system calls")]
 
@@ -15,18 +15,18 @@ pub(super) use crate::sys::process::bsd::{
 };
 pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
 
-/// What `F_GETPATH` may write, with its NUL.
+/// The most bytes that `F_GETPATH` writes, including the NUL.
 const PATH_MAX: usize = 1024;
 
-/// Becomes the program that is open as `fd`, by the name that it has now.
-/// Returns if that fails, with the reason in `errno`. Allocates nothing.
+/// Becomes the program that is open as `fd`, by the path that the file has now. Returns if that
+/// fails, with the reason in `errno`. Allocates nothing.
 ///
 /// # Safety
 ///
-/// `argv` and `env` are NUL-terminated, and so is all in them.
+/// `argv` and `env` are NUL-terminated arrays of NUL-terminated strings.
 pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const *const c_char) {
     let mut path = [0 as c_char; PATH_MAX];
-    // SAFETY: as the caller says; the buffer has the size that is asked for.
+    // SAFETY: the caller guarantees it. The buffer has the size that the call needs.
     unsafe {
         if libc::fcntl(fd, libc::F_GETPATH, path.as_mut_ptr()) == 0 {
             libc::execve(path.as_ptr(), argv, env);
@@ -34,7 +34,7 @@ pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const 
     }
 }
 
-/// How to ask what this thread has used.
+/// The argument of `getrusage` for this thread. macOS has none.
 pub(super) const THREAD_USAGE: Option<UsageWho> = None;
 
 /// Memory of the machine in bytes.

@@ -1,5 +1,5 @@
-//! Namespaces of other processes, and what it takes to be at home in them.
-//! For a process that has one thread.
+//! Joining the namespaces of another process, and becoming a user in them. Only for a process with
+//! one thread.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,8 +17,8 @@ use nix::unistd::{Gid, Uid, chroot, fchdir, setgroups, setresgid, setresuid};
 
 use crate::sys::process::sys;
 
-/// In the order in which they are joined. That of users comes last: joining it
-/// is to give up the rights that the others may take.
+/// In the order in which they are joined. The user namespace comes last: joining it gives up the
+/// rights that joining the others may need.
 const KINDS: [(&str, CloneFlags); 7] = [
     ("ipc", CloneFlags::CLONE_NEWIPC),
     ("uts", CloneFlags::CLONE_NEWUTS),
@@ -28,11 +28,11 @@ const KINDS: [(&str, CloneFlags); 7] = [
     ("mnt", CloneFlags::CLONE_NEWNS),
     ("user", CloneFlags::CLONE_NEWUSER),
 ];
-/// To be asked for since Linux 6.3, and refused before.
+/// A flag of `memfd_create` that is needed since Linux 6.3. Older kernels refuse it.
 const MFD_EXEC: u32 = 0x10;
 
-/// The namespaces of a process, as far as they are not this one's, and its
-/// root, all open.
+/// Open descriptors of the root of a process and of its namespaces. Namespaces that this process is
+/// in already are left out.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     open: Vec<(&'static str, CloneFlags, File)>,
@@ -40,8 +40,8 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    /// From now on it does not matter whether the process lives, or another
-    /// one gets its number.
+    /// Opens them. Afterwards it does not matter whether the process lives, or whether another one
+    /// gets its number.
     pub(crate) fn open(pid: i32) -> io::Result<Self> {
         let process = File::open(format!("/proc/{pid}"))?;
         let path = |name: &str| format!("/proc/self/fd/{}/{name}", process.as_raw_fd());
@@ -49,7 +49,8 @@ impl Namespaces {
         for (name, kind) in KINDS {
             let theirs = match File::open(path(&format!("ns/{name}"))) {
                 Ok(file) => file,
-                // Old kernels do not have them all; who has gone has no root either.
+                // Old kernels do not have all namespaces. If the process has gone, opening its root
+                // fails.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
@@ -61,10 +62,11 @@ impl Namespaces {
         Ok(Self { open, root: File::open(path("root"))? })
     }
 
-    /// Joins all but that of users, and takes the root. Names the one that
-    /// fails.
+    /// Joins all namespaces but the user namespace, and changes to the root. The error names the
+    /// namespace that fails.
     pub(crate) fn join(&self) -> Result<(), (String, io::Error)> {
-        // Nobody in there looks into this process while it is more than they are.
+        // Processes in the container must not look into this process while it has more rights than
+        // they have.
         let _ = set_dumpable(false);
         for (name, kind, file) in self.open.iter().filter(|(_, kind, _)| *kind != CloneFlags::CLONE_NEWUSER) {
             setns(file, *kind).map_err(|error| (format!("{name} namespace"), error.into()))?;
@@ -73,7 +75,7 @@ impl Namespaces {
         root.map_err(|error| ("root".into(), error.into()))
     }
 
-    /// Joins that of users.
+    /// Joins the user namespace.
     pub(crate) fn join_users(&self) -> io::Result<()> {
         match self.open.iter().find(|(_, kind, _)| *kind == CloneFlags::CLONE_NEWUSER) {
             Some((_, kind, file)) => Ok(setns(file, *kind)?),
@@ -82,12 +84,11 @@ impl Namespaces {
     }
 }
 
-/// Forks, and returns in the new process, which is a process of the pid
-/// namespace that was joined. The old one keeps nothing open and ends as the
-/// new one does.
+/// Forks, and returns in the new process. The new process is in the pid namespace that was joined.
+/// The old process closes everything that it has open, and ends in the way the new one ends.
 pub(crate) fn wait_for_successor() -> io::Result<()> {
     let Some(successor) = sys::fork()? else { return Ok(()) };
-    // Who waits for the end of the link is not to wait for us.
+    // A process that waits for the end of the link must not wait for this one.
     for fd in 0..3 {
         sys::close(fd);
     }
@@ -101,7 +102,7 @@ pub(crate) fn wait_for_successor() -> io::Result<()> {
     }
 }
 
-/// Gives up all other rights. Dies with its parent from then on.
+/// Becomes the user, and gives up all other rights. From then on the process dies with its parent.
 pub(crate) fn become_user(uid: u32, groups: &[u32]) -> io::Result<()> {
     let gids: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     setgroups(&gids)?;
@@ -112,7 +113,7 @@ pub(crate) fn become_user(uid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(set_pdeathsig(Signal::SIGKILL)?)
 }
 
-/// A copy in memory that nobody can change any more, and anybody execute.
+/// A copy in memory that no process can change any more, and that every process may execute.
 pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let copy = memfd_create(c"offshoot", flags | MFdFlags::from_bits_retain(MFD_EXEC))
@@ -121,7 +122,7 @@ pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
     copy.write_all(bytes)?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
-    // Passed on by its number, so out of the way of others.
+    // It is passed on by number, so the number is high enough not to collide with others.
     sys::dup_high(copy.as_raw_fd())
 }
 

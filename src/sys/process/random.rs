@@ -6,14 +6,14 @@ use nix::errno::Errno;
 
 use crate::sys::process::sys;
 
-/// Random bytes that nobody can guess.
+/// Random bytes that cannot be guessed.
 ///
 /// # Errors
 ///
-/// Names what the system answered, where it has none.
+/// If the system has none, the error is the answer of the system.
 pub(crate) fn random() -> io::Result<[u8; 16]> {
     match sys::random() {
-        // Linux before 3.17.
+        // The system call does not exist in Linux before 3.17.
         Err(Errno::ENOSYS) => {
             let mut bytes = [0; 16];
             io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;

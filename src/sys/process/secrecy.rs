@@ -1,4 +1,4 @@
-//! Keeping what this process holds in memory from others: no core dumps, no debugger, no swap.
+//! Protects the memory of this process from other processes: no core dumps, no debugger, no swap.
 
 #![expect(unsafe_code, reason = "system calls")]
 
@@ -9,12 +9,15 @@ use std::sync::PoisonError;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-/// The soft limit of core dumps that this process had before it was lowered, for as long as it is.
+/// The soft limit of core dumps that this process had before it was lowered. Set only while it is
+/// lowered.
 static CORE: Mutex<Option<rlim_t>> = Mutex::new(None);
 
-/// As long as this lives, nobody else of the same user can read the memory of this process, and no core dump is made.
+/// While a value of this type lives, no other process of the same user can read the memory of this
+/// process, and the system makes no core dump.
 ///
-/// The hard limit of core dumps stays, because without privileges nobody could give it back to what this process starts.
+/// The hard limit of core dumps stays as it is: without privileges the process could not raise it
+/// again for the processes that it starts.
 #[derive(Debug)]
 pub(crate) struct Secrecy {
     was_dumpable: bool,
@@ -43,12 +46,13 @@ impl Drop for Secrecy {
     }
 }
 
-/// Sets whether others can read the memory of this process. Returns whether they could.
+/// Sets whether other processes can read the memory of this process. Returns whether they could
+/// before.
 fn set_dumpable(dumpable: bool) -> bool {
     #[cfg(target_os = "linux")]
     {
         let was = nix::sys::prctl::get_dumpable().unwrap_or(false);
-        // A kernel that refuses leaves it as it was, and the password is still wiped after use.
+        // If the kernel refuses, nothing changes. The password is still wiped after use.
         let _ = nix::sys::prctl::set_dumpable(dumpable);
         was
     }
@@ -59,12 +63,12 @@ fn set_dumpable(dumpable: bool) -> bool {
     }
 }
 
-/// The soft limit of core dumps for what this process starts, if its own is another one.
+/// The soft limit of core dumps for the processes that this one starts, if it differs from its own.
 pub(super) fn old_core() -> Option<rlim_t> {
     *CORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes the limit back. Allocates nothing, as between fork and exec.
+/// Restores the limit. Allocates nothing, because it runs between fork and exec.
 pub(super) fn restore_core(soft: Option<rlim_t>) {
     if let Some(soft) = soft
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE)
@@ -73,9 +77,11 @@ pub(super) fn restore_core(soft: Option<rlim_t>) {
     }
 }
 
-/// Keeps bytes out of the swap, for as long as they are mapped. The system allows little of it, and may refuse.
+/// Keeps bytes out of the swap, as long as they are mapped. The system allows this for little
+/// memory, and may refuse.
 pub(crate) fn keep_in_memory(bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the call changes no byte, and takes any address: of a range that is not mapped it says so.
+    // SAFETY: the call changes no byte. It accepts any address, and returns an error for a range
+    // that is not mapped.
     match unsafe { libc::mlock(bytes.as_ptr().cast(), bytes.len()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

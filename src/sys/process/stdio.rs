@@ -5,30 +5,31 @@ use std::os::fd::OwnedFd;
 
 use crate::sys::process::sys::{dup_high, replace};
 
-/// The descriptors of a child context, out of the way of whatever it starts.
+/// The descriptors of a child context, with high numbers, so that processes started by it do not
+/// get them.
 #[derive(Debug)]
 pub(crate) struct ChildFds {
     /// The link to the parent.
     pub(crate) input: OwnedFd,
     pub(crate) output: OwnedFd,
-    /// What this process and its descendants print, to be read.
+    /// Reads what this process and its descendants print.
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
 
-/// Moves the link to high descriptors that nobody inherits; 0 becomes
-/// `/dev/null`, 1 and 2 become pipes.
+/// Moves the link to high descriptors that no process inherits. 0 becomes `/dev/null`. 1 and 2
+/// become pipes.
 pub(crate) fn take_stdio() -> io::Result<ChildFds> {
     let input = dup_high(0)?;
     let output = dup_high(1)?;
     if nix::unistd::isatty(io::stderr()).unwrap_or(false) {
-        // Some programs, old sudo among them, execute us in their place: when
-        // nobody had the terminal open any more, it would hang up on us.
+        // Some programs, such as old versions of sudo, execute this program in their place. If no
+        // process had the terminal open any more, the kernel would send SIGHUP.
         std::mem::forget(dup_high(2)?);
     }
     let null = match std::fs::File::open("/dev/null") {
         Ok(null) => OwnedFd::from(null),
-        // A bare root file system has none: an empty pipe reads as nothing.
+        // A bare root file system has no /dev/null. An empty pipe reads the same.
         Err(_) => io::pipe()?.0.into(),
     };
     replace(&null, 0)?;
@@ -39,10 +40,10 @@ pub(crate) fn take_stdio() -> io::Result<ChildFds> {
     Ok(ChildFds { input, output, stdout: stdout.into(), stderr: stderr.into() })
 }
 
-/// Closes this process's ends of the pipes that [`take_stdio`] made, so that
-/// their readers come to an end.
+/// Closes this process's ends of the pipes that [`take_stdio`] has made, so that their readers find
+/// the end of the file.
 pub(crate) fn close_stdio() {
-    // Without /dev/null there is nothing better than leaving them open.
+    // Without /dev/null the best choice is to leave them open.
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         for fd in [1, 2] {
             let _ = replace(&null, fd);

@@ -22,8 +22,7 @@ use tokio::process::Command;
 use crate::sys::process::open_files::{lower_open_files, old_open_files};
 use crate::sys::process::{guard, platform};
 
-/// Descriptors of ours stay clear of the low numbers, which shells and
-/// scripts use by number.
+/// The lowest descriptor for files of this crate. Shells and scripts use lower numbers.
 const HIGH: RawFd = 20;
 const MAX_ARGS: usize = 63;
 
@@ -38,7 +37,7 @@ pub(super) fn random() -> nix::Result<[u8; 16]> {
         #[cfg(not(target_os = "linux"))]
         let result = Errno::result(unsafe { libc::getentropy(pointer, bytes.len()) });
         match result {
-            // Up to 256 bytes come whole.
+            // The system returns up to 256 bytes in one piece.
             Ok(_) => return Ok(bytes),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
@@ -46,8 +45,7 @@ pub(super) fn random() -> nix::Result<[u8; 16]> {
     }
 }
 
-/// An exec that is ready to happen between fork and exec, where nothing
-/// may be allocated.
+/// A prepared exec, to be made between fork and exec, where nothing may be allocated.
 #[derive(Debug)]
 pub(crate) struct Exec {
     image: OwnedFd,
@@ -55,8 +53,8 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    /// `{fd}` in the last argument becomes the image's descriptor, which
-    /// the new process inherits.
+    /// `{fd}` in the last argument is replaced by the descriptor of the image, which the new
+    /// process inherits.
     pub(crate) fn new(image: OwnedFd, argv: &[OsString]) -> io::Result<Self> {
         let number = image.as_raw_fd().to_string();
         let argv: Vec<CString> = argv
@@ -69,7 +67,7 @@ impl Exec {
         Ok(Self { image, argv })
     }
 
-    /// Returns only if it fails.
+    /// Executes it. Returns only if that fails.
     pub(crate) fn exec(&self) -> io::Error {
         unsafe extern "C" {
             static environ: *const *const libc::c_char;
@@ -79,8 +77,8 @@ impl Exec {
             *slot = arg.as_ptr();
         }
         let fd = self.image.as_raw_fd();
-        // SAFETY: only async-signal-safe calls; the arrays are
-        // NUL-terminated and live until the new image replaces us.
+        // SAFETY: only async-signal-safe calls. The arrays are NUL-terminated and live until the
+        // new image replaces this one.
         unsafe {
             libc::fcntl(fd, libc::F_SETFD, 0);
             platform::exec_fd(fd, argv.as_ptr(), environ);
@@ -89,13 +87,12 @@ impl Exec {
     }
 }
 
-/// Between fork and exec: a session of its own, death with the parent,
-/// and, if given, the image to become. With `terminal`, its stderr becomes
-/// the terminal of that session.
+/// Prepares a command to do the following between fork and exec: begin a session of its own, die
+/// with its parent and, if `exec` is given, execute it. With `terminal`, its stderr becomes the
+/// controlling terminal of that session.
 pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>, terminal: bool) {
     let (parent, open_files) = (std::process::id(), old_open_files());
-    // SAFETY: the closure makes async-signal-safe calls only and
-    // allocates nothing.
+    // SAFETY: the closure makes async-signal-safe calls only and allocates nothing.
     unsafe {
         command.pre_exec(move || {
             libc::setsid();
@@ -112,7 +109,7 @@ pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Op
     }
 }
 
-/// The same for a command, with a guard, which gets its end of the link.
+/// Does the same for a command, with a guard. The guard gets `link`, its end of the link.
 pub(super) fn own_session(command: &mut Command, link: RawFd) {
     let (parent, open_files) = (std::process::id(), old_open_files());
     // SAFETY: as above.
@@ -127,19 +124,18 @@ pub(super) fn own_session(command: &mut Command, link: RawFd) {
     }
 }
 
-/// Takes over a descriptor that was opened for this process by whoever
-/// started it.
+/// Takes over a descriptor that the process which started this one has opened for it.
 pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     let high = dup_high(fd)?;
-    // SAFETY: the number was passed to this process for its own use, and
-    // the only user of it has just got its copy.
+    // SAFETY: the number was passed to this process for its own use. The only user of it has just
+    // got its copy.
     unsafe { libc::close(fd) };
     Ok(high)
 }
 
-/// A copy of a descriptor with a high number, which nobody inherits.
+/// A copy of a descriptor with a high number. No process inherits it.
 pub(crate) fn dup_high(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the new descriptor belongs to nobody else.
+    // SAFETY: no other code owns the new descriptor.
     unsafe {
         let mut copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, HIGH);
         if copy < 0 {
@@ -149,18 +145,18 @@ pub(crate) fn dup_high(fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Forks: the new process in the old one, `None` in the new one, which
-/// has this thread alone.
+/// Forks. Returns the pid of the new process in the old process, and `None` in the new process. The
+/// new process has only this thread.
 pub(super) fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: no other thread of this process holds a lock that the new
-    // one takes: there is none, or it waits for this one.
+    // SAFETY: no other thread of this process holds a lock that the new process takes. There is no
+    // other thread, or it waits for this one.
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Parent { child } => Ok(Some(child)),
         nix::unistd::ForkResult::Child => Ok(None),
     }
 }
 
-/// Nobody ends this process by asking.
+/// Ignores the signals that ask a process to end.
 pub(super) fn ignore_requests_to_end() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: no handler is installed.
@@ -168,8 +164,8 @@ pub(super) fn ignore_requests_to_end() {
     }
 }
 
-/// Closes every descriptor of this process, which must not use one that it
-/// has opened before.
+/// Closes every descriptor of this process. The process must not use a descriptor that it has
+/// opened before.
 pub(super) fn close_all() {
     let limit = nix::unistd::sysconf(nix::unistd::SysconfVar::OPEN_MAX).ok().flatten().unwrap_or(1024);
     let names = std::fs::read_dir("/proc/self/fd").map(|entries| {
@@ -177,7 +173,7 @@ pub(super) fn close_all() {
     });
     let all = names.unwrap_or_else(|_| (0..RawFd::try_from(limit).unwrap_or(1024)).collect());
     for fd in all {
-        // SAFETY: whoever had them open is never asked again.
+        // SAFETY: the code that opened them never runs again in this process.
         unsafe { libc::close(fd) };
     }
 }
@@ -185,11 +181,12 @@ pub(super) fn close_all() {
 /// Closes a descriptor of the process as a whole.
 #[cfg(target_os = "linux")]
 pub(super) fn close(fd: RawFd) {
-    // SAFETY: the caller is the whole process, and asks it no more.
+    // SAFETY: the caller owns the descriptors of the whole process, and does not use this one
+    // again.
     unsafe { libc::close(fd) };
 }
 
-/// Has a process that is about to be started die with this thread.
+/// Prepares a process that is about to be started to die with this thread.
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_us(command: &mut std::process::Command) {
     let parent = std::process::id();
@@ -202,24 +199,25 @@ pub(crate) fn die_with_us(command: &mut std::process::Command) {
     }
 }
 
-/// Has this process killed when the one that has started it ends.
+/// Makes the kernel kill this process when the one that has started it ends.
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent(parent: u32) {
     platform::die_with_parent(parent);
 }
 
-/// Only while the process has one thread: nobody reads the environment.
+/// Must be called only while the process has one thread, so that no other thread reads the
+/// environment.
 pub(crate) fn set_variable(name: &str, value: &OsStr) {
-    // SAFETY: see above; every caller is on its way to become a child.
+    // SAFETY: see above. Every caller is about to become a child.
     unsafe { std::env::set_var(name, value) };
 }
 
-/// Leaves of the environment what is to be kept, and adds to it. As above.
+/// Keeps only the listed variables of the environment, and adds others. The same condition holds.
 #[cfg(target_os = "linux")]
 pub(crate) fn replace_environment(is_kept: fn(&str) -> bool, added: &[(&str, &str)]) {
     for (name, _) in std::env::vars_os() {
         if !name.to_str().is_some_and(is_kept) {
-            // SAFETY: as above.
+            // SAFETY: the same condition holds.
             unsafe { std::env::remove_var(name) };
         }
     }
@@ -228,7 +226,7 @@ pub(crate) fn replace_environment(is_kept: fn(&str) -> bool, added: &[(&str, &st
     }
 }
 
-/// Ends this process by a signal, as another one has ended.
+/// Ends this process by a signal, in the way another one has ended.
 pub(super) fn end_by(signal: Signal) -> ! {
     // SAFETY: no handler is installed.
     let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
@@ -243,22 +241,22 @@ pub(crate) fn replace(with: &impl AsFd, fd: RawFd) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A descriptor that stays open and the same for as long as it lives.
+/// A descriptor that stays open, with the same number, as long as the value lives.
 pub(crate) trait Lasting: AsRawFd {}
 impl Lasting for File {}
 impl Lasting for Arc<File> {}
 
-/// Has the event queue of this thread watch a descriptor.
+/// Registers a descriptor with the event queue of this thread.
 pub(crate) fn watch<T: Lasting>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    // SAFETY: it is `Lasting`.
+    // SAFETY: the type is `Lasting`.
     unsafe { AsyncFd::register_with_interest(file, interest) }.map_err(Into::into)
 }
 
 /// Reads once, into the spare capacity of `buffer`.
 pub(crate) fn read_into(file: &File, buffer: &mut BytesMut) -> io::Result<usize> {
     let spare = buffer.spare_capacity_mut();
-    // SAFETY: at most `spare.len()` bytes are written, behind what the
-    // buffer holds, and as many as the kernel says are taken in.
+    // SAFETY: the kernel writes at most `spare.len()` bytes behind the content of the buffer. The
+    // length grows by the number that the kernel returns.
     unsafe {
         let count = libc::read(file.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len());
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
@@ -270,20 +268,20 @@ pub(crate) fn read_into(file: &File, buffer: &mut BytesMut) -> io::Result<usize>
 /// Whether this process was started with SIGHUP ignored.
 pub(crate) fn hang_up_is_ignored() -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the action is only read, into what has room for it; all
-    // zeros is one, too.
+    // SAFETY: the call only reads the action, into a value that has room for it. All zeros is a
+    // valid action.
     unsafe {
         libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr());
         action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
-/// Has the system keep the ends of this process's children until they are asked
-/// for, also where it was started by one that ignores SIGCHLD.
+/// Makes the system keep the exit status of this process's children until it is asked for. Needed
+/// if the process was started by one that ignores SIGCHLD.
 pub(crate) fn heed_children() {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the action is only read, into what has room for it; all zeros is
-    // one, too, and no handler is installed.
+    // SAFETY: the call only reads the action, into a value that has room for it. All zeros is a
+    // valid action. No handler is installed.
     unsafe {
         libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
         if action.assume_init().sa_sigaction == libc::SIG_IGN {

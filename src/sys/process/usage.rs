@@ -1,4 +1,4 @@
-//! What this process has used of the machine.
+//! The processor time and memory that this process has used.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::sys::process::platform;
 
-/// What this process has used so far.
+/// The processor time and memory that this process has used so far.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    /// Time on processors, all threads together.
+    /// Processor time of all threads together.
     pub(crate) process: Duration,
-    /// The same of this thread; nothing where that cannot be known.
+    /// Processor time of this thread. Zero if the system does not report it.
     pub(crate) thread: Duration,
-    /// Kibibytes in memory, at most.
+    /// The largest resident memory, in KiB.
     pub(crate) resident: u64,
 }
 
-/// What this process and thread have used so far.
+/// The processor time and memory that this process and this thread have used so far.
 pub(crate) fn usage() -> Usage {
     use nix::sys::time::TimeValLike;
     let of = |who: Option<UsageWho>| {
