@@ -6,22 +6,22 @@ use crate::wire::codec;
 use crate::wire::error::Error;
 use crate::wire::message::Handle;
 
-/// In the length of a call's name: the number of its chain follows.
+/// A flag in the length of a call's name: the number of its chain follows.
 const CHAINED: u16 = 1 << 15;
-/// In the length of a call's name: the handle that the function sends values
-/// to follows.
+/// A flag in the length of a call's name: the handle for the values that the function sends
+/// follows.
 const STREAMS: u16 = 1 << 14;
 
-/// Bytes of an error in a reply. Errors are made shorter than that.
+/// The most bytes of an error in a reply. Errors are made shorter than this.
 const MAX_ERROR: usize = 1024 * 1024;
 
-/// The first bytes of a reply, which say what the rest is.
+/// The first byte of a reply. It says what the rest is.
 pub(crate) const OK: u8 = 0;
 pub(crate) const CALL_ERROR: u8 = 1;
 pub(crate) const OTHER_ERROR: u8 = 2;
 
-/// The payload of a call of `function`, in a chain if that has a number, with
-/// a handle of the caller for values if there is one.
+/// The payload of a call of `function`. `chain` is the number of its chain, 0 for none. `values` is
+/// the caller's handle for values that the function sends, [`Handle::NONE`] for none.
 pub(crate) fn encode_call<T: serde::Serialize>(
     function: &str,
     args: &T,
@@ -54,8 +54,7 @@ fn encode_name(function: &str, chain: u32, values: Handle) -> Result<Vec<u8>, St
     Ok(data)
 }
 
-/// The payload that tells that nothing more will come in a chain: a call of
-/// nothing.
+/// The payload that says that no more calls of a chain will come: a call without a name.
 pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
     encode_name("", chain, Handle::NONE).unwrap_or_default()
 }
@@ -65,7 +64,7 @@ pub(crate) fn is_chained(data: &[u8]) -> bool {
     data.first().is_some_and(|first| u16::from(*first) << 8 & CHAINED != 0)
 }
 
-/// The encoded result in the payload of a reply, or the error.
+/// Decodes the payload of a reply: the encoded result, or the error.
 pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
     let malformed = |why: String| Error::Payload(format!("malformed reply: {why}"));
     let (kind, rest) = data.split_first().ok_or_else(|| malformed("it is empty".into()))?;
@@ -80,7 +79,7 @@ pub(crate) fn decode_reply(data: &Bytes) -> Result<Bytes, Error> {
     }
 }
 
-/// The error that an answer carries instead of a value.
+/// Decodes the error that an answer carries instead of a value.
 pub(crate) fn decode_failure(data: &[u8]) -> Error {
     let malformed = |why: String| Error::Payload(format!("malformed error: {why}"));
     if data.len() > MAX_ERROR {
@@ -92,20 +91,19 @@ pub(crate) fn decode_failure(data: &[u8]) -> Error {
 /// The payload of an answer that is an error.
 pub(crate) fn encode_failure(error: &Error) -> Bytes {
     let mut data = Vec::new();
-    // Errors are plain data: they can be encoded.
+    // Errors are plain data, so encoding them cannot fail.
     let _ = codec::encode_into(error, &mut data);
     data.into()
 }
 
-/// What a call asks for.
+/// The fields of a call's payload that come before its arguments.
 pub(crate) struct CallHeader<'a> {
     pub(crate) name: &'a str,
-    /// 0 if it belongs to none.
+    /// The number of its chain, 0 for none.
     pub(crate) chain: u32,
-    /// The caller's handle for the values that the function sends; none if it
-    /// sends none.
+    /// The caller's handle for the values that the function sends, or [`Handle::NONE`].
     pub(crate) values: Handle,
-    /// Where its arguments begin.
+    /// The offset of its arguments.
     pub(crate) args: usize,
 }
 
@@ -131,15 +129,15 @@ impl<'a> CallHeader<'a> {
     }
 }
 
-/// The payload of a reply that is a value.
+/// The payload of a reply that carries a value.
 pub(crate) fn encode_ok<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, String> {
     let mut data = vec![OK];
     codec::encode_into(value, &mut data)?;
     Ok(data)
 }
 
-/// The payload of a reply that is an error. Errors are plain data: they can be
-/// encoded.
+/// The payload of a reply that carries an error. Errors are plain data, so encoding them cannot
+/// fail.
 pub(crate) fn encode_error<T: serde::Serialize>(kind: u8, error: &T) -> Bytes {
     let mut data = vec![kind];
     let _ = codec::encode_into(error, &mut data);

@@ -1,12 +1,11 @@
-//! How values become bytes and values again: bincode's encoding, by position,
-//! typed at both ends.
+//! Encodes values into bytes and decodes them, in the format of bincode: by position, with the same
+//! type at both ends.
 //!
-//! The encoding does not describe itself. What serde can express and bincode
-//! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
-//! `flatten`, `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is
-//! not UTF-8. Such a failure is an [`Error::Payload`](crate::Error::Payload)
-//! where the value was to be sent and a [`CallError`](crate::CallError) where
-//! a result could not be sent back; both name the function.
+//! The encoding does not describe itself. Some types that serde can express compile, and fail when
+//! they are used, because bincode cannot express them: `#[serde(skip_serializing_if)]`, `flatten`,
+//! `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is not UTF-8. The error is an
+//! [`Error::Payload`](crate::Error::Payload) where the value was to be sent, and a
+//! [`CallError`](crate::CallError) where a result could not be sent back. Both name the function.
 
 mod decode;
 
@@ -29,47 +28,47 @@ use crate::wire::port::Port;
 const CONFIG: Configuration = bincode::config::standard();
 
 thread_local! {
-    /// A [`Secret`] was in the value that was encoded last.
+    /// Whether the value that this thread encoded last contained a [`Secret`].
     static SECRET: Cell<bool> = const { Cell::new(false) };
-    /// Where the value comes from that is being decoded.
+    /// The origin of the value that is being decoded on this thread.
     static CURRENT: RefCell<Option<Origin>> = const { RefCell::new(None) };
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// The router that a `Context` or `Sender` in it will belong to.
+    /// The router that a `Context` or `Sender` in the value will belong to.
     pub(crate) port: Arc<dyn Port>,
-    /// The context that has sent it.
+    /// The context that has sent the value.
     pub(crate) src: ContextId,
-    /// The authority under which it was sent.
+    /// The authority under which the value was sent.
     pub(crate) auth: ContextId,
 }
 
-/// The value's bytes.
+/// Encodes a value.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     encode_into(value, &mut out)?;
     Ok(out)
 }
 
-/// Appends the value's bytes to `out`.
+/// Appends the encoded value to `out`.
 pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
     SECRET.set(false);
     bincode::serde::encode_into_std_write(value, &mut Growing(out), CONFIG).map(drop).map_err(|error| error.to_string())
 }
 
-/// Whether a [`Secret`] was in what this thread has encoded last.
+/// Whether the value that this thread encoded last contained a [`Secret`].
 pub(crate) fn held_secret() -> bool {
     SECRET.get()
 }
 
-/// Bytes that are wiped when the last who holds them lets go.
+/// Makes bytes that are wiped when their last owner drops them.
 pub(crate) fn wiped(bytes: Vec<u8>) -> Bytes {
     Bytes::from_owner(Zeroizing::new(bytes))
 }
 
-/// A buffer that leaves no secret behind where it grows.
+/// A buffer that wipes its old memory when it grows, so that no secret stays behind.
 struct Growing<'a>(&'a mut Vec<u8>);
 
 impl io::Write for Growing<'_> {
@@ -92,8 +91,8 @@ impl io::Write for Growing<'_> {
     }
 }
 
-/// The value in `bytes`, all of them. Contexts and senders can be in it only
-/// if it has an origin.
+/// Decodes the value in `bytes`, which must contain nothing else. The value can contain contexts
+/// and senders only if there is an origin.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], origin: Option<Origin>) -> Result<T, String> {
     let (value, used) = decode_front(bytes, origin)?;
     if used != bytes.len() {
@@ -102,7 +101,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], origin: Option<Origin>) 
     Ok(value)
 }
 
-/// The value at the front of `bytes`, and how many bytes it took.
+/// Decodes the value at the front of `bytes`. Also returns how many bytes it took.
 pub(crate) fn decode_front<T: DeserializeOwned>(bytes: &[u8], origin: Option<Origin>) -> Result<(T, usize), String> {
     let before = CURRENT.with(|current| current.replace(origin));
     let mut decoder = Decoder::new(bytes);
@@ -119,7 +118,7 @@ pub(crate) fn current_origin() -> Option<Origin> {
     CURRENT.with(|current| current.borrow().clone())
 }
 
-/// Bytes, encoded in one piece. Far quicker than `Vec<u8>`, which serde takes
+/// Bytes that are encoded in one piece. This is much faster than `Vec<u8>`, which serde encodes
 /// byte by byte.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
@@ -136,12 +135,12 @@ impl From<Vec<u8>> for Blob {
     }
 }
 
-/// A text that is neither shown nor left in memory after use.
+/// A text that is not shown, and that is wiped from memory after use.
 ///
-/// As an argument of a call, such as the passwords of a connect behind another
-/// context, it is wiped also from the buffers of all contexts that it passes
-/// through. Not so in results, in what a [`Sender`](crate::Sender) sends, in
-/// messages of more than 64 KiB, nor what the system, ssh and sudo hold.
+/// As an argument of a call, such as the password of a connect behind another context, it is also
+/// wiped from the buffers of all contexts that it passes through. It is not wiped in results, in
+/// what a [`Sender`](crate::Sender) sends, and in messages of more than 64 KiB. Copies that the
+/// system, ssh and sudo make are not wiped either.
 ///
 /// ```
 /// let secret = offshoot::Secret::from("hunter2");

@@ -1,23 +1,22 @@
-//! What a connect has seen on its way, as data.
+//! What a connect has observed, as data.
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::error::Phase;
 
-/// What a connect has seen on its way, as data. Those who want words take
-/// [`ConnectError::steps`](crate::ConnectError::steps): every image carries
-/// this, and few ever look.
+/// What a connect has observed, as data. [`ConnectError::steps`](crate::ConnectError::steps) makes
+/// text of it. It is kept as data because every image carries this code, and few programs need the
+/// text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectTrace {
-    /// The command that was started, without the first stage; empty for the
-    /// own image.
+    /// The command that was started, without the first stage. Empty for the own image.
     pub command: Vec<String>,
-    /// What the first stage announced, each time it did.
+    /// The announcements of the first stage, in order.
     pub announced: Vec<String>,
-    /// The images that were sent: bytes on the way, 0 where the machine was
-    /// asked for one that it has kept; and unpacked.
+    /// The images that were sent, each as the number of bytes sent and the unpacked size. The first
+    /// number is 0 if the machine was asked for an image in its cache.
     pub sent: Vec<(u64, u64)>,
-    /// When a phase began, in milliseconds since the start.
+    /// The time at which each phase began, in milliseconds since the start.
     pub reached: Vec<(Phase, u32)>,
 }

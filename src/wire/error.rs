@@ -1,4 +1,4 @@
-//! What can go wrong, by phase and by blame.
+//! Errors, by the phase in which they happen and by the side that caused them.
 
 mod call_error;
 mod channel_error;
@@ -21,10 +21,10 @@ pub use self::io_error::IoError;
 use crate::wire::message::{ContextId, Handle};
 use crate::wire::sanitize::printable_lines;
 
-/// Everything the library reports.
+/// All errors that this library reports.
 ///
-/// All variants are serialisable, so that an error keeps its type when it
-/// happened in another context and was passed back through `via`.
+/// All variants are serialisable. So an error keeps its type if it has happened in another context
+/// and came back through `via`.
 ///
 /// ```
 /// use offshoot::{Error, Router, ConnectErrorKind, export};
@@ -57,20 +57,20 @@ pub enum Error {
     /// The called function returned an error or panicked.
     #[error(transparent)]
     Call(Box<CallError>),
-    /// The other end of a channel cannot be reached or has refused: no route,
-    /// policy, disconnect, closed, or the router has ended.
+    /// The other end of a channel cannot be reached, or has refused. Causes are a missing route, a
+    /// policy, a disconnect, a closed end, or the end of the router.
     #[error(transparent)]
     Channel(ChannelError),
     /// A connection could not be made.
     #[doc(alias = "ConnectError")]
     #[error(transparent)]
     Connect(Box<ConnectError>),
-    /// The time that was allowed has passed.
+    /// The time limit has passed.
     #[error("{what} did not finish within {after:?}")]
     Timeout {
-        /// The time that was allowed.
+        /// The time limit.
         after: Duration,
-        /// What was waited for.
+        /// The operation that did not finish.
         what: String,
     },
     /// A value could not be encoded or decoded.
@@ -85,35 +85,34 @@ pub enum Error {
         size: u64,
         /// The limit, in bytes.
         max: u64,
-        /// Name of the context that was to send it.
+        /// Name of the context that should have sent it.
         context: String,
     },
-    /// The function is not in the compiled-in table of this program or of the
-    /// context that was asked to run it.
+    /// The function is not in the function table of this program, or of the context that should run
+    /// it.
     #[error("function {function} is not in the function table of {context}; {}", how_to_export(function))]
     NotExported {
         /// Full name of the function.
         function: String,
-        /// Name of the context whose table it is.
+        /// Name of the context whose table lacks it.
         context: String,
     },
     /// Misuse of a `Select`.
     #[error("{0}")]
     Select(String),
-    /// This end has been closed: the receiver, the router, the broker, the
-    /// select.
+    /// This end has been closed. It is a receiver, router, broker or select.
     #[error(transparent)]
     Closed(Closed),
-    /// A file, a pipe, a thread or the like of this machine has failed.
+    /// A file, pipe, thread or other resource of this machine has failed.
     #[error(transparent)]
     Io(IoError),
-    /// This cannot be done in this process, or not yet.
+    /// The operation is not possible in this process, or not yet.
     #[error("{0}")]
     Misuse(String),
-    /// A blocking call on the thread that would have to serve it.
+    /// A blocking call was made on the thread that would have to serve it.
     #[error("{0}")]
     Deadlock(String),
-    /// A handle is taken or unknown.
+    /// A handle is in use already, or unknown.
     #[error("handle {handle}: {reason}")]
     Handle {
         /// The handle.
@@ -124,8 +123,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The time that was allowed has passed: for an answer, for a connect, or
-    /// for input and output.
+    /// Whether a time limit has passed: for an answer, for a connect, or for input and output.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Timeout { .. } => true,
@@ -135,13 +133,12 @@ impl Error {
         }
     }
 
-    /// The other end is not there (any more), or the own router has ended:
-    /// what was to be done there may have been done or not.
+    /// Whether the other end has gone or was never there, or the own router has ended. The
+    /// operation may or may not have been carried out at the other end.
     ///
-    /// These are [`ChannelErrorKind::Disconnected`], [`ChannelErrorKind::NoRoute`]
-    /// (as of each call to a context that has gone) and
-    /// [`ChannelErrorKind::RouterEnded`], and [`Closed::Router`] and
-    /// [`Closed::Broker`].
+    /// These are [`ChannelErrorKind::Disconnected`], [`ChannelErrorKind::NoRoute`] (for each call
+    /// to a context that has gone) and [`ChannelErrorKind::RouterEnded`], and [`Closed::Router`]
+    /// and [`Closed::Broker`].
     pub fn is_disconnected(&self) -> bool {
         use ChannelErrorKind::{Disconnected, NoRoute, RouterEnded};
         match self {
@@ -151,14 +148,14 @@ impl Error {
         }
     }
 
-    /// A policy, the routing mode or a handler has refused the message
+    /// Whether a policy, the routing mode or a handler has refused the message
     /// ([`ChannelErrorKind::Refused`]).
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Channel(error) if error.kind == ChannelErrorKind::Refused)
     }
 
-    /// An error that another context reports: its texts cannot drive a
-    /// terminal here.
+    /// Escapes the texts of an error that another context has reported, so that they cannot control
+    /// a terminal here.
     pub(crate) fn escaped(mut self) -> Self {
         let clean = |text: &mut String| *text = printable_lines(text);
         match &mut self {
@@ -193,7 +190,7 @@ impl Error {
         self
     }
 
-    /// What a context says that outlives its router.
+    /// The error of a context that outlives its router.
     pub(crate) fn router_ended(me: ContextId) -> Self {
         DeadReason::ROUTER_ENDED.at(me)
     }
@@ -223,8 +220,8 @@ impl From<CallError> for Error {
     }
 }
 
-/// What to write, so that a function is in the table. A closure has no name that
-/// other copies of the program know.
+/// Advice on how to put a function into the table. A closure has no name that other copies of the
+/// program know.
 fn how_to_export(function: &str) -> String {
     if function.ends_with("{{closure}}") {
         return "a closure cannot be exported: make it a `fn name(..)`, and write `offshoot::export!(name)` beside it"

@@ -24,8 +24,8 @@ use crate::wire::write_batch::WriteBatch;
 pub(crate) const HEADER: usize = 32;
 /// The most payload one frame carries.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
-/// A payload from this size on is not copied out of the buffer that it came
-/// in; a shorter one would keep too much memory that is not its own.
+/// A payload of at least this size stays in the buffer that it was read into. A shorter one is
+/// copied, because it would keep a large buffer in memory.
 const SHARED: usize = 16 * 1024;
 const MAGIC: u16 = 0x4f53;
 
@@ -34,19 +34,19 @@ const RAW: u8 = 2;
 const SINGLE_REPLY: u8 = 4;
 const SECRET: u8 = 8;
 const ERROR: u8 = 16;
-/// Where the three bits of the kind of a dead message begin.
+/// The position of the three bits for the kind of a dead message.
 const DEAD_KIND: u32 = 5;
 
 /// One frame: a message or a fragment of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// The header's fields; `data` is this frame's payload.
+    /// The fields of the header. `data` is the payload of this frame.
     pub(crate) part: Message,
-    /// More fragments of the same message follow.
+    /// Whether more fragments of the same message follow.
     pub(crate) more: bool,
 }
 
-/// Why a link's bytes are not frames.
+/// The reason why the bytes of a link are not frames.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
     #[error(
@@ -69,7 +69,7 @@ pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, o
         | flag(part.secret, SECRET)
         | flag(part.error, ERROR)
         | flag(part.is_dead(), (part.dead_kind as u8) << DEAD_KIND);
-    // 0 means "no limit", so what has run out is sent as its last millisecond.
+    // 0 means "no limit", so a deadline that has passed is sent as 1 ms.
     let left = part.deadline.map_or(0, |deadline| {
         u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
     });
@@ -86,10 +86,10 @@ pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, o
     out.push(&header, payload, part.secret);
 }
 
-/// Takes the first frame off the front of `input`.
+/// Removes the first frame from the front of `input`, and returns it.
 ///
-/// Returns `None` if `input` does not hold a whole frame yet. A bad header is
-/// refused as soon as it is there, before its payload is waited for.
+/// Returns `None` if `input` does not contain a whole frame yet. A wrong header is refused as soon
+/// as it is complete, before its payload has come.
 pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>, FrameError> {
     let mark = input.len().min(2);
     if input[..mark] != MAGIC.to_be_bytes()[..mark] {

@@ -1,4 +1,4 @@
-//! Messages, and the numbers that address them.
+//! Messages, and the ids and handles that address them.
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::wire::error::{CallError, ChannelError, ChannelErrorKind, DeadReason, 
 use crate::wire::port::Port;
 use crate::wire::sanitize::printable;
 
-/// A process in the tree. The master is 0.
+/// The id of a context, which is a process in the tree. The master has the id 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContextId(pub u32);
@@ -25,11 +25,11 @@ impl ContextId {
     pub const MASTER: Self = Self(0);
 }
 
-/// What cannot be answered.
+/// The reason for a message that cannot be answered.
 const NOT_RECEIVED: DeadReason =
     DeadReason::fixed(ChannelErrorKind::NoRoute, "this message was not received, so it cannot be answered");
 
-/// Bytes of the reason in a dead message that are read.
+/// The most bytes of the reason in a dead message that are read.
 const MAX_REASON: usize = 16 * 1024;
 
 impl fmt::Display for ContextId {
@@ -38,39 +38,39 @@ impl fmt::Display for ContextId {
     }
 }
 
-/// A port inside a context.
+/// A handle: a port inside a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handle(pub u32);
 
 impl Handle {
-    /// No handle: as `reply_to`, no reply is wanted.
+    /// No handle. As `reply_to` it means that no reply is wanted.
     pub const NONE: Self = Self(0);
-    /// Ask upstream for an image.
+    /// Asks the parent for an image.
     pub const GET_IMAGE: Self = Self(100);
-    /// Call a function of the table.
+    /// Calls a function of the table.
     pub const CALL_FUNCTION: Self = Self(101);
-    /// A log record for the master.
+    /// Carries a log record to the master.
     pub const FORWARD_LOG: Self = Self(102);
-    /// A context has appeared.
+    /// Says that a context has appeared.
     pub const ADD_ROUTE: Self = Self(103);
-    /// A context has gone.
+    /// Says that a context has gone.
     pub const DEL_ROUTE: Self = Self(104);
-    /// Ask for a block of context ids.
+    /// Asks for a block of context ids.
     pub const ALLOCATE_ID: Self = Self(105);
-    /// End this context and all behind it.
+    /// Ends this context and all contexts behind it.
     pub const SHUTDOWN: Self = Self(106);
-    /// An image, in answer to [`Handle::GET_IMAGE`].
+    /// Carries an image, in answer to [`Handle::GET_IMAGE`].
     pub const LOAD_IMAGE: Self = Self(107);
-    /// The sender leaves the tree and lives on.
+    /// Says that the sender leaves the tree and lives on.
     pub const DETACHING: Self = Self(109);
-    /// Room in a window is given back.
+    /// Gives room in a window back.
     pub const CREDIT: Self = Self(114);
-    /// A call is no longer wanted.
+    /// Says that a call is no longer wanted.
     pub const CANCEL: Self = Self(115);
-    /// Ask for counters.
+    /// Asks for statistics.
     pub const STATS: Self = Self(116);
-    /// As `reply_to`: this message is the end of a conversation.
+    /// As `reply_to` it means that this message ends a conversation.
     pub const IS_DEAD: Self = Self(999);
     /// The first handle that is given out dynamically.
     pub const FIRST_DYNAMIC: Self = Self(1000);
@@ -82,8 +82,8 @@ impl fmt::Display for Handle {
     }
 }
 
-/// Which of a link's three queues a message takes. Control goes first, logs
-/// last; no frame is split for another.
+/// The queue of a link that a message takes. Control leaves first, logs leave last. A frame is
+/// always sent whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub(crate) enum Lane {
@@ -106,7 +106,7 @@ pub(crate) enum Lane {
 ///     offshoot::child();
 ///     let router = Router::new()?;
 ///     let double = router.add_handler(|message| {
-///         // Nobody hears of an error here but who asked.
+/// Only the context that asked learns of an error here.
 ///         let answer = message.decode::<u32>().and_then(|number| message.reply(&(number * 2)));
 ///         drop(answer);
 ///     });
@@ -121,43 +121,42 @@ pub(crate) enum Lane {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Message {
-    /// The context it is for. Default: the master; whoever sends it to a
-    /// context fills it in.
+    /// The context that the message is for. Default: the master. Sending it to a context sets this
+    /// field.
     pub dst: ContextId,
-    /// The context it comes from, and where replies go. The router fills it
-    /// in, whatever it says here, and every hop checks it.
+    /// The context that has sent the message, and that replies go to. The router sets this field,
+    /// whatever it contains, and every hop checks it.
     pub src: ContextId,
-    /// The context under whose authority it acts. The router fills it in.
+    /// The context under whose authority the message acts. The router sets this field.
     pub auth: ContextId,
-    /// The port of `dst` it is for.
+    /// The port of `dst` that the message is for.
     pub handle: Handle,
-    /// The port of `src` that awaits a reply; [`Handle::NONE`] if none does,
+    /// The port of `src` that waits for a reply. [`Handle::NONE`] if no reply is wanted,
     /// [`Handle::IS_DEAD`] if this message ends the conversation.
     pub reply_to: Handle,
-    /// When whoever sent it stops waiting, by this machine's clock. Each hop
-    /// passes on what is left of it, in milliseconds. Default: never.
+    /// The time at which the sender stops waiting, by this machine's clock. Each hop passes on the
+    /// time that is left, in milliseconds. Default: never.
     pub deadline: Option<Instant>,
-    /// The payload is bytes, not an encoded value.
+    /// Whether the payload is bytes, not an encoded value.
     pub raw: bool,
-    /// `reply_to` takes exactly one message, so the reply needs no window.
+    /// Whether `reply_to` takes exactly one message, so that the reply needs no window.
     pub(crate) single_reply: bool,
-    /// The payload is to be wiped after use.
+    /// Whether the payload must be wiped after use.
     pub(crate) secret: bool,
-    /// The payload is an error, as [`Message::reply_error`] makes it.
+    /// Whether the payload is an error, as [`Message::reply_error`] encodes it.
     pub(crate) error: bool,
-    /// Why a dead message ends the conversation; of no meaning in others.
+    /// The kind of the reason of a dead message. It has no meaning in other messages.
     pub(crate) dead_kind: ChannelErrorKind,
     pub(crate) lane: Lane,
-    /// Who has named its destination, if that was another context: it acts
-    /// under the authority of that one.
+    /// The context that has chosen the destination, if that was another context. The message then
+    /// acts under the authority of that context.
     pub(crate) on_behalf: Option<ContextId>,
     pub(crate) arrival: Arrival,
     /// The payload.
     pub data: Bytes,
 }
 
-/// The router that has received a message. What a message says does not
-/// depend on it.
+/// The router that has received a message. Two messages are equal without regard to it.
 #[derive(Clone, Default)]
 pub(crate) struct Arrival(pub(crate) Option<Arc<dyn Port>>);
 
@@ -181,8 +180,8 @@ impl Message {
         Self { dst, handle, data: data.into(), ..Self::default() }
     }
 
-    /// A message that carries a value. Several values are a tuple, or are
-    /// taken out one by one by [`Message::values`].
+    /// A message that carries a value. To send several values, use a tuple, or let the receiver
+    /// take them one by one with [`Message::values`].
     ///
     /// # Errors
     ///
@@ -199,19 +198,19 @@ impl Message {
         Self { data: data.into(), raw: true, ..Self::default() }
     }
 
-    /// A message that ends a conversation, with the reason as its payload. To
-    /// who gets it, that is [`ChannelErrorKind::Refused`].
+    /// A message that ends a conversation. Its payload is the reason. The receiver gets it as
+    /// [`ChannelErrorKind::Refused`].
     pub fn dead(reason: &str) -> Self {
         Self::dead_as(ChannelErrorKind::Refused, reason)
     }
 
-    /// A message that ends a conversation for a reason of that kind.
+    /// A message that ends a conversation, with a reason of the given kind.
     pub fn dead_as(kind: ChannelErrorKind, reason: &str) -> Self {
         let data = Bytes::copy_from_slice(reason.as_bytes());
         Self { reply_to: Handle::IS_DEAD, dead_kind: kind, ..Self::raw(data) }
     }
 
-    /// This message, for this port of whoever it will be sent to.
+    /// Sets the handle. The context is set when the message is sent.
     #[must_use]
     pub fn to_handle(self, handle: Handle) -> Self {
         Self { handle, ..self }
@@ -222,44 +221,43 @@ impl Message {
         self.reply_to == Handle::IS_DEAD
     }
 
-    /// Why the conversation has ended, if this message ends it: the reason it
-    /// carries, or a general text. Control characters are escaped.
+    /// If this message ends the conversation: the reason that it carries, or a general text.
+    /// Control characters are escaped.
     pub fn reason(&self) -> Option<String> {
         self.channel_error().map(|error| error.reason)
     }
 
-    /// Why the conversation has ended, if this message ends it: who says so,
-    /// the kind, and the [reason](Message::reason).
+    /// If this message ends the conversation: the context that reports it, the kind, and the
+    /// [reason](Message::reason).
     pub fn channel_error(&self) -> Option<ChannelError> {
         let me = self.arrival.0.as_ref().map(|port| port.me());
         self.is_dead().then(|| ChannelError::new(self.src, self.dead_kind, self.dead_text(me)))
     }
 
-    /// The value it carries. Contexts and senders in it belong to the router
+    /// Decodes the value that the message carries. Contexts and senders in it belong to the router
     /// that has received it.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if this message is dead, [`Error::Call`] or another
-    /// error if it is one that [`Message::reply_error`] has sent,
-    /// [`Error::Payload`] if the payload is raw or is not exactly one `T`.
+    /// [`Error::Channel`] if this message is dead. [`Error::Call`] or another error if it is an
+    /// error that [`Message::reply_error`] has sent. [`Error::Payload`] if the payload is raw or is
+    /// not exactly one `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
         codec::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
     }
 
-    /// The values it carries, to be taken one after the other.
+    /// Returns the values that the message carries, to be taken one after the other.
     ///
     /// # Errors
     ///
-    /// As [`Message::decode`], but for the values' types.
+    /// The same as for [`Message::decode`], except for the types of the values.
     pub fn values(&self) -> Result<Values<'_>, Error> {
         self.check_encoded()?;
         Ok(Values { message: self, rest: self.data.clone() })
     }
 
-    /// Answers with a value. Without `reply_to` nobody waits for an answer,
-    /// and nothing happens. Does not block.
+    /// Answers with a value. Does nothing if the message has no `reply_to`. Does not block.
     ///
     /// # Errors
     ///
@@ -270,10 +268,10 @@ impl Message {
         self.reply_message(Self::encoded(value)?)
     }
 
-    /// Answers with an error: who [decodes](Message::decode) the answer gets
-    /// it. An [`Error`](crate::Error) or a [`CallError`] arrives as it is,
-    /// others as [`Error::Call`](crate::Error::Call) with their type, text and
-    /// sources. Without `reply_to` nothing happens. Does not block.
+    /// Answers with an error. [`Message::decode`] of the answer returns this error. An
+    /// [`Error`](crate::Error) or a [`CallError`] arrives unchanged. Other errors arrive as
+    /// [`Error::Call`](crate::Error::Call), with their type, text and sources. Does nothing if the
+    /// message has no `reply_to`. Does not block.
     ///
     /// ```
     /// # use offshoot::{Error, Message, Router};
@@ -298,7 +296,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// As [`Message::reply`].
+    /// The same as for [`Message::reply`].
     pub fn reply_error<E: std::error::Error + 'static>(&self, error: &E) -> Result<(), Error> {
         let any: &dyn Any = error;
         let error = match (any.downcast_ref::<Error>(), any.downcast_ref::<CallError>()) {
@@ -314,12 +312,12 @@ impl Message {
         self.reply_message(Self { error: true, data, ..Self::default() })
     }
 
-    /// Answers with a message of your own, which is sent as it is but for
-    /// `dst` and `handle`. Without `reply_to` nothing happens. Does not block.
+    /// Answers with a message of your own. It is sent unchanged, except for `dst` and `handle`.
+    /// Does nothing if the message has no `reply_to`. Does not block.
     ///
     /// # Errors
     ///
-    /// As [`Message::reply`].
+    /// The same as for [`Message::reply`].
     pub fn reply_message(&self, mut answer: Self) -> Result<(), Error> {
         if !self.wants_reply() {
             return Ok(());
@@ -328,16 +326,16 @@ impl Message {
             return Err(NOT_RECEIVED.at(self.dst));
         };
         (answer.dst, answer.handle) = (self.src, self.reply_to);
-        // A port that takes one message has room for it.
+        // A handle that takes one message has room for it, so no window is needed.
         if port.answer(answer, !self.single_reply) { Ok(()) } else { Err(Error::router_ended(port.me())) }
     }
 
-    /// Whether somebody waits for an answer to this message.
+    /// Whether the sender waits for an answer to this message.
     pub(crate) fn wants_reply(&self) -> bool {
         self.reply_to != Handle::NONE && !self.is_dead()
     }
 
-    /// What a dead message says, as an error in the context `me`.
+    /// The reason of a dead message, as an error in the context `me`.
     pub(crate) fn dead_error(&self, me: ContextId) -> Error {
         ChannelError::new(self.src, self.dead_kind, self.dead_text(Some(me))).into()
     }
@@ -353,7 +351,7 @@ impl Message {
         }
     }
 
-    /// Where a value in it comes from, if it was received.
+    /// The origin of the values in the message, if it was received.
     fn origin(&self) -> Option<Origin> {
         self.arrival.0.as_ref().map(|port| Origin { port: Arc::clone(port), src: self.src, auth: self.auth })
     }
@@ -372,7 +370,7 @@ impl Message {
     }
 }
 
-/// The values that a message carries; see [`Message::values`].
+/// The values that a message carries. See [`Message::values`].
 #[derive(Debug)]
 pub struct Values<'a> {
     message: &'a Message,
@@ -380,11 +378,11 @@ pub struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// The next value.
+    /// Takes the next value.
     ///
     /// # Errors
     ///
-    /// [`Error::Payload`] if there is none, or it is not a `T`.
+    /// [`Error::Payload`] if there is no value left, or it is not a `T`.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         match codec::decode_front(&self.rest, self.message.origin()) {
             Ok((value, used)) => {
@@ -395,7 +393,7 @@ impl Values<'_> {
         }
     }
 
-    /// Whether nothing is left.
+    /// Whether no value is left.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

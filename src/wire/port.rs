@@ -1,4 +1,4 @@
-//! The router of a message or a value, as far as this layer knows it.
+//! The router that has received a message or a value, as far as this layer knows it.
 
 use std::any::Any;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::wire::message::{ContextId, Message};
 
 /// A router that receives messages and sends the answers to them.
 pub(crate) trait Port: fmt::Debug + Send + Sync {
-    /// The context that it is in.
+    /// The context of the router.
     fn me(&self) -> ContextId;
 
     /// Queues an answer. One that is not `metered` needs no room in a window. Returns false if the router has ended.

@@ -1,9 +1,8 @@
-//! Messages that come in by fragments. No I/O.
+//! Puts messages together from their fragments. No I/O.
 //!
-//! A run is the fragments of one message. Whoever may not write to a handle
-//! is refused at the first fragment, so only welcome messages fill memory,
-//! and all runs together hold at most twice the largest message. One sender
-//! has few runs at a time, refused ones included.
+//! A run is the sequence of fragments of one message. A sender that may not write to a handle is
+//! refused at the first fragment, so only accepted messages take memory. All runs together hold at
+//! most twice the largest message. One sender has few runs at a time, refused ones included.
 
 use std::collections::HashMap;
 
@@ -12,17 +11,16 @@ use bytes::{Bytes, BytesMut};
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Runs of one sender that are under way at once. A link sends its messages
-/// one after the other in each of its three lanes, so nobody who is honest
-/// comes near.
+/// The most runs of one sender that are under way at once. A link sends its messages one after the
+/// other in each of its three lanes, so an honest sender has far fewer.
 pub(crate) const MAX_RUNS: usize = 8;
 
 /// The runs that are under way to one context.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// By their senders, none of which has no run.
+    /// The runs of each sender. A sender without runs has no entry.
     by_source: HashMap<ContextId, Vec<Run>>,
-    /// Bytes in all of them.
+    /// The bytes of all runs together.
     bytes: u64,
     /// The largest message allowed, in bytes.
     max: u64,
@@ -34,24 +32,24 @@ struct Run {
     content: Content,
 }
 
-/// What tells the runs of one sender apart.
+/// Distinguishes the runs of one sender.
 type Key = (Handle, Handle, Lane);
 
 #[derive(Debug)]
 enum Content {
     Growing(BytesMut),
-    /// Refused; the rest of it is thrown away as it comes.
+    /// The run was refused. Its other fragments are thrown away as they come.
     Refused,
 }
 
-/// What a fragment has led to.
+/// The result of taking in a fragment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Added {
     /// The whole payload, if this was the last fragment of a welcome run.
     pub(crate) whole: Option<Bytes>,
-    /// Why the run is refused, said once.
+    /// The reason why the run is refused. It is set once per run.
     pub(crate) refusal: Option<DeadReason>,
-    /// It would have begun one run too many of its sender, and is dropped.
+    /// Whether the fragment was dropped because its sender has too many runs.
     pub(crate) too_many: bool,
 }
 
@@ -60,12 +58,12 @@ impl Runs {
         Self { by_source: HashMap::new(), bytes: 0, max }
     }
 
-    /// Whether `part` continues a run.
+    /// Whether `part` continues a run that has begun.
     pub(crate) fn continues(&self, part: &Message) -> bool {
         !self.by_source.is_empty() && self.by_source.get(&part.src).is_some_and(|runs| find(runs, part).is_some())
     }
 
-    /// Takes in a fragment. `check` is asked at the first one of a run.
+    /// Takes in a fragment. Calls `check` for the first fragment of a run.
     pub(crate) fn add(&mut self, part: &Message, more: bool, check: impl FnOnce() -> Result<(), DeadReason>) -> Added {
         let mut added = Added::default();
         let runs = self.by_source.entry(part.src).or_default();
@@ -110,7 +108,7 @@ impl Runs {
         added
     }
 
-    /// A context has gone: what it had not finished never will be.
+    /// Drops the unfinished runs of a context that has gone.
     pub(crate) fn forget(&mut self, context: ContextId) {
         for run in self.by_source.remove(&context).unwrap_or_default() {
             if let Content::Growing(data) = run.content {
@@ -189,7 +187,7 @@ mod tests {
             assert!(begin(&mut runs, handle, handle % 2 == 0).too_many);
         }
         assert_eq!(runs.by_source[&ContextId(1)].len(), MAX_RUNS);
-        // Others have theirs, and one that has ended makes room.
+        // Other senders have runs of their own, and a run that has ended makes room for another.
         assert!(!runs.add(&part(2, b"x"), true, || Ok(())).too_many);
         assert_eq!(runs.add(&part(1, b"b"), false, || Ok(())).whole.unwrap(), "ab");
         assert!(!begin(&mut runs, 5000, true).too_many);

@@ -3,14 +3,15 @@
 //! what stands beside them. All text that comes from another process passes here
 //! before it is shown, logged, or written as JSON.
 
-/// Whether a terminal may act on a character: C0 and C1 controls, DEL, line and
-/// paragraph separators, and what changes the direction of writing.
+/// Whether a terminal may act on a character: C0 and C1 controls, DEL, line and paragraph
+/// separators, and characters that change the direction of writing.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
-/// Appends a character, an unsafe one as its escape: `\u{1b}`. Tabs stay.
+/// Appends a character to `shown`. An unsafe one is appended as its escape, such as `\u{1b}`. Tabs
+/// stay.
 pub(crate) fn push(c: char, shown: &mut String) {
     if is_unsafe(c) && c != '\t' { shown.extend(c.escape_default()) } else { shown.push(c) }
 }
@@ -20,7 +21,7 @@ pub(crate) fn printable(text: &str) -> String {
     escape(text, '\t')
 }
 
-/// As [`printable`], of a text that may have several lines.
+/// Does the same as [`printable`] for a text that may have several lines.
 pub(crate) fn printable_lines(text: &str) -> String {
     escape(text, '\n')
 }
@@ -33,9 +34,8 @@ fn escape(text: &str, allowed: char) -> String {
     shown
 }
 
-/// A line of another program without terminal sequences and unsafe characters,
-/// and without space at its end. Colours must not hide words that are looked
-/// for.
+/// A line of another program without terminal sequences, without unsafe characters, and without
+/// space at its end. So colours do not hide words that the caller looks for.
 pub(crate) fn stripped(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut chars = text.chars().peekable();

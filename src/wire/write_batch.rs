@@ -1,7 +1,7 @@
-//! Frames on their way into one write. No I/O.
+//! Frames that are written together. No I/O.
 //!
-//! Headers and short payloads are copied behind each other; a long payload
-//! stays where it is, and the kernel gathers it from there.
+//! Headers and short payloads are copied into one buffer. A long payload stays where it is, and the
+//! kernel gathers it from there.
 
 use std::io::IoSlice;
 
@@ -35,7 +35,7 @@ impl WriteBatch {
         self.bytes = 0;
     }
 
-    /// Adds a frame. What is `secret` is never copied.
+    /// Adds a frame. A `secret` payload is never copied.
     pub(crate) fn push(&mut self, header: &[u8], payload: Bytes, secret: bool) {
         self.bytes += header.len() + payload.len();
         self.copied.extend_from_slice(header);
@@ -46,7 +46,7 @@ impl WriteBatch {
         }
     }
 
-    /// All that lies behind the first `written` bytes, in order.
+    /// All bytes after the first `written` bytes, in order.
     pub(crate) fn slices(&self, mut written: usize) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::with_capacity(2 * self.long.len() + 1);
         let mut add = |bytes| {

@@ -1,23 +1,22 @@
-//! Values out of bytes, as bincode writes them with its standard settings.
+//! Decodes values from bytes that bincode has written with its standard settings.
 //!
-//! What a payload claims costs nothing: a length is refused before anything
-//! is allocated for it unless that many bytes are there, elements that take no
-//! bytes are counted, and so is how deep values lie in each other. So the
-//! memory that a value takes is at most its bytes times a constant of its
-//! type.
+//! A false claim in a payload costs no memory. A length is refused before anything is allocated,
+//! unless that many bytes are there. The number of elements that take no bytes is bounded, and so
+//! is the depth of nested values. So the memory of a value is at most its bytes times a constant of
+//! its type.
 
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
-/// Elements of lists that take no bytes at all, as `()`, in one value. Nothing
-/// else would bound the time that they take.
+/// The most elements of lists in one value that take no bytes at all, such as `()`. Nothing else
+/// bounds the time that they take.
 const MAX_EMPTY: usize = 65_536;
-/// How deep values may lie in each other: far more than people write, and far
-/// less than fills the stack of a thread, which is 2 MiB.
+/// The most levels of nested values. This is far more than programs use, and far less than what
+/// fills the stack of a thread, which is 2 MiB.
 const MAX_DEPTH: u32 = 256;
 
-/// Why bytes are no value.
+/// The reason why bytes are not a value.
 #[derive(Debug)]
 pub(super) struct Refusal(Box<str>);
 
@@ -40,13 +39,13 @@ fn refuse<T>(why: &str) -> Result<T, Refusal> {
     Err(Refusal(why.into()))
 }
 
-/// What is left to be read.
+/// The bytes that are left to read, and the limits that are left.
 #[derive(Debug)]
 pub(super) struct Decoder<'de> {
     rest: &'de [u8],
     /// How many more elements may take no bytes.
     empty_left: usize,
-    /// How much deeper values may lie.
+    /// How many more levels of nesting are allowed.
     depth_left: u32,
 }
 
@@ -68,8 +67,8 @@ impl<'de> Decoder<'de> {
         Ok(*taken)
     }
 
-    /// A number without a sign: one byte up to 250, or what says how many
-    /// bytes follow.
+    /// Reads an unsigned number. Its first byte is the number if it is at most 250. Otherwise the
+    /// byte says how many bytes follow.
     fn unsigned(&mut self) -> Result<u64, Refusal> {
         let [first] = self.array()?;
         match first {
@@ -91,7 +90,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// A number with a sign: 0, -1, 1, -2 and so on are 0, 1, 2, 3 and so on.
+    /// Reads a signed number: 0, -1, 1, -2 and so on are encoded as 0, 1, 2, 3 and so on.
     fn signed(&mut self) -> Result<i64, Refusal> {
         let number = self.unsigned()?;
         let half = i64::from_ne_bytes((number >> 1).to_ne_bytes());
@@ -104,7 +103,7 @@ impl<'de> Decoder<'de> {
         Ok(if number & 1 == 0 { half } else { !half })
     }
 
-    /// Bytes behind their length.
+    /// Reads a length, and that many bytes.
     fn bytes(&mut self) -> Result<&'de [u8], Refusal> {
         let length = self.unsigned()?;
         let taken = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
@@ -119,7 +118,7 @@ impl<'de> Decoder<'de> {
         std::str::from_utf8(self.bytes()?).or_else(|_| refuse("a text is not UTF-8"))
     }
 
-    /// The number of elements that follow.
+    /// Reads the number of elements that follow.
     fn count(&mut self) -> Result<usize, Refusal> {
         let count = self.unsigned()?;
         let possible = self.rest.len().saturating_add(self.empty_left);
@@ -165,7 +164,7 @@ impl<'de> Decoder<'de> {
         value
     }
 
-    /// An element of a list that is as long as the payload says.
+    /// Reads an element of a list whose length the payload has claimed.
     fn element<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let before = self.rest.len();
         let value = read(self)?;
@@ -178,7 +177,7 @@ impl<'de> Decoder<'de> {
         Ok(value)
     }
 
-    /// Elements of which the type knows how many there are.
+    /// Reads elements whose number is known from the type.
     fn fields<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Refusal> {
         self.deeper(|decoder| visitor.visit_seq(Elements { decoder, left: count, is_list: false }))
     }
@@ -188,12 +187,12 @@ impl<'de> Decoder<'de> {
 struct Elements<'a, 'de> {
     decoder: &'a mut Decoder<'de>,
     left: usize,
-    /// The payload says how many there are.
+    /// Whether the payload has claimed the number of elements.
     is_list: bool,
 }
 
 impl Elements<'_, '_> {
-    /// What may be allocated ahead.
+    /// The number of elements that memory may be allocated for in advance.
     fn hint(&self) -> usize {
         if self.is_list { self.left.min(self.decoder.rest.len()) } else { self.left }
     }
@@ -435,7 +434,7 @@ mod tests {
     use super::*;
     use crate::wire::codec::{decode, encode};
 
-    /// All that serde knows of.
+    /// One variant for each kind of value in serde.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     enum Any {
         Unit,
@@ -485,7 +484,7 @@ mod tests {
         fn what_bincode_writes_is_read_as_it_was(value in values()) {
             let bytes = encode(&value).unwrap();
             prop_assert_eq!(&decode::<Any>(&bytes, None).unwrap(), &value);
-            // What is cut, or goes on, is no value.
+            // A value with bytes cut off, or with bytes left over, must be refused.
             prop_assert!(decode::<Any>(&bytes[..bytes.len() - 1], None).is_err());
             prop_assert!(decode::<Any>(&[&bytes[..], &[0]].concat(), None).is_err());
         }
@@ -494,7 +493,7 @@ mod tests {
         fn what_bincode_reads_is_read_the_same(bytes: Vec<u8>) {
             type Value = (Any, HashMap<u8, i32>, Vec<String>);
             if let Some(value) = by_bincode::<Value>(&bytes) {
-                // (What is no number equals nothing.)
+                // Compared as text, because NaN equals nothing.
                 prop_assert_eq!(format!("{:?}", decode::<Value>(&bytes, None).unwrap()), format!("{value:?}"));
             }
         }
@@ -535,7 +534,7 @@ mod tests {
         for count in [1u64 << 20, 1 << 60] {
             assert!(decode::<Vec<()>>(&encode(&count).unwrap(), None).unwrap_err().starts_with("a list of"));
         }
-        // A struct may have as many fields as it likes.
+        // The fields of a struct are not counted as elements.
         let empty = vec![((), (), 7u8); 30_000];
         assert_eq!(decode::<Vec<((), (), u8)>>(&encode(&empty).unwrap(), None).unwrap(), empty);
     }

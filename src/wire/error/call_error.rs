@@ -1,4 +1,4 @@
-//! A called function has failed.
+//! The error of a called function.
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of each text of an error.
+/// The most bytes of each text of an error.
 const MAX_TEXT: usize = 64 * 1024;
-/// Sources of an error that are told: all its texts fit in what a caller takes.
+/// The most sources of an error that are kept. So all its texts fit into the largest reply.
 const MAX_SOURCES: usize = 12;
 
 /// A function that was called returned `Err`, panicked, or could not be run.
@@ -39,7 +39,7 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// An error of that type with that text, which has happened nowhere yet.
+    /// Creates an error of the given type and text that has not happened anywhere yet.
     ///
     /// ```
     /// let mut error = offshoot::CallError::new("prog::Full", "the disk is full");
@@ -58,7 +58,7 @@ impl CallError {
         }
     }
 
-    /// The type, the text and the sources of any error.
+    /// Takes the type, the text and the sources from any error.
     pub fn of<E: StdError + 'static>(error: &E) -> Self {
         Self::of_dyn(type_name::<E>(), error)
     }
@@ -66,7 +66,7 @@ impl CallError {
     pub(crate) fn of_dyn(type_name: &str, error: &(dyn StdError + 'static)) -> Self {
         let mut chain = Vec::new();
         let mut source = error.source();
-        // A chain that loops or never ends must not take the reply with it.
+        // A chain of sources may loop or never end. The reply must be sent all the same.
         while let Some(cause) = source.filter(|_| chain.len() < MAX_SOURCES) {
             chain.push(shorten(cause.to_string()));
             source = cause.source();
@@ -74,7 +74,7 @@ impl CallError {
         Self { chain, ..Self::new(type_name, error.to_string()) }
     }
 
-    /// This error, with where it came from.
+    /// Adds the backtrace.
     pub(crate) fn with_backtrace(self, backtrace: Option<String>) -> Self {
         Self { backtrace: backtrace.map(shorten), ..self }
     }
@@ -102,8 +102,8 @@ impl StdError for CallError {
     }
 }
 
-/// The texts of a chain as errors, made when somebody asks for them. What an
-/// error says does not depend on that.
+/// The texts of a chain as errors, created when [`source`](StdError::source) is called. Two errors
+/// with the same texts are equal, whether or not these were created.
 #[derive(Clone, Default)]
 pub(crate) struct Causes(OnceLock<Option<Box<Cause>>>);
 

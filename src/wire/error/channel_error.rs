@@ -1,17 +1,17 @@
-//! Why the other end of a channel cannot be reached, or has refused.
+//! The error of a channel whose other end cannot be reached or has refused.
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::message::ContextId;
 
-/// The other end of a channel cannot be reached or has refused.
+/// The other end of a channel cannot be reached, or has refused.
 ///
 /// Its text is the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{reason}")]
 #[non_exhaustive]
 pub struct ChannelError {
-    /// The context that reports it.
+    /// The context that reports the error.
     pub context: ContextId,
     /// What kind of failure it is.
     pub kind: ChannelErrorKind,
@@ -20,7 +20,7 @@ pub struct ChannelError {
 }
 
 impl ChannelError {
-    /// An error that `context` reports.
+    /// Creates an error that `context` reports.
     pub fn new(context: ContextId, kind: ChannelErrorKind, reason: impl Into<String>) -> Self {
         Self { context, kind, reason: reason.into() }
     }
@@ -51,7 +51,7 @@ pub enum ChannelErrorKind {
 }
 
 impl ChannelErrorKind {
-    /// The kinds, each at the place that its number names.
+    /// The kinds, in the order of their numbers.
     const ALL: [Self; 8] = [
         Self::Refused,
         Self::NoRoute,
@@ -63,7 +63,7 @@ impl ChannelErrorKind {
         Self::RouterEnded,
     ];
 
-    /// The kind whose number is in the lowest three bits: each number has one.
+    /// The kind for the lowest three bits of a number. Every such number has a kind.
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self::ALL[usize::from(bits & 7)]
     }

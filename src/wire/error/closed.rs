@@ -1,8 +1,8 @@
-//! What was closed at this end.
+//! The errors of an end that was closed here.
 
 use serde::{Deserialize, Serialize};
 
-/// What was closed at this end; see [`Error::Closed`](crate::Error::Closed).
+/// The object that was closed at this end. See [`Error::Closed`](crate::Error::Closed).
 #[doc(alias = "LatchError")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! Why a connection could not be made.
+//! The error of a connect.
 
 use std::fmt;
 
@@ -6,35 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::connect_trace::ConnectTrace;
 
-/// Why a connection could not be made, or was lost while it was being made.
+/// A connection could not be made, or was lost while it was being made.
 ///
-/// Its text is the hop, what happened, what to do about it, and the last lines
-/// of the far side.
+/// Its text consists of the hop, what happened, what to do about it, and the last lines that the
+/// other side has printed.
 #[doc(alias = "StreamError")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectError {
     /// What kind of failure it is.
     pub kind: ConnectErrorKind,
-    /// How far the connection had come.
+    /// The phase that the connection had reached.
     pub phase: Phase,
-    /// Which hop failed, as `ssh.web1` or `local`.
+    /// The hop that failed, as `ssh.web1` or `local`.
     pub hop: String,
     /// What happened.
     pub text: String,
-    /// What to do about it; empty if nothing is known.
+    /// What to do about it. Empty if nothing is known.
     pub advice: String,
-    /// The last lines that the far side printed, at most 100, with control
-    /// characters taken out.
+    /// The last lines that the other side has printed, at most 100. Control characters are removed.
     pub tail: Vec<String>,
-    /// What had been seen until then.
+    /// What the connect had observed until then.
     pub trace: Box<ConnectTrace>,
-    /// What this crate decides on where the kind is too coarse.
+    /// A finer reason, where code of this crate depends on it.
     pub(crate) cause: ConnectCause,
 }
 
 impl ConnectError {
-    /// An error without advice or recorded output.
+    /// Creates an error without advice or recorded output.
     pub fn new(kind: ConnectErrorKind, phase: Phase, hop: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             kind,
@@ -48,7 +47,7 @@ impl ConnectError {
         }
     }
 
-    /// This error, with what to do about it.
+    /// Adds what to do about it.
     #[must_use]
     pub fn with_advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = advice.into();
@@ -60,14 +59,13 @@ impl ConnectError {
         self
     }
 
-    /// The server has closed the connection before anybody could log in, as
-    /// sshd does while too many others are logging in (MaxStartups): it may be
-    /// different in a moment.
+    /// Whether the server has closed the connection before the login. sshd does that while it has
+    /// too many unfinished logins (MaxStartups), so another attempt may succeed.
     pub fn was_turned_away(&self) -> bool {
         self.cause == ConnectCause::TurnedAway
     }
 
-    /// ssh was told to be quiet, and may know more than it has said.
+    /// Whether ssh was told to be quiet and may know a reason that it has not printed.
     #[cfg(feature = "cli")]
     pub(crate) fn is_unexplained(&self) -> bool {
         self.cause == ConnectCause::Unexplained
@@ -79,7 +77,7 @@ impl ConnectError {
     }
 }
 
-/// What happened, and behind it what to do about it.
+/// What happened, followed by what to do about it.
 pub(crate) fn joined(text: &str, advice: &str) -> String {
     if advice.is_empty() { text.to_owned() } else { format!("{text}; {advice}") }
 }
@@ -96,10 +94,10 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// What has caused a [`ConnectError`], where something depends on it.
+/// The reason of a [`ConnectError`], where a decision depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum ConnectCause {
-    /// What the kind says.
+    /// The kind is all that is known.
     #[default]
     Plain,
     /// The server has too many logins under way.
@@ -108,7 +106,7 @@ pub(crate) enum ConnectCause {
     NoShell,
     /// The machine lacks a tool that the first stage needs.
     NoTool,
-    /// ssh has ended and hides what the server has said, if it has.
+    /// ssh has ended. If the server has sent a reason, ssh has not shown it.
     Unexplained,
 }
 
@@ -125,7 +123,7 @@ pub enum ConnectErrorKind {
     HostKey,
     /// The login was refused for another reason.
     Auth,
-    /// The connection ended before the child was up.
+    /// The connection ended before the child had started.
     Eof,
     /// The time for the whole connect has passed.
     Timeout,
@@ -137,17 +135,16 @@ pub enum ConnectErrorKind {
     NoPlace,
     /// The image could not be read, packed or fetched.
     Image,
-    /// The child is another build or another program, or not the one that was
-    /// asked for.
+    /// The child is another build or another program, or not the child that was asked for.
     Mismatch,
     /// The bytes that arrived are not what was sent.
     Corrupt,
-    /// Something is larger than its limit.
+    /// An item is larger than its limit.
     Oversize,
 }
 
 impl ConnectErrorKind {
-    /// The kind in lower case, as it stands in the tool's JSON.
+    /// The kind in lower case, as in the tool's JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -167,13 +164,13 @@ impl ConnectErrorKind {
     }
 }
 
-/// How far a connection has come.
+/// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
     /// The launcher is being started.
     Start,
-    /// The launcher is logging in; nothing of ours runs on the machine yet.
+    /// The launcher is logging in. No code of Offshoot runs on the machine yet.
     Login,
     /// The first stage has announced itself.
     FirstStage,
@@ -181,7 +178,7 @@ pub enum Phase {
     Upload,
     /// The image is complete and is being executed.
     Exec,
-    /// The child and its parent agree on terms.
+    /// The child and its parent compare their builds and exchange settings.
     Handshake,
 }
 

@@ -1,4 +1,4 @@
-//! Why a message was not delivered, before anybody is told.
+//! The reason why a message was not delivered, before it becomes a dead message or an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use crate::wire::error::{ChannelError, ChannelErrorKind, Error};
 use crate::wire::message::{ContextId, Message};
 
-/// Why a message was not delivered: what becomes a dead message, or an error.
+/// The reason why a message was not delivered. It becomes a dead message or an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeadReason {
     pub(crate) kind: ChannelErrorKind,
@@ -18,9 +18,9 @@ impl DeadReason {
     pub(crate) const WINDOW_EXCEEDED: Self = Self::fixed(ChannelErrorKind::WindowExceeded, "window exceeded");
     pub(crate) const DISCONNECTED: Self =
         Self::fixed(ChannelErrorKind::Disconnected, "the respondent Context has disconnected");
-    /// What is registered is told this.
+    /// The reason that registered handles get when the broker ends.
     pub(crate) const BROKER_EXITED: Self = Self::fixed(ChannelErrorKind::RouterEnded, "Broker has exitted");
-    /// What a context that outlives its router says.
+    /// The reason of a context that outlives its router.
     pub(crate) const ROUTER_ENDED: Self = Self::fixed(ChannelErrorKind::RouterEnded, "the router has shut down");
 
     pub(crate) const fn fixed(kind: ChannelErrorKind, text: &'static str) -> Self {
@@ -39,12 +39,12 @@ impl DeadReason {
         Self { kind: ChannelErrorKind::TooLarge, text: format!("message too large (max {max} bytes)").into() }
     }
 
-    /// The dead message that says so.
+    /// The dead message for this reason.
     pub(crate) fn to_message(&self) -> Message {
         Message::dead_as(self.kind, &self.text)
     }
 
-    /// The error, as `context` reports it.
+    /// This reason as an error that `context` reports.
     pub(crate) fn at(self, context: ContextId) -> Error {
         Error::Channel(ChannelError { context, kind: self.kind, reason: self.text.into_owned() })
     }

@@ -1,12 +1,12 @@
-//! Failures of local input and output.
+//! Errors of input and output on this machine.
 
 use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A file, pipe, thread or other thing of this machine has failed.
+/// A file, pipe, thread or other resource of this machine has failed.
 ///
-/// It is plain data, so that it can be cloned and sent.
+/// It is plain data, so it can be cloned and sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 #[non_exhaustive]
@@ -17,18 +17,18 @@ pub struct IoError {
 }
 
 impl IoError {
-    /// An error with a text that says what failed.
+    /// Creates an error. `text` says what failed.
     pub fn new(kind: io::ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
 
-    /// The system's error, behind what was being done.
+    /// Creates an error from an error of the system. `what` says what was being done.
     pub(crate) fn while_doing(what: &str, error: &io::Error) -> Self {
         Self { kind: error.kind(), text: format!("{what}: {error}") }
     }
 
-    /// The kind, as the system has reported it. In an error of another context
-    /// it is [`io::ErrorKind::Other`] where it is one that std has not named.
+    /// The kind that the system has reported. In an error of another context it is
+    /// [`io::ErrorKind::Other`] if std has no name for the kind.
     pub fn kind(&self) -> io::ErrorKind {
         self.kind
     }
@@ -56,7 +56,8 @@ fn read_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<io::ErrorKind
     Ok(KINDS.get(usize::from(number)).copied().unwrap_or(io::ErrorKind::Other))
 }
 
-/// What has a number of its own on a link. (The numbers that the system has for errors differ between systems.)
+/// The kinds in the order of their numbers on a link. The numbers of the system differ between
+/// systems.
 const KINDS: [io::ErrorKind; 37] = [
     io::ErrorKind::NotFound,
     io::ErrorKind::PermissionDenied,
