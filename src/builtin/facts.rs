@@ -1,4 +1,4 @@
-//! What a context knows of its machine.
+//! Facts about the machine of a context.
 //!
 //! ```
 //! # use offshoot::{Error, Router};
@@ -34,42 +34,42 @@ pub struct HostFacts {
     pub machine: String,
     /// Name of the distribution, as `/etc/os-release` has it.
     pub distribution: Option<String>,
-    /// User that the context runs as.
+    /// The variable `USER` of the context, or its user id if that is not set.
     pub user: String,
-    /// Its user id.
+    /// The effective user id of the context.
     pub uid: u32,
-    /// Its group id.
+    /// The effective group id of the context.
     pub gid: u32,
-    /// Its home directory, by the environment.
+    /// The variable `HOME` of the context, if it is set.
     pub home: Option<String>,
     /// Process id of the context.
     pub pid: u32,
-    /// Processors that it may use.
+    /// Number of processors that the context may use.
     pub cpus: u32,
-    /// Memory of the machine in bytes, if the kernel tells.
+    /// Memory of the machine in bytes, if the kernel reports it.
     pub memory: Option<u64>,
 }
 
 impl Value for HostFacts {}
 
 impl Context {
-    /// Facts about its machine and its user. Dropping the future only ends the
-    /// wait. The [module](crate::facts) has an example.
+    /// Returns facts about the machine and the user of the context. Dropping the future only ends
+    /// the wait. The [module](crate::facts) has an example.
     ///
     /// # Errors
     ///
-    /// The future ends with [`Error::Call`](crate::Error::Call) if the kernel
-    /// does not tell its name, and with what [`Context::call`] gives.
+    /// [`Error::Call`](crate::Error::Call) if the kernel does not report its name, and the errors
+    /// of [`Context::call`].
     pub fn facts(&self) -> Call<HostFacts> {
         self.call(host_facts, ())
     }
 }
 
-/// Facts about the machine that this runs on. [`Context::facts`] calls it.
+/// Returns facts about the machine that this function runs on. [`Context::facts`] calls it.
 ///
 /// # Errors
 ///
-/// If the kernel does not tell its name.
+/// If the kernel does not report its name.
 pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! Reading and writing files of other contexts.
+//! Reads and writes files on the machine of another context.
 //!
 //! ```
 //! # use offshoot::{Error, Router};
@@ -9,7 +9,7 @@
 //! # let path = std::env::temp_dir().join(format!("offshoot-doc-{}", std::process::id()));
 //! web.write_file(&path, "hello\n").await?;
 //! assert_eq!(web.read_file(&path).await?, b"hello\n");
-//! // Of any size, from and to whatever can be read and written.
+//! Copies of any size, from anything that can be read and to anything that can be written to.
 //! let size = web.copy_from(&path, tokio::io::sink()).await?;
 //! assert_eq!(web.copy_to(tokio::io::empty(), &path, 0o600).await?, size - 6);
 //! # std::fs::remove_file(path).unwrap();
@@ -33,41 +33,40 @@ use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
 
-/// Bytes of one chunk.
+/// The most bytes of one piece of a file.
 const CHUNK: usize = 64 * 1024;
 
 /// A piece of a file on its way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Piece {
     Bytes(Blob),
-    /// All of it has been sent. A stream that ends without this has broken.
+    /// The whole file has been sent. A stream that ends without this was cut.
     End,
 }
 
 impl Value for Piece {}
 
 impl Context {
-    /// The content of a file there, in memory. Dropping the future ends the
+    /// Reads a file on the machine of the context, into memory. Dropping the future ends the
     /// reading. The [module](crate::file) has an example.
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if the file cannot be read there, and what
-    /// [`Context::call`] gives.
+    /// [`Error::Call`] if the file cannot be read there, and the errors of [`Context::call`].
     pub async fn read_file(&self, path: impl Into<PathBuf>) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         self.copy_from(path, &mut content).await?;
         Ok(content)
     }
 
-    /// Copies a file there into `sink`, and returns its size in bytes. Holds
-    /// at most a window of it in memory. Dropping the future ends the copying;
+    /// Copies a file on the machine of the context into `sink`, and returns its size in bytes.
+    /// Keeps at most one window of it in memory (1 MiB). Dropping the future ends the copying.
     /// `sink` then has a part of the file.
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if the file cannot be read there, [`Error::Io`] if
-    /// `sink` fails, and what [`Context::call`] gives.
+    /// [`Error::Call`] if the file cannot be read there, [`Error::Io`] if `sink` fails, and the
+    /// errors of [`Context::call`].
     pub async fn copy_from(&self, path: impl Into<PathBuf>, sink: impl AsyncWrite) -> Result<u64, Error> {
         let mut sink = pin!(sink);
         let pieces: Receiver<Piece> = Receiver::from_context(self.shared(), self.id(), true);
@@ -77,7 +76,7 @@ impl Context {
             let piece = tokio::select! {
                 biased;
                 piece = pieces.recv() => piece?,
-                // It ends before the file does only when it fails.
+                // If the call ends before the file does, it has failed.
                 result = &mut call => {
                     result?;
                     pieces.recv().await?
@@ -94,26 +93,25 @@ impl Context {
         }
     }
 
-    /// Writes a file there: whole or not at all, also if the future is dropped.
-    /// It is written beside its place and renamed. A file that is replaced
-    /// keeps its mode; a new one gets 0666 without what the umask there takes
-    /// away. [`Context::copy_to`] sets another mode.
+    /// Writes a file on the machine of the context: whole or not at all, also if the future is
+    /// dropped. The function writes another file beside it and renames it. A file that is replaced
+    /// keeps its mode. A new file gets the mode 0666, reduced by the umask there.
+    /// [`Context::copy_to`] sets another mode.
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if the file cannot be written there, and what
-    /// [`Context::call`] gives.
+    /// [`Error::Call`] if the file cannot be written there, and the errors of [`Context::call`].
     pub async fn write_file(&self, path: impl Into<PathBuf>, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
         write(self, path.into(), None, Pin::new(&mut bytes.as_ref())).await.map(drop)
     }
 
-    /// Writes what `source` gives to a file there, with `mode`, and returns its
-    /// size in bytes. Whole or not at all, as [`Context::write_file`].
+    /// Copies `source` into a file on the machine of the context, sets its `mode`, and returns its
+    /// size in bytes. The file is written whole or not at all, as by [`Context::write_file`].
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if the file cannot be written there, [`Error::Io`]
-    /// if `source` fails, and what [`Context::call`] gives.
+    /// [`Error::Call`] if the file cannot be written there, [`Error::Io`] if `source` fails, and
+    /// the errors of [`Context::call`].
     pub async fn copy_to(&self, source: impl AsyncRead, path: impl Into<PathBuf>, mode: u32) -> Result<u64, Error> {
         write(self, path.into(), Some(mode), pin!(source)).await
     }
@@ -148,7 +146,7 @@ async fn write<R: AsyncRead>(
         let sending = pieces.send(Piece::Bytes(Blob(buffer[..count].to_vec())));
         tokio::select! {
             biased;
-            // A full disk is told by the call, not by the channel.
+            // The call reports a full disk. The channel does not.
             result = &mut call => return result,
             result = sending => result?,
         }
@@ -190,7 +188,7 @@ async fn write_file(
     let place = path.clone();
     let open = move || {
         let mode = mode.or_else(|| Some(std::fs::metadata(place).ok()?.mode() & 0o7777));
-        // Never readable by more than in the end; a new file's mode is a matter of the umask.
+        // The file never has wider permissions than in the end. The umask decides about a new file.
         let file = OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(name);
         file.map(|file| (file, mode))
     };
@@ -203,7 +201,7 @@ async fn write_file(
     }
     let name = unfinished.0.clone();
     let finish = move || {
-        // The mode asked for, whatever the umask; or that of what is replaced.
+        // The requested mode, whatever the umask is, or the mode of the file that is replaced.
         if let Some(mode) = mode {
             file.set_permissions(Permissions::from_mode(mode))?;
         }
@@ -214,7 +212,7 @@ async fn write_file(
 }
 crate::export!(bound write_file);
 
-/// Does what may block on a thread that may, and names the file in the error.
+/// Runs blocking work on another thread. An error names the file.
 async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -223,7 +221,7 @@ async fn blocking<T: Send + 'static>(
     result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// A file that is removed unless it was renamed.
+/// A file that is removed on drop, unless it was renamed.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {

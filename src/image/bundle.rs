@@ -4,7 +4,7 @@
 //! program | image, zstd | image, zstd | ... | index | length of index, u32 | magic, 8 bytes
 //! ```
 //!
-//! The index says where each image lies and what it must unpack to.
+//! The index has the place of each image, and the size and digest of its content.
 
 #[cfg(feature = "cli")]
 mod pack;
@@ -23,7 +23,7 @@ use crate::wire::codec;
 
 const MAGIC: [u8; 8] = *b"\x89OFSBDL\n";
 const TRAILER: u64 = 12;
-/// Bytes of an index.
+/// The most bytes of an index.
 const MAX_INDEX: u32 = 64 * 1024;
 
 /// One image in a bundle.
@@ -36,13 +36,13 @@ pub struct Entry {
     pub system: String,
     /// The processor, as Rust names it: `x86_64`, `aarch64`, `x86`.
     pub processor: String,
-    /// Bytes of the image.
+    /// Size of the image in bytes.
     pub size: u64,
-    /// Bytes of it as it lies in the bundle and travels.
+    /// Size of the packed image in bytes, as it lies in the bundle and travels.
     pub packed: u64,
     /// SHA-256 of the image.
     pub digest: [u8; 32],
-    /// Where it lies in the file.
+    /// Offset of the packed image in the file.
     offset: u64,
 }
 
@@ -58,14 +58,14 @@ impl Entry {
 pub struct Bundle {
     file: File,
     entries: Vec<Entry>,
-    /// Bytes of the program itself.
+    /// Size of the program itself in bytes.
     #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only for making bundles"))]
     program: u64,
     loaded: Vec<OnceLock<Arc<Image>>>,
 }
 
 impl Bundle {
-    /// What this program carries; without images if it is no bundle.
+    /// The images that this program carries. There are none if it is not a bundle.
     ///
     /// # Errors
     ///
@@ -79,11 +79,11 @@ impl Bundle {
         own.as_ref().map_err(|why| io::Error::other(why.clone()))
     }
 
-    /// What the program at `path` carries.
+    /// The images that the program at `path` carries.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is damaged.
+    /// If the program cannot be read, or is damaged.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::read(File::open(path)?)
     }
@@ -119,8 +119,8 @@ impl Bundle {
         Ok(Self { file, entries, program, loaded })
     }
 
-    /// The image for a machine, by the words of `uname -sm`. Reads it the
-    /// first time, and checks it: blocks for some milliseconds.
+    /// The image for a machine, by the output of `uname -sm`. The first call reads the image and
+    /// checks it, and blocks for some milliseconds.
     pub(crate) fn find(&self, system: &str, machine: &str) -> io::Result<Option<Arc<Image>>> {
         let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine);
         let Some(at) = self.entries.iter().position(fits) else {
@@ -148,8 +148,8 @@ fn damaged(why: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the bundle is damaged: {why}"))
 }
 
-/// The machine that an executable is for, by its header: system as `uname -s`
-/// has it, processor as Rust has it.
+/// The machine that an executable is for, by its header: the system as `uname -s` names it, and the
+/// processor as Rust names it.
 pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
     match executable.first_chunk::<20>()? {
         [0x7f, b'E', b'L', b'F', class, endian, _, abi, rest @ ..] => {
@@ -177,8 +177,8 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// The loader that an ELF file of 64 bits, little endian, asks for. Linkers do
-/// not always say in its header that it is for FreeBSD.
+/// The loader that a little-endian ELF file of 64 bits names. Linkers do not always write into its
+/// header that it is for FreeBSD.
 fn loader_of(executable: &[u8]) -> Option<&[u8]> {
     const PT_INTERP: usize = 3;
     let number = |at: usize, length: usize| {

@@ -13,18 +13,20 @@ use sha2::{Digest, Sha256};
 
 use crate::sys::process;
 
-/// The most bytes that an image has, unpacked.
+/// The most bytes of an unpacked image.
 pub(crate) const MAX_IMAGE: u64 = 1 << 30;
 
-/// By this a program that has the library is known, and from which build of it, in the file of its executable.
+/// Marks the executable file of a program that uses the library. The build of the library follows
+/// the prefix.
 pub(crate) static MARK: &str = concat!("\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD"), "\n");
 
-/// The build of the library in an executable; `None` if there is none in it.
+/// The build of the library in an executable. `None` if the executable does not contain the
+/// library.
 #[cfg(feature = "cli")]
 pub(crate) fn build_in(executable: &[u8]) -> Option<&str> {
     let (begin, length) = (b"\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD").len());
     let mut rest = executable;
-    // The tool has this prefix a second time, here, and no build behind it.
+    // The tool contains the prefix a second time, in this function, without a build behind it.
     loop {
         rest = &rest[rest.iter().position(|byte| *byte == begin[0])?..];
         let build = rest.strip_prefix(begin).and_then(|rest| rest.get(..=length));
@@ -37,7 +39,7 @@ pub(crate) fn build_in(executable: &[u8]) -> Option<&str> {
     }
 }
 
-/// How an image travels.
+/// The formats in which an image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Compression {
     Plain,
@@ -45,7 +47,7 @@ pub(crate) enum Compression {
     Zstd,
 }
 
-/// An image as it travels.
+/// An image in the format in which it travels.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     pub(crate) compression: Compression,
@@ -54,7 +56,7 @@ pub(crate) struct Packed {
     pub(crate) unpacked: u64,
 }
 
-/// An executable, packed at most once in each way.
+/// An executable. It is packed at most once in each format.
 #[derive(Debug)]
 pub(crate) struct Image {
     source: Source,
@@ -64,9 +66,9 @@ pub(crate) struct Image {
 
 #[derive(Debug)]
 enum Source {
-    /// A file that is open for as long as this process lives.
+    /// A file that stays open as long as this process lives.
     File(File),
-    /// An image for another target, as it lies in a bundle and travels.
+    /// A packed image for another target, as it lies in a bundle and travels.
     Zstd { bytes: Bytes, unpacked: u64 },
 }
 
@@ -77,11 +79,11 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     pub(crate) fn own() -> Result<Arc<Self>, String> {
         OWN.get_or_init(|| {
             let path = process::own_executable().map_err(|error| error.to_string())?;
-            // Moved up, as descriptors that are passed by number must be.
+            // The descriptor has a high number, because it is passed on by number.
             let file = File::open(&path).and_then(|file| process::dup_high(file.as_raw_fd()));
             let file = file.map_err(|error| format!("cannot read the own image {}: {error}", path.display()))?;
             Ok(Arc::new(Self::new(Source::File(file.into()))))
@@ -89,13 +91,13 @@ impl Image {
         .clone()
     }
 
-    /// Makes the image that whoever started this process has opened for it
-    /// the own one. Without effect once [`Image::own`] has been called.
+    /// Makes an image the own one that the parent process has opened for this process. Does nothing
+    /// if [`Image::own`] was called before.
     pub(crate) fn adopt(fd: OwnedFd) {
         let _ = OWN.set(Ok(Arc::new(Self::new(Source::File(fd.into())))));
     }
 
-    /// An image that was packed with zstd.
+    /// Creates an image from bytes that zstd has packed.
     pub(crate) fn from_zstd(bytes: Bytes, unpacked: u64) -> Self {
         Self::new(Source::Zstd { bytes, unpacked })
     }
@@ -104,7 +106,7 @@ impl Image {
         Self { source, packed: Mutex::default(), digest: OnceLock::new() }
     }
 
-    /// Bytes of memory that it takes as long as nobody packs it otherwise.
+    /// The bytes of memory that the image takes, unless it is packed in a further format.
     pub(crate) fn held(&self) -> usize {
         match &self.source {
             Source::File(_) => 0,
@@ -112,7 +114,7 @@ impl Image {
         }
     }
 
-    /// A descriptor to execute.
+    /// A descriptor that can be executed.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
         match &self.source {
             Source::File(file) => process::dup_high(file.as_raw_fd()),
@@ -120,9 +122,9 @@ impl Image {
         }
     }
 
-    /// The image, packed. Blocks for some milliseconds the first time.
+    /// Packs the image. The first call blocks for some milliseconds.
     pub(crate) fn pack(&self, compression: Compression) -> io::Result<Packed> {
-        // Held while packing, so that many connects at once pack once.
+        // Held while packing, so that many concurrent connects pack once.
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packed) = packed.get(&compression) {
             return Ok(packed.clone());
@@ -146,7 +148,7 @@ impl Image {
         Ok(result)
     }
 
-    /// SHA-256 of the image. Blocks for some milliseconds the first time.
+    /// SHA-256 of the image. The first call blocks for some milliseconds.
     pub(crate) fn digest(&self) -> io::Result<[u8; 32]> {
         if let Some(digest) = self.digest.get() {
             return Ok(*digest);
@@ -158,14 +160,14 @@ impl Image {
         Ok(*self.digest.get_or_init(|| digest))
     }
 
-    /// All of it, unpacked.
+    /// The whole unpacked image.
     fn read(&self) -> io::Result<Vec<u8>> {
         match &self.source {
             Source::File(file) => {
                 let size = file.metadata()?.len();
                 check_size(size)?;
                 let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-                // The file's own offset is shared by all who have it open.
+                // All processes that have the file open share its offset, so it must not be used.
                 file.read_exact_at(&mut bytes, 0)?;
                 Ok(bytes)
             }
@@ -181,13 +183,13 @@ fn check_size(size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A gzip file. The container is written here, because the usual crates bring
-/// 16 KiB of tables along, which every image would carry.
+/// Makes a gzip file. The usual crates for the container have tables of 16 KiB, which every image
+/// would carry. So the container is written here.
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     bytes.extend_from_slice(&miniz_oxide::deflate::compress_to_vec(plain, 6));
     bytes.extend_from_slice(&crc32(plain).to_le_bytes());
-    // The format holds the size modulo 2^32.
+    // The format stores the size modulo 2^32.
     bytes.extend_from_slice(&plain.len().to_le_bytes()[..4]);
     bytes
 }
@@ -201,13 +203,13 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| nibble(nibble(crc, u32::from(*byte)), u32::from(*byte >> 4)))
 }
 
-/// Packs an image while somebody waits for it.
+/// Packs an image in a short time, because a connect waits for it.
 #[cfg(feature = "cli")]
 fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
     zstd_at(3, plain)
 }
 
-/// Packs an image as small as it gets, which takes 40 times as long.
+/// Packs an image as small as possible. This takes 40 times as long.
 #[cfg(feature = "cli")]
 pub(crate) fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
     zstd_at(19, plain)
@@ -222,13 +224,12 @@ fn zstd_at(level: i32, plain: &[u8]) -> io::Result<Vec<u8>> {
     Ok(packed)
 }
 
-/// Thin images have no compressor for zstd in them. What they send to a
-/// machine that has `zstd`, which is always a copy of themselves to a
-/// neighbour, is a zstd frame of stored blocks.
+/// Images without the tool have no compressor for zstd. They send only copies of themselves to
+/// neighbours. For a machine that has `zstd`, such a copy is a zstd frame of uncompressed blocks.
 #[cfg(not(feature = "cli"))]
 fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
     const BLOCK: usize = 128 * 1024;
-    // Magic; the size stands in 8 bytes, no checksum; a window of 128 KiB.
+    // Magic. Then a flag byte: the size has 8 bytes, no checksum. Then a window of 128 KiB.
     let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0x38];
     bytes.extend_from_slice(&(plain.len() as u64).to_le_bytes());
     let last = plain.len().saturating_sub(1) / BLOCK;
@@ -240,7 +241,7 @@ fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Unpacks what must have `unpacked` bytes.
+/// Unpacks bytes. The result must have `unpacked` bytes.
 fn unzstd(bytes: &[u8], unpacked: u64) -> io::Result<Vec<u8>> {
     check_size(unpacked)?;
     let decoder = ruzstd::decoding::StreamingDecoder::new(bytes).map_err(io::Error::other)?;
@@ -252,8 +253,7 @@ fn unzstd(bytes: &[u8], unpacked: u64) -> io::Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// SHA-256 of a file, piece by piece: every child does it, and is to stay
-/// small.
+/// SHA-256 of a file, read in pieces, because every child does this and must stay small.
 fn hash(file: &File) -> io::Result<[u8; 32]> {
     let (mut hash, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
     let mut at = 0;
@@ -268,8 +268,8 @@ fn hash(file: &File) -> io::Result<[u8; 32]> {
     }
 }
 
-/// The target that this program was built for, as far as children are
-/// concerned: system and processor as `uname -sm` names them.
+/// The target that this program was built for, as far as children are concerned: system and
+/// processor as `uname -sm` names them.
 pub(crate) fn own_machine() -> (&'static str, &'static str) {
     let system = match std::env::consts::OS {
         "linux" => "Linux",
@@ -285,29 +285,28 @@ pub(crate) fn own_machine() -> (&'static str, &'static str) {
     (system, processor)
 }
 
-/// A machine by system and processor, from the words of its `uname -sm`.
-/// Two that take the same image are the same.
+/// The system and processor of a machine, from the output of its `uname -sm`. Two machines that
+/// take the same image give the same result.
 ///
-/// What counts is the kernel: a static image needs no more of a machine, so
-/// programs of 32 bits on a kernel of 64 are no obstacle. An older processor
-/// than the images are built for is another one: there is no image for i586,
-/// nor for armv6l.
+/// The kernel decides: a static image needs nothing else of a machine. So a 32-bit userland on a
+/// 64-bit kernel is no obstacle. A processor older than the images are built for gives another
+/// result: there is no image for i586 or armv6l.
 pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
     let processor = match machine {
         "amd64" | "x86-64" => "x86_64",
         "arm64" => "aarch64",
         "i686" => "x86",
         "i386" if system != "Linux" => "x86",
-        // As container engines have it.
+        // The name that container engines use.
         "386" => "x86",
-        // A kernel of 64 bits that was told to call itself one of 32.
+        // A 64-bit kernel that was told to report a 32-bit processor.
         "armv7l" | "armv7" | "armv8l" => "arm",
         other => other,
     };
     (system.into(), processor.into())
 }
 
-/// Whether an image for `own` runs on a machine that calls itself `machine`.
+/// Whether an image for `own` runs on a machine with this system and processor.
 pub(crate) fn runs_on(own: (&str, &str), system: &str, processor: &str) -> bool {
     let (system, processor) = machine(system, processor);
     own == (&system, &processor)

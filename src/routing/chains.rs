@@ -1,6 +1,6 @@
-//! Chains of calls, as the called side keeps them. No I/O.
+//! Chains of calls, on the called side. No I/O.
 //!
-//! There is a record only of a chain that has calls under way or has failed.
+//! A chain has a record here only while it has calls under way, or if it has failed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -10,34 +10,35 @@ use bytes::Bytes;
 use crate::routing::runs_on::RunsOn;
 use crate::wire::message::ContextId;
 
-/// Chains of which there may be records.
+/// The most chains that have records.
 const MAX_CHAINS: usize = 4096;
-/// Bytes of their errors.
+/// The most bytes of the errors of all chains.
 const MAX_ERRORS: usize = 16 * 1024 * 1024;
 
-/// Who made the chain, and its number there.
+/// The context that made the chain, and the number of the chain there.
 pub(crate) type Key = (ContextId, u32);
 
-/// The reply that every later call of the chain gets, once one has failed.
+/// The reply that every later call of the chain gets once one has failed. Set by the call that
+/// fails.
 pub(crate) type Failed = Arc<OnceLock<Bytes>>;
 
-/// All chains, with calls `J` that wait for their turn.
+/// All chains. `J` is a call that waits for its turn.
 pub(crate) struct Chains<J> {
     by_key: HashMap<Key, Chain<J>>,
-    /// Bytes of the errors of chains that are kept for them alone.
+    /// The bytes of errors that are kept only for their chains.
     errors: usize,
 }
 
 struct Chain<J> {
     failed: Failed,
-    /// Calls that have been handed out and have not ended.
+    /// The calls that were handed out and have not ended.
     running: usize,
-    /// Those all queue for the main thread, which keeps their order.
+    /// Whether all running calls queue for the main thread, which keeps their order.
     queued: bool,
     held: VecDeque<(RunsOn, J)>,
-    /// The caller will not come back to it.
+    /// Whether the caller will send no further calls of this chain.
     forgotten: bool,
-    /// Counted in `errors`.
+    /// The bytes of its error that are counted in `errors`.
     counted: usize,
 }
 
@@ -48,8 +49,8 @@ impl<J> Default for Chains<J> {
 }
 
 impl<J> Chains<J> {
-    /// What calls of this chain look at and set; `None` if there are too many
-    /// chains to begin another.
+    /// Returns the failure of a chain, which its calls check and set. `None` if the chain is new
+    /// and there are too many chains.
     pub(crate) fn open(&mut self, key: Key) -> Option<Failed> {
         if !self.by_key.contains_key(&key) && (self.by_key.len() >= MAX_CHAINS || self.errors > MAX_ERRORS) {
             return None;
@@ -65,8 +66,7 @@ impl<J> Chains<J> {
         Some(Arc::clone(&chain.failed))
     }
 
-    /// The call, if it can begin now. Otherwise [`Chains::ended`] gives it back
-    /// in its turn.
+    /// Returns the call if it can begin now. Otherwise [`Chains::ended`] returns it in its turn.
     pub(crate) fn begin(&mut self, key: Key, runs_on: RunsOn, job: J) -> Option<J> {
         let Some(chain) = self.by_key.get_mut(&key) else {
             return Some(job);
@@ -75,7 +75,7 @@ impl<J> Chains<J> {
         chain.next()
     }
 
-    /// A call has ended: the calls that can begin now.
+    /// Notes that a call has ended. Returns the calls that can begin now.
     pub(crate) fn ended(&mut self, key: Key) -> Vec<J> {
         let Some(chain) = self.by_key.get_mut(&key) else {
             return Vec::new();
@@ -86,7 +86,7 @@ impl<J> Chains<J> {
         next
     }
 
-    /// The caller will not come back to this chain.
+    /// Notes that the caller will send no further calls of this chain.
     pub(crate) fn forget(&mut self, key: Key) {
         if let Some(chain) = self.by_key.get_mut(&key) {
             chain.forgotten = true;
@@ -94,13 +94,13 @@ impl<J> Chains<J> {
         }
     }
 
-    /// A caller has gone.
+    /// Drops the chains of a caller that has gone.
     pub(crate) fn forget_all(&mut self, caller: ContextId) {
         let keys: Vec<Key> = self.by_key.keys().filter(|(src, _)| *src == caller).copied().collect();
         keys.into_iter().for_each(|key| self.forget(key));
     }
 
-    /// Number of chains that are kept.
+    /// The number of chains that have records.
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }

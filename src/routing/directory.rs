@@ -1,12 +1,11 @@
-//! Which contexts are reached from here, for threads other than the one that
-//! routes.
+//! The contexts that can be reached from here, for threads other than the one that routes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::wire::message::ContextId;
 
-/// Contexts that are remembered to have gone.
+/// The most contexts that are remembered as gone.
 const MAX_GONE: usize = 65_536;
 
 /// The contexts below this one, by id. The route table keeps it.
@@ -17,19 +16,19 @@ pub(crate) struct Directory(RwLock<Listings>);
 struct Listings {
     present: HashMap<ContextId, Listing>,
     gone: HashSet<ContextId>,
-    /// The same in their order.
+    /// The ids of contexts that have gone, in their order.
     order: VecDeque<ContextId>,
 }
 
 #[derive(Debug)]
 struct Listing {
     name: Arc<str>,
-    /// A direct child of this context.
+    /// Whether it is a direct child of this context.
     is_child: bool,
 }
 
 impl Directory {
-    /// A route leads to a context now.
+    /// Notes that a route leads to a context.
     pub(super) fn list(&self, context: ContextId, name: &str, is_child: bool) {
         let listing = Listing { name: name.into(), is_child };
         let mut listings = self.write();
@@ -37,7 +36,7 @@ impl Directory {
         listings.gone.remove(&context);
     }
 
-    /// No route leads there any more.
+    /// Notes that no route leads to a context any more.
     pub(super) fn strike(&self, context: ContextId) {
         let mut listings = self.write();
         if listings.present.remove(&context).is_some() && listings.gone.insert(context) {
@@ -50,7 +49,7 @@ impl Directory {
         }
     }
 
-    /// Whether a route led there once and does so no more.
+    /// Whether a route led to a context and does so no more.
     pub(crate) fn has_gone(&self, context: ContextId) -> bool {
         self.read().gone.contains(&context)
     }

@@ -1,4 +1,4 @@
-//! A queue that several may wait on, first come, first served. No I/O.
+//! A queue with several waiters, first come, first served. No I/O.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -6,39 +6,39 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-/// Called after each item and at the end, by whoever brings it.
+/// Called after each item and at the end, on the thread that puts the item.
 pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
 
-/// Watchers that are kept: tasks that have ended leave theirs behind.
+/// The most wakers of watchers that are kept. Tasks that have ended leave theirs behind.
 const MAX_WATCHERS: usize = 64;
 
-/// Items on their way from whoever brings them to whoever waits for them.
+/// A queue of items, and a line of waiters.
 ///
-/// Whoever waits has a place in a line. Who stands at place `n` is owed the
-/// item at place `n`: so each gets his own, whoever wakes up first, and who
-/// gives up his place passes on what he was owed.
+/// The waiter at place `n` of the line owns the item at place `n` of the queue. So each waiter gets
+/// its own item, in whatever order the waiters wake up. A waiter that leaves the line passes its
+/// item on to the next one.
 pub(crate) struct FairQueue<I> {
     state: Mutex<State<I>>,
 }
 
 struct State<I> {
     items: VecDeque<I>,
-    /// Who waits, by ticket; tickets rise.
+    /// The waiters, each with its ticket. Tickets rise.
     line: VecDeque<(u64, Waker)>,
     next_ticket: u64,
-    /// Those who take what nobody in the line is owed.
+    /// The watchers, which take items that no waiter owns.
     watchers: Vec<Waker>,
     hook: Option<Hook>,
     closed: bool,
 }
 
-/// What [`FairQueue::wait`] ends with.
+/// The result of [`FairQueue::wait`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Got<I> {
     Item(I),
-    /// Nothing will come any more.
+    /// No more items will come.
     Closed,
-    /// Something else has changed: look, then wait again.
+    /// The queue was poked. The waiter must check its condition and wait again.
     Poked,
 }
 
@@ -57,7 +57,7 @@ impl<I> Default for FairQueue<I> {
 }
 
 impl<I> FairQueue<I> {
-    /// Brings an item; back it comes if the latch is closed.
+    /// Adds an item. Returns the item if the queue is closed.
     pub(crate) fn put(&self, item: I) -> Result<(), I> {
         let mut state = self.lock();
         if state.closed {
@@ -72,13 +72,13 @@ impl<I> FairQueue<I> {
         Ok(())
     }
 
-    /// An item that nobody in the line is owed, if there is one.
+    /// Takes an item that no waiter owns, if there is one.
     pub(crate) fn try_take(&self) -> Got<I> {
         take_unclaimed(&mut self.lock())
     }
 
-    /// As [`FairQueue::try_take`]; if there is none, `waker` is woken when there
-    /// may be one.
+    /// Does the same as [`FairQueue::try_take`]. If there is no such item, `waker` is woken when
+    /// there may be one.
     pub(crate) fn poll_watch(&self, waker: &Waker) -> Poll<Got<I>> {
         let mut state = self.lock();
         match take_unclaimed(&mut state) {
@@ -88,7 +88,7 @@ impl<I> FairQueue<I> {
                     let watchers = if many { std::mem::take(&mut state.watchers) } else { Vec::new() };
                     state.watchers.push(waker.clone());
                     drop(state);
-                    // Who still watches comes back.
+                    // A task that still watches registers again when it is woken.
                     ring(None, watchers, None);
                 }
                 Poll::Pending
@@ -97,22 +97,22 @@ impl<I> FairQueue<I> {
         }
     }
 
-    /// Waits in the line. Cancel safe.
+    /// Waits in the line. Cancel safe: dropping the future passes its item on.
     pub(crate) fn wait(&self) -> Wait<'_, I> {
         Wait { latch: self, ticket: None }
     }
 
-    /// Nothing more will come; what is there can still be taken.
+    /// Ends the queue. Items that are in it can still be taken.
     pub(crate) fn finish(&self) {
         self.end(false);
     }
 
-    /// As [`FairQueue::finish`], and throws away what is there.
+    /// Does the same as [`FairQueue::finish`], and drops the items.
     pub(crate) fn close(&self) {
         self.end(true);
     }
 
-    /// Makes everyone look again.
+    /// Wakes all waiters, so that they check their conditions.
     pub(crate) fn poke(&self) {
         let mut state = self.lock();
         let (line, watchers) = (std::mem::take(&mut state.line), std::mem::take(&mut state.watchers));
@@ -128,15 +128,15 @@ impl<I> FairQueue<I> {
         self.lock().items.len()
     }
 
-    /// Sets the hook, unless there is one. Returns the number of items that
-    /// are there already, for which it will not be called.
+    /// Sets the hook, unless there is one. Returns the number of items that are in the queue
+    /// already. The hook is not called for them. `None` if there is a hook already.
     pub(crate) fn set_hook(&self, hook: Hook) -> Option<usize> {
         let mut state = self.lock();
         if state.hook.is_some() {
             return None;
         }
         state.hook = Some(hook);
-        // The end counts as an item.
+        // The end counts as an item, because the hook would be called for it too.
         Some(state.items.len() + usize::from(state.closed))
     }
 
@@ -149,7 +149,7 @@ impl<I> FairQueue<I> {
         let mut state = self.lock();
         state.closed = true;
         let discarded = if discard { std::mem::take(&mut state.items) } else { VecDeque::new() };
-        // They keep their places: items may be left for some of them.
+        // The waiters keep their places. There may be items for some of them.
         let line: Vec<Waker> = state.line.iter().map(|(_, waker)| waker.clone()).collect();
         let watchers = std::mem::take(&mut state.watchers);
         let hook = state.hook.clone();
@@ -186,7 +186,7 @@ impl<I> FairQueue<I> {
         Poll::Ready(got)
     }
 
-    /// Gives up a place in the line.
+    /// Removes a waiter from the line.
     fn leave(&self, ticket: u64) {
         let mut state = self.lock();
         let Ok(place) = state.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else {
@@ -196,7 +196,7 @@ impl<I> FairQueue<I> {
         if place >= state.items.len() {
             return;
         }
-        // One item is owed to somebody else now, or to nobody.
+        // One item now belongs to another waiter, or to none.
         let next = state.line.get(state.items.len() - 1).map(|(_, waker)| waker.clone());
         let watchers = std::mem::take(&mut state.watchers);
         let hook = if next.is_none() { state.hook.clone() } else { None };
@@ -224,7 +224,7 @@ fn ring(line: impl IntoIterator<Item = Waker>, watchers: Vec<Waker>, hook: Optio
     }
 }
 
-/// A place in the line; see [`FairQueue::wait`].
+/// A waiter in the line. See [`FairQueue::wait`].
 pub(crate) struct Wait<'a, I> {
     latch: &'a FairQueue<I>,
     ticket: Option<u64>,
@@ -294,7 +294,7 @@ mod tests {
         for item in 0..5 {
             latch.put(item).unwrap();
         }
-        // Whoever wakes up first, and whoever else comes by.
+        // The item belongs to the waiter, whoever asks for one before it wakes up.
         assert_eq!(latch.try_take(), Got::Poked);
         for place in [3, 0, 4, 2, 1] {
             assert_eq!(woken(&waiters[place]), 1);
@@ -369,9 +369,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, waits, gives up and takes in whatever order: each
-        /// item is taken once, those in the line get theirs in its order, and
-        /// nobody sleeps while an item is his.
+        /// In every order of putting, waiting, leaving and taking, each item is taken once, the
+        /// waiters get theirs in the order of the line, and no waiter sleeps while an item is its
+        /// own.
         #[test]
         fn nothing_is_lost_and_nobody_sleeps_beside_his_item(steps in prop::collection::vec((0u8..5, 0usize..4), 1..80)) {
             let latch = FairQueue::default();

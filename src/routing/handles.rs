@@ -1,4 +1,4 @@
-//! The handles of one context: what each stands for, and who may write to it. No I/O.
+//! The handles of one context: the sink of each, and the contexts that may write to it. No I/O.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,23 +13,23 @@ use crate::wire::message::{ContextId, Handle, Message};
 pub struct Peer {
     /// The neighbour, or this context itself.
     pub id: ContextId,
-    /// The context that decides.
+    /// The context that decides about the message.
     pub me: ContextId,
-    /// Its parents, the most direct first.
+    /// The parents of that context, the most direct first.
     pub parent_ids: Arc<[ContextId]>,
 }
 
-/// Decides whether a message may reach a handler.
+/// A function that decides whether a message may reach a handler. Returns true to accept it.
 ///
-/// Runs on the I/O thread and must not block.
+/// It runs on the I/O thread and must not block. A policy that panics refuses the message.
 pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
 
-/// What a handle stands for.
+/// The entry of a handle.
 pub(crate) struct Registration<S> {
     pub(crate) sink: S,
-    /// The handle is removed before its first message is delivered.
+    /// Whether the handle is removed when its first message is delivered.
     pub(crate) once: bool,
-    /// Only this context may write here, and its end is reported here.
+    /// If set, only this context may write to the handle, and its end is reported to the handle.
     pub(crate) respondent: Option<ContextId>,
     pub(crate) policy: Option<Policy>,
 }
@@ -40,7 +40,7 @@ impl<S: fmt::Debug> fmt::Debug for Registration<S> {
     }
 }
 
-/// A sink, lent or given.
+/// A sink: a reference to it, or the sink itself if its handle was removed.
 #[derive(Debug)]
 pub(crate) enum Sink<'a, S> {
     Kept(&'a mut S),
@@ -60,9 +60,9 @@ impl<S> Default for Handles<S> {
 }
 
 impl<S> Handles<S> {
-    /// Whether a message for this context may reach its handle: `Err` with
-    /// the reason if not. `speaks_for` tells whether the message came by the
-    /// way that leads to a context: only such a router can know of its end.
+    /// Checks whether a message for this context may reach its handle. The error is the reason why
+    /// not. `speaks_for` says whether the message came from the direction of a context: only a
+    /// router on the way to a context can know that it has ended.
     pub(crate) fn check(
         &self,
         message: &Message,
@@ -84,8 +84,8 @@ impl<S> Handles<S> {
         }
     }
 
-    /// The sink of a handle that [`Handles::check`] has passed, taken out if
-    /// it takes one message only.
+    /// The sink of a handle that [`Handles::check`] has accepted. The handle is removed if it takes
+    /// one message only.
     pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
         if self.by_handle.get(&handle)?.once {
             return self.remove(handle).map(|registration| Sink::Taken(registration.sink));
@@ -93,7 +93,7 @@ impl<S> Handles<S> {
         self.by_handle.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
     }
 
-    /// Registers a handle; refused with the registration if it is taken.
+    /// Registers a handle. Returns the registration as an error if the handle is in use.
     pub(crate) fn add(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
         if self.by_handle.contains_key(&handle) {
             return Err(registration);
@@ -118,18 +118,18 @@ impl<S> Handles<S> {
         Some(registration)
     }
 
-    /// What stands behind a handle.
+    /// The sink of a handle.
     pub(crate) fn get(&self, handle: Handle) -> Option<&S> {
         self.by_handle.get(&handle).map(|registration| &registration.sink)
     }
 
-    /// Takes out all handles whose respondent is `gone`.
+    /// Removes and returns all handles whose respondent is `gone`.
     pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
         let handles = self.by_respondent.remove(&gone).unwrap_or_default();
         handles.into_iter().filter_map(|handle| self.by_handle.remove(&handle)).collect()
     }
 
-    /// Takes out every handle: the router is ending.
+    /// Removes and returns every handle. Called when the router ends.
     pub(crate) fn drain(&mut self) -> Vec<Registration<S>> {
         self.by_respondent.clear();
         self.by_handle.drain().map(|(_, registration)| registration).collect()
@@ -146,7 +146,8 @@ impl<S> Handles<S> {
     }
 }
 
-/// A policy is user code: one that panics has not agreed.
+/// Whether the policy accepts the message. A policy is user code. If it panics, it has not
+/// accepted.
 fn agrees(policy: &Policy, message: &Message, peer: &Peer) -> bool {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, peer))).unwrap_or_else(|_| {
         tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");

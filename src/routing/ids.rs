@@ -1,45 +1,46 @@
-//! Ids of contexts: the stock of one context, and the blocks that it has passed on. No I/O.
+//! Ids of contexts: the ids that one context can give out, and the blocks that it has passed on. No
+//! I/O.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
 use crate::wire::message::ContextId;
 
-/// Ids in a block.
+/// The number of ids in a block.
 pub(crate) const BLOCK: u32 = 1_000;
-/// Blocks that one context may hold without having used them up. A context
-/// uses its ids in their order, one block after the other.
+/// The most blocks that one context may hold without having used them up. A context uses its ids in
+/// their order, one block after the other.
 pub(crate) const MAX_UNUSED_BLOCKS: usize = 2;
 
-/// Blocks of either kind that the master keeps when they come back; what is
-/// more is lost, which only somebody who wastes them can bring about.
+/// The most returned blocks of each kind that the master keeps. Further ones are lost. Only
+/// contexts that waste ids can cause that.
 const MAX_BACK: usize = 65_536;
 
 /// A block of ids that was handed out.
 pub(crate) struct Block {
     ids: Range<u32>,
     owner: ContextId,
-    /// Above all that were announced.
+    /// An id above all ids that were announced.
     next: u32,
-    /// How often one was announced above all before.
+    /// How often an id was announced that is above all earlier ones.
     announced: u32,
-    /// Routes to ids of the block.
+    /// The number of routes to ids of the block.
     routes: u32,
 }
 
 impl Block {
-    /// Whether its owner may well need another one. (Some children end before
-    /// they can be announced.)
+    /// Whether its owner may need another block. Some children end before they are announced, so
+    /// half of the ids is enough.
     fn is_used_up(&self) -> bool {
         self.announced >= (self.ids.end - self.ids.start) / 2
     }
 
-    /// The context that it was given to.
+    /// The context that the block was given to.
     pub(crate) fn owner(&self) -> ContextId {
         self.owner
     }
 
-    /// A route to one of its ids has come.
+    /// Notes a new route to one of its ids.
     pub(crate) fn announce(&mut self, id: ContextId) {
         self.routes += 1;
         if id.0 >= self.next {
@@ -49,23 +50,23 @@ impl Block {
     }
 }
 
-/// The blocks that were handed out through one link.
+/// The blocks that were given out through one link.
 #[derive(Default)]
 pub(crate) struct Lent {
-    /// By the first id of each.
+    /// The blocks by their first ids.
     blocks: BTreeMap<u32, Block>,
-    /// The blocks of each context, the oldest first. Only the youngest
-    /// [`MAX_UNUSED_BLOCKS`] of them may have no routes.
+    /// The blocks of each context, the oldest first. Only the youngest [`MAX_UNUSED_BLOCKS`] of
+    /// them may have no routes.
     owners: HashMap<ContextId, Vec<u32>>,
 }
 
 impl Lent {
-    /// The block that an id belongs to.
+    /// The block that contains an id.
     pub(crate) fn block(&mut self, id: ContextId) -> Option<&mut Block> {
         self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
     }
 
-    /// A route has gone.
+    /// Notes that a route has gone.
     pub(crate) fn release(&mut self, id: ContextId) -> Option<Block> {
         let block = self.block(id)?;
         block.routes = block.routes.saturating_sub(1);
@@ -79,7 +80,7 @@ impl Lent {
         self.blocks.remove(&first)
     }
 
-    /// A context has gone: it will announce nobody any more.
+    /// Notes that a context has gone. It will announce no further ids.
     pub(crate) fn release_all(&mut self, owner: ContextId) -> Vec<Block> {
         let starts = self.owners.remove(&owner).unwrap_or_default();
         starts.into_iter().filter_map(|start| self.blocks.remove(&start)).collect()
@@ -92,12 +93,12 @@ impl Lent {
         blocks.filter(|block| !block.is_used_up()).count() < MAX_UNUSED_BLOCKS
     }
 
-    /// Whether `owner` was ever given one.
+    /// Whether `owner` was ever given a block.
     pub(crate) fn has_any(&self, owner: ContextId) -> bool {
         self.owners.contains_key(&owner)
     }
 
-    /// Notes that `owner` was given a block; returns those that it has lost by that.
+    /// Notes that `owner` was given a block. Returns the blocks that it has lost by that.
     pub(crate) fn add(&mut self, owner: ContextId, ids: Range<u32>) -> Vec<Block> {
         let starts = self.owners.entry(owner).or_default();
         starts.push(ids.start);
@@ -113,12 +114,12 @@ impl Lent {
         back
     }
 
-    /// Behind the last id of each block.
+    /// The end (exclusive) of each block.
     pub(crate) fn ends(&self) -> impl Iterator<Item = u32> {
         self.blocks.values().map(|block| block.ids.end)
     }
 
-    /// All blocks, as the link has gone.
+    /// All blocks. Called when the link has gone.
     pub(crate) fn into_blocks(self) -> impl Iterator<Item = Block> {
         self.blocks.into_values()
     }
@@ -134,12 +135,12 @@ impl Lent {
     }
 }
 
-/// The ids that are a context's to give.
+/// The ids that a context can give out.
 pub(crate) struct IdStock {
-    /// Endless in the master.
+    /// Without an end in the master.
     ids: Range<u32>,
-    /// Ids that were handed out and have come back: such that nobody ever had,
-    /// and such that somebody had, which are given again last of all.
+    /// Returned ids: those that no context ever had, and those that a context had. The latter are
+    /// given out last of all.
     fresh: VecDeque<Range<u32>>,
     worn: VecDeque<Range<u32>>,
 }
@@ -150,7 +151,7 @@ impl IdStock {
         Self { ids, fresh: VecDeque::new(), worn: VecDeque::new() }
     }
 
-    /// An id for a new child, if one is in stock.
+    /// Takes an id for a new child, if there is one.
     pub(crate) fn take_id(&mut self) -> Option<ContextId> {
         if self.ids.is_empty()
             && let Some(ids) = self.fresh.pop_front().or_else(|| self.worn.pop_front())
@@ -160,13 +161,13 @@ impl IdStock {
         self.ids.next().map(ContextId)
     }
 
-    /// Whether [`IdStock::take_id`] will find one.
+    /// Whether [`IdStock::take_id`] will find an id.
     pub(crate) fn has_id(&self) -> bool {
         !self.ids.is_empty()
     }
 
-    /// A block for a context, out of the master's stock. That is endless, as
-    /// what nobody can have any more comes back.
+    /// Takes a block for a context, from the master's ids. They do not run out, because blocks that
+    /// no context can use any more come back.
     pub(crate) fn take_block(&mut self) -> Range<u32> {
         if let Some(ids) = self.fresh.pop_front() {
             return ids;
@@ -181,12 +182,12 @@ impl IdStock {
         start..self.ids.start
     }
 
-    /// A block that the parent has given to this context itself.
+    /// Adds a block that the parent has given to this context itself.
     pub(crate) fn fill(&mut self, ids: Range<u32>) {
         self.ids = ids;
     }
 
-    /// Blocks that were handed out are nobody's any more: they may be given again.
+    /// Takes back blocks that no context owns any more, so that they can be given out again.
     pub(crate) fn take_back(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for Block { ids, next, .. } in blocks {
             // A small rest is not worth a request of its own.
@@ -200,18 +201,19 @@ impl IdStock {
         }
     }
 
-    /// Gives out endless ids from now on: above its own, and from the highest of `firsts` on.
+    /// From now on gives out ids without an end: above its own ids, and above the highest of
+    /// `firsts`.
     pub(crate) fn begin_behind(&mut self, firsts: impl Iterator<Item = u32>) {
         self.ids = firsts.chain([self.ids.end]).max().unwrap_or(1)..u32::MAX;
     }
 
-    /// What has come back: fresh and worn.
+    /// The returned ids: those never used, and those used.
     #[cfg(test)]
     pub(crate) fn returned(&self) -> [&VecDeque<Range<u32>>; 2] {
         [&self.fresh, &self.worn]
     }
 
-    /// Forgets all but worn ids.
+    /// Forgets all ids except the used ones.
     #[cfg(test)]
     pub(crate) fn use_up_all_but_worn(&mut self) {
         self.fresh.clear();

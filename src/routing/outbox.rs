@@ -1,11 +1,9 @@
-//! What waits to leave by one link: three lanes, and turns within a lane. No
-//! I/O.
+//! The frames that wait to leave by one link: three lanes, and turns within a lane. No I/O.
 //!
-//! Control goes first and logs go last. In the user and log lanes the (src,
-//! dst) pairs take turns by the fragment, so that no conversation starves
-//! another, and order holds within a pair. `DEL_ROUTE` for a context waits
-//! until all that was accepted from that context has left, its log records
-//! too, which then go ahead of others' messages.
+//! The control lane goes first and the log lane last. In the user and log lanes the (src, dst)
+//! pairs take turns, one fragment each. So no conversation blocks another one, and order holds
+//! within a pair. `DEL_ROUTE` for a context waits until everything that was accepted from that
+//! context has left. The log records of that context then leave before the messages of others.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -15,7 +13,7 @@ use crate::wire::frame::{self, MAX_PAYLOAD};
 use crate::wire::message::{ContextId, Lane, Message};
 use crate::wire::write_batch::WriteBatch;
 
-/// Log records beyond this many bytes, queued from one context, are dropped.
+/// The most bytes of log records that are queued from one context. Further records are dropped.
 pub(crate) const MAX_LOG_BYTES: usize = 1024 * 1024;
 
 type Pair = (ContextId, ContextId);
@@ -26,8 +24,7 @@ pub(crate) struct Outbox {
     control: VecDeque<Entry>,
     user: Turns,
     log: Turns,
-    /// `DEL_ROUTE` messages, each with the context that must have fallen
-    /// silent first.
+    /// `DEL_ROUTE` messages. Each has the context whose messages must leave first.
     farewells: VecDeque<(ContextId, Entry)>,
     bytes: usize,
 }
@@ -37,12 +34,12 @@ pub(crate) struct Outbox {
 struct Entry {
     part: Message,
     more: bool,
-    /// The link it came in by; `None` if it began here.
+    /// The link by which it came in. `None` if it was created here.
     origin: Option<LinkId>,
 }
 
-/// What left the queue: which link it had come in by, how many bytes, and
-/// whether it was a log record from this context.
+/// A frame that has left the queue: the link by which it came in, its bytes, and the context if it
+/// was a log record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) origin: Option<LinkId>,
@@ -63,9 +60,9 @@ struct PairQueue {
 }
 
 impl Outbox {
-    /// Queues a message that begins here or a frame that came in by `origin`.
+    /// Queues a message that was created here, or a frame that came in by `origin`.
     ///
-    /// Returns false if it was a log record too many, which is then gone.
+    /// Returns false if it was one log record too many. The record is then dropped.
     pub(crate) fn push(&mut self, part: Message, more: bool, origin: Option<LinkId>) -> bool {
         let bytes = part.data.len();
         let lane = part.lane;
@@ -85,14 +82,13 @@ impl Outbox {
         true
     }
 
-    /// Queues a message that must leave after all that is queued from `gone`.
+    /// Queues a message that must leave after everything that is queued from `gone`.
     pub(crate) fn push_farewell(&mut self, gone: ContextId, part: Message) {
         self.bytes += part.data.len();
         self.farewells.push_back((gone, Entry { part, more: false, origin: None }));
     }
 
-    /// Moves the next frame to `out`. Returns what left, or `None` if nothing
-    /// is queued.
+    /// Moves the next frame to `out`. Returns what left, or `None` if nothing is queued.
     pub(crate) fn pop(&mut self, now: Instant, out: &mut WriteBatch) -> Option<Left> {
         if let Some(entry) = self.control.front_mut() {
             let (left, done) = take_fragment(entry, now, out);
@@ -104,8 +100,8 @@ impl Outbox {
         }
         let silent = |gone: &ContextId, user: &Turns| !user.queues.keys().any(|(src, _)| src == gone);
         if let Some(at) = self.farewells.iter().position(|(gone, _)| silent(gone, &self.user)) {
-            // Its last words go now: behind its end they would count as
-            // forged, and others' messages could hold them up for long.
+            // The last log records of the context leave now. After its `DEL_ROUTE` they would count
+            // as forged. In their own turn, messages of others could delay them for long.
             let gone = self.farewells[at].0;
             if let Some(left) = self.log.pop_from(gone, now, out) {
                 self.bytes -= left.bytes;
@@ -121,12 +117,12 @@ impl Outbox {
         Some(left)
     }
 
-    /// Bytes of payload queued.
+    /// The bytes of payload that are queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All that is still queued, by the link it had come in by.
+    /// Removes everything that is queued, with the link by which it came in.
     pub(crate) fn drain(&mut self) -> Vec<Left> {
         let queues = self.user.queues.drain().chain(self.log.queues.drain());
         let entries: Vec<Entry> = queues
@@ -152,7 +148,7 @@ impl Turns {
         queue.entries.push_back(entry);
     }
 
-    /// The next of what is queued from `src`, out of turn.
+    /// Takes the next queued message from `src`, out of turn.
     fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut WriteBatch) -> Option<Left> {
         let at = self.turn.iter().position(|pair| pair.0 == src)?;
         let pair = self.turn.remove(at)?;
@@ -178,7 +174,7 @@ impl Turns {
     }
 }
 
-/// Writes the next fragment of `entry`; true if it was the last.
+/// Writes the next fragment of `entry`. Returns true if it was the last one.
 fn take_fragment(entry: &mut Entry, now: Instant, out: &mut WriteBatch) -> (Left, bool) {
     let size = entry.part.data.len().min(MAX_PAYLOAD);
     let payload = entry.part.data.split_to(size);

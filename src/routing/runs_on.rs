@@ -1,6 +1,6 @@
-//! Where the functions of the table run.
+//! The place where a function of the table runs.
 
-/// Where a function runs.
+/// The place where a function runs.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunsOn {
@@ -8,6 +8,6 @@ pub enum RunsOn {
     Queued,
     /// On a thread of the pool, at once.
     Concurrent,
-    /// As a task of the I/O thread. For this crate's own, which never block.
+    /// As a task of the I/O thread. Only for functions of this crate, which never block.
     Io,
 }

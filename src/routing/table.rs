@@ -1,10 +1,10 @@
-//! Who may say what to whom, and which way it goes. No I/O: messages in,
-//! verdicts out.
+//! The route table: decides which way a message goes, and whether it may. No I/O: messages in,
+//! decisions out.
 //!
-//! A hop trusts a frame only as far as the link it came in by: `auth` and
-//! `src` must lie behind that link, or the frame is dropped. What is for this
-//! context meets its handle's respondent and policy; everything else goes out
-//! by the route to its destination, or to the parent.
+//! A hop trusts a frame only as far as the link by which it came: `auth` and `src` must lie behind
+//! that link, or the frame is dropped. A message for this context is checked against its handle's
+//! respondent and policy. Every other message leaves by the route to its destination, or to the
+//! parent.
 
 #[cfg(test)]
 mod tests;
@@ -23,55 +23,55 @@ use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Message};
 use crate::wire::sanitize::printable;
 
-/// A directly attached neighbour's link, by number.
+/// The number of a link to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LinkId(pub(crate) u32);
 
-/// Routes that one link may announce.
+/// The most routes that one link may announce.
 pub(crate) const MAX_ROUTES: usize = 65_536;
-/// Bytes of a context's name.
+/// The most bytes of a context's name.
 pub(crate) const MAX_NAME: usize = 255;
-/// Destinations remembered per link; a link that uses more is told of every
+/// The most destinations that are remembered per link. A link that has more is told of every
 /// context that goes.
 pub(crate) const MAX_ADDRESSED: usize = 4_096;
-/// Where a message goes.
+/// The decision about a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is for this context.
+    /// The message is for this context.
     Local,
-    /// It goes out by this link.
+    /// The message leaves by this link.
     Forward(LinkId),
-    /// It cannot go on; whoever awaits an answer is told this.
+    /// The message cannot be routed. If its sender expects an answer, it gets this reason.
     Refuse(DeadReason),
-    /// It is forged; nobody is told, the reason is logged.
+    /// The message is forged. It is dropped without an answer, and the reason is logged.
     Forged(String),
 }
 
-/// The end of one or more contexts.
+/// The result of the end of one or more contexts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gone {
     pub(crate) contexts: Vec<ContextId>,
-    /// `DEL_ROUTE` for a context, to a neighbour.
+    /// The links that must get a `DEL_ROUTE`, each with the context that has gone.
     pub(crate) tell: Vec<(LinkId, ContextId)>,
 }
 
 struct Link {
     remote: ContextId,
-    /// Whatever comes in acts under this authority instead of its own.
+    /// Every message that comes in acts under this authority instead of its own.
     stamp: Option<ContextId>,
     routes: HashSet<ContextId>,
     addressed: HashSet<ContextId>,
     addressed_overflow: bool,
-    /// Ids that were handed out through it.
+    /// The blocks of ids that were given out through this link.
     lent: Lent,
 }
 
-/// What is known of a context that a route leads to.
+/// A context that a route leads to.
 struct Known {
     name: String,
-    /// When its route was set, by [`Routing::clock`].
+    /// When its route was set, in units of [`Routing::clock`].
     since: u64,
-    /// A connect on behalf of this context has taken it for its result.
+    /// Whether a connect made for another context has taken it as its result.
     claimed: bool,
 }
 
@@ -86,9 +86,9 @@ pub(crate) struct Routing {
     known: HashMap<ContextId, Known>,
     /// Counts the contexts that have become known.
     clock: u64,
-    /// The ids that are this context's to give; endless in the master.
+    /// The ids that this context can give out. Without an end in the master.
     stock: IdStock,
-    /// What other threads see of the routes.
+    /// The copy of the routes that other threads read.
     directory: Arc<Directory>,
 }
 
@@ -114,16 +114,16 @@ impl Routing {
         }
     }
 
-    /// Has `directory` kept along with the routes.
+    /// Sets the directory that is updated together with the routes.
     pub(crate) fn listed_in(self, directory: Arc<Directory>) -> Self {
         Self { directory, ..self }
     }
 
-    /// Decides where a message goes. `from` is the link it came in by, `None`
-    /// if it begins here. Stamps the link's authority on it.
+    /// Decides where a message goes. `from` is the link by which it came, or `None` if it was
+    /// created here. Writes the stamp of the link, if there is one, into `auth`.
     pub(crate) fn route(&mut self, message: &mut Message, from: Option<LinkId>) -> Verdict {
         if let Some(from) = from {
-            // The parent may act for anybody: its own authority is more.
+            // The parent may act for any context, because its own authority is greater.
             if self.out(message.auth) != Some(from) && self.parent != Some(from) {
                 return Verdict::Forged(format!("bad auth_id: got {} via {}", message.auth, self.remote(from)));
             }
@@ -147,7 +147,7 @@ impl Routing {
             return Verdict::Local;
         }
         let out = self.routes.get(&message.dst).copied();
-        // What came from the parent is never bounced back to it.
+        // A message from the parent never goes back to the parent.
         let out = out.or_else(|| self.parent.filter(|_| from != self.parent || from.is_none()));
         let Some(out) = out else {
             return Verdict::Refuse(DeadReason::no_route(message.dst, self.me));
@@ -176,9 +176,9 @@ impl Routing {
         }
     }
 
-    /// Whether what came in by `from` came by the way that leads to `context`,
-    /// or began here. The parent counts always: it may speak for anybody, and
-    /// refuses what was sent up before a route below was known.
+    /// Whether a message that came in by `from` came from the direction of `context`, or was
+    /// created here. The parent always counts: it may speak for any context, and it refuses
+    /// messages that were sent up before a route below was known.
     pub(crate) fn is_way_to(&self, context: ContextId, from: Option<LinkId>) -> bool {
         from.is_none_or(|from| self.out(context) == Some(from) || self.parent == Some(from))
     }
@@ -195,7 +195,7 @@ impl Routing {
         self.set_route(link, child, name);
     }
 
-    /// A neighbour announces a context behind it.
+    /// Adds the route to a context that a neighbour announces.
     pub(crate) fn add_route(&mut self, from: LinkId, target: ContextId, name: &str) -> Result<(), String> {
         if Some(from) == self.parent {
             return Err(format!("route to {target} announced by the parent"));
@@ -225,8 +225,8 @@ impl Routing {
         Ok(())
     }
 
-    /// The name of a context behind `neighbour`, which announces it as `name`:
-    /// it begins with what the neighbour is called here, or is made to.
+    /// The name of a context behind `neighbour`, which announces it as `name`. If the name does not
+    /// begin with the name that the neighbour has here, that name is put in front.
     fn name_below(&self, neighbour: ContextId, name: &str) -> String {
         let (above, mut name) = (self.name(neighbour).unwrap_or_default(), printable(name));
         if !name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.')) {
@@ -237,8 +237,7 @@ impl Routing {
         name
     }
 
-    /// Whoever is at the end of `link` is from now on the way to `target`, by
-    /// this context's own decision.
+    /// Makes `link` the route to `target`, by a decision of this context.
     pub(crate) fn set_out(&mut self, link: LinkId, target: ContextId) -> Result<(), String> {
         if target == self.me || self.routes.contains_key(&target) {
             return Err(format!("cannot add duplicate route to {target} via {}", self.remote(link)));
@@ -249,23 +248,21 @@ impl Routing {
         Ok(())
     }
 
-    /// Whatever comes in by `link` acts under this authority; `None`: under
-    /// its own.
+    /// Sets the authority under which every message from `link` acts. `None` means its own.
     pub(crate) fn stamp(&mut self, link: LinkId, authority: Option<ContextId>) {
         if let Some(link) = self.links.get_mut(&link) {
             link.stamp = authority;
         }
     }
 
-    /// The time, as [`Routing::claim`] counts it.
+    /// The current time, as [`Routing::claim`] counts it.
     pub(crate) fn clock(&self) -> u64 {
         self.clock
     }
 
-    /// Takes `child` for the one that `via` has been asked for at `since` and
-    /// says that it has started; refused if it cannot be that one. Whatever
-    /// `via` says, it can only give away a context of its own that nobody else
-    /// has. Returns its name.
+    /// Accepts `child` as the context that `via` has started since it was asked at `since`. Refuses
+    /// it if it cannot be that one. Whatever `via` says, it can give away only a new context of its
+    /// own that no other connect has taken. Returns the name of the child.
     pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
         let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
         let route = self.routes.get(&child).ok_or("to which no route leads")?;
@@ -284,10 +281,10 @@ impl Routing {
         Ok(known.name.clone())
     }
 
-    /// The authority for a message to `dst` that acts for another context. It
-    /// is never more than this context's own, nor than what the next hop takes
-    /// from here: those below may be named to anybody, all others only to those
-    /// below.
+    /// The authority for a message to `dst` that acts for the context `of`. It is never greater
+    /// than the authority of this context, and never one that the next hop would refuse from here.
+    /// The id of a context below may be used towards every context, all other ids only towards
+    /// contexts below.
     pub(crate) fn authority(&self, of: ContextId, dst: ContextId) -> ContextId {
         let is_above = of == self.me || self.parent_ids.contains(&of);
         let is_below = |id| self.routes.contains_key(&id);
@@ -304,7 +301,8 @@ impl Routing {
         self.links.iter().find(|(_, link)| link.remote == neighbour).map(|(id, _)| *id)
     }
 
-    /// A neighbour says that a context has gone; `None` if it had no say.
+    /// Removes the route to a context that a neighbour reports as gone. `None` if the neighbour is
+    /// not the way to it.
     pub(crate) fn del_route(&mut self, from: LinkId, target: ContextId) -> Option<Gone> {
         if self.out(target)? != from {
             return None;
@@ -340,22 +338,22 @@ impl Routing {
         self.farewell(link, contexts)
     }
 
-    /// An id for a new child, if one is in stock.
+    /// Takes an id for a new child, if there is one.
     pub(crate) fn take_id(&mut self) -> Option<ContextId> {
         self.stock.take_id()
     }
 
-    /// Whether [`Routing::take_id`] will find one.
+    /// Whether [`Routing::take_id`] will find an id.
     pub(crate) fn has_id(&self) -> bool {
         self.stock.has_id()
     }
 
-    /// A block for a context, out of the master's stock.
+    /// Takes a block for a context, from the master's ids.
     pub(crate) fn take_block(&mut self) -> Range<u32> {
         self.stock.take_block()
     }
 
-    /// A block that the parent has given to this context itself.
+    /// Adds a block that the parent has given to this context itself.
     pub(crate) fn give_block(&mut self, ids: Range<u32>) {
         self.stock.fill(ids);
     }
@@ -365,20 +363,20 @@ impl Routing {
         self.links.get(&link).is_some_and(|link| link.lent.may_have_another(owner))
     }
 
-    /// Whether `owner` behind `link` was ever given one.
+    /// Whether `owner` behind `link` was ever given a block.
     pub(crate) fn has_block(&self, link: LinkId, owner: ContextId) -> bool {
         self.links.get(&link).is_some_and(|link| link.lent.has_any(owner))
     }
 
-    /// Notes that a block was handed out through `link`.
+    /// Notes that a block was given out through `link`.
     pub(crate) fn hand_out(&mut self, link: LinkId, owner: ContextId, ids: Range<u32>) {
         let Some(link) = self.links.get_mut(&link) else { return };
         let back = link.lent.add(owner, ids);
         self.take_back(back);
     }
 
-    /// Ids that were handed out are nobody's any more. The master may give them
-    /// again; all others just forget them.
+    /// Takes back blocks that no context owns any more. The master may give them out again. All
+    /// other contexts forget them.
     fn take_back(&mut self, blocks: impl IntoIterator<Item = Block>) {
         if !self.parent_ids.is_empty() {
             return;
@@ -386,8 +384,8 @@ impl Routing {
         self.stock.take_back(blocks);
     }
 
-    /// This context has no parent any more and gives out ids itself: those
-    /// above all that its subtree has or may use.
+    /// Makes this context independent of a parent. It then gives out ids itself: those above all
+    /// that its subtree has or may use.
     pub(crate) fn become_root(&mut self) {
         self.parent_ids = [].into();
         let lent = self.links.values().flat_map(|link| link.lent.ends());
@@ -403,7 +401,7 @@ impl Routing {
         self.known.get(&context).map(|known| known.name.as_str())
     }
 
-    /// Whether a message to `context` would find a way.
+    /// Whether a message to `context` would find a route.
     pub(crate) fn reaches(&self, context: ContextId) -> bool {
         context == self.me || self.parent.is_some() || self.routes.contains_key(&context)
     }
@@ -450,8 +448,8 @@ impl Routing {
         }
     }
 
-    /// Who must hear that `contexts`, which were reached by `by`, have gone:
-    /// the parent, and every neighbour that ever wrote to one of them.
+    /// The links that must hear that `contexts`, which were reached by `by`, have gone: the parent,
+    /// and every neighbour that ever wrote to one of them.
     fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
         let mut tell = Vec::new();
         for &context in &contexts {

@@ -1,11 +1,9 @@
-//! Windows: how much a sender may have under way to one handle of one
-//! receiver. No I/O.
+//! Windows: the bytes that a sender may have under way to one handle of one receiver. No I/O.
 //!
-//! Both ends keep the same account. A message costs its payload and one
-//! header. It may go when the window has room for it, or, so that a message
-//! larger than the window can go at all, when at least half of the window is
-//! free. The receiver gives room back when the application takes messages, in
-//! one [`Grant`] per half window, and doubles the window while the
+//! Both ends keep the same account. A message costs its payload and one header. It may go if it
+//! fits into the window, or if at least half of the window is free. Without the second rule a
+//! message larger than the window could never go. The receiver gives room back when the application
+//! takes messages, in one [`Grant`] per half window. It doubles the window as long as the
 //! application keeps up.
 
 use std::collections::HashMap;
@@ -13,22 +11,21 @@ use std::collections::HashMap;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{ContextId, Handle};
 
-/// Size of a new window, in bytes.
+/// The size of a new window, in bytes.
 pub(crate) const WINDOW: u32 = 64 * 1024;
-/// Size that a window may grow to, in bytes.
+/// The size that a window may grow to, in bytes.
 pub(crate) const MAX_WINDOW: u32 = 1024 * 1024;
-/// Windows of one receiver grow only while they are together smaller than
-/// this, in bytes.
+/// The windows of one receiver grow only while they are together smaller than this, in bytes.
 pub(crate) const MAX_TOTAL: u64 = 64 * 1024 * 1024;
-/// Calls that one caller may have waiting at one context.
+/// The most calls of one caller that may wait at one context.
 pub(crate) const MAX_CALLS: u32 = 1024;
 
-/// What a message costs in a window.
+/// The bytes that a message costs in a window.
 pub(crate) fn cost(payload: usize) -> i64 {
     i64::try_from(payload + HEADER).unwrap_or(i64::MAX)
 }
 
-/// Room given back: the payload of a `CREDIT` message.
+/// A grant of room: the payload of a `CREDIT` message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant {
     /// The sender it is for.
@@ -37,22 +34,22 @@ pub(crate) struct Grant {
     pub(crate) handle: Handle,
     pub(crate) bytes: u32,
     pub(crate) messages: u32,
-    /// The window's size from now on; 0 if it is closed for good.
+    /// The size of the window from now on. 0 if it is closed for good.
     pub(crate) size: u32,
 }
 
 impl Grant {
-    /// The receiver has given up its handle: the sender may forget the window.
+    /// Whether the receiver has closed its handle, so that the sender may forget the window.
     pub(crate) fn is_closed(&self) -> bool {
         self.size == 0
     }
 
-    /// The payload; the context it is for stands in the header.
+    /// Encodes the payload. The context that it is for is in the header.
     pub(crate) fn encode(&self) -> Vec<u8> {
         [self.handle.0, self.bytes, self.messages, self.size].iter().flat_map(|n| n.to_be_bytes()).collect()
     }
 
-    /// The grant that `from` sent to `to`; `None` if it is malformed.
+    /// Decodes a grant for the context `to`. `None` if it is malformed.
     pub(crate) fn decode(to: ContextId, payload: &[u8]) -> Option<Self> {
         let payload: &[u8; 16] = payload.try_into().ok()?;
         let word = |at: usize| u32::from_be_bytes([payload[at], payload[at + 1], payload[at + 2], payload[at + 3]]);
@@ -63,7 +60,7 @@ impl Grant {
 /// The sender's side of one window.
 #[derive(Debug)]
 pub(crate) struct SendWindow {
-    /// Room left; below zero while a message larger than the window is out.
+    /// The room that is left. It is negative while a message larger than the window is under way.
     room: i64,
     size: i64,
     messages: i64,
@@ -76,7 +73,7 @@ impl Default for SendWindow {
 }
 
 impl SendWindow {
-    /// Takes room for a message, if there is any.
+    /// Takes room for a message. Returns false if there is none.
     pub(crate) fn take(&mut self, payload: usize, counted: bool) -> bool {
         let fits = fits(self.room, self.size, payload) && !(counted && self.messages <= 0);
         if fits {
@@ -86,8 +83,8 @@ impl SendWindow {
         fits
     }
 
-    /// Takes back what the receiver gave. A grant beyond the window's size is
-    /// a lie and is cut to it.
+    /// Adds the room that the receiver has given back. A grant beyond the size of the window is
+    /// false, and is reduced to it.
     pub(crate) fn give(&mut self, grant: &Grant) {
         let size = i64::from(grant.size.min(MAX_WINDOW));
         self.size = self.size.max(size);
@@ -100,25 +97,24 @@ impl SendWindow {
 #[derive(Debug, Default)]
 pub(crate) struct ReceiveWindows {
     by_sender: HashMap<ContextId, Inlet>,
-    /// Sum of the windows' sizes.
+    /// The sum of the sizes of the windows.
     total: u64,
 }
 
 #[derive(Debug)]
 struct Inlet {
-    /// What the sender may still send by our account.
+    /// The bytes that the sender may still send, by this account.
     room: i64,
     size: i64,
     messages: i64,
     queued: u32,
-    /// Taken by the application and not yet given back.
+    /// Bytes that the application has taken and that were not given back yet.
     owed_bytes: i64,
     owed_messages: u32,
 }
 
 impl ReceiveWindows {
-    /// Accounts for a message that came in; false if its sender had no room
-    /// for it.
+    /// Accounts for a message that came in. Returns false if its sender had no room for it.
     pub(crate) fn admit(&mut self, from: ContextId, payload: usize, counted: bool) -> bool {
         let inlet = self.by_sender.entry(from).or_insert_with(|| {
             self.total += u64::from(WINDOW);
@@ -140,8 +136,8 @@ impl ReceiveWindows {
         true
     }
 
-    /// Accounts for a message that the application took. Returns the grant to
-    /// send, if it is time for one.
+    /// Accounts for a message that the application has taken. Returns the grant to send, if it is
+    /// time for one.
     pub(crate) fn release(&mut self, from: ContextId, handle: Handle, payload: usize, counted: bool) -> Option<Grant> {
         let inlet = self.by_sender.get_mut(&from)?;
         inlet.queued = inlet.queued.saturating_sub(1);
@@ -172,12 +168,12 @@ impl ReceiveWindows {
         Some(grant)
     }
 
-    /// What tells every sender that the handle is given up.
+    /// The grants that tell every sender that the handle is closed.
     pub(crate) fn farewells(&self, handle: Handle) -> Vec<Grant> {
         self.by_sender.keys().map(|&to| Grant { to, handle, bytes: 0, messages: 0, size: 0 }).collect()
     }
 
-    /// Forgets a sender that has gone.
+    /// Removes the account of a sender that has gone.
     pub(crate) fn forget(&mut self, from: ContextId) {
         if let Some(inlet) = self.by_sender.remove(&from) {
             self.total -= inlet.size.unsigned_abs();
@@ -256,8 +252,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is sent and taken in whatever order and however late the
-        /// credit comes, an honest sender is never refused and never starves.
+        /// In every order of sending and taking, and however late the credit comes, an honest
+        /// sender is never refused and never waits for ever.
         #[test]
         fn an_honest_sender_is_never_refused_and_never_starves(
             sizes in prop::collection::vec(0usize..200_000, 1..200), late in 0usize..4, counted: bool,

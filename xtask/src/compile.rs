@@ -1,4 +1,4 @@
-//! cargo, with the flags by which the same sources make the same bytes wherever they lie.
+//! Runs cargo with flags that make the same sources give the same bytes in every directory.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 
 use super::{check, top, zig};
 
-/// The targets for which rustc brings a libc, and `.cargo/config.toml` names a linker that rustc brings as well.
+/// The targets for which rustc brings a libc. `.cargo/config.toml` names a linker for them that
+/// rustc brings as well.
 const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
 
-/// LLVM inlines at opt-level 3 up to a cost of 250, and what is marked `inline` up to 325. With these limits, and with
-/// loops as they are written, a program is a sixth smaller, and calls are hardly slower: docs/reference/performance.md
-/// has the curve.
+/// At opt-level 3, LLVM inlines up to a cost of 250, and functions marked `inline` up to 325. With
+/// these limits, and with neither unrolled nor vectorised loops, a program is a sixth smaller, and calls are hardly
+/// slower. docs/reference/performance.md has the curve.
 const SMALLER: [&str; 4] = [
     "-Cllvm-args=-inline-threshold=10 -inlinehint-threshold=60",
     "-Cllvm-args=-unroll-threshold=0",
@@ -30,7 +31,7 @@ pub(super) fn host() -> &'static str {
     }
 }
 
-/// Runs `cargo VERB --target TARGET ARGS`, for what is shipped.
+/// Runs `cargo VERB --target TARGET ARGS` for a program that is shipped.
 pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Result<()> {
     let mut args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
     if target == SMALL {
@@ -39,12 +40,12 @@ pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Resul
     with_flags(verb, target, &args, &SMALLER.map(str::to_owned))
 }
 
-/// The same with flags of one's own for rustc.
+/// Does the same with additional flags for rustc.
 pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], flags: &[String]) -> Result<()> {
     install(target)?;
     let by_rustc = LINKED_BY_RUSTC.contains(&target);
     let mut cargo = if by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
-    // zig's driver has a verb of its own for `build`.
+    // The driver of zig has another verb for `build`.
     cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
     cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
     let flags: Vec<_> = remapped()?.iter().chain(flags).map(|flag| format!("{flag:?}")).collect();
@@ -53,7 +54,7 @@ pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], fla
     check(&mut cargo)
 }
 
-/// What keeps paths of this machine out of what is built.
+/// Flags that keep the paths of this machine out of the result.
 fn remapped() -> Result<Vec<String>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("there is no home")?;
@@ -67,7 +68,7 @@ fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// Has rustup install the standard library of a target, unless it is there.
+/// Makes rustup install the standard library of a target, unless it is there.
 fn install(target: &str) -> Result<()> {
     let there = sysroot()?.join("lib/rustlib").join(target).join("lib");
     if there.exists() {

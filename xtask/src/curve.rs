@@ -1,5 +1,5 @@
-//! What images of different optimisation weigh, and how fast they answer calls: the table in
-//! docs/reference/performance.md.
+//! Measures the size of images at different optimisation levels, and how fast they answer calls.
+//! Makes the table in docs/reference/performance.md.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +9,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::{compile, image, target_directory};
 
-/// Each variant takes its turn this often.
+/// How often each variant is measured, in turns.
 const ROUNDS: usize = 9;
 
-/// A name, the opt-level, LLVM's limit for inlining if it is not the default, and whether tokio is at opt-level 3.
+/// Name, opt-level, LLVM's limit for inlining if it is not the default, and whether tokio is at
+/// opt-level 3.
 const VARIANTS: [(&str, &str, Option<u32>, bool); 6] = [
     ("s", "\"s\"", None, false),
     ("s, tokio and bytes at 3", "\"s\"", None, true),
@@ -22,8 +23,9 @@ const VARIANTS: [(&str, &str, Option<u32>, bool); 6] = [
     ("3", "3", None, false),
 ];
 
-/// Builds all variants for this machine, measures them in turns on one core, and prints a table. The first column of
-/// figures is bytes by zstd -19; rates are relative to the first variant, or to `base`, a `calls` of another build.
+/// Builds all variants for this machine, measures them in turns on one core, and prints a table.
+/// The first column has the bytes of the image by zstd -19. Rates are relative to the first
+/// variant, or to `base`, which is `calls` of another build.
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn curve(base: Option<&str>) -> Result<()> {
     let mut contenders = Vec::new();
@@ -49,7 +51,7 @@ pub(super) fn curve(base: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the packed image, and the program that measures.
+/// Returns the size of the packed image in bytes, and the program that measures.
 fn build(opt_level: &str, inline: Option<u32>, tokio: bool) -> Result<(usize, PathBuf)> {
     let (target, directory) = (compile::host(), target_directory().join("curve"));
     let mut args = vec!["--quiet".to_owned(), "--profile".into(), "image".into(), "--no-default-features".into()];

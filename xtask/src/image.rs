@@ -1,4 +1,4 @@
-//! Images, bundles, and what is asserted of them.
+//! Builds images and bundles, and checks their sizes and their bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{DEFAULT_TARGETS, check, compile, target_directory, top};
 
-/// Bytes that an image of a default target may have, packed by zstd -19.
+/// The most bytes of an image of a default target, packed by zstd -19.
 const IMAGE_BUDGET: usize = 850 * 1024;
-/// Bytes that the bundle of the default targets may have.
+/// The most bytes of the bundle of the default targets.
 const BUNDLE_BUDGET: usize = 6 * 1024 * 1024;
-/// Targets that nothing here can run. They are built and linked.
+/// Targets that nothing on this machine can run. They are built and linked.
 const ELSEWHERE: [&str; 3] = ["x86_64-unknown-freebsd", "x86_64-apple-darwin", "aarch64-apple-darwin"];
 
-/// Where cargo puts an executable.
+/// The path at which cargo puts an executable.
 fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
     target_directory().join(target).join(profile).join(name)
 }
@@ -26,7 +26,7 @@ pub(super) fn tool(file: &Path) -> Result<()> {
     put(&executable(compile::host(), "release", "offshoot"), file)
 }
 
-/// Copies a file to a place where a copy of it may be running.
+/// Copies a file to a path from which a program may be running.
 fn put(from: &Path, to: &Path) -> Result<()> {
     let directory = to.parent().context("a file needs a folder")?;
     fs::create_dir_all(directory)?;
@@ -36,14 +36,14 @@ fn put(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds what travels to a target: the program without the tool.
+/// Builds the image for a target: the program without the tool.
 pub(super) fn image(target: &str) -> Result<PathBuf> {
     let args = ["--quiet", "--profile", "image", "--no-default-features", "--bin", "offshoot"];
     compile::cargo("build", target, &args)?;
     Ok(executable(target, "image", "offshoot"))
 }
 
-/// Builds the tool with images in it.
+/// Builds the tool with the images of `targets`.
 pub(super) fn bundle(file: &Path, targets: &[&str]) -> Result<()> {
     let mut images = Vec::new();
     for target in targets {
@@ -65,7 +65,7 @@ pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-/// Prints what images and the bundle weigh, and fails above a budget.
+/// Prints the sizes of the images and of the bundle. Fails if one is above its budget.
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn size(targets: &[&str]) -> Result<()> {
     let mut fits = true;
@@ -88,12 +88,13 @@ pub(super) fn size(targets: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the sources here and as a copy elsewhere, and compares tool and image byte by byte.
+/// Builds the sources here and from a copy in another directory, and compares tool and image byte
+/// by byte.
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn reproducible() -> Result<()> {
     let copy = std::env::temp_dir().join(format!("offshoot-reproducible-{}", std::process::id()));
     let result = build_twice(&copy);
-    // The answer counts, whether the copy can be removed or not.
+    // The result counts, whether the copy can be removed or not.
     let _ = fs::remove_dir_all(&copy);
     result?;
     println!("built in two places, image and tool are the same");
@@ -129,11 +130,11 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// Builds and links the program without the tool for systems that nothing here can run.
+/// Builds and links the program without the tool for systems that nothing on this machine can run.
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn elsewhere() -> Result<()> {
     for target in ELSEWHERE {
-        // Not optimised, since it will not run.
+        // Not optimised, because it will not run.
         let args = ["--quiet", "--no-default-features", "--bin", "offshoot", "--config", "profile.dev.opt-level=0"];
         compile::cargo("build", target, &args)?;
         let file = fs::read(executable(target, "debug", "offshoot"))?;
@@ -146,8 +147,9 @@ pub(super) fn elsewhere() -> Result<()> {
     Ok(())
 }
 
-/// Builds what the tests send to hosts of other processors, in `target/bundles`: the tool with images for the
-/// default targets, and an example with an image for one, made as any program's would be.
+/// Builds the programs that the tests send to hosts of other processors, in `target/bundles`: the
+/// tool with images for the default targets, and an example with one image, made like any other
+/// program.
 pub(super) fn foreign() -> Result<()> {
     let bundles = top().join("target/bundles");
     fs::create_dir_all(&bundles)?;

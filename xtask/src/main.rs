@@ -1,4 +1,4 @@
-//! What building Offshoot takes beyond `cargo build`. Run it by `cargo xtask COMMAND`.
+//! The builds that need more than `cargo build`. Run it by `cargo xtask COMMAND`.
 
 mod compile;
 mod curve;
@@ -26,7 +26,7 @@ usage: cargo xtask COMMAND
   foreign                        build what the tests send to hosts of other processors
 ";
 
-/// The targets that a bundle has images for unless told otherwise.
+/// The targets whose images a bundle has by default.
 const DEFAULT_TARGETS: [&str; 3] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl", "i686-unknown-linux-musl"];
 
@@ -54,7 +54,7 @@ fn run(args: &[String]) -> Result<()> {
             Ok(())
         }
         ("bundle", _) => {
-            // A target has no slash and no dot in front of it.
+            // A target has no slash.
             let (file, targets) = match args.split_first() {
                 Some((file, targets)) if file.contains('/') => (file.as_str(), targets),
                 _ => ("dist/offshoot", args),
@@ -84,12 +84,12 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
-/// Where cargo puts what it builds.
+/// The directory of cargo's results.
 fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
 }
 
-/// Runs a command to its end, and fails if it fails.
+/// Runs a command to its end. Fails if the command fails.
 fn check(command: &mut Command) -> Result<()> {
     let what = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("{what} cannot be run"))?;

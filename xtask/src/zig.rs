@@ -1,4 +1,5 @@
-//! zig, which links for the systems that rustc brings no libc for. It comes from PyPI into `target/tools`.
+//! Installs and runs zig, which links for the systems whose libc does not come with rustc. zig
+//! comes from PyPI into `target/tools`.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use super::{check, top};
 
 const PACKAGES: [&str; 2] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
 
-/// `cargo-zigbuild`, installed where it is missing.
+/// A command for `cargo-zigbuild`, which is installed if it is missing.
 pub(super) fn cargo() -> Result<Command> {
     let tools = top().join("target/tools");
     install(&tools)?;
@@ -36,7 +37,8 @@ fn install(tools: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("installing {wanted} in {}", tools.display());
-    // Made aside and renamed, so that an install that is cut short leaves nothing that looks complete.
+    // Installed beside its place and renamed, so that an interrupted install leaves nothing that
+    // looks complete.
     let aside = tools.with_extension(format!("{}", std::process::id()));
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--root-user-action", "ignore", "--disable-pip-version-check"]);

@@ -1,4 +1,4 @@
-//! Making bundles, which is for the tool alone.
+//! Makes bundles. Only the tool has this code.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,12 +10,12 @@ use crate::image::bundle::{Bundle, Entry, MAGIC, MAX_INDEX};
 use crate::wire::codec;
 
 impl Bundle {
-    /// Writes the program without what it carries, and with `images` instead,
-    /// each given with its target.
+    /// Writes the program without the images that it carries, and with `images` instead. Each image
+    /// is given with its target.
     ///
     /// # Errors
     ///
-    /// If something cannot be read or written, or is no executable.
+    /// If a file cannot be read or written, or is not an executable.
     pub fn write(&self, images: &[(String, Vec<u8>)], mut out: impl io::Write) -> io::Result<Vec<Entry>> {
         let mut program = vec![0; usize::try_from(self.program).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut program, 0)?;
@@ -83,8 +83,8 @@ mod tests {
         assert!(full.find("Linux", "i686").unwrap().is_some());
         assert!(full.find("Linux", "s390x").unwrap().is_none());
         assert!(full.find("FreeBSD", "arm64").unwrap().is_none());
-        // A bundle made of a bundle holds the new images only, and the same
-        // images make the same bytes.
+        // A bundle that is made of a bundle has only the new images. The same images make the same
+        // bytes.
         let mut again = Vec::new();
         full.write(&images, &mut again).unwrap();
         assert!(again == bytes);
@@ -142,7 +142,8 @@ mod tests {
         let mut freebsd = elf(62, 2, 0);
         freebsd[7] = 9;
         assert_eq!(machine_of(&freebsd), Some(("FreeBSD", "x86_64")));
-        // One that only its loader tells from Linux: one program header, which says where the loader's name is.
+        // Only its loader distinguishes this one from Linux. It has one program header, which says
+        // where the name of the loader is.
         let mut linked = elf(62, 2, 200);
         linked[32..40].copy_from_slice(&64_u64.to_le_bytes());
         linked[54..58].copy_from_slice(&[56, 0, 1, 0]);

@@ -1,4 +1,4 @@
-//! What may go where, case by case.
+//! Tests of single cases: which message may go where.
 
 use super::*;
 use crate::routing::ids::{self, BLOCK};
@@ -40,7 +40,7 @@ fn master() -> Routing {
     routing
 }
 
-/// The same, with its children's ids taken from its stock.
+/// The same, with ids of its children taken from its own ids.
 fn beyond_its_children(mut routing: Routing) -> Routing {
     assert_eq!([routing.take_id(), routing.take_id()], [Some(ContextId(1)), Some(ContextId(2))]);
     routing
@@ -158,7 +158,7 @@ fn a_context_holds_few_unused_blocks() {
         assert!(!routing.may_have_block(A, ContextId(1)), "{id}");
         routing.add_route(A, ContextId(id), "used").unwrap();
         routing.del_route(A, ContextId(id)).unwrap();
-        // The same one again is no other one.
+        // Announcing the same context again changes nothing.
         routing.add_route(A, ContextId(id), "again").unwrap();
         routing.del_route(A, ContextId(id)).unwrap();
     }
@@ -174,7 +174,7 @@ fn ids_that_nobody_can_have_any_more_come_back() {
         block
     };
     let first = hand_out(&mut routing, ContextId(1));
-    // Contexts that come, take as much as they may, and go.
+    // Contexts that appear, take as many ids as they may, and go.
     let mut most = 0;
     for _ in 0..10_000 {
         let child = ContextId(first.start);
@@ -186,7 +186,7 @@ fn ids_that_nobody_can_have_any_more_come_back() {
         routing.del_route(A, child).unwrap();
     }
     assert!(most <= first.end + 2 * BLOCK, "{most}");
-    // What was announced is given again only when nothing else is left.
+    // Ids that were announced are given out again only when nothing else is left.
     routing.del_link(A);
     let [fresh, worn] = routing.stock.returned();
     assert!(fresh.iter().all(|ids| !ids.contains(&first.start)));
@@ -213,7 +213,7 @@ fn blocks_that_are_used_up_are_kept_only_for_contexts_that_live() {
         }
     }
     assert!(lives.len() >= 3 && routing.links[&A].lent.len() <= lives.len() + ids::MAX_UNUSED_BLOCKS);
-    // One whose block is long used up is still known for what it is.
+    // A context whose block was used up long ago is still recognised.
     for id in &lives {
         assert!(routing.add_route(A, *id, "again").unwrap_err().contains("duplicate"));
         routing.del_route(A, *id).unwrap();

@@ -1,8 +1,8 @@
-//! Random trees of routing cores, with messages, forgeries and cuts, against
-//! a model that knows only who is above whom.
+//! Random trees of route tables, with messages, forgeries and cuts. They are compared with a model
+//! that knows only which context is above which.
 //!
-//! The links between the cores are plain queues, and what happens to a verdict
-//! is what `io` does with it.
+//! The links between the tables are plain queues. The decisions of a table are carried out as `io`
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::routing::handles::{Handles, Policy, Registration, Sink};
 use crate::routing::policy;
 use crate::wire::message::Handle;
 
-/// Whoever may write may write here, and gets an answer.
+/// A handle that accepts every allowed message and answers it.
 const OPEN: Handle = Handle(2000);
-/// The same, but the answer never comes.
+/// A handle that accepts every allowed message and never answers.
 const SILENT: Handle = Handle(2001);
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ enum Step {
         to: usize,
         handle: Handle,
     },
-    /// `from` writes to one of its neighbours what it should not.
+    /// `from` writes a message to a neighbour that it must not write.
     Forge {
         from: usize,
         up: bool,
@@ -40,7 +40,7 @@ enum Step {
         to: usize,
         handle: Handle,
     },
-    /// `from` announces, or takes back, somebody else's context.
+    /// `from` announces, or takes back, a context that is not its own.
     Announce {
         from: usize,
         target: usize,
@@ -72,38 +72,38 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is on a wire: a message, and who has really sent it.
+/// A message on a wire, and the context that has really sent it.
 #[derive(Debug, Clone)]
 struct Sent {
     message: Message,
     by: ContextId,
 }
 
-/// One direction of a link: where it ends, and under which number there.
+/// One direction of a link: the context where it ends, and the number of the link there.
 type Wire = (ContextId, LinkId);
 
 struct Node {
     routing: Routing,
     handles: Handles<u64>,
-    /// All above it, the parent first.
+    /// All contexts above it, the parent first.
     above: Vec<ContextId>,
-    /// Where its links lead.
+    /// The other ends of its links.
     links: BTreeMap<LinkId, Wire>,
 }
 
 #[derive(Default)]
 struct World {
     nodes: BTreeMap<ContextId, Node>,
-    /// Frames under way to a node by one of its links.
+    /// The frames under way to a node by one of its links.
     queues: BTreeMap<Wire, VecDeque<Sent>>,
-    /// Those above each context, also of contexts that have gone.
+    /// The contexts above each context, also for contexts that have gone.
     ancestors: BTreeMap<ContextId, Vec<ContextId>>,
     unidirectional: bool,
-    /// Waiting callers: who waits for whom.
+    /// The waiting callers: which context waits for which.
     waiting: BTreeMap<u64, (ContextId, ContextId)>,
-    /// Calls that arrived where nobody answers.
+    /// Calls that arrived at a handle that never answers.
     held: BTreeSet<u64>,
-    /// What liars have announced: an id of a block of their own, that is.
+    /// Ids that liars have announced out of their own blocks.
     claimed: BTreeSet<ContextId>,
     asked: u64,
     links: u32,
@@ -136,12 +136,12 @@ impl World {
         self.nodes.insert(id, Node { routing, handles, above, links: BTreeMap::new() });
     }
 
-    /// One of those that exist.
+    /// Picks one of the contexts that exist.
     fn pick(&self, number: usize) -> ContextId {
         *self.nodes.keys().nth(number % self.nodes.len()).unwrap()
     }
 
-    /// One of those that exist or have existed.
+    /// Picks one of the contexts that exist or have existed.
     fn pick_any(&self, number: usize) -> ContextId {
         *self.ancestors.keys().nth(number % self.ancestors.len()).unwrap()
     }
@@ -170,8 +170,8 @@ impl World {
         }
     }
 
-    /// An id out of the parent's block. Blocks are handed out in one go here:
-    /// that the requests take their time has no part in this.
+    /// Takes an id from the parent's block. Blocks are given out at once here. The time that a
+    /// request takes is not modelled.
     fn take_id(&mut self, parent: ContextId) -> Option<ContextId> {
         if !self.nodes[&parent].routing.has_id() {
             let above = self.nodes[&parent].above.clone();
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// The model: what may have arrived here, by who is above whom.
+    /// The model: checks whether a message may have arrived here, by which context is above which.
     fn judge(&mut self, at: ContextId, message: &Message, by: ContextId) {
         let mut violation = |what: &str| {
             self.violations.push(format!("{what}: by {by} at {at}, claims src {} auth {}", message.src, message.auth));
@@ -309,7 +309,7 @@ impl World {
         }
     }
 
-    /// The link above `below` breaks: the context ends, and all behind it.
+    /// Breaks the link above `below`. The context and all contexts behind it end.
     fn cut(&mut self, below: ContextId) {
         let Some(parent) = self.nodes.get(&below).and_then(|node| node.above.first().copied()) else { return };
         self.end(below);
@@ -329,7 +329,7 @@ impl World {
                 self.end(other);
             }
         }
-        // Whoever waited there has been told that the broker has exited.
+        // Every waiter there has been told that the broker has exited.
         self.waiting.retain(|_, (from, _)| *from != id);
     }
 
@@ -367,7 +367,7 @@ impl World {
             Step::Announce { from, target, del } => {
                 let (by, target) = (self.pick(from), self.pick_any(target));
                 let parent = self.nodes[&by].above.first().copied();
-                // What lies behind it is its own to lose.
+                // A context may lose routes to contexts behind it.
                 if let Some(parent) = parent.filter(|_| !self.is_above(by, target)) {
                     let handle = if del { Handle::DEL_ROUTE } else { Handle::ADD_ROUTE };
                     let data = target.0.to_be_bytes().to_vec();
@@ -383,7 +383,7 @@ impl World {
         }
     }
 
-    /// Writes to a neighbour's link without asking the own routing.
+    /// Writes to the link of a neighbour without asking the own table.
     fn write_past(&mut self, by: ContextId, up: bool, message: Message) {
         let node = &self.nodes[&by];
         let parent = node.above.first().copied();
@@ -393,7 +393,7 @@ impl World {
         }
     }
 
-    /// Lets everything arrive.
+    /// Delivers all messages.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
             if self.queues.values().all(VecDeque::is_empty) {
@@ -420,7 +420,7 @@ proptest! {
             let held = world.held.contains(call) && world.nodes.contains_key(to);
             prop_assert!(held, "{from} waits in vain for {to}");
         }
-        // What is known of where contexts are is true again.
+        // After that, the tables are right again about where contexts are.
         for (id, node) in &world.nodes {
             for target in node.routing.known().into_iter().filter(|target| !world.claimed.contains(target)) {
                 prop_assert!(world.nodes.contains_key(&target), "{id} has a route to {target}, which has gone");
