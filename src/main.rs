@@ -1,5 +1,5 @@
-//! The tool. A copy of it that was started as a child never gets past the
-//! first line of `main`; without the feature `cli` there is nothing beyond it.
+//! The tool. A copy that was started as a child never gets past the first statement of `main`. Without the
+//! feature `cli` the program is an image, which contains nothing but children.
 
 #![deny(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
 
 offshoot::__private::inventory::submit! {
-    // From `build.rs`.
+    // `build.rs` sets the variable.
     offshoot::__private::ProgramBuild(env!("OFFSHOOT_OWN_BUILD"))
 }
 

@@ -1,4 +1,5 @@
-//! The layers of `src`, read from its imports: no file names anything of a higher layer, and few files form a circle.
+//! Checks the layers of `src` by the imports of its files: no file uses a higher layer, and few files form a
+//! circle.
 
 #![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
 
@@ -6,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// From the lowest to the highest. A layer may know those before it.
+/// From the lowest to the highest. A layer may use those before it.
 const LAYERS: [&str; 9] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli"];
-/// Files of one layer that may form one circle of imports.
+/// The most files of one layer that may form one circle of imports.
 const LARGEST_CIRCLE: usize = 7;
 
 /// The imports of every file, both as paths below `src` without `.rs`.
@@ -53,7 +54,7 @@ fn code_of(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// What the root exports, and where that is.
+/// The names that the root exports, and the files that define them.
 fn exports(lib: &str) -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
     for line in lib.split("pub use ").skip(1) {
@@ -66,7 +67,7 @@ fn exports(lib: &str) -> BTreeMap<String, String> {
     exports.into_iter().filter(|(name, _)| !LAYERS.contains(&name.as_str())).collect()
 }
 
-/// Every path behind `crate::` in a piece of code.
+/// Every path after `crate::` in a piece of code.
 fn paths(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for rest in code.split("crate::").skip(1) {
@@ -121,7 +122,7 @@ fn few_files_form_a_circle() {
         reached.insert(file, seen);
     }
     for (file, seen) in &reached {
-        // A parent names its children, and they name it.
+        // A parent module names its children, and they name it.
         let circle: Vec<_> = seen.iter().filter(|other| reached[**other].contains(file)).collect();
         assert!(circle.len() <= LARGEST_CIRCLE, "{} files form a circle: {circle:#?}", circle.len());
     }

@@ -1,9 +1,9 @@
-//! What a developer reads who makes one of the commonest mistakes: every message says what to write instead.
+//! Checks the messages for the most common mistakes of developers: every message says what to write instead.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A program of `tests/mistakes`, and what the compiler, or the program itself, must say.
+/// A program of `tests/mistakes`, and the message of the compiler or of the program itself.
 enum Says {
     Compiler(&'static [&'static str]),
     Program(&'static [&'static str]),
@@ -30,7 +30,7 @@ fn cargo(command: &str, program: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--quiet", "--offline", "--keep-going", "--bin", program]);
     cargo.arg("--manifest-path").arg(root.join("tests/mistakes/Cargo.toml"));
-    // The lock file is the repository's own, so nothing has to be fetched.
+    // The lock file is in the repository, so nothing has to be downloaded.
     cargo.env("CARGO_TARGET_DIR", target()).env_remove("RUSTFLAGS").env("CARGO_TERM_COLOR", "never");
     cargo
 }
@@ -56,7 +56,7 @@ fn every_message_says_what_to_write_instead() {
             }
         };
         let said = String::from_utf8_lossy(&said).into_owned();
-        // rustc breaks no lines, but a program may.
+        // rustc does not break lines, but a program may.
         let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
         for word in words {
             if !flat.contains(word) {

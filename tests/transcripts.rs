@@ -1,11 +1,11 @@
-//! What the documentation shows is what the tool prints.
+//! Checks that the documentation shows the real output of the tool.
 
 #[path = "support/transcript.rs"]
 mod transcript;
 
 use transcript::{Block, ON_HOSTS, blocks, check};
 
-/// Blocks that are not run: the page, how the first line begins, and why.
+/// Blocks that are not run: the page, the beginning of the first line, and the reason.
 const NOT_RUN: [(&str, &str, &str); 28] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),

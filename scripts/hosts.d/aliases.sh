@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# What there is: the one table that ssh_config, `list` and the servers are made of.
+# The hosts: the one table from which ssh_config, `list` and the servers are made.
 
-# Prints alias, user, server and what is special, separated by tabs. `-` stands for no server of ours.
+# Prints alias, user, server and special property, separated by tabs. `-` as the server means that we start none.
 aliases() {
     tr -s ' ' <<'TABLE' | sed '/^ *\(#.*\)\{0,1\}$/d; s/ /\t/; s/ /\t/; s/ /\t/'
 here             root           here        this machine, as root
@@ -106,7 +106,7 @@ no-files         ofs-no-files   here        may open 9 files
 TABLE
 }
 
-# Every server of the table, once.
+# Prints each server of the table once.
 servers() {
     aliases | cut -f 3 | grep -vx -e - | sort -u
 }

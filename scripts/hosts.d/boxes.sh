@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# The host `boxes`: classic LXC, LXD, Incus and systemd's machines, each with containers. What engines write, they
-# write to memory that the host alone sees, and all of their processes end with it.
+# The host `boxes`: classic LXC, LXD, Incus and systemd-machined, each with containers. The engines write to memory that
+# only this host sees. All of their processes end with the host.
 
-# A /etc of its own: with the one range of ids that LXD and Incus want root to have.
+# An /etc of its own, with the range of ids that LXD and Incus need for root.
 make_boxes() {
     etc=$base/boxes-etc
     cp -a "$base/priv-etc" "$etc"
@@ -10,10 +10,10 @@ make_boxes() {
     mkdir "$base/boxes"
 }
 
-# In the background, as it takes a second or two.
+# In the background, because it takes a second or two.
 start_boxes() {
     wait_for_server boxes
-    # The first process of its own.
+    # Its own first process.
     read -r outside _ <"$base/run/boxes.pid"
     pid=$(cat "/proc/$outside/task/$outside/children")
     echo "${pid% }" >"$base/run/boxes.inside"
@@ -21,7 +21,7 @@ start_boxes() {
     boxes=$!
 }
 
-# An engine that does not come up here is no reason to do without all the other hosts.
+# If an engine does not come up here, the other hosts are used all the same.
 wait_for_boxes() {
     wait "$boxes" || :
     [ "$(cat "$base/boxes/up")" = 'incus lxc lxd machinectl ' ] || {

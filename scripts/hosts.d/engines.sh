@@ -1,10 +1,10 @@
 # shellcheck shell=sh
-# The host `engines`: docker, podman and buildah with containers of theirs, and a stand-in for the API server of
-# Kubernetes. It has namespaces for its processes and its mounts, so that nothing of an engine outlives it.
+# The host `engines`: docker, podman and buildah with containers, and a program in place of the API server of
+# Kubernetes. It has its own process and mount namespaces, so no process of an engine outlives it.
 
 kube_port=6443
 
-# A /etc of its own, with the rules for sudo that others have: engines look there, and write there.
+# An /etc of its own, which has the sudo rules of the others. Engines read and write there.
 make_engines() {
     etc=$base/engines-etc
     cp -a "$base/priv-etc" "$etc"
@@ -37,7 +37,7 @@ CONF
 
 start_engines() {
     wait_for_server engines
-    # The first process of its own.
+    # Its own first process.
     pid=$(pgrep -P "$(cut -d ' ' -f 1 "$base/run/engines.pid")")
     echo "$pid" >"$base/run/engines.inside"
     nsenter --target "$pid" --mount --pid "$here/containers" "$base" ofs-user $kube_port "$engines_cgroup" "$here/foreign_runtime"

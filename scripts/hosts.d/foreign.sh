@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# Hosts with another processor: a static busybox of that architecture, which qemu-user runs and the kernel knows
-# by its header (binfmt_misc). i686 needs no emulator, where the kernel is that of an x86_64.
+# Hosts with another processor. Each has a static busybox for its architecture. qemu-user runs it, and the kernel
+# recognises it by its header (binfmt_misc). i686 needs no emulator on an x86_64 kernel.
 
-# Prints host, Debian's name of the architecture, qemu's, and how an executable for it begins, in the words of
-# `printf`: class and byte order, and the machine's number.
+# Prints the host, Debian's name of the architecture, qemu's name, and the first bytes of an executable in the notation
+# of `printf`: class, byte order, and the number of the machine.
 foreigners() {
     cat <<'TABLE'
 aarch64 arm64 aarch64 \002\001 \267\000
@@ -13,13 +13,13 @@ i686    i386  -       -        -
 TABLE
 }
 
-# emulated HOST COMMAND...: becomes COMMAND where the kernel has qemu run such executables, also in a chroot that has no
-# qemu, since the kernel keeps it open. What the kernel is told belongs to a user namespace, so that it is neither the
-# machine's nor depends on what the machine has. That takes Linux 6.7; before, what the machine has must do.
+# emulated HOST COMMAND...: becomes COMMAND, in a place where the kernel runs such executables by qemu. This works in a
+# chroot without qemu, because the kernel keeps qemu open. The registration belongs to a user namespace, so it does not
+# change the machine and does not depend on it. It needs Linux 6.7. Before that, the machine's own registration is used.
 emulated() {
     this=$$
     mine=$(readlink /proc/$this/ns/user)
-    # The ids are the same in there. A process of the outer namespace has to say so.
+    # The ids inside are the same. A process outside has to write the mapping.
     (
         until [ "$(readlink /proc/$this/ns/user)" != "$mine" ]; do
             sleep 0.01
@@ -27,7 +27,7 @@ emulated() {
         echo 0 0 4294967295 >/proc/$this/uid_map
         echo 0 0 4294967295 >/proc/$this/gid_map
     ) &
-    # Rights come back with the first program that is started once there are ids.
+    # The process gets its rights with the first exec after the ids were mapped.
     # shellcheck disable=SC2016 # the inner shell expands it
     exec unshare --user sh -c 'until grep -q . /proc/self/gid_map; do :; done; exec unshare --mount "$@"' sh \
         "${0%/*}/emulated" "$@"

@@ -1,8 +1,9 @@
 # shellcheck shell=sh
-# Passwords, and who may become whom by them: an /etc of their own for the hosts that have any, so that none of
-# it is true of the others.
+# Passwords, and the users who may become others by them. Hosts that need them have an /etc of their own, so that the
+# other hosts do not change.
 
-# They have blanks, quotes and what shells and sudo trip on. `env` puts them in single quotes.
+# The passwords contain blanks, quotes and characters that are special for shells and sudo. `env` puts them in single
+# quotes.
 password='Tr0ub4dor & "horse" $HOME \n %u'
 root_password='c0rrect; batt*ery `staple`'
 passphrase='open  sesame!'
@@ -13,11 +14,11 @@ make_privileges() {
     for user in root ofs-nopass ofs-asked ofs-target ofs-strict ofs-stars ofs-norule ofs-one-try ofs-expired; do
         word=$password
         [ $user != root ] || word=$root_password
-        # One that busybox can read, too.
+        # One that busybox can read too.
         hash=$(perl -e 'print crypt $ARGV[0], "\$6\$ofs\$"' "$word")
         set_shadow "$user" 2 "$hash"
     done
-    # Long ago.
+    # A long time ago.
     set_shadow ofs-expired 8 1
     cat >"$etc/sudoers" <<SUDOERS
 Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,7 +42,7 @@ SUDOERS
     chmod 600 "$etc/doas.conf"
     make_german
     mkdir -p "$base/bin"
-    # As root's, with the right to ask for passwords.
+    # A copy that belongs to root and is setuid, so that it may become other users.
     cp /bin/busybox "$base/bin/su"
     chmod 4755 "$base/bin/su"
 }
@@ -55,22 +56,22 @@ set_shadow() {
 }
 
 make_german() {
-    # It says what the language has no words for.
+    # localedef complains about words that the locale lacks. That does no harm.
     localedef -i de_DE -f UTF-8 de_DE.UTF-8 2>/dev/null || [ -e /usr/lib/locale/locale-archive ]
     [ ! -e "$store/german" ] || cp -a "$store/german/." /usr/share/locale/de/
 }
 
-# The host `sudo-rs`, where sudo is the one that is written in Rust.
+# The host `sudo-rs`, whose sudo is the one written in Rust.
 make_sudo_rs() {
     mkdir "$base/sudo-rs"
     cp -a "$store/sudo-rs" "$base/sudo-rs/usr"
     chown -R root:root "$base/sudo-rs"
     program=$base/sudo-rs/usr/bin/sudo
-    # It may be a link to what other packages bring.
+    # The file may be a link to a file of another package.
     cp --remove-destination "$base/sudo-rs/usr/lib/cargo/bin/sudo" "$program"
     chmod 4755 "$program"
     cp -a "$base/priv-etc" "$base/sudo-rs/etc"
-    # It knows less than the other sudo.
+    # It has fewer options than the other sudo.
     cat >"$base/sudo-rs/etc/sudoers" <<'SUDOERS'
 Defaults timestamp_timeout=0
 root ALL=(ALL:ALL) ALL

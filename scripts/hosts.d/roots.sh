@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Root file systems for the hosts that are less than this machine, and directories that come first in PATH
-# on hosts that are odd. They are plain directories, so a test can look for residue from outside; device
-# nodes and /proc are mounted over them, where only that host sees it (see `namespace`).
+# Root file systems for hosts that have less than this machine, and directories that come first in PATH on hosts with
+# special programs. They are plain directories, so a test can look for leftovers from outside. Device nodes and /proc
+# are mounted over them where only that host sees them (see `namespace`).
 
 make_roots() {
     make_root bare
@@ -24,7 +24,7 @@ make_roots() {
     cp -al "$base/roots/mini/usr" "$base/roots/gzip-only/"
     echo /bin/gzip | add_programs gzip-only
 
-    # For containers. What is in /only can be seen alone, by another PATH.
+    # For containers. With another PATH, only the programs in /only can be seen.
     make_root few
     printf '%s\n' /bin/dash /bin/uname /usr/bin/head | add_programs few
     ln -sf dash "$base/roots/few/bin/sh"
@@ -65,8 +65,8 @@ make_path() {
     mkdir -p "$base/path/$1"
 }
 
-# make_root NAME: a tree with nothing to run. Users are found in its passwd before and after the chroot,
-# so root's shell is one that it has.
+# make_root NAME: a tree without programs. Users are looked up in its passwd before and after the chroot, so the shell
+# of root is one that the tree has.
 make_root() {
     root=$base/roots/$1
     mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/dev" "$root/proc" "$root/etc" "$root/home"
@@ -77,7 +77,7 @@ make_root() {
     {
         echo root:x:0:0:root:/root:/bin/sh
         echo "ofs-user:x:$(id -u ofs-user):$(id -g ofs-user)::/home/ofs-user:/bin/sh"
-        # sshd wants its own account, for the part of it that talks to strangers.
+        # sshd needs an account of its own, for the part that handles unauthenticated connections.
         getent passwd sshd nobody
     } >"$root/etc/passwd"
     printf 'root:x:0:\nofs-user:x:%s:\n' "$(id -g ofs-user)" >"$root/etc/group"
@@ -87,24 +87,24 @@ make_root() {
 add_programs() (
     programs=$(cat)
     # shellcheck disable=SC2086 # a list of words
-    # ldd names some libraries twice, with and without the /usr that is one with / on these systems.
+    # ldd names some libraries twice, with and without /usr, which is the same directory on these systems.
     libraries=$(ldd $programs | grep -Eo '/[^ :]+\.so[^ :]*' | sed 's,^/usr/,/,' | sort -u)
     # shellcheck disable=SC2086 # lists of words
     cp -L --parents $programs $libraries "$base/roots/$1/"
 )
 
-# A static busybox of another processor, for each.
+# A static busybox for each other processor.
 make_foreign_roots() {
     foreigners | while read -r host arch _; do
         make_foreign_root "$host" "$store/busybox/$arch"
     done
-    # Another kernel than its programs: `uname -m` tells of the kernel.
+    # Another kernel than that of its programs: `uname -m` reports the kernel.
     make_foreign_root i686-on-x86_64 "$store/busybox/i386"
 }
 
 make_foreign_root() {
     make_root "$1"
-    # With its applets by name, as /proc/self/exe may be the emulator.
+    # Its applets have names, because /proc/self/exe may be the emulator.
     cp -a "$base/roots/bare-noproc/bin/." "$base/roots/$1/bin/"
     cp "$2" "$base/roots/$1/bin/busybox"
     chmod 755 "$base/roots/$1/bin/busybox"

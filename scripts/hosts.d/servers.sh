@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# The sshd of each host, and the one listener that is no sshd. Each has an address of its own on the
-# loopback network, which is in $base/run/NAME.address. $base/run/NAME.pid has the pid, and when it began.
+# Starts the sshd of each host, and one listener that is not sshd. Each has its own address on the loopback network, in
+# $base/run/NAME.address. $base/run/NAME.pid contains the pid and the time when it began.
 
-# Not ssh's own, which is left out of much that names a port.
+# Not the port of ssh, because ssh leaves that port out of much of its output.
 port=2222
 
 start_servers() {
@@ -44,9 +44,9 @@ is_machine() {
 }
 
 start_server() {
-    # `-e`, not `-E`: a log opened by sshd itself would not open on a read-only host.
+    # `-e`, not `-E`: sshd could not open its log on a read-only host.
     set -- "$1" /usr/sbin/sshd -D -e -f "$base/run/$1.conf" -p $port
-    # Hosts that are this machine have no namespace of their own, which tests could tell.
+    # Hosts that are this machine have no namespace of their own. Tests could notice one.
     if is_machine "$1"; then
         start "$@"
     else
@@ -54,11 +54,11 @@ start_server() {
     fi
 }
 
-# start NAME COMMAND...: runs it in the background, apart from this script and its terminal.
+# start NAME COMMAND...: runs it in the background, detached from this script and its terminal.
 start() {
     name=$1
     shift
-    # A background job of a script ignores SIGINT, and so would every remote command: env undoes that.
+    # A background job of a script ignores SIGINT, and every remote command would inherit that. env undoes it.
     setsid env -i --default-signal -C / PATH="$PATH" ${HOSTS_MARK:+HOSTS_MARK="$HOSTS_MARK"} "$@" \
         </dev/null >/dev/null 2>>"$base/log/$name" &
     echo "$! $(cut -d ' ' -f 22 /proc/$!/stat)" >"$base/run/$name.pid"
@@ -73,14 +73,14 @@ wait_for_server() {
     done
 }
 
-# Asks the kernel, since a connection would count as a failed login.
+# Asks the kernel, because a connection would count as a failed login.
 listens() {
     address=$(cat "$base/run/$1.address")
     hex=$(printf '%02X00007F:%04X' "${address##*.}" $port)
     grep -q ": $hex 00000000:0000 0A" /proc/net/tcp
 }
 
-# How a server lets users in.
+# The authentication of a server.
 asking() {
     case $1 in
     password) printf 'PasswordAuthentication yes\nKbdInteractiveAuthentication no\nPubkeyAuthentication no\nUsePAM no\n' ;;
@@ -104,7 +104,7 @@ Subsystem sftp internal-sftp
 CONF
     if [ "$1" != crowd ]; then
         echo 'MaxStartups 500:30:1000'
-        # Since 9.8 failed logins make a server refuse the address for a while, and here all have the same one.
+        # Since 9.8, a server refuses an address for a while after failed logins. Here all users have the same address.
         if /usr/sbin/sshd -T -f /dev/null -h "$base/hostkey" 2>/dev/null | grep -q '^persourcepenalties '; then
             echo 'PerSourcePenalties no'
         fi
@@ -137,18 +137,18 @@ CONF
     bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
     nowhere | crammed) echo "SetEnv PATH=$base/path/nowhere" ;;
     perl | picky | sealed) echo "SetEnv PATH=$base/path/perl" ;;
-    # By other isolation buildah would set up a network on this machine.
+    # With another isolation, buildah would set up a network on this machine.
     engines) echo "SetEnv PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache BUILDAH_ISOLATION=chroot" ;;
     python) echo "SetEnv PATH=$base/path/python" ;;
     esac
 }
 
-# What root and the ordinary user need to get to the hosts.
+# The files that root and the ordinary user need to reach the hosts.
 publish() {
     publish_for "$base/root" root
     publish_for "$base/user" ofs-user
     cut -d ' ' -f 1 "$base/run/frozen.pid" >"$base/root/frozen.pid"
-    # To be read by a shell, or line by line: no value holds a quote.
+    # Read by a shell, or line by line. No value contains a quote.
     cat >"$base/root/env" <<ENV
 OFS_HOSTS_DIR='$base/root'
 OFS_SSH_CONFIG='$base/root/ssh_config'
@@ -168,7 +168,7 @@ OFS_ENGINES='$base/engines/bin'
 ENV
 }
 
-# publish_for DIR OWNER: a complete client configuration that works for that user.
+# publish_for DIR OWNER: writes a complete client configuration for that user.
 publish_for() {
     install -d -o "$2" "$1"
     install -m 600 "$base/id" "$1/id"
@@ -186,7 +186,7 @@ known_hosts() {
     done
 }
 
-# ssh takes the first value it meets, so what is special to a host comes before what is common to all.
+# ssh uses the first value that it finds, so the settings of one host come before the common ones.
 ssh_config() {
     echo "# Written by scripts/hosts; gone with the hosts."
     aliases | while IFS='	' read -r alias user server about; do
@@ -197,7 +197,7 @@ ssh_config() {
         echo "    User $user"
         case $alias in
         silent) server=silent ;;
-        # Port 1 is below what the kernel gives to anybody, and tcpmux is not served on this address.
+        # The kernel gives no process a port below 1024 by itself, and nothing serves port 1 (tcpmux) on this address.
         refused) printf '    HostName 127.0.0.9\n    Port 1\n' ;;
         unknown-host) echo '    HostName does-not-exist.invalid' ;;
         unknown-hostkey)

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Accounts that the hosts log in to. Their homes are below $base.
+# The accounts that the hosts log in to. Their homes are below $base.
 
-# Prints user and login shell, of those whose shell this system has.
+# Prints user and login shell, for each shell that this system has.
 users() {
     awk 'NF == 2' <<USERS
 ofs-user      /bin/bash
@@ -48,8 +48,8 @@ USERS
 
 add_users() {
     users | while read -r user shell; do
-        # Password `*`: without PAM, sshd takes useradd's own `!` for a locked account and refuses keys too.
-        # `-K`: no ranges of subordinate ids, which container engines on the machine would trip on.
+        # The password is `*`. Without PAM, sshd takes the `!` of useradd for a locked account and refuses keys too.
+        # `-K`: no ranges of subordinate ids. Container engines of the machine would fail on them.
         useradd --no-create-home --no-log-init --user-group --password '*' \
             -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0 --home-dir "$base/home/$user" --shell "$shell" "$user"
         install -d -m 700 -o "$user" -g "$user" "$base/home/$user"
@@ -64,7 +64,7 @@ add_users() {
     add_noise ofs-noisy-err '>&2'
 }
 
-# Debian's bash reads .bashrc for a command that comes by ssh, and .profile where it is a login shell.
+# Debian's bash reads .bashrc for a command that comes by ssh, and .profile if it is a login shell.
 add_noise() {
     for profile in .bashrc .profile; do
         cat >"$base/home/$1/$profile" <<NOISE

@@ -1,5 +1,4 @@
-//! The library over `local` children: calls, cancellation, flow, isolation,
-//! ends.
+//! Tests of the library with `local` children: calls, cancellation, flow control, isolation, ends.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
@@ -41,8 +40,8 @@ use std::time::{Duration, Instant};
 
 use offshoot::{ChannelErrorKind, Context, Error, Router, export};
 
-/// Runs a test's future on this thread, without any runtime: the futures of
-/// the library need none.
+/// Runs the future of a test on this thread, without any runtime, because the futures of the library need
+/// none.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
@@ -60,7 +59,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A router, and its end when the test ends.
+/// A router that ends when the test ends.
 struct Tree(Router);
 
 impl Tree {
@@ -101,7 +100,7 @@ fn block(seconds: u64) {
 }
 export!(block);
 
-/// Waits until `done`, for ten seconds at most.
+/// Waits until `done` returns true, for at most ten seconds.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -110,7 +109,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process exists and is no zombie.
+/// Whether a process exists and is not a zombie.
 fn is_alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
@@ -118,7 +117,7 @@ fn is_alive(pid: u32) -> bool {
 
 fn reason(error: Error) -> String {
     match error {
-        // Behind it stands which call it was, if it was one.
+        // The text may go on with the call that it was.
         Error::Channel(error) => error.reason.split(", in a call of ").next().unwrap().to_owned(),
         other => panic!("not a channel error: {other:?}"),
     }

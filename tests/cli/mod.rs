@@ -8,7 +8,7 @@ mod showing;
 mod text;
 mod transcripts;
 
-/// A trial, by its sentence.
+/// A trial: its sentence and its function.
 type Trial = (String, fn() -> anyhow::Result<()>);
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -1,7 +1,6 @@
-//! The first stage, run for real by every shell that can be had.
+//! Runs the first stage with every shell that this machine has.
 //!
-//! A trial whose shell is not there, or that needs root and has not got it, is
-//! [`Missing`] that.
+//! A trial whose shell is not there, or that needs root and does not have it, is reported as [`Missing`].
 
 mod cache;
 mod others;
@@ -15,16 +14,16 @@ use anyhow::Context;
 use crate::support::{A_WHILE, Missing, ONE_SECOND, THREE_SECONDS, promised};
 use stage::{Image, Input, Launch, Outcome, check, probe, tools, which};
 
-/// A trial: its name, and what it does.
+/// A trial: its name and its function.
 pub(crate) type Trial = (String, Box<dyn Fn() -> Outcome + Send>);
 
-/// Login shells, which are given `sh -c 'LINE'`.
+/// Login shells, which get `sh -c 'LINE'`.
 const LOGIN_SHELLS: [&str; 11] =
     ["bash", "rbash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox ash", "tcsh", "bsd-csh", "fish"];
-/// Shells that can run the line itself.
+/// Shells that can run the line themselves.
 const STAGE_SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh93", "mksh", "yash", "busybox sh"];
 const ALL_PACKED: [&str; 3] = ["zstd", "gzip", "-"];
-/// What the line needs whatever happens; `sh` is for interpreters.
+/// The programs that the line always needs. `sh` is for interpreters.
 const NEEDED: [&str; 7] = ["sh", "uname", "mkdir", "rmdir", "chmod", "rm", "head"];
 
 /// All trials of this file.
@@ -49,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("{shell} says that it has no input"), others::no_input, shell);
         add(format!("{shell} ends at a request that is none"), others::no_request, shell);
     }
-    // busybox runs its own tools, whatever is in PATH.
+    // busybox runs its own applets, whatever is in PATH.
     for shell in STAGE_SHELLS.into_iter().filter(|shell| *shell != "busybox sh") {
         add(format!("{shell} removes nothing that another user has made first"), others::made_first, shell);
         add(format!("{shell} removes nothing behind a link that has taken its place"), others::behind_a_link, shell);
@@ -102,7 +101,7 @@ fn as_stage_shell(shell: &str) -> Outcome {
     }
     for packed in ALL_PACKED {
         let home = home()?;
-        // PATH is not exported, and there is no HOME.
+        // PATH is not exported, and HOME is not set.
         let launch = Launch::new(home.path())?.with_prefix(&["env", "-u", "HOME"]);
         come_up(&launch, &strict, false, packed, "offshoot:b").with_context(|| format!("strict, {packed}"))?;
     }
@@ -126,7 +125,7 @@ fn from_memory(shell: &str) -> Outcome {
             check(announced == format!("Linux {} zstd head {interpreter} |none", machine()?), &announced)?;
             check(start.elapsed() < promised(A_WHILE), "it is quick")?;
         }
-        // Cut short, and told a wrong size.
+        // The image is cut short, or its size is wrong.
         for (request, size) in
             [(probe()?.request("-", "d")?, "12"), (lying_request()?, &probe()?.bytes.len().to_string())]
         {
@@ -156,7 +155,7 @@ fn ends_with_its_input(shell: &str) -> Outcome {
             cut.push(launch.with_context(|| format!("{packed}, cut at {at}"))?);
         }
     }
-    // Before it has even begun.
+    // Ended before it has begun.
     let home = home()?;
     let launch = Launch::new(home.path())?;
     let (status, _, _) = launch.start(&words, false)?.finish()?;
@@ -165,7 +164,7 @@ fn ends_with_its_input(shell: &str) -> Outcome {
     cut.iter().try_for_each(|launch| launch.expect_nothing_left(ONE_SECOND * 2))
 }
 
-/// Shells and `head` take a pipe that does not wait for one that has ended, or wait all the same.
+/// Whether a shell and `head` can read a non-blocking pipe: they find its end at once, or wait all the same.
 fn odd_pipes(shell: &str) -> Outcome {
     let words: Vec<&str> = shell.split(' ').collect();
     for packed in ALL_PACKED {
@@ -221,7 +220,7 @@ fn says_why(shell: &str) -> Outcome {
     foreign_image(&words)
 }
 
-/// What looks like a program and is none, as one for another processor does.
+/// A file that looks like a program and is none, like a program for another processor.
 fn foreign_image(shell: &[&str]) -> Outcome {
     let home = home()?;
     let launch = Launch::new(home.path())?;
@@ -229,7 +228,7 @@ fn foreign_image(shell: &[&str]) -> Outcome {
     let mut stage = launch.start(shell, false)?;
     stage.announcement()?;
     stage.send(&image.request("-", "p")?);
-    // The parent is still there, so the end has to come by itself.
+    // The parent is still there, so the stage has to end by itself.
     let status = stage.ends_within(ONE_SECOND)?;
     check(!status.success(), "it is an error")?;
     launch.expect_nothing_left(ONE_SECOND * 2)
@@ -285,7 +284,7 @@ fn home_with_spaces() -> Outcome {
     Ok(())
 }
 
-/// Noise comes from BASH_ENV, and options from SHELLOPTS.
+/// BASH_ENV makes output, and SHELLOPTS sets options.
 fn noisy_environment() -> Outcome {
     let home = home()?;
     let profile = home.path().join("profile");
@@ -298,7 +297,7 @@ fn noisy_environment() -> Outcome {
 }
 
 fn few_tools() -> Outcome {
-    // Without sleep the watcher gives up, without wc the size is not checked.
+    // Without sleep the watcher gives up. Without wc the size is not checked.
     let bare =
         [NEEDED.to_vec(), [&NEEDED[..6], &["dd"]].concat(), [&NEEDED[..6], &["dd", "gzip", "wc", "sleep"]].concat()];
     for names in bare {
@@ -320,7 +319,7 @@ fn killed_image() -> Outcome {
     stage.announcement()?;
     stage.send(&probe()?.request("zstd", "stays")?);
     stage.check_probe(probe()?, "stays", false)?;
-    // Two rounds of the watcher, which must not take the directory away.
+    // Two rounds of the watcher. It must not remove the directory.
     std::thread::sleep(ONE_SECOND);
     check(launch.left_directories().len() == 1, "the directory is there while the image runs")?;
     stage.kill()?;
@@ -335,7 +334,7 @@ fn noexec_everywhere() -> Outcome {
         let path = tools(home.path(), &names)?;
         let noexec = home.path().join("noexec");
         std::fs::create_dir(&noexec)?;
-        // The tools are in /tmp, which is covered too, so they are bound first.
+        // The programs are in /tmp, which is covered too, so they are bound elsewhere first.
         let script = format!(
             "mkdir -p /mnt && mount --bind '{}' /mnt && for d in /dev/shm /var/tmp '{}';do mount -t tmpfs -o noexec,mode=1777 none \"$d\"||exit 9;done;mount --bind '{}' '{}'&&cd '{}'&&mount -t tmpfs -o noexec,mode=1777 none /tmp;PATH=/mnt exec \"$@\"",
             path.display(),
@@ -374,7 +373,7 @@ fn demands_exec_flag() -> Outcome {
     Ok(())
 }
 
-/// Goes on to the next place, and to memory behind the last one, whatever the image is packed with.
+/// The line takes the next directory, and after the last one memory, in whatever format the image is packed.
 fn next_place(shell: &str) -> Outcome {
     let words = absolute(&shell.split(' ').collect::<Vec<_>>())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -402,7 +401,7 @@ fn next_place(shell: &str) -> Outcome {
     Ok(())
 }
 
-/// A launch with one small place, and a last one that is not.
+/// A run with one small directory, and a last one that is large enough.
 fn with_small(home: &Path, last: &str) -> Outcome<(Launch, String)> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Missing("needs root".into()).into());
@@ -459,8 +458,7 @@ fn busybox_alone() -> Outcome {
     Ok(())
 }
 
-/// From nothing to an image that is up, has tidied up, and hears its stdin.
-/// Returns what was announced.
+/// Starts an image, and checks that it has tidied up and reads its stdin. Returns the announcement.
 fn come_up(launch: &Launch, shell: &[&str], login: bool, packed: &str, name: &str) -> Outcome<String> {
     let mut stage = launch.start(shell, login)?;
     let announced = stage.announcement()?;
@@ -480,7 +478,7 @@ fn come_up(launch: &Launch, shell: &[&str], login: bool, packed: &str, name: &st
     Ok(announced)
 }
 
-/// Gives a stage a part of what it expects. Its watcher may still be there.
+/// Gives a stage a part of what it expects. Its watcher may still be there afterwards.
 fn cut_off(shell: &[&str], part: &[u8]) -> Outcome<Launch> {
     let home = home()?;
     let launch = Launch::new(home.path())?;
@@ -496,7 +494,7 @@ fn cut_off(shell: &[&str], part: &[u8]) -> Outcome<Launch> {
     Ok(launch)
 }
 
-/// The whole probe, and a size that is one byte more than it has.
+/// Sends the whole probe, and a size that is one byte larger.
 fn lying_request() -> Outcome<Vec<u8>> {
     let probe = probe()?;
     let length = probe.bytes.len();

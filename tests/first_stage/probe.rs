@@ -1,5 +1,5 @@
-//! Stands in for an image: says how it was started, tidies up as a child does,
-//! and counts what comes on stdin. Built with plain rustc, for static linking.
+//! A program in place of an image: reports how it was started, tidies up as a child does, and counts the
+//! bytes on stdin. Built with plain rustc, statically linked.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ fn main() {
     println!("PROBE");
     println!("argv={}", args.join("|"));
     println!("path={}", path.split(':').next().unwrap_or_default());
-    // SAFETY: the first stage has opened it, and nobody else here uses it.
+    // SAFETY: the first stage has opened it, and no other code here uses it.
     println!("image={}", describe(&unsafe { File::from_raw_fd(9) }));
     if args[0].ends_with("stays") {
         println!("stays");
@@ -26,7 +26,7 @@ fn main() {
             std::fs::remove_dir_all(&args[2]).expect("the directory is there and ours");
         }
         if let Ok(watcher) = args[3].parse() {
-            // SAFETY: two system calls on numbers, with no status wanted.
+            // SAFETY: two system calls on numbers. No status is requested.
             let reaped = unsafe {
                 kill(watcher, 9);
                 waitpid(watcher, std::ptr::null_mut(), 0)
@@ -40,7 +40,7 @@ fn main() {
     println!("stdin={}", rest.len());
 }
 
-/// Length and FNV-1a of a file, wherever its offset is.
+/// The length and the FNV-1a digest of a file, wherever its offset is.
 fn describe(file: &File) -> String {
     let (mut hash, mut length) = (0xcbf2_9ce4_8422_2325_u64, 0);
     let mut buffer = [0; 65536];

@@ -1,5 +1,4 @@
-//! One run of the first stage: begins it, speaks to it, and looks for what it
-//! has left behind.
+//! One run of the first stage: starts it, talks to it, and looks for what it has left behind.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -19,18 +18,18 @@ use nix::fcntl::{FcntlArg, fcntl};
 use crate::support::lines::lines_of;
 use crate::support::{PATIENCE, promised, wait_for};
 
-/// The places of the line, to be replaced by a test that needs others.
+/// The directories of the line. A test that needs others replaces them.
 pub(super) const PLACES: &str = r#""${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" ."#;
 
 pub(super) type Outcome<T = ()> = anyhow::Result<T>;
 
-/// A pipe, of which kind ever.
+/// An ordinary pipe or another kind of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
     Plain,
-    /// It holds 4 KiB.
+    /// A pipe that holds 4 KiB.
     Narrow,
-    /// Who finds nothing in it is told to come again.
+    /// A non-blocking pipe: reading from it while it is empty fails.
     Impatient,
 }
 
@@ -50,22 +49,22 @@ impl Input {
     }
 }
 
-/// How to begin a first stage.
+/// The settings of a first stage.
 #[derive(Clone)]
 pub(super) struct Launch {
-    /// The line, with its halves.
+    /// The line, with both halves of its token.
     pub(super) line: String,
     pub(super) halves: [String; 2],
-    /// What goes before the shell, such as `unshare -m`.
+    /// A command before the shell, such as `unshare -m`.
     pub(super) prefix: Vec<OsString>,
     pub(super) env: HashMap<String, OsString>,
-    /// What it reads from.
+    /// The stdin of the line.
     pub(super) stdin: Input,
     pub(super) home: PathBuf,
 }
 
 impl Launch {
-    /// With a home directory of its own, and a token nobody else has.
+    /// Creates settings with a home directory of its own and a token of its own.
     pub(super) fn new(home: &Path) -> Outcome<Self> {
         let mut random = [0; 16];
         let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
@@ -77,19 +76,19 @@ impl Launch {
         Ok(Self { line, halves, prefix: Vec::new(), env: HashMap::new(), stdin: Input::Plain, home: home.into() })
     }
 
-    /// May keep images.
+    /// Allows it to keep images.
     pub(super) fn with_cache(mut self) -> Self {
         self.line = offshoot::__private::first_stage_for_tests(&self.halves[0], &self.halves[1], true);
         self
     }
 
-    /// Tries other places than usual.
+    /// Sets other directories than usual.
     pub(super) fn with_places(mut self, places: &str) -> Self {
         self.line = self.line.replace(PLACES, places);
         self
     }
 
-    /// Finds its tools in one directory and nowhere else.
+    /// Sets PATH to one directory only.
     pub(super) fn with_path(mut self, path: &Path) -> Self {
         self.env.insert("PATH".into(), path.into());
         self
@@ -104,8 +103,7 @@ impl Launch {
         self.halves.concat()
     }
 
-    /// Runs the line as `SHELL -c LINE`. With `login`, SHELL is a login shell
-    /// that is told to run `sh -c 'LINE'`.
+    /// Runs the line as `SHELL -c LINE`. With `login`, SHELL is a login shell that gets `sh -c 'LINE'`.
     pub(super) fn start(&self, shell: &[&str], login: bool) -> Outcome<Stage> {
         let line = if login { format!("sh -c '{}'", self.line) } else { self.line.clone() };
         let mut argv = self.prefix.clone();
@@ -128,16 +126,16 @@ impl Launch {
         self.expect_nothing_left_by(Instant::now() + promised(promise))
     }
 
-    /// The same, until a point in time.
+    /// Does the same until a point in time.
     pub(super) fn expect_nothing_left_by(&self, end: Instant) -> Outcome {
         let left = || self.left_directories().into_iter().chain(self.left_processes()).collect::<Vec<_>>();
         let gone = wait_for(end.saturating_duration_since(Instant::now()), || left().is_empty().then_some(()));
         check(gone.is_some(), &format!("nothing is left in time: {}", left().join(", ")))
     }
 
-    /// The watcher must not outlive its purpose, even while the image runs.
+    /// The watcher must end when its work is done, even while the image runs.
     pub(super) fn expect_only_the_image(&self) -> Outcome {
-        // `unshare` waits for what it has started.
+        // `unshare` waits for the process that it has started.
         let waits = self.prefix.iter().any(|word| word == "-fpm");
         let left = self.left_processes();
         check(left.len() == 1 + usize::from(waits), &format!("the image is alone: {}", left.join(", ")))
@@ -158,8 +156,8 @@ impl Launch {
         self.env.get("PATH").is_none_or(|path| Path::new(path).join("sleep").exists())
     }
 
-    /// Processes with our halves in their command line: the stage, its watcher,
-    /// the image. A zombie has no command line.
+    /// Processes with our halves of the token in their command line: the stage, its watcher, the image. A
+    /// zombie has no command line.
     fn left_processes(&self) -> Vec<String> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let command_line = |path: PathBuf| fs::read(path.join("cmdline")).unwrap_or_default();
@@ -171,7 +169,7 @@ impl Launch {
     }
 }
 
-/// A first stage that runs.
+/// A running first stage.
 pub(super) struct Stage {
     pub(super) launch: Launch,
     child: Child,
@@ -181,8 +179,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Waits for the announcement, whatever noise comes first, and returns
-    /// what stands behind the token.
+    /// Waits for the announcement, whatever output comes before it. Returns the text behind the token.
     pub(super) fn announcement(&mut self) -> Outcome<String> {
         let token = self.launch.token();
         loop {
@@ -202,7 +199,7 @@ impl Stage {
         })
     }
 
-    /// Sends a request and an image. That nobody reads it any more is no error.
+    /// Sends a request and an image. It is no error if the stage does not read any more.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut self.stdin {
             let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
@@ -225,15 +222,14 @@ impl Stage {
         Ok(ended.with_context(|| format!("it still runs after {promise:?}"))??)
     }
 
-    /// Closes stdin and waits; returns the status, what else came on stdout,
-    /// and what came on stderr.
+    /// Closes stdin and waits. Returns the status, the rest of stdout, and stderr.
     pub(super) fn finish(mut self) -> Outcome<(ExitStatus, Vec<String>, Vec<String>)> {
         self.close_stdin();
         let status = self.child.wait()?;
         Ok((status, self.stdout.iter().collect(), self.stderr.iter().collect()))
     }
 
-    /// Reads what the probe says, and checks all of it.
+    /// Reads the report of the probe, and checks all of it.
     pub(super) fn check_probe(&mut self, probe: &Image, name: &str, in_memory: bool) -> Outcome {
         let first = self.line()?;
         check(first == "PROBE", &format!("the image runs, not {first:?}"))?;
@@ -257,13 +253,13 @@ impl Stage {
     }
 }
 
-/// An image, as it is and as it is sent.
+/// An image, plain and packed.
 pub(super) struct Image {
     pub(super) bytes: Vec<u8>,
 }
 
 impl Image {
-    /// The line and the bytes for a first stage.
+    /// The request line and the bytes for a first stage.
     pub(super) fn request(&self, compression: &str, name: &str) -> Outcome<Vec<u8>> {
         let packed = match compression {
             "-" => self.bytes.clone(),
@@ -276,7 +272,7 @@ impl Image {
         Ok(request)
     }
 
-    /// As the probe describes what it finds on descriptor 9.
+    /// The text with which the probe describes the file on descriptor 9.
     fn description(&self) -> String {
         let hash = self
             .bytes
@@ -297,7 +293,8 @@ fn build_probe() -> Outcome<Image> {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-stage-probe");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
-    // Static, so that it runs where there are no libraries, and by what rustc brings, as there may be no other linker.
+    // Static, so that it runs without libraries. Linked by the linker of rustc, because there may be no
+    // other.
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     command.args(["--edition=2024", "-Copt-level=s", "-Cstrip=symbols", "-Cpanic=abort", "-Clinker=rust-lld"]);
     command.args(["-Clink-self-contained=yes", "--target", &target]);
@@ -307,7 +304,7 @@ fn build_probe() -> Outcome<Image> {
     Ok(Image { bytes })
 }
 
-/// A directory with links to some tools, to be used as PATH.
+/// A directory with links to some programs, for use as PATH.
 pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
     let directory = parent.join("tools");
     fs::create_dir_all(&directory)?;
@@ -319,7 +316,7 @@ pub(super) fn tools(parent: &Path, names: &[&str]) -> Outcome<PathBuf> {
     Ok(directory)
 }
 
-/// The interpreter itself, as `python3` may be a script that looks for it.
+/// The interpreter itself, because `python3` may be a script that looks for it.
 fn python() -> Outcome<PathBuf> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
     let output = output.context("python3")?;

@@ -12,7 +12,7 @@ use offshoot::connect::{Connect, Ssh};
 use crate::support::Missing;
 use crate::support::trace::Trace;
 
-/// Time for a connect. Far more than it takes, since many trials run at once.
+/// The time for a connect. It is far more than a connect takes, because many trials run at once.
 pub(crate) const CONNECT: Duration = Duration::from_secs(30);
 
 /// The hosts.
@@ -20,30 +20,30 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(30);
 pub(crate) struct Fleet {
     /// ssh_config for root.
     pub(crate) config: PathBuf,
-    /// The ordinary user, and a copy of ssh_config for that one.
+    /// The ordinary user, and the copy of ssh_config for that user.
     pub(crate) user: String,
     pub(crate) user_config: PathBuf,
     pub(crate) homes: PathBuf,
-    /// What sudo and doas ask for on the hosts where they ask, and ssh.
+    /// The passwords that sudo, doas and ssh ask for on the hosts where they ask.
     pub(crate) password: String,
     pub(crate) root_password: String,
     pub(crate) passphrase: String,
     /// Another kind of su.
     pub(crate) busybox_su: String,
-    /// Clients of the container engines, to be run here.
+    /// Clients of the container engines, for use on this side.
     pub(crate) engines: PathBuf,
-    /// Which engines the host `boxes` has.
+    /// The engines that the host `boxes` has.
     pub(crate) boxes: String,
     roots: PathBuf,
     run: PathBuf,
     /// Login names by alias.
     logins: BTreeMap<String, String>,
-    /// Where first stages may leave something, on all hosts.
+    /// The directories in which first stages may leave something, on all hosts.
     pub(crate) places: Vec<PathBuf>,
 }
 
 impl Fleet {
-    /// The hosts, or why there are none.
+    /// Finds the hosts, or the reason why there are none.
     pub(crate) fn find() -> Result<Self, Missing> {
         if !cfg!(target_env = "musl") {
             return Err(Missing("needs a static binary: run make test".into()));
@@ -84,14 +84,14 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Who logs in to a host.
+    /// The user who logs in to a host.
     pub(crate) fn login(&self, alias: &str) -> Result<&str> {
         let login = self.logins.get(alias).map(String::as_str);
-        // Not every system has every login shell.
+        // Some systems lack some of the login shells.
         login.ok_or_else(|| Missing(format!("this system has no {alias}")).into())
     }
 
-    /// A connect to a host that leaves a trace by this name.
+    /// A connect to a host. What it leaves behind can be found by this name.
     pub(crate) fn ssh(&self, router: &Router, alias: &str, mark: &str) -> Connect<Ssh> {
         ssh(router, alias, &self.config, mark)
     }
@@ -106,7 +106,8 @@ impl Fleet {
         pid_in(&self.run.join(format!("{name}.pid")))
     }
 
-    /// Every place on every host. A host may have mounts that only it sees, so it is looked at through its sshd.
+    /// Every such directory on every host. A host may have mounts that only it sees, so they are looked up
+    /// through its sshd.
     fn find_places(&self) -> Result<Vec<PathBuf>> {
         let mut places = Vec::new();
         for entry in fs::read_dir(&self.run)? {
@@ -132,7 +133,8 @@ impl Fleet {
         Ok(places)
     }
 
-    /// Those in containers, which have their own roots. Their processes are counted by the host that they are on.
+    /// Those in containers, which have their own roots. Their processes are counted by the host that they are
+    /// on.
     fn container_places(&self) -> Result<Vec<PathBuf>> {
         let mut places = Vec::new();
         for server in ["engines", "boxes"] {
@@ -148,14 +150,15 @@ impl Fleet {
     }
 }
 
-/// A connect for whoever may read `config`. The mark is an option that does nothing, and the child's name.
+/// A connect for a user who may read `config`. The mark is an option without effect, and the name of the
+/// child.
 pub(crate) fn ssh(router: &Router, alias: &str, config: &Path, mark: &str) -> Connect<Ssh> {
     let ignored = format!("IgnoreUnknown={mark}");
     let args = ["-F".to_owned(), config.display().to_string(), "-o".to_owned(), ignored];
     router.ssh(alias).ssh_args(args).remote_name(mark).connect_timeout(CONNECT)
 }
 
-/// Such a file holds a pid, and when that process was started.
+/// Such a file contains a pid, and the time when the process was started.
 fn pid_in(file: &Path) -> Result<i32> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     Ok(text.split_ascii_whitespace().next().context("no pid")?.parse()?)

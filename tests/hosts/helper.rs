@@ -1,4 +1,5 @@
-//! What this binary does when it was started by itself, other than being a child: the first argument says what.
+//! The roles of this binary when it was started by itself, other than being a child. The first argument names
+//! the role.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,14 +10,15 @@ use anyhow::{Context, Result};
 
 use crate::controller;
 
-/// A controller, as [`Controller`](controller::Controller) starts it.
+/// A controller. [`Controller`](controller::Controller) starts it.
 pub(crate) const CONTROLLER: &str = "@controller";
-/// A launcher that damages what goes through it: how, where, the notes, and the command to run.
+/// A launcher that damages the bytes that pass through it. Arguments: how, where, the file for notes, and the
+/// command to run.
 pub(crate) const DAMAGE: &str = "@damage";
-/// A launcher whose input is counted: a file for the number of bytes, and the command to run.
+/// A launcher whose input is counted. Arguments: a file for the number of bytes, and the command to run.
 pub(crate) const COUNT: &str = "@count";
 
-/// `None`: this process is to run trials.
+/// Plays the role. `None` if this process must run trials.
 pub(crate) fn main() -> Option<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (what, rest) = args.split_first()?;
@@ -41,7 +43,7 @@ fn exit_code(what: &str, result: Result<()>) -> ExitCode {
 /// Runs a launcher, and writes down how many bytes have gone into it.
 fn count(args: &[String]) -> Result<()> {
     let [file, program, args @ ..] = args else { anyhow::bail!("too few arguments") };
-    // Pipes of its own on both sides, as below.
+    // With pipes of its own on both sides, for the reason given below.
     let mut launcher = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut output = launcher.stdin.take().context("it has an input")?;
     let mut answers = launcher.stdout.take().context("it has an output")?;
@@ -58,7 +60,7 @@ fn count(args: &[String]) -> Result<()> {
         output.write_all(bytes)?;
         input.consume(count);
         counted += count;
-        // As it goes, since it is killed when it is not wanted any more.
+        // Written as bytes pass, because this process is killed when it is not wanted any more.
         fs::write(file, counted.to_string())?;
     }
     drop(output);
@@ -69,15 +71,17 @@ fn count(args: &[String]) -> Result<()> {
 
 /// Runs a launcher whose input is damaged on the way.
 ///
-/// What is sent to a first stage is a line, which begins with the size of the image, and the image. The place is
-/// in thousandths of the image, or `line` for the middle of the line, or `last` for the last byte of the image.
+/// A first stage receives a line, which begins with the size of the image, and then the image. The place of
+/// the damage is in thousandths of the image, or `line` for the middle of the line, or `last` for the last
+/// byte of the image.
 fn damage(args: &[String]) -> Result<()> {
     let [how, place, notes, program, args @ ..] = args else { anyhow::bail!("too few arguments") };
-    // Pipes of its own on both sides: ssh makes what it is given non-blocking for everybody who has it.
+    // With pipes of its own on both sides, because ssh makes its descriptors non-blocking for every process
+    // that shares them.
     let mut launcher = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut output = launcher.stdin.take().context("it has an input")?;
     let mut answers = launcher.stdout.take().context("it has an output")?;
-    // Not through std's stdout, which holds back what is no whole line.
+    // Not through std's stdout, which keeps back an incomplete line.
     let mut stdout = fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let answering = std::thread::spawn(move || std::io::copy(&mut answers, &mut stdout));
     let mut input = BufReader::new(std::io::stdin());
@@ -98,10 +102,10 @@ fn damage(args: &[String]) -> Result<()> {
             let mut byte = [0];
             input.read_exact(&mut byte)?;
             output.write_all(&[byte[0] ^ 0x55])?;
-            // Ends with this process at the latest.
+            // It ends with this process at the latest.
             std::thread::spawn(move || std::io::copy(&mut input, &mut output));
         }
-        // The connection ends in this direction only.
+        // Only this direction of the connection ends.
         "cut" => drop(output),
         other => anyhow::bail!("{other} is no kind of damage"),
     }

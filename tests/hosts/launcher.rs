@@ -1,5 +1,5 @@
-//! Programs that trials have run: a copy of this binary that is everybody's, and stand-ins for `ssh` that run the
-//! real one.
+//! Programs that trials run: a copy of this binary that every user can execute, and programs in place of
+//! `ssh` that run the real one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,8 +12,9 @@ use tempfile::TempDir;
 
 use crate::helper::{COUNT, DAMAGE};
 
-/// What all trials share. Written before the first of them begins: whoever starts a process meanwhile would hold
-/// the file open for writing, and nobody could execute it ("Text file busy").
+/// Files that all trials share. They are written before the first trial begins. Otherwise a process that is
+/// started at the same time would hold a file open for writing, and no process could execute it ("Text file
+/// busy").
 #[derive(Debug)]
 struct Kit {
     controller: PathBuf,
@@ -22,7 +23,7 @@ struct Kit {
 
 static KIT: OnceLock<Kit> = OnceLock::new();
 
-/// Makes what trials share, for as long as the directory that is returned lives.
+/// Creates these files. They exist as long as the returned directory lives.
 pub(crate) fn prepare() -> Result<TempDir> {
     let directory = public_directory()?;
     let controller = directory.path().join("controller");
@@ -61,39 +62,39 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Writes down what ssh is to run, so that its nonce is known whatever happens.
+    /// Creates one that writes down the command for ssh, so that its nonce is known in any case.
     pub(crate) fn that_notes() -> Result<Self> {
         let launcher = Self { directory: public_directory()? };
         symlink(&KIT.get().context("nothing was prepared")?.ssh, launcher.program())?;
         Ok(launcher)
     }
 
-    /// Notes likewise, and damages what goes in; see [`helper`](crate::helper).
+    /// Creates one that also damages the input. See [`helper`](crate::helper).
     pub(crate) fn that_damages(how: &str, place: &str) -> Result<Self> {
         let launcher = Self::that_notes()?;
         fs::write(launcher.directory.path().join("ssh.damage"), format!("{how} {place}"))?;
         Ok(launcher)
     }
 
-    /// Notes likewise, and counts what goes in.
+    /// Creates one that also counts the input.
     pub(crate) fn that_counts() -> Result<Self> {
         let launcher = Self::that_notes()?;
         fs::write(launcher.directory.path().join("ssh.count"), "")?;
         Ok(launcher)
     }
 
-    /// The bytes that have gone in.
+    /// The number of bytes of input.
     pub(crate) fn counted(&self) -> Result<u64> {
         let file = self.directory.path().join("ssh.counted");
         Ok(fs::read_to_string(file).context("nothing was counted")?.parse()?)
     }
 
-    /// The program, for `ssh_path`.
+    /// The path of the program, for `ssh_path`.
     pub(crate) fn program(&self) -> String {
         self.directory.path().join("ssh").display().to_string()
     }
 
-    /// Puts it first in a command's PATH.
+    /// Puts its directory first in the PATH of a command.
     pub(crate) fn lead(&self, command: &mut Command) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let elements = [self.directory.path().to_owned()].into_iter().chain(std::env::split_paths(&path));
@@ -102,12 +103,12 @@ impl Launcher {
         }
     }
 
-    /// What ssh was told to run, one connect a line.
+    /// The commands that ssh was given, one line per connect.
     pub(crate) fn notes(&self) -> PathBuf {
         self.directory.path().join("ssh.notes")
     }
 
-    /// When the damage was done, in microseconds since 1970.
+    /// The time of the damage, in microseconds since 1970.
     pub(crate) fn damaged_at(&self) -> Result<u128> {
         let file = self.directory.path().join("ssh.damaged");
         Ok(fs::read_to_string(file).context("no damage was done")?.parse()?)

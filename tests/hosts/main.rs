@@ -1,13 +1,14 @@
-//! Whole programs on real ssh hosts, among which this runs: `scripts/hosts up` has started them, and `scripts/test`
-//! runs this there.
+//! Runs whole programs on real ssh hosts. It runs among the hosts that `scripts/hosts up` has started;
+//! `scripts/test` starts it there.
 //!
-//! This binary is its own child, so it ships itself to the hosts. It also starts itself as a controller, to be
-//! run by an ordinary user or to be killed, and as a line that damages what goes through it; see [`helper`].
-//! Each trial finds what it has left behind by a [`Trace`](support::trace::Trace), so trials run side by side. Those
-//! that assert the three seconds that are promised run after the others, one at a time: their names end with `(alone)`, or `alone`.
+//! This binary is its own child, so it sends itself to the hosts. It also starts itself as a controller, to
+//! be run by an ordinary user or to be killed, and as a launcher that damages the bytes that pass through it;
+//! see [`helper`]. Each trial finds what it has left behind with a [`Trace`](support::trace::Trace), so
+//! trials run side by side. Trials that assert the promised three seconds run after the others, one at a
+//! time: their names end with `(alone)`, or `alone`.
 //!
-//! The variable `OFS_LEVEL` chooses: with `check` what takes long is left out, or done a few times only, and with
-//! `long` there is nothing else. Unset, all is run.
+//! The variable `OFS_LEVEL` chooses trials. With `check`, those that take long are left out or repeated a few
+//! times only. With `long`, only those run. If it is not set, all run.
 
 #[path = "../cli/mod.rs"]
 mod cli;
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
         let fleet = fleet.clone();
         add(name, Box::new(move || trial(fleet.as_ref().map_err(Clone::clone)?)));
     }
-    // Before anything runs at the same time.
+    // Before any trials run at the same time.
     let _kit = match launcher::prepare() {
         Ok(kit) => kit,
         Err(error) => {
@@ -117,7 +118,7 @@ fn main() -> ExitCode {
     if first.has_failed() { first.exit_code() } else { second.exit_code() }
 }
 
-/// How much is tried.
+/// How many of the trials run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Check,
@@ -134,7 +135,7 @@ impl Level {
         }
     }
 
-    /// Trials on other processors need images for them, and kills by the hundred take minutes.
+    /// Trials on other processors need images for them, and hundreds of kills take minutes.
     fn includes(self, name: &str) -> bool {
         let is_foreign = name.contains("foreign");
         match self {
@@ -148,7 +149,7 @@ impl Level {
 /// A trial that needs the hosts.
 type OnHosts = (String, Box<dyn Fn(&Fleet) -> Result<()> + Send>);
 
-/// What cannot be tried here is skipped, and is a failure where `CI` is set.
+/// A trial that cannot run here is skipped. If `CI` is set, that is a failure.
 fn completion(outcome: Result<()>) -> Result<Completion, Failed> {
     match outcome {
         Ok(()) => Ok(Completion::Completed),

@@ -1,8 +1,8 @@
-//! Random numbers that can be had again.
+//! Random numbers that can be reproduced.
 
 use std::time::Duration;
 
-/// How often something random is tried: `usual`, or what the variable `OFS_ROUNDS` says.
+/// The number of rounds of a random trial: `usual`, or the value of the variable `OFS_ROUNDS`.
 pub(crate) fn rounds(usual: u32) -> u32 {
     std::env::var("OFS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
 }
@@ -12,12 +12,13 @@ pub(crate) fn rounds(usual: u32) -> u32 {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From the variable `OFS_SEED`, or else from the clock. The text is how to get the same again.
+    /// Seeds from the variable `OFS_SEED`, or else from the clock. The text says how to get the same numbers
+    /// again.
     pub(crate) fn new(what: &str) -> (Self, String) {
         let given = std::env::var("OFS_SEED").ok().and_then(|seed| seed.parse().ok());
         let clock = || std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64 % 1_000_000_007;
         let seed = given.unwrap_or_else(clock);
-        // Trials that run side by side with one seed differ all the same.
+        // Trials that run side by side with one seed get different numbers.
         let salt = what.bytes().fold(0_u64, |salt, byte| salt.wrapping_mul(31).wrapping_add(byte.into()));
         (Self(seed ^ (salt << 32)), format!("OFS_SEED={seed}"))
     }

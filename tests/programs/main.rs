@@ -1,5 +1,5 @@
-//! Whole programs, from `main` to what their users see. This binary is all of
-//! them: the trials start it once more, with the name of a program.
+//! Tests of whole programs, from `main` to their output. This binary contains all of the programs: the trials
+//! start it once more, with the name of a program.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "programs print")]
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
@@ -10,7 +10,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 use offshoot::{Error, Program, Router, Secret, export};
 
-/// Says which program it is, also to the children.
+/// The variable with the name of the program. The children get it too.
 const PROGRAM: &str = "OFFSHOOT_TEST_PROGRAM";
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn say() {
 }
 export!(add, say);
 
-/// What the issue of this is: a child that begins in the middle of a runtime.
+/// A program whose child begins in the middle of a runtime.
 fn in_a_runtime() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -82,7 +82,7 @@ async fn print(router: Router) -> Result<(), Error> {
     child.call(say, ()).await
 }
 
-/// A program that asks as PAM modules do, and then becomes sudo.
+/// A program that asks like a PAM module, and then becomes sudo.
 const ASKS: &str = r#"#!/bin/sh
 stty -echo </dev/tty
 printf 'Verification code: ' >/dev/tty
@@ -123,7 +123,7 @@ async fn is_asked(router: Router) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs a program and gives what it says.
+/// Runs a program and returns its output.
 fn run(program: &str) -> (Output, String, String) {
     let output = Command::new(std::env::current_exe().unwrap()).env(PROGRAM, program).output().unwrap();
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());

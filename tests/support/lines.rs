@@ -1,10 +1,10 @@
-//! What another process prints, line by line, as it comes.
+//! Reads the output of another process line by line, as it comes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// Lines without their ends, from a thread that ends with the stream.
+/// Lines without their ends. A thread reads them and ends with the stream.
 pub(crate) fn lines_of(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What the tests of whole programs share.
+//! Code that the tests of whole programs share.
 
 pub(crate) mod lines;
 pub(crate) mod process;
@@ -10,32 +10,33 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a thing that is waited for is looked at.
+/// The interval at which a test looks for what it waits for.
 const POLL: Duration = Duration::from_millis(10);
-/// Nothing that a test waits for takes this long, however busy the machine is.
+/// The limit of every wait. Nothing that a test waits for takes this long, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// What is to be gone when something has ended in order.
+/// The time within which everything must be gone after an end in order.
 pub(crate) const AT_ONCE: Duration = Duration::ZERO;
 pub(crate) const ONE_SECOND: Duration = Duration::from_secs(1);
-/// What is promised when any one process of ours is killed. A trial that sees to it runs [`ALONE`].
+/// The time that is promised after any process of ours was killed. A trial that asserts it must run
+/// [`ALONE`].
 pub(crate) const THREE_SECONDS: Duration = Duration::from_secs(3);
-/// What a promised time is granted on top, on a machine that has nothing else to do.
+/// The margin for a promised time on a machine that has nothing else to do.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// What goes by itself, and of which no time is promised, has gone by then.
+/// The time within which everything has gone that ends by itself and has no promised time.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(5);
 
 /// Set once the trials that run side by side are over.
 pub(crate) static ALONE: AtomicBool = AtomicBool::new(false);
 
-/// How long a trial has to wait for what is promised within `time`.
+/// The time that a trial waits for something promised within `time`.
 ///
-/// Three seconds are three seconds. Any other time is a convenience: it is granted a margin, which grows with the
-/// work that the machine has for each processor, since other trials run at the same time.
+/// Three seconds are never extended. Every other time gets a margin, which grows with the work that the
+/// machine has for each processor, because other trials run at the same time.
 ///
 /// # Panics
 ///
-/// If a trial that promises three seconds does not run alone.
+/// If a trial asks for the three seconds and does not run alone.
 pub(crate) fn promised(time: Duration) -> Duration {
     if time == THREE_SECONDS {
         assert!(ALONE.load(Ordering::Relaxed), "a trial that asserts three seconds has a name that ends with `alone`");
@@ -47,7 +48,7 @@ pub(crate) fn promised(time: Duration) -> Duration {
     time + MARGIN.mul_f64((load / processors).clamp(1.0, 10.0))
 }
 
-/// Looks again and again until there is something, or the time is up.
+/// Looks again and again until `look` returns something, or the time is up.
 pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
@@ -61,7 +62,7 @@ pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) 
     }
 }
 
-/// A text that nothing else on this machine has.
+/// A text that occurs nowhere else on this machine.
 pub(crate) fn unique() -> String {
     use std::sync::atomic::AtomicU32;
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -70,13 +71,13 @@ pub(crate) fn unique() -> String {
     format!("{:x}-{:x}-{number}", std::process::id(), now.as_micros() % 0xffff_ffff)
 }
 
-/// An argument for `sleep` that nothing else on this machine has. It takes longer than any test.
+/// An argument for `sleep` that occurs nowhere else on this machine. It is longer than any test.
 pub(crate) fn long_time() -> String {
     let digits: String = unique().bytes().map(|byte| format!("{byte:03}")).collect();
     format!("10000.{digits}")
 }
 
-/// What a trial needs and this machine has not got.
+/// The error of a trial that needs something which this machine lacks.
 #[derive(Debug, Clone)]
 pub(crate) struct Missing(pub(crate) String);
 

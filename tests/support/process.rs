@@ -1,23 +1,23 @@
-//! The processes of this machine, as /proc shows them.
+//! Reads the processes of this machine from /proc.
 
 use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A process at the moment of looking.
+/// The state of a process at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
     pub(crate) state: char,
-    /// In ticks since the machine started; with the pid it tells processes apart for good.
+    /// In ticks since the machine started. Together with the pid it identifies a process for ever.
     pub(crate) started: u64,
     /// Processor time that it and its reaped children have used, in ticks.
     pub(crate) used: u64,
-    /// Empty in a zombie. Without the emulator that runs it, if one does.
+    /// Empty for a zombie. If an emulator runs the process, the emulator is left out.
     pub(crate) argv: Vec<String>,
-    /// What it began with, as far as it may be read.
+    /// The environment that the process began with, if it may be read.
     environment: String,
 }
 
@@ -27,16 +27,16 @@ impl Process {
         entries.filter_map(|entry| Self::of(entry.file_name().to_str()?.parse().ok()?)).collect()
     }
 
-    /// `None` if there is no such process, or it has just gone.
+    /// Reads a process. `None` if there is no such process, or if it has just ended.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the name in parentheses, and may hold anything.
+        // The second field is the name in parentheses, which may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let argv = read("cmdline");
         let words = argv.strip_suffix(b"\0").unwrap_or(&argv).split(|byte| *byte == 0);
-        // The kernel puts the emulator and the name of what it runs before all else.
+        // The kernel puts the emulator and the name of the program before the arguments.
         let emulated = argv.starts_with(b"/usr/bin/qemu-");
         let words = words.skip(if emulated { 2 } else { 0 });
         Some(Self {
@@ -54,7 +54,7 @@ impl Process {
         matches!(self.state, 'Z' | 'X')
     }
 
-    /// Whether its arguments or its environment have this in them.
+    /// Whether its arguments or its environment contain this text.
     pub(crate) fn mentions(&self, needle: &str) -> bool {
         self.argv.iter().any(|word| word.contains(needle)) || self.environment.contains(needle)
     }
@@ -69,7 +69,7 @@ impl Process {
     }
 }
 
-/// Those of `all` that descend from `pid`.
+/// The processes in `all` that descend from `pid`.
 pub(crate) fn below(pid: i32, all: &[Process]) -> Vec<&Process> {
     let mut found: Vec<&Process> = Vec::new();
     let mut parents = vec![pid];

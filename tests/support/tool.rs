@@ -1,4 +1,4 @@
-//! Runs of a program that is watched from outside: the tool, or a copy of a test.
+//! Runs a program and watches it from outside: the tool, or a copy of a test.
 
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -13,10 +13,10 @@ use super::lines::lines_of;
 use super::trace::Trace;
 use super::{PATIENCE, unique, wait_for};
 
-/// The name of the variable by which everything that a run starts on this machine is known.
+/// The variable that identifies everything that a run starts on this machine.
 pub(crate) const MARK: &str = "OFS_TEST_MARK";
 
-/// The tool, to be run with these arguments, and what it will leave behind.
+/// Prepares a run of the tool with these arguments. Also returns the trace of what it will leave behind.
 pub(crate) fn tool(args: &[&str]) -> (Command, Trace) {
     program(env!("CARGO_BIN_EXE_offshoot").as_ref(), args)
 }
@@ -29,7 +29,7 @@ pub(crate) fn program(path: &Path, args: &[&str]) -> (Command, Trace) {
     (command, Trace::new(&mark))
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running {
     pub(crate) pid: u32,
     pub(crate) stdout: Receiver<String>,
@@ -39,24 +39,24 @@ pub(crate) struct Running {
     since: Instant,
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
-    /// What was not read before.
+    /// The output that was not read before.
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
     pub(crate) elapsed: Duration,
 }
 
 impl Running {
-    /// Starts it, with pipes.
+    /// Starts the program, with pipes.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         Self::start_with(command, Stdio::piped())
     }
 
-    /// The same with another stdin.
+    /// Does the same with another stdin.
     pub(crate) fn start_with(command: &mut Command, stdin: Stdio) -> Result<Self> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
@@ -94,7 +94,7 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Closes stdin and waits for the end.
+    /// Closes stdin and waits for the end of the program.
     pub(crate) fn finish(mut self) -> Result<Ended> {
         self.close_stdin();
         let status = wait_for(PATIENCE, || self.child.try_wait().transpose()).context("it does not end")??;
@@ -104,7 +104,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// A test that fails leaves nothing either.
+    /// A test that fails must not leave a process either.
     fn drop(&mut self) {
         if !self.has_ended() {
             let _ = self.child.kill();
@@ -113,7 +113,7 @@ impl Drop for Running {
     }
 }
 
-/// What is still to come of a stream whose writer has ended. Others may hold it open.
+/// Reads the rest of a stream whose writer has ended. Other processes may hold it open.
 fn rest(lines: &Receiver<String>) -> Vec<String> {
     let mut rest = Vec::new();
     while let Ok(line) = lines.recv_timeout(Duration::from_secs(5)) {
@@ -122,7 +122,7 @@ fn rest(lines: &Receiver<String>) -> Vec<String> {
     rest
 }
 
-/// Runs it to the end.
+/// Runs the program to its end.
 pub(crate) fn run(command: &mut Command) -> Result<Ended> {
     Running::start(command)?.finish()
 }

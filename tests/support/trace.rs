@@ -1,8 +1,9 @@
-//! What one test has started, wherever it runs, and what of it is left.
+//! Finds everything that one test has started, on every host, and what is left of it.
 //!
-//! A process belongs to a trace if its arguments or its environment have one of the trace's needles in them, or
-//! if it was once seen to descend from one that has. Needles are a mark that the test hands out, an argument of
-//! a command that it runs, and the nonce of each connect, which is learnt from the command lines.
+//! A process belongs to a trace if its arguments or its environment contain one of the trace's needles, or if
+//! it was once seen to descend from a process that belongs to it. Needles are a mark that the test gives to
+//! its program, an argument of a command that it runs, and the nonce of each connect. The nonces are found in
+//! command lines.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -17,15 +18,15 @@ use super::{promised, wait_for};
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     needles: BTreeSet<String>,
-    /// Directories that first stages of ours have made, by what their names begin with.
+    /// The beginning of the names of directories that first stages of this test have made.
     directories: BTreeSet<String>,
-    /// Where such directories may be.
+    /// The directories in which such directories may be.
     places: Vec<PathBuf>,
-    /// What a launcher has been told to run, if a wrapper writes it down.
+    /// The file into which a wrapper writes the commands of launchers, if there is one.
     notes: Option<PathBuf>,
-    /// Processes that were seen: pid and time of their start.
+    /// Processes that were seen, each with its pid and start time.
     seen: HashMap<i32, u64>,
-    /// Processes that may be there. Their zombie children may not.
+    /// Processes that are allowed to stay. Their zombie children are not.
     exempt: Vec<i32>,
 }
 
@@ -50,20 +51,20 @@ impl Trace {
         self
     }
 
-    /// Allows this process to live on.
+    /// Allows a process to stay.
     pub(crate) fn exempt(&mut self, pid: u32) {
         self.exempt.extend(i32::try_from(pid));
     }
 
-    /// Takes that back.
+    /// Undoes that.
     pub(crate) fn exempt_no_more(&mut self, pid: u32) {
         self.exempt.retain(|exempt| u32::try_from(*exempt) != Ok(pid));
     }
 
-    /// The processes that belong to it now, which are remembered.
+    /// Finds the processes that belong to the trace now, and remembers them.
     pub(crate) fn look(&mut self) -> Vec<Process> {
         self.read_notes();
-        // A process can lead to a nonce, and the nonce to processes elsewhere.
+        // A process can contain a nonce, and the nonce can lead to processes elsewhere.
         loop {
             let all = Process::all();
             let ours = self.ours(&all);
@@ -78,7 +79,7 @@ impl Trace {
         }
     }
 
-    /// The directories that this trace may have made and that are there, by one of the paths that lead to each.
+    /// The existing directories that this trace may have made, each by one of its paths.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let all = self.places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
         let all = all.filter(|entry| {
@@ -93,13 +94,13 @@ impl Trace {
         all.filter(is_new).collect()
     }
 
-    /// What is left: processes, zombies and directories.
+    /// Everything that is left: processes, zombies and directories.
     pub(crate) fn left(&mut self) -> Vec<String> {
         let mut left: Vec<String> =
             self.look().iter().filter(|process| !process.is_zombie()).map(ToString::to_string).collect();
         for process in Process::all() {
             let was_seen = self.seen.get(&process.pid) == Some(&process.started);
-            // Whatever became of its parent, PID 1 reaps it when it gets round to it.
+            // A process whose parent is PID 1 is reaped by it at some time.
             let is_stray = process.is_zombie() && process.parent > 1 && was_seen;
             let is_unreaped = process.is_zombie() && self.exempt[1..].contains(&process.parent);
             if is_stray || is_unreaped {
@@ -110,11 +111,11 @@ impl Trace {
         left
     }
 
-    /// Waits until nothing is left, which takes no longer than was promised.
+    /// Waits until nothing is left, for at most the promised time.
     ///
     /// # Errors
     ///
-    /// Names what is left when the time is up.
+    /// If the time is up. Names what is left.
     pub(crate) fn expect_nothing_left(&mut self, promise: Duration) -> Result<()> {
         let within = promised(promise);
         if wait_for(within, || self.left().is_empty().then_some(())).is_none() {
@@ -162,5 +163,5 @@ impl Trace {
     }
 }
 
-/// Length of each half of a nonce.
+/// The length of each half of a nonce.
 const HALF: usize = 16;

@@ -1,4 +1,4 @@
-//! The transcripts in the documentation: commands, and what they print. They are run, and what comes out is compared.
+//! Runs the transcripts in the documentation, which are commands and their output, and compares the output.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Transcripts that need more than this machine: the page, and how the first command begins. A trial on hosts runs them.
+/// Transcripts that need more than this machine: the page, and the beginning of the first command. A trial on
+/// hosts runs them.
 pub(crate) const ON_HOSTS: [(&str, &str); 1] =
     [("docs/guide/troubleshooting.md", "offshoot doctor nosuchhost.invalid")];
 
 /// A fenced block of a page.
 pub(crate) struct Block {
     pub(crate) page: String,
-    /// The number of its first line, counted from 0.
+    /// The index of its first line, counted from 0.
     pub(crate) at: usize,
     pub(crate) lines: Vec<String>,
 }
@@ -27,7 +28,7 @@ impl Block {
         ON_HOSTS.iter().any(|(page, text)| self.begins_with(page, text))
     }
 
-    /// Runs its commands. Returns the lines that should stand there, if those that do are wrong.
+    /// Runs its commands. If the output differs, returns the lines that the block must have.
     fn run(&self, directory: &Path) -> Result<Option<Vec<String>>> {
         let (mut lines, mut is_right) = (Vec::new(), true);
         for step in self.lines.chunk_by(|_, next| !next.starts_with("$ ")) {
@@ -75,7 +76,8 @@ pub(crate) fn blocks() -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// Runs transcripts and compares. With `OFFSHOOT_UPDATE_TRANSCRIPTS` set what they print is written into the pages.
+/// Runs transcripts and compares. With `OFFSHOOT_UPDATE_TRANSCRIPTS` set, writes the real output into the
+/// pages.
 pub(crate) fn check(blocks: &[Block]) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dist = directory.path().join("dist");
@@ -83,7 +85,7 @@ pub(crate) fn check(blocks: &[Block]) -> Result<()> {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_offshoot"), dist.join("offshoot"))?;
     let update = std::env::var_os("OFFSHOOT_UPDATE_TRANSCRIPTS").is_some();
     let mut wrong = String::new();
-    // From behind, so that places stay as they are while pages change.
+    // The last block comes first, so that line numbers stay valid while pages change.
     for block in blocks.iter().rev() {
         let Some(lines) = block.run(directory.path())? else { continue };
         if update {
@@ -105,7 +107,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a command prints on both streams.
+/// Runs a command and returns the lines of both streams.
 fn printed(command: &str, directory: &Path) -> Result<Vec<String>> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("sh");
@@ -118,7 +120,7 @@ fn printed(command: &str, directory: &Path) -> Result<Vec<String>> {
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
 
-/// Whether the output is as shown. Times differ, and so does the order of hosts.
+/// Whether the output matches the page. Times may differ, and so may the order of hosts.
 fn same(command: &str, shown: &[String], printed: &[String]) -> bool {
     let sorted = |lines: &[String]| {
         let mut lines: Vec<String> = lines.iter().map(|line| without_times(line)).collect();
@@ -130,7 +132,7 @@ fn same(command: &str, shown: &[String], printed: &[String]) -> bool {
     sorted(shown) == sorted(printed)
 }
 
-/// A line with `#` for each number that has a point, which are the times.
+/// Replaces each number that has a point by `#`. These numbers are times.
 fn without_times(line: &str) -> String {
     let mut text = String::new();
     let mut rest = line;
