@@ -3,7 +3,7 @@
 TARGET ?= $(shell uname -m)-unknown-linux-musl
 export TARGET
 
-# Those that are read into others are checked with them.
+# Scripts that others read in are checked together with those.
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
@@ -13,68 +13,68 @@ shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*
 all: dist/offshoot ## build the tool as one static binary (default)
 	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
 
-# cargo knows whether there is anything to do.
+# Always run: cargo decides whether there is anything to do.
 .PHONY: dist/offshoot
 dist/offshoot:
 	cargo xtask tool
 
-check-fast: lint docs unit example ## what takes neither root nor other machines: minutes
+check-fast: lint docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
 
-check: check-fast hosts ## what a change has to pass: that, and the trials on real ssh hosts
+check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
-check-long: check long elsewhere size reproducible odd-root ## that, and other processors, kills by the hundred, builds in two places
+check-long: check long elsewhere size reproducible odd-root ## check, and the tests that take long: other processors, hundreds of kills, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --doc
 
-hosts: ## the trials on hosts, of what takes no longer than minutes; this machine is as before
+hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
 
-long: ## the trials on hosts of other processors, and all the kills
+long: ## the tests on hosts of other processors, and all kills
 	OFS_LEVEL=long scripts/as-before scripts/test --test hosts
 
-odd-root: ## some of the trials over a small system with odd settings, instead of this one
+odd-root: ## some tests on hosts over a small system with odd settings
 	scripts/odd-root
 
-lint: ## formatting, clippy, and shellcheck if it is there
+lint: ## check formatting, run clippy, and shellcheck if it is installed
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -a -S warning $(shell_scripts); fi
 
-docs: ## the documentation, without warnings
+docs: ## build the API documentation; a warning is an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --target $(TARGET)
 
-elsewhere: ## build for FreeBSD and macOS, which nothing here can run
+elsewhere: ## build for FreeBSD and macOS; the result is not run
 	cargo xtask elsewhere
 
-test: ## all tests, among the hosts, which live as long as they run; ARGS go to cargo test
+test: ## start the hosts, run all tests among them, end the hosts; ARGS go to cargo test
 	scripts/test $(ARGS)
 
-reproducible: ## build in another place, and see that the same comes out
+reproducible: ## build in two directories and compare the bytes
 	cargo xtask reproducible
 
 example: ## run the examples
 	@set -e; for file in examples/*.rs; do name=$$(basename $$file .rs); echo "example $$name:"; \
 		cargo run --quiet --locked --target $(TARGET) --example $$name; done
 
-bundle: ## build dist/offshoot with the images of all TARGETS in it
+bundle: ## build dist/offshoot with the images of all TARGETS
 	cargo xtask bundle dist/offshoot $(TARGETS)
 
 fmt: ## format the sources
 	cargo fmt
 
-bench: dist/offshoot ## measure beside Mitogen, execnet and OpenSSH; takes minutes; ARGS are groups
+bench: dist/offshoot ## measure beside Mitogen, execnet and OpenSSH (minutes); ARGS are groups of figures
 	scripts/bench $(ARGS)
 
-size: ## what an image weighs as it travels, against its budget
+size: ## print the sizes of images and bundle; fail above the budgets
 	cargo xtask size
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 13
 
-clean: ## remove all that was built, and end test hosts that are still up
+clean: ## remove everything that was built, and end test hosts that are up
 	[ ! -e target/hosts/world ] || scripts/hosts down
 	rm -rf dist
 	cargo clean

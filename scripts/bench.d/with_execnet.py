@@ -1,4 +1,4 @@
-"""The figures of benches/calls.rs that execnet has a like of: with_execnet.py FIGURE [SSH-HOST SSH-CONFIG PYTHON-THERE]"""
+"""Measures execnet, for those figures of benches/calls.rs that it can do: with_execnet.py FIGURE [SSH-HOST SSH-CONFIG PYTHON-THERE]"""
 
 import statistics
 import sys

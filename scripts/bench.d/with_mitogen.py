@@ -1,4 +1,4 @@
-"""The figures of benches/calls.rs, of Mitogen: with_mitogen.py FIGURE [SSH-HOST SSH-CONFIG PYTHON-THERE]"""
+"""Measures the figures of benches/calls.rs for Mitogen: with_mitogen.py FIGURE [SSH-HOST SSH-CONFIG PYTHON-THERE]"""
 
 import statistics
 import sys
@@ -34,7 +34,7 @@ def child(router, where):
     if not where:
         return router.local(python_path=sys.executable)
     host, config, python = where
-    # Compression is its default, and costs it most of its bulk rate.
+    # Compression is Mitogen's default. It makes bulk data much slower.
     return router.ssh(hostname=host, ssh_args=["-F", config], python_path=python, compression=False)
 
 

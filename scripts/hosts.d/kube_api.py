@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""As much of a Kubernetes API server, with a kubelet behind it, as a real kubectl needs to run a command in a pod.
+"""The parts of a Kubernetes API server and kubelet that a real kubectl needs to run a command in a pod.
 
     kube_api.py PORT POD=CONTAINER...
 
@@ -19,7 +19,7 @@ import urllib.parse
 
 PODS = dict(word.split("=", 1) for word in sys.argv[2:])
 
-# What is in the first byte of a message.
+# The channels of the protocol, which are the first byte of a payload, and the opcodes of a websocket.
 STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
 TEXT, BINARY, BYE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -111,7 +111,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send(BINARY, bytes([channel]) + data)
 
     def feed(self, stdin):
-        """What the client sends goes to the command, and so does its end."""
+        """Passes the client's input, and its end, to the command."""
         try:
             while (message := self.receive())[0] != BYE:
                 kind, data = message
