@@ -1,4 +1,4 @@
-//! Images that a machine has kept: asked for, hashed at every use, and never believed.
+//! Images that a machine has kept: requested by digest, hashed at every use, and never trusted.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use super::stage::{Launch, Outcome, Stage, check, probe, tools};
 use super::{NEEDED, home};
 use crate::support::ONE_SECOND;
 
-/// What the probe would be kept as.
+/// The name under which the probe would be kept.
 fn digest() -> Outcome<String> {
     Ok(Sha256::digest(&probe()?.bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -20,7 +20,7 @@ fn kept(home: &Path) -> Outcome<PathBuf> {
     Ok(home.join(".cache/offshoot").join(digest()?))
 }
 
-/// Comes up as a controller would bring it up. Returns whether the image had to be sent.
+/// Brings the stage up as a controller does. Returns whether the image had to be sent.
 fn come_up(launch: &Launch, shell: &[&str]) -> Outcome<bool> {
     let mut stage = launch.start(shell, false)?;
     let announced = stage.announcement()?;
@@ -41,7 +41,7 @@ fn come_up(launch: &Launch, shell: &[&str]) -> Outcome<bool> {
     let mut sent = false;
     if asks {
         stage.send(format!("0 {rest}\n").as_bytes());
-        // Either the image speaks, or the stage again.
+        // The next line comes from the image, or from the stage again.
         let line = stage.line()?;
         sent = line != "PROBE";
         if sent {
@@ -65,7 +65,8 @@ fn come_up(launch: &Launch, shell: &[&str]) -> Outcome<bool> {
     Ok(sent || !asks)
 }
 
-/// Kept once, used after; whatever happens to the file, it is sent again and put right.
+/// The image is kept once and used afterwards. Whatever happens to the file, the image is then sent again and
+/// the file is replaced.
 pub(super) fn in_a_shell(shell: &str) -> Outcome {
     let words: Vec<&str> = shell.split(' ').collect();
     let home = home()?;
@@ -96,13 +97,13 @@ pub(super) fn in_a_shell(shell: &str) -> Outcome {
     for (what, damage) in damages {
         damage().with_context(|| what.to_owned())?;
         let sent = come_up(&launch()?, &words).with_context(|| what.to_owned())?;
-        // What is longer holds the image, and no more than the image is read.
+        // A longer file begins with the image. Only as many bytes as the image has are read.
         check(sent || what == "longer", &format!("it is sent again: {what}"))?;
         if what != "longer" {
             check(fs::symlink_metadata(&file)?.is_file() && fs::read(&file)? == whole, &format!("put right: {what}"))?;
         }
     }
-    // Everybody may write to it, and nothing happens.
+    // Every user may write to it, and the result is the same.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
     check(!come_up(&launch()?, &words)?, "whoever may write to it")
 }

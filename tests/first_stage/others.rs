@@ -1,4 +1,4 @@
-//! Other users, who may do in a public directory what they like, and places that go.
+//! Other users, who can change a public directory at any time, and directories that disappear.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,12 +14,12 @@ use super::stage::{Launch, Outcome, Stage, check, probe, tools, which};
 use super::{NEEDED, home};
 use crate::support::{A_WHILE, Missing, ONE_SECOND};
 
-/// A user who is not this one.
+/// A user other than the one that runs the test.
 const OTHER: u32 = 65_534;
-/// How often a user tries to be quick.
+/// How often a user tries to be faster than the stage.
 const TRIES: u64 = 6;
 
-/// A directory `tools` in which one tool is a script of ours. In that, `real` runs the tool itself.
+/// A directory `tools` in which one tool is a script of the test. In the script, `real` runs the tool itself.
 fn with_tool(parent: &Path, name: &str, script: &str) -> Outcome<PathBuf> {
     let others: Vec<&str> =
         NEEDED.iter().copied().chain(["zstd", "gzip", "wc", "sleep", "touch", "chown", "mv", "ln"]).collect();
@@ -46,7 +46,7 @@ fn finishes(mut stage: Stage, name: &str, place: &Path) -> Outcome {
     check(status.success(), "it ends well")
 }
 
-/// The other user is quicker than `mkdir`, whatever the name.
+/// Another user makes the directory before `mkdir` does, whatever its name is.
 pub(super) fn made_first(shell: &str) -> Outcome {
     if !nix::unistd::geteuid().is_root() {
         return Err(Missing("needs root".into()).into());
@@ -82,7 +82,8 @@ pub(super) fn made_first(shell: &str) -> Outcome {
     Ok(())
 }
 
-/// In a place that others may write to, somebody puts a link to a directory of this user where the line's own was.
+/// In a directory that others may write to, another user replaces the directory of the stage by a link to a
+/// directory of this user.
 pub(super) fn behind_a_link(shell: &str) -> Outcome {
     let words = absolute(shell)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -117,7 +118,7 @@ pub(super) fn behind_a_link(shell: &str) -> Outcome {
     Ok(())
 }
 
-/// Somebody removes the directory, or the whole place, before the image comes.
+/// Another user removes the directory, or the whole place, before the image comes.
 pub(super) fn gone(shell: &str) -> Outcome {
     let words: Vec<&str> = shell.split(' ').collect();
     for packed in ["zstd", "-"] {
@@ -162,7 +163,7 @@ pub(super) fn no_input(shell: &str) -> Outcome {
     launch.expect_nothing_left(ONE_SECOND)
 }
 
-/// Lines with too few words, with others than numbers, and bytes of an image.
+/// Request lines with too few words or with words that are not numbers, and bytes of an image.
 pub(super) fn no_request(shell: &str) -> Outcome {
     let words: Vec<&str> = shell.split(' ').collect();
     for places in [super::stage::PLACES, ""] {
@@ -186,7 +187,8 @@ pub(super) fn no_request(shell: &str) -> Outcome {
     Ok(())
 }
 
-/// Sees every command line, and takes each name in each place as soon as it can be known.
+/// An attacker that reads every command line, and takes each name in each place as soon as the name can be
+/// known.
 pub(super) fn quick(shell: &str) -> Outcome {
     if !nix::unistd::geteuid().is_root() {
         return Err(Missing("needs root".into()).into());
@@ -210,7 +212,7 @@ pub(super) fn quick(shell: &str) -> Outcome {
             std::thread::sleep(Duration::from_millis(20));
             let stage = launch.start(&words, false);
             let outcome = stage.and_then(|mut stage| {
-                // In public there may be nothing left for it.
+                // The attacker may have taken all public places.
                 let announced = stage.announcement()?;
                 if number % 2 == 0 && !announced.contains("|none") {
                     stage.send(&probe()?.request("zstd", "quick")?);
@@ -221,7 +223,7 @@ pub(super) fn quick(shell: &str) -> Outcome {
                 stage.close_stdin();
                 stage.ends_within(ONE_SECOND).map(drop)
             });
-            // The watcher has had its time.
+            // The watcher has had enough time.
             std::thread::sleep(ONE_SECOND * 2);
             done.store(true, Ordering::Relaxed);
             let made = attacker.join().unwrap_or_default();
@@ -241,7 +243,7 @@ pub(super) fn quick(shell: &str) -> Outcome {
     Ok(())
 }
 
-/// What the attacker has made.
+/// The directories that the attacker has made.
 fn attack(halves: &[String; 2], places: &[PathBuf], victim: &Path, done: &AtomicBool) -> BTreeSet<PathBuf> {
     let mut names = BTreeSet::from([format!(".offshoot-{}-{}", halves[0], halves[1])]);
     let (mut tried, mut made) = (BTreeSet::new(), BTreeSet::new());

@@ -1,4 +1,5 @@
-//! Containers of LXC, LXD and Incus by their clients, on a host that has them, and a stand-in for a jail.
+//! Containers of LXC, LXD and Incus by their clients, on a host that has them, and a program in place of
+//! jexec.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +31,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     trials
 }
 
-/// A connect of this stage's, started by another context.
+/// A connect of this stage, made by another context.
 macro_rules! by {
     ($stage:expr, $connect:expr, $via:expr) => {
         $connect.remote_name(&$stage.mark).connect_timeout($crate::fleet::CONNECT).via($via)
@@ -39,7 +40,7 @@ macro_rules! by {
 pub(crate) use by;
 
 impl<'a> Stage<'a> {
-    /// `engines`: those that have to be up.
+    /// `engines`: the engines that must be up.
     pub(crate) fn with(fleet: &'a Fleet, engines: &[&str]) -> Result<Self> {
         for engine in engines {
             if !fleet.boxes.split_whitespace().any(|up| up == *engine) {
@@ -62,7 +63,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The child works, and is in this container.
+/// Checks that the child works, and that it is in this container.
 pub(crate) async fn expect(context: &Context, container: &str) -> Result<()> {
     let facts = context.call(host_facts, ()).await.with_context(|| context.to_string())?;
     ensure!(facts.hostname == container, "{context} is not in {container}: {facts:?}");
@@ -168,7 +169,7 @@ fn in_between(fleet: &Fleet) -> Result<()> {
     block_on(async {
         let stage = Stage::with(fleet, &["lxc"])?;
         let first = stage.ssh("here").await?;
-        // The one in the middle reads the configuration that this one names.
+        // The middle context reads the configuration that this one names.
         let host = fleet.ssh(&stage.router, "boxes", &stage.mark).via(&first).connect().await?;
         let inside = stage.lxc("mapped", &host).connect().await?;
         ensure!(inside.name() == "ssh.here.ssh.boxes.lxc.mapped", "it is called {inside}");
@@ -182,7 +183,7 @@ fn in_between(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// Writes down how it was called, each argument on a line, and runs what it is to run.
+/// A script that writes down its arguments, one per line, and runs the command that it was given.
 const JEXEC: &str = r#"#!/bin/sh
 for word; do printf '%s\n' "$word"; done >"$0.argv"
 [ "$1" != -U ] || shift 2

@@ -1,5 +1,5 @@
-//! Controllers: copies of this binary that connect and wait for a word on stdin. They can be another user's, and
-//! they can be killed.
+//! Controllers: copies of this binary that connect and wait for a line on stdin. They can run as another
+//! user, and they can be killed.
 
 use std::future::Future;
 use std::io::Write;
@@ -18,13 +18,13 @@ use crate::launcher;
 use crate::support::tool::{MARK, Running};
 use crate::visit;
 
-/// No trial takes this long.
+/// A limit that no trial reaches.
 const WHOLE_TRIAL: Duration = Duration::from_secs(120);
 
-/// What a controller is to do.
+/// The task of a controller.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings<'a> {
-    /// `visit`, or else what to hold: `ssh`, `local`, `staged`, `chain`, or a container behind ssh, as
+    /// `visit`, or the connection to hold: `ssh`, `local`, `staged`, `chain`, or a container behind ssh, as
     /// `docker:app`, `podman:app` or, for a temporary one, `image:busybox`.
     pub(crate) what: &'a str,
     pub(crate) alias: &'a str,
@@ -32,24 +32,24 @@ pub(crate) struct Settings<'a> {
     pub(crate) mark: &'a str,
     /// The client to run.
     pub(crate) ssh: &'a str,
-    /// How long the command that is held takes, for `sleep`.
+    /// The argument of the `sleep` that runs while the connection is held.
     pub(crate) time: &'a str,
 }
 
-/// A controller that runs.
+/// A running controller.
 pub(crate) struct Controller {
     running: Running,
 }
 
 impl Settings<'_> {
-    /// The command that becomes this controller, of this user or of the ordinary one.
+    /// The command that becomes this controller, as this user or as the ordinary user.
     pub(crate) fn command(&self, user: Option<&Fleet>) -> Result<Command> {
         let mut command = Command::new(launcher::controller()?);
         command.arg(CONTROLLER).args([self.what, self.alias]).arg(self.config);
         command.args([self.mark, self.ssh, self.time]).env(MARK, self.mark);
         if let Some(fleet) = user {
             let user = nix::unistd::User::from_name(&fleet.user)?.context("no ordinary user")?;
-            // As a login would give it; nothing of root's.
+            // The environment of a login, without variables of root.
             let path = std::env::var_os("PATH").unwrap_or_default();
             command.env_clear().env(MARK, self.mark).env("PATH", path).env("USER", &user.name);
             command.env("HOME", &user.dir).current_dir(&user.dir).uid(user.uid.as_raw()).gid(user.gid.as_raw());
@@ -67,19 +67,19 @@ impl Controller {
         self.running.pid
     }
 
-    /// Waits for a word from it.
+    /// Waits for a line from the controller.
     pub(crate) fn expect(&self, word: &str) -> Result<()> {
         let line = self.running.line()?;
         ensure!(line == word, "the controller says {line}, not {word}");
         Ok(())
     }
 
-    /// Lets it go on.
+    /// Lets the controller go on.
     pub(crate) fn go_on(&mut self) -> Result<()> {
         writeln!(self.running.stdin().context("it listens")?).context("the controller has gone")
     }
 
-    /// Lets it end, which it must do well.
+    /// Lets the controller end, and checks that it succeeds.
     pub(crate) fn finish(self) -> Result<()> {
         let ended = self.running.finish()?;
         ensure!(ended.code == Some(0), "the controller ended with {ended:?}");
@@ -87,7 +87,7 @@ impl Controller {
     }
 }
 
-/// What a controller does.
+/// Runs the task of a controller.
 pub(crate) fn main(args: &[String]) -> ExitCode {
     let [what, alias, config, mark, ssh, time] = args else {
         eprintln!("controller: {args:?} are not its arguments");
@@ -110,7 +110,7 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
     })
 }
 
-/// Has a command run until it ends or stdin does.
+/// Runs a command until it ends or stdin ends.
 async fn hold(router: &Router, settings: &Settings<'_>) -> Result<()> {
     say("begun");
     match start(router, settings).await {
@@ -133,7 +133,7 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<process::Runn
     let context = match settings.what {
         "ssh" => ssh().connect().await?,
         "local" => local().connect().await?,
-        // By a first stage of its own, on this machine.
+        // By its own first stage, on this machine.
         "staged" => local().exec_prefix(["env", "-u", "XDG_RUNTIME_DIR"]).connect().await?,
         "chain" => local().via(&ssh().connect().await?).connect().await?,
         what if what.starts_with("docker:") => {
@@ -150,7 +150,7 @@ async fn start(router: &Router, settings: &Settings<'_>) -> Result<process::Runn
         }
         other => bail!("{other} cannot be held"),
     };
-    // Where there is nothing else, there is this.
+    // This is used if there is no other program.
     let sleep = match settings.what.ends_with(":bare") {
         true => context.command("/busybox").arg("sleep"),
         false => context.command("sleep"),

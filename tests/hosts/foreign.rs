@@ -1,5 +1,5 @@
-//! Hosts with another processor than this machine, reached by a bundle that has an image for each: that of
-//! `cargo xtask foreign`.
+//! Hosts with another processor than this machine. They are reached by a bundle that has an image for each of
+//! them, made by `cargo xtask foreign`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,11 +15,11 @@ use crate::support::tool::{Ended, program, run};
 use crate::support::trace::Trace;
 use crate::support::{A_WHILE, Missing};
 
-/// Alias, and the processor that the image there is for, which is the kernel's.
+/// Alias, and the processor of the image for it. It is the processor that the kernel reports.
 const HOSTS: [(&str, &str); 4] =
     [("aarch64", "aarch64"), ("aarch64-user", "aarch64"), ("i686", "x86"), ("i686-on-x86_64", "x86_64")];
 
-/// Bytes that an image may have as it travels.
+/// The most bytes of an image as it travels.
 const BUDGET: u64 = 850 * 1024;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -63,7 +63,7 @@ fn tool(fleet: &Fleet, args: &[&str]) -> Result<(Command, Trace, Launcher)> {
 fn to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
     let (mut command, mut trace, _launcher) = tool(fleet, args)?;
     let ended = run(&mut command)?;
-    // An emulator takes its time to end.
+    // A program under an emulator ends slowly.
     trace.expect_nothing_left(A_WHILE)?;
     Ok(ended)
 }
@@ -98,7 +98,7 @@ fn behind_a_hop(fleet: &Fleet) -> Result<()> {
     for (path, processor) in [
         ("here/aarch64", "aarch64"),
         ("here/web1/aarch64/local1", "aarch64"),
-        // A container without a shell, in which only the engine knows what runs.
+        // A container without a shell. Only the engine knows its processor.
         ("engines/docker:foreign", "aarch64"),
     ] {
         let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
@@ -130,7 +130,7 @@ fn once_over_a_link(fleet: &Fleet) -> Result<()> {
     let little = 64 * 1024;
     let own = bytes_to_here(fleet, "here/web1,here/web2,here/web3")?;
     ensure!(own < alone + little, "the hop has its own image: {alone}, then {own} bytes");
-    // At once, so that requests are shared, and under several names.
+    // At the same time, so that requests are shared, and under several names.
     let foreign = bytes_to_here(fleet, "here/aarch64,here/aarch64-user,here/root@aarch64")?;
     ensure!(
         (alone + packed..alone + packed + little).contains(&foreign),
@@ -172,7 +172,7 @@ fn listing(_: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// The example has nothing to do with the tool, and no option for ssh's configuration.
+/// The example does not use the tool, and has no option for the configuration of ssh.
 fn example(fleet: &Fleet) -> Result<()> {
     let wrapper = tempfile::Builder::new().prefix("ofs-test").tempdir()?;
     let launcher = Launcher::that_notes()?;

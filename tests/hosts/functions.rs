@@ -1,4 +1,4 @@
-//! What the copies of this binary can be asked to do.
+//! Functions that copies of this binary export.
 
 use std::io;
 
@@ -21,10 +21,10 @@ pub(crate) fn surroundings() -> (Vec<String>, Vec<(String, String)>) {
     (std::env::args().collect(), std::env::vars().collect())
 }
 
-/// User and group by all three ids, all groups, and the working directory.
+/// The user and group in all three ids, all groups, and the working directory.
 type Identity = ([u32; 3], [u32; 3], Vec<u32>, String);
 
-/// Who a context is, and where.
+/// The identity of a context, and its machine.
 pub(crate) fn identity() -> io::Result<Identity> {
     let (uids, gids) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
     let groups = nix::unistd::getgroups()?.into_iter().map(|group| group.as_raw()).collect();
@@ -42,7 +42,7 @@ pub(crate) async fn live_alone(econtext: &Econtext, until: String) -> Result<(),
     Ok(())
 }
 
-/// Asks another context for its pid, and says what comes of it.
+/// Asks another context for its pid, and returns the result.
 pub(crate) async fn ask(econtext: &Econtext, other: ContextId) -> String {
     match econtext.router().context_by_id(other).call(pid, ()).await {
         Ok(pid) => format!("answered {pid}"),

@@ -1,4 +1,4 @@
-//! Connects that nobody waits for any more, at any moment, and programs that are told to end.
+//! Connects that are dropped at any moment, and programs that are told to end.
 
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ fn dropped(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// What cleans up is among the processes that are ended then.
+/// The processes that are ended then include those that clean up.
 fn staged(fleet: &Fleet) -> Result<()> {
     let (mut random, seed) = Random::new("staged");
     block_on(async {
@@ -65,7 +65,7 @@ fn staged(fleet: &Fleet) -> Result<()> {
             let after = random.time(USUAL / 5);
             let prefix = ["env".to_owned(), "-u".into(), "XDG_RUNTIME_DIR".into(), format!("MARK={mark}")];
             let connect = router.local().exec_prefix(prefix).connect();
-            // The directory is known by what is seen running.
+            // The directory is found by the processes that are seen running.
             let watch = async {
                 let start = Instant::now();
                 while start.elapsed() < after {
@@ -141,7 +141,7 @@ fn cancelled(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// That the stopped one ends while it is stopped is not promised: its parent cannot reach it.
+/// The stopped process need not end while it is stopped: its parent cannot reach it.
 fn stopped(fleet: &Fleet) -> Result<()> {
     let mark = unique();
     let mut trace = fleet.trace(&mark);
@@ -155,7 +155,7 @@ fn stopped(fleet: &Fleet) -> Result<()> {
         let waited = stopped.timeout(limit).call(double, (1,)).await;
         ensure!(matches!(waited, Err(Error::Timeout { .. })), "a call there: {waited:?}");
         ensure!(well.call(double, (2,)).await? == 4, "the other is well");
-        // It is ordered to end, then given up.
+        // It is first told to end, and then dropped.
         let start = Instant::now();
         stopped.shutdown().await;
         ensure!(start.elapsed() < promised(Duration::from_secs(5)), "it took {:?}", start.elapsed());
@@ -178,7 +178,7 @@ fn told_to_end(fleet: &Fleet) -> Result<()> {
         let mut trace = fleet.trace(&mark).with_needle(&time).with_notes(launcher.notes());
         let (signal, code) = random.pick(&[(Signal::SIGTERM, 143), (Signal::SIGINT, 130)]);
         let running = Running::start(&mut settings.command(None)?)?;
-        // Before it has asked for signals they end it by themselves, which is no trial of ours.
+        // Before it handles signals, they end it at once. That is not tested here.
         let line = running.line()?;
         ensure!(line == "begun", "the controller says {line}");
         let after = random.time(USUAL);

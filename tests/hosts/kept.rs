@@ -1,4 +1,4 @@
-//! Images that are on a host already: kept from a visit before, or installed by its owner.
+//! Images that are on a host already: kept from an earlier connect, or installed by its owner.
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,7 +75,8 @@ fn installed(fleet: &Fleet) -> Result<()> {
     let mut trace = fleet.trace(&mark);
     let file = fleet.homes.join("ofs-user").join(&mark);
     let tidy = Tidy(file.clone());
-    // Not by writing it ourselves: a child that another trial forks just then would have it open.
+    // Another process writes it. If this one did, a child that another trial forks at that moment would hold
+    // it open for writing.
     ensure!(std::process::Command::new("cp").args([&std::env::current_exe()?, &file]).status()?.success(), "cp");
     block_on(async {
         let router = Router::new()?;
@@ -98,7 +99,7 @@ fn installed(fleet: &Fleet) -> Result<()> {
     trace.expect_nothing_left(ONE_SECOND)
 }
 
-/// What a trial makes on a host, and takes away at its end.
+/// Files that a trial makes on a host, and removes at its end.
 pub(crate) struct Tidy(pub(crate) PathBuf);
 
 impl Drop for Tidy {

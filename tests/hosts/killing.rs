@@ -1,7 +1,7 @@
-//! SIGKILL, at any moment, of any one process of ours. Within three seconds nothing is left but those that were
-//! not behind it, and they have noticed.
+//! SIGKILL of any one process of ours, at any moment. Within three seconds, only processes that were not
+//! behind it are left, and they have noticed.
 //!
-//! Not promised is what a user's own functions have detached, and more than one kill at a time.
+//! Not promised are processes that the user's own functions have detached, and more than one kill at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,24 +22,24 @@ use crate::support::trace::Trace;
 use crate::support::{ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 use crate::{Level, OnHosts};
 
-/// Who is killed.
+/// The process that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     Controller,
     Launcher,
-    /// The sshd of the connection, which is what a lost network comes to.
+    /// The sshd of the connection. Killing it has the same effect as a lost network.
     Session,
     FirstStage,
-    /// What the first stage has running to receive the image.
+    /// A program that the first stage runs to receive the image.
     Reader,
-    /// The context that the controller started. Everything else is behind it.
+    /// The context that the controller has started. Everything else is behind it.
     Context,
-    /// The engine's client, and the context in the container. The ones before them live on.
+    /// The engine's client, or the context in the container. The processes before it live on.
     Client,
     Inside,
 }
 
-/// What is brought up to be killed.
+/// The connection that is brought up before the kill.
 #[derive(Debug, Clone, Copy)]
 struct Scene {
     what: What,
@@ -50,7 +50,7 @@ struct Scene {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// A controller that holds something, as [`Settings::what`].
+    /// A controller that holds a connection, as in [`Settings::what`].
     Held(&'static str),
     Tool,
     /// The tool with images for other processors.
@@ -63,17 +63,17 @@ impl What {
     }
 }
 
-/// By which a trial with a number of kills is known.
+/// The name of a trial with a number of kills.
 pub(crate) const MANY: &str = " kills (";
-/// How many of them there are where time is short.
+/// The number of kills if time is short.
 const FEW: u32 = 2;
 
-/// Two hundred kills.
+/// The number of kills otherwise.
 const SCENES: [Scene; 16] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
-    // No /proc, and the tools of busybox.
+    // Without /proc, and with the programs of busybox.
     Scene::held("ssh", "bare-noproc", 16, &Victim::ALL),
-    // The image is in memory.
+    // The image is executed from memory.
     Scene::held("ssh", "noexec-all-user", 16, &Victim::ALL),
     // A login shell that waits for the first stage.
     Scene::held("ssh", "shell-tcsh", 14, &Victim::ALL),
@@ -82,14 +82,14 @@ const SCENES: [Scene; 16] = [
     Scene::held("local", "here", 6, &[Victim::Controller, Victim::Context]),
     Scene { what: What::Tool, alias: "here-user", rounds: 20, victims: &Victim::ALL },
     Scene { what: What::Tool, alias: "local1", rounds: 6, victims: &[Victim::Controller, Victim::Context] },
-    // Other processors.
+    // Hosts with other processors.
     Scene { what: What::Bundle, alias: "aarch64", rounds: 16, victims: &Victim::ALL },
     Scene { what: What::Bundle, alias: "i686", rounds: 14, victims: &Victim::ALL },
-    // The image comes from further up.
+    // The image comes from a context further up.
     Scene { what: What::Bundle, alias: "here/aarch64", rounds: 16, victims: &Victim::ALL },
     Scene::held("docker:app", "engines", 10, &Victim::IN_CONTAINERS),
     Scene::held("podman:app", "engines", 8, &Victim::IN_CONTAINERS),
-    // The container goes, too.
+    // The container ends too.
     Scene::held(
         "image:busybox",
         "engines",
@@ -139,7 +139,8 @@ impl Scene {
         let mut tally: BTreeMap<(Victim, Moment), u32> = BTreeMap::new();
         for number in 1..=rounds {
             let victim = random.pick(self.victims);
-            // By turns at any time, and as soon as something has begun, since some moments are short.
+            // The kill comes at a random time, or as soon as the phase has begun, because some phases are
+            // short.
             let when = match number % 2 {
                 0 => When::After(random.time(usual * 5 / 4)),
                 _ => When::At(random.pick(&Moment::ALL)),
@@ -156,7 +157,7 @@ impl Scene {
     }
 }
 
-/// How far things had come when the victim was killed.
+/// The phase that was reached when the victim was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
     Login,
@@ -182,21 +183,21 @@ impl fmt::Display for Moment {
     }
 }
 
-/// When the victim is killed, or as soon after that as there is one.
+/// The time of the kill. If there is no victim yet, the kill follows as soon as there is one.
 #[derive(Debug, Clone, Copy)]
 enum When {
     After(Duration),
     At(Moment),
 }
 
-/// A controller with all that it starts.
+/// A controller with everything that it starts.
 struct Round {
     scene: &'static Scene,
     controller: Running,
     trace: Trace,
     time: String,
     since: Instant,
-    /// Keeps the launcher's directory.
+    /// Keeps the directory of the launcher.
     _launcher: Launcher,
 }
 
@@ -210,7 +211,7 @@ impl Round {
         Ok(Self { scene, controller, trace, time, since: Instant::now(), _launcher: launcher })
     }
 
-    /// Waits until the command runs, and ends all of it in order.
+    /// Waits until the command runs, and ends everything in order.
     fn time_to_be_up(mut self) -> Result<Duration> {
         let up = wait_for(PATIENCE, || (self.moment() == Moment::Running).then(|| self.since.elapsed()));
         let up = up.context("the command does not run")?;
@@ -222,7 +223,7 @@ impl Round {
         Ok(up)
     }
 
-    /// Kills a process, and sees what becomes of the others.
+    /// Kills a process, and checks what becomes of the others.
     fn kill(mut self, victim: Victim, when: When, random: &mut Random) -> Result<(Victim, Moment)> {
         wait_for(PATIENCE, || {
             let is_time = match when {
@@ -244,7 +245,7 @@ impl Round {
                 let before = [Victim::Launcher, Victim::Context].map(|before| self.candidates(before));
                 spared = before.concat().iter().filter_map(|process| u32::try_from(process.pid).ok()).collect();
             }
-            // Some are gone before they can be killed.
+            // Some victims have ended before they can be killed.
             process.signal(Signal::SIGKILL).ok()?;
             Some((wanted, process.clone(), moment))
         });
@@ -257,7 +258,7 @@ impl Round {
         }
         let spared_no_more = |trace: &mut Trace| spared.iter().for_each(|pid| trace.exempt_no_more(*pid));
         let gone = wait_for(promised(THREE_SECONDS), || {
-            // It is this process that has to reap the controller.
+            // This process has to reap the controller.
             self.controller.has_ended();
             let is_up = victim == Victim::Reader && self.moment() == Moment::Running;
             (is_up || self.trace.left().is_empty()).then_some(())
@@ -274,7 +275,7 @@ impl Round {
         Ok((victim, moment))
     }
 
-    /// A controller that was not killed has noticed, and ends well when it is told to.
+    /// A controller that was not killed has noticed, and succeeds when it is told to end.
     fn check_controller(mut self, victim: Victim) -> Result<()> {
         self.trace.exempt_no_more(self.controller.pid);
         if victim == Victim::Controller {
@@ -304,7 +305,7 @@ impl Round {
             Victim::Session => false,
             Victim::FirstStage => is_first_stage(process, &all),
             Victim::Reader => is_reader(process),
-            // The sweeper's has nothing to do with the child, and ends as soon as that is up.
+            // The sweeper's directory does not belong to the child. It is removed as soon as the child is up.
             Victim::Client => {
                 matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec")
                     && !process.argv.iter().any(|word| word == "--user=0")
@@ -339,23 +340,23 @@ fn is_context(process: &Process) -> bool {
     process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"))
 }
 
-/// The process that ends what a command leaves, when its context is killed. It has the arguments of the context, and
-/// nothing ends when it does.
+/// The guard: it ends what a command leaves when its context is killed. It has the arguments of the context,
+/// and nothing ends when it does.
 fn is_guard(process: &Process) -> bool {
     std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).is_ok_and(|name| name == "offshoot-guard\n")
 }
 
-/// A command that a context is about to execute, or a child whose name is still its parent's.
+/// A command that a context is about to execute, or a child that still has the name of its parent.
 fn is_fork(process: &Process, all: &[Process]) -> bool {
     all.iter().any(|parent| parent.pid == process.parent && is_context(parent))
 }
 
-/// The sshd that has started a process, if one has.
+/// The sshd that has started a process, if there is one.
 fn session_of(process: &Process) -> Option<Process> {
     Process::of(process.parent).filter(|parent| parent.argv.first().is_some_and(|argv0| argv0.starts_with("sshd")))
 }
 
-/// In a container of the host `engines`, which has namespaces of its own for processes, within those of the host.
+/// In a container of the host `engines`, which has a pid namespace of its own inside that of the host.
 fn is_inside(process: &Process) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -374,12 +375,12 @@ fn is_stage(process: &Process) -> bool {
     matches!(&process.argv[..], [shell, option, line] if shell == "sh" && option == "-c" && line.starts_with("A="))
 }
 
-/// The shell that runs the line itself, not what it has forked: its parent is another program.
+/// The shell that runs the line itself, not one that it has forked: its parent is another program.
 fn is_first_stage(process: &Process, all: &[Process]) -> bool {
     is_stage(process) && !all.iter().any(|parent| parent.pid == process.parent && is_stage(parent))
 }
 
-/// A signal to the program is the end of everything, in order.
+/// A signal to the program ends everything in order.
 fn signals(fleet: &Fleet) -> Result<()> {
     let chain = SCENES.iter().find(|scene| scene.what == What::Held("chain")).context("no chain")?;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
@@ -396,12 +397,12 @@ fn signals(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// The process that watches over a directory. Whoever comes up removes that by itself.
+/// The watcher of a directory. A child that comes up ends it.
 fn killed_watcher(fleet: &Fleet) -> Result<()> {
     let mut round = Round::begin(&SCENES[0], fleet)?;
     let watcher = wait_for(PATIENCE, || {
         let all = round.trace.look();
-        // Of all that the stage forks, only this one sleeps.
+        // Of all processes that the stage forks, only this one sleeps.
         let sleeps = |parent: &Process| all.iter().any(|child| child.parent == parent.pid && is_sleep(child));
         all.iter().find(|process| is_stage(process) && !is_first_stage(process, &all) && sleeps(process)).cloned()
     });

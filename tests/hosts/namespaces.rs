@@ -1,5 +1,5 @@
-//! `setns`: into containers by their namespaces, of every kind that there is here, and into one that trials make for
-//! themselves and can end at any moment.
+//! `setns`: into containers of every kind that there is here, by their namespaces, and into one that trials
+//! make themselves and can end at any moment.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -79,7 +79,7 @@ fn every_kind(fleet: &Fleet) -> Result<()> {
             ensure!(value("HOME") == Some("/root") && value("SHELL") == Some("/bin/sh"), "{environment:?}");
             ensure!(value("USER") == Some("root") && value("LOGNAME") == Some("root"), "{environment:?}");
             ensure!(value("SSH_CONNECTION").is_none(), "{environment:?}");
-            // A process of its pid namespace, whose numbers are small.
+            // A process of its pid namespace, where pids are small.
             ensure!(context.call(pid, ()).await? < 1000, "{kind}: it has another pid namespace");
         }
         stage.end().await
@@ -217,7 +217,7 @@ fn in_any_order(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// All of them, at once.
+/// All of them at the same time.
 async fn futures_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut futures: Vec<_> = futures.map(Box::pin).collect();
     let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
@@ -251,7 +251,7 @@ fn with_prefix(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// A container of this machine that is made of namespaces alone, and a client that knows it.
+/// A container of this machine that consists only of namespaces, and a client that knows it.
 struct Handmade {
     unshare: Child,
     directory: TempDir,
@@ -282,7 +282,7 @@ impl Handmade {
         self.directory.path().join("docker").display().to_string()
     }
 
-    /// Has the client do this when it is asked.
+    /// Sets what the client does when it is asked.
     fn says(&self, line: &str) -> Result<()> {
         let client = self.directory.path().join("docker");
         fs::write(&client, format!("#!/bin/sh\n{line}\n"))?;
@@ -296,7 +296,7 @@ impl Handmade {
 
 impl Drop for Handmade {
     fn drop(&mut self) {
-        // And all that is in it.
+        // Kills everything in it too.
         let _ = self.unshare.kill();
         let _ = self.unshare.wait();
     }
@@ -312,7 +312,7 @@ fn sealed(fleet: &Fleet) -> Result<()> {
         let image = format!("/proc/{}/exe", inside.pid);
         let name = fs::read_link(&image)?.display().to_string();
         ensure!(name.starts_with("/memfd:offshoot"), "it is {name}");
-        // What can be opened once it has ended, by whoever has kept it open until then.
+        // Something that can be opened after its end, by a process that has kept it open.
         let kept = fs::File::open(&image)?;
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&kept));
         context.shutdown().await;
@@ -323,7 +323,7 @@ fn sealed(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// The two processes of one that was entered: who waits outside, and who is in there.
+/// The two processes after entering: the one that waits outside, and the one inside.
 fn pair_of(stage: &mut Stage<'_>) -> Result<(Process, Process)> {
     let own = i32::try_from(std::process::id())?;
     wait_for(PATIENCE, || {
@@ -352,7 +352,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
                 "the child" => inside.signal(Signal::SIGKILL)?,
                 _ => kill(Pid::from_raw(handmade.leader().context("it runs")?), Signal::SIGKILL)?,
             }
-            // It may take a moment until all have died.
+            // It may take a moment until all of them have ended.
             let limit = Instant::now() + promised(THREE_SECONDS);
             while context.timeout(promised(THREE_SECONDS)).call(double, (1,)).await.is_ok() {
                 ensure!(Instant::now() < limit, "{victim}: the child lives on");
@@ -364,7 +364,7 @@ fn killed(fleet: &Fleet) -> Result<()> {
             ensure!(zombies == 0, "{victim}: who waits was not reaped");
             stage.end().await?;
         }
-        // The one who starts it: here a child of its own.
+        // The context that starts it: here a child of its own.
         let handmade = Handmade::start()?;
         let mut stage = Stage::new(fleet)?;
         let local = stage.router.local().remote_name(&stage.mark).connect().await?;
@@ -396,7 +396,7 @@ fn detached(fleet: &Fleet) -> Result<()> {
         let lives = |process: &Process| Process::of(process.pid).is_some_and(|now| now.started == process.started);
         ensure!(lives(&inside), "the child has ended");
         fs::write(&stop, "")?;
-        // Whoever waits for it ends with it.
+        // A process that waits for it ends with it.
         let gone = wait_for(promised(THREE_SECONDS), || (!lives(&inside) && !lives(&outside)).then_some(()));
         gone.context("one of them lives on")?;
         stage.end().await
@@ -412,7 +412,7 @@ fn gone(fleet: &Fleet) -> Result<()> {
         let error = stream_error(handmade.connect(&stage).connect().await)?;
         ensure!(error.text_with_advice() == "the container handmade is not running; start it", "{error}");
         ensure!(error.hop == "setns.handmade", "{error:?}");
-        // It ends between the answer and the entrance.
+        // It ends between the answer and the entry.
         handmade.says(&format!("kill -9 {leader}; while [ -e /proc/{leader}/root/. ]; do :; done; echo {leader}"))?;
         let error = stream_error(handmade.connect(&stage).connect().await)?;
         ensure!(error.text_with_advice().contains("the container handmade has gone: its first process"), "{error}");

@@ -58,7 +58,8 @@ fn on_hosts_to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
     Ok(ended)
 }
 
-/// The same, while somebody watches how many logins the server `crowd` has under way. Returns the most.
+/// Does the same, while counting the logins that the server `crowd` has under way. Returns the largest
+/// number.
 fn on_crowd(fleet: &Fleet, args: &[&str]) -> Result<(Ended, u32)> {
     let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut command, mut trace, _launcher) = on_hosts(fleet, args)?;
@@ -152,7 +153,7 @@ fn too_long(fleet: &Fleet) -> Result<()> {
     trace.expect_nothing_left(ONE_SECOND)
 }
 
-/// Starts a command that says that it has begun and does not end, and waits until it runs on all hosts.
+/// Starts a command that reports its start and does not end, and waits until it runs on all hosts.
 fn begin(fleet: &Fleet, line: &str) -> Result<(Running, Trace, Launcher)> {
     let (mut command, mut trace, launcher) = on_hosts(fleet, &["-w", "here-user,bare,web1/mini", "-s", line])?;
     let running = Running::start(&mut command)?;
@@ -203,7 +204,7 @@ fn connect_timeout(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// That sshd has as many logins at once as it takes, so trials take turns.
+/// The sshd has as many logins at once as it accepts, so these trials take turns.
 static CROWD: Mutex<()> = Mutex::new(());
 
 fn crowd(fleet: &Fleet) -> Result<()> {
@@ -214,7 +215,7 @@ fn crowd(fleet: &Fleet) -> Result<()> {
         let router = Router::new()?;
         let tasks = TaskTracker::new();
         let connects = (0..8).map(|_| tasks.spawn(fleet.ssh(&router, "crowd", &mark).connect()));
-        // All are begun before the first is awaited.
+        // All of them begin before the first one is awaited.
         let connects: Vec<_> = connects.collect();
         let mut ids = BTreeSet::new();
         for connect in connects {
@@ -229,7 +230,7 @@ fn crowd(fleet: &Fleet) -> Result<()> {
     trace.expect_nothing_left(ONE_SECOND)
 }
 
-/// One sshd with the limits it comes with, and more accounts than it takes logins at once.
+/// One sshd with its default limits, and more accounts than it accepts logins at once.
 fn moderation(fleet: &Fleet) -> Result<()> {
     let users = [
         "root",
@@ -255,7 +256,7 @@ fn moderation(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Nobody can tell that these names are one server, which has MaxStartups 10:30:100.
+/// The tool cannot know that these names are one server, which has MaxStartups 10:30:100.
 fn aliases_of_a_crowd(fleet: &Fleet) -> Result<()> {
     let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let known = std::process::Command::new("ssh").arg("-G").arg("-F").arg(&fleet.config).arg("crowd").output()?;
@@ -285,7 +286,7 @@ fn odd_configuration(fleet: &Fleet) -> Result<()> {
         ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{options:?}: {ended:?}");
         ensure!(ended.stderr.iter().filter(|line| line.ends_with(": b")).count() == 2, "{options:?}: {ended:?}");
     }
-    // What cannot be is refused in words.
+    // Impossible combinations are refused with an explanation.
     let ended = on_hosts_to_the_end(fleet, &["-w", "here-user", "-o", "RemoteCommand=id", "--", "true"])?;
     ensure!(ended.code == Some(4) && ended.stderr.concat().contains("RemoteCommand=none"), "{ended:?}");
     Ok(())
@@ -299,7 +300,7 @@ fn shared(fleet: &Fleet) -> Result<()> {
     for _ in 0..2 {
         let args = [&options[..], &["-w", "here-user", "-s", "echo $SSH_CONNECTION"]].concat();
         let (mut command, trace, launcher) = on_hosts(fleet, &args)?;
-        // The process that holds the connection shows where, and nothing else.
+        // The process that holds the connection shows the phase, and nothing else.
         let mut trace = trace.with_needle(&directory.path().display().to_string());
         let ended = run(&mut command)?;
         ensure!(ended.code == Some(0) && ended.stdout.len() == 1, "{ended:?}");

@@ -1,4 +1,4 @@
-//! Secrets are where they are wanted and nowhere else: not in what others can look at, and not in memory after use.
+//! Secrets are only where they are needed: not in anything that others can read, and not in memory after use.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     trials
 }
 
-/// Looks at everything that others could look at, while secrets travel and when they have arrived.
+/// Reads everything that others could read, while secrets travel and after they have arrived.
 fn secrets(fleet: &Fleet) -> Result<()> {
     let secrets = [fleet.password.as_str(), &fleet.root_password, &fleet.passphrase];
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -34,7 +34,7 @@ fn secrets(fleet: &Fleet) -> Result<()> {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 for process in Process::all() {
                     if let Some(secret) = secrets.iter().find(|secret| process.mentions(secret)) {
-                        // The views of hosts name them to the tests, which need not be started by these.
+                        // The mounts of hosts name them to the tests, which need not be started by these.
                         anyhow::bail!("{secret} is seen in {process}");
                     }
                 }
@@ -66,7 +66,7 @@ fn with_secrets(fleet: &Fleet) -> Result<()> {
             }
         });
         let there = fleet.ssh(&stage.router, "ssh-questions", &stage.mark).password(fleet.password.as_str());
-        // All that is logged anywhere is in files for once.
+        // For this trial, everything that is logged goes to files.
         let there = there.ssh_debug_level(3).debug(true).connect().await?;
         let plain = fleet.ssh(&stage.router, "ssh-password", &stage.mark).password(fleet.password.as_str());
         plain.ssh_debug_level(3).connect().await?;
@@ -104,12 +104,12 @@ fn with_secrets(fleet: &Fleet) -> Result<()> {
     })?;
     let records = records.lock().map_err(|_| anyhow::anyhow!("no records"))?.clone();
     ensure!(!secrets.iter().any(|secret| records.contains(secret)), "{records}");
-    // Of files in all places that we use and in all logs, those that are newer than this trial.
+    // Files newer than this trial, in all directories that we use and in all logs.
     let user = nix::unistd::User::from_name(&fleet.user)?.context("no ordinary user")?;
     let mut find = std::process::Command::new("find");
     find.args(["/tmp", "/var/tmp", "/dev/shm", "/var/log"]).arg(user.dir).args(["-type", "f", "-newer"]);
     for file in String::from_utf8_lossy(&find.arg(since.path()).output()?.stdout).lines() {
-        // What vanishes meanwhile is another trial's.
+        // A file that disappears meanwhile belongs to another trial.
         let content = std::fs::read(file).unwrap_or_default();
         let holds = |secret: &&str| content.windows(secret.len()).any(|part| part == secret.as_bytes());
         ensure!(!secrets.iter().any(holds), "a secret is in {file}");
@@ -117,7 +117,7 @@ fn with_secrets(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// The debug logs of these processes, which go when the trial does.
+/// The debug logs of these processes. They are removed when the trial ends.
 #[derive(Default)]
 struct DebugLogs(Vec<String>);
 
@@ -140,7 +140,7 @@ impl Drop for DebugLogs {
     }
 }
 
-/// A password passes through one context, and is typed by the next.
+/// A password passes through one context and is typed by the next one.
 fn in_memory(fleet: &Fleet) -> Result<()> {
     block_on(async {
         let stage = Stage::new(fleet)?;
@@ -167,7 +167,7 @@ fn in_memory(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// Whether this is anywhere in what a process can write to.
+/// Whether this text is anywhere in memory that a process can write to.
 fn holds(pid: u32, text: &str) -> Result<bool> {
     let mut memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
     for line in std::fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
@@ -182,7 +182,7 @@ fn holds(pid: u32, text: &str) -> Result<bool> {
         let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
         let mut bytes = vec![0; usize::try_from(to - from)?];
         memory.seek(SeekFrom::Start(from))?;
-        // What is no memory of a program's, such as [vvar].
+        // Mappings that are not memory of a program, such as [vvar].
         if memory.read_exact(&mut bytes).is_err() {
             continue;
         }

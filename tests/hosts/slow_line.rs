@@ -1,5 +1,5 @@
-//! How many round trips a connect takes: by the time that it takes over a line whose round trips are long, and counted
-//! in what crosses one.
+//! The number of round trips of a connect, measured in two ways: by the time that it takes over a connection
+//! with a long delay, and by counting what crosses a connection.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -21,11 +21,11 @@ use crate::functions::double;
 use crate::kept::Tidy;
 use crate::support::{ONE_SECOND, unique};
 
-/// Long beside all that is not waiting for the line.
+/// The delay. It is long compared with everything that is not waiting for the connection.
 const ROUND_TRIP: Duration = Duration::from_millis(300);
-/// Where they are counted a busy machine is no matter.
+/// The delay where round trips are counted, so a busy machine does not matter.
 const COUNTED: Duration = Duration::from_millis(50);
-/// What an ssh server takes unread, and with it how much of an image goes without waiting, in bytes.
+/// The bytes that an ssh server accepts unread. So many bytes of an image travel without waiting.
 const SSH_WINDOW: u64 = 2 << 20;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -37,32 +37,32 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     trials
 }
 
-/// A server as it is seen over a long line.
+/// A server that is reached over a slow connection.
 struct Line {
     options: Vec<String>,
     seen: Arc<Seen>,
 }
 
-/// What has crossed a line. Something that is sent may answer all that has arrived where it comes from; so each end
-/// knows how many round trips there were at most, one behind the other, before what it has.
+/// A record of what has crossed the connection. Sent data may answer all data that has arrived at its sender.
+/// So each end knows the largest number of consecutive round trips before its data.
 #[derive(Default)]
 struct Seen {
-    /// At the near end, and at the far one.
+    /// At the near end and at the far end.
     known: Mutex<[u32; 2]>,
-    /// Bytes from the near end.
+    /// The bytes from the near end.
     up: AtomicU64,
-    /// Pieces that have not arrived.
+    /// The pieces that have not arrived.
     under_way: AtomicU64,
 }
 
 impl Seen {
-    /// A piece leaves this end, 0 or 1; it takes along how many round trips are known there.
+    /// A piece leaves end 0 or 1. It carries the number of round trips that are known there.
     fn leaves(&self, end: usize, bytes: usize) -> u32 {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         if end == 0 {
             self.up.fetch_add(bytes as u64, Ordering::SeqCst);
         }
-        // One begins with what the near end sends.
+        // A round trip begins with data from the near end.
         self.known.lock().map_or(0, |known| if end == 0 { known[0] + 1 } else { known[1] })
     }
 
@@ -75,7 +75,7 @@ impl Seen {
 }
 
 impl Line {
-    /// Lets bytes through to the server of this host, each as late as the line is long.
+    /// Passes bytes to the server of this host, each with the delay.
     fn to(fleet: &Fleet, alias: &str, round_trip: Duration) -> Result<Self> {
         let said = Command::new("ssh").arg("-G").arg("-F").arg(&fleet.config).arg(alias).output()?.stdout;
         let said = String::from_utf8(said)?;
@@ -105,9 +105,9 @@ impl Line {
         Ok(Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect(), seen })
     }
 
-    /// How many round trips it takes one after the other, the bytes sent for it, and its result. What only happens to
-    /// come in between, such as room for more of an image, is counted as well: if there are more than are promised, the
-    /// least of three counts.
+    /// Returns the number of consecutive round trips, the bytes sent, and the result. Data that only happens
+    /// to come in between, such as more room for an image, is counted as well. So if the number is above the
+    /// promised one, the smallest of three attempts counts.
     async fn count<T>(&self, promised: u32, mut what: impl AsyncFnMut() -> Result<T>) -> Result<(u32, u64, T)> {
         let mut least: Option<(u32, u64, T)> = None;
         for _ in 0..3 {
@@ -126,7 +126,7 @@ impl Line {
         least.context("a count")
     }
 
-    /// Until nothing is under way, nor an answer to what was.
+    /// Waits until nothing is under way, and no answer either.
     async fn quiet(&self) -> Result<()> {
         let (mut since, limit) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         while since.elapsed() < COUNTED {
@@ -171,7 +171,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, late: Duration, see
     });
 }
 
-/// So many round trips, and not one more: what is not waiting takes less than one.
+/// Asserts exactly this number of round trips: everything else takes less than one.
 fn expect(what: &str, time: Duration, round_trips: u32) -> Result<()> {
     eprintln!("{what}: {time:?} where a round trip takes {ROUND_TRIP:?}");
     ensure!(time < ROUND_TRIP * (round_trips + 1), "{what} takes {time:?}, more than {round_trips} of {ROUND_TRIP:?}");
@@ -189,10 +189,10 @@ fn login(fleet: &Fleet) -> Result<()> {
     let alone = start.elapsed();
     block_on(async {
         let router = Router::new()?;
-        // Packed before, so that what is measured is the line.
+        // Packed before, so that only the connection is measured.
         fleet.ssh(&router, "here-user", &mark).connect().await?;
         let (mut connected, mut called) = (Duration::MAX, Duration::MAX);
-        // A machine that is busy takes its time as well: the quickest counts.
+        // A busy machine needs time as well, so the fastest attempt counts.
         for _ in 0..3 {
             let start = Instant::now();
             let context = line.ssh(fleet, &router, "here-user", &mark).connect().await?;
@@ -204,7 +204,8 @@ fn login(fleet: &Fleet) -> Result<()> {
                 break;
             }
         }
-        // An image that is larger than the window of ssh, two megabytes, takes one more; this one is.
+        // An image larger than the window of ssh, which is two megabytes, takes one more. This image is
+        // larger.
         expect("a connect, beyond ssh", connected.saturating_sub(alone), 2)?;
         expect("the first call", called, 1)?;
         router.shutdown().await;
@@ -225,7 +226,7 @@ fn behind(fleet: &Fleet) -> Result<()> {
         let start = Instant::now();
         let child = router.local().remote_name(&mark).via(&user).connect().await?;
         expect("local", start.elapsed(), 1)?;
-        // Numbers for those to come were on their way before they were asked for.
+        // Ids for further children were sent before they were requested.
         let start = Instant::now();
         let grandchild = router.local().remote_name(&mark).via(&child).connect().await?;
         expect("local behind that", start.elapsed(), 1)?;
@@ -255,7 +256,7 @@ fn counted(fleet: &Fleet) -> Result<()> {
     let mut table = Table::default();
     block_on(async {
         let router = Router::new()?;
-        // Packed before, as ever.
+        // Packed before, as above.
         fleet.ssh(&router, "here-user", &mark).connect().await?;
         let (login, ..) = line
             .count(0, async || {
@@ -264,13 +265,13 @@ fn counted(fleet: &Fleet) -> Result<()> {
             })
             .await?;
         table.add("ssh true", login, login);
-        // Where ssh hears the end of `true` it hears the child.
+        // At the moment when ssh learns of the end of `true`, it learns of the child.
         let installed = || line.ssh(fleet, &router, "here-user", &mark).binary(binary.display().to_string());
         let (count, _, there) = line.count(login, async || Ok(installed().connect().await?)).await?;
         table.add("ssh, an image that is there", count, login);
         let (count, ..) = line.count(1, async || Ok(there.call(double, (1,)).await?)).await?;
         table.add("a call", count, 1);
-        // A line that is long beside the time which an image takes, however fast the line is.
+        // A delay that is long compared with the time for an image, however fast the connection is.
         let long = Line::to(fleet, "here-user", ROUND_TRIP)?;
         let sent = || long.ssh(fleet, &router, "here-user", &mark);
         let (count, bytes, _) = long.count(login + 2, async || Ok(sent().connect().await?)).await?;
@@ -309,7 +310,7 @@ fn counted(fleet: &Fleet) -> Result<()> {
     table.is_as_promised()
 }
 
-/// What was counted, beside what is promised.
+/// The counted number, next to the promised one.
 #[derive(Default)]
 struct Table(Vec<(String, u32, u32)>);
 

@@ -1,4 +1,4 @@
-//! What most trials need: a router, and a trace of all that it leads to.
+//! The base of most trials: a router, and a trace of everything that it starts.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::fleet::Fleet;
 use crate::support::trace::Trace;
 use crate::support::{ONE_SECOND, promised, unique};
 
-/// A router of its own. Each kind of trials adds its own ways to connect.
+/// A stage with a router of its own. Each group of trials adds its own ways to connect.
 pub(crate) struct Stage<'a> {
     pub(crate) fleet: &'a Fleet,
     pub(crate) router: Router,
@@ -28,12 +28,12 @@ impl<'a> Stage<'a> {
         self.fleet.ssh(&self.router, alias, &self.mark).connect().await.with_context(|| alias.to_owned())
     }
 
-    /// Ends all of it, in time, and nothing is left.
+    /// Ends everything in time, and checks that nothing is left.
     pub(crate) async fn end(self) -> Result<()> {
         self.end_within(ONE_SECOND).await
     }
 
-    /// The same, with more time for what others clean up.
+    /// Does the same, with more time for others to clean up.
     pub(crate) async fn end_within(mut self, time: Duration) -> Result<()> {
         let start = Instant::now();
         self.router.shutdown().await;

@@ -1,6 +1,6 @@
-//! Random commands that do not want to end, stopped in every manner: after three seconds nothing is left of them.
+//! Random commands that resist their end, stopped in every way. After three seconds nothing of them is left.
 //!
-//! `OFS_ROUNDS` is how often; `OFS_SEED` has the same once more.
+//! `OFS_ROUNDS` is the number of rounds. `OFS_SEED` repeats the same random numbers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,23 +17,23 @@ use crate::support::tool::{Running, tool};
 use crate::support::trace::Trace;
 use crate::support::{PATIENCE, THREE_SECONDS, long_time, wait_for};
 
-/// What is run. `TIME` marks what belongs to it.
+/// The command. `TIME` marks its processes.
 const COMMANDS: [&str; 9] = [
     "echo begun; sleep TIME",
     "trap '' TERM; echo begun; sleep TIME; true",
     "trap '' INT TERM HUP QUIT; echo begun; sleep TIME & sleep TIME; wait",
     "(trap '' TERM INT HUP; echo begun; sleep TIME; true) & wait",
-    // Its leader has gone when it is stopped.
+    // Its leader has ended before it is stopped.
     "(trap '' TERM; echo begun; while :; do echo still; sleep 0.1; : TIME; done) & exit 0",
     "sh -c 'sh -c \"trap \\\"\\\" TERM; echo begun; sleep TIME; :\" & wait; :' & wait",
-    // It has a new process all the time.
+    // It starts new processes all the time.
     "trap '' TERM; echo begun; while :; do sh -c ': TIME'; done",
-    // Nobody reads all that it writes.
+    // It writes more than is read.
     "trap '' TERM; echo begun; : TIME; while :; do echo TIME; done",
     "trap '' TERM; echo begun; (trap '' TERM; sleep TIME; :) & kill -STOP $$",
 ];
 
-/// How it is stopped.
+/// The way in which it is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Timeout,
@@ -106,7 +106,7 @@ fn stop(host: &str, way: Way, command: &str, fleet: Option<&Fleet>, random: &mut
         start = Instant::now();
     }
     let codes: &[Option<i32>] = match way {
-        // Its leader may have had an end of its own, and all else with it.
+        // Its leader may have ended by itself, and everything else with it.
         Way::Timeout => &[Some(2)],
         Way::Signal(Signal::SIGKILL) => &[None],
         Way::Signal(signal) => &[Some(128 + signal as i32)],
@@ -116,7 +116,7 @@ fn stop(host: &str, way: Way, command: &str, fleet: Option<&Fleet>, random: &mut
     trace.expect_nothing_left(THREE_SECONDS.saturating_sub(start.elapsed()))
 }
 
-/// Takes what is printed, of which there may be much.
+/// Reads and drops the output, which may be long.
 fn drain(running: &Running) {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

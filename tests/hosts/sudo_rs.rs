@@ -1,4 +1,4 @@
-//! The sudo that is written in Rust, which asks and refuses in words of its own.
+//! sudo-rs, the sudo that is written in Rust. It has its own words for questions and refusals.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ fn wrong(fleet: &Fleet) -> Result<()> {
             ensure!((error.kind, error.phase) == (kind, Phase::Login), "{error:?}");
             ensure!(error.text_with_advice().contains(words), "{words:?} is not in {error}");
         }
-        // PAM takes two seconds to say that a password is wrong, and nobody tries it again.
+        // PAM takes two seconds to say that a password is wrong, to slow down guessing.
         ensure!(start.elapsed() < promised(Duration::from_secs(6)), "it took {:?}", start.elapsed());
         stage.end().await
     })

@@ -1,4 +1,4 @@
-//! Uploads that do not arrive as they were sent.
+//! Uploads that are damaged or cut on the way.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,8 +18,8 @@ const CUTS: usize = 8;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
-    // What is not packed is executed, and says itself that it is damaged, so it may not be damaged where that does
-    // harm. The last byte belongs to a table that nobody needs.
+    // An image that is not packed is executed, and detects the damage itself. So the damage must not be in a
+    // place where it does harm. The last byte belongs to a table that is not needed.
     for (alias, packing, place) in [
         ("here-user", "zstd", "700"),
         ("gzip-only", "gzip", "700"),
@@ -62,7 +62,8 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
         let kind = attempt.error.kind;
         ensure!(matches!(kind, ConnectErrorKind::Corrupt | ConnectErrorKind::Eof), "{what}: {:?}", attempt.error);
         ensure!(attempt.ended < promised(ONE_SECOND), "{what}: it took {:?}", attempt.ended);
-        // To unpack the part that did arrive takes some; whoever spins takes all there is.
+        // Unpacking the part that did arrive takes some time. A process that spins takes all time that there
+        // is.
         ensure!(attempt.used < ONE_SECOND / 2, "{what}: the far side used {:?}", attempt.used);
     }
     Ok(())
@@ -71,9 +72,9 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
 /// A connect that cannot succeed.
 struct Attempt {
     error: ConnectError,
-    /// From the damage to the end of all that had to do with it.
+    /// The time from the damage to the end of everything that took part.
     ended: Duration,
-    /// Processor time of everything on the far side.
+    /// The processor time of everything on the other side.
     used: Duration,
 }
 
@@ -108,7 +109,7 @@ impl Attempt {
         trace.expect_nothing_left(ONE_SECOND)?;
         let now = std::time::UNIX_EPOCH.elapsed()?.as_micros();
         let ended = Duration::from_micros(u64::try_from(now.saturating_sub(launcher.damaged_at()?))?);
-        // A tick is a hundredth of a second for every program.
+        // For every program a tick is a hundredth of a second.
         let used = Duration::from_millis(10 * used.values().sum::<u64>());
         Ok(Self { error, ended, used })
     }

@@ -47,7 +47,7 @@ fn ten_deep(fleet: &Fleet) -> Result<()> {
         ensure!(pids.len() == DEPTH, "each is a process of its own: {pids:?}");
         let deepest = &chain[DEPTH - 1];
         ensure!(deepest.name().matches("local.").count() == DEPTH, "its name tells the way: {deepest}");
-        // Each was started by the one above it.
+        // Each one was started by the one above it.
         let mut processes = trace.look();
         processes.retain(|process| process.is_context(&mark));
         processes.sort_by_key(|process| process.started);
@@ -71,7 +71,7 @@ fn ssh_over_ssh(fleet: &Fleet) -> Result<()> {
     block_on(async {
         let router = Router::new()?;
         let user = fleet.ssh(&router, "here-user", &mark).connect().await?;
-        // The ordinary user's ssh reads the ordinary user's file; root's would be refused.
+        // The ordinary user's ssh reads the ordinary user's file. It would refuse a file of root.
         let root = fleet::ssh(&router, "web1", &fleet.user_config, &mark).via(&user).connect().await?;
         ensure!(root.name() == "ssh.here-user.ssh.web1", "it is called {root}");
         let denied = fleet.ssh(&router, "web2", &mark).via(&user).connect().await;
@@ -99,7 +99,7 @@ fn across_machines(fleet: &Fleet) -> Result<()> {
         let router = Router::new()?;
         let mut via = router.local().remote_name(&mark).connect().await?;
         via = fleet.ssh(&router, "web3", &mark).via(&via).connect().await?;
-        // Its image is in memory, from where it has to be sent on.
+        // Its image is in memory, and is sent on from there.
         via = fleet.ssh(&router, "noexec-all-user", &mark).via(&via).connect().await?;
         via = fleet::ssh(&router, "bare-noproc", &fleet.user_config, &mark).via(&via).connect().await?;
         via = router.local().remote_name(&mark).via(&via).connect().await?;
@@ -159,7 +159,7 @@ fn errors_keep_their_type(fleet: &Fleet) -> Result<()> {
             ensure!((error.kind, error.phase) == (kind, phase), "{hop}: {error:?}");
             ensure!(error.hop == hop && error.to_string().contains(text), "{hop}: {error}");
         }
-        // The ones in the middle are well.
+        // The contexts in the middle still work.
         ensure!(web.call(double, (2,)).await? == 4 && mini.call(double, (3,)).await? == 6, "they still work");
         router.shutdown().await;
         Ok(())
@@ -202,9 +202,9 @@ fn detached(fleet: &Fleet) -> Result<()> {
         let router = Router::new()?;
         let over_ssh = fleet.ssh(&router, "here-user", &mark).connect().await?;
         let here = fleet.ssh(&router, "here", &mark).connect().await?;
-        // To another user, so that it is uploaded and sudo stays in between.
+        // To another user, so that an upload is needed and sudo stays in between.
         let over_sudo = router.sudo().username(&fleet.user).remote_name(&mark).via(&here).connect().await?;
-        // As sudo does with a terminal of its own: it holds the link as long as its command lives.
+        // A sudo with a terminal of its own does this: it holds the link as long as its command lives.
         let relay = ["sh", "-c", "cat | { \"$@\"; true; } | cat", "relay"];
         let relayed = router.local().exec_prefix(relay).remote_name(&mark).connect().await?;
         let mut pids = Vec::new();
@@ -218,7 +218,7 @@ fn detached(fleet: &Fleet) -> Result<()> {
         ensure!(start.elapsed() < promised(ONE_SECOND), "nobody waits for it: {:?}", start.elapsed());
         Ok(pids)
     })?;
-    // Beyond any grace.
+    // Longer than any grace.
     std::thread::sleep(ONE_SECOND);
     let contexts: BTreeSet<i32> =
         trace.look().iter().filter(|process| process.is_context(&mark)).map(|process| process.pid).collect();
@@ -242,7 +242,7 @@ fn middle_ends(fleet: &Fleet) -> Result<()> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL)?;
         drop(waiting);
         let start = Instant::now();
-        // Every call fails from some moment on, and soon.
+        // From some moment on every call fails, and it fails soon.
         while deep.call(double, (1,)).await.is_ok() {
             ensure!(start.elapsed() < promised(THREE_SECONDS), "calls still work");
         }

@@ -1,5 +1,5 @@
-//! Visits: to every host that is worth one, by root and by an ordinary user. A visitor connects, has work done,
-//! leaves, and has left nothing.
+//! Visits to every host that has something special, as root and as an ordinary user. A visitor connects, runs
+//! some calls, leaves, and must have left nothing.
 
 use std::path::Path;
 use std::time::Instant;
@@ -73,7 +73,7 @@ fn by_root(fleet: &Fleet, alias: &str) -> Result<()> {
     controller::block_on(async {
         let router = Router::new()?;
         visit(&router, alias, &fleet.config, &mark, async || look_at_visit(&mut trace, fleet, alias, &mark)).await?;
-        // The router goes without a word, as it has no children any more.
+        // The router is dropped without a shutdown. It has no children any more.
         drop(router);
         anyhow::Ok(())
     })?;
@@ -134,7 +134,7 @@ async fn check_calls(there: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A child is known by its name, and has nothing of ours in its environment.
+/// The process of a child has the name of the child, and none of our variables in its environment.
 async fn check_surroundings(there: &Context, mark: &str) -> Result<()> {
     let (argv, environment) = there.call(surroundings, ()).await?;
     ensure!(argv[0] == format!("offshoot:{mark}"), "argv is {argv:?}");
@@ -159,7 +159,7 @@ async fn check_commands(there: &Context) -> Result<()> {
     }
 }
 
-/// The child, wherever its image is now, can start children of its own.
+/// The child can start children of its own, wherever its image is now.
 async fn check_offspring(router: &Router, there: &Context, mark: &str) -> Result<()> {
     let below = router.local().via(there).remote_name(format!("{mark}-below")).connect().await?;
     ensure!(below.name().starts_with(&format!("{}.local.", there.name())), "it is called {}", below.name());
@@ -176,7 +176,7 @@ fn look_at_visit(trace: &mut Trace, fleet: &Fleet, alias: &str, mark: &str) -> R
     let login = nix::unistd::User::from_name(fleet.login(alias)?)?.context("a user")?;
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{}", child.pid))?);
     ensure!(owner == login.uid.as_raw(), "{child} belongs to {owner}");
-    // The first stage has become the child, and its directory and watcher are gone.
+    // The first stage has become the child. Its directory and watcher are gone.
     let directories = trace.directories();
     ensure!(directories.is_empty(), "while the child is up there is {directories:?}");
     let nonce = child.argv[1].split(':').nth(1).context("a nonce")?;

@@ -1,6 +1,6 @@
-//! Random commands that write, in every manner, before random readers: what is written arrives.
+//! Random commands write in every way, and random readers read. Everything that is written must arrive.
 //!
-//! `OFS_ROUNDS` is how often; `OFS_SEED` has the same once more.
+//! `OFS_ROUNDS` is the number of rounds. `OFS_SEED` repeats the same random numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ fn on_hosts(fleet: &Fleet) -> Result<()> {
     try_often("writing there", rounds(4), &args, 2, &fleet.places)
 }
 
-/// A line for a shell, and what it writes to stdout and to stderr.
+/// A line for a shell, and its output on stdout and on stderr.
 #[derive(Debug, Default)]
 struct Writer {
     line: String,
@@ -45,7 +45,7 @@ impl Writer {
         for _ in 0..1 + random.below(4) {
             writer.add(random);
         }
-        // What the command leaves behind goes on writing.
+        // A process that the command leaves behind goes on writing.
         if random.below(3) == 0 {
             writer.line.push_str("{ sleep 0.2; ");
             writer.add(random);
@@ -83,14 +83,14 @@ impl Writer {
     }
 }
 
-/// How what the tool prints is read.
+/// The way in which the output of the tool is read.
 #[derive(Debug, Clone, Copy)]
 enum Reader {
     Fast,
     Slow,
-    /// Nothing for some time, after so many bytes.
+    /// Stops reading for some time, after so many bytes.
     Stopped(usize, Duration),
-    /// Never again, after so many bytes.
+    /// Stops reading for ever, after so many bytes.
     Closed(usize),
 }
 
@@ -100,7 +100,7 @@ impl Reader {
         match random.below(6) {
             0 => Self::Fast,
             1 | 2 => Self::Slow,
-            // Longer, too, than those are waited for who are silent.
+            // This is also longer than the wait for silent processes.
             3 | 4 => Self::Stopped(after, random.time(THREE_SECONDS)),
             _ => Self::Closed(after),
         }
@@ -158,7 +158,7 @@ fn try_often(what: &str, rounds: u32, args: &[&str], hosts: usize, places: &[std
     Ok(())
 }
 
-/// Checks that what the tool has printed has all that was written on each host.
+/// Checks that the tool has printed everything that was written on each host.
 fn compare(printed: &[u8], writer: &Writer, hosts: usize) -> Result<()> {
     let mut read: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
     let mut exits = 0;
