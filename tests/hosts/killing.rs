@@ -63,12 +63,12 @@ impl What {
     }
 }
 
-/// The name of a trial with a number of kills.
+/// A part of the name of each trial with a number of kills.
 pub(crate) const MANY: &str = " kills (";
 /// The number of kills if time is short.
 const FEW: u32 = 2;
 
-/// The number of kills otherwise.
+/// The scenes: two hundred kills in all, unless time is short.
 const SCENES: [Scene; 16] = [
     Scene::held("ssh", "here-user", 20, &Victim::ALL),
     // Without /proc, and with the programs of busybox.
@@ -139,8 +139,7 @@ impl Scene {
         let mut tally: BTreeMap<(Victim, Moment), u32> = BTreeMap::new();
         for number in 1..=rounds {
             let victim = random.pick(self.victims);
-            // The kill comes at a random time, or as soon as the phase has begun, because some phases are
-            // short.
+            // In turns: at a random time, and as soon as a phase has begun, because some phases are short.
             let when = match number % 2 {
                 0 => When::After(random.time(usual * 5 / 4)),
                 _ => When::At(random.pick(&Moment::ALL)),
@@ -305,7 +304,7 @@ impl Round {
             Victim::Session => false,
             Victim::FirstStage => is_first_stage(process, &all),
             Victim::Reader => is_reader(process),
-            // The sweeper's directory does not belong to the child. It is removed as soon as the child is up.
+            // The client of the sweeper runs as root. It does not belong to the child, and ends when the child is up.
             Victim::Client => {
                 matches!(&process.argv[..], [client, exec, ..] if client != "sh" && exec == "exec")
                     && !process.argv.iter().any(|word| word == "--user=0")

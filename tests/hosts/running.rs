@@ -300,7 +300,7 @@ fn shared(fleet: &Fleet) -> Result<()> {
     for _ in 0..2 {
         let args = [&options[..], &["-w", "here-user", "-s", "echo $SSH_CONNECTION"]].concat();
         let (mut command, trace, launcher) = on_hosts(fleet, &args)?;
-        // The process that holds the connection shows the phase, and nothing else.
+        // The process that holds the connection shows the directory, and nothing else does.
         let mut trace = trace.with_needle(&directory.path().display().to_string());
         let ended = run(&mut command)?;
         ensure!(ended.code == Some(0) && ended.stdout.len() == 1, "{ended:?}");

@@ -34,7 +34,7 @@ fn secrets(fleet: &Fleet) -> Result<()> {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 for process in Process::all() {
                     if let Some(secret) = secrets.iter().find(|secret| process.mentions(secret)) {
-                        // The mounts of hosts name them to the tests, which need not be started by these.
+                        // The tests read the secrets from a file of the hosts, so no process has to contain them.
                         anyhow::bail!("{secret} is seen in {process}");
                     }
                 }

@@ -62,8 +62,7 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
         let kind = attempt.error.kind;
         ensure!(matches!(kind, ConnectErrorKind::Corrupt | ConnectErrorKind::Eof), "{what}: {:?}", attempt.error);
         ensure!(attempt.ended < promised(ONE_SECOND), "{what}: it took {:?}", attempt.ended);
-        // Unpacking the part that did arrive takes some time. A process that spins takes all time that there
-        // is.
+        // Unpacking the part that has arrived takes some processor time. A process that spins would take more.
         ensure!(attempt.used < ONE_SECOND / 2, "{what}: the far side used {:?}", attempt.used);
     }
     Ok(())
