@@ -4,7 +4,7 @@
 //! ones run on a bounded pool. Built-in ones are tasks of the I/O thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,7 @@ use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
 use crate::routing::window::ReceiveWindows;
+use crate::sys::hash::HashMap;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};

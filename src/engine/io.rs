@@ -17,7 +17,7 @@ mod timers;
 mod windows;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -39,6 +39,7 @@ use crate::engine::task_set::TaskSet;
 use crate::routing::handles::{Handles, Registration, Sink};
 use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Routing, Verdict};
+use crate::sys::hash::HashMap;
 use crate::sys::pipe::{Input, Stream};
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::frame::Frame;
@@ -256,15 +257,15 @@ impl Io {
         let state = State {
             routing,
             handles: Handles::default(),
-            links: HashMap::new(),
+            links: HashMap::default(),
             lost: VecDeque::new(),
             windows: Windows::default(),
             images: Images::default(),
-            queues: HashMap::new(),
+            queues: HashMap::default(),
             runs: Runs::new(shared.max_message_size),
             timers: Timers::default(),
             next_link: 1,
-            watchers: HashMap::new(),
+            watchers: HashMap::default(),
             id_waiters: Vec::new(),
             ids_requested: false,
             end_waiters: Vec::new(),

@@ -1,10 +1,10 @@
 //! What waits in a receiver, and how much of it each sender may send.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::routing::fair_queue::FairQueue;
 use crate::routing::window::{Grant, ReceiveWindows};
+use crate::sys::hash::HashMap;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 

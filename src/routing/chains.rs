@@ -2,12 +2,13 @@
 //!
 //! There is a record only of a chain that has calls under way or has failed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::routing::runs_on::RunsOn;
+use crate::sys::hash::HashMap;
 use crate::wire::message::ContextId;
 
 /// Chains of which there may be records.
@@ -43,7 +44,7 @@ struct Chain<J> {
 
 impl<J> Default for Chains<J> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), errors: 0 }
+        Self { by_key: HashMap::default(), errors: 0 }
     }
 }
 

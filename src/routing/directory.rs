@@ -1,9 +1,10 @@
 //! Which contexts are reached from here, for threads other than the one that
 //! routes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::message::ContextId;
 
 /// Contexts that are remembered to have gone.

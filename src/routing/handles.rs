@@ -1,9 +1,9 @@
 //! The handles of one context: what each stands for, and who may write to it. No I/O.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -55,7 +55,7 @@ pub(crate) struct Handles<S> {
 
 impl<S> Default for Handles<S> {
     fn default() -> Self {
-        Self { by_handle: HashMap::new(), by_respondent: HashMap::new() }
+        Self { by_handle: HashMap::default(), by_respondent: HashMap::default() }
     }
 }
 

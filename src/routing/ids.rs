@@ -1,8 +1,9 @@
 //! Ids of contexts: the stock of one context, and the blocks that it has passed on. No I/O.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use crate::sys::hash::HashMap;
 use crate::wire::message::ContextId;
 
 /// Ids in a block.

@@ -7,10 +7,11 @@
 //! until all that was accepted from that context has left, its log records
 //! too, which then go ahead of others' messages.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::routing::table::LinkId;
+use crate::sys::hash::HashMap;
 use crate::wire::frame::{self, MAX_PAYLOAD};
 use crate::wire::message::{ContextId, Lane, Message};
 use crate::wire::write_batch::WriteBatch;

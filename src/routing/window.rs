@@ -8,8 +8,7 @@
 //! one [`Grant`] per half window, and doubles the window while the
 //! application keeps up.
 
-use std::collections::HashMap;
-
+use crate::sys::hash::HashMap;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{ContextId, Handle};
 

@@ -13,7 +13,7 @@ const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
 /// LLVM inlines at opt-level 3 up to a cost of 250, and what is marked `inline` up to 325. With these limits, and with
 /// loops as they are written, a program is a sixth smaller, and calls are hardly slower: docs/reference/performance.md
 /// has the curve.
-const SMALLER: [&str; 4] = [
+pub(super) const SMALLER: [&str; 4] = [
     "-Cllvm-args=-inline-threshold=10 -inlinehint-threshold=60",
     "-Cllvm-args=-unroll-threshold=0",
     "-Cno-vectorize-loops",

@@ -1,6 +1,6 @@
 //! The sending side of flow control: calls and data that wait for room.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::engine::log::log_later;
 use crate::routing::handles::Registration;
 use crate::routing::table::LinkId;
 use crate::routing::window::{Grant, SendWindow};
+use crate::sys::hash::HashMap;
 use crate::wire::call_payload;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
