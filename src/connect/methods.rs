@@ -5,13 +5,17 @@
 //! for all: launch it, carry the bootstrap dialogue, attach the link.
 
 mod account;
+mod attach;
+mod attempt;
 mod builder;
 mod connect;
 mod container;
 mod delegated_connect;
 mod doas;
 mod factories;
+mod launch;
 mod local;
+mod packing;
 mod question;
 mod remote_command;
 pub(crate) mod setns;
