@@ -9,4 +9,5 @@ pub(crate) mod outbox;
 pub mod policy;
 pub(crate) mod runs_on;
 pub(crate) mod table;
+pub(crate) mod waiting_line;
 pub(crate) mod window;
