@@ -13,3 +13,4 @@ pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod stats;
 pub(crate) mod task_set;
+pub(crate) mod timers;

@@ -16,11 +16,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
-use crate::engine::io::{Io, Timer, TimerKey};
+use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::ServedCall;
+use crate::engine::timers::TimerKey;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;

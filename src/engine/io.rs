@@ -36,6 +36,7 @@ use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::task_set::TaskSet;
+use crate::engine::timers::{TimerKey, Timers};
 use crate::routing::handles::{Handles, Registration, Sink};
 use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Routing, Verdict};
@@ -48,8 +49,7 @@ use control_handlers::Handler;
 use images::Images;
 pub(crate) use images::Missing;
 use lifecycle::Guard;
-use timers::Timers;
-pub(crate) use timers::{Timer, TimerKey};
+pub(crate) use timers::Timer;
 use windows::Windows;
 
 /// A link whose frames fill more than this in other links' queues is not read.
@@ -162,7 +162,7 @@ struct State {
     images: Images,
     queues: HashMap<Handle, Weak<Queue>>,
     runs: Runs,
-    timers: Timers,
+    timers: Timers<Timer>,
     next_link: u32,
     watchers: HashMap<ContextId, Vec<oneshot::Sender<()>>>,
     /// Connects that wait for an id of their child, and whether more ids are
@@ -484,7 +484,7 @@ impl Io {
             Some(Sink::Kept(Target::Reply { .. })) => return,
         };
         if let Target::Reply { timer: Some(timer), .. } = &target {
-            state.timers.remove(timer);
+            state.timers.remove(*timer);
         }
         drop(state);
         self.hand_over(target, message, from, last);

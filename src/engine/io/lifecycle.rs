@@ -7,8 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::engine::io::control_handlers;
-use crate::engine::io::timers::Timer;
-use crate::engine::io::{Io, Target};
+use crate::engine::io::{Io, Target, Timer};
 use crate::engine::link::{LastWords, LinkState};
 use crate::engine::log::log_later;
 use crate::engine::task_set;
@@ -170,7 +169,7 @@ impl Io {
             state.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
             for orphan in &orphans {
                 if let Target::Reply { timer: Some(timer), .. } = &orphan.sink {
-                    state.timers.remove(timer);
+                    state.timers.remove(*timer);
                 }
             }
             drop(state);

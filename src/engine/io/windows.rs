@@ -237,7 +237,7 @@ impl Io {
             return;
         };
         if let Target::Reply { timer: Some(timer), .. } = &registration.sink {
-            state.timers.remove(timer);
+            state.timers.remove(*timer);
         }
         drop(state);
         self.call_off(registration.respondent, handle);
