@@ -17,7 +17,7 @@ mod timers;
 mod windows;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::broker::Thread;
 use crate::engine::dispatch::Dispatcher;
-use crate::engine::link::{Fault, LastWords, LinkState};
+use crate::engine::links::{Fault, Links};
 use crate::engine::log::log_later;
 use crate::engine::log::{LogSink, LogSource, OwnEvent};
 use crate::engine::ports::Callback;
@@ -38,7 +38,6 @@ use crate::engine::shared::{Request, Shared};
 use crate::engine::task_set::TaskSet;
 use crate::engine::timers::{TimerKey, Timers};
 use crate::routing::handles::{Handles, Registration, Sink};
-use crate::routing::outbox::Left;
 use crate::routing::table::{LinkId, Routing, Verdict};
 use crate::sys::pipe::{Input, Stream};
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
@@ -49,16 +48,13 @@ use control_handlers::Handler;
 use images::Images;
 pub(crate) use images::Missing;
 use lifecycle::Guard;
+pub(crate) use lifecycle::Neighbour;
 pub(crate) use timers::Timer;
 use windows::Windows;
 
-/// A link whose frames fill more than this in other links' queues is not read.
-const MAX_HELD: usize = 8 * 1024 * 1024;
 /// What is longer than the handles of the router take.
 const TOO_LARGE_FOR_HANDLE: DeadReason =
     DeadReason::fixed(ChannelErrorKind::TooLarge, "message too large for its handle");
-/// What a frame in a queue costs besides its payload.
-const QUEUED_FRAME: usize = 128;
 
 /// What a new router starts with.
 pub(crate) struct Setup {
@@ -155,15 +151,12 @@ pub(crate) struct Io {
 struct State {
     routing: Routing,
     handles: Handles<Target>,
-    links: HashMap<LinkId, LinkState>,
-    /// Children that were lost, and what their launchers have said last.
-    lost: VecDeque<(ContextId, Rc<LastWords>)>,
+    links: Links,
     windows: Windows,
     images: Images,
     queues: HashMap<Handle, Weak<Queue>>,
     runs: Runs,
     timers: Timers<Timer>,
-    next_link: u32,
     watchers: HashMap<ContextId, Vec<oneshot::Sender<()>>>,
     /// Connects that wait for an id of their child, and whether more ids are
     /// on their way.
@@ -256,14 +249,12 @@ impl Io {
         let state = State {
             routing,
             handles: Handles::default(),
-            links: HashMap::new(),
-            lost: VecDeque::new(),
+            links: Links::default(),
             windows: Windows::default(),
             images: Images::default(),
             queues: HashMap::new(),
             runs: Runs::new(shared.max_message_size),
             timers: Timers::default(),
-            next_link: 1,
             watchers: HashMap::new(),
             id_waiters: Vec::new(),
             ids_requested: false,
@@ -328,7 +319,7 @@ impl Io {
             }
             Request::Read { context, on } => {
                 if let Some(link) = self.child_link(context) {
-                    self.with_link(link, |link| link.read(on));
+                    self.with_links(|links| links.read(link, on));
                 }
             }
             Request::Log(record) => self.forward_log(record),
@@ -395,17 +386,9 @@ impl Io {
         }
     }
 
-    /// Whether to log what a link has done wrong. It may go on without end, so
-    /// that is done the first, second, fourth, eighth time.
+    /// Whether to log what was done wrong, by a neighbour or by this context itself; see [`Links::may_complain`].
     pub(crate) fn may_complain(&self, link: Option<LinkId>, about: Fault) -> bool {
-        let Some(link) = link else { return true };
-        let count = self.with_link(link, |link| {
-            let count = &mut link.faults[about as usize];
-            *count += 1;
-            *count
-        });
-        // Of a link that has just gone, more may have been read.
-        count.is_some_and(u64::is_power_of_two)
+        link.is_none_or(|link| self.with_links(|links| links.may_complain(link, about)))
     }
 
     /// See [`log_later`].
@@ -572,23 +555,11 @@ impl Io {
     /// Puts a message or frame into a link's outbox.
     fn push(&self, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
         self.trace("out to", out, &part, more);
-        let mut state = self.state.borrow_mut();
-        let bytes = part.data.len() + QUEUED_FRAME;
-        let (src, ends_it) = (part.src, part.handle == Handle::SHUTDOWN && part.dst == state.routing.remote(out));
-        let Some(link) = state.links.get_mut(&out) else {
-            return;
-        };
-        link.told_to_end |= ends_it;
-        if link.outbox.push(part, more, origin) {
-            link.wake.notify_one();
-            if let Some(origin) = origin.and_then(|origin| state.links.get_mut(&origin)) {
-                origin.held += bytes;
-            }
-        } else {
-            link.logs_dropped += 1;
-            if link.logs_dropped.is_power_of_two() {
-                log_later!(self, WARN, "log records of context {src} come too fast: {} dropped", link.logs_dropped);
-            }
+        let state = &mut *self.state.borrow_mut();
+        let src = part.src;
+        let ends_remote = part.handle == Handle::SHUTDOWN && part.dst == state.routing.remote(out);
+        if let Some(dropped) = state.links.push(out, part, more, origin, ends_remote) {
+            log_later!(self, WARN, "log records of context {src} come too fast: {dropped} dropped");
         }
     }
 
@@ -607,29 +578,8 @@ impl Io {
         }
     }
 
-    /// Accounts for what has left a link's outbox: the links that it had come
-    /// in by may be read again.
-    pub(crate) fn account(&self, left: &[Left]) {
-        let mut state = self.state.borrow_mut();
-        for left in left {
-            if let Some(link) = left.origin.and_then(|origin| state.links.get_mut(&origin)) {
-                link.held -= left.bytes + QUEUED_FRAME;
-                if link.held <= MAX_HELD {
-                    link.resume.notify_one();
-                }
-            }
-        }
-    }
-
-    /// Runs `f` on the state of a link that still exists.
-    pub(crate) fn with_link<T>(&self, link: LinkId, f: impl FnOnce(&mut LinkState) -> T) -> Option<T> {
-        self.state.borrow_mut().links.get_mut(&link).map(f)
-    }
-
-    /// Whether a link may be read now: by what its frames already fill, and by
-    /// what the user wants.
-    pub(crate) fn may_read(&self, link: LinkId) -> bool {
-        self.state.borrow().links.get(&link).is_none_or(|link| link.held <= MAX_HELD && !link.paused)
+    pub(crate) fn with_links<T>(&self, f: impl FnOnce(&mut Links) -> T) -> T {
+        f(&mut self.state.borrow_mut().links)
     }
 
     fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {

@@ -21,8 +21,8 @@ use crate::connect::bootstrap::{Action, Announcement, Dialogue, Input, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::question::{Answerer, Answering};
 use crate::connect::methods::{Connected, Run, Spec, Unclaimed, Variant};
-use crate::engine::io::{Io, Missing};
-use crate::engine::link::LastWords;
+use crate::engine::io::{Io, Missing, Neighbour};
+use crate::engine::last_words::LastWords;
 use crate::engine::log::log_later;
 use crate::image::bundle::Bundle;
 use crate::image::executable::{self, Compression, Image, Packed};
@@ -469,7 +469,14 @@ impl Attempt {
         }
         let words = Rc::<LastWords>::default();
         io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone(), Rc::clone(&words)));
-        io.attach_child(id, &name, self.stream, rest, self.launched, words);
+        io.attach(Neighbour {
+            context: id,
+            name: &name,
+            authority: None,
+            stream: self.stream,
+            rest,
+            process: Some((self.launched, words)),
+        });
         log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);

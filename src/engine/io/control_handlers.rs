@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
 use crate::engine::io::{Asked, Io, Target};
-use crate::engine::link::Fault;
+use crate::engine::links::Fault;
 use crate::engine::log::Record;
 use crate::engine::log::log_later;
 use crate::engine::shared::Request;

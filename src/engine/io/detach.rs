@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::engine::io::Io;
-use crate::engine::link::Fault;
+use crate::engine::links::Fault;
 use crate::engine::log::log_later;
 use crate::engine::task_set;
 use crate::routing::table::LinkId;
@@ -92,17 +92,16 @@ impl Io {
     pub(super) fn on_detaching(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         let Some(from) = from.filter(|_| !message.is_dead()) else { return };
         let is_child = self.child_link(message.src) == Some(from);
-        if is_child && message.reply_to == Handle::NONE && self.with_link(from, |link| link.detached) == Some(true) {
+        if is_child && message.reply_to == Handle::NONE && self.with_links(|links| links.is_leaving(from)) {
             return self.link_lost(from, None);
         }
-        let first = self.with_link(from, |link| is_child && !std::mem::replace(&mut link.detached, true));
-        if first != Some(true) {
+        if !is_child || !self.with_links(|links| links.begin_leave(from)) {
             if self.may_complain(Some(from), Fault::Detaching) {
                 log_later!(self, WARN, "bad DETACHING received from context {}", message.src);
             }
             return self.refuse(message, &DeadReason::refused("bad DETACHING received"), Some(from));
         }
-        let process = self.with_link(from, |link| link.process.take()).flatten();
+        let process = self.with_links(|links| links.take_process(from));
         if let Some(process) = process {
             // Nobody waits for it, not even the end of this router. If it is a
             // launcher, it ends when its work does, or when the link has.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::engine::io::{Io, MAX_HELD};
+use crate::engine::io::Io;
 use crate::image::bundle::Bundle;
 use crate::image::executable::{self, Compression, Image, Packed};
 use crate::routing::table::LinkId;
@@ -194,14 +194,14 @@ impl Io {
         };
         let turns = {
             let state = &mut *self.state.borrow_mut();
-            if !state.links.contains_key(&link) || !is_sane(&machine) || !state.images.give(link, &machine) {
+            if !state.links.contains(link) || !is_sane(&machine) || !state.images.give(link, &machine) {
                 return;
             }
             Arc::clone(&state.images.turns)
         };
         let (io, child) = (Rc::clone(self), message.src);
         self.tasks.spawn(async move {
-            while io.with_link(link, |link| link.outbox.bytes() > MAX_HELD) == Some(true) {
+            while io.with_links(|links| links.is_full(link)) {
                 tokio::time::sleep(CONGESTED).await;
             }
             let packed = match io.image(machine.clone(), &turns).await {

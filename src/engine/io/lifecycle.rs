@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::io::control_handlers;
 use crate::engine::io::{Io, Target, Timer};
-use crate::engine::link::{LastWords, LinkState};
+use crate::engine::last_words::LastWords;
 use crate::engine::log::log_later;
 use crate::engine::task_set;
 use crate::routing::table::{Gone, LinkId};
@@ -26,65 +26,52 @@ const KILL_DELAY: Duration = Duration::from_millis(500);
 const LAST_LINES: Duration = Duration::from_millis(100);
 /// Time for what is logged last to be handed on.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
-/// Links that were lost and of which something is remembered.
-pub(super) const MAX_LOST: usize = 1024;
 /// A launcher whose connection was lost has this long to say why.
 #[cfg(feature = "cli")]
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time for processes to be reaped when all else has ended.
 const REAP: Duration = Duration::from_secs(2);
 
+/// A neighbour that is to be attached.
+pub(crate) struct Neighbour<'a> {
+    pub(crate) context: ContextId,
+    pub(crate) name: &'a str,
+    /// What comes from it acts under this authority, if there is one.
+    pub(crate) authority: Option<ContextId>,
+    pub(crate) stream: Stream,
+    /// What was read behind the handshake.
+    pub(crate) rest: Vec<u8>,
+    /// The process behind it, if this context has started it, and what that says last.
+    pub(crate) process: Option<(Launched, Rc<LastWords>)>,
+}
+
 impl Io {
     pub(super) fn attach_parent(self: &Rc<Self>, stream: Stream) {
         let Some(parent) = self.shared.parent() else {
             return;
         };
-        let id = self.new_link(None);
+        let (id, closed) = self.with_links(|links| links.open(None, None));
         self.state.borrow_mut().routing.add_parent(id, parent);
-        crate::engine::link::start(self, id, stream, Vec::new());
+        crate::engine::link::start(self, id, closed, stream, Vec::new());
     }
 
-    /// Attaches a child that has said hello, and announces it upstream.
-    pub(crate) fn attach_child(
-        self: &Rc<Self>,
-        child: ContextId,
-        name: &str,
-        stream: Stream,
-        rest: Vec<u8>,
-        process: Launched,
-        words: Rc<LastWords>,
-    ) {
-        self.attach(child, name, None, stream, rest, Some(process));
-        if let Some(link) = self.child_link(child) {
-            self.with_link(link, |link| link.last_words = Some(words));
-        }
-    }
-
-    /// Attaches a neighbour on the far side of the parent, and announces it
-    /// upstream. What comes from it acts under `authority`, if there is one.
-    pub(super) fn attach(
-        self: &Rc<Self>,
-        child: ContextId,
-        name: &str,
-        authority: Option<ContextId>,
-        stream: Stream,
-        rest: Vec<u8>,
-        process: Option<Launched>,
-    ) {
-        let id = self.new_link(process);
-        self.state.borrow_mut().routing.add_child(id, child, name.to_owned(), authority);
+    /// Attaches a child that has said hello, or another neighbour on the far side of the parent, and announces it
+    /// upstream.
+    pub(crate) fn attach(self: &Rc<Self>, neighbour: Neighbour<'_>) {
+        let Neighbour { context, name, authority, stream, rest, process } = neighbour;
+        let (process, last_words) = process.unzip();
+        let (id, closed) = self.with_links(|links| links.open(process, last_words));
+        self.state.borrow_mut().routing.add_child(id, context, name.to_owned(), authority);
         if let Some(parent) = self.shared.parent() {
-            self.send(control_handlers::add_route(parent, child, name));
+            self.send(control_handlers::add_route(parent, context, name));
         }
-        crate::engine::link::start(self, id, stream, rest);
+        crate::engine::link::start(self, id, closed, stream, rest);
     }
 
     /// Tells what the launcher of a child that was lost has said last.
     #[cfg(feature = "cli")]
     pub(crate) fn tell_last_words(&self, child: ContextId, to: oneshot::Sender<Vec<String>>) {
-        let lost = &self.state.borrow().lost;
-        let Some((_, words)) = lost.iter().rev().find(|(lost, _)| *lost == child) else { return };
-        let words = Rc::clone(words);
+        let Some(words) = self.with_links(|links| links.last_words(child)) else { return };
         task_set::spawn(async move {
             let _ = tokio::time::timeout(LAST_WORDS, words.ended.cancelled()).await;
             let _ = to.send(words.lines());
@@ -96,41 +83,24 @@ impl Io {
         self.link_gone.notified().await;
     }
 
-    fn new_link(&self, process: Option<Launched>) -> LinkId {
-        let mut state = self.state.borrow_mut();
-        let id = LinkId(state.next_link);
-        state.next_link += 1;
-        state.links.insert(id, LinkState::new(process));
-        id
-    }
-
     /// A link has ended, for the reason given if it was not a clean end.
     pub(crate) fn link_lost(self: &Rc<Self>, link: LinkId, why: Option<&str>) {
         let mut state = self.state.borrow_mut();
-        let Some(mut lost) = state.links.remove(&link) else {
+        let child = state.routing.remote(link);
+        let Some(closed) = state.links.close(link, child) else {
             return;
         };
-        let was_parent = state.routing.parent() == Some(link);
-        let child = state.routing.remote(link);
-        // A context that was told to end has ended; what others print behind it
-        // harms nobody.
-        if let Some(why) = why.filter(|_| !lost.told_to_end) {
+        // What a context prints that was told to end, or another one behind it, does no harm.
+        if let Some(why) = why.filter(|_| !closed.told_to_end) {
             log_later!(self, WARN, "link to context {child} lost: {why}");
         }
+        let was_parent = state.routing.parent() == Some(link);
         let gone = state.routing.del_link(link);
-        if let Some(words) = lost.last_words.take().filter(|_| !lost.told_to_end) {
-            state.lost.push_back((child, words));
-            if state.lost.len() > MAX_LOST {
-                state.lost.pop_front();
-            }
-        }
         drop(state);
-        self.account(&lost.outbox.drain());
-        lost.closed.cancel();
         if was_parent {
             self.state.borrow_mut().parent_gone = true;
         }
-        if let Some(process) = lost.process.take() {
+        if let Some(process) = closed.process {
             // Whoever waits for the end of this child waits until it is
             // reaped.
             let watchers = self.state.borrow_mut().watchers.remove(&child).unwrap_or_default();
@@ -156,10 +126,7 @@ impl Io {
             let mut notice = control_handlers::del_route(state.routing.remote(link), context);
             notice.src = self.shared.me;
             notice.auth = self.shared.me;
-            if let Some(link) = state.links.get_mut(&link) {
-                link.outbox.push_farewell(context, notice);
-                link.wake.notify_one();
-            }
+            state.links.push_farewell(link, context, notice);
         }
         for &context in &gone.contexts {
             let mut state = self.state.borrow_mut();
@@ -191,15 +158,10 @@ impl Io {
 
     /// Orders a context, and so everything behind it, to end.
     pub(crate) fn order_shutdown(self: &Rc<Self>, context: ContextId) {
-        if let Some(id) = self.child_link(context) {
-            let first = self.with_link(id, |link| {
-                // Its end is to be seen.
-                link.read(true);
-                !std::mem::replace(&mut link.ordered_to_end, true)
-            });
-            if first == Some(true) {
-                self.set_timer(Instant::now() + self.thread.child_grace() + KILL_DELAY, Timer::Kill(id));
-            }
+        if let Some(id) = self.child_link(context)
+            && self.with_links(|links| links.order_to_end(id))
+        {
+            self.set_timer(Instant::now() + self.thread.child_grace() + KILL_DELAY, Timer::Kill(id));
         }
         let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
         self.send(order);
@@ -255,7 +217,7 @@ impl Io {
                 ERROR,
                 "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
             );
-            self.with_link(link, |link| link.kill());
+            self.with_links(|links| links.kill(link));
         }
         for (link, _) in &children {
             self.link_lost(*link, None);
@@ -316,15 +278,12 @@ impl Io {
         }
         self.tell_handlers();
         let mut state = self.state.borrow_mut();
-        let links = std::mem::take(&mut state.links);
+        state.links.abandon();
         let dropped = (std::mem::take(&mut state.watchers), std::mem::take(&mut state.id_waiters));
         let waiters = std::mem::take(&mut state.end_waiters);
         state.ended = true;
         drop(state);
-        for link in links.values() {
-            link.closed.cancel();
-        }
-        drop((links, dropped, waiters));
+        drop((dropped, waiters));
         self.bell.notify_one();
     }
 
@@ -332,12 +291,7 @@ impl Io {
     pub(super) async fn flush_parent(&self, deadline: tokio::time::Instant) {
         let parent = self.state.borrow().routing.parent();
         let Some(parent) = parent else { return };
-        let flushed = self.with_link(parent, |link| {
-            link.closing = true;
-            link.wake.notify_one();
-            link.flushed.clone()
-        });
-        if let Some(flushed) = flushed {
+        if let Some(flushed) = self.with_links(|links| links.begin_flush(parent)) {
             let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
         }
     }

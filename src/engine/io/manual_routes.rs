@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::engine::io::Io;
+use crate::engine::io::{Io, Neighbour};
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::wire::error::{ConnectError, ConnectErrorKind, DeadReason, Error, Phase};
 use crate::wire::message::ContextId;
@@ -27,7 +27,7 @@ impl Io {
             Ok::<_, std::io::Error>(Stream { input, output: Output::new(stream)? })
         };
         let stream = open(stream).map_err(|error| refuse(format!("the stream cannot be watched: {error}")))?;
-        self.attach(context, name, authority, stream, Vec::new(), None);
+        self.attach(Neighbour { context, name, authority, stream, rest: Vec::new(), process: None });
         Ok(())
     }
 

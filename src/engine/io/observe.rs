@@ -9,12 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Io, State, Target};
-use crate::engine::link::Fault;
 use crate::engine::log::cut;
 use crate::engine::log::levels::{PROFILE, STATS};
 use crate::engine::log::log_later;
 use crate::engine::log::{MAX_NAME, Record};
-use crate::engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, Stats, WaitsFor};
+use crate::engine::stats::{BlockedSender, PendingCall, ReceiverStats, Stats, WaitsFor};
 use crate::engine::task_set;
 use crate::routing::table::LinkId;
 use crate::wire::call_payload;
@@ -32,13 +31,13 @@ impl Io {
             routes: state.routing.known().len(),
             handles: state.handles.len(),
             windows: state.windows.len(),
-            queued_bytes: state.links.values().map(|link| link.outbox.bytes()).sum(),
+            queued_bytes: state.links.queued_bytes(),
             waiting: state.windows.waiting().map(|(_, message)| usize::from(!message.is_dead())).sum(),
             chains: self.dispatcher.as_ref().map_or(0, Dispatcher::chains),
             tasks: self.tasks.len(),
             ..Stats::default()
         };
-        stats.neighbours = stats.list(state.neighbours());
+        stats.neighbours = stats.list(state.links.stats(&state.routing));
         stats.pending = stats.list(state.pending());
         stats.serving = stats.list(self.dispatcher.as_ref().map(Dispatcher::serving).unwrap_or_default());
         stats.receivers = stats.list(state.receivers());
@@ -97,30 +96,6 @@ impl Io {
 }
 
 impl State {
-    fn neighbours(&self) -> Vec<LinkStats> {
-        let parent = self.routing.parent();
-        let one = |(id, link): (&LinkId, &crate::engine::link::LinkState)| {
-            let context = self.routing.remote(*id);
-            let is_parent = parent == Some(*id);
-            LinkStats {
-                context,
-                name: cut(self.routing.name(context).unwrap_or_default(), MAX_NAME),
-                is_parent,
-                frames_in: link.traffic.frames_in,
-                bytes_in: link.traffic.bytes_in,
-                frames_out: link.traffic.frames_out,
-                bytes_out: link.traffic.bytes_out,
-                queued_bytes: link.outbox.bytes(),
-                held_bytes: link.held,
-                forged: link.faults[Fault::Forged as usize],
-                logs_dropped: link.logs_dropped,
-            }
-        };
-        let mut all: Vec<_> = self.links.iter().map(one).collect();
-        all.sort_unstable_by_key(|link| (!link.is_parent, link.context));
-        all
-    }
-
     fn pending(&self) -> Vec<PendingCall> {
         let now = Instant::now();
         let no_room: HashSet<Handle> = self.windows.waiting().map(|(_, message)| message.reply_to).collect();

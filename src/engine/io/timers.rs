@@ -6,7 +6,6 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::engine::io::Io;
-use crate::engine::link::LinkState;
 use crate::engine::timers::{Due, TimerKey};
 use crate::routing::table::LinkId;
 use crate::wire::message::{ContextId, Handle};
@@ -52,9 +51,7 @@ impl Io {
                         dispatcher.cancel(src, handle);
                     }
                 }
-                Ok(Timer::Kill(link)) => {
-                    self.with_link(link, LinkState::kill);
-                }
+                Ok(Timer::Kill(link)) => self.with_links(|links| links.kill(link)),
                 Ok(Timer::Wake(woken)) => {
                     let _ = woken.send(());
                 }
