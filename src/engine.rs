@@ -2,8 +2,11 @@
 
 pub(crate) mod broker;
 pub(crate) mod callee;
+pub(crate) mod credit;
 pub(crate) mod descendants;
 pub(crate) mod dispatch;
+pub(crate) mod image_store;
+pub(crate) mod inboxes;
 pub(crate) mod io;
 pub(crate) mod last_words;
 pub(crate) mod link;

@@ -163,7 +163,7 @@ impl Broker {
             if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {
                 tracing::error!("broker crashed");
             }
-            // Whatever is left of the routers tells those who wait for it.
+            // This drops the routers that are left. Their guards tell those who wait for them.
             drop(local);
             runtime.shutdown_timeout(LAST_FILES);
         });
@@ -355,7 +355,7 @@ impl Thread {
     /// Waits for the end of the thread, which must not be the calling one.
     pub(crate) async fn join(&self) {
         self.ended.cancelled().await;
-        // It has said its last: this is the time that its stack takes to go.
+        // The thread has nothing left to do. This waits until its stack is free.
         if let Some(handle) = lock(&self.handle).take() {
             let _ = handle.join();
         }
@@ -426,7 +426,7 @@ impl Loop {
     fn carry_out(&mut self, job: Job) {
         match job {
             Job::Run(job) => run_user_code(job),
-            // Dropping what it brings with it tells whoever waits.
+            // The setup is dropped, and with it the queue of requests: those who wait are told.
             Job::Router(setup) if self.stopping => drop(setup()),
             Job::Router(setup) => {
                 let (io, running) = io::prepare(setup(), Arc::clone(&self.thread));

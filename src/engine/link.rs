@@ -46,14 +46,14 @@ impl Guard {
     fn end(mut self, why: Option<Result<(), String>>) {
         self.done = true;
         let why = why.and_then(Result::err);
-        self.io.link_lost(self.link, why.as_deref());
+        self.io.neighbours().lost(&self.io, self.link, why.as_deref());
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done {
-            self.io.link_lost(self.link, Some("its task has panicked"));
+            self.io.neighbours().lost(&self.io, self.link, Some("its task has panicked"));
         }
     }
 }

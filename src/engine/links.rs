@@ -21,7 +21,7 @@ use crate::wire::write_batch::WriteBatch;
 const MAX_HELD: usize = 8 * 1024 * 1024;
 /// What a frame in a queue costs besides its payload.
 const QUEUED_FRAME: usize = 128;
-/// Bytes that are gathered for one write, but for the last frame's excess.
+/// Bytes that are gathered for one write. The last frame may go beyond it.
 const WRITE: usize = 128 * 1024;
 /// Links that were lost and of which the last words are kept.
 const MAX_LOST: usize = 1024;

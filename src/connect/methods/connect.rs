@@ -21,7 +21,8 @@ use crate::connect::bootstrap::{Action, Announcement, Dialogue, Input, Nonce};
 use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::question::{Answerer, Answering};
 use crate::connect::methods::{Connected, Run, Spec, Unclaimed, Variant};
-use crate::engine::io::{Io, Missing, Neighbour};
+use crate::engine::image_store::Missing;
+use crate::engine::io::{Io, Neighbour};
 use crate::engine::last_words::LastWords;
 use crate::engine::log::log_later;
 use crate::image::bundle::Bundle;
@@ -60,7 +61,7 @@ const ECHO_POLL: Duration = Duration::from_millis(2);
 
 /// Starts a child of this context.
 pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
-    io.stock_ids();
+    io.ids().stock(io);
     process::raise_open_files();
     if let Variant::Ssh(ssh) = &mut spec.method
         && ssh.keepalive.is_none()
@@ -178,7 +179,7 @@ impl Attempt {
             }
             let next = deadline.min(Instant::now() + FILES_POLL);
             tokio::select! {
-                () = io.link_has_gone() => {}
+                () = io.neighbours().link_gone() => {}
                 () = io.stop.cancelled() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
@@ -421,7 +422,7 @@ impl Attempt {
         let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
         Box::pin(async move {
             let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
-            let image = io.image_for(&system, &machine).await.map_err(|missing| match missing {
+            let image = io.images().image_for(&io, &system, &machine).await.map_err(|missing| match missing {
                 Missing::Unknown(known) => {
                     let known = known.join(", ");
                     let text = format!("there is no image for {system} {machine}: this program carries {known}");
@@ -441,7 +442,7 @@ impl Attempt {
             let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
             Error::from(ConnectError::new(ConnectErrorKind::Timeout, phase, self.hop.clone(), text))
         };
-        let id = tokio::time::timeout_at(self.deadline, io.allocate_id()).await;
+        let id = tokio::time::timeout_at(self.deadline, io.ids().allocate(io)).await;
         let id = id.map_err(|_| timed_out(Phase::Handshake))??;
         // A local child is known by its launcher's pid, which is its own.
         let name = behind(io, &spec.context_name(self.launched.pid().unwrap_or(hello.pid)));
@@ -469,14 +470,17 @@ impl Attempt {
         }
         let words = Rc::<LastWords>::default();
         io.tasks.spawn(drain(Rc::clone(io), self.stderr, name.clone(), Rc::clone(&words)));
-        io.attach(Neighbour {
-            context: id,
-            name: &name,
-            authority: None,
-            stream: self.stream,
-            rest,
-            process: Some((self.launched, words)),
-        });
+        io.neighbours().attach(
+            io,
+            Neighbour {
+                context: id,
+                name: &name,
+                authority: None,
+                stream: self.stream,
+                rest,
+                process: Some((self.launched, words)),
+            },
+        );
         log_later!(io, DEBUG, "context {id} is up: {name}");
         let connected = Connected { id, name, trail: std::mem::take(self.dialogue.trail()) };
         let connected = Unclaimed::new(&io.shared, connected);
@@ -647,7 +651,7 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
     let limit = deadline.saturating_duration_since(Instant::now());
-    io.call(message, reply, Some(limit), "on_start");
+    io.outgoing().call(io, message, reply, Some(limit), "on_start");
     let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
         true => Error::router_ended(io.shared.me),
         false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },
