@@ -242,7 +242,7 @@ impl<R> Call<R> {
     /// already.
     pub(crate) fn give_up(&self, io: &Rc<Io>, callee: ContextId) {
         if let Some(pending) = &self.inner.state {
-            io.call_off(Some(callee), pending.handle);
+            io.outgoing().call_off(io, callee, pending.handle);
         }
     }
 

@@ -283,7 +283,7 @@ impl Context {
     pub async fn last_words(&self) -> Vec<String> {
         let (to, words) = oneshot::channel();
         let id = self.id;
-        self.shared.request(Request::Do(Box::new(move |io| io.tell_last_words(id, to))));
+        self.shared.request(Request::Do(Box::new(move |io| io.neighbours().tell_last_words(io, id, to))));
         words.await.unwrap_or_default()
     }
 

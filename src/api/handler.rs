@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::api::router::Router;
-use crate::engine::io::Target;
+use crate::engine::inboxes::Target;
 use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::router::Router;
 use crate::api::sender::Sender;
-use crate::engine::io::Target;
+use crate::engine::inboxes::Target;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::routing::fair_queue::{FairQueue, Got, Hook};

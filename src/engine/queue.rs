@@ -8,7 +8,7 @@ use crate::sys::hash::HashMap;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Bytes that wait in one receiver, whoever sent them.
+/// Bytes that wait in one receiver, from all senders together.
 const MAX_QUEUED: usize = 512 * 1024 * 1024;
 /// Dead messages of one sender that wait in one receiver. They take no room
 /// in a window.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::attempt::Attempt;
 use crate::connect::methods::{Connected, Spec, Unclaimed};
-use crate::engine::io::Io;
-use crate::engine::link::LastWords;
+use crate::engine::io::{Io, Neighbour};
+use crate::engine::last_words::LastWords;
 use crate::engine::log::log_later;
 use crate::routing::table::MAX_NAME;
 use crate::sys::pipe::Input as Reading;
@@ -30,7 +30,7 @@ pub(super) async fn attach(
         let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
         Error::from(ConnectError::new(ConnectErrorKind::Timeout, phase, attempt.hop.clone(), text))
     };
-    let id = tokio::time::timeout_at(attempt.deadline, io.allocate_id()).await;
+    let id = tokio::time::timeout_at(attempt.deadline, io.ids().allocate(io)).await;
     let id = id.map_err(|_| timed_out(Phase::Handshake))??;
     // A local child is known by its launcher's pid, which is its own.
     let name = behind(io, &spec.context_name(attempt.launched.pid().unwrap_or(hello.pid)));
@@ -58,7 +58,8 @@ pub(super) async fn attach(
     }
     let words = Rc::<LastWords>::default();
     io.tasks.spawn(drain(Rc::clone(io), attempt.stderr, name.clone(), Rc::clone(&words)));
-    io.attach_child(id, &name, attempt.stream, rest, attempt.launched, words);
+    let (stream, process) = (attempt.stream, Some((attempt.launched, words)));
+    io.neighbours().attach(io, Neighbour { context: id, name: &name, authority: None, stream, rest, process });
     log_later!(io, DEBUG, "context {id} is up: {name}");
     let connected = Connected { id, name, trail: std::mem::take(attempt.dialogue.trail()) };
     let connected = Unclaimed::new(&io.shared, connected);
@@ -112,7 +113,7 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     let reply_to = io.shared.next_handle();
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
     let limit = deadline.saturating_duration_since(Instant::now());
-    io.call(message, reply, Some(limit), "on_start");
+    io.outgoing().call(io, message, reply, Some(limit), "on_start");
     let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
         true => Error::router_ended(io.shared.me),
         false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },

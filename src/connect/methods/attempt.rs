@@ -72,7 +72,7 @@ impl Attempt {
             }
             let next = deadline.min(Instant::now() + FILES_POLL);
             tokio::select! {
-                () = io.link_has_gone() => {}
+                () = io.neighbours().link_gone() => {}
                 () = io.stop.cancelled() => {}
                 () = tokio::time::sleep_until(next) => {}
             }

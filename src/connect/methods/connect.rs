@@ -20,7 +20,7 @@ const NOTICED: Duration = Duration::from_millis(100);
 
 /// Starts a child of this context.
 pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answerer>) -> Result<Unclaimed, Error> {
-    io.stock_ids();
+    io.ids().stock(io);
     process::raise_open_files();
     if let Variant::Ssh(ssh) = &mut spec.method
         && ssh.keepalive.is_none()

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::connect::bootstrap::Announcement;
-use crate::engine::io::{Io, Missing};
+use crate::engine::image_store::Missing;
+use crate::engine::io::Io;
 use crate::image::bundle::Bundle;
 use crate::image::executable::{self, Compression, Image, Packed};
 use crate::sys::blocking::on_other_thread;
@@ -22,7 +23,7 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, offer: &Announcement) -> Packing {
     let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
     Box::pin(async move {
         let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
-        let image = io.image_for(&system, &machine).await.map_err(|missing| match missing {
+        let image = io.images().image_for(&io, &system, &machine).await.map_err(|missing| match missing {
             Missing::Unknown(known) => {
                 let known = known.join(", ");
                 let text = format!("there is no image for {system} {machine}: this program carries {known}");

@@ -66,7 +66,7 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     };
     let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let file = match path {
-        // (Whatever std opens is closed on exec.)
+        // (std opens files so that they are closed on exec.)
         Some(path) => Some(Arc::new(OpenOptions::new().append(true).create(true).open(path)?)),
         None => None,
     };
@@ -94,7 +94,7 @@ pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathB
 /// What takes the log of this process, once [`log_to_file`] was called.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Whoever writes has a copy, so that the lock is never held while a write
+/// Each writer has a copy, so that the lock is never held while a write
 /// blocks.
 struct Logger(RwLock<Arc<State>>);
 

@@ -22,7 +22,7 @@ const MAX_PLACES: usize = 512;
 const OTHER: &str = "offshoot::remote";
 const FIELDS: &[&str] = &["message", "context", "origin", "fields"];
 
-/// A place in the code that is none.
+/// Stands for a place in the code, for an event that comes from no place in this code.
 struct Place(OnceLock<Metadata<'static>>);
 
 impl Callsite for Place {
@@ -33,7 +33,7 @@ impl Callsite for Place {
     }
 }
 
-/// Who asks, when nothing has happened.
+/// The place of questions about what is shown. It makes no events.
 static PROBE: Place = Place(OnceLock::new());
 
 fn describe(target: &str, level: Level, kind: Kind, place: Identifier) -> Metadata<'_> {
