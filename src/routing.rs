@@ -6,7 +6,7 @@ pub(crate) mod fair_queue;
 pub(crate) mod handles;
 pub(crate) mod ids;
 pub(crate) mod outbox;
-pub mod policy;
+pub(crate) mod policy;
 pub(crate) mod runs_on;
 pub(crate) mod table;
 pub(crate) mod window;

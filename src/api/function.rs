@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::api::context::Econtext;
+use crate::api::econtext::Econtext;
 use crate::api::router::Router;
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::routing::runs_on::RunsOn;

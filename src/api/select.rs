@@ -216,7 +216,7 @@ impl<T> Select<T> {
     /// # Errors
     ///
     /// [`Error::Select`] if it is a member of a select already, was built with
-    /// [`notify`](crate::ReceiverBuilder::notify), or would make a select a
+    /// [`notify`](crate::channel::ReceiverBuilder::notify), or would make a select a
     /// member of itself; [`Error::Closed`] if this select was closed. A call
     /// that is refused is cancelled.
     pub fn add(&self, member: impl Into<Member<T>>) -> Result<MemberId, Error> {

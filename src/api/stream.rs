@@ -12,10 +12,11 @@ use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
 use crate::api::call::{Call, RawCall};
-use crate::api::context::{Context, WithTimeout};
+use crate::api::context::Context;
 use crate::api::function::Function;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
+use crate::api::with_timeout::WithTimeout;
 use crate::sys::blocking::block_on;
 use crate::wire::error::Error;
 use crate::wire::message::Message;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Value;
+use crate::api::with_timeout::WithTimeout;
 use crate::connect::handshake::whoami;
 
 /// Facts about a context's machine; see [`Context::facts`].
@@ -60,6 +61,14 @@ impl Context {
     ///
     /// The future ends with [`Error::Call`](crate::Error::Call) if the kernel
     /// does not tell its name, and with what [`Context::call`] gives.
+    pub fn facts(&self) -> Call<HostFacts> {
+        self.call(host_facts, ())
+    }
+}
+
+impl WithTimeout<'_> {
+    /// As [`Context::facts`], but ends with
+    /// [`Error::Timeout`](crate::Error::Timeout) when the time is up.
     pub fn facts(&self) -> Call<HostFacts> {
         self.call(host_facts, ())
     }

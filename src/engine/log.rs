@@ -82,7 +82,7 @@ pub struct Record {
 }
 
 /// Called with each record, on a thread of its own.
-pub type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
+pub(crate) type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Record {
     pub(crate) fn new(target: &str, level: u8, message: &str) -> Self {

@@ -27,7 +27,8 @@ use crate::wire::sanitize::printable_lines;
 /// happened in another context and was passed back through `via`.
 ///
 /// ```
-/// use offshoot::{Error, Router, ConnectErrorKind, export};
+/// use offshoot::error::ConnectErrorKind;
+/// use offshoot::{Error, Router, export};
 ///
 /// fn fails() -> Result<(), String> {
 ///     Err("no such thing".into())

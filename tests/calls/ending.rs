@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use offshoot::{ChannelErrorKind, Context, Error, Receiver, Router, Sender, export};
+use offshoot::error::ChannelErrorKind;
+use offshoot::{Context, Error, Receiver, Router, Sender, export};
 
 use super::{Tree, block, block_on, eventually, is_alive, kind, pid, reason, resident};
 

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
@@ -50,12 +51,12 @@ pub struct RemoteChild {
 }
 
 impl RemoteChild {
-    pub(super) fn start(context: &Context, line: CommandLine) -> Self {
+    pub(super) fn start(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
         let [events, stdout, stderr] = [receiver(context), receiver(context), receiver(context)];
         let outlets =
             Outlets { events: events.sender(), stdout: stdout.sender(), stderr: stderr.sender(), apart: true };
         let is_piped = line.stdin == Input::Stream;
-        let call = context.call(run_process, (line, outlets));
+        let call = context.start(run_process, &(line, outlets), limit, 0);
         let control = Arc::new(Control { events, started: OnceCell::new() });
         let stdin = is_piped.then(|| ChildStdin::new(context.shared(), &control));
         let [stdout, stderr] =

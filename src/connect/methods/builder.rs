@@ -182,7 +182,7 @@ impl<M: Method> Connect<M> {
     /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
     /// if this router or the context that starts it does.
     ///
-    /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
+    /// [`RouterBuilder::profiling`]: crate::router::RouterBuilder::profiling
     pub fn profiling(mut self, on: bool) -> Self {
         self.spec.profiling = Some(on);
         self

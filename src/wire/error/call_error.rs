@@ -42,7 +42,7 @@ impl CallError {
     /// An error of that type with that text, which has happened nowhere yet.
     ///
     /// ```
-    /// let mut error = offshoot::CallError::new("prog::Full", "the disk is full");
+    /// let mut error = offshoot::error::CallError::new("prog::Full", "the disk is full");
     /// error.chain.push("No space left on device".into());
     /// assert_eq!(error.to_string(), "prog::Full: the disk is full: No space left on device");
     /// ```
