@@ -7,6 +7,7 @@ pub(crate) mod handles;
 pub(crate) mod ids;
 pub(crate) mod outbox;
 pub(crate) mod policy;
+pub(crate) mod refused_windows;
 pub(crate) mod runs_on;
 pub(crate) mod table;
 pub(crate) mod window;

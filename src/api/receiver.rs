@@ -18,7 +18,7 @@ use crate::engine::io::Target;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
-use crate::routing::handles::{Peer, Policy, Registration};
+use crate::routing::handles::{Peer, Registration, Rule};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
@@ -178,7 +178,7 @@ struct Settings {
     persist: bool,
     overwrite: bool,
     respondent: Option<ContextId>,
-    policy: Option<Policy>,
+    policy: Option<Rule>,
     notify: Option<Hook>,
 }
 
@@ -255,7 +255,7 @@ impl<T> ReceiverBuilder<T> {
     /// Decides about each message, on the I/O thread, where it must not block.
     /// Default: all may pass.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.policy = Some(Arc::new(policy));
+        self.settings.policy = Some(Rule::Policy(Arc::new(policy)));
         self
     }
 
@@ -301,6 +301,13 @@ impl<T> Receiver<T> {
     /// lives.
     pub(crate) fn from_context(shared: &Arc<Shared>, context: ContextId, persist: bool) -> Self {
         let settings = Settings { respondent: Some(context), persist, ..Settings::new(shared) };
+        Self::from_inner(Arc::new(settings.register_next()))
+    }
+
+    /// A receiver for the values that a call of `context` sends before it ends,
+    /// from wherever below that context.
+    pub(crate) fn of_call(shared: &Arc<Shared>, context: ContextId) -> Self {
+        let settings = Settings { policy: Some(Rule::WayTo(context)), ..Settings::new(shared) };
         Self::from_inner(Arc::new(settings.register_next()))
     }
 

@@ -33,6 +33,9 @@ use crate::wire::message::Message;
 /// keeps up) are under way, so a stream that nobody reads holds no more than
 /// that, and keeps the function from ending.
 ///
+/// The function may pass its sender on to contexts below its own. What others
+/// send to it is refused.
+///
 /// For async code this is a [`Stream`] and has [`CallStream::next`]; for code
 /// that blocks, `for item in &mut stream` iterates. Dropping it cancels the
 /// call.
@@ -158,7 +161,7 @@ where
     F: Function<K>,
     A: FnOnce(Sender<T>) -> F::Args,
 {
-    let receiver = Receiver::of(context.shared());
+    let receiver = Receiver::of_call(context.shared(), context.id());
     let message = context.call_message::<F, K>(&args(receiver.sender()), 0, receiver.handle());
     let call = Call::from_raw(RawCall::start(context, type_name::<F>(), message, timeout));
     CallStream { receiver, call, ended: None, done: false }

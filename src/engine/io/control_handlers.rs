@@ -11,7 +11,7 @@ use crate::engine::link::Fault;
 use crate::engine::log::Record;
 use crate::engine::log::log_later;
 use crate::engine::shared::Request;
-use crate::routing::handles::{Policy, Registration};
+use crate::routing::handles::{Policy, Registration, Rule};
 use crate::routing::policy;
 use crate::routing::table::LinkId;
 use crate::wire::codec;
@@ -60,7 +60,7 @@ impl Io {
                 sink: Target::Standard(*handler),
                 once: false,
                 respondent: None,
-                policy: policy.clone(),
+                policy: policy.clone().map(Rule::Policy),
             };
             // The table is empty: nothing can be taken yet.
             let _ = self.add_handler(*handle, registration);

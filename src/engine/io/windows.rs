@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::engine::io::{Asked, Io, Target, Timer};
 use crate::engine::log::log_later;
 use crate::routing::handles::Registration;
+use crate::routing::refused_windows::RefusedWindows;
 use crate::routing::table::LinkId;
 use crate::routing::window::{Grant, SendWindow};
 use crate::wire::call_payload;
@@ -19,6 +20,8 @@ use crate::wire::message::{ContextId, Handle, Lane, Message};
 #[derive(Default)]
 pub(super) struct Windows {
     by_target: HashMap<(ContextId, Handle), Window>,
+    /// Why earlier data was not taken; reported with the next.
+    refused: RefusedWindows,
 }
 
 #[derive(Default)]
@@ -28,8 +31,6 @@ struct Window {
     /// Where a dead message about data finds this window; calls have a handle
     /// each.
     complaints: Option<Handle>,
-    /// Why earlier data was not taken; reported with the next.
-    failed: Option<Error>,
 }
 
 struct Waiting {
@@ -39,7 +40,7 @@ struct Waiting {
 
 impl Windows {
     pub(super) fn len(&self) -> usize {
-        self.by_target.len()
+        self.by_target.len() + self.refused.len()
     }
 
     /// What waits for room, and where.
@@ -102,12 +103,11 @@ impl Io {
             let error = self.own_reason(DeadReason::no_route(message.dst, self.shared.me)).at(self.shared.me);
             return accepted.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
         }
-        let window = state.windows.by_target.entry(target).or_default();
-        if let Some(error) = window.failed.take() {
-            state.windows.by_target.remove(&target);
+        if let Some(error) = state.windows.refused.take(target) {
             drop(state);
             return accepted.into_iter().for_each(|accepted| drop(accepted.send(Err(error.clone()))));
         }
+        let window = state.windows.by_target.entry(target).or_default();
         let mut complain = None;
         if !counted && message.reply_to == Handle::NONE {
             message.reply_to = *window.complaints.get_or_insert_with(|| {
@@ -204,8 +204,7 @@ impl Io {
             window.waiting.drain(..).partition(|waiting| waiting.message.handle != handle);
         let waiting: Vec<_> = refused.into_iter().filter_map(|waiting| waiting.accepted).collect();
         if keep && waiting.is_empty() && state.routing.reaches(dst) {
-            let failed = Window { failed: Some(error.clone()), ..Window::default() };
-            state.windows.by_target.insert((dst, handle), failed);
+            state.windows.refused.keep((dst, handle), error.clone());
         }
         drop(state);
         drop(complaints);
@@ -216,6 +215,7 @@ impl Io {
     /// A context has gone, and its windows with it.
     pub(super) fn drop_windows(self: &Rc<Self>, context: ContextId) {
         let mut state = self.state.borrow_mut();
+        state.windows.refused.forget(context);
         let targets: Vec<_> = state.windows.by_target.keys().filter(|(dst, _)| *dst == context).copied().collect();
         let lost: Vec<_> = targets.iter().filter_map(|target| state.windows.by_target.remove(target)).collect();
         for window in &lost {
