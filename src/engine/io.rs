@@ -552,13 +552,17 @@ impl Io {
     /// came in by: a neighbour that provokes refusals and does not read them
     /// is not read either.
     pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
+        let Message { dst, src, handle, .. } = message;
+        let is_log = *handle == Handle::FORWARD_LOG;
+        // (A log record that cannot go on must not cause another one.)
+        if reason.kind == ChannelErrorKind::Refused && !is_log && self.may_complain(from, Fault::Refused) {
+            log_later!(self, ERROR, "message of {src} for handle {handle} of {dst}: {reason}");
+        }
         if message.wants_reply() {
             let (src, auth) = (self.shared.me, self.shared.me);
             let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..reason.to_message() };
             self.route(dead, false, None, from);
-        } else if !message.is_dead() && message.handle != Handle::FORWARD_LOG {
-            // (A log record that cannot go on must not cause another one.)
-            let Message { src, handle, .. } = message;
+        } else if !message.is_dead() && !is_log {
             log_later!(self, DEBUG, "message of {src} for handle {handle} dropped: {reason}");
         }
     }

@@ -75,10 +75,12 @@ pub(crate) enum Fault {
     Record,
     /// A farewell that is none.
     Detaching,
+    /// A message that a policy or the routing mode refuses.
+    Refused,
 }
 
 /// How many kinds there are.
-const FAULTS: usize = 4;
+const FAULTS: usize = 5;
 
 /// What the I/O side knows of a link.
 pub(crate) struct LinkState {
