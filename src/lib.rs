@@ -189,7 +189,7 @@ pub mod router {
 
 /// Members of a [`Select`], and what has come from them.
 pub mod select {
-    pub use crate::api::select::{Event, Member, MemberId};
+    pub use crate::api::select::{Event, Iter, Member, MemberId};
 }
 
 /// What a context is doing; [`Context::stats`] asks for it.
@@ -198,6 +198,7 @@ pub mod stats {
 }
 
 /// The version of this crate.
+#[doc(alias = "__version__")]
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Compiled and run with the other examples.
@@ -217,7 +218,7 @@ pub mod __private {
 
     #[cfg(feature = "cli")]
     pub use crate::api::exported::{EncodedArgs, Exported};
-    pub use crate::api::function::{Entry, run};
+    pub use crate::api::function::{Entry, borrowed, run};
     pub use crate::connect::child::{TestEntry, first_stage_for_tests, test_child};
     pub use crate::connect::handshake::ProgramBuild;
     pub use crate::connect::run::HangUp;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+#[cfg(feature = "cli")]
 use tokio::sync::oneshot;
 
 #[cfg(feature = "cli")]
@@ -88,6 +89,7 @@ impl Context {
     }
 
     /// Its number in the tree.
+    #[doc(alias = "context_id")]
     pub fn id(&self) -> ContextId {
         self.id
     }
@@ -110,6 +112,7 @@ impl Context {
     /// gone, or refuses, [`Error::NotExported`] if the function is in no
     /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
     /// result cannot be sent.
+    #[doc(alias = "call_async")]
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
         self.start(function, &args, None, 0)
     }

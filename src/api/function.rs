@@ -4,6 +4,8 @@
 //! in to every copy of the program. A function is known by its full name,
 //! never by its address, because copies for different machines differ.
 
+#[doc(hidden)]
+pub mod borrowed;
 mod shapes;
 
 use std::any::type_name;
@@ -347,6 +349,13 @@ macro_rules! export {
         const _: () = {
             fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
                 $crate::__private::run($function, econtext, args)
+            }
+            fn _owns_its_arguments() {
+                if let Some((a, b, c, d, e, f, g, h, i, j, k, l)) = $crate::__private::borrowed::arguments($function) {
+                    use $crate::__private::borrowed::*;
+                    ((&a).owned(), (&b).owned(), (&c).owned(), (&d).owned(), (&e).owned(), (&f).owned());
+                    ((&g).owned(), (&h).owned(), (&i).owned(), (&j).owned(), (&k).owned(), (&l).owned());
+                }
             }
             $crate::__private::inventory::submit! {
                 $crate::__private::Entry::$new(
