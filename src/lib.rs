@@ -198,6 +198,10 @@ pub mod stats {
 }
 
 /// The version of this crate.
+///
+/// ```
+/// println!("offshoot {}", offshoot::VERSION);
+/// ```
 #[doc(alias = "__version__")]
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -36,7 +36,7 @@ const MAX_STATS: usize = 1024 * 1024;
 /// result of a call.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// use offshoot::{Context, Econtext, Error, Router, export};
 ///

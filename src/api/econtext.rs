@@ -47,6 +47,8 @@ use crate::wire::message::ContextId;
 /// }
 /// ```
 #[derive(Clone)]
+#[doc(alias = "ExternalContext")]
+#[doc(alias = "takes_econtext")]
 pub struct Econtext {
     router: Router,
     call: IncomingCall,
@@ -65,6 +67,7 @@ impl Econtext {
     }
 
     /// This context's router.
+    #[doc(alias = "takes_router")]
     pub fn router(&self) -> &Router {
         &self.router
     }
@@ -75,6 +78,7 @@ impl Econtext {
     }
 
     /// The context that started this one.
+    #[doc(alias = "parent_id")]
     pub fn parent(&self) -> Option<Context> {
         self.parent_ids().first().map(|&id| self.router.context_by_id(id))
     }

@@ -166,6 +166,20 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// Settings of a new receiver.
+///
+/// ```
+/// use offshoot::{Error, Receiver, Router, policy};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let orders: Receiver<u32> = Receiver::builder(&router).policy(policy::has_parent_authority).build()?;
+///     orders.sender().blocking_send(7)?;
+///     assert_eq!(orders.blocking_recv()?, 7);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[must_use = "nothing is registered before build()"]
 pub struct ReceiverBuilder<T> {
     settings: Settings,
@@ -339,16 +353,19 @@ impl<T> Receiver<T> {
 
     /// A sender for this receiver. It can be an argument or a result of a
     /// call.
+    #[doc(alias = "to_sender")]
     pub fn sender(&self) -> Sender<T> {
         Sender::from_parts(Arc::clone(&self.inner.shared), self.inner.shared.me, self.handle())
     }
 
     /// Number of values that wait: a snapshot.
+    #[doc(alias = "size")]
     pub fn len(&self) -> usize {
         self.inner.queue.latch.len()
     }
 
     /// Whether no value waits.
+    #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -388,6 +405,8 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// still be used) or the respondent has gone, [`Error::Closed`] when this
     /// receiver was closed or nothing more can come, [`Error::Payload`] when
     /// the value is not a `T`.
+    #[doc(alias = "get")]
+    #[doc(alias = "get_data")]
     pub async fn recv(&self) -> Result<T, Error> {
         self.recv_message().await?.decode()
     }

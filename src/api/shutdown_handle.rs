@@ -40,6 +40,23 @@ impl Context {
 /// context has gone and, if this context had started it, has been reaped.
 ///
 /// Dropping it changes nothing.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use offshoot::{Error, Router};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let mut gone = router.local().blocking_connect()?.shutdown_nowait();
+///     while !gone.wait_timeout(Duration::from_secs(1)) {
+///         println!("it takes its time");
+///     }
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ShutdownHandle {
     ended: oneshot::Receiver<()>,

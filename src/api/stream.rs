@@ -233,6 +233,8 @@ impl<T: DeserializeOwned, R: DeserializeOwned> Stream for CallStream<T, R> {
 }
 
 /// An iterator over a [`CallStream`] that blocks.
+///
+/// [`CallStream`] has an example.
 #[derive(Debug)]
 pub struct StreamIter<S>(S);
 

@@ -112,7 +112,11 @@ impl WithTimeout<'_> {
     /// [`Error::Timeout`] if the context is not known to have gone.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let gone = self.context.shutdown_nowait();
-        self.within("shutdown", async { Ok(gone.await) }).await
+        self.within("shutdown", async {
+            gone.await;
+            Ok(())
+        })
+        .await
     }
 
     /// [`WithTimeout::shutdown`] for code that is not async: blocks.
@@ -131,7 +135,11 @@ impl WithTimeout<'_> {
     /// [`Error::Timeout`] if the context is not known to have gone.
     pub async fn closed(&self) -> Result<(), Error> {
         let ended = self.context.closed();
-        self.within("end", async { Ok(ended.await) }).await
+        self.within("end", async {
+            ended.await;
+            Ok(())
+        })
+        .await
     }
 
     /// What `work` gives, if that is in time; otherwise `work` is dropped.

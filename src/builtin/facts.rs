@@ -79,6 +79,8 @@ impl WithTimeout<'_> {
 /// # Errors
 ///
 /// If the kernel does not tell its name.
+///
+/// The [module](crate::facts) has an example.
 pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();

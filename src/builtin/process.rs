@@ -49,6 +49,8 @@ pub use remote_child::{ChildOutput, ChildStdin, RemoteChild};
 ///
 /// A filter that thinks for longer is rare, and so is who wants to wait longer
 /// for a daemon.
+///
+/// The [module](crate::process) has an example of commands.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
 impl Context {
@@ -149,6 +151,8 @@ impl<const N: usize> From<&[u8; N]> for Stdin {
 }
 
 /// What a running command says, in order per stream.
+///
+/// [`Command::events`] has an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
@@ -174,6 +178,8 @@ pub enum Event {
 impl Value for Event {}
 
 /// How a command ended.
+///
+/// [`Context::shell`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Exit {
@@ -205,6 +211,8 @@ impl Exit {
 }
 
 /// Everything that a command said, and how it ended.
+///
+/// [`Context::command`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
@@ -220,6 +228,8 @@ pub struct Output {
 /// [`Command::events`].
 ///
 /// Dropping it ends the command.
+///
+/// [`Command::events`] has an example.
 #[derive(Debug)]
 pub struct Running {
     /// What the command says. It is read at the pace of this end: a command

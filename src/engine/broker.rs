@@ -232,6 +232,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`Error::Closed`] if the thread has ended.
+    #[doc(alias = "timers")]
     pub fn schedule(&self, when: Instant, job: impl FnOnce() + Send + 'static) -> Result<Timer, Error> {
         let key = (when, self.thread.next_timer.fetch_add(1, Ordering::Relaxed));
         let cancelled = Arc::<AtomicBool>::default();
@@ -306,6 +307,8 @@ impl Broker {
 }
 
 /// A job that [`Broker::schedule`] has taken. Dropping it changes nothing.
+///
+/// [`Broker`] has an example.
 pub struct Timer {
     thread: Arc<Thread>,
     key: TimerKey,

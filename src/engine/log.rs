@@ -60,6 +60,8 @@ const CUT: &str = " [cut]";
 /// Its texts come from there: they are bounded, and free of control
 /// characters by the time anybody here sees them. `Display` gives one line:
 /// `target.[context]: message name=value`.
+///
+/// [`RouterBuilder`](crate::router::RouterBuilder) has an example that looks at some.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {

@@ -8,6 +8,8 @@ use crate::wire::error::{ChannelErrorKind, DeadReason};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// The neighbour by which a message came in.
+///
+/// [`has_parent_authority`](crate::policy::has_parent_authority) has an example of a policy, which gets it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Peer {
@@ -22,6 +24,8 @@ pub struct Peer {
 /// Decides whether a message may reach a handler.
 ///
 /// Runs on the I/O thread and must not block.
+///
+/// [`has_parent_authority`](crate::policy::has_parent_authority) has an example.
 pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
 
 /// Which messages may reach a handle.

@@ -121,6 +121,8 @@ pub(crate) fn current_origin() -> Option<Origin> {
 
 /// Bytes, encoded in one piece. Far quicker than `Vec<u8>`, which serde takes
 /// byte by byte.
+///
+/// [`Command::events`](crate::process::Command::events) has an example.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
 

@@ -307,3 +307,15 @@ fn the_end_of_a_sibling_and_of_the_own_router_is_noticed() {
     block_on(closed);
     assert!(myself.is_closed());
 }
+
+#[test]
+fn the_own_context_is_closed_when_its_router_has_ended() {
+    let router = Router::new().unwrap();
+    let myself = router.myself();
+    let early = block_on(myself.timeout(Duration::from_millis(50)).closed());
+    assert!(matches!(early, Err(Error::Timeout { .. })), "{early:?}");
+    let ended = myself.closed();
+    router.blocking_shutdown();
+    block_on(ended);
+    assert!(myself.is_closed());
+}

@@ -35,6 +35,8 @@ const SIGKILL: i32 = 9;
 /// Each stream goes at the pace of its reader: a command whose output nobody
 /// reads is stopped by its full pipe, and one whose input is read slowly slows
 /// down who writes it. Dropping the child ends the command.
+///
+/// The [module](crate::process) has an example.
 #[derive(Debug)]
 pub struct RemoteChild {
     /// Its standard input, unless that is given otherwise. Dropping it ends the
@@ -181,6 +183,8 @@ impl Control {
 
 /// The standard input of a command in another context: what is written here
 /// goes there. Dropping it ends the input, as shutting it down does.
+///
+/// The [module](crate::process) has an example.
 pub struct ChildStdin {
     shared: Arc<Shared>,
     control: Arc<Control>,
@@ -287,6 +291,8 @@ impl Drop for ChildStdin {
 
 /// An output of a command in another context, which ends when the command has
 /// closed it.
+///
+/// The [module](crate::process) has an example.
 pub struct ChildOutput {
     events: Receiver<Event>,
     rest: Bytes,

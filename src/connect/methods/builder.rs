@@ -190,6 +190,7 @@ impl<M: Method> Connect<M> {
 
     /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
     /// Default: none.
+    #[doc(alias = "python_path")]
     pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
         self

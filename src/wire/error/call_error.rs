@@ -17,6 +17,8 @@ const MAX_SOURCES: usize = 12;
 /// Its text is `type_name: message`, the texts of the sources, and in
 /// parentheses the function and the context that it happened in. Its
 /// [`source`](StdError::source) is the first of those sources.
+///
+/// [`CallError::new`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallError {
