@@ -84,5 +84,5 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    crate::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
+    crate::log::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

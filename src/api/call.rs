@@ -316,6 +316,7 @@ impl<R: DeserializeOwned> Call<R> {
     /// # Errors
     ///
     /// As [`Context::call`](crate::Context::call), and [`Error::Timeout`].
+    #[doc(alias = "get")]
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<R, Error> {
         let value = self.inner.recv_timeout(limit).await?;
         self.inner.decode(&value)

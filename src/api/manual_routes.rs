@@ -64,6 +64,7 @@ impl Router {
     ///
     /// A child that is stamped with this context's number may call functions
     /// in its siblings.
+    #[doc(alias = "auth_id")]
     pub fn stamp(&self, neighbour: &Context, authority: Option<ContextId>) {
         let id = neighbour.id();
         self.shared().request(Request::Do(Box::new(move |io| io.neighbours().stamp(io, id, authority))));

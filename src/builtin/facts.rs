@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Value;
+use crate::api::with_timeout::WithTimeout;
 use crate::connect::handshake::whoami;
 
 /// Facts about a context's machine; see [`Context::facts`].
@@ -65,11 +66,21 @@ impl Context {
     }
 }
 
+impl WithTimeout<'_> {
+    /// As [`Context::facts`], but ends with
+    /// [`Error::Timeout`](crate::Error::Timeout) when the time is up.
+    pub fn facts(&self) -> Call<HostFacts> {
+        self.call(host_facts, ())
+    }
+}
+
 /// Facts about the machine that this runs on. [`Context::facts`] calls it.
 ///
 /// # Errors
 ///
 /// If the kernel does not tell its name.
+///
+/// The [module](crate::facts) has an example.
 pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();

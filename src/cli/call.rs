@@ -1,6 +1,6 @@
 //! Functions by name: which one is meant, and which there are.
 
-use crate::Exported;
+use crate::api::exported::Exported;
 use serde_json::json;
 
 use crate::cli::args::FunctionsArgs;

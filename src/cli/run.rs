@@ -8,9 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::api::exported::{EncodedArgs, Exported};
 use crate::builtin::process as command;
 use crate::builtin::process::run_process::{self, CommandLine};
-use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router, Sender};
+use crate::wire::error::Phase;
+use crate::{Blob, Call, Context, Error, Receiver, Router, Sender};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -416,7 +418,7 @@ impl Worker {
         if self.input.is_some() {
             command.stdin = run_process::Input::Stream;
         }
-        let command::Running { events, mut exit } = command::Running::start(context, command);
+        let command::Running { events, mut exit } = command::Running::start(context, None, command);
         let (stdin, started) = oneshot::channel();
         let mut taking = Taking::new(self, events, stdin);
         let refused = self.feed(started);

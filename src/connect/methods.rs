@@ -52,6 +52,8 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
 const NO_CHILD: &str = "does `main` of this program call offshoot::child(), or offshoot::run, before all else?";
 
 /// Default time for a whole connect.
+///
+/// The [module](crate::connect) has an example of connects.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A child to start: everything that has to travel when another context is to

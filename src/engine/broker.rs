@@ -235,6 +235,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`Error::Closed`] if the thread has ended.
+    #[doc(alias = "timers")]
     pub fn schedule(&self, when: Instant, job: impl FnOnce() + Send + 'static) -> Result<Timer, Error> {
         let key = self.thread.timer_key(when);
         let cancelled = Arc::<AtomicBool>::default();
@@ -309,6 +310,8 @@ impl Broker {
 }
 
 /// A job that [`Broker::schedule`] has taken. Dropping it changes nothing.
+///
+/// [`Broker`] has an example.
 pub struct Timer {
     thread: Arc<Thread>,
     key: TimerKey,

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use tokio::sync::oneshot;
 
 use crate::engine::stats::BlockedSender;
+use crate::routing::refused_windows::RefusedWindows;
 use crate::routing::waiting_line::WaitingLine;
 use crate::routing::window::{Grant, SendWindow};
 use crate::sys::hash::HashMap;
@@ -58,14 +59,14 @@ struct Window {
     /// Where a dead message about data finds this window; calls have a handle
     /// each.
     complaints: Option<Handle>,
-    /// Why earlier data was not taken; reported with the next.
-    failed: Option<Error>,
 }
 
 /// All windows from this context to handles of others.
 #[derive(Default)]
 pub(crate) struct Credit {
     windows: HashMap<(ContextId, Handle), Window>,
+    /// Why earlier data was not taken; reported with the next.
+    refused: RefusedWindows,
     last: u64,
 }
 
@@ -85,11 +86,10 @@ impl Credit {
     ) -> (Offer, Option<Handle>) {
         let target = (message.dst, message.handle);
         let counted = message.handle == Handle::CALL_FUNCTION;
-        let window = self.windows.entry(target).or_default();
-        if let Some(error) = window.failed.take() {
-            self.windows.remove(&target);
+        if let Some(error) = self.refused.take(target) {
             return (Offer::Failed(accepted, error), None);
         }
+        let window = self.windows.entry(target).or_default();
         let mut complaints = None;
         if !counted && message.reply_to == Handle::NONE {
             message.reply_to = *window.complaints.get_or_insert_with(|| {
@@ -149,8 +149,7 @@ impl Credit {
         let replies = replies.into_iter().map(|waiting| waiting.message).collect();
         let refused: Vec<_> = refused.into_iter().map(|waiting| waiting.accepted).filter(Option::is_some).collect();
         if keep && refused.is_empty() {
-            let failed = Window { failed: Some(error.clone()), ..Window::default() };
-            self.windows.insert((dst, handle), failed);
+            self.refused.keep((dst, handle), error.clone());
         }
         Some(ClosedWindow { complaints: window.complaints, replies, refused })
     }
@@ -158,6 +157,7 @@ impl Credit {
     /// A context has gone, and its windows with it. Returns the handles for dead messages about them, and those whose
     /// messages have waited.
     pub(crate) fn forget(&mut self, context: ContextId) -> (Vec<Handle>, Vec<Accepted>) {
+        self.refused.forget(context);
         let lost: Vec<_> = self.windows.extract_if(|(dst, _), _| *dst == context).map(|(_, window)| window).collect();
         let complaints = lost.iter().filter_map(|window| window.complaints).collect();
         (
@@ -177,7 +177,7 @@ impl Credit {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.windows.len()
+        self.windows.len() + self.refused.len()
     }
 
     /// Messages that wait for room.

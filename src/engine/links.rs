@@ -38,10 +38,12 @@ pub(crate) enum Fault {
     Record,
     /// A DETACHING that no child has sent, or one too many.
     Detaching,
+    /// A message that a policy or the routing mode refuses.
+    Refused,
 }
 
 /// How many kinds there are.
-const FAULTS: usize = 4;
+const FAULTS: usize = 5;
 
 /// What has gone over a link; bytes with headers.
 #[derive(Default)]

@@ -60,6 +60,8 @@ const CUT: &str = " [cut]";
 /// Its texts come from there: they are bounded, and free of control
 /// characters before this process shows them. `Display` gives one line:
 /// `target.[context]: message name=value`.
+///
+/// [`RouterBuilder`](crate::router::RouterBuilder) has an example that looks at some.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
@@ -82,7 +84,7 @@ pub struct Record {
 }
 
 /// Called with each record, on a thread of its own.
-pub type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
+pub(crate) type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Record {
     pub(crate) fn new(target: &str, level: u8, message: &str) -> Self {

@@ -7,7 +7,7 @@
 ///
 /// ```
 /// #[global_allocator]
-/// static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
+/// static ALLOCATOR: offshoot::alloc::Allocator = offshoot::alloc::Allocator;
 /// # fn main() {}
 /// ```
 #[cfg(target_env = "musl")]

@@ -5,7 +5,7 @@
 //! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
 //! `flatten`, `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is
 //! not UTF-8. Such a failure is an [`Error::Payload`](crate::Error::Payload)
-//! where the value was to be sent and a [`CallError`](crate::CallError) where
+//! where the value was to be sent and a [`CallError`](crate::error::CallError) where
 //! a result could not be sent back; both name the function.
 
 mod decode;
@@ -121,6 +121,8 @@ pub(crate) fn current_origin() -> Option<Origin> {
 
 /// Bytes, encoded in one piece. Far quicker than `Vec<u8>`, which serde takes
 /// byte by byte.
+///
+/// [`Command::events`](crate::process::Command::events) has an example.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
 

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::wire::error::Phase;
 
 /// What a connect has seen on its way, as data. Those who want words take
-/// [`ConnectError::steps`](crate::ConnectError::steps): every image carries
+/// [`ConnectError::steps`](crate::error::ConnectError::steps): every image carries
 /// this, and few ever look.
+///
+/// [`Error`](crate::Error) has an example of connects that fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectTrace {

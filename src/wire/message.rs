@@ -16,6 +16,8 @@ use crate::wire::port::Port;
 use crate::wire::sanitize::printable;
 
 /// A process in the tree. The master is 0.
+///
+/// [`Econtext`](crate::Econtext) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContextId(pub u32);
@@ -39,6 +41,8 @@ impl fmt::Display for ContextId {
 }
 
 /// A port inside a context.
+///
+/// [`Message`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handle(pub u32);
@@ -123,11 +127,14 @@ pub(crate) enum Lane {
 pub struct Message {
     /// The context it is for. Default: the master; whoever sends it to a
     /// context fills it in.
+    #[doc(alias = "dst_id")]
     pub dst: ContextId,
     /// The context it comes from, and where replies go. The router fills it
     /// in, whatever it says here, and every hop checks it.
+    #[doc(alias = "src_id")]
     pub src: ContextId,
     /// The context under whose authority it acts. The router fills it in.
+    #[doc(alias = "auth_id")]
     pub auth: ContextId,
     /// The port of `dst` it is for.
     pub handle: Handle,
@@ -187,6 +194,7 @@ impl Message {
     /// # Errors
     ///
     /// [`Error::Payload`] if the value cannot be encoded.
+    #[doc(alias = "pickled")]
     pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         match codec::encode(value) {
             Ok(data) => Ok(Self { data: data.into(), ..Self::default() }),
@@ -195,6 +203,7 @@ impl Message {
     }
 
     /// A message that carries bytes as they are.
+    #[doc(alias = "ENC_BIN")]
     pub fn raw(data: impl Into<Bytes>) -> Self {
         Self { data: data.into(), raw: true, ..Self::default() }
     }
@@ -243,6 +252,7 @@ impl Message {
     /// [`Error::Channel`] if this message is dead, [`Error::Call`] or another
     /// error if it is one that [`Message::reply_error`] has sent,
     /// [`Error::Payload`] if the payload is raw or is not exactly one `T`.
+    #[doc(alias = "unpickle")]
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
         codec::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
@@ -253,6 +263,7 @@ impl Message {
     /// # Errors
     ///
     /// As [`Message::decode`], but for the values' types.
+    #[doc(alias = "unpickle_iter")]
     pub fn values(&self) -> Result<Values<'_>, Error> {
         self.check_encoded()?;
         Ok(Values { message: self, rest: self.data.clone() })

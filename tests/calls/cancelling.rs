@@ -88,7 +88,9 @@ fn to_drop_many_calls_takes_no_longer_than_to_make_them() {
     let child = tree.child();
     let many = || (0..60_000).map(|_| child.call(pid, ())).collect::<Vec<_>>();
     let start = Instant::now();
-    many().into_iter().for_each(|call| drop(block_on(call).unwrap()));
+    for call in many() {
+        block_on(call).unwrap();
+    }
     let answered = start.elapsed();
     let start = Instant::now();
     drop(many());

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{ConnectErrorKind, Phase, Router};
+use offshoot::Router;
+use offshoot::error::{ConnectErrorKind, Phase};
 use serde_json::Value;
 
 use crate::OnHosts;

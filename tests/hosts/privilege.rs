@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::connect::{CheckHostKeys, Connect, Doas, Su, Sudo};
+use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Context, Phase, Secret};
+use offshoot::{Context, Secret};
 
 use crate::OnHosts;
 use crate::controller::block_on;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdin;
 
-use crate::api::context::Econtext;
+use crate::api::econtext::Econtext;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE};

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::call::Call;
-use crate::api::context::{Context, Econtext};
+use crate::api::context::Context;
+use crate::api::econtext::Econtext;
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;

@@ -17,7 +17,8 @@ use crate::connect::methods::remote_command::RemoteCommand;
 use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::codec::Secret;
 
-/// How to reach a machine by ssh.
+/// How to reach a machine by ssh. [`Router::ssh`](crate::Router::ssh) has an
+/// example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SshOptions {
@@ -53,6 +54,17 @@ pub struct SshOptions {
 }
 
 /// What to do about host keys that are unknown or have changed.
+///
+/// ```no_run
+/// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+/// use std::time::Duration;
+///
+/// use offshoot::connect::CheckHostKeys;
+///
+/// let ssh = router.ssh("web1").check_host_keys(CheckHostKeys::Accept);
+/// let web = ssh.keepalive(Duration::from_secs(5), 2).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CheckHostKeys {
@@ -68,6 +80,8 @@ pub enum CheckHostKeys {
 }
 
 /// Questions from ssh to the server over an idle connection.
+///
+/// [`CheckHostKeys`] has an example with both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive {
     /// Time between two questions, in whole seconds; zero for none.
@@ -140,6 +154,9 @@ impl Connect<SshOptions> {
     /// user who runs ssh sets `ServerAliveInterval` for the host. (If a file of it
     /// switches that off for some host, the default is left out for all hosts
     /// without an interval.)
+    #[doc(alias = "keepalive_enabled")]
+    #[doc(alias = "keepalive_count")]
+    #[doc(alias = "keepalive_interval")]
     pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
         self.method.keepalive = Some(Keepalive { interval, count });
         self

@@ -10,6 +10,8 @@ use crate::wire::error::ConnectErrorKind;
 
 /// How to become another user by sudo; see
 /// [`Router::sudo`](crate::Router::sudo).
+///
+/// The [module](crate::connect) has an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sudo {

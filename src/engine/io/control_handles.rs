@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::inboxes::Target;
-use crate::routing::handles::{Policy, Registration};
+use crate::routing::handles::{Policy, Registration, Rule};
 use crate::routing::policy;
 use crate::wire::message::Handle;
 
@@ -41,6 +41,7 @@ pub(super) fn all(is_child: bool) -> impl Iterator<Item = (Handle, Registration<
             Writer::Parent => Some(Arc::clone(&parents)),
             Writer::Neighbour => Some(Arc::clone(&neighbours)),
         };
+        let policy = policy.map(Rule::Policy);
         (*handle, Registration { sink: Target::Control, once: false, respondent: None, policy })
     })
 }

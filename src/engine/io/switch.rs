@@ -213,13 +213,17 @@ impl Switch {
     /// If a message expects a reply, answers it with a dead message. A dead message is never answered. `from` is the
     /// link that the message came in by: a neighbour that provokes refusals and does not read them is not read either.
     pub(super) fn refuse(&self, io: &Rc<Io>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
+        let Message { dst, src, handle, .. } = message;
+        // A log record that cannot go on must not cause another one.
+        let is_log = *handle == Handle::FORWARD_LOG;
+        if reason.kind == ChannelErrorKind::Refused && !is_log && self.may_complain(from, Fault::Refused) {
+            log_later!(io, ERROR, "message of {src} for handle {handle} of {dst}: {reason}");
+        }
         if message.wants_reply() {
             let (src, auth) = (io.shared.me, io.shared.me);
             let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..reason.to_message() };
             self.route(io, dead, false, None, from);
-        } else if !message.is_dead() && message.handle != Handle::FORWARD_LOG {
-            // (A log record that cannot go on must not cause another one.)
-            let Message { src, handle, .. } = message;
+        } else if !message.is_dead() && !is_log {
             log_later!(io, DEBUG, "message of {src} for handle {handle} dropped: {reason}");
         }
     }

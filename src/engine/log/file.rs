@@ -46,7 +46,7 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 ///
 /// ```
 /// let path = std::env::temp_dir().join("offshoot-doc.log");
-/// offshoot::log_to_file(Some(&path), "warn,my_app=debug")?;
+/// offshoot::log::log_to_file(Some(&path), "warn,my_app=debug")?;
 /// tracing::debug!(target: "my_app", answer = 42, "it is known");
 /// assert!(std::fs::read_to_string(&path)?.contains(" D my_app: it is known answer=42\n"));
 /// # std::fs::remove_file(&path)?;

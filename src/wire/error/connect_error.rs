@@ -10,6 +10,8 @@ use crate::wire::connect_trace::ConnectTrace;
 ///
 /// Its text is the hop, what happened, what to do about it, and the last lines
 /// of the far side.
+///
+/// [`Error`](crate::Error) has an example.
 #[doc(alias = "StreamError")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -113,23 +115,28 @@ pub(crate) enum ConnectCause {
 }
 
 /// The kinds of [`ConnectError`].
-#[doc(alias = "StreamErrorKind")]
+///
+/// [`Error`](crate::Error) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
     /// The launcher (`ssh`, `sudo`, ...) could not be started.
     Start,
     /// A password is needed or was refused.
+    #[doc(alias = "PasswordError")]
     Password,
     /// The host key is unknown or has changed.
+    #[doc(alias = "HostKeyError")]
     HostKey,
     /// The login was refused for another reason.
     Auth,
     /// The connection ended before the child was up.
+    #[doc(alias = "EofError")]
     Eof,
     /// The time for the whole connect has passed.
     Timeout,
     /// The router began to shut down.
+    #[doc(alias = "CancelledError")]
     Cancelled,
     /// There is no image for the machine.
     Unsupported,
@@ -168,6 +175,8 @@ impl ConnectErrorKind {
 }
 
 /// How far a connection has come.
+///
+/// [`Error`](crate::Error) has an example of a connect that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A file, pipe, thread or other thing of this machine has failed.
 ///
 /// It is plain data, so that it can be cloned and sent.
+///
+/// [`Error`](crate::Error) has an example of what has kinds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 #[non_exhaustive]
