@@ -15,7 +15,7 @@ use crate::engine::queue::Queue;
 use crate::engine::shared::Shared;
 use crate::engine::stats::Stats;
 use crate::routing::table::{LinkId, Routing, Verdict};
-use crate::wire::error::DeadReason;
+use crate::wire::error::{ChannelErrorKind, DeadReason};
 use crate::wire::frame::Frame;
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, MAX_RUNS};
