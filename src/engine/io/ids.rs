@@ -93,9 +93,10 @@ impl Ids {
             });
             return io.send(block_reply(message, &ids));
         }
-        let (io, message) = (Rc::clone(io), message.clone());
-        let upstream = io.outgoing().ask_parent(&io, Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
-        Rc::clone(&io).tasks.spawn(async move {
+        let upstream = io.outgoing().ask_parent(io, Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
+        let (this, message) = (Rc::clone(io), message.clone());
+        io.tasks.spawn(async move {
+            let io = this;
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
                     io.with_routing(|routing| {
