@@ -33,6 +33,10 @@ use std::process::ExitCode;
 
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
+use crate::sys::process::stdout_was_closed;
+
+/// Said where stdout was closed from the beginning, as by `>&-`.
+const STDOUT_CLOSED: &str = "stdout is closed; to see nothing of the output write >/dev/null";
 
 /// The whole tool.
 pub fn main() -> ExitCode {
@@ -42,6 +46,10 @@ pub fn main() -> ExitCode {
     };
     if let Err(exit) = log_to_stderr(cli.verbose) {
         return exit.into();
+    }
+    // What it has to say would go nowhere.
+    if stdout_was_closed() && !matches!(cli.command, ToolCommand::Bundle(_)) {
+        return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
     }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
@@ -53,6 +61,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
     }));
+    crate::engine::log::pace::tell_dropped_records();
     exit.unwrap_or(Exit::Internal).into()
 }
 
@@ -70,8 +79,11 @@ fn list(args: &HostsArgs) -> Exit {
 /// Writes to stdout all that a command has to say. That nobody reads it is no
 /// fault.
 pub(crate) fn print(text: &[u8]) -> Exit {
-    match std::io::stdout().write_all(text) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complaint::fail(Exit::Internal, &error),
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complaint::fail(Exit::Internal, &format!("cannot write to stdout: {error}"))
+        }
         _ => Exit::Done(exit::Outcome::default()),
     }
 }

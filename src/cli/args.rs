@@ -8,6 +8,7 @@ mod help;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::Method;
+use crate::sys::process::stdout_was_closed;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
 const LONG_VERSION: &str =
@@ -28,7 +30,7 @@ const LONG_VERSION: &str =
 /// Runs commands on many machines that have nothing but a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Say on stderr what happens; -vv says more, -vvv each frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
@@ -336,8 +338,16 @@ fn refuse(error: &clap::Error) -> Exit {
     match tips::instead_of(error) {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
-            // Nobody is left to tell if this fails.
-            let _ = error.print();
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            match printed {
+                _ if is_help && stdout_was_closed() => return fail(Exit::Internal, &"stdout is closed"),
+                // A reader that has seen enough is no fault. Of stderr, nobody is left to tell.
+                Err(error) if is_help && error.kind() != io::ErrorKind::BrokenPipe => {
+                    return fail(Exit::Internal, &format!("cannot write to stdout: {error}"));
+                }
+                _ => {}
+            }
             tips::beside(error).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
         }
     }

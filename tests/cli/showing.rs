@@ -185,6 +185,6 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
     let typed = ["run", "-e", "P=hunter2", "-Sw", "local1", "--", "false"];
     let ended = offshoot(&typed)?;
     let rerun = ended.stderr.iter().find_map(|line| line.trim().strip_prefix("rerun: ")).context("a rerun")?;
-    ensure!(rerun.ends_with(" run -e P -S -w local1 -- false"), "{rerun}");
+    ensure!(rerun.ends_with(" run -e P -S -w local1 -- false  # export P first: its value is not shown"), "{rerun}");
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::args::{Color, OutputArgs};
+use crate::cli::hosts::fold::fold;
 use crate::cli::output::json::{self, Kept};
 use crate::cli::output::jsonl;
 use crate::cli::output::line::{Line, LineEnd, Lines};
@@ -208,13 +209,13 @@ impl Report {
     }
 
     /// What is left to show, and the summary. Hosts that are not done were
-    /// cancelled. `rerun` makes of an expression the command to run for it.
+    /// cancelled. `rerun` makes of an expression, and of what is to be known before, the command to run for it.
     pub(crate) fn finish(
         mut self,
         now: SystemTime,
         end: End,
         seconds: f64,
-        rerun: &dyn Fn(&str) -> String,
+        rerun: &dyn Fn(&str, Option<&str>) -> String,
     ) -> Finished {
         let mut shown = Shown::default();
         for index in 0..self.hosts.len() {
@@ -231,13 +232,24 @@ impl Report {
         match self.style.format {
             Format::Text => {
                 let not_ok = summary.not_ok();
-                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok));
+                let caution = self.caution();
+                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok, caution.as_deref()));
                 self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
             }
             Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
             Format::Json => document = Some(self.document(summary.clone(), &mut shown)),
         }
         Finished { summary, shown, document }
+    }
+
+    /// Said of hosts whose connection was lost while the command ran: nobody knows how far it came.
+    fn caution(&self) -> Option<String> {
+        let is_lost = |host: &&Host| {
+            let error = host.exit.as_ref().and_then(|exit| exit.error.as_ref());
+            error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
+        };
+        let lost: Vec<String> = self.hosts.iter().filter(is_lost).map(|host| host.name.clone()).collect();
+        (!lost.is_empty()).then(|| format!("it may have been carried out on {} already", fold(&lost)))
     }
 
     fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {

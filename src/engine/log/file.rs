@@ -174,12 +174,21 @@ impl State {
             // If it fails, there is nowhere to say so.
             let _ = match &self.output {
                 Some(Some(file)) => (&**file).write_all(line.as_bytes()),
-                Some(None) => io::stderr().write_all(line.as_bytes()),
+                Some(None) => write_to_stderr(line),
                 None => Ok(()),
             };
         }
     }
 }
+
+/// Without the tool, nobody reads a stderr that others write to as well.
+#[cfg(not(feature = "cli"))]
+fn write_to_stderr(line: &str) -> io::Result<()> {
+    io::stderr().write_all(line.as_bytes())
+}
+
+#[cfg(feature = "cli")]
+use super::pace::write_to_stderr;
 
 /// Writes a record of this context, if [`log_to_file`] was called and wants it.
 pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(String, String)]) {
