@@ -3,7 +3,7 @@
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
-//! - `input`: stdin for all hosts
+//! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run
@@ -26,6 +26,7 @@ pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod tree;
+mod unnamed_file;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,5 +97,6 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
+    crate::engine::log::pace::limit_records();
     crate::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

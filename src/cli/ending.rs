@@ -52,6 +52,16 @@ impl Signals {
     }
 }
 
+/// Tells all contexts to end, and does not wait until they have.
+pub(super) async fn begin(router: &Router) {
+    tokio::select! {
+        biased;
+        // It has asked the router when it waits for the first time.
+        () = router.shutdown() => {}
+        () = std::future::ready(()) => {}
+    }
+}
+
 /// Ends everything in order, and waits until the output has been taken: see
 /// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
 /// ends it at once, and output that cannot be written is a failure. How long it waits for

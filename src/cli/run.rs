@@ -19,7 +19,7 @@ use crate::cli::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
-use crate::cli::ending::{Readers, Signals, end};
+use crate::cli::ending::{self, Readers, Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
@@ -27,6 +27,7 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
 use crate::cli::output::marks::{self, Marks};
 use crate::cli::output::pipe::Pipes;
+use crate::cli::output::progress::Progress;
 use crate::cli::output::report::{
     ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
@@ -186,6 +187,7 @@ async fn report(
     let mut marks = Marks::new(hosts.len());
     let names = hosts.iter().map(|host| host.text.clone()).collect();
     let mut report = Report::new(style, names);
+    let mut progress = Progress::new(has_progress(around, cli.verbose));
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
@@ -213,6 +215,8 @@ async fn report(
                 }
                 stop.cancel();
                 starting.abort();
+                // Before all that has arrived is made ready to be shown, which can take seconds.
+                ending::begin(router).await;
                 continue;
             }
             () = pipes.stdout.closed() => break true,
@@ -223,13 +227,22 @@ async fn report(
                 starting.abort();
                 continue;
             }
+            () = progress.due() => {
+                progress.show(report.progress(), &pipes.stderr);
+                continue;
+            }
         };
         let Some(event) = event else { break false };
         let host = Marks::owner(&event);
-        show(pipes, report.handle(SystemTime::now(), event));
+        let shown = report.handle(SystemTime::now(), event);
+        if !shown.is_empty() {
+            progress.clear(&pipes.stderr);
+        }
+        show(pipes, shown);
         host.into_iter().for_each(|host| marks.set(host, pipes));
     };
     starting.abort();
+    progress.clear(&pipes.stderr);
     let is_over_time = interrupted.is_some() || ends.timed_out.get();
     let mut readers = if is_over_time { Readers::MustRead } else { Readers::AreAwaited };
     if is_over_time {
@@ -265,6 +278,12 @@ async fn report(
     show(pipes, shown);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
     (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
+}
+
+/// Whether a line may come and go on stderr: on a terminal that can erase it, and to which nothing else writes.
+fn has_progress(around: Surroundings, verbose: u8) -> bool {
+    let can_erase = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    around.stderr_is_terminal && can_erase && verbose == 0
 }
 
 /// Queues what is to be shown.
@@ -322,7 +341,13 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
             let worker = Worker { host: host_index, alone, events, stop, input, rest: RefCell::default() };
             ends.running.update(|running| running + 1);
             let started = Instant::now();
-            let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
+            let ended = tokio::select! {
+                // First, since a run that is stopped ends the contexts at once, which is not to look like a lost
+                // connection.
+                biased;
+                () = worker.stop.cancelled() => None,
+                exit = worker.work(&tree, &host, &job) => Some(exit),
+            };
             ends.running.update(|running| running - 1);
             worker.input.iter().for_each(|input| input.leave(index));
             if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {

@@ -200,7 +200,7 @@ pub(crate) fn signals_are_heard_while_nobody_reads_stdout() -> Result<()> {
             let mark = unique();
             let (mut unread, mut trace) = stuck(&[&["run", "-w", "local[1-2]"], json].concat(), &mark)?;
             unread.signal(signal)?;
-            unread.expect_to_be_alone(&mut trace, A_WHILE)?;
+            unread.expect_to_be_alone(&mut trace, ONE_SECOND)?;
             ensure!(matches!(unread.0.try_wait(), Ok(None)), "what has arrived waits for its reader");
             unread.signal(signal)?;
             assert_eq!(unread.code()?, Some(code));

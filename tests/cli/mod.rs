@@ -46,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         showing:
             what_a_terminal_acts_on_goes_out_as_an_escape
             of_a_progress_bar_the_last_frame_is_shown
+            a_silent_run_shows_on_a_terminal_alone_how_far_it_is
             a_long_line_is_whole_or_marked
             the_memory_of_a_tool_that_holds_a_password_is_kept_from_others
             a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
@@ -66,6 +67,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ;
         json:
             json_is_one_document_with_every_host
+            much_output_as_json_takes_little_memory
             jsonl_tells_everything_as_it_happens
             a_command_that_cannot_be_started_is_an_error_in_json
         ;
