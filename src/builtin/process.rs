@@ -170,9 +170,14 @@ pub enum Event {
     /// Bytes from its standard error.
     Stderr(Blob),
     /// It has ended, and its output has not: more may come of what waits to be
-    /// taken, or of other processes that hold it open. How it ended is told
-    /// when all has been read.
-    Ended,
+    /// taken, or of other processes that hold it open. [`Exit`] comes when all
+    /// has been read.
+    Ended {
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that killed it, if one did.
+        signal: Option<i32>,
+    },
 }
 
 impl Value for Event {}
@@ -306,7 +311,7 @@ impl Command {
         let mut take = |event| match event {
             Event::Stdout(Blob(bytes)) => stdout.extend_from_slice(&bytes),
             Event::Stderr(Blob(bytes)) => stderr.extend_from_slice(&bytes),
-            Event::Started { .. } | Event::Ended => {}
+            Event::Started { .. } | Event::Ended { .. } => {}
         };
         let exit = loop {
             tokio::select! {

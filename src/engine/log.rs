@@ -4,6 +4,8 @@
 mod debug;
 mod file;
 pub(crate) mod levels;
+#[cfg(feature = "cli")]
+pub(crate) mod pace;
 mod relay;
 mod sink;
 mod source;

@@ -4,6 +4,8 @@
 
 #[cfg(not(target_os = "linux"))]
 mod bsd;
+#[cfg(feature = "cli")]
+mod closed;
 mod descendants;
 mod ending;
 mod group;
@@ -28,6 +30,8 @@ mod stdio;
 mod sys;
 mod usage;
 
+#[cfg(feature = "cli")]
+pub(crate) use closed::stdout_was_closed;
 pub(crate) use descendants::{
     Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, spare, supervise,
 };

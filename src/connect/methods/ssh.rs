@@ -301,7 +301,9 @@ impl SshOptions {
         if let Some(user) = &self.username {
             argv.extend(["-l".into(), user.clone()]);
         }
-        if let Some(port) = self.port {
+        if let Some(port) = self.port
+            && !self.ssh_args.windows(2).any(|pair| pair[0] == "-p" && pair[1] == port.to_string())
+        {
             argv.extend(["-p".into(), port.to_string()]);
         }
         // A terminal at the far end, as `RequestTTY force` gives, damages bytes.
@@ -447,6 +449,16 @@ mod tests {
         for check_host_keys in [CheckHostKeys::Config, CheckHostKeys::Enforce, CheckHostKeys::Ignore] {
             assert!(!on_terminal(checking(check_host_keys), false));
         }
+    }
+
+    #[test]
+    fn a_port_that_is_among_the_arguments_is_given_once() {
+        let ports = |args: &[&str]| {
+            let ssh_args = args.iter().map(|word| (*word).to_owned()).collect();
+            let options = SshOptions { ssh_args, port: Some(22922), ..SshOptions::new("web1") };
+            options.argv("c", TEN, false).unwrap().iter().filter(|word| *word == "22922").count()
+        };
+        assert_eq!((ports(&[]), ports(&["-p", "22922"]), ports(&["-v", "-p", "22"])), (1, 1, 1));
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub(super) fn write_record(record: &Record) -> bool {
         if state.wants(&record.target, record.level) {
             let (target, fields) = (&record.target, &record.fields);
             let line = line(target, Some(&record.context_name), record.level, &record.message, fields);
-            state.write(target, record.level, &line);
+            state.write(target, record.level, Some(&record.context_name), &line);
         }
     });
     true
@@ -166,7 +166,8 @@ impl State {
         self.levels.of(target) >= level || (self.debug.is_some() && DebugLog::wants(target, level))
     }
 
-    fn write(&self, target: &str, level: u8, line: &str) {
+    /// `context` is the one that has logged it, if it is another.
+    fn write(&self, target: &str, level: u8, context: Option<&str>, line: &str) {
         if let Some(debug) = &self.debug {
             debug.write(line);
         }
@@ -174,19 +175,27 @@ impl State {
             // If it fails, there is nowhere to say so.
             let _ = match &self.output {
                 Some(Some(file)) => (&**file).write_all(line.as_bytes()),
-                Some(None) => io::stderr().write_all(line.as_bytes()),
+                Some(None) => write_to_stderr(context, line),
                 None => Ok(()),
             };
         }
     }
 }
 
+#[cfg(not(feature = "cli"))]
+fn write_to_stderr(_context: Option<&str>, line: &str) -> io::Result<()> {
+    io::stderr().write_all(line.as_bytes())
+}
+
+#[cfg(feature = "cli")]
+use super::pace::write_to_stderr;
+
 /// Writes a record of this context, if [`log_to_file`] was called and wants it.
 pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(String, String)]) {
     if let Some(logger) = LOGGER.get() {
         logger.read(|state| {
             if state.wants(target, level) {
-                state.write(target, level, &line(target, None, level, message, fields));
+                state.write(target, level, None, &line(target, None, level, message, fields));
             }
         });
     }
