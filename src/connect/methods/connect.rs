@@ -333,12 +333,13 @@ impl Attempt {
                     self.dialogue.input(Input::Deadline(spec.connect_timeout))
                 }
                 () = sleep_until(end) => {
-                    if exit.is_none() {
+                    let lingered = exit.is_none();
+                    if lingered {
                         self.launched.kill();
                         exit = self.launched.wait().await.ok();
                     }
                     let status = exit.map_or_else(|| "ended".into(), process::describe);
-                    self.dialogue.input(Input::Ended { status, code: exit.and_then(|exit| exit.code()) })
+                    self.dialogue.input(Input::Ended { status, code: exit.and_then(|exit| exit.code()), lingered })
                 }
                 () = stop.cancelled() => self.dialogue.input(Input::Cancelled),
             };
