@@ -41,7 +41,7 @@ pub(crate) use launch::{Launch, Launched, Stdio, launch};
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use open_files::{is_out_of_files, open_files_limit, raise_open_files};
-pub(crate) use platform::{memory, own_executable, terminal_name};
+pub(crate) use platform::{memory, own_executable, own_start, terminal_name};
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};

@@ -251,6 +251,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
             (&here, "kubectl:done", Start, "the container is not running"),
             (&here, "kubectl:stopped", Start, "the container is not running"),
             (&here, "kubectl:bare", Unsupported, "there is no shell in the container"),
+            (&here, "docker:crowded", Start, "sh: can't fork: Resource temporarily unavailable"),
             (&here, "docker:bare-readonly", NoPlace, "the container is read-only"),
         ] {
             let start = Instant::now();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::callsite::{Callsite, Identifier};
-use tracing::field::{FieldSet, Value};
+use tracing::field::{FieldSet, Value, display};
 use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, dispatcher};
@@ -57,7 +57,7 @@ fn to_tracing(record: &Record) {
         }
         let text: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let text = text.join(" ");
-        let (message, text) = (format_args!("{}", record.message), format_args!("{text}"));
+        let (message, text) = (display(&record.message), display(text));
         let values: [Option<&dyn Value>; 4] = [
             Some(&message),
             Some(&record.context_name),

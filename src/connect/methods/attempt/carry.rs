@@ -211,12 +211,13 @@ impl Attempt {
 
     /// Ends a launcher that has closed its stdout and does not exit, and tells the dialogue how it ended.
     async fn ended(&mut self, end: &mut End) -> Vec<Action> {
-        if end.exit.is_none() {
+        let lingered = end.exit.is_none();
+        if lingered {
             self.launched.kill();
             end.exit = self.launched.wait().await.ok();
         }
         let status = end.exit.map_or_else(|| "ended".into(), process::describe);
-        self.dialogue.input(Input::Ended { status, code: end.exit.and_then(|exit| exit.code()) })
+        self.dialogue.input(Input::Ended { status, code: end.exit.and_then(|exit| exit.code()), lingered })
     }
 
     /// Does what the dialogue wants.
