@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Phase};
+use offshoot::error::{ConnectErrorKind, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;
