@@ -7,7 +7,7 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit hosts long odd-root elsewhere test reproducible example fmt \
+.PHONY: all check-fast check check-long lint docs unit hosts long odd-root elsewhere test reproducible installed msrv example fmt \
 	bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -22,7 +22,7 @@ check-fast: lint docs unit example ## lint, documentation, and the tests that ne
 
 check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
-check-long: check long elsewhere size reproducible odd-root ## check, and the tests that take long: other processors, hundreds of kills, builds in two places
+check-long: check long elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test transcripts --test mistakes
@@ -54,6 +54,12 @@ test: ## start the hosts, run all tests among them, end the hosts; ARGS go to ca
 
 reproducible: ## build in two directories and compare the bytes
 	cargo xtask reproducible
+
+installed: ## install the tool as `cargo install` does it, and see that it can send itself
+	cargo xtask installed
+
+msrv: ## check with the oldest toolchain that Cargo.toml allows, which rustup has to have
+	cargo xtask msrv
 
 example: ## run the examples
 	@set -e; for file in examples/*.rs; do name=$$(basename $$file .rs); echo "example $$name:"; \

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use offshoot::{Blob, Context, Econtext, Error, Receiver, Router, Sender, export};
 
 #[global_allocator]
-static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
+static ALLOCATOR: offshoot::alloc::Allocator = offshoot::alloc::Allocator;
 
 /// Bytes of one chunk of bulk data.
 const CHUNK: usize = 64 * 1024;

@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod channel;
 pub(crate) mod context;
+pub(crate) mod econtext;
 pub(crate) mod ended;
 #[cfg(feature = "cli")]
 pub(crate) mod exported;
@@ -14,4 +15,6 @@ pub(crate) mod receiver;
 pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod sender;
+pub(crate) mod shutdown_handle;
 pub(crate) mod stream;
+pub(crate) mod with_timeout;

@@ -3,7 +3,7 @@
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
-//! - `input`: stdin for all hosts
+//! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run
@@ -26,6 +26,7 @@ pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod tree;
+mod unnamed_file;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,10 @@ use std::process::ExitCode;
 
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
+use crate::sys::process::stdout_was_closed;
+
+/// Said where stdout was closed from the beginning, as by `>&-`.
+const STDOUT_CLOSED: &str = "stdout is closed; to see nothing of the output write >/dev/null";
 
 /// The whole tool.
 pub fn main() -> ExitCode {
@@ -42,6 +47,10 @@ pub fn main() -> ExitCode {
     };
     if let Err(exit) = log_to_stderr(cli.verbose) {
         return exit.into();
+    }
+    // What it has to say would go nowhere.
+    if stdout_was_closed() && !matches!(cli.command, ToolCommand::Bundle(_)) {
+        return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
     }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
@@ -53,6 +62,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
     }));
+    crate::engine::log::pace::tell_dropped_records();
     exit.unwrap_or(Exit::Internal).into()
 }
 
@@ -70,8 +80,11 @@ fn list(args: &HostsArgs) -> Exit {
 /// Writes to stdout all that a command has to say. That nobody reads it is no
 /// fault.
 pub(crate) fn print(text: &[u8]) -> Exit {
-    match std::io::stdout().write_all(text) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complaint::fail(Exit::Internal, &error),
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complaint::fail(Exit::Internal, &format!("cannot write to stdout: {error}"))
+        }
         _ => Exit::Done(exit::Outcome::default()),
     }
 }
@@ -84,5 +97,6 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    crate::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
+    crate::engine::log::pace::limit_records();
+    crate::log::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

@@ -39,3 +39,4 @@ pub use methods::{
 pub use report::{Examined, Step, StepStatus};
 
 pub use crate::engine::descendants::Descendants;
+pub use crate::wire::connect_trace::ConnectTrace;

@@ -2,10 +2,15 @@
 
 pub(crate) mod broker;
 pub(crate) mod callee;
+pub(crate) mod credit;
 pub(crate) mod descendants;
 pub(crate) mod dispatch;
+pub(crate) mod image_store;
+pub(crate) mod inboxes;
 pub(crate) mod io;
+pub(crate) mod last_words;
 pub(crate) mod link;
+pub(crate) mod links;
 pub(crate) mod log;
 pub(crate) mod ports;
 pub(crate) mod profile;
@@ -13,3 +18,4 @@ pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod stats;
 pub(crate) mod task_set;
+pub(crate) mod timers;

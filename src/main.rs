@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: offshoot::Allocator = offshoot::Allocator;
+static ALLOCATOR: offshoot::alloc::Allocator = offshoot::alloc::Allocator;
 
 offshoot::__private::inventory::submit! {
     // `build.rs` sets the variable.

@@ -3,6 +3,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod blocking;
+pub(crate) mod hash;
 pub(crate) mod panic;
 pub(crate) mod pipe;
 pub(crate) mod process;

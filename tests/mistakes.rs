@@ -14,8 +14,14 @@ const MISTAKES: [(&str, Says); 11] = [
     ("not_exported", Program(&["add `offshoot::export!(double)` beside it"])),
     ("closure", Program(&["a closure cannot be exported: make it a `fn name(..)`"])),
     ("capturing_closure", Compiler(&["only plain functions can be called", "write a `fn` and `offshoot::export!` it"])),
-    // rustc names only the trait that a borrowed type lacks.
-    ("borrowed_argument", Compiler(&["Deserialize` is not general enough", "`&str` must implement"])),
+    (
+        "borrowed_argument",
+        Compiler(&[
+            "cannot borrow an argument: `&str` ends before the function runs",
+            "cannot borrow an argument: `&Path` ends before the function runs",
+            "`String` instead of `&str`",
+        ]),
+    ),
     ("wrong_type", Compiler(&["mismatched types", "expected `u32`, found `&str`"])),
     ("wrong_number", Compiler(&["mismatched types", "expected a tuple with 1 element, found one with 2 elements"])),
     ("no_value", Compiler(&["fn() -> Facts {facts}", "impl offshoot::Value for T {}"])),

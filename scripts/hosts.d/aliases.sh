@@ -66,6 +66,11 @@ strict           ofs-strict     priv        sudo asks for nothing, wants a termi
 stars            ofs-stars      priv        sudo asks in its own words and shows a star for each character
 norule           ofs-norule     priv        sudo and doas allow nothing
 one-try          ofs-one-try    priv        sudo and doas ask for its own password, and sudo once only
+noexec           ofs-noexec     priv        sudo asks for nothing, and lets no program execute another one
+intercept        ofs-intercept  priv        sudo asks for nothing, and checks each program that another one executes
+traced           ofs-traced     priv        the same, by tracing them
+recorded         ofs-recorded   priv        sudo asks for nothing, and records what is printed (log_output)
+few-commands     ofs-few-cmds   priv        sudo asks for nothing for one command, which is no shell
 sudo-rs          ofs-asked      sudo-rs     sudo is the one in Rust, and asks for its own password each time
 sudo-rs-nopass   ofs-nopass     sudo-rs     sudo is the one in Rust, and asks for nothing
 sudo-rs-norule   ofs-norule     sudo-rs     sudo is the one in Rust, and allows nothing
@@ -103,6 +108,16 @@ no-uname         ofs-no-uname   here        there is no uname in PATH
 no-reader        ofs-no-reader  here        there is no head and no dd in PATH
 short-files      ofs-short      here        files may have 100 KiB (ulimit -f)
 no-files         ofs-no-files   here        may open 9 files
+account-expired  ofs-gone       pam         the account has expired
+password-expired ofs-stale      pam         the password has to be changed first
+no-logins        ofs-user       closed      /etc/nologin is there
+too-many-logins  ofs-too-many   pam         may have no session (maxlogins of pam_limits)
+one-process      ofs-one-proc   pam         may have one process, which is that of sshd (nproc of pam_limits)
+two-processes    ofs-two-procs  pam         may have two processes, of which the shell cannot start a third
+no-sessions      root           no-sessions lets users in and gives them no session (MaxSessions)
+script           ofs-script     here        all sessions are recorded by a program with a terminal (ForceCommand)
+no-session       root           here        ssh_config asks for no session (SessionType)
+no-input         root           here        ssh_config gives the session no input (StdinNull)
 TABLE
 }
 

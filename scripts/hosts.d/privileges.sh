@@ -20,6 +20,16 @@ make_privileges() {
     done
     # A long time ago.
     set_shadow ofs-expired 8 1
+    set_shadow ofs-gone 8 1
+    set_shadow ofs-stale 3 0
+    mkdir -p "$etc/security/limits.d"
+    cat >"$etc/security/limits.d/ofs.conf" <<'LIMITS'
+ofs-too-many  hard maxlogins 0
+ofs-one-proc  hard nproc     1
+ofs-two-procs hard nproc     2
+LIMITS
+    mkdir "$base/closed-etc"
+    echo 'Closed until the new disks are in.' >"$base/closed-etc/nologin"
     cat >"$etc/sudoers" <<SUDOERS
 Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Defaults !lecture, timestamp_timeout=0
@@ -35,6 +45,14 @@ ofs-strict ALL=(ALL:ALL) NOPASSWD: ALL
 Defaults:ofs-strict requiretty, use_pty, log_output, log_input, iolog_dir=$base/sudo-io
 ofs-stars ALL=(ALL:ALL) ALL
 Defaults:ofs-stars pwfeedback, passprompt="[custom prompt for %p]: "
+ofs-noexec ALL=(ALL:ALL) NOPASSWD: NOEXEC: ALL
+ofs-intercept ALL=(ALL:ALL) NOPASSWD: ALL
+Defaults:ofs-intercept intercept
+ofs-traced ALL=(ALL:ALL) NOPASSWD: ALL
+Defaults:ofs-traced intercept, intercept_type=trace
+ofs-recorded ALL=(ALL:ALL) NOPASSWD: ALL
+Defaults:ofs-recorded log_output, iolog_dir=$base/sudo-io
+ofs-few-cmds ALL=(ALL:ALL) NOPASSWD: /usr/bin/id
 SUDOERS
     chmod 440 "$etc/sudoers"
     rm -rf "$etc/sudoers.d"

@@ -40,7 +40,7 @@ start_servers() {
 }
 
 is_machine() {
-    case $1 in here | web | crowd | frozen) ;; *) return 1 ;; esac
+    case $1 in here | web | crowd | frozen | no-sessions) ;; *) return 1 ;; esac
 }
 
 start_server() {
@@ -86,6 +86,7 @@ asking() {
     password) printf 'PasswordAuthentication yes\nKbdInteractiveAuthentication no\nPubkeyAuthentication no\nUsePAM no\n' ;;
     questions) printf 'PasswordAuthentication no\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\nUsePAM yes\n' ;;
     both) printf 'PasswordAuthentication yes\nAuthenticationMethods publickey,password\nUsePAM no\n' ;;
+    pam | closed) printf 'PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM yes\n' ;;
     *) printf 'PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n' ;;
     esac
 }
@@ -130,6 +131,8 @@ Match User ofs-no-reader
     SetEnv PATH=$base/path/no-reader
 Match User ofs-no-home
     ForceCommand unset HOME; set -- "\$SSH_ORIGINAL_COMMAND"; unset SSH_ORIGINAL_COMMAND; eval "\$1"
+Match User ofs-script
+    ForceCommand script -qec "\$SSH_ORIGINAL_COMMAND" /dev/null
 Match User ofs-forced
     ForceCommand echo "This key may do one thing, and this is it."
 CONF
@@ -140,6 +143,7 @@ CONF
     # With another isolation, buildah would set up a network on this machine.
     engines) echo "SetEnv PATH=$base/path/engines:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubeconfig KUBECACHEDIR=/run/kube-cache BUILDAH_ISOLATION=chroot" ;;
     python) echo "SetEnv PATH=$base/path/python" ;;
+    no-sessions) echo 'MaxSessions 0' ;;
     esac
 }
 
@@ -205,6 +209,8 @@ ssh_config() {
             ;;
         changed-hostkey) echo "    UserKnownHostsFile \"$1/known_hosts.changed\"" ;;
         jump-here) echo '    ProxyJump web1' ;;
+        no-session) echo '    SessionType none' ;;
+        no-input) echo '    StdinNull yes' ;;
         ssh-password | ssh-questions) echo '    PreferredAuthentications password,keyboard-interactive' ;;
         ssh-both) echo '    PreferredAuthentications publickey,password' ;;
         ssh-locked-key) echo "    IdentityFile \"$1/locked\"" ;;

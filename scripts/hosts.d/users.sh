@@ -30,6 +30,17 @@ ofs-stars     /bin/bash
 ofs-norule    /bin/bash
 ofs-one-try   /bin/bash
 ofs-expired   /bin/bash
+ofs-noexec    /bin/bash
+ofs-intercept /bin/bash
+ofs-traced    /bin/bash
+ofs-recorded  /bin/bash
+ofs-few-cmds  /bin/bash
+ofs-gone      /bin/bash
+ofs-stale     /bin/bash
+ofs-too-many  /bin/bash
+ofs-one-proc  /bin/bash
+ofs-two-procs /bin/bash
+ofs-script    /bin/bash
 ofs-locked    /bin/bash
 ofs-files     /bin/bash
 ofs-mask      /bin/bash

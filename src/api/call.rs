@@ -242,7 +242,7 @@ impl<R> Call<R> {
     /// already.
     pub(crate) fn give_up(&self, io: &Rc<Io>, callee: ContextId) {
         if let Some(pending) = &self.inner.state {
-            io.call_off(Some(callee), pending.handle);
+            io.outgoing().call_off(io, callee, pending.handle);
         }
     }
 
@@ -316,6 +316,7 @@ impl<R: DeserializeOwned> Call<R> {
     /// # Errors
     ///
     /// As [`Context::call`](crate::Context::call), and [`Error::Timeout`].
+    #[doc(alias = "get")]
     pub async fn recv_timeout(&mut self, limit: Duration) -> Result<R, Error> {
         let value = self.inner.recv_timeout(limit).await?;
         self.inner.decode(&value)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Function;
+use crate::api::with_timeout::WithTimeout;
 use crate::engine::shared::Request;
 use crate::wire::call_payload;
 use crate::wire::error::Error;
@@ -52,6 +53,8 @@ use crate::wire::message::{Handle, Message};
 /// ```
 pub struct CallChain {
     context: Context,
+    /// How long each call may take.
+    limit: Option<Duration>,
     /// Changes with each reset; 0 before the first call.
     number: AtomicU32,
 }
@@ -60,11 +63,24 @@ impl Context {
     /// A chain of calls to this context: after one of them has failed, none
     /// of the later ones runs. See [`CallChain`].
     pub fn call_chain(&self) -> CallChain {
-        CallChain { context: self.clone(), number: AtomicU32::new(0) }
+        CallChain::new(self, None)
+    }
+}
+
+impl WithTimeout<'_> {
+    /// As [`Context::call_chain`], but each call of the chain that is awaited
+    /// ends with [`Error::Timeout`] when the time is up. The time that it waits for those
+    /// before it counts.
+    pub fn call_chain(&self) -> CallChain {
+        CallChain::new(self.context, Some(self.limit))
     }
 }
 
 impl CallChain {
+    fn new(context: &Context, limit: Option<Duration>) -> Self {
+        Self { context: context.clone(), limit, number: AtomicU32::new(0) }
+    }
+
     /// The context that is called.
     pub fn context(&self) -> &Context {
         &self.context
@@ -77,7 +93,7 @@ impl CallChain {
     /// As [`Context::call`], and the error of the call of this chain that has
     /// failed.
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, None, self.number())
+        self.context.start(function, &args, self.limit, self.number())
     }
 
     /// [`CallChain::call`] for code that is not async: blocks until the answer

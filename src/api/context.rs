@@ -1,18 +1,15 @@
-//! Contexts: calling functions elsewhere, and what a called function knows of
-//! where it runs.
+//! Contexts: calling functions elsewhere.
 
 use std::any::type_name;
 use std::fmt;
-use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+#[cfg(feature = "cli")]
 use tokio::sync::oneshot;
 
 #[cfg(feature = "cli")]
@@ -20,12 +17,10 @@ use crate::api::call::Convert;
 use crate::api::call::{Call, RawCall};
 use crate::api::function::{Function, Table};
 use crate::api::receiver::Receiver;
-use crate::api::router::Router;
 use crate::engine::broker::Broker;
-use crate::engine::callee::IncomingCall;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
-use crate::sys::blocking::{block_on, block_until};
+use crate::sys::blocking::block_on;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
@@ -94,6 +89,7 @@ impl Context {
     }
 
     /// Its number in the tree.
+    #[doc(alias = "context_id")]
     pub fn id(&self) -> ContextId {
         self.id
     }
@@ -116,6 +112,7 @@ impl Context {
     /// gone, or refuses, [`Error::NotExported`] if the function is in no
     /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
     /// result cannot be sent.
+    #[doc(alias = "call_async")]
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
         self.start(function, &args, None, 0)
     }
@@ -165,15 +162,9 @@ impl Context {
         self.ask_stats(None)
     }
 
-    fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
+    pub(crate) fn ask_stats(&self, timeout: Option<Duration>) -> Call<Stats> {
         let message = Message { lane: Lane::Control, ..Message::new(self.id, Handle::STATS, Vec::new()) };
         Call::from_raw(RawCall::start(self, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
-    }
-
-    /// Calls made on the result fail with [`Error::Timeout`] when `limit` has
-    /// passed. What remains of it travels with the call.
-    pub fn timeout(&self, limit: Duration) -> WithTimeout<'_> {
-        WithTimeout { context: self, limit }
     }
 
     /// Sends a message there. Nobody reports whether it has arrived; a dead
@@ -238,29 +229,6 @@ impl Context {
         self.send_async(message)?.blocking_recv()
     }
 
-    /// Ends the context and everything behind it, and waits until it has
-    /// gone.
-    ///
-    /// A context that does not end by itself is killed by its parent when its
-    /// grace of 3 s is over. Does nothing if it has gone already.
-    pub async fn shutdown(&self) {
-        self.shutdown_nowait().await;
-    }
-
-    /// [`Context::shutdown`] for code that is not async: blocks.
-    pub fn blocking_shutdown(&self) {
-        self.shutdown_nowait().wait();
-    }
-
-    /// Orders the context and everything behind it to end, and returns at
-    /// once. What it returns can be waited for, or dropped.
-    pub fn shutdown_nowait(&self) -> ShutdownHandle {
-        let (gone, ended) = oneshot::channel();
-        self.shared.request(Request::Watch { context: self.id, gone });
-        self.shared.request(Request::End(self.id));
-        ShutdownHandle { ended }
-    }
-
     /// Stops reading what a child of this context sends, or what comes through
     /// it, until [`Context::resume`] or until the child is told to end. Does
     /// nothing to contexts behind others.
@@ -280,10 +248,10 @@ impl Context {
     /// its stderr, if the child was lost: a few lines that can be printed.
     /// Empty for contexts behind others.
     #[cfg(feature = "cli")]
-    pub async fn last_words(&self) -> Vec<String> {
+    pub(crate) async fn last_words(&self) -> Vec<String> {
         let (to, words) = oneshot::channel();
         let id = self.id;
-        self.shared.request(Request::Do(Box::new(move |io| io.tell_last_words(id, to))));
+        self.shared.request(Request::Do(Box::new(move |io| io.neighbours().tell_last_words(io, id, to))));
         words.await.unwrap_or_default()
     }
 
@@ -439,253 +407,5 @@ impl<'de> Deserialize<'de> for Context {
             .and_then(Origin::shared)
             .ok_or_else(|| serde::de::Error::custom("a Context can be decoded only from a message"))?;
         Ok(Self::new(shared, id, &printable(&name)))
-    }
-}
-
-/// The end of a context that is on its way: a future that is ready when the
-/// context has gone and, if this context had started it, has been reaped.
-///
-/// Dropping it changes nothing.
-#[derive(Debug)]
-pub struct ShutdownHandle {
-    ended: oneshot::Receiver<()>,
-}
-
-impl ShutdownHandle {
-    /// Awaits it, for code that is not async: blocks.
-    pub fn wait(self) {
-        block_on(self);
-    }
-
-    /// As [`ShutdownHandle::wait`], for `limit` at most. Returns whether the
-    /// context has gone; it can be waited for again if not. Blocks.
-    pub fn wait_timeout(&mut self, limit: Duration) -> bool {
-        block_until(self, Instant::now() + limit).is_some()
-    }
-}
-
-impl Future for ShutdownHandle {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        // An error means that there was nothing to wait for.
-        Pin::new(&mut self.ended).poll(cx).map(drop)
-    }
-}
-
-/// A context with a limit on the time of each call; see [`Context::timeout`].
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use offshoot::{Error, Router, export};
-///
-/// async fn for_ever() {
-///     std::future::pending().await
-/// }
-/// export!(for_ever);
-///
-/// fn main() -> Result<(), Error> {
-///     offshoot::child();
-///     let router = Router::new()?;
-///     let child = router.local().blocking_connect()?;
-///     let error = child.timeout(Duration::from_millis(50)).blocking_call(for_ever, ()).unwrap_err();
-///     assert!(matches!(error, Error::Timeout { .. }));
-///     router.blocking_shutdown();
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct WithTimeout<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) limit: Duration,
-}
-
-impl WithTimeout<'_> {
-    /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time is
-    /// up.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::stats`], and [`Error::Timeout`].
-    pub fn stats(&self) -> Call<Stats> {
-        self.context.ask_stats(Some(self.limit))
-    }
-
-    /// As [`Context::call`], but ends with [`Error::Timeout`] when the time is
-    /// up, whether the work could be stopped or not.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::call`], and [`Error::Timeout`].
-    pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, Some(self.limit), 0)
-    }
-
-    /// As [`Context::send_await`], but ends with [`Error::Timeout`] when the
-    /// time is up. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::send_await`], and [`Error::Timeout`].
-    pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
-        self.context.send_async(message)?.recv_timeout(self.limit).await
-    }
-
-    /// [`WithTimeout::call`] for code that is not async: blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`WithTimeout::call`].
-    pub fn blocking_call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<F::Ok, Error> {
-        block_on(self.call(function, args))
-    }
-}
-
-/// What a called function knows of where it runs. Ask for it by a first
-/// parameter of type `&Econtext`; the caller does not pass it.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use offshoot::{ContextId, Econtext, Error, Router, export};
-///
-/// /// Works until nobody waits for it any more.
-/// fn work(econtext: &Econtext) -> Vec<ContextId> {
-///     assert_eq!(econtext.caller().id(), ContextId::MASTER);
-///     while !econtext.is_cancelled() && econtext.deadline().is_some() {
-///         std::thread::sleep(Duration::from_millis(1));
-///     }
-///     econtext.parent_ids().to_vec()
-/// }
-/// export!(work);
-///
-/// fn main() -> Result<(), Error> {
-///     offshoot::child();
-///     let router = Router::new()?;
-///     let child = router.local().blocking_connect()?;
-///     assert_eq!(child.blocking_call(work, ())?, [ContextId::MASTER]);
-///     // It is told to stop at the far end, too.
-///     let late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
-///     assert!(matches!(late, Err(Error::Timeout { .. })));
-///     assert!(child.blocking_call(work, ()).is_ok(), "the first has ended, or this one would wait");
-///     router.blocking_shutdown();
-///     Ok(())
-/// }
-/// ```
-#[derive(Clone)]
-pub struct Econtext {
-    router: Router,
-    call: IncomingCall,
-}
-
-impl Econtext {
-    /// That of a call which this context makes to itself: it has no deadline
-    /// and nobody cancels it. For tests of functions that take an `Econtext`,
-    /// and for programs that call such functions directly.
-    pub fn new(router: &Router) -> Self {
-        Self::of(router.clone(), IncomingCall::own(router.shared().me))
-    }
-
-    pub(crate) fn of(router: Router, call: IncomingCall) -> Self {
-        Self { router, call }
-    }
-
-    /// This context's router.
-    pub fn router(&self) -> &Router {
-        &self.router
-    }
-
-    /// This context itself.
-    pub fn myself(&self) -> Context {
-        self.router.myself()
-    }
-
-    /// The context that started this one.
-    pub fn parent(&self) -> Option<Context> {
-        self.parent_ids().first().map(|&id| self.router.context_by_id(id))
-    }
-
-    /// All contexts above this one, the parent first; none once it has
-    /// detached.
-    pub fn parent_ids(&self) -> Arc<[ContextId]> {
-        self.shared().parent_ids()
-    }
-
-    /// Takes this context out of the tree: it and what is behind it live on
-    /// when the contexts above end.
-    ///
-    /// The context becomes the leader of a session of its own, tells its
-    /// parent, lets all that it has to say leave, and closes the link. Then it
-    /// is the root of its own tree: it has no parents, its children and those
-    /// behind them stay usable from here, and new ones can be started. Nobody
-    /// can call it any more, and whoever above waits for an answer, this call
-    /// included, gets [`Error::Channel`]. What is logged and printed here and
-    /// below goes nowhere, unless a file takes it
-    /// ([`log_to_file`](crate::log_to_file)).
-    ///
-    /// It ends when the calls that were running or waiting here have ended, or
-    /// by SIGTERM; calls have no deadline any more. Behind `ssh`, detaching
-    /// ends the connection; what waits for the command that it runs, such as
-    /// `sudo`, lives on with it.
-    ///
-    /// Does nothing in a context that has detached already. Not cancel safe:
-    /// a call that is dropped while it waits may still detach.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Channel`] if the parent refuses or has gone,
-    /// [`Error::Timeout`] if it does not answer within 5 s; the context is
-    /// still in the tree.
-    pub async fn detach(&self) -> Result<(), Error> {
-        let (done, detached) = oneshot::channel();
-        self.shared().request(Request::Detach(done));
-        detached.await.unwrap_or_else(|_| Err(Error::router_ended(self.shared().me)))
-    }
-
-    /// [`Econtext::detach`] for code that is not async: blocks.
-    ///
-    /// # Errors
-    ///
-    /// As [`Econtext::detach`].
-    pub fn blocking_detach(&self) -> Result<(), Error> {
-        block_on(self.detach())
-    }
-
-    /// The context that made this call.
-    pub fn caller(&self) -> Context {
-        self.router.context_by_id(self.call.caller)
-    }
-
-    pub(crate) fn caller_id(&self) -> ContextId {
-        self.call.caller
-    }
-
-    /// When the caller stops waiting, if it ever does.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.call.deadline
-    }
-
-    /// Whether nobody waits for this call any more. For functions that block.
-    pub fn is_cancelled(&self) -> bool {
-        self.call.cancelled.is_cancelled()
-    }
-
-    /// Ends when nobody waits for this call any more. Cancel safe.
-    pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
-        self.call.cancelled.cancelled()
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.router.shared()
-    }
-}
-
-impl fmt::Debug for Econtext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Econtext")
-            .field("router", &self.router)
-            .field("caller", &self.call.caller)
-            .finish_non_exhaustive()
     }
 }

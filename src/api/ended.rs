@@ -45,6 +45,7 @@ impl Context {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "listen")]
     pub fn closed(&self) -> Ended {
         let receiver = Receiver::from_context(self.shared(), self.id(), true);
         // A message that asks for nothing: it is refused if there is no way,

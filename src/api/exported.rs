@@ -110,6 +110,7 @@ impl Exported {
     /// What is wrong with them, with the signature.
     pub fn encode(&self, json: &str) -> Result<EncodedArgs, String> {
         let data = (self.0.shim.args)(json).map_err(|why| {
+            let why = wrong_count(&self.args(), json).unwrap_or(why);
             format!("the arguments of {self} do not fit: {why}; write a JSON array with one element for each")
         })?;
         Ok(EncodedArgs(data))
@@ -135,6 +136,28 @@ impl std::fmt::Display for Exported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{} -> {}", self.name(), self.args(), self.ok())
     }
+}
+
+/// What is wrong with the number of arguments, if that is it. `args` are their types, as a tuple.
+fn wrong_count(args: &str, json: &str) -> Option<String> {
+    let given = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).ok()?.len();
+    let (mut depth, mut taken, mut is_begun) = (0_u32, 0, false);
+    for c in args.get(1..args.len().checked_sub(1)?)?.chars() {
+        match c {
+            '(' | '[' | '<' => depth += 1,
+            ')' | ']' | '>' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                taken += usize::from(is_begun);
+                is_begun = false;
+                continue;
+            }
+            _ => {}
+        }
+        is_begun |= !c.is_whitespace();
+    }
+    taken += usize::from(is_begun);
+    let arguments = if taken == 1 { "argument" } else { "arguments" };
+    (given != taken).then(|| format!("it takes {taken} {arguments}, got {given}"))
 }
 
 /// A type's name without the paths in it.
@@ -198,9 +221,17 @@ mod tests {
             ("::greet", "nonsense"),
             ("::by_number", "[1]"),
             ("::by_number", "null"),
+            ("::greet", "[[1, 2], 3, 4]"),
             ("::read_file", r#"["/x", 1]"#),
         ] {
             let error = find(name).encode(wrong).unwrap_err();
+            let takes = match (name, wrong) {
+                ("::by_number", "[1]") => "takes 0 arguments, got 1;",
+                ("::greet", "[]") => "takes 2 arguments, got 0;",
+                ("::greet", "[[1, 2], 3, 4]") => "takes 2 arguments, got 3;",
+                _ => "",
+            };
+            assert!(error.contains(takes), "{error}");
             assert!(error.contains(&find(name).to_string()) && error.contains("do not fit"), "{error}");
         }
     }

@@ -4,6 +4,8 @@
 //! in to every copy of the program. A function is known by its full name,
 //! never by its address, because copies for different machines differ.
 
+#[doc(hidden)]
+pub mod borrowed;
 mod shapes;
 
 use std::any::type_name;
@@ -16,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::api::context::Econtext;
+use crate::api::econtext::Econtext;
 use crate::api::router::Router;
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::routing::runs_on::RunsOn;
@@ -28,6 +30,8 @@ use crate::wire::codec::{self, Origin};
 /// and/or `&Router` (in this order, both optional; they are injected, not
 /// sent), then up to 12 owned serialisable arguments, and returns a
 /// [`Value`] or a `Result` of one. `K` only tells these shapes apart.
+///
+/// [`export!`](crate::export) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called in another context",
     note = "it must be a plain `fn`; its arguments, after `&Econtext` and/or `&Router`, are owned and serialisable by serde: write `String` instead of `&str`",
@@ -47,9 +51,28 @@ pub trait Function<K>: Copy + Send + Sync + 'static {
 
 /// A type that a function may return as it is.
 ///
-/// Implemented for the types of `std` and of this crate. For your own:
-/// `impl offshoot::Value for Facts {}`. (`Result` must not be one: it always
-/// means success or failure.)
+/// Implemented for the types of `std`, also arrays of them, `Arc` and `NonZero`,
+/// and of this crate. Your own need one line. (`Result` must not be one: it
+/// always means success or failure.)
+///
+/// ```
+/// use offshoot::{Value, export};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Facts {
+///     cores: [u32; 2],
+/// }
+/// impl Value for Facts {}
+///
+/// fn facts() -> Facts {
+///     Facts { cores: [8, 4] }
+/// }
+/// export!(facts);
+/// # fn main() {}
+/// ```
+///
+/// A function that returns `Result<Facts, E>` needs no such line.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the result of an exported function yet",
     note = "if it is yours, derive `Serialize` and `Deserialize` and add `impl offshoot::Value for {Self} {{}}`"
@@ -347,6 +370,13 @@ macro_rules! export {
         const _: () = {
             fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
                 $crate::__private::run($function, econtext, args)
+            }
+            fn _owns_its_arguments() {
+                if let Some((a, b, c, d, e, f, g, h, i, j, k, l)) = $crate::__private::borrowed::arguments($function) {
+                    use $crate::__private::borrowed::*;
+                    ((&a).owned(), (&b).owned(), (&c).owned(), (&d).owned(), (&e).owned(), (&f).owned());
+                    ((&g).owned(), (&h).owned(), (&i).owned(), (&j).owned(), (&k).owned(), (&l).owned());
+                }
             }
             $crate::__private::inventory::submit! {
                 $crate::__private::Entry::$new(

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::api::router::Router;
-use crate::engine::io::Target;
+use crate::engine::inboxes::Target;
 use crate::engine::ports::Callback;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
-use crate::routing::handles::{Peer, Policy, Registration};
+use crate::routing::handles::{Peer, Policy, Registration, Rule};
 use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -80,7 +80,7 @@ impl HandlerBuilder {
         let queue = Arc::new(Queue::new(handle));
         shared.ports().hold(handle, &queue);
         let sink = Target::User(Arc::new(Callback { queue, call }));
-        let registration = Registration { sink, once: !persist, respondent, policy };
+        let registration = Registration { sink, once: !persist, respondent, policy: policy.map(Rule::Policy) };
         if !shared.request(Request::AddHandler { handle, registration, overwrite }) {
             return Err(Error::Closed(Closed::Router));
         }

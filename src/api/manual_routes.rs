@@ -25,7 +25,7 @@ impl Router {
         self.ask(|io, reply| {
             let io = Rc::clone(io);
             tokio::task::spawn_local(async move {
-                let _ = reply.send(io.allocate_id().await);
+                let _ = reply.send(io.ids().allocate(&io).await);
             });
         })
         .await?
@@ -53,7 +53,7 @@ impl Router {
     ) -> Result<(), Error> {
         let (stream, id, name) = (stream.into(), context.id(), context.name().to_owned());
         self.ask(move |io, reply| {
-            let _ = reply.send(io.register(id, &name, stream, authority));
+            let _ = reply.send(io.neighbours().register(io, id, &name, stream, authority));
         })
         .await?
     }
@@ -64,9 +64,10 @@ impl Router {
     ///
     /// A child that is stamped with this context's number may call functions
     /// in its siblings.
+    #[doc(alias = "auth_id")]
     pub fn stamp(&self, neighbour: &Context, authority: Option<ContextId>) {
         let id = neighbour.id();
-        self.shared().request(Request::Do(Box::new(move |io| io.stamp(id, authority))));
+        self.shared().request(Request::Do(Box::new(move |io| io.neighbours().stamp(io, id, authority))));
     }
 
     /// The neighbour by whose stream a message to `id` leaves: the parent if
@@ -79,7 +80,7 @@ impl Router {
     pub async fn stream_by_id(&self, id: ContextId) -> Result<Option<Context>, Error> {
         let found = self
             .ask(move |io, reply| {
-                let _ = reply.send(io.neighbour(id));
+                let _ = reply.send(io.neighbours().on_the_way_to(io, id));
             })
             .await?;
         Ok(found.map(|(id, name)| Context::new(Arc::clone(self.shared()), id, &name)))
@@ -95,7 +96,7 @@ impl Router {
     pub async fn add_route(&self, target: ContextId, via: &Context) -> Result<(), Error> {
         let via = via.id();
         self.ask(move |io, reply| {
-            let _ = reply.send(io.add_route(target, via));
+            let _ = reply.send(io.neighbours().add_route(io, target, via));
         })
         .await?
     }
@@ -103,7 +104,7 @@ impl Router {
     /// Forgets the route to `target`, as if it had gone: whoever waits for an
     /// answer from it is told. Does nothing if there is none.
     pub fn del_route(&self, target: ContextId) {
-        self.shared().request(Request::Do(Box::new(move |io| io.del_route(target))));
+        self.shared().request(Request::Do(Box::new(move |io| io.neighbours().del_route(io, target))));
     }
 
     async fn ask<T: Send + 'static>(

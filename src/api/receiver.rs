@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 
 use crate::api::router::Router;
 use crate::api::sender::Sender;
-use crate::engine::io::Target;
+use crate::engine::inboxes::Target;
 use crate::engine::queue::Queue;
 use crate::engine::shared::{Request, Shared};
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
-use crate::routing::handles::{Peer, Policy, Registration};
+use crate::routing::handles::{Peer, Registration, Rule};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
@@ -166,6 +166,20 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// Settings of a new receiver.
+///
+/// ```
+/// use offshoot::{Error, Receiver, Router, policy};
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let orders: Receiver<u32> = Receiver::builder(&router).policy(policy::has_parent_authority).build()?;
+///     orders.sender().blocking_send(7)?;
+///     assert_eq!(orders.blocking_recv()?, 7);
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
 #[must_use = "nothing is registered before build()"]
 pub struct ReceiverBuilder<T> {
     settings: Settings,
@@ -178,7 +192,7 @@ struct Settings {
     persist: bool,
     overwrite: bool,
     respondent: Option<ContextId>,
-    policy: Option<Policy>,
+    policy: Option<Rule>,
     notify: Option<Hook>,
 }
 
@@ -255,7 +269,7 @@ impl<T> ReceiverBuilder<T> {
     /// Decides about each message, on the I/O thread, where it must not block.
     /// Default: all may pass.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
-        self.settings.policy = Some(Arc::new(policy));
+        self.settings.policy = Some(Rule::Policy(Arc::new(policy)));
         self
     }
 
@@ -304,6 +318,13 @@ impl<T> Receiver<T> {
         Self::from_inner(Arc::new(settings.register_next()))
     }
 
+    /// A receiver for the values that a call of `context` sends before it ends,
+    /// from wherever below that context.
+    pub(crate) fn of_call(shared: &Arc<Shared>, context: ContextId) -> Self {
+        let settings = Settings { policy: Some(Rule::WayTo(context)), ..Settings::new(shared) };
+        Self::from_inner(Arc::new(settings.register_next()))
+    }
+
     pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
         Self { inner, ended: false, of: PhantomData }
     }
@@ -332,16 +353,19 @@ impl<T> Receiver<T> {
 
     /// A sender for this receiver. It can be an argument or a result of a
     /// call.
+    #[doc(alias = "to_sender")]
     pub fn sender(&self) -> Sender<T> {
         Sender::from_parts(Arc::clone(&self.inner.shared), self.inner.shared.me, self.handle())
     }
 
     /// Number of values that wait: a snapshot.
+    #[doc(alias = "size")]
     pub fn len(&self) -> usize {
         self.inner.queue.latch.len()
     }
 
     /// Whether no value waits.
+    #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -381,6 +405,8 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// still be used) or the respondent has gone, [`Error::Closed`] when this
     /// receiver was closed or nothing more can come, [`Error::Payload`] when
     /// the value is not a `T`.
+    #[doc(alias = "get")]
+    #[doc(alias = "get_data")]
     pub async fn recv(&self) -> Result<T, Error> {
         self.recv_message().await?.decode()
     }

@@ -21,6 +21,8 @@ use crate::wire::message::{ContextId, Message};
 const PROFILING: &str = "OFFSHOOT_PROFILING";
 
 /// Default of [`RouterBuilder::max_message_size`], in bytes.
+///
+/// [`RouterBuilder`] has an example of another one.
 pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
 
 /// A context's place in the tree: the way to start children and to reach
@@ -64,6 +66,8 @@ struct Alive {
 ///
 /// For handlers and hooks that need the router they belong to: one that held
 /// a [`Router`] would keep it from ending.
+///
+/// [`Router::downgrade`] has an example.
 #[derive(Clone)]
 pub struct WeakRouter {
     shared: Arc<Shared>,
@@ -162,6 +166,7 @@ impl RouterBuilder {
     /// Default: whether the environment variable `OFFSHOOT_PROFILING` is set
     /// to anything but nothing or 0.
     #[must_use]
+    #[doc(alias = "MITOGEN_PROFILING")]
     pub fn profiling(mut self, on: bool) -> Self {
         self.profiling = on;
         self
@@ -208,6 +213,7 @@ impl Router {
     }
 
     /// The children of this context that are up, the oldest first.
+    #[doc(alias = "get_streams")]
     pub fn children(&self) -> Vec<Context> {
         let children = self.shared.directory().children();
         children.into_iter().map(|(id, name)| Context::new(Arc::clone(&self.shared), id, &name)).collect()
@@ -259,6 +265,8 @@ impl Router {
     /// of them is told. Does nothing to contexts behind others.
     ///
     /// [`Context::shutdown`] is the orderly way.
+    #[doc(alias = "disconnect_stream")]
+    #[doc(alias = "disconnect_all")]
     pub fn disconnect(&self, context: &Context) {
         self.shared.request(Request::Disconnect(context.id()));
     }
@@ -286,6 +294,7 @@ impl Router {
     /// # Errors
     ///
     /// [`Error::Closed`] if the router has ended.
+    #[doc(alias = "get_stats")]
     pub async fn stats(&self) -> Result<Stats, Error> {
         let (reply, stats) = oneshot::channel();
         self.shared.request(Request::Stats(reply));
@@ -299,6 +308,7 @@ impl Router {
     /// # Errors
     ///
     /// [`Error::Closed`] if the router has ended.
+    #[doc(alias = "dump_to_logger")]
     pub fn dump(&self) -> Result<(), Error> {
         if self.shared.request(Request::Dump) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
@@ -310,6 +320,7 @@ impl Router {
     /// # Errors
     ///
     /// [`Error::Closed`] if the router has ended.
+    #[doc(alias = "install_handler")]
     pub fn dump_on_sigusr2(&self) -> Result<(), Error> {
         if self.shared.request(Request::DumpOnSignal) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }

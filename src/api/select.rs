@@ -72,10 +72,14 @@ pub struct Select<T> {
 }
 
 /// A member of a [`Select`], unlike every other of the process.
+///
+/// [`Select`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u64);
 
 /// What can be a member of a [`Select`].
+///
+/// [`Select`] has an example.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Member<T> {
@@ -216,7 +220,7 @@ impl<T> Select<T> {
     /// # Errors
     ///
     /// [`Error::Select`] if it is a member of a select already, was built with
-    /// [`notify`](crate::ReceiverBuilder::notify), or would make a select a
+    /// [`notify`](crate::channel::ReceiverBuilder::notify), or would make a select a
     /// member of itself; [`Error::Closed`] if this select was closed. A call
     /// that is refused is cancelled.
     pub fn add(&self, member: impl Into<Member<T>>) -> Result<MemberId, Error> {
@@ -251,6 +255,8 @@ impl<T> Select<T> {
     }
 
     /// Number of values that wait in members, also nested ones: a snapshot.
+    #[doc(alias = "size")]
+    #[doc(alias = "empty")]
     pub fn waiting(&self) -> usize {
         self.core.waiting()
     }
@@ -265,6 +271,7 @@ impl<T: DeserializeOwned> Select<T> {
     /// [`Context::call`](crate::Context::call) and [`Receiver::recv`];
     /// [`Select::recv_event`] tells which one. [`Error::Select`] if there is no
     /// member (left), [`Error::Closed`] if this select was closed meanwhile.
+    #[doc(alias = "get")]
     pub async fn recv(&self) -> Result<(MemberId, T), Error> {
         plain(self.core.recv().await?)
     }
@@ -314,6 +321,7 @@ impl<T: DeserializeOwned> Select<T> {
     ///
     /// [`Error::Select`] and [`Error::Closed`] as [`Select::recv`]; what a
     /// member gives is in the event.
+    #[doc(alias = "get_event")]
     pub async fn recv_event(&self) -> Result<Event<T>, Error> {
         self.core.recv().await.map(event)
     }

@@ -12,10 +12,11 @@ use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
 use crate::api::call::{Call, RawCall};
-use crate::api::context::{Context, WithTimeout};
+use crate::api::context::Context;
 use crate::api::function::Function;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
+use crate::api::with_timeout::WithTimeout;
 use crate::sys::blocking::block_on;
 use crate::wire::error::Error;
 use crate::wire::message::Message;
@@ -31,6 +32,9 @@ use crate::wire::message::Message;
 /// The function's sender waits while 64 KiB (growing to 1 MiB while this end
 /// keeps up) are under way, so a stream that nobody reads holds no more than
 /// that, and keeps the function from ending.
+///
+/// The function may pass its sender on to contexts below its own. What others
+/// send to it is refused.
 ///
 /// For async code this is a [`Stream`] and has [`CallStream::next`]; for code
 /// that blocks, `for item in &mut stream` iterates. Dropping it cancels the
@@ -157,7 +161,7 @@ where
     F: Function<K>,
     A: FnOnce(Sender<T>) -> F::Args,
 {
-    let receiver = Receiver::of(context.shared());
+    let receiver = Receiver::of_call(context.shared(), context.id());
     let message = context.call_message::<F, K>(&args(receiver.sender()), 0, receiver.handle());
     let call = Call::from_raw(RawCall::start(context, type_name::<F>(), message, timeout));
     CallStream { receiver, call, ended: None, done: false }
@@ -229,6 +233,8 @@ impl<T: DeserializeOwned, R: DeserializeOwned> Stream for CallStream<T, R> {
 }
 
 /// An iterator over a [`CallStream`] that blocks.
+///
+/// [`CallStream`] has an example.
 #[derive(Debug)]
 pub struct StreamIter<S>(S);
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Value;
+use crate::api::with_timeout::WithTimeout;
 use crate::connect::handshake::whoami;
 
 /// Facts about a context's machine; see [`Context::facts`].
@@ -34,7 +35,7 @@ pub struct HostFacts {
     pub machine: String,
     /// Name of the distribution, as `/etc/os-release` has it.
     pub distribution: Option<String>,
-    /// The variable `USER` of the context, or its user id if that is not set.
+    /// User that the context runs as, by `/etc/passwd`, or else by the environment.
     pub user: String,
     /// The effective user id of the context.
     pub uid: u32,
@@ -65,14 +66,27 @@ impl Context {
     }
 }
 
-/// Returns facts about the machine that this function runs on. [`Context::facts`] calls it.
+impl WithTimeout<'_> {
+    /// As [`Context::facts`], but ends with
+    /// [`Error::Timeout`](crate::Error::Timeout) when the time is up.
+    pub fn facts(&self) -> Call<HostFacts> {
+        self.call(host_facts, ())
+    }
+}
+
+/// Facts about the machine that this runs on. [`Context::facts`] calls it.
 ///
 /// # Errors
 ///
-/// If the kernel does not report its name.
+/// If the kernel does not tell its name.
+///
+/// The [module](crate::facts) has an example.
 pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+    let uid = nix::unistd::geteuid().as_raw();
+    // `USER` can be that of whoever was here before, as behind setuid programs and in containers.
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     Ok(HostFacts {
         hostname: whoami().1,
@@ -81,8 +95,8 @@ pub async fn host_facts() -> std::io::Result<HostFacts> {
         kernel: text(uname.release()),
         machine: text(uname.machine()),
         distribution: distribution(&release),
-        user: whoami().0,
-        uid: nix::unistd::geteuid().as_raw(),
+        user: name_of(uid, &users).unwrap_or_else(|| whoami().0),
+        uid,
         gid: nix::unistd::getegid().as_raw(),
         home: std::env::var("HOME").ok(),
         pid: std::process::id(),
@@ -92,6 +106,13 @@ pub async fn host_facts() -> std::io::Result<HostFacts> {
 }
 crate::export!(io host_facts);
 
+/// The name of a user by the lines of `/etc/passwd`.
+fn name_of(uid: u32, users: &str) -> Option<String> {
+    let uid = uid.to_string();
+    let line = users.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    line.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 fn distribution(os_release: &str) -> Option<String> {
     let value = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim_matches(['"', '\'']).to_owned())
@@ -100,6 +121,14 @@ fn distribution(os_release: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_has_the_name_that_the_system_knows() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n# a comment\nweb:x:33:33::/:\n:x:34:34::/:\n";
+        assert_eq!(name_of(0, users).as_deref(), Some("root"));
+        assert_eq!(name_of(33, users).as_deref(), Some("web"));
+        assert_eq!((name_of(34, users), name_of(3, users)), (None, None));
+    }
 
     #[test]
     fn the_name_of_the_distribution_is_read() {

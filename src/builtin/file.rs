@@ -25,10 +25,12 @@ use std::pin::{Pin, pin};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::api::context::{Context, Econtext};
+use crate::api::context::Context;
+use crate::api::econtext::Econtext;
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
+use crate::api::with_timeout::WithTimeout;
 use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
@@ -114,6 +116,48 @@ impl Context {
     /// the errors of [`Context::call`].
     pub async fn copy_to(&self, source: impl AsyncRead, path: impl Into<PathBuf>, mode: u32) -> Result<u64, Error> {
         write(self, path.into(), Some(mode), pin!(source)).await
+    }
+}
+
+impl WithTimeout<'_> {
+    /// As [`Context::read_file`], but ends with [`Error::Timeout`] when the time
+    /// is up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::read_file`], and [`Error::Timeout`].
+    pub async fn read_file(&self, path: impl Into<PathBuf>) -> Result<Vec<u8>, Error> {
+        self.within("reading a file", self.context.read_file(path)).await
+    }
+
+    /// As [`Context::copy_from`], but ends with [`Error::Timeout`] when the time
+    /// is up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::copy_from`], and [`Error::Timeout`].
+    pub async fn copy_from(&self, path: impl Into<PathBuf>, sink: impl AsyncWrite) -> Result<u64, Error> {
+        self.within("reading a file", self.context.copy_from(path, sink)).await
+    }
+
+    /// As [`Context::write_file`], but ends with [`Error::Timeout`] when the time
+    /// is up; then the file is as before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::write_file`], and [`Error::Timeout`].
+    pub async fn write_file(&self, path: impl Into<PathBuf>, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.within("writing a file", self.context.write_file(path, bytes)).await
+    }
+
+    /// As [`Context::copy_to`], but ends with [`Error::Timeout`] when the time is
+    /// up; then the file is as before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::copy_to`], and [`Error::Timeout`].
+    pub async fn copy_to(&self, source: impl AsyncRead, path: impl Into<PathBuf>, mode: u32) -> Result<u64, Error> {
+        self.within("writing a file", self.context.copy_to(source, path, mode)).await
     }
 }
 

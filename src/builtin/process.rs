@@ -37,6 +37,7 @@ use crate::api::context::Context;
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
+use crate::api::with_timeout::WithTimeout;
 use crate::builtin::process::run_process::{CommandLine, Input, Outlets, run_process};
 use crate::wire::codec::Blob;
 use crate::wire::error::{ChannelError, ChannelErrorKind, Error};
@@ -48,6 +49,8 @@ pub use remote_child::{ChildOutput, ChildStdin, RemoteChild};
 ///
 /// A filter that thinks for longer is rare, and so is who wants to wait longer
 /// for a daemon.
+///
+/// The [module](crate::process) has an example of commands.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
 impl Context {
@@ -66,7 +69,7 @@ impl Context {
     /// # Ok(()) }
     /// ```
     pub fn command(&self, program: impl Into<OsString>) -> Command {
-        Command::new(self, CommandLine::new(program))
+        Command::new(self, None, CommandLine::new(program))
     }
 
     /// A line for `/bin/sh` there; otherwise as [`Context::command`].
@@ -81,7 +84,21 @@ impl Context {
     /// # Ok(()) }
     /// ```
     pub fn shell(&self, line: impl Into<OsString>) -> Command {
-        Command::new(self, CommandLine::shell(line))
+        Command::new(self, None, CommandLine::shell(line))
+    }
+}
+
+impl WithTimeout<'_> {
+    /// As [`Context::command`], but the command is ended, and what waits for it
+    /// gets [`Error::Timeout`], when it has run for so long.
+    pub fn command(&self, program: impl Into<OsString>) -> Command {
+        Command::new(self.context, Some(self.limit), CommandLine::new(program))
+    }
+
+    /// As [`Context::shell`], but the command is ended, and what waits for it
+    /// gets [`Error::Timeout`], when it has run for so long.
+    pub fn shell(&self, line: impl Into<OsString>) -> Command {
+        Command::new(self.context, Some(self.limit), CommandLine::shell(line))
     }
 }
 
@@ -94,6 +111,8 @@ impl Context {
 #[must_use = "nothing happens before output(), status() or spawn()"]
 pub struct Command {
     context: Context,
+    /// How long it may run.
+    limit: Option<Duration>,
     line: CommandLine,
     stdin: Option<Stdin>,
 }
@@ -132,6 +151,8 @@ impl<const N: usize> From<&[u8; N]> for Stdin {
 }
 
 /// What a running command says, in order per stream.
+///
+/// [`Command::events`] has an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
@@ -149,14 +170,21 @@ pub enum Event {
     /// Bytes from its standard error.
     Stderr(Blob),
     /// It has ended, and its output has not: more may come of what waits to be
-    /// taken, or of other processes that hold it open. How it ended is told
-    /// when all has been read.
-    Ended,
+    /// taken, or of other processes that hold it open. [`Exit`] comes when all
+    /// has been read.
+    Ended {
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that killed it, if one did.
+        signal: Option<i32>,
+    },
 }
 
 impl Value for Event {}
 
 /// How a command ended.
+///
+/// [`Context::shell`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Exit {
@@ -188,6 +216,8 @@ impl Exit {
 }
 
 /// Everything that a command said, and how it ended.
+///
+/// [`Context::command`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
@@ -203,6 +233,8 @@ pub struct Output {
 /// [`Command::events`].
 ///
 /// Dropping it ends the command.
+///
+/// [`Command::events`] has an example.
 #[derive(Debug)]
 pub struct Running {
     /// What the command says. It is read at the pace of this end: a command
@@ -213,8 +245,8 @@ pub struct Running {
 }
 
 impl Command {
-    fn new(context: &Context, line: CommandLine) -> Self {
-        Self { context: context.clone(), line, stdin: None }
+    fn new(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
+        Self { context: context.clone(), limit, line, stdin: None }
     }
 
     /// Adds an argument.
@@ -279,7 +311,7 @@ impl Command {
         let mut take = |event| match event {
             Event::Stdout(Blob(bytes)) => stdout.extend_from_slice(&bytes),
             Event::Stderr(Blob(bytes)) => stderr.extend_from_slice(&bytes),
-            Event::Started { .. } | Event::Ended => {}
+            Event::Started { .. } | Event::Ended { .. } => {}
         };
         let exit = loop {
             tokio::select! {
@@ -317,7 +349,7 @@ impl Command {
     pub fn spawn(mut self) -> RemoteChild {
         let Stdin(input) = self.stdin.take().unwrap_or_else(Stdin::piped);
         self.line.stdin = input;
-        RemoteChild::start(&self.context, self.line)
+        RemoteChild::start(&self.context, self.limit, self.line)
     }
 
     /// Starts it, with both its outputs in one, in the order in which they were
@@ -344,15 +376,16 @@ impl Command {
         if let Some(Stdin(input)) = self.stdin.take() {
             self.line.stdin = input;
         }
-        Running::start(&self.context, self.line)
+        Running::start(&self.context, self.limit, self.line)
     }
 }
 
 impl Running {
-    pub(crate) fn start(context: &Context, line: CommandLine) -> Self {
+    pub(crate) fn start(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
         let events = receiver(context);
         let [to, stdout, stderr] = [events.sender(), events.sender(), events.sender()];
-        let exit = context.call(run_process, (line, Outlets { events: to, stdout, stderr, apart: false }));
+        let args = (line, Outlets { events: to, stdout, stderr, apart: false });
+        let exit = context.start(run_process, &args, limit, 0);
         Self { events, exit }
     }
 }

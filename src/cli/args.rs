@@ -8,6 +8,7 @@ mod help;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::Method;
+use crate::sys::process::stdout_was_closed;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
 const LONG_VERSION: &str =
@@ -28,7 +30,7 @@ const LONG_VERSION: &str =
 /// Runs commands on many machines that have nothing but a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Say on stderr what happens; -vv says more, -vvv each frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
@@ -65,7 +67,7 @@ pub(crate) enum ToolCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = RUN_EXAMPLES, override_usage = RUN_USAGE)]
 pub(crate) struct RunArgs {
-    /// Run this line in a shell there, instead of CMD
+    /// Run this line in a shell on each host, instead of CMD
     #[arg(short, long, value_name = "LINE", conflicts_with = "argv")]
     pub(crate) shell: Option<OsString>,
     /// How long the command may run on each host, as 30s or 5m [default: no limit]
@@ -74,13 +76,13 @@ pub(crate) struct RunArgs {
     /// Run in this directory [default: where the login begins]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) chdir: Option<PathBuf>,
-    /// Set an environment variable there, by default to its value here; may be given again
+    /// Set an environment variable on the hosts; NAME alone takes its value here; may be given again
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
     /// Give the commands no input; by default they get what comes on stdin, unless that is a terminal
     #[arg(short, long)]
     pub(crate) no_stdin: bool,
-    /// The command and its arguments, as they are: no shell takes them apart
+    /// The command and its arguments, which are passed on as they are, without a shell
     #[arg(value_name = "CMD", trailing_var_arg = true, required_unless_present = "shell")]
     pub(crate) argv: Vec<OsString>,
     // Last, since the heading of a group holds for all that follow.
@@ -97,7 +99,7 @@ pub(crate) struct CallArgs {
     /// How long the call may take on each host, as 30s or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// The function: its name, or any end of it that only one has, as host_facts
+    /// The function: its name, or the end of its name if no other function has that, as host_facts
     #[arg(value_name = "FUNCTION")]
     pub(crate) function: String,
     /// Its arguments, as a JSON array
@@ -158,7 +160,7 @@ impl DoctorArgs {
 /// `offshoot functions`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct FunctionsArgs {
-    /// Only those with this in their names
+    /// Show only functions whose names contain this text
     #[arg(value_name = "TEXT")]
     pub(crate) text: Option<String>,
     /// Print JSON
@@ -196,7 +198,7 @@ pub(crate) struct ReachArgs {
     /// Ask for the password of ssh, once for all hosts
     #[arg(long)]
     pub(crate) ask_pass: bool,
-    /// Let hosts keep the image below ~/.cache, hashed at every use, so that it is sent once
+    /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
     #[arg(long)]
     pub(crate) cache: bool,
     /// Send nothing: run this copy of the program, which is on the hosts already
@@ -223,7 +225,7 @@ pub(crate) struct SshArgs {
     /// Port
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
-    /// Who to log in as
+    /// User to log in as
     #[arg(short = 'l', long, value_name = "USER")]
     pub(crate) login: Option<OsString>,
     /// File with a private key; may be given again
@@ -253,7 +255,7 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
-    /// Host expressions; several stand for what any of them does
+    /// Host expressions; the result has the hosts of all of them
     #[arg(value_name = "EXPR", required = true)]
     pub(crate) expressions: Vec<String>,
     /// Print only how many there are
@@ -316,28 +318,40 @@ impl Color {
     }
 }
 
-/// Reads the command line, the name of the program first. If there is nothing
-/// left to do, because help was wanted or something is wrong, says so and
-/// returns how to end.
+/// Reads the command line, which begins with the name of the program. If it asks
+/// for help, or is wrong, prints the help or the error and returns how to end.
 pub(crate) fn parse<I, T>(argv: I) -> Result<Cli, Exit>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
     let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
-    let cli = Cli::try_parse_from(&argv).map_err(|error| refuse(&error))?;
+    let parsed = Cli::try_parse_from(&argv);
+    let is_in_question = parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
+    if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
+        return Err(fail(Exit::Usage, &why));
+    }
+    let cli = parsed.map_err(|error| refuse(&error))?;
     cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(cli)
 }
 
-/// Says why there is nothing to do, and returns how to end.
+/// Prints help, or what is wrong with the command line, and returns the exit code.
 fn refuse(error: &clap::Error) -> Exit {
     match tips::instead_of(error) {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
-            // Nobody is left to tell if this fails.
-            let _ = error.print();
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            match printed {
+                _ if is_help && stdout_was_closed() => return fail(Exit::Internal, &"stdout is closed"),
+                // A reader that has seen enough is no fault. If stderr cannot be written, that cannot be reported.
+                Err(error) if is_help && error.kind() != io::ErrorKind::BrokenPipe => {
+                    return fail(Exit::Internal, &format!("cannot write to stdout: {error}"));
+                }
+                _ => {}
+            }
             tips::beside(error).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
         }
     }

@@ -1,17 +1,22 @@
 //! Functions by name: which one is meant, and which there are.
 
-use crate::Exported;
+use crate::api::exported::Exported;
 use serde_json::json;
 
 use crate::cli::args::FunctionsArgs;
+use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
-use crate::cli::output::safe_json;
+use crate::cli::output::{safe_json, visible};
 use crate::cli::print;
 
 /// Lists the functions of this program.
 pub(crate) fn functions(args: &FunctionsArgs) -> Exit {
     let mut functions = Exported::all();
     functions.retain(|function| args.text.as_ref().is_none_or(|text| function.name().contains(text.as_str())));
+    if functions.is_empty() {
+        let text = visible::word(args.text.as_deref().unwrap_or_default());
+        return fail(Exit::Usage, &format!("no function has {text:?} in its name; `offshoot functions` shows all"));
+    }
     print(&if args.json { to_json(&functions) } else { list(&functions).into_bytes() })
 }
 

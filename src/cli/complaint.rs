@@ -7,7 +7,7 @@ use crate::cli::exit::Exit;
 
 /// Writes a line to stderr.
 pub(super) fn complain(text: &str) {
-    // If stderr is gone, nobody is left to tell.
+    // If stderr cannot be written, there is no other place for this.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

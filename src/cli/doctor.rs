@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
 use crate::cli::complaint::fail;
-use crate::cli::ending::{Signals, end};
+use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{HostPath, Method};
@@ -79,7 +79,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
         let is_ok = hops.iter().all(HopReport::is_ok);
         let text = if args.json { to_json(&host.text, &hops) } else { to_text(&hops) };
         pipes.stdout.write(text);
-        let exit = end(&router, &mut signals, &pipes, 0, false).await;
+        let exit = end(&router, &mut signals, &pipes, 0, Readers::AreAwaited).await;
         exit.unwrap_or_else(|| Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }))
     })
 }

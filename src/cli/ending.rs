@@ -10,8 +10,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::exit::Exit;
 use crate::cli::output::pipe::{Closed, Pipes};
 
-/// What is said about output that a signal has cut has this long to be written.
+/// What is said about output that was cut has this long to be written.
 const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// What is known of those who read the output at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// They have as long as they like, as behind a pager.
+    AreAwaited,
+    /// The time is up, or a signal has come: they have to take something now and then.
+    MustRead,
+    /// They took nothing for so long that output was cut.
+    DoNotRead,
+}
 
 /// The signals that end a run.
 pub(super) struct Signals {
@@ -41,22 +52,37 @@ impl Signals {
     }
 }
 
+/// Tells all contexts to end, and does not wait until they have.
+pub(super) async fn begin(router: &Router) {
+    tokio::select! {
+        biased;
+        // It has asked the router when it waits for the first time.
+        () = router.shutdown() => {}
+        () = std::future::ready(()) => {}
+    }
+}
+
 /// Ends everything in order, and waits until the output has been taken: see
 /// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
-/// ends it at once, and output that cannot be written is a failure. A run that `is_over_time` does not wait for
-/// a reader that takes nothing.
+/// ends it at once, and output that cannot be written is a failure. How long it waits for
+/// `readers` depends on what is known of them.
 pub(super) async fn end(
     router: &Router,
     signals: &mut Signals,
     pipes: &Pipes,
     owed: u64,
-    is_over_time: bool,
+    readers: Readers,
 ) -> Option<Exit> {
     let flushed = async {
-        tokio::select! {
-            biased;
-            () = pipes.flushed(if is_over_time { 0 } else { owed }) => {}
-            () = pipes.unread(|| is_over_time) => {}
+        match readers {
+            Readers::AreAwaited => pipes.flushed(owed).await,
+            Readers::MustRead => tokio::select! {
+                biased;
+                () = pipes.flushed(0) => {}
+                () = pipes.unread(|| true) => {}
+            },
+            // One of the two can be read.
+            Readers::DoNotRead => drop(tokio::time::timeout(LAST_WORD, pipes.drained()).await),
         }
     };
     let in_order = async {

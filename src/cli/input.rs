@@ -4,15 +4,15 @@
 //! [`BUFFER`], and beyond in one file without a name, up to [`MAX_SPOOL`]. A host that is farther behind is refused.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use nix::fcntl::OFlag;
 use tokio::sync::Notify;
 
+use crate::cli::unnamed_file::unnamed_file;
 use crate::{Blob, Sender};
 
 /// Bytes that are read ahead of the fastest host: enough that a host never waits for a disk or a pipe.
@@ -195,7 +195,7 @@ impl Shared {
             if is_needed {
                 // Before it is written over, so that nobody reads what is not what it was.
                 log.spooled_from = log.spooled_from.max(after.saturating_sub(self.max_spool));
-                let spool = log.spool.clone().map_or_else(|| unnamed().map(Arc::new), Ok);
+                let spool = log.spool.clone().map_or_else(|| unnamed_file("stdin").map(Arc::new), Ok);
                 drop(log);
                 written = spool
                     .and_then(|spool| {
@@ -268,21 +268,6 @@ fn write_around(file: &File, size: u64, at: u64, bytes: &[u8]) -> io::Result<()>
     let (first, rest) = bytes.split_at(bytes.len().min((size - place) as usize));
     file.write_all_at(first, place)?;
     file.write_all_at(rest, 0)
-}
-
-/// A file that goes with the last descriptor.
-fn unnamed() -> io::Result<File> {
-    let directory = std::env::temp_dir();
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    if let Ok(file) = options.clone().custom_flags(OFlag::O_TMPFILE.bits()).open(&directory) {
-        return Ok(file);
-    }
-    // A file system that has none without a name.
-    let path = directory.join(format!(".offshoot-stdin.{}", std::process::id()));
-    let file = options.create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn spread(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use crate::wire::error::ConnectCause;
-    use crate::{Closed, ConnectError, ConnectErrorKind, Phase};
+    use crate::wire::error::{Closed, ConnectError, ConnectErrorKind, Phase};
 
     use super::*;
 

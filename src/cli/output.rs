@@ -2,9 +2,11 @@
 
 pub(crate) mod json;
 pub(crate) mod jsonl;
+pub(crate) mod kept;
 pub(crate) mod line;
 pub(crate) mod marks;
 pub(crate) mod pipe;
+pub(crate) mod progress;
 pub(crate) mod report;
 pub(crate) mod safe_json;
 pub(crate) mod summary;

@@ -12,15 +12,24 @@ use crate::cli::quote;
 
 /// `argv`, which the tool has accepted, for `hosts` instead of its own, as a line
 /// for a shell. Values of variables may be secret, and the line is shown, so only
-/// their names stay: `-e NAME` takes the value from the environment.
-pub(crate) fn line(argv: &[OsString], hosts: &str) -> String {
-    quote::line(words(argv, hosts))
+/// their names stay: `-e NAME` takes the value from the environment. What is to be known before it is run stands
+/// behind it as a comment, with `caution`.
+pub(crate) fn line(argv: &[OsString], hosts: &str, caution: Option<&str>) -> String {
+    let Again { words, hidden } = rewritten(argv, hosts);
+    let mut notes = Vec::new();
+    if !hidden.is_empty() {
+        let values = if hidden.len() == 1 { "its value is" } else { "their values are" };
+        notes.push(format!("export {} first: {values} not shown", hidden.join(" and ")));
+    }
+    notes.extend(caution.map(str::to_owned));
+    let line = quote::line(words);
+    if notes.is_empty() { line } else { format!("{line}  # {}", notes.join("; ")) }
 }
 
-fn words(argv: &[OsString], hosts: &str) -> Vec<OsString> {
+fn rewritten(argv: &[OsString], hosts: &str) -> Again {
     let mut tool = Cli::command();
     tool.build();
-    let mut rewriter = Rewriter { command: &tool, hosts: Some(hosts), words: Vec::new() };
+    let mut rewriter = Rewriter { command: &tool, hosts: Some(hosts), words: Vec::new(), hidden: Vec::new() };
     let mut rest = argv.iter();
     rewriter.words.extend(rest.next().cloned());
     while let Some(word) = rest.next() {
@@ -42,7 +51,13 @@ fn words(argv: &[OsString], hosts: &str) -> Vec<OsString> {
         }
     }
     rewriter.words.extend(rest.cloned());
-    rewriter.words
+    Again { words: rewriter.words, hidden: rewriter.hidden }
+}
+
+/// The words for other hosts, and the variables whose values are not among them.
+struct Again {
+    words: Vec<OsString>,
+    hidden: Vec<String>,
 }
 
 /// Words of a command line that is read by the definitions of its options.
@@ -51,6 +66,7 @@ struct Rewriter<'a> {
     /// Until they have a place.
     hosts: Option<&'a str>,
     words: Vec<OsString>,
+    hidden: Vec<String>,
 }
 
 impl Rewriter<'_> {
@@ -115,6 +131,10 @@ impl Rewriter<'_> {
             "env" => {
                 let name = value.as_bytes().split(|b| *b == b'=').next().unwrap_or_default();
                 self.words.extend(["-e".into(), OsStr::from_bytes(name).to_owned()]);
+                let shown = String::from_utf8_lossy(name).into_owned();
+                if name.len() < value.len() && !self.hidden.contains(&shown) {
+                    self.hidden.push(shown);
+                }
             }
             _ => return false,
         }
@@ -138,7 +158,7 @@ mod tests {
     fn rerun(words: &[&str], hosts: &str) -> String {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
         Cli::try_parse_from(&argv).unwrap_or_else(|error| panic!("{error}"));
-        line(&argv, hosts)
+        line(&argv, hosts, None)
     }
 
     #[test]
@@ -169,8 +189,17 @@ mod tests {
         {
             let words = [&["o", "run", "-w", "a"], variable, &["--", "true"]].concat();
             let flag = if variable[0].starts_with("-S") { "-S " } else { "" };
-            assert_eq!(rerun(&words, "b"), format!("o run -w b {flag}-e P -- true"));
+            let note = "  # export P first: its value is not shown";
+            assert_eq!(rerun(&words, "b"), format!("o run -w b {flag}-e P -- true{note}"));
         }
+        // A value that was taken from the environment is there again.
+        assert_eq!(rerun(&["o", "run", "-w", "a", "-e", "PATH", "true"], "b"), "o run -w b -e PATH true");
+        let several = rerun(&["o", "run", "-w", "a", "-eA=1", "-eB=2", "-eA=3", "true"], "b");
+        assert!(several.ends_with("true  # export A and B first: their values are not shown"), "{several}");
+        let argv = ["o", "run", "-w", "a", "-eA=1", "true"].map(OsString::from);
+        assert!(
+            line(&argv, "b", Some("look first")).ends_with("  # export A first: its value is not shown; look first")
+        );
     }
 
     fn option() -> impl Strategy<Value = Vec<OsString>> {
@@ -237,7 +266,7 @@ mod tests {
             argv.extend(command);
             // Combinations that are refused are never run again.
             let Ok(mut wanted) = Cli::try_parse_from(&argv) else { return Ok(()) };
-            let again = words(&argv, "web[1-3]");
+            let again = rewritten(&argv, "web[1-3]").words;
             if let ToolCommand::Run(run) = &mut wanted.command {
                 run.reach.hosts = vec!["web[1-3]".into()];
             }

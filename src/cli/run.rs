@@ -8,9 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::api::exported::{EncodedArgs, Exported};
 use crate::builtin::process as command;
 use crate::builtin::process::run_process::{self, CommandLine};
-use crate::{Blob, Call, Context, EncodedArgs, Error, Exported, Phase, Receiver, Router, Sender};
+use crate::wire::error::Phase;
+use crate::{Blob, Call, Context, Error, Receiver, Router, Sender};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,7 @@ use crate::cli::args::{CallArgs, Cli, OutputArgs, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::doctor;
-use crate::cli::ending::{Signals, end};
+use crate::cli::ending::{self, Readers, Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
@@ -27,6 +29,7 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
 use crate::cli::output::marks::{self, Marks};
 use crate::cli::output::pipe::Pipes;
+use crate::cli::output::progress::Progress;
 use crate::cli::output::report::{
     ErrorInfo, Finished, HostEvent, HostExit, HostIndex, Report, Shown, Stream, Style, Surroundings,
 };
@@ -122,8 +125,8 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, (tree, input), &router, &pipes, &mut signals));
     // Whatever still runs stops here.
     drop(local);
-    let Some(Last { owed, is_over_time }) = last else { return exit };
-    runtime.block_on(end(&router, &mut signals, &pipes, owed, is_over_time)).unwrap_or(exit)
+    let Some(Last { owed, readers }) = last else { return exit };
+    runtime.block_on(end(&router, &mut signals, &pipes, owed, readers)).unwrap_or(exit)
 }
 
 /// The router, which tells on SIGUSR2 what it waits for.
@@ -162,8 +165,7 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
 struct Last {
     /// How many jobs of stderr are awaited as long as it takes.
     owed: u64,
-    /// A reader that takes nothing is not waited for.
-    is_over_time: bool,
+    readers: Readers,
 }
 
 /// Starts the hosts, shows what they say, and sums up. Returns how to end, and
@@ -187,6 +189,7 @@ async fn report(
     let mut marks = Marks::new(hosts.len());
     let names = hosts.iter().map(|host| host.text.clone()).collect();
     let mut report = Report::new(style, names);
+    let mut progress = Progress::new(has_progress(around, cli.verbose));
     let started = Instant::now();
     let (events, mut incoming) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
@@ -214,6 +217,8 @@ async fn report(
                 }
                 stop.cancel();
                 starting.abort();
+                // Before all that has arrived is made ready to be shown, which can take seconds.
+                ending::begin(router).await;
                 continue;
             }
             () = pipes.stdout.closed() => break true,
@@ -224,27 +229,40 @@ async fn report(
                 starting.abort();
                 continue;
             }
+            () = progress.due() => {
+                progress.show(report.progress(), &pipes.stderr);
+                continue;
+            }
         };
         let Some(event) = event else { break false };
         let host = Marks::owner(&event);
-        show(pipes, report.handle(SystemTime::now(), event));
+        let shown = report.handle(SystemTime::now(), event);
+        if !shown.is_empty() {
+            progress.clear(&pipes.stderr);
+        }
+        show(pipes, shown);
         host.into_iter().for_each(|host| marks.set(host, pipes));
     };
     starting.abort();
+    progress.clear(&pipes.stderr);
     let is_over_time = interrupted.is_some() || ends.timed_out.get();
+    let mut readers = if is_over_time { Readers::MustRead } else { Readers::AreAwaited };
     if is_over_time {
-        let in_order = async { tokio::join!(router.shutdown(), pipes.drained()) };
+        let drained = async {
+            // Those that have taken nothing for so long get no more time.
+            if !is_unread {
+                pipes.drained().await;
+            }
+        };
+        let in_order = async { tokio::join!(router.shutdown(), drained) };
         tokio::select! {
             biased;
             signal = signals.next() => return (signal, None),
             _ = in_order => {}
         }
-        let mut is_cut = false;
-        for host in marks.unwritten(pipes) {
-            is_cut = true;
-            report.cut(host, marks::CUT);
-        }
-        if is_cut {
+        marks.unwritten(pipes).for_each(|host| report.cut(host, marks::CUT));
+        if pipes.stdout.waits() || pipes.stderr.waits() {
+            readers = Readers::DoNotRead;
             pipes.stderr.write(format!("offshoot: {}\n", marks::CUT).into_bytes());
         }
     }
@@ -256,12 +274,18 @@ async fn report(
     };
     let owed = pipes.stderr.queued();
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let rerun = |hosts: &str| rerun::line(&argv, hosts);
+    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&argv, hosts, caution);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
-    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, is_over_time }))
+    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
+}
+
+/// Whether a line may come and go on stderr: on a terminal that can erase it, and to which nothing else writes.
+fn has_progress(around: Surroundings, verbose: u8) -> bool {
+    let can_erase = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    around.stderr_is_terminal && can_erase && verbose == 0
 }
 
 /// Queues what is to be shown.
@@ -319,7 +343,13 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
             let worker = Worker { host: host_index, alone, events, stop, input, rest: RefCell::default() };
             ends.running.update(|running| running + 1);
             let started = Instant::now();
-            let ended = worker.stop.run_until_cancelled(worker.work(&tree, &host, &job)).await;
+            let ended = tokio::select! {
+                // First, since a run that is stopped ends the contexts at once, which is not to look like a lost
+                // connection.
+                biased;
+                () = worker.stop.cancelled() => None,
+                exit = worker.work(&tree, &host, &job) => Some(exit),
+            };
             ends.running.update(|running| running - 1);
             worker.input.iter().for_each(|input| input.leave(index));
             if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {
@@ -329,11 +359,15 @@ async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
             for event in worker.rest.take() {
                 worker.show(event).await;
             }
-            // An interrupted host has no end of its own, and its context ends with all others.
-            let Some(exit) = ended else { return };
+            let is_cancelled = ended.is_none();
+            let exit = ended.unwrap_or_else(HostExit::cancelled);
             // An error means that nobody listens any more.
             let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
             drop(worker);
+            if is_cancelled {
+                // Its context ends with all others.
+                return;
+            }
             tree.leave(&host.hops).await;
             drop(place);
         });
@@ -416,7 +450,7 @@ impl Worker {
         if self.input.is_some() {
             command.stdin = run_process::Input::Stream;
         }
-        let command::Running { events, mut exit } = command::Running::start(context, command);
+        let command::Running { events, mut exit } = command::Running::start(context, None, command);
         let (stdin, started) = oneshot::channel();
         let mut taking = Taking::new(self, events, stdin);
         let refused = self.feed(started);
@@ -438,7 +472,7 @@ impl Worker {
             () = late => {}
             }
             // A daemon that is silent is no reason to be late.
-            let more = taking.ended.map(|ended| ended + command::SILENCE + LAST_WORD);
+            let more = taking.ended.map(|(ended, ..)| ended + command::SILENCE + LAST_WORD);
             if more <= deadline {
                 break None;
             }
@@ -447,6 +481,11 @@ impl Worker {
         // What has arrived is still shown.
         taking.leave_rest();
         let Some(exit) = exit else {
+            // It is others that still hold its output.
+            if let Some((_, code, signal)) = taking.ended {
+                let status = if code == Some(0) { Status::Ok } else { Status::Failed };
+                return Ok(HostExit { status, code, signal, open: true, ..HostExit::cancelled() });
+            }
             return Err(Error::Timeout { after: limit.unwrap_or_default(), what: "command".into() });
         };
         let missing = exit.missing(taking.received);
@@ -508,8 +547,8 @@ struct Taking<'a> {
     pending: Option<command::Event>,
     /// Bytes of stdout and stderr that have arrived.
     received: [u64; 2],
-    /// When the command was said to have ended, while its output had not.
-    ended: Option<Instant>,
+    /// When the command was said to have ended, while its output had not, and with which code or signal.
+    ended: Option<(Instant, Option<i32>, Option<i32>)>,
     /// Whom to tell where the input of the command goes.
     stdin: Option<oneshot::Sender<Sender<Blob>>>,
 }
@@ -554,7 +593,7 @@ impl<'a> Taking<'a> {
             }
             command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
             command::Event::Stderr(Blob(bytes)) => self.received[1] += bytes.len() as u64,
-            command::Event::Ended => self.ended = Some(Instant::now()),
+            command::Event::Ended { code, signal } => self.ended = Some((Instant::now(), *code, *signal)),
             _ => {}
         }
         self.pending = Some(event);

@@ -85,6 +85,8 @@ pub(crate) enum Input<'a> {
         status: String,
         /// The exit code, if it has one.
         code: Option<i32>,
+        /// It had to be killed, as it went on behind its output.
+        lingered: bool,
     },
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
@@ -149,6 +151,10 @@ enum Expect {
     Announcement { or_child: bool },
     /// The caller's choice of an image.
     Image { offer: Box<Announcement> },
+    /// The end of a first stage that could not say what its machine is. What
+    /// its shell has complained of comes on another way than the announcement,
+    /// and all of it has come when the launcher has ended.
+    Reason,
     /// The child's token or the first stage's regrets.
     Child { upload: Option<Box<Upload>> },
     /// The bytes behind the child's token.
@@ -251,7 +257,9 @@ impl Dialogue {
                 }
                 Ok(())
             }
-            Input::Ended { status, code } => Err(self.ended(&status, code, &mut actions)),
+            Input::Ended { .. } if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
+            Input::Ended { status, code, lingered } => Err(self.ended(&status, code, lingered, &mut actions)),
+            Input::Deadline(_) if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
             Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
             Input::Cancelled => Err(self.error(ConnectErrorKind::Cancelled, CANCELLED)),
         };
@@ -337,6 +345,7 @@ impl Dialogue {
                     self.expect = Expect::Nothing;
                     actions.push(Action::Hello { hello, rest });
                 }
+                Expect::Reason => return self.drop_noise(self.buffer.len(), actions),
                 Expect::Nothing => return Ok(()),
             }
         }
@@ -430,16 +439,10 @@ impl Dialogue {
         };
         self.announced(line, &offer, actions);
         if offer.machine == "-" {
-            let lines = self.transcript.lines();
-            if let Some(line) = tool_words::cannot_fork(&lines) {
-                return Err(self.diagnosed(Diagnosis::no_processes(line)));
-            }
-            if tool_words::may_not_execute(&lines) {
-                let (text, advice) = advice::MAY_NOT_EXECUTE;
-                return Err(self.error(ConnectErrorKind::Unsupported, text).with_advice(advice));
-            }
-            let text = "the machine does not say what it is: `uname -sm` printed nothing";
-            return Err(self.lacks_tool(text, "put `uname` on its PATH"));
+            // A request that is none ends the first stage.
+            actions.push(Action::Write(Bytes::from_static(b"\n")));
+            self.expect = Expect::Reason;
+            return Ok(());
         }
         if offer.reader == Reader::Missing {
             let text = "the machine has neither `head -c` nor `dd` to receive the image with";
@@ -451,6 +454,21 @@ impl Dialogue {
         actions.push(Action::ChooseImage(offer.clone()));
         self.expect = Expect::Image { offer: Box::new(offer) };
         Ok(())
+    }
+
+    /// The error for a machine whose `uname` has printed nothing.
+    fn does_not_say(&mut self, actions: &mut Vec<Action>) -> ConnectError {
+        self.flush(actions);
+        let lines = self.transcript.lines();
+        if let Some(line) = tool_words::cannot_fork(&lines) {
+            return self.diagnosed(Diagnosis::no_processes(line));
+        }
+        if tool_words::may_not_execute(&lines) {
+            let (text, advice) = advice::MAY_NOT_EXECUTE;
+            return self.error(ConnectErrorKind::Unsupported, text).with_advice(advice);
+        }
+        let text = "the machine does not say what it is: `uname -sm` printed nothing";
+        self.lacks_tool(text, "put `uname` on its PATH")
     }
 
     fn announced(&mut self, line: &[u8], offer: &Announcement, actions: &mut Vec<Action>) {
@@ -538,7 +556,7 @@ impl Dialogue {
         self.error(ConnectErrorKind::Eof, advice::NOTHING_TO_READ.0).with_advice(advice::NOTHING_TO_READ.1)
     }
 
-    fn ended(&mut self, status: &str, code: Option<i32>, actions: &mut Vec<Action>) -> ConnectError {
+    fn ended(&mut self, status: &str, code: Option<i32>, lingered: bool, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
         let lines = self.transcript.lines();
         let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
@@ -556,7 +574,11 @@ impl Dialogue {
         }
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
-        let advice = if tool_words::lacks_files(&lines) { advice::FEW_FILES } else { advice::hint(self.phase, code) };
+        let advice = match lingered && matches!(self.phase, Phase::Start | Phase::Login) {
+            _ if tool_words::lacks_files(&lines) => advice::FEW_FILES,
+            true => advice::NO_OUTPUT,
+            false => advice::hint(self.phase, code),
+        };
         let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
         let cause = if is_silent { ConnectCause::Unexplained } else { ConnectCause::Plain };
         self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)

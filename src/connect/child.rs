@@ -247,6 +247,10 @@ fn live(arguments: &Arguments, is_threaded: bool) -> ! {
 
 fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     if let Some(name) = &arguments.again_as {
+        if arguments.directory.is_none() {
+            // The shell has executed it by this descriptor.
+            drop(process::adopt(STAGED_IMAGE));
+        }
         // Opened before its file goes.
         Image::own()?;
         leave_no_trace(arguments);

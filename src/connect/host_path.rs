@@ -151,6 +151,8 @@ impl Set for OneHost {
 }
 
 /// A text that is no path.
+///
+/// [`HostPath`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathError {
     message: String,

@@ -81,6 +81,18 @@ impl Router {
 /// # Panics
 ///
 /// If `f` does.
+///
+/// ```
+/// fn main() -> Result<(), offshoot::Error> {
+///     offshoot::child();
+///     let name = offshoot::block_on(offshoot::connect::run_with_router(async |router| {
+///         Ok::<_, offshoot::Error>(router.local().await?.name().to_owned())
+///     }))??;
+///     assert!(name.starts_with("local."));
+///     Ok(())
+/// }
+/// ```
+#[doc(alias = "with_router")]
 pub async fn run_with_router<T>(f: impl AsyncFnOnce(Router) -> T) -> Result<T, Error> {
     let router = Router::new()?;
     let result = panic::caught(f(router.clone())).await;

@@ -5,13 +5,17 @@
 //! for all: launch it, carry the bootstrap dialogue, attach the link.
 
 mod account;
+mod attach;
+mod attempt;
 mod builder;
 mod connect;
 mod container;
 mod delegated_connect;
 mod doas;
 mod factories;
+mod launch;
 mod local;
+mod packing;
 mod question;
 mod remote_command;
 pub(crate) mod setns;
@@ -48,6 +52,8 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
 const NO_CHILD: &str = "does `main` of this program call offshoot::child(), or offshoot::run, before all else?";
 
 /// Default time for a whole connect.
+///
+/// The [module](crate::connect) has an example of connects.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A child to start: everything that has to travel when another context is to

@@ -51,7 +51,7 @@ impl Program {
         self
     }
 
-    /// As [`RouterBuilder::profiling`](crate::RouterBuilder::profiling), whose
+    /// As [`RouterBuilder::profiling`](crate::router::RouterBuilder::profiling), whose
     /// default holds without this; the results are shown with the log.
     pub fn profiling(mut self, on: bool) -> Self {
         self.profiling = on;

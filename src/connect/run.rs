@@ -35,6 +35,7 @@ use crate::sys::process::hang_up_is_ignored;
 /// What children print, and what they warn of, comes to stderr, each line
 /// behind the context's name, unless the program has set up a `tracing`
 /// subscriber, which then gets it. [`Program`] has settings for this.
+#[doc(alias = "main")]
 pub fn run<E: fmt::Display + fmt::Debug>(app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
     Program::new().run(app)
 }

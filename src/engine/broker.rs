@@ -2,7 +2,6 @@
 //! down, whatever the user's code is doing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak as RcWeak};
@@ -17,6 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::io::{self, Io, Setup};
+use crate::engine::timers::{Due, TimerKey, TimerKeys, Timers};
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
 use crate::sys::process;
@@ -29,9 +29,6 @@ const LAST_FILES: Duration = Duration::from_secs(1);
 const MASTER_GRACE: Duration = Duration::from_secs(5);
 /// The same in a child.
 const CHILD_GRACE: Duration = Duration::from_secs(3);
-
-/// When a job is due, and a number that makes it unique.
-type TimerKey = (Instant, u64);
 
 /// What the thread is asked to do.
 enum Job {
@@ -49,6 +46,12 @@ enum Job {
 struct Scheduled {
     cancelled: Arc<AtomicBool>,
     job: Box<dyn FnOnce() + Send>,
+}
+
+impl Due for Scheduled {
+    fn is_void(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
 }
 
 /// The I/O thread, shared by any number of routers.
@@ -92,7 +95,7 @@ pub(crate) struct Thread {
     default_grace: Duration,
     /// What was set instead, in ms; 0 if nothing was.
     grace: AtomicU64,
-    next_timer: AtomicU64,
+    timer_keys: TimerKeys,
     ended: CancellationToken,
 }
 
@@ -148,7 +151,7 @@ impl Broker {
             held: AtomicUsize::new(0),
             default_grace,
             grace: AtomicU64::new(0),
-            next_timer: AtomicU64::new(0),
+            timer_keys: TimerKeys::default(),
             ended: CancellationToken::new(),
         });
         let broker = Self::of(&thread);
@@ -160,7 +163,7 @@ impl Broker {
             if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {
                 tracing::error!("broker crashed");
             }
-            // Whatever is left of the routers tells those who wait for it.
+            // This drops the routers that are left. Their guards tell those who wait for them.
             drop(local);
             runtime.shutdown_timeout(LAST_FILES);
         });
@@ -232,8 +235,9 @@ impl Broker {
     /// # Errors
     ///
     /// [`Error::Closed`] if the thread has ended.
+    #[doc(alias = "timers")]
     pub fn schedule(&self, when: Instant, job: impl FnOnce() + Send + 'static) -> Result<Timer, Error> {
-        let key = (when, self.thread.next_timer.fetch_add(1, Ordering::Relaxed));
+        let key = self.thread.timer_key(when);
         let cancelled = Arc::<AtomicBool>::default();
         let scheduled = Scheduled { cancelled: Arc::clone(&cancelled), job: Box::new(job) };
         self.queue(Job::Schedule(key, scheduled))?;
@@ -306,6 +310,8 @@ impl Broker {
 }
 
 /// A job that [`Broker::schedule`] has taken. Dropping it changes nothing.
+///
+/// [`Broker`] has an example.
 pub struct Timer {
     thread: Arc<Thread>,
     key: TimerKey,
@@ -314,7 +320,7 @@ pub struct Timer {
 
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Timer").field(&self.key.0).finish()
+        f.debug_tuple("Timer").field(&self.key.when()).finish()
     }
 }
 
@@ -337,6 +343,11 @@ impl Thread {
         self.grace_or(CHILD_GRACE)
     }
 
+    /// A key for a timer of this thread, or of a router on it.
+    pub(crate) fn timer_key(&self, when: Instant) -> TimerKey {
+        self.timer_keys.key(when)
+    }
+
     fn grace_or(&self, default: Duration) -> Duration {
         match self.grace.load(Ordering::Relaxed) {
             0 => default,
@@ -347,7 +358,7 @@ impl Thread {
     /// Waits for the end of the thread, which must not be the calling one.
     pub(crate) async fn join(&self) {
         self.ended.cancelled().await;
-        // It has said its last: this is the time that its stack takes to go.
+        // The thread has nothing left to do. This waits until its stack is free.
         if let Some(handle) = lock(&self.handle).take() {
             let _ = handle.join();
         }
@@ -381,13 +392,13 @@ struct Loop {
     thread: Arc<Thread>,
     routers: Vec<RcWeak<Io>>,
     running: JoinSet<()>,
-    timers: BTreeMap<TimerKey, Scheduled>,
+    timers: Timers<Scheduled>,
     stopping: bool,
 }
 
 impl Loop {
     fn new(thread: Arc<Thread>) -> Self {
-        let (routers, running, timers) = (Vec::new(), JoinSet::new(), BTreeMap::new());
+        let (routers, running, timers) = (Vec::new(), JoinSet::new(), Timers::default());
         Self { thread, routers, running, timers, stopping: false }
     }
 
@@ -418,15 +429,15 @@ impl Loop {
     fn carry_out(&mut self, job: Job) {
         match job {
             Job::Run(job) => run_user_code(job),
-            // Dropping what it brings with it tells whoever waits.
+            // The setup is dropped, and with it the queue of requests: those who wait are told.
             Job::Router(setup) if self.stopping => drop(setup()),
             Job::Router(setup) => {
                 let (io, running) = io::prepare(setup(), Arc::clone(&self.thread));
                 self.routers.push(Rc::downgrade(&io));
                 self.running.spawn_local(running);
             }
-            Job::Schedule(key, scheduled) => drop(self.timers.insert(key, scheduled)),
-            Job::Unschedule(key) => drop(self.timers.remove(&key)),
+            Job::Schedule(key, scheduled) => self.timers.insert(key, scheduled),
+            Job::Unschedule(key) => self.timers.remove(key),
             Job::KeepAlive(reply) => {
                 let mut routers = self.routers.iter().filter_map(RcWeak::upgrade);
                 let _ = reply.send(!self.timers.is_empty() || routers.any(|io| io.is_busy()));
@@ -444,14 +455,10 @@ impl Loop {
     /// Runs what is due; returns when the next timer is.
     fn fire(&mut self) -> Option<Instant> {
         loop {
-            let first = self.timers.first_entry()?;
-            let when = first.key().0;
-            if when > Instant::now() {
-                return Some(when);
-            }
-            let Scheduled { cancelled, job } = first.remove();
-            if !cancelled.load(Ordering::Acquire) {
-                run_user_code(job);
+            match self.timers.take_due() {
+                Err(next) => return next,
+                Ok(scheduled) if scheduled.is_void() => {}
+                Ok(scheduled) => run_user_code(scheduled.job),
             }
         }
     }

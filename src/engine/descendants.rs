@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 ///
 /// Those that [`process`](crate::process) has started end with their call
 /// or the context in any case, with all of their process group.
+///
+/// ```no_run
+/// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+/// use offshoot::connect::Descendants;
+///
+/// // What its functions start goes on when it ends.
+/// let web = router.ssh("web1").descendants(Descendants::Leave).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Descendants {

@@ -4,7 +4,7 @@
 //! ones run on a bounded pool. Built-in ones are tasks of the I/O thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +16,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
-use crate::engine::io::{Io, Timer, TimerKey};
+use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::ServedCall;
+use crate::engine::timers::TimerKey;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
 use crate::routing::window::ReceiveWindows;
+use crate::sys::hash::HashMap;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
@@ -186,7 +188,7 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps an eye on a call for as long as it is not over.
+    /// Adds a call to those that [`Dispatcher::serving`] lists until they are over.
     fn serve(&self, name: &'static str, caller: ContextId) -> Arc<Served> {
         let served = Arc::new(Served {
             name,
@@ -444,7 +446,7 @@ impl Pool {
             let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
             match spawned {
                 Ok(_) => state.threads += 1,
-                // Whoever is there already will come to it.
+                // A thread that runs already takes the call later.
                 Err(error) if state.threads > 0 => tracing::warn!("no further thread for calls: {error}"),
                 Err(error) => {
                     let invocation = state.queue.pop_back();

@@ -4,6 +4,8 @@
 mod debug;
 mod file;
 pub(crate) mod levels;
+#[cfg(feature = "cli")]
+pub(crate) mod pace;
 mod relay;
 mod sink;
 mod source;
@@ -29,8 +31,8 @@ pub(crate) use source::LogSource;
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
 
-/// Logs on the I/O thread, which must not wait for whoever takes the log: in a
-/// master the log's thread makes the event; in a child it is queued anyway.
+/// Logs on the I/O thread, which must not wait for a subscriber: in a master the
+/// thread of the log makes the event; in a child an event is queued in any case.
 macro_rules! log_later {
     ($io:expr, target: $target:literal, $level:ident, $($text:tt)+) => {
         if tracing::enabled!(target: $target, tracing::Level::$level) {
@@ -58,8 +60,10 @@ const CUT: &str = " [cut]";
 /// A log record that was made in another context.
 ///
 /// Its texts come from there: they are bounded, and free of control
-/// characters by the time anybody here sees them. `Display` gives one line:
+/// characters before this process shows them. `Display` gives one line:
 /// `target.[context]: message name=value`.
+///
+/// [`RouterBuilder`](crate::router::RouterBuilder) has an example that looks at some.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
@@ -82,7 +86,7 @@ pub struct Record {
 }
 
 /// Called with each record, on a thread of its own.
-pub type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
+pub(crate) type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Record {
     pub(crate) fn new(target: &str, level: u8, message: &str) -> Self {

@@ -1,14 +1,14 @@
 //! What waits in a receiver, and how much of it each sender may send.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::routing::fair_queue::FairQueue;
 use crate::routing::window::{Grant, ReceiveWindows};
+use crate::sys::hash::HashMap;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Bytes that wait in one receiver, whoever sent them.
+/// Bytes that wait in one receiver, from all senders together.
 const MAX_QUEUED: usize = 512 * 1024 * 1024;
 /// Dead messages of one sender that wait in one receiver. They take no room
 /// in a window.

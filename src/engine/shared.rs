@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::descendants::Descendants;
+use crate::engine::inboxes::Target;
 use crate::engine::io;
 use crate::engine::log::{self, LogHook, Record};
 use crate::engine::ports::Ports;
@@ -37,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) unidirectional: bool,
     levels: Levels,
     pub(crate) debug: AtomicBool,
-    /// Where the time goes, if anybody wants to know.
+    /// Where the time goes; kept only if it was asked for.
     pub(crate) profile: Option<Mutex<Profile>>,
     /// The user's own code takes the log records.
     pub(crate) hooked: AtomicBool,
@@ -88,7 +89,7 @@ pub(crate) enum Request {
     Grant(Grant),
     AddHandler {
         handle: Handle,
-        registration: Registration<io::Target>,
+        registration: Registration<Target>,
         overwrite: bool,
     },
     /// Give up a handle; if a queue is named, only if it still stands behind

@@ -92,6 +92,8 @@ pub struct Stats {
 }
 
 /// One link of a context.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LinkStats {
@@ -121,6 +123,8 @@ pub struct LinkStats {
 }
 
 /// A call that was made here and has no answer yet.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PendingCall {
@@ -135,6 +139,8 @@ pub struct PendingCall {
 }
 
 /// What a pending call waits for.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WaitsFor {
@@ -146,6 +152,8 @@ pub enum WaitsFor {
 }
 
 /// A call that runs here, or is queued to.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServedCall {
@@ -160,6 +168,8 @@ pub struct ServedCall {
 }
 
 /// A receiver with something in it.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiverStats {
@@ -172,6 +182,8 @@ pub struct ReceiverStats {
 }
 
 /// Messages that wait here for room at their receiver.
+///
+/// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BlockedSender {

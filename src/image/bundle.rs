@@ -27,6 +27,8 @@ const TRAILER: u64 = 12;
 const MAX_INDEX: u32 = 64 * 1024;
 
 /// One image in a bundle.
+///
+/// [`Bundle`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
@@ -54,6 +56,15 @@ impl Entry {
 }
 
 /// The images that a program carries.
+///
+/// ```
+/// use offshoot::bundle::Bundle;
+///
+/// for entry in Bundle::own()?.entries() {
+///     println!("{}: {} bytes", entry.triple, entry.size);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Bundle {
     file: File,
@@ -148,8 +159,15 @@ fn damaged(why: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the bundle is damaged: {why}"))
 }
 
-/// The machine that an executable is for, by its header: the system as `uname -s` names it, and the
-/// processor as Rust names it.
+/// The machine that an executable is for, by its header: system as `uname -s`
+/// has it, processor as Rust has it.
+///
+/// ```no_run
+/// let own = std::fs::read("/proc/self/exe")?;
+/// let (system, processor) = offshoot::bundle::machine_of(&own).expect("an executable");
+/// assert_eq!((system, processor), ("Linux", std::env::consts::ARCH));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
     match executable.first_chunk::<20>()? {
         [0x7f, b'E', b'L', b'F', class, endian, _, abi, rest @ ..] => {

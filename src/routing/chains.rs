@@ -2,12 +2,13 @@
 //!
 //! A chain has a record here only while it has calls under way, or if it has failed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::routing::runs_on::RunsOn;
+use crate::sys::hash::HashMap;
 use crate::wire::message::ContextId;
 
 /// The most chains that have records.
@@ -44,7 +45,7 @@ struct Chain<J> {
 
 impl<J> Default for Chains<J> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), errors: 0 }
+        Self { by_key: HashMap::default(), errors: 0 }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The contexts that can be reached from here, for threads other than the one that routes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::message::ContextId;
 
 /// The most contexts that are remembered as gone.

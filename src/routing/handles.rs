@@ -1,13 +1,15 @@
 //! The handles of one context: the sink of each, and the contexts that may write to it. No I/O.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::wire::error::DeadReason;
+use crate::sys::hash::{HashMap, HashSet};
+use crate::wire::error::{ChannelErrorKind, DeadReason};
 use crate::wire::message::{ContextId, Handle, Message};
 
 /// The neighbour by which a message came in.
+///
+/// [`has_parent_authority`](crate::policy::has_parent_authority) has an example of a policy, which gets it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Peer {
@@ -21,17 +23,31 @@ pub struct Peer {
 
 /// A function that decides whether a message may reach a handler. Returns true to accept it.
 ///
-/// It runs on the I/O thread and must not block. A policy that panics refuses the message.
+/// Runs on the I/O thread and must not block.
+///
+/// [`has_parent_authority`](crate::policy::has_parent_authority) has an example.
 pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
 
-/// The entry of a handle.
+/// Which messages may reach a handle.
+#[derive(Clone)]
+pub(crate) enum Rule {
+    /// Those that a function agrees to.
+    Policy(Policy),
+    /// Those that came by the way that leads to this context, or began here:
+    /// its values, and those of what is below it.
+    WayTo(ContextId),
+}
+
+const UNEXPECTED: DeadReason = DeadReason::fixed(ChannelErrorKind::Refused, "reply from unexpected context");
+
+/// What a handle stands for.
 pub(crate) struct Registration<S> {
     pub(crate) sink: S,
     /// Whether the handle is removed when its first message is delivered.
     pub(crate) once: bool,
     /// If set, only this context may write to the handle, and its end is reported to the handle.
     pub(crate) respondent: Option<ContextId>,
-    pub(crate) policy: Option<Policy>,
+    pub(crate) policy: Option<Rule>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for Registration<S> {
@@ -55,7 +71,7 @@ pub(crate) struct Handles<S> {
 
 impl<S> Default for Handles<S> {
     fn default() -> Self {
-        Self { by_handle: HashMap::new(), by_respondent: HashMap::new() }
+        Self { by_handle: HashMap::default(), by_respondent: HashMap::default() }
     }
 }
 
@@ -67,7 +83,7 @@ impl<S> Handles<S> {
         &self,
         message: &Message,
         peer: impl FnOnce() -> Peer,
-        speaks_for: impl FnOnce(ContextId) -> bool,
+        speaks_for: impl Fn(ContextId) -> bool,
     ) -> Result<(), DeadReason> {
         let Some(registration) = self.by_handle.get(&message.handle) else {
             return Err(DeadReason::INVALID_HANDLE);
@@ -76,12 +92,16 @@ impl<S> Handles<S> {
             && respondent != message.src
             && !(message.is_dead() && speaks_for(respondent))
         {
-            return Err(DeadReason::refused("reply from unexpected context"));
+            return Err(UNEXPECTED);
         }
-        match &registration.policy {
-            Some(policy) if !agrees(policy, message, &peer()) => Err(DeadReason::refused("refused by policy")),
-            _ => Ok(()),
-        }
+        let refusal = match &registration.policy {
+            None => None,
+            Some(Rule::Policy(policy)) => {
+                (!agrees(policy, message, &peer())).then(|| DeadReason::refused("refused by policy"))
+            }
+            Some(Rule::WayTo(context)) => (!came_from(*context, &peer(), speaks_for)).then_some(UNEXPECTED),
+        };
+        refusal.map_or(Ok(()), Err)
     }
 
     /// The sink of a handle that [`Handles::check`] has accepted. The handle is removed if it takes
@@ -146,8 +166,14 @@ impl<S> Handles<S> {
     }
 }
 
-/// Whether the policy accepts the message. A policy is user code. If it panics, it has not
-/// accepted.
+/// Whether what came in by `peer` came from `context` or from what is below it, or
+/// began here. The parent speaks for others, but sends none of their values.
+fn came_from(context: ContextId, peer: &Peer, speaks_for: impl Fn(ContextId) -> bool) -> bool {
+    let from_parent = peer.parent_ids.first() == Some(&peer.id);
+    !from_parent && (context == peer.me || speaks_for(context))
+}
+
+/// A policy is user code: one that panics has not agreed.
 fn agrees(policy: &Policy, message: &Message, peer: &Peer) -> bool {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy(message, peer))).unwrap_or_else(|_| {
         tracing::error!(handle = message.handle.0, "a policy panicked, which counts as refusal");
@@ -185,17 +211,34 @@ mod tests {
         assert_eq!(handles.check(&from(1), peer(1), |_| false), Err(DeadReason::INVALID_HANDLE));
 
         let policy: Policy = Arc::new(policy::has_parent_authority);
-        let guarded = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+        let guarded = Registration { sink: "p", once: false, respondent: None, policy: Some(Rule::Policy(policy)) };
         handles.add(Handle(1000), guarded).unwrap();
         assert_eq!(handles.check(&from(1), peer(1), |_| false), Err(DeadReason::refused("refused by policy")));
         assert_eq!(handles.check(&from(0), peer(0), |_| false), Ok(()));
     }
 
     #[test]
+    fn values_of_a_call_come_by_the_way_that_leads_to_its_context() {
+        let mut handles = Handles::default();
+        let callee = ContextId(1);
+        let registration = Registration { sink: "v", once: false, respondent: None, policy: Some(Rule::WayTo(callee)) };
+        handles.add(Handle(1000), registration).unwrap();
+        let by = |id: u32, is_way: bool| {
+            let peer = Peer { id: ContextId(id), me: ContextId(7), parent_ids: Arc::new([ContextId(0)]) };
+            handles.check(&from(5), || peer, |of| is_way && of == callee)
+        };
+        assert_eq!(by(1, true), Ok(()), "also of one below it");
+        assert_eq!(by(7, true), Ok(()), "this context's own");
+        assert_eq!(by(2, false), Err(UNEXPECTED), "by another child");
+        assert_eq!(by(0, true), Err(UNEXPECTED), "the parent, which may tell of anybody's end");
+    }
+
+    #[test]
     fn a_policy_that_panics_refuses() {
         let mut handles = Handles::default();
         let policy: Policy = Arc::new(|_, _| panic!("on purpose"));
-        let registration = Registration { sink: "p", once: false, respondent: None, policy: Some(policy) };
+        let registration =
+            Registration { sink: "p", once: false, respondent: None, policy: Some(Rule::Policy(policy)) };
         handles.add(Handle(1000), registration).unwrap();
         assert!(handles.check(&from(1), peer(1), |_| false).is_err());
     }

@@ -1,9 +1,10 @@
 //! Ids of contexts: the ids that one context can give out, and the blocks that it has passed on. No
 //! I/O.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use crate::sys::hash::HashMap;
 use crate::wire::message::ContextId;
 
 /// The number of ids in a block.

@@ -5,10 +5,11 @@
 //! within a pair. `DEL_ROUTE` for a context waits until everything that was accepted from that
 //! context has left. The log records of that context then leave before the messages of others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::routing::table::LinkId;
+use crate::sys::hash::HashMap;
 use crate::wire::frame::{self, MAX_PAYLOAD};
 use crate::wire::message::{ContextId, Lane, Message};
 use crate::wire::write_batch::WriteBatch;

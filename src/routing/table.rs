@@ -11,7 +11,6 @@ mod tests;
 #[cfg(test)]
 mod trees;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use std::sync::Arc;
 use crate::routing::directory::Directory;
 use crate::routing::handles::Peer;
 use crate::routing::ids::{Block, IdStock, Lent};
+use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Message};
 use crate::wire::sanitize::printable;
@@ -105,9 +105,9 @@ impl Routing {
             parent_ids,
             parent: None,
             unidirectional,
-            links: HashMap::new(),
-            routes: HashMap::new(),
-            known: HashMap::new(),
+            links: HashMap::default(),
+            routes: HashMap::default(),
+            known: HashMap::default(),
             clock: 0,
             stock: IdStock::new(me == ContextId::MASTER),
             directory: Arc::default(),
@@ -139,7 +139,7 @@ impl Routing {
                     && link.addressed.len() > MAX_ADDRESSED
                 {
                     link.addressed_overflow = true;
-                    link.addressed = HashSet::new();
+                    link.addressed = HashSet::default();
                 }
             }
         }
@@ -430,8 +430,8 @@ impl Routing {
         let link = Link {
             remote,
             stamp,
-            routes: HashSet::new(),
-            addressed: HashSet::new(),
+            routes: HashSet::default(),
+            addressed: HashSet::default(),
             addressed_overflow: false,
             lent: Lent::default(),
         };

@@ -6,8 +6,7 @@
 //! takes messages, in one [`Grant`] per half window. It doubles the window as long as the
 //! application keeps up.
 
-use std::collections::HashMap;
-
+use crate::sys::hash::HashMap;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{ContextId, Handle};
 

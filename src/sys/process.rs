@@ -3,6 +3,8 @@
 
 #[cfg(not(target_os = "linux"))]
 mod bsd;
+#[cfg(feature = "cli")]
+mod closed;
 mod descendants;
 mod ending;
 mod group;
@@ -27,6 +29,8 @@ mod stdio;
 mod sys;
 mod usage;
 
+#[cfg(feature = "cli")]
+pub(crate) use closed::stdout_was_closed;
 pub(crate) use descendants::{
     Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, spare, supervise,
 };
@@ -36,7 +40,7 @@ pub(crate) use launch::{Launch, Launched, Stdio, launch};
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use open_files::{is_out_of_files, open_files_limit, raise_open_files};
-pub(crate) use platform::{memory, own_executable, terminal_name};
+pub(crate) use platform::{memory, own_executable, own_start, terminal_name};
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};

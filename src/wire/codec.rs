@@ -1,11 +1,12 @@
 //! Encodes values into bytes and decodes them, in the format of bincode: by position, with the same
 //! type at both ends.
 //!
-//! The encoding does not describe itself. Some types that serde can express compile, and fail when
-//! they are used, because bincode cannot express them: `#[serde(skip_serializing_if)]`, `flatten`,
-//! `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is not UTF-8. The error is an
-//! [`Error::Payload`](crate::Error::Payload) where the value was to be sent, and a
-//! [`CallError`](crate::CallError) where a result could not be sent back. Both name the function.
+//! The encoding does not describe itself. What serde can express and bincode
+//! cannot compiles and fails when it is used: `#[serde(skip_serializing_if)]`,
+//! `flatten`, `tag`, `untagged`, `serde_json::Value`, and a `PathBuf` that is
+//! not UTF-8. Such a failure is an [`Error::Payload`](crate::Error::Payload)
+//! where the value was to be sent and a [`CallError`](crate::error::CallError) where
+//! a result could not be sent back; both name the function.
 
 mod decode;
 
@@ -120,6 +121,8 @@ pub(crate) fn current_origin() -> Option<Origin> {
 
 /// Bytes that are encoded in one piece. This is much faster than `Vec<u8>`, which serde encodes
 /// byte by byte.
+///
+/// [`Command::events`](crate::process::Command::events) has an example.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Blob(#[serde(with = "serde_bytes")] pub Vec<u8>);
 

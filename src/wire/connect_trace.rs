@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::error::Phase;
 
-/// What a connect has observed, as data. [`ConnectError::steps`](crate::ConnectError::steps) makes
-/// text of it. It is kept as data because every image carries this code, and few programs need the
-/// text.
+/// What a connect has seen on its way, as data. Those who want words take
+/// [`ConnectError::steps`](crate::error::ConnectError::steps): every image carries
+/// this, and few ever look.
+///
+/// [`Error`](crate::Error) has an example of connects that fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectTrace {

@@ -27,7 +27,8 @@ use crate::wire::sanitize::printable_lines;
 /// and came back through `via`.
 ///
 /// ```
-/// use offshoot::{Error, Router, ConnectErrorKind, export};
+/// use offshoot::error::ConnectErrorKind;
+/// use offshoot::{Error, Router, export};
 ///
 /// fn fails() -> Result<(), String> {
 ///     Err("no such thing".into())
@@ -67,6 +68,7 @@ pub enum Error {
     Connect(Box<ConnectError>),
     /// The time limit has passed.
     #[error("{what} did not finish within {after:?}")]
+    #[doc(alias = "TimeoutError")]
     Timeout {
         /// The time limit.
         after: Duration,
@@ -91,6 +93,7 @@ pub enum Error {
     /// The function is not in the function table of this program, or of the context that should run
     /// it.
     #[error("function {function} is not in the function table of {context}; {}", how_to_export(function))]
+    #[doc(alias = "TypeError")]
     NotExported {
         /// Full name of the function.
         function: String,
@@ -114,6 +117,7 @@ pub enum Error {
     Deadlock(String),
     /// A handle is in use already, or unknown.
     #[error("handle {handle}: {reason}")]
+    #[doc(alias = "KeyError")]
     Handle {
         /// The handle.
         handle: Handle,

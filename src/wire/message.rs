@@ -15,7 +15,9 @@ use crate::wire::error::{CallError, ChannelError, ChannelErrorKind, DeadReason, 
 use crate::wire::port::Port;
 use crate::wire::sanitize::printable;
 
-/// The id of a context, which is a process in the tree. The master has the id 0.
+/// A process in the tree. The master is 0.
+///
+/// [`Econtext`](crate::Econtext) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContextId(pub u32);
@@ -38,7 +40,9 @@ impl fmt::Display for ContextId {
     }
 }
 
-/// A handle: a port inside a context.
+/// A port inside a context.
+///
+/// [`Message`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handle(pub u32);
@@ -121,13 +125,16 @@ pub(crate) enum Lane {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Message {
-    /// The context that the message is for. Default: the master. Sending it to a context sets this
-    /// field.
+    /// The context it is for. Default: the master; whoever sends it to a
+    /// context fills it in.
+    #[doc(alias = "dst_id")]
     pub dst: ContextId,
-    /// The context that has sent the message, and that replies go to. The router sets this field,
-    /// whatever it contains, and every hop checks it.
+    /// The context it comes from, and where replies go. The router fills it
+    /// in, whatever it says here, and every hop checks it.
+    #[doc(alias = "src_id")]
     pub src: ContextId,
-    /// The context under whose authority the message acts. The router sets this field.
+    /// The context under whose authority it acts. The router fills it in.
+    #[doc(alias = "auth_id")]
     pub auth: ContextId,
     /// The port of `dst` that the message is for.
     pub handle: Handle,
@@ -186,6 +193,7 @@ impl Message {
     /// # Errors
     ///
     /// [`Error::Payload`] if the value cannot be encoded.
+    #[doc(alias = "pickled")]
     pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         match codec::encode(value) {
             Ok(data) => Ok(Self { data: data.into(), ..Self::default() }),
@@ -194,6 +202,7 @@ impl Message {
     }
 
     /// A message that carries bytes as they are.
+    #[doc(alias = "ENC_BIN")]
     pub fn raw(data: impl Into<Bytes>) -> Self {
         Self { data: data.into(), raw: true, ..Self::default() }
     }
@@ -239,9 +248,10 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if this message is dead. [`Error::Call`] or another error if it is an
-    /// error that [`Message::reply_error`] has sent. [`Error::Payload`] if the payload is raw or is
-    /// not exactly one `T`.
+    /// [`Error::Channel`] if this message is dead, [`Error::Call`] or another
+    /// error if it is one that [`Message::reply_error`] has sent,
+    /// [`Error::Payload`] if the payload is raw or is not exactly one `T`.
+    #[doc(alias = "unpickle")]
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.check_encoded()?;
         codec::decode(&self.data, self.origin()).map_err(|why| unreadable(self.src, type_name::<T>(), &why))
@@ -251,7 +261,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The same as for [`Message::decode`], except for the types of the values.
+    /// As [`Message::decode`], but for the values' types.
+    #[doc(alias = "unpickle_iter")]
     pub fn values(&self) -> Result<Values<'_>, Error> {
         self.check_encoded()?;
         Ok(Values { message: self, rest: self.data.clone() })

@@ -4,10 +4,9 @@
 //! refused at the first fragment, so only accepted messages take memory. All runs together hold at
 //! most twice the largest message. One sender has few runs at a time, refused ones included.
 
-use std::collections::HashMap;
-
 use bytes::{Bytes, BytesMut};
 
+use crate::sys::hash::HashMap;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
@@ -55,7 +54,7 @@ pub(crate) struct Added {
 
 impl Runs {
     pub(crate) fn new(max: u64) -> Self {
-        Self { by_source: HashMap::new(), bytes: 0, max }
+        Self { by_source: HashMap::default(), bytes: 0, max }
     }
 
     /// Whether `part` continues a run that has begun.

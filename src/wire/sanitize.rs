@@ -3,10 +3,13 @@
 //! what stands beside them. All text that comes from another process passes here
 //! before it is shown, logged, or written as JSON.
 
-/// Whether a terminal may act on a character: C0 and C1 controls, DEL, line and paragraph
-/// separators, and characters that change the direction of writing.
+/// Whether a terminal may act on a character: C0 and C1 controls, DEL, line and
+/// paragraph separators, what changes the direction of writing, and what is not seen and can only mislead. Joiners
+/// are part of words and pictures.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
@@ -66,6 +69,14 @@ mod tests {
     const UNSAFE: &str = "\x1b\u{7f}\u{9b}\u{61c}\u{200e}\u{2028}\u{202e}\u{2066}\u{2069}";
 
     #[test]
+    fn what_is_not_seen_is_shown_as_an_escape() {
+        for c in ['\u{feff}', '\u{200b}', '\u{ad}', '\u{2060}', '\u{fff9}', '\u{e0001}', '\u{e0041}', '\u{e007f}'] {
+            assert_eq!(printable(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
+            assert_eq!(stripped(format!("a{c}b").as_bytes()), "ab");
+        }
+    }
+
+    #[test]
     fn what_a_terminal_acts_on_is_shown_as_an_escape() {
         assert_eq!(printable(UNSAFE), "\\u{1b}\\u{7f}\\u{9b}\\u{61c}\\u{200e}\\u{2028}\\u{202e}\\u{2066}\\u{2069}");
         assert_eq!(printable("a\tb\r\n"), "a\tb\\r\\n");
@@ -74,7 +85,7 @@ mod tests {
 
     #[test]
     fn ordinary_text_is_left_alone() {
-        for text in ["häß €😀", "مرحبا", "👨\u{200d}👩", "soft\u{ad}hyphen", ""] {
+        for text in ["häß €😀", "مرحبا", "👨\u{200d}👩", "می\u{200c}خواهم", ""] {
             assert_eq!((printable(text), stripped(text.as_bytes())), (text.to_owned(), text.to_owned()));
         }
     }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use offshoot::{Broker, ChannelErrorKind, Econtext, Error, Receiver, Router, Sender, export};
+use offshoot::error::ChannelErrorKind;
+use offshoot::{Broker, Econtext, Error, Receiver, Router, Sender, export};
 
 use super::{Tree, block, block_on, eventually, is_alive, kind, pid};
 
@@ -166,7 +167,7 @@ fn timers_go_off_in_order_once_and_never_early() {
 #[test]
 fn a_timer_can_be_cancelled_by_one_that_is_due_at_the_same_time() {
     let broker = Broker::new().unwrap();
-    let (fired, second) = (Arc::<AtomicU32>::default(), Arc::<Mutex<Option<offshoot::Timer>>>::default());
+    let (fired, second) = (Arc::<AtomicU32>::default(), Arc::<Mutex<Option<offshoot::router::Timer>>>::default());
     let when = Instant::now() + Duration::from_millis(50);
     let (count, other) = (Arc::clone(&fired), Arc::clone(&second));
     broker

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use offshoot::{Error, Exported, export};
+use offshoot::__private::Exported;
+use offshoot::{Error, export};
 
 use super::{Tree, block_on, pid};
 

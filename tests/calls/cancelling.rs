@@ -83,6 +83,23 @@ fn a_queued_call_that_is_dropped_never_runs() {
 }
 
 #[test]
+fn to_drop_many_calls_takes_no_longer_than_to_make_them() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let many = || (0..60_000).map(|_| child.call(pid, ())).collect::<Vec<_>>();
+    let start = Instant::now();
+    for call in many() {
+        block_on(call).unwrap();
+    }
+    let answered = start.elapsed();
+    let start = Instant::now();
+    drop(many());
+    child.blocking_call(pid, ()).unwrap();
+    let dropped = start.elapsed();
+    assert!(dropped < 2 * answered, "{dropped:?}, and {answered:?} for as many that were answered");
+}
+
+#[test]
 fn a_timeout_is_answered_in_time_whether_the_work_can_be_stopped_or_not() {
     let tree = Tree::new();
     let child = tree.child();

@@ -94,7 +94,8 @@ fn a_profile_tells_at_the_end_where_the_time_has_gone() {
     router.blocking_shutdown();
     let told = |context: &str| -> Vec<String> {
         let records = records.all().into_iter();
-        let of = |record: &offshoot::Record| record.target == "offshoot::profile" && record.context_name == context;
+        let of =
+            |record: &offshoot::log::Record| record.target == "offshoot::profile" && record.context_name == context;
         records.filter(of).map(|record| record.message).collect()
     };
     eventually("the profile of the master", || !told("master").is_empty());

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use offshoot::{ChannelErrorKind, Context, Error, Receiver, Router, Sender, export};
+use offshoot::error::ChannelErrorKind;
+use offshoot::{Context, Error, Receiver, Router, Sender, export};
 
 use super::{Tree, block, block_on, eventually, is_alive, kind, pid, reason, resident};
 
@@ -304,5 +305,17 @@ fn the_end_of_a_sibling_and_of_the_own_router_is_noticed() {
     assert!(!myself.is_closed());
     tree.0.blocking_shutdown();
     block_on(closed);
+    assert!(myself.is_closed());
+}
+
+#[test]
+fn the_own_context_is_closed_when_its_router_has_ended() {
+    let router = Router::new().unwrap();
+    let myself = router.myself();
+    let early = block_on(myself.timeout(Duration::from_millis(50)).closed());
+    assert!(matches!(early, Err(Error::Timeout { .. })), "{early:?}");
+    let ended = myself.closed();
+    router.blocking_shutdown();
+    block_on(ended);
     assert!(myself.is_closed());
 }

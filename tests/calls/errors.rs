@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
-use offshoot::{
-    CallError, ChannelErrorKind, Closed, Econtext, Error, Handle, Message, Receiver, Router, Sender, export,
-};
+use offshoot::error::{CallError, ChannelErrorKind, Closed};
+use offshoot::{Econtext, Error, Handle, Message, Receiver, Router, Sender, export};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Tree, block, block_on, kind, pid, reason};

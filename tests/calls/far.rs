@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use offshoot::{ConnectErrorKind, Context, Econtext, Error, Message, Receiver, Sender, Value, export};
+use offshoot::error::ConnectErrorKind;
+use offshoot::{Context, Econtext, Error, Message, Receiver, Sender, Value, export};
 use serde::{Deserialize, Serialize};
 
 use super::{Tree, block_on, pid, reason};

@@ -1,6 +1,6 @@
 //! Streams between contexts: windows, order, ends.
 
-use offshoot::{Blob, Econtext, Error, Receiver, Router, Sender, export};
+use offshoot::{Blob, Econtext, Error, Handle, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, pid, reason};
 
@@ -105,3 +105,29 @@ async fn windows_here(router: &Router) -> Result<usize, Error> {
     Ok(router.stats().await?.windows)
 }
 export!(windows_here);
+
+/// Sends a value to each of many handles that nobody has, and never asks what became of it.
+fn send_to_nobody(econtext: &Econtext, handles: u32) -> Result<(), Error> {
+    let senders = (0..handles).map(|handle| Sender::new(&econtext.caller(), Handle(1_000_000 + handle)));
+    senders.into_iter().try_for_each(|to: Sender<u32>| to.blocking_send(0))
+}
+export!(send_to_nobody);
+
+#[test]
+fn what_was_refused_is_remembered_of_the_latest_senders_alone() {
+    let tree = Tree::new();
+    let child = tree.child();
+    child.blocking_call(send_to_nobody, (2000,)).unwrap();
+    super::eventually("the refusals of all", || child.blocking_call(windows_here, ()).unwrap() < 300);
+    // Who sends again to one of them is told.
+    let refused = child.blocking_call(send_twice, (1_001_999,)).unwrap_err();
+    assert!(refused.to_string().contains("invalid handle"), "{refused}");
+}
+
+fn send_twice(econtext: &Econtext, handle: u32) -> Result<(), Error> {
+    let to = Sender::new(&econtext.caller(), Handle(handle));
+    to.blocking_send(0_u32)?;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    to.blocking_send(1)
+}
+export!(send_twice);

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use offshoot::{
-    ChannelError, ChannelErrorKind, Context, Econtext, Error, Handle, Message, Receiver, Router, Sender, export,
-};
+use offshoot::error::{ChannelError, ChannelErrorKind};
+use offshoot::{Context, Econtext, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::{Tree, pid, reason};
 

@@ -161,7 +161,7 @@ fn a_child_that_floods_the_log_holds_up_nobody_where_the_log_is_not_read() {
 const UNREAD: &str = "OFFSHOOT_TEST_UNREAD";
 
 fn flood_the_log() {
-    offshoot::log_to_file(None, "debug").unwrap();
+    offshoot::log::log_to_file(None, "debug").unwrap();
     let tree = Tree::new();
     let (bad, good) = (tree.child(), tree.child());
     let me = bad.id().0;

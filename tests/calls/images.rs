@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use offshoot::{ConnectErrorKind, Error, Handle, Router, export};
+use offshoot::error::ConnectErrorKind;
+use offshoot::{Error, Handle, Router, export};
 
 use super::hostile::frame;
 use super::{Tree, block_on, pid, resident};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
-use offshoot::{Context, Econtext, Error, Receiver, Sender, WaitsFor, export};
+use offshoot::stats::WaitsFor;
+use offshoot::{Context, Econtext, Error, Receiver, Sender, export};
 
 use super::logs::Records;
 use super::{Tree, block, block_on, eventually, pid, reason};

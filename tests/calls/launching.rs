@@ -3,7 +3,8 @@
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use offshoot::{ConnectErrorKind, Context, Error, export};
+use offshoot::error::ConnectErrorKind;
+use offshoot::{Context, Error, export};
 
 use super::{Tree, block_on, eventually, pid};
 
@@ -48,7 +49,7 @@ fn a_connect_that_takes_too_long_says_where_it_was() {
     let connect = tree.0.local().exec_prefix(silent).connect_timeout(Duration::from_millis(300));
     let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("no stream error") };
     assert_eq!(error.kind, ConnectErrorKind::Timeout);
-    assert_eq!(error.phase, offshoot::Phase::Login);
+    assert_eq!(error.phase, offshoot::error::Phase::Login);
     assert!(error.text.contains("login"), "{error}");
 }
 

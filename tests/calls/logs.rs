@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use offshoot::{Context, Error, Record, Router, export};
+use offshoot::log::Record;
+use offshoot::{Context, Error, Router, export};
 
 use super::{Tree, eventually, pid};
 
@@ -284,7 +285,7 @@ fn levels_of(tree: &Tree, child: &Context) -> [u8; 4] {
 }
 
 fn keep_log(path: PathBuf) -> Result<(), Error> {
-    offshoot::log_to_file(Some(&path), "debug").map_err(|error| Error::Payload(error.to_string()))?;
+    offshoot::log::log_to_file(Some(&path), "debug").map_err(|error| Error::Payload(error.to_string()))?;
     tracing::debug!(answer = 42, "of the function");
     Ok(())
 }

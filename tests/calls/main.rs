@@ -22,6 +22,7 @@ mod forking;
 mod handlers;
 mod hostile;
 mod images;
+mod in_time;
 mod introspection;
 mod isolation;
 mod launching;
@@ -38,7 +39,8 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use offshoot::{ChannelErrorKind, Context, Error, Router, export};
+use offshoot::error::ChannelErrorKind;
+use offshoot::{Context, Error, Router, export};
 
 /// Runs the future of a test on this thread, without any runtime, because the futures of the library need
 /// none.

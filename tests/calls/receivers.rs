@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use offshoot::{Blob, Channel, ChannelError, Context, Error, Handle, Message, Receiver, Router, Sender, export};
+use offshoot::error::ChannelError;
+use offshoot::{Blob, Channel, Context, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::{Tree, block_on, eventually, reason};
 

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use offshoot::{Closed, Error, Member, Receiver, Select, Sender, export};
+use offshoot::error::Closed;
+use offshoot::select::Member;
+use offshoot::{Error, Receiver, Select, Sender, export};
 
 use super::{Tree, block_on, eventually, pid};
 

@@ -66,6 +66,22 @@ async fn relay(below: Context, to: u32, numbers: Sender<u32>) -> Result<String, 
     }
     stream.result().await
 }
+
+/// Sends a value, has a context below send some, and stays.
+async fn share(below: Context, numbers: Sender<u32>) -> Result<(), Error> {
+    numbers.send(1).await?;
+    below.call(count, (2, 4, numbers)).await?;
+    std::future::pending().await
+}
+
+/// Sends to whoever it can, until it is told not to.
+fn intrude(to: Sender<u32>) -> Result<(), Error> {
+    (0..1000).try_for_each(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        to.blocking_send(666)
+    })
+}
+export!(share, intrude);
 export!(count, pour, count_and_fail, count_and_die, count_and_panic, close_first, for_ever, wait_for_end);
 export!(concurrent relay);
 
@@ -188,4 +204,23 @@ fn a_stream_of_what_cannot_run_ends_with_why() {
     child.blocking_shutdown();
     let items: Vec<_> = child.stream(count, |numbers| (0, 3, numbers)).into_iter().collect();
     assert!(matches!(&items[..], [Err(Error::Channel { .. })]), "{items:?}");
+}
+
+#[test]
+fn a_stream_takes_values_of_the_called_context_and_of_those_below_it_alone() {
+    let tree = Tree::new();
+    let (child, other) = (tree.child(), tree.child());
+    let below = tree.behind(&child);
+    let mut known = None;
+    let mut stream = child.stream(share, |numbers: Sender<u32>| {
+        known = Some(numbers.clone());
+        (below, numbers)
+    });
+    let mut next = || stream.blocking_next().unwrap();
+    assert_eq!([next(), next(), next()], [Ok(1), Ok(2), Ok(3)]);
+    let refused = other.blocking_call(intrude, (known.unwrap(),)).unwrap_err();
+    assert!(refused.to_string().contains("reply from unexpected context"), "{refused}");
+    child.blocking_shutdown();
+    let rest: Vec<_> = stream.into_iter().collect();
+    assert!(matches!(&rest[..], [Err(Error::Channel(_))]), "{rest:?}");
 }

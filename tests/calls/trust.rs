@@ -103,6 +103,39 @@ fn a_unidirectional_tree_keeps_siblings_apart_at_every_level() {
 }
 
 #[test]
+fn a_context_that_refuses_says_so_in_the_log_and_less_often_the_more_it_refuses() {
+    let tree = Tree(Router::builder().unidirectional(true).build().unwrap());
+    let records = super::logs::Records::of(&tree.0);
+    let refusals = |by: &Context, what: &str| {
+        let is_one = |record: &offshoot::log::Record| record.level == 1 && record.message.contains(what);
+        records.all().into_iter().filter(|record| is_one(record) && record.context == by.id()).count()
+    };
+    let one = tree.child();
+    let (three, four) = (tree.behind(&one), tree.behind(&one));
+    for _ in 0..100 {
+        // The caller waits for an answer, and gets one.
+        let said = text(three.blocking_call(write_to_sibling, (four.clone(),)));
+        assert!(said.starts_with("routing mode prevents forward"), "{said}");
+    }
+    let mode = format!("message of {} for handle 77777 of {}: routing mode prevents", three.id(), four.id());
+    super::eventually("seven log records", || refusals(&one, &mode) >= 7);
+    assert_eq!(refusals(&one, &mode), 7, "the first, second, fourth and so on to the 64th");
+}
+
+#[test]
+fn a_call_that_policy_refuses_is_in_the_log_of_who_refuses() {
+    let tree = Tree::new();
+    let records = super::logs::Records::of(&tree.0);
+    let (one, two) = (tree.child(), tree.child());
+    assert_eq!(text(one.blocking_call(call_sibling, (two.clone(),))), "refused by policy");
+    let what = format!("message of {} for handle 101 of {}: refused by policy", one.id(), two.id());
+    let found = || records.all().into_iter().find(|record| record.message.contains(&what));
+    super::eventually("a log record", || found().is_some());
+    let record = found().unwrap();
+    assert_eq!((record.level, record.context), (1, two.id()));
+}
+
+#[test]
 fn the_largest_message_is_the_same_in_the_whole_tree() {
     let tree = Tree(Router::builder().max_message_size(100_000).build().unwrap());
     let child = tree.child();

@@ -200,7 +200,7 @@ pub(crate) fn signals_are_heard_while_nobody_reads_stdout() -> Result<()> {
             let mark = unique();
             let (mut unread, mut trace) = stuck(&[&["run", "-w", "local[1-2]"], json].concat(), &mark)?;
             unread.signal(signal)?;
-            unread.expect_to_be_alone(&mut trace, A_WHILE)?;
+            unread.expect_to_be_alone(&mut trace, ONE_SECOND)?;
             ensure!(matches!(unread.0.try_wait(), Ok(None)), "what has arrived waits for its reader");
             unread.signal(signal)?;
             assert_eq!(unread.code()?, Some(code));
@@ -276,7 +276,8 @@ pub(crate) fn output_that_nobody_reads_is_cut_when_time_is_up_or_a_signal_has_co
         [("3", format!("yes {mark} >&2"), 2), ("3", format!("yes {mark}"), 2), ("1", format!("yes {mark} >&2"), 2 + 8)]
     {
         let (mut child, mut trace) = unread(&["run", "-w", "local[1-3]", "-f", fanout, "-t", "2s", "-s", &line])?;
-        let ended = wait_for(promised(2 * A_WHILE), || child.0.try_wait().transpose());
+        // Its time, the wait for a reader, and a moment.
+        let ended = wait_for(promised(6 * ONE_SECOND), || child.0.try_wait().transpose());
         assert_eq!(ended.context("it does not end")??.code(), Some(code), "{line}");
         trace.expect_nothing_left(AT_ONCE)?;
     }
@@ -289,7 +290,7 @@ pub(crate) fn output_that_nobody_reads_is_cut_when_time_is_up_or_a_signal_has_co
         wait_for(PATIENCE, || trace.look().iter().any(is_yes).then_some(())).context("the command does not run")?;
         std::thread::sleep(ONE_SECOND);
         child.signal(signal)?;
-        let ended = wait_for(promised(A_WHILE), || child.0.try_wait().transpose());
+        let ended = wait_for(promised(4 * ONE_SECOND), || child.0.try_wait().transpose());
         assert_eq!(ended.context("it does not end")??.code(), Some(code), "{line}");
         if !line.ends_with(">&2") {
             let stderr = lines_of(child.0.stderr.take());

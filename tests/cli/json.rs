@@ -1,9 +1,12 @@
 //! The two kinds of JSON, which other programs rely on.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::text::offshoot;
+use crate::support::tool::{run, tool};
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
@@ -17,6 +20,26 @@ fn check_summary(summary: &Value, counts: [u64; 6]) {
     }
     assert_eq!((&summary["interrupted"], &summary["stopped"]), (&Value::Bool(false), &Value::Null));
     assert!(summary["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{summary}");
+}
+
+pub(crate) fn much_output_as_json_takes_little_memory() -> Result<()> {
+    let line = "head -c 40000000 /dev/zero | tr '\\0' x";
+    let (command, _trace) = tool(&["run", "--json", "-w", "local[1-5]", "-s", line]);
+    let mut watched = Command::new("/usr/bin/env");
+    // The most memory that the tool had, in KiB.
+    let script = "\"$@\" >out & pid=$!; while now=$(sed -n 's/VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$pid/status); \
+                  [ -n \"$now\" ]; do most=$now; sleep 0.05; done; wait $pid && echo $most";
+    let directory = tempfile::tempdir()?;
+    watched.args(["sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+    let ended = run(watched.current_dir(&directory))?;
+    let most: u64 = ended.stdout.concat().parse().with_context(|| format!("{ended:?}"))?;
+    ensure!(most < 150_000, "{most} KiB for 200 MB of output");
+    let document: Value = serde_json::from_slice(&std::fs::read(directory.path().join("out"))?)?;
+    for n in 1..=5 {
+        let stdout = document["hosts"][format!("local{n}")]["stdout"].as_str().context("text")?;
+        ensure!(stdout.len() == 40_000_000 && stdout.bytes().all(|b| b == b'x'), "local{n}: {} bytes", stdout.len());
+    }
+    Ok(())
 }
 
 pub(crate) fn json_is_one_document_with_every_host() -> Result<()> {

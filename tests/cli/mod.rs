@@ -2,6 +2,7 @@
 
 mod calling;
 mod ending;
+mod exits;
 mod input;
 mod json;
 mod showing;
@@ -45,10 +46,17 @@ pub(crate) fn trials() -> Vec<Trial> {
         showing:
             what_a_terminal_acts_on_goes_out_as_an_escape
             of_a_progress_bar_the_last_frame_is_shown
+            a_silent_run_shows_on_a_terminal_alone_how_far_it_is
             a_long_line_is_whole_or_marked
             the_memory_of_a_tool_that_holds_a_password_is_kept_from_others
             a_password_that_is_missing_or_wrong_is_told_once_and_names_the_option
             what_people_of_other_tools_type_is_answered_with_what_it_is_here
+        ;
+        exits:
+            what_cannot_be_written_is_no_success
+            help_is_found_where_it_is_looked_for
+            a_command_that_has_ended_in_time_has_its_code_whoever_writes_on
+            hosts_that_were_interrupted_have_their_seconds
         ;
         input:
             stdin_goes_to_a_command_by_hops_too
@@ -59,6 +67,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ;
         json:
             json_is_one_document_with_every_host
+            much_output_as_json_takes_little_memory
             jsonl_tells_everything_as_it_happens
             a_command_that_cannot_be_started_is_an_error_in_json
         ;

@@ -82,12 +82,30 @@ pub(crate) fn what_a_terminal_acts_on_goes_out_as_an_escape() -> Result<()> {
 
 pub(crate) fn of_a_progress_bar_the_last_frame_is_shown() -> Result<()> {
     let line = r"for n in 1 50 100; do printf '\r%3d%%' $n; sleep 0.01; done; echo; printf '\r%3d%%' 7";
-    assert_eq!(offshoot(&["run", "-w", "local1", "-s", line])?.stdout, ["local1: 100%", "local1:   7%"]);
+    let ended = offshoot(&["run", "-w", "local1", "-s", line])?;
+    assert_eq!(ended.stdout, ["local1: 100%", "local1:   7%"]);
+    let note = "local1: note: 2 pieces of output that end with a carriage return are not shown; use --raw";
+    ensure!(ended.stderr.iter().any(|line| line == note), "{ended:?}");
     let raw = offshoot(&["run", "--raw", "-w", "local1", "-s", line])?.stdout.join("\n");
     ensure!(raw.contains("\r  1%\r 50%\r100%"), "{raw:?}");
     let directory = tempfile::tempdir()?;
     let shown = run(&mut on_terminal(&["run", "-w", "local1", "-s", line], directory.path())?)?.stdout.join("\n");
     ensure!(shown.contains("100%") && !shown.contains("50%") && !shown.contains("^M"), "{shown:?}");
+    ensure!(!shown.contains("note: "), "a terminal shows the last frame alone as well: {shown:?}");
+    Ok(())
+}
+
+pub(crate) fn a_silent_run_shows_on_a_terminal_alone_how_far_it_is() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let begun = directory.path().join("begun");
+    let line = format!("mkdir {} 2>/dev/null || {{ sleep 7; echo late; }}", begun.display());
+    let args = ["run", "-w", "local[1-2]", "-s", &line];
+    let shown = run(on_terminal(&args, directory.path())?.env("TERM", "xterm"))?.stdout.join("\n");
+    ensure!(shown.contains(" s: 1 of 2 hosts done, not local"), "{shown:?}");
+    let after = shown.rsplit_once(" hosts done, not local").context("a line")?.1;
+    ensure!(after[1..].starts_with("\x1b[K\r\x1b[K"), "it is erased before what comes: {after:?}");
+    let ended = offshoot(&["run", "-w", "local1", "-s", "sleep 6"])?;
+    ensure!(ended.stderr.iter().all(|line| !line.contains("hosts done")), "{ended:?}");
     Ok(())
 }
 
@@ -185,6 +203,6 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
     let typed = ["run", "-e", "P=hunter2", "-Sw", "local1", "--", "false"];
     let ended = offshoot(&typed)?;
     let rerun = ended.stderr.iter().find_map(|line| line.trim().strip_prefix("rerun: ")).context("a rerun")?;
-    ensure!(rerun.ends_with(" run -e P -S -w local1 -- false"), "{rerun}");
+    ensure!(rerun.ends_with(" run -e P -S -w local1 -- false  # export P first: its value is not shown"), "{rerun}");
     Ok(())
 }

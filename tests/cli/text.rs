@@ -271,6 +271,8 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
             ended.stderr[at]
                 .ends_with("the connection was lost while the command ran, which may have been carried out")
         );
+        let caution = format!("  # it may have been carried out on {host} already");
+        ensure!(ended.stderr.iter().any(|line| line.contains("rerun: ") && line.ends_with(&caution)), "{ended:?}");
         let words = "    Connection to web1 closed by remote host.";
         ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");
         trace.expect_nothing_left(A_WHILE)?;

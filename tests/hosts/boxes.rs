@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::connect::{Connect, Incus, Lxc, Lxd};
+use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Context, Error, Phase};
+use offshoot::{Context, Error};
 
 use crate::OnHosts;
 use crate::controller::block_on;

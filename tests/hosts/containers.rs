@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::connect::{self, Connect};
+use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Context, Error, Phase};
+use offshoot::{Context, Error};
 
 use crate::OnHosts;
 use crate::controller::block_on;
@@ -250,6 +251,7 @@ fn failures(fleet: &Fleet) -> Result<()> {
             (&here, "kubectl:done", Start, "the container is not running"),
             (&here, "kubectl:stopped", Start, "the container is not running"),
             (&here, "kubectl:bare", Unsupported, "there is no shell in the container"),
+            (&here, "docker:crowded", Start, "sh: can't fork: Resource temporarily unavailable"),
             (&here, "docker:bare-readonly", NoPlace, "the container is read-only"),
         ] {
             let start = Instant::now();

@@ -15,7 +15,7 @@ use crate::support::{A_WHILE, Missing, ONE_SECOND, promised};
 /// A fault: its name, how it is called up, the step that fails, and words of what came back and of what to do.
 type Fault = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
 
-const FAULTS: [Fault; 40] = [
+const FAULTS: [Fault; 44] = [
     ("nobody listens", &["refused"], "login", "connection refused", "sshd runs there"),
     ("a name that does not resolve", &["unknown-host"], "login", "cannot be resolved", "spelling, DNS"),
     ("a key that is not accepted", &["wrong-key"], "login", "no key was accepted", "authorized_keys"),
@@ -30,6 +30,10 @@ const FAULTS: [Fault; 40] = [
     ("a machine without sh", &["no-sh"], "login", "sh: command not found", "POSIX shell"),
     ("a profile without end", &["endless"], "login", "there is no end to this", "profile"),
     ("an account that may open no files", &["no-files"], "login", "", "ulimit -n"),
+    ("an account that has expired", &["account-expired"], "login", "the account has expired", "chage -E"),
+    ("a server that is closed for users", &["no-logins"], "login", "Closed until the new disks", "/etc/nologin"),
+    ("a server without sessions", &["no-sessions"], "login", "gives it no session", "MaxSessions"),
+    ("a client that asks for no session", &["no-session"], "login", "", "SessionType"),
     ("a machine of another kind", &["odd-machine"], "image", "Plan9 vax", "make a bundle"),
     ("a machine without uname", &["no-uname"], "first stage", "uname", "`uname` on its PATH"),
     ("a machine that cannot read", &["no-reader"], "first stage", "neither `head -c` nor `dd`", "on its PATH"),

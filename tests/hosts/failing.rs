@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{ConnectErrorKind, Phase, Router};
+use offshoot::Router;
+use offshoot::error::{ConnectErrorKind, Phase};
 use serde_json::Value;
 
 use crate::OnHosts;
@@ -24,7 +25,7 @@ struct Bad {
     says: &'static [&'static str],
 }
 
-const BAD: [Bad; 22] = [
+const BAD: [Bad; 32] = [
     Bad {
         alias: "refused",
         kind: ConnectErrorKind::Eof,
@@ -90,6 +91,51 @@ const BAD: [Bad; 22] = [
             "home/ofs-user cannot be written",
             "python3",
         ],
+    },
+    Bad {
+        alias: "account-expired",
+        kind: ConnectErrorKind::Eof,
+        phase: Phase::Login,
+        says: &["return code 255", "offshoot doctor"],
+    },
+    Bad { alias: "no-logins", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["offshoot doctor"] },
+    Bad { alias: "no-sessions", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["offshoot doctor"] },
+    Bad {
+        alias: "password-expired",
+        kind: ConnectErrorKind::Auth,
+        phase: Phase::Login,
+        says: &["password has expired", "change it"],
+    },
+    Bad {
+        alias: "too-many-logins",
+        kind: ConnectErrorKind::Auth,
+        phase: Phase::Login,
+        says: &["too many logins for 'ofs-too-many'", "maxlogins"],
+    },
+    Bad {
+        alias: "one-process",
+        kind: ConnectErrorKind::Auth,
+        phase: Phase::Login,
+        says: &["exec request failed", "ulimit -u"],
+    },
+    Bad {
+        alias: "two-processes",
+        kind: ConnectErrorKind::Start,
+        phase: Phase::Login,
+        says: &["Cannot fork", "ulimit -u"],
+    },
+    Bad {
+        alias: "script",
+        kind: ConnectErrorKind::Corrupt,
+        phase: Phase::FirstStage,
+        says: &["a terminal is between", "session recorder"],
+    },
+    Bad { alias: "no-session", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["SessionType none"] },
+    Bad {
+        alias: "no-input",
+        kind: ConnectErrorKind::Eof,
+        phase: Phase::FirstStage,
+        says: &["had no input", "StdinNull"],
     },
     Bad { alias: "silent", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },
     Bad { alias: "frozen", kind: ConnectErrorKind::Timeout, phase: Phase::Login, says: &["timed out"] },

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use offshoot::{ConnectErrorKind, Error, Router};
+use offshoot::error::ConnectErrorKind;
+use offshoot::{Error, Router};
 
 use crate::OnHosts;
 use crate::controller::{Settings, block_on};

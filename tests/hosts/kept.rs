@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use offshoot::{ConnectErrorKind, Phase, Router};
+use offshoot::Router;
+use offshoot::error::{ConnectErrorKind, Phase};
 use sha2::{Digest, Sha256};
 
 use crate::OnHosts;

@@ -31,6 +31,7 @@ mod kept;
 mod killing;
 mod launcher;
 mod namespaces;
+mod own_image;
 mod privilege;
 mod random;
 mod running;
@@ -39,6 +40,7 @@ mod slow_line;
 mod stage;
 mod stopping;
 mod sudo_rs;
+mod sudoers;
 mod upload;
 mod via;
 mod visit;
@@ -85,12 +87,14 @@ fn main() -> ExitCode {
         giving_up::trials(),
         upload::trials(),
         privilege::trials(),
+        own_image::trials(),
         containers::trials(),
         boxes::trials(),
         namespaces::trials(),
         secrets::trials(),
         slow_line::trials(),
         sudo_rs::trials(),
+        sudoers::trials(),
         kept::trials(),
         doctor::trials(),
         running::trials(),

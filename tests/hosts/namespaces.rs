@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offshoot::connect::{Connect, Setns, SetnsKind};
-use offshoot::{ConnectErrorKind, Context, Error, Phase};
+use offshoot::error::{ConnectErrorKind, Phase};
+use offshoot::{Context, Error};
 use serde_json::Value;
 use tempfile::TempDir;
 

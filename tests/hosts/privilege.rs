@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use offshoot::connect::{CheckHostKeys, Connect, Doas, Su, Sudo};
+use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Context, Phase, Secret};
+use offshoot::{Context, Secret};
 
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::{CONNECT, Fleet};
-use crate::functions::{double, pid, surroundings};
+use crate::functions::{double, surroundings};
 use crate::stage::Stage;
-use crate::support::process::Process;
 use crate::support::tool::{run, tool};
-use crate::support::{ONE_SECOND, THREE_SECONDS, promised, wait_for};
+use crate::support::{ONE_SECOND, promised};
 use crate::via::stream_error;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -34,7 +34,6 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("ssh takes passwords, answers, passphrases, and a key and a password", ssh_passwords);
     add("ssh with a wrong password or none says so", ssh_wrong_passwords);
     add("ssh accepts a host key once and then insists on it", ssh_accepts);
-    add("root's child is made without a file", no_file);
     add("a question that nobody expects is answered or named", questions);
     add("methods follow each other in any order, five deep", chain);
     add("many become root through one context at once", at_once);
@@ -61,7 +60,7 @@ impl Stage<'_> {
 }
 
 /// The child works, and is this user's.
-async fn expect(context: &Context, user: &str) -> Result<()> {
+pub(crate) async fn expect(context: &Context, user: &str) -> Result<()> {
     let facts = context.call(host_facts, ()).await.with_context(|| context.to_string())?;
     let uid = nix::unistd::User::from_name(user)?.context("no such user")?.uid.as_raw();
     ensure!(facts.uid == uid, "{context} is not {user}: {facts:?}");
@@ -339,61 +338,6 @@ fn ssh_accepts(fleet: &Fleet) -> Result<()> {
     })
 }
 
-/// What a tracer of the parent sees.
-fn no_file(fleet: &Fleet) -> Result<()> {
-    block_on(async {
-        let stage = Stage::new(fleet)?;
-        for (alias, tool) in [("nopass", "sudo"), ("nopass", "doas"), ("norule", "su")] {
-            let user = stage.ssh(alias).await?;
-            let log = tempfile::tempdir()?;
-            let file = log.path().join("calls");
-            let parent = user.call(pid, ()).await?.to_string();
-            let mut strace = std::process::Command::new("strace")
-                .args([
-                    "-f",
-                    "-qq",
-                    "-p",
-                    &parent,
-                    "-e",
-                    "trace=openat,open,creat,mkdir,mkdirat,memfd_create,execve,execveat",
-                ])
-                .arg("-o")
-                .arg(&file)
-                .spawn()
-                .context("strace")?;
-            let tracer = || Process::of(i32::try_from(parent.parse::<u32>().ok()?).ok()?);
-            ensure!(tracer().is_some(), "the parent lives");
-            let traced = wait_for(THREE_SECONDS, || {
-                let status = std::fs::read_to_string(format!("/proc/{parent}/status")).ok()?;
-                status.lines().any(|line| line.starts_with("TracerPid:\t") && !line.ends_with("\t0")).then_some(())
-            });
-            ensure!(traced.is_some(), "strace does not trace");
-            // A traced process gains no privileges, unless its tracer has them: ours has.
-            let root = match tool {
-                "sudo" => stage.sudo(&user).connect().await?,
-                "doas" => stage.doas(&user).connect().await?,
-                _ => stage.su(&user).password(fleet.root_password.as_str()).connect().await?,
-            };
-            expect(&root, "root").await?;
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(i32::try_from(strace.id())?),
-                nix::sys::signal::Signal::SIGINT,
-            )?;
-            strace.wait()?;
-            let calls = std::fs::read_to_string(&file)?;
-            ensure!(calls.contains("/exe\", [\"/proc/"), "{tool}: the own image was executed: {calls}");
-            for line in calls.lines().filter(|line| !line.contains(" = -1 ") && !line.contains("execve(")) {
-                let makes = ["O_CREAT", "mkdir", "memfd_create("].iter().any(|word| line.contains(word));
-                let place = ["\"/tmp", "\"/dev/shm", "\"/var/tmp", "offshoot", "memfd_create("];
-                ensure!(!(makes && place.iter().any(|place| line.contains(place))), "{tool}: {line}");
-            }
-            ensure!(stage.trace.directories().is_empty(), "{tool}: {:?}", stage.trace.directories());
-            user.shutdown().await;
-        }
-        stage.end().await
-    })
-}
-
 /// A program that asks as PAM modules do, and then becomes sudo.
 const ASKS: &str = r#"#!/bin/sh
 stty -echo </dev/tty
@@ -540,7 +484,7 @@ mount --bind /dev/pts/ptmx /dev/ptmx && exec 7<>/dev/ptmx && exec "$@""#;
 }
 
 /// A program, for as long as its directory lives.
-fn program(text: &str) -> Result<(tempfile::TempDir, String)> {
+pub(crate) fn program(text: &str) -> Result<(tempfile::TempDir, String)> {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("sudo");

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
-use offshoot::{ConnectErrorKind, Phase};
 
 use crate::OnHosts;
 use crate::boxes::by;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use offshoot::{ConnectError, ConnectErrorKind, Phase, Router};
+use offshoot::Router;
+use offshoot::error::{ConnectError, ConnectErrorKind, Phase};
 
 use crate::OnHosts;
 use crate::controller::block_on;

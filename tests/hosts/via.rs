@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use offshoot::{ConnectError, ConnectErrorKind, Context, Error, Phase, Router};
+use offshoot::error::{ConnectError, ConnectErrorKind, Phase};
+use offshoot::{Context, Error, Router};
 
 use crate::OnHosts;
 use crate::controller::block_on;

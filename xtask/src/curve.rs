@@ -12,15 +12,16 @@ use super::{compile, image, target_directory};
 /// How often each variant is measured, in turns.
 const ROUNDS: usize = 9;
 
-/// Name, opt-level, LLVM's limit for inlining if it is not the default, and whether tokio is at
-/// opt-level 3.
-const VARIANTS: [(&str, &str, Option<u32>, bool); 6] = [
-    ("s", "\"s\"", None, false),
-    ("s, tokio and bytes at 3", "\"s\"", None, true),
-    ("2", "2", None, false),
-    ("3, inlining to 25", "3", Some(25), false),
-    ("3, inlining to 50", "3", Some(50), false),
-    ("3", "3", None, false),
+/// A name, the opt-level, flags for rustc, and whether tokio is at opt-level 3.
+type Variant = (&'static str, &'static str, &'static [&'static str], bool);
+
+const VARIANTS: [Variant; 6] = [
+    ("s", "\"s\"", &[], false),
+    ("s, tokio and bytes at 3", "\"s\"", &[], true),
+    ("3 with `SMALLER`, as shipped", "3", &compile::SMALLER, false),
+    ("3, inlining up to 50", "3", &["-Cllvm-args=-inline-threshold=50"], false),
+    ("2", "2", &[], false),
+    ("3", "3", &[], false),
 ];
 
 /// Builds all variants for this machine, measures them in turns on one core, and prints a table.
@@ -32,8 +33,9 @@ pub(super) fn curve(base: Option<&str>) -> Result<()> {
     if let Some(base) = base {
         contenders.push(("base".to_owned(), PathBuf::from(base), None));
     }
-    for (name, opt_level, inline, tokio) in VARIANTS {
-        let (image, calls) = build(opt_level, inline, tokio).with_context(|| format!("variant {name}"))?;
+    for (number, variant) in VARIANTS.iter().enumerate() {
+        let name = variant.0;
+        let (image, calls) = build(number, variant).with_context(|| format!("variant {name}"))?;
         contenders.push((name.to_owned(), calls, Some(image)));
     }
     let mut rates = vec![Vec::new(); contenders.len()];
@@ -51,8 +53,8 @@ pub(super) fn curve(base: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the size of the packed image in bytes, and the program that measures.
-fn build(opt_level: &str, inline: Option<u32>, tokio: bool) -> Result<(usize, PathBuf)> {
+/// Bytes of the packed image, and the program that measures.
+fn build(number: usize, &(_, opt_level, flags, tokio): &Variant) -> Result<(usize, PathBuf)> {
     let (target, directory) = (compile::host(), target_directory().join("curve"));
     let mut args = vec!["--quiet".to_owned(), "--profile".into(), "image".into(), "--no-default-features".into()];
     args.extend(["--target-dir".into(), directory.display().to_string()]);
@@ -62,7 +64,7 @@ fn build(opt_level: &str, inline: Option<u32>, tokio: bool) -> Result<(usize, Pa
             args.extend(["--config".into(), format!("profile.image.package.{package}.opt-level=3")]);
         }
     }
-    let flags: Vec<_> = inline.map(|inline| format!("-Cllvm-args=-inline-threshold={inline}")).into_iter().collect();
+    let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
     for what in [["--bin", "offshoot"], ["--bench", "calls"]] {
         compile::with_flags("build", target, &[&args[..], &what.map(str::to_owned)].concat(), &flags)?;
     }
@@ -71,7 +73,7 @@ fn build(opt_level: &str, inline: Option<u32>, tokio: bool) -> Result<(usize, Pa
         entry.file_name().to_string_lossy().starts_with("calls-") && entry.path().extension().is_none()
     });
     let newest = newest.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok());
-    let kept = directory.join(format!("calls-{}-{inline:?}-{tokio}", opt_level.trim_matches('"')));
+    let kept = directory.join(format!("calls-{number}"));
     fs::copy(newest.context("cargo has built no calls")?.path(), &kept)?;
     Ok((image::pack(&fs::read(place.join("offshoot"))?)?.len(), kept))
 }

@@ -3,6 +3,8 @@
 mod compile;
 mod curve;
 mod image;
+mod installed;
+mod msrv;
 mod zig;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ usage: cargo xtask COMMAND
   curve [CALLS]                  image size against call rate at several opt-levels;
                                  CALLS is benches/calls of another build, to compare with
   reproducible                   build in two places and compare the bytes
+  installed                      install the tool as anybody does, and see that it can send itself
+  msrv                           check with the oldest toolchain that Cargo.toml allows
   elsewhere                      build for the systems that nothing here can run
   foreign                        build what the tests send to hosts of other processors
 ";
@@ -65,6 +69,8 @@ fn run(args: &[String]) -> Result<()> {
         ("curve", []) => curve::curve(None),
         ("curve", [base]) => curve::curve(Some(base)),
         ("reproducible", []) => image::reproducible(),
+        ("installed", []) => installed::installed(),
+        ("msrv", []) => msrv::msrv(),
         ("elsewhere", []) => image::elsewhere(),
         ("foreign", []) => image::foreign(),
         ("help" | "--help" | "-h", _) => {

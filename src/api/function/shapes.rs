@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::context::Econtext;
+use crate::api::econtext::Econtext;
 use crate::api::function::{Asynchronous, Blocking, Function, Return};
 use crate::api::router::Router;
 use crate::engine::callee::Running;

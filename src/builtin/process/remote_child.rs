@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
@@ -34,6 +35,8 @@ const SIGKILL: i32 = 9;
 /// Each stream goes at the pace of its reader: a command whose output nobody
 /// reads is stopped by its full pipe, and one whose input is read slowly slows
 /// down who writes it. Dropping the child ends the command.
+///
+/// The [module](crate::process) has an example.
 #[derive(Debug)]
 pub struct RemoteChild {
     /// Its standard input, unless that is given otherwise. Dropping it ends the
@@ -50,12 +53,12 @@ pub struct RemoteChild {
 }
 
 impl RemoteChild {
-    pub(super) fn start(context: &Context, line: CommandLine) -> Self {
+    pub(super) fn start(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
         let [events, stdout, stderr] = [receiver(context), receiver(context), receiver(context)];
         let outlets =
             Outlets { events: events.sender(), stdout: stdout.sender(), stderr: stderr.sender(), apart: true };
         let is_piped = line.stdin == Input::Stream;
-        let call = context.call(run_process, (line, outlets));
+        let call = context.start(run_process, &(line, outlets), limit, 0);
         let control = Arc::new(Control { events, started: OnceCell::new() });
         let stdin = is_piped.then(|| ChildStdin::new(context.shared(), &control));
         let [stdout, stderr] =
@@ -180,6 +183,8 @@ impl Control {
 
 /// The standard input of a command in another context: what is written here
 /// goes there. Dropping it ends the input, as shutting it down does.
+///
+/// The [module](crate::process) has an example.
 pub struct ChildStdin {
     shared: Arc<Shared>,
     control: Arc<Control>,
@@ -286,6 +291,8 @@ impl Drop for ChildStdin {
 
 /// An output of a command in another context, which ends when the command has
 /// closed it.
+///
+/// The [module](crate::process) has an example.
 pub struct ChildOutput {
     events: Receiver<Event>,
     rest: Bytes,

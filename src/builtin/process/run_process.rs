@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdin;
 
-use crate::api::context::Econtext;
+use crate::api::econtext::Econtext;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE};
@@ -147,10 +147,11 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
             status = group.wait() => break status?,
         }
     };
+    let (code, signal) = (status.code(), std::os::unix::process::ExitStatusExt::signal(&status));
     let open = !read && {
         let others = async {
             tokio::time::sleep(TICK).await;
-            events.send(Event::Ended).await.map_err(io::Error::other)?;
+            events.send(Event::Ended { code, signal }).await.map_err(io::Error::other)?;
             reading.silence().await;
             Ok::<(), io::Error>(())
         };
@@ -162,8 +163,7 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
         }
     };
     group.let_go();
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    Ok(Exit { code: status.code(), signal, open, written: reading.bytes() })
+    Ok(Exit { code, signal, open, written: reading.bytes() })
 }
 crate::export!(bound run_process);
 

@@ -21,6 +21,32 @@ fn is_become(word: &OsStr) -> bool {
     flags || text == "--become"
 }
 
+/// What stands right behind `-b` in the same word, if that is not flags: a user who was meant, as in `-bnobody`,
+/// which would be read as `-b -n -o body`.
+fn behind_become(word: &OsStr) -> Option<&str> {
+    let flags = word.to_str()?.strip_prefix('-')?;
+    let is_flag = |flag: char| matches!(flag, 'b' | 'K' | 'S' | 'v' | 'n');
+    let (before, behind) = flags.split_once('b')?;
+    let at = behind.find(|c| !is_flag(c)).filter(|_| before.chars().all(is_flag))?;
+    let (name, value) = (&behind[at..], behind[at..].get(1..).unwrap_or_default());
+    // An option whose value is the next word may end it, and `=` begins the user.
+    (!name.starts_with('=') && !value.is_empty()).then_some(behind)
+}
+
+/// Refuses `-bUSER`, before what clap makes of it. The command begins where clap says so, or else is not known.
+pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<(), String> {
+    let command = match parsed.map(|cli| &cli.command) {
+        Some(ToolCommand::Run(args)) => args.argv.len(),
+        _ => 0,
+    };
+    let options = argv.get(1..argv.len().saturating_sub(command)).unwrap_or_default();
+    let found = options.iter().take_while(|word| *word != "--").find_map(|word| behind_become(word));
+    match found.map(visible) {
+        Some(user) => Err(format!("`{user}` stands right behind -b; if it is the user to become, write -b={user}")),
+        None => Ok(()),
+    }
+}
+
 /// Whether it is a file that can be read, is not empty, and is no key of ssh.
 fn is_no_key(path: &Path) -> bool {
     use std::io::Read;

@@ -12,11 +12,10 @@ Examples:
 
 Exit codes:
   0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
-  64 wrong command line, 66 no hosts, 70 internal error, 130 interrupted,
-  143 terminated";
+  64 usage, 66 no hosts, 70 internal, 129 hung up, 130 interrupted, 143 terminated";
 
 pub(super) const RUN_EXAMPLES: &str = "\
-Stdin goes to every command, as with ssh, so in a loop that reads hosts write -n.
+Stdin goes to every command, as with ssh. In a shell loop that reads stdin, write -n.
 
 Examples:
   offshoot run -w web1,web2 -- uptime

@@ -198,6 +198,28 @@ fn words_before_the_dashes_are_no_command() {
 }
 
 #[test]
+fn a_user_right_behind_the_flag_is_refused() {
+    let checked = |line: &[&str]| {
+        let line: Vec<OsString> = ["offshoot", "run"].iter().chain(line).map(OsString::from).collect();
+        checks::check_become(&line, Cli::try_parse_from(&line).ok().as_ref())
+    };
+    for (word, user) in [("-bnobody", "nobody"), ("-broot", "root"), ("-Kbwww", "www"), ("-bpostgres", "postgres")] {
+        let refused = checked(&["-w", "a", word, "--", "id"]).unwrap_err();
+        assert!(refused.contains(&format!("write -b={user}")), "{refused}");
+    }
+    for line in [
+        &["-w", "a", "-b=nobody", "id"][..],
+        &["-w", "a", "-Kb=nobody", "id"],
+        &["-w", "a", "-bKS", "id"],
+        &["-bKw", "a", "id"],
+        &["-w", "a", "tar", "-bnobody"],
+        &["-w", "a", "--", "tar", "-bnobody"],
+    ] {
+        assert_eq!(checked(line), Ok(()), "{line:?}");
+    }
+}
+
+#[test]
 fn files_that_are_taken_for_hosts_or_keys_are_noted() {
     let dir = tempfile::tempdir().unwrap();
     let (list, key) = (dir.path().join("hosts.txt"), dir.path().join("key"));

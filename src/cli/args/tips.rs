@@ -85,7 +85,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "to see which hosts an expression stands for write offshoot hosts EXPR, with --fold or --count",
     ),
     (&["playbook", "play", "apply"], "there are no playbooks and no modules; offshoot runs commands and functions"),
-    (&["help"], "for help write offshoot --help, or offshoot run --help"),
+    (
+        &["completions", "completion", "complete"],
+        "there are no completions for shells yet; offshoot --help has the options",
+    ),
     (&["version"], "for the version write offshoot --version"),
     (&["check", "test", "diagnose"], "to try the way to a host write offshoot doctor HOST"),
 ];
@@ -152,8 +155,8 @@ mod tests {
             (&["ping", "web1"], "ping", "offshoot doctor HOST"),
             (&["all", "-m", "shell", "-a", "uptime"], "ansible", "offshoot run -w HOSTS -s LINE"),
             (&["all", "-m", "ping"], "ansible", "no inventory"),
-            (&["help"], "help", "offshoot --help"),
-            (&["completions"], "completions", "there are run, call"),
+            (&["completions"], "completions", "no completions for shells yet"),
+            (&["nonsense"], "nonsense", "there are run, call"),
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
         ] {
             let said = said(words);

@@ -15,6 +15,8 @@ pub(crate) struct Lines {
     last_frame_only: bool,
     /// A carriage return stands behind `begun`. Never set where frames stay.
     returned: bool,
+    /// Frames that were written over and not handed on.
+    hidden: u64,
 }
 
 /// A line, or a piece of a long one.
@@ -73,6 +75,11 @@ impl Lines {
         }
     }
 
+    /// How many frames were not handed on, since this was asked last.
+    pub(crate) fn take_hidden(&mut self) -> u64 {
+        std::mem::take(&mut self.hidden)
+    }
+
     /// Adds bytes without a newline.
     fn add(&mut self, bytes: &[u8], emit: &mut impl FnMut(Line<'_>)) {
         if !self.last_frame_only {
@@ -82,6 +89,7 @@ impl Lines {
             let frame = part.strip_suffix(b"\r").unwrap_or(part);
             if !frame.is_empty() {
                 if std::mem::take(&mut self.returned) {
+                    self.hidden += u64::from(!self.begun.is_empty());
                     self.begun.clear();
                 }
                 self.append(frame, emit);
@@ -214,6 +222,15 @@ mod tests {
         assert_eq!(last(&["a\r\nb\r", "\n\r\n"]), [yes("a\r"), yes("b\r"), yes("\r")]);
         let long = "x".repeat(MAX_LINE + 1);
         assert_eq!(last(&[&long, "\rend\n"]), [no(&long[1..]), yes("end")]);
+    }
+
+    #[test]
+    fn frames_that_are_not_handed_on_are_counted() {
+        let mut lines = Lines::new(true);
+        lines.push(b"one\rtwo\rthree\nfour\r\nfive\rs", |_| {});
+        lines.push(b"ix\r\r", |_| {});
+        lines.finish(|_| {});
+        assert_eq!((lines.take_hidden(), lines.take_hidden()), (3, 0));
     }
 
     trait ConcatLen {

@@ -9,10 +9,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::args::{Color, OutputArgs};
-use crate::cli::output::json::{self, Kept};
+use crate::cli::hosts::fold::fold;
+use crate::cli::output::json;
 use crate::cli::output::jsonl;
+use crate::cli::output::kept::{self, Kept, Store};
 use crate::cli::output::line::{Line, LineEnd, Lines};
 use crate::cli::output::pipe::Document;
+use crate::cli::output::progress;
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::text::Look;
 use crate::cli::output::visible;
@@ -125,8 +128,11 @@ pub(crate) struct Surroundings {
 
 impl Style {
     pub(crate) fn new(args: OutputArgs, color: Color, around: Surroundings) -> Self {
-        let look =
-            |is_terminal| Look { color: color.is_on(is_terminal, around.no_color), visible: is_terminal && !args.raw };
+        let look = |is_terminal| Look {
+            color: color.is_on(is_terminal, around.no_color),
+            visible: is_terminal && !args.raw,
+            is_terminal,
+        };
         let format = match (args.json, args.jsonl) {
             (true, _) => Format::Json,
             (_, true) => Format::Jsonl,
@@ -142,8 +148,8 @@ impl Style {
 pub(crate) struct Report {
     style: Style,
     hosts: Vec<Host>,
-    /// How many bytes `--json` keeps of all hosts.
-    kept: usize,
+    /// What `--json` keeps of all hosts.
+    store: Store,
 }
 
 /// What comes of a run when it is over.
@@ -168,7 +174,14 @@ impl Report {
     pub(crate) fn new(style: Style, hosts: Vec<String>) -> Self {
         let lines = || Lines::new(!style.all_frames);
         let host = |name| Host { name, stdout: lines(), stderr: lines(), ..Host::default() };
-        Self { style, hosts: hosts.into_iter().map(host).collect(), kept: 0 }
+        Self { style, hosts: hosts.into_iter().map(host).collect(), store: Store::default() }
+    }
+
+    /// How far the run is.
+    pub(crate) fn progress(&self) -> progress::State<'_> {
+        let done = self.hosts.iter().filter(|host| host.exit.is_some()).count();
+        let mut left = self.hosts.iter().filter(|host| host.exit.is_none()).map(|host| host.name.as_str());
+        progress::State { hosts: self.hosts.len(), done, next: std::array::from_fn(|_| left.next()) }
     }
 
     /// Whether every host is done.
@@ -208,13 +221,13 @@ impl Report {
     }
 
     /// What is left to show, and the summary. Hosts that are not done were
-    /// cancelled. `rerun` makes of an expression the command to run for it.
+    /// cancelled. `rerun` makes of an expression, and of what is to be known before, the command to run for it.
     pub(crate) fn finish(
         mut self,
         now: SystemTime,
         end: End,
         seconds: f64,
-        rerun: &dyn Fn(&str) -> String,
+        rerun: &dyn Fn(&str, Option<&str>) -> String,
     ) -> Finished {
         let mut shown = Shown::default();
         for index in 0..self.hosts.len() {
@@ -231,7 +244,8 @@ impl Report {
         match self.style.format {
             Format::Text => {
                 let not_ok = summary.not_ok();
-                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok));
+                let caution = self.caution();
+                let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok, caution.as_deref()));
                 self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
             }
             Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
@@ -240,14 +254,24 @@ impl Report {
         Finished { summary, shown, document }
     }
 
+    /// Said of hosts whose connection was lost while the command ran: nobody knows how far it came.
+    fn caution(&self) -> Option<String> {
+        let is_lost = |host: &&Host| {
+            let error = host.exit.as_ref().and_then(|exit| exit.error.as_ref());
+            error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
+        };
+        let lost: Vec<String> = self.hosts.iter().filter(is_lost).map(|host| host.name.clone()).collect();
+        (!lost.is_empty()).then(|| format!("it may have been carried out on {} already", fold(&lost)))
+    }
+
     fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {
         let Some(host) = self.hosts.get_mut(index) else {
             debug_assert!(false, "host {index} is not in the list");
             return;
         };
         if self.style.format == Format::Json {
-            host.kept.push(stream, bytes, &mut self.kept);
-            return;
+            host.kept.push(stream, bytes, &mut self.store);
+            return self.spool();
         }
         let Host { name, stdout, stderr, .. } = host;
         let lines = match stream {
@@ -272,7 +296,17 @@ impl Report {
                 self.style.stdout.line((index, &host.name), Stream::Stdout, line, &mut shown.stdout);
             }
             Format::Jsonl => jsonl::result(&host.name, now, &value, &mut shown.stdout),
-            Format::Json => host.kept.keep_result(value, &mut self.kept),
+            Format::Json => {
+                host.kept.keep_result(value.get(), &mut self.store);
+                self.spool();
+            }
+        }
+    }
+
+    /// Bounds what is kept in memory.
+    fn spool(&mut self) {
+        if self.store.is_full() {
+            self.store.spool(self.hosts.iter_mut().map(|host| &mut host.kept));
         }
     }
 
@@ -286,7 +320,16 @@ impl Report {
             return;
         }
         match self.style.format {
-            Format::Text => self.style.stderr.exit(&host.name, &exit, &mut shown.stderr),
+            Format::Text => {
+                // A terminal would show the last frame alone as well.
+                let hidden = [(&mut host.stdout, self.style.stdout), (&mut host.stderr, self.style.stderr)]
+                    .into_iter()
+                    .filter(|(_, look)| !look.is_terminal)
+                    .map(|(lines, _)| lines.take_hidden())
+                    .sum();
+                self.style.stderr.hidden(&host.name, hidden, &mut shown.stderr);
+                self.style.stderr.exit(&host.name, &exit, &mut shown.stderr);
+            }
             Format::Jsonl => jsonl::exit(&host.name, now, &exit, &mut shown.stdout),
             Format::Json => {}
         }
@@ -312,8 +355,8 @@ impl Report {
                      at most {} MiB of a host and {} MiB of all; --jsonl has no such limit\n",
                     host.name,
                     host.kept.truncated,
-                    json::MAX_OF_HOST >> 20,
-                    json::MAX_OF_ALL >> 20,
+                    kept::MAX_OF_HOST >> 20,
+                    kept::MAX_OF_ALL >> 20,
                 );
                 visible::text(&note, "", &mut shown.stderr);
                 shown.stderr.push(b'\n');
@@ -321,7 +364,8 @@ impl Report {
             let exit = host.exit.unwrap_or_else(HostExit::cancelled);
             hosts.push((host.name, exit, host.kept));
         }
-        Box::new(move |out| json::document(hosts, &summary, out))
+        let store = self.store;
+        Box::new(move |out| json::document(hosts, store, &summary, out))
     }
 }
 
@@ -333,6 +377,10 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stdout.is_empty() && self.stderr.is_empty()
+    }
+
     fn line(&mut self, style: Style, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {
         match (style.format, stream) {
             (Format::Text, Stream::Stdout) => {

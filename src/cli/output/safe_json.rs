@@ -49,8 +49,9 @@ fn escaped<W: ?Sized + Write>(text: &str, out: &mut W) -> io::Result<()> {
     let mut done = 0;
     for (at, c) in text.char_indices().filter(|(_, c)| is_unsafe(*c)) {
         out.write_all(&text.as_bytes()[done..at])?;
-        // All of them are below U+10000.
-        write!(out, "\\u{:04x}", u32::from(c))?;
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
         done = at + c.len_utf8();
     }
     out.write_all(&text.as_bytes()[done..])

@@ -10,7 +10,7 @@ use crate::wire::error::joined;
 const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
                     what that prints from now on is not shown\n";
 
-/// Stands behind a piece of a line that is too long to be kept whole.
+/// Marks the end of a piece of a line that is too long to be kept whole.
 const CUT: &[u8] = b" [cut; the line goes on]";
 
 const RESET: &str = "\x1b[0m";
@@ -25,6 +25,7 @@ pub(crate) struct Look {
     pub(crate) color: bool,
     /// Whether terminal escapes in the output of hosts are made visible.
     pub(crate) visible: bool,
+    pub(crate) is_terminal: bool,
 }
 
 impl Look {
@@ -43,6 +44,16 @@ impl Look {
             out.extend_from_slice(CUT);
         }
         out.push(b'\n');
+    }
+
+    /// That so many frames were not shown.
+    pub(crate) fn hidden(self, name: &str, frames: u64, out: &mut Vec<u8>) {
+        if frames > 0 {
+            self.name(name, RED, out);
+            let text =
+                format!("note: {frames} pieces of output that end with a carriage return are not shown; use --raw\n");
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 
     /// What went wrong on a host, for stderr; nothing if all went well.
@@ -85,7 +96,7 @@ impl Look {
         out.push(b'\n');
     }
 
-    /// The counts, who did not succeed, and the command that tries them again.
+    /// The counts, the hosts that did not succeed, and the command that runs them again.
     pub(crate) fn summary(self, summary: &Summary, rerun: Option<&str>, out: &mut Vec<u8>) {
         let mut text = String::from("offshoot: ");
         match &summary.end {
@@ -172,9 +183,9 @@ mod tests {
     fn lines_have_the_host_in_front() {
         let piped = Look::default();
         assert_eq!(shown(piped, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\xff\x1b[m\r\n");
-        let terminal = Look { visible: true, color: false };
+        let terminal = Look { visible: true, is_terminal: true, color: false };
         assert_eq!(shown(terminal, Stream::Stdout, b"a\xff\x1b[m\r"), b"web1: a\\xff\\u{1b}[m\r\n");
-        let color = Look { visible: true, color: true };
+        let color = Look { visible: true, is_terminal: true, color: true };
         assert_eq!(shown(color, Stream::Stdout, b"a"), b"\x1b[36mweb1:\x1b[0m a\n");
         assert_eq!(shown(color, Stream::Stderr, b"a"), b"\x1b[31mweb1:\x1b[0m a\n");
     }

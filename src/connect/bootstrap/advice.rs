@@ -30,6 +30,9 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     }
 }
 
+/// What to do where a launcher has closed its output and goes on.
+pub(super) const NO_OUTPUT: &str = "it has closed its output and goes on: is ssh told to run no command (SessionType none in ssh_config, `-N`), \
+     or does a wrapper or a start-up file close or redirect the output?";
 /// What is to be said where a program that was started as a child makes a
 /// router of its own, and what to do.
 pub(super) const UNCLAIMED: (&str, &str) = (

@@ -120,8 +120,11 @@ fn a_machine_without_any_place_is_told_what_was_tried() {
 
 #[test]
 fn a_machine_that_does_not_say_what_it_is_is_unsupported() {
-    let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} - - zstd head perl |/tmp/x\n").as_bytes()));
-    assert_eq!(error.kind, ConnectErrorKind::Unsupported);
+    let mut silent = staged();
+    let asked = silent.input(Input::Stdout(format!("{TOKEN} - - zstd head perl |/tmp/x\n").as_bytes()));
+    assert_eq!(asked.last(), Some(&Action::Write(Bytes::from_static(b"\n"))), "it is to end, and so say why");
+    let error = failure(&mut silent, exited(1));
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Unsupported, Phase::FirstStage));
     let error = failure(&mut staged(), Input::Stdout(format!("{TOKEN} Linux x86_64 - none none |/tmp/x\n").as_bytes()));
     assert!(
         error.kind == ConnectErrorKind::Unsupported && error.text_with_advice().contains("neither `head -c` nor `dd`")
@@ -143,18 +146,29 @@ fn a_program_that_makes_a_router_instead_of_becoming_the_child_is_told_what_to_c
         assert!(error.text.contains("makes a router") && error.advice.contains("offshoot::child()"), "{error}");
     }
     let mut direct = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
-    let error = failure(&mut direct, Input::Ended { status: "exited with return code 1".into(), code: Some(1) });
+    let error = failure(
+        &mut direct,
+        Input::Ended { status: "exited with return code 1".into(), code: Some(1), lingered: false },
+    );
     assert!(error.advice.contains("offshoot::child()"), "{error}");
 }
 
 #[test]
 fn an_ssh_that_ends_without_naming_a_cause_is_unexplained() {
-    let ended = || Input::Ended { status: "exited with return code 255".into(), code: Some(255) };
+    let ended = || Input::Ended { status: "exited with return code 255".into(), code: Some(255), lingered: false };
     let error = failure(&mut staged(), ended());
     assert_eq!(error.cause, ConnectCause::Unexplained, "{error}");
     let mut dialogue = staged();
     dialogue.input(Input::Stderr(b"ssh: something\n"));
     assert_eq!(failure(&mut dialogue, ended()).cause, ConnectCause::Plain);
+}
+
+#[test]
+fn a_launcher_that_closes_its_output_and_goes_on_may_have_been_told_to_run_nothing() {
+    let status = "exited due to signal 9 (SIGKILL)";
+    let error = failure(&mut staged(), Input::Ended { status: status.into(), code: None, lingered: true });
+    assert_eq!((error.kind, error.phase), (ConnectErrorKind::Eof, Phase::Login));
+    assert!(error.advice.contains("SessionType") && error.advice.contains("goes on"), "{error}");
 }
 
 #[test]
@@ -165,11 +179,19 @@ fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
         ("sh: 1: Cannot fork", ConnectErrorKind::Start, "ulimit -u"),
         ("sh: 1: uname: not found", ConnectErrorKind::Unsupported, "put `uname` on its PATH"),
     ] {
-        let mut dialogue = staged();
-        dialogue.input(Input::Stderr(format!("{said}\n").as_bytes()));
-        let error = failure(&mut dialogue, Input::Stdout(format!("{TOKEN} - - - none none |none\n").as_bytes()));
-        assert_eq!(error.kind, kind, "{error}");
-        assert!(error.text_with_advice().contains(part), "{error}");
+        for said_first in [true, false] {
+            let mut dialogue = staged();
+            let said = format!("{said}\n");
+            let line = format!("{TOKEN} - - - none none |none\n");
+            let (stderr, stdout) = (Input::Stderr(said.as_bytes()), Input::Stdout(line.as_bytes()));
+            let inputs = if said_first { [stderr, stdout] } else { [stdout, stderr] };
+            inputs.into_iter().for_each(|input| drop(dialogue.input(input)));
+            // Where something holds the output open, there is no end of it.
+            let last = if said_first { exited(1) } else { Input::Deadline(Duration::from_secs(9)) };
+            let error = failure(&mut dialogue, last);
+            assert_eq!((error.kind, error.phase), (kind, Phase::FirstStage), "{error}");
+            assert!(error.text_with_advice().contains(part), "{error}");
+        }
     }
 }
 
@@ -334,7 +356,10 @@ fn an_early_end_keeps_the_known_text_and_adds_phase_and_status() {
     );
     assert_eq!(error.tail, ["fatal: no such thing", "out"]);
 
-    let error = failure(&mut staged(), Input::Ended { status: "exited due to signal 9 (SIGKILL)".into(), code: None });
+    let error = failure(
+        &mut staged(),
+        Input::Ended { status: "exited due to signal 9 (SIGKILL)".into(), code: None, lingered: false },
+    );
     assert!(
         error
             .text_with_advice()
@@ -490,7 +515,7 @@ fn no_interpretation(_: &[String]) -> Option<Diagnosis> {
 }
 
 fn exited(code: i32) -> Input<'static> {
-    Input::Ended { status: format!("exited with return code {code}"), code: Some(code) }
+    Input::Ended { status: format!("exited with return code {code}"), code: Some(code), lingered: false }
 }
 
 fn staged() -> Dialogue {
@@ -517,7 +542,8 @@ fn failure(dialogue: &mut Dialogue, input: Input<'_>) -> ConnectError {
 fn what_to_do_is_a_field_of_its_own_and_stays_with_its_cause() {
     let mut dialogue = staged();
     let line = format!("{TOKEN} Linux - zstd none perl |/tmp/.offshoot-1-2\n");
-    let error = failure(&mut dialogue, Input::Stdout(line.as_bytes()));
+    dialogue.input(Input::Stdout(line.as_bytes()));
+    let error = failure(&mut dialogue, exited(1));
     assert_eq!((error.cause, error.advice.as_str()), (ConnectCause::NoTool, "put `uname` on its PATH"));
     assert!(is_helpless(&error) && !error.text.contains("PATH"), "{error:?}");
     // Of the same kind and phase, but the first stage lacks nothing.

@@ -26,9 +26,11 @@ pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
         let out_of_processes = line.ends_with("resource temporarily unavailable")
             || line.contains("resource temporarily unavailable: ")
             || line.ends_with("cannot allocate memory");
-        let forks =
-            ["fork", "clone", "create child process", "create new os thread"].iter().any(|word| line.contains(word));
-        forks && out_of_processes || line.ends_with(": cannot fork") || line.ends_with("cannot fork user shell")
+        let forks = FORKS.iter().any(|word| line.contains(word));
+        forks && out_of_processes
+            || line.ends_with(": cannot fork")
+            || line.ends_with("cannot fork user shell")
+            || line == "no more processes."
     };
     lines.iter().rev().find(says).map(String::as_str)
 }
@@ -78,6 +80,8 @@ const NOT_FOUND: [&str; 4] =
     [": not found", ": command not found", ": Command not found.", ": inaccessible or not found"];
 const NO_SUCH_COMMAND: [&str; 3] = [": command not found: ", ": no such command `", "fish: Unknown command: "];
 const FULL: [&str; 3] = ["file too large", "no space left", "quota exceeded"];
+/// What is done where there is no room for another process.
+const FORKS: [&str; 5] = ["fork", "clone", "child process", "create new os thread", "pthread_create"];
 const FEW_FILES: [&str; 3] = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
 
 #[cfg(test)]
@@ -100,12 +104,25 @@ mod tests {
             assert!(lacks_command(said), "{said}");
         }
         assert!(!lacks_command("sh: 1: /x: Permission denied"));
+        // Recorded of dash 0.5.12, bash 5.2, busybox 1.35, zsh 5.9, mksh 59c, yash 2.52, tcsh 6.24 and csh, fish 3.6,
+        // of timeout of coreutils 9.1, and of docker 20.10, which repeats what busybox says there.
         for said in [
             "sh: 1: Cannot fork",
             "bash: fork: retry: Resource temporarily unavailable",
-            "-bash: fork: Resource temporarily unavailable",
+            "bash: fork: Resource temporarily unavailable",
             "sh: can't fork: Resource temporarily unavailable",
             "zsh:1: fork failed: resource temporarily unavailable",
+            "E: mksh: can't fork - try again: Resource temporarily unavailable",
+            "yash: cannot make a child process: Resource temporarily unavailable",
+            "No more processes.",
+            "pthread_create: Resource temporarily unavailable",
+            "timeout: fork system call failed: Resource temporarily unavailable",
+        ] {
+            assert_eq!(cannot_fork(&["hello".to_owned(), said.to_owned()]), Some(said));
+        }
+        // From their sources, as they say it only where root has a limit, or a thread more than runc wants.
+        for said in [
+            "-bash: fork: Resource temporarily unavailable",
             "su: failed to create child process: Resource temporarily unavailable",
             "su: cannot fork user shell: Resource temporarily unavailable",
             "sudo: unable to fork: Resource temporarily unavailable",

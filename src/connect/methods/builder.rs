@@ -182,7 +182,7 @@ impl<M: Method> Connect<M> {
     /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
     /// if this router or the context that starts it does.
     ///
-    /// [`RouterBuilder::profiling`]: crate::RouterBuilder::profiling
+    /// [`RouterBuilder::profiling`]: crate::router::RouterBuilder::profiling
     pub fn profiling(mut self, on: bool) -> Self {
         self.spec.profiling = Some(on);
         self
@@ -190,6 +190,7 @@ impl<M: Method> Connect<M> {
 
     /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
     /// Default: none.
+    #[doc(alias = "python_path")]
     pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
         self

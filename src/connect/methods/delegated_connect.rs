@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::call::Call;
-use crate::api::context::{Context, Econtext};
+use crate::api::context::Context;
+use crate::api::econtext::Econtext;
 use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;
@@ -109,8 +110,8 @@ pub(super) async fn connect_there(
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
     let follow = Request::Do(Box::new(move |io: &Rc<Io>| {
         // It goes ahead of the call.
-        io.give_ids(there.id());
-        let asked = Asked { hop, since: io.routing_clock() };
+        io.ids().give_first(io, there.id());
+        let asked = Asked { hop, since: io.with_routing(|routing| routing.clock()) };
         let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
         let here = Rc::clone(io);
         io.tasks.spawn(async move {
@@ -163,10 +164,12 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
     };
     let _ = done.send(match answer {
         // Until it is claimed it may be anybody, and must not be ended either.
-        Ok(Proxied::Connected(connected)) => match io.claim(connected.id, via.id(), asked.since) {
-            Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
-            Err(why) => Err(no_child(&via, connected.id, asked.hop, why)),
-        },
+        Ok(Proxied::Connected(connected)) => {
+            match io.with_routing(|routing| routing.claim(connected.id, via.id(), asked.since)) {
+                Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
+                Err(why) => Err(no_child(&via, connected.id, asked.hop, why)),
+            }
+        }
         Ok(Proxied::Failed(error)) => {
             let mut error = error.escaped();
             if let Error::Connect(error) = &mut error {

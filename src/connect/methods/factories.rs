@@ -20,22 +20,47 @@ impl Router {
 
     /// A child on another machine, by the user's own `ssh` and its
     /// configuration.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let web = router.ssh("web1").username("deploy").port(2222).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn ssh(&self, hostname: impl Into<String>) -> Connect<Ssh> {
         Connect::new(self, Ssh::new(hostname.into()))
     }
 
     /// A child of another user on this machine, by `sudo`.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let root = router.sudo().password("secret").await?;
+    /// let app = router.sudo().username("app").via(&root).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn sudo(&self) -> Connect<Sudo> {
         Connect::new(self, Sudo::default())
     }
 
     /// A child of another user on this machine, by `su`, which takes that
     /// user's password.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let other = router.su().username("other").password("secret").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn su(&self) -> Connect<Su> {
         Connect::new(self, Su::default())
     }
 
     /// A child of another user on this machine, by `doas`.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let root = router.doas().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn doas(&self) -> Connect<Doas> {
         Connect::new(self, Doas::default())
     }
@@ -44,6 +69,12 @@ impl Router {
     /// see [`Router::docker_image`]. Where there is no shell, docker copies the
     /// image in, which the child removes as soon as it runs; podman and buildah
     /// do so, too.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.docker("app").username("www-data").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn docker(&self, container: impl Into<String>) -> Connect<Docker> {
         Connect::new(self, Docker::new(container.into()))
     }
@@ -61,36 +92,78 @@ impl Router {
     }
 
     /// A child in a running podman container.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.podman("app").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn podman(&self, container: impl Into<String>) -> Connect<Podman> {
         Connect::new(self, Podman::new(container.into()))
     }
 
     /// A child in a working container of buildah.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let work = router.buildah("alpine-working-container").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn buildah(&self, container: impl Into<String>) -> Connect<Buildah> {
         Connect::new(self, Buildah::new(container.into()))
     }
 
     /// A child in a pod of Kubernetes.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let pod = router.kubectl("web-0").kubectl_args(["--namespace", "shop"]).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn kubectl(&self, pod: impl Into<String>) -> Connect<Kubectl> {
         Connect::new(self, Kubectl::new(pod.into()))
     }
 
     /// A child in a running container of classic LXC.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.lxc("app").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn lxc(&self, container: impl Into<String>) -> Connect<Lxc> {
         Connect::new(self, Lxc::new(container.into()))
     }
 
     /// A child in a running LXD instance.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.lxd("app").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn lxd(&self, container: impl Into<String>) -> Connect<Lxd> {
         Connect::new(self, Lxd::new(container.into()))
     }
 
     /// A child in a running Incus instance.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let app = router.incus("app").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn incus(&self, container: impl Into<String>) -> Connect<Incus> {
         Connect::new(self, Incus::new(container.into()))
     }
 
     /// A child in a FreeBSD jail.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// let www = router.jail("www").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn jail(&self, container: impl Into<String>) -> Connect<Jail> {
         Connect::new(self, Jail::new(container.into()))
     }

@@ -2,6 +2,7 @@
 //! there already.
 
 use crate::connect::bootstrap::{self, Nonce};
+use crate::sys::process;
 use crate::sys::quote::quote;
 
 /// The end of a method's command line, in both forms that tools take.
@@ -39,18 +40,32 @@ impl RemoteCommand {
     /// may: root may execute what any process on the machine was made from,
     /// even where no file is left of it. The line goes on by itself where that
     /// is forbidden, whatever forbids it. The name is the child's.
+    ///
+    /// By the time that the line runs this process may have ended, and its
+    /// number may be another one's, whose image root must not run. So the line
+    /// first opens the image, then sees that the process of this number began
+    /// when this one did, and so has been this one all along, and then executes
+    /// what it has opened.
     pub(super) fn try_own_image(&mut self, nonce: &Nonce, remote_name: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@".contains(c);
-        if !cfg!(target_os = "linux") || crate::connect::child::test_path().is_some() || !remote_name.chars().all(plain)
-        {
+        if crate::connect::child::test_path().is_some() || !remote_name.chars().all(plain) {
             return;
         }
-        let image = format!("/proc/{}/exe", std::process::id());
+        let Some(start) = process::own_start() else { return };
+        let pid = std::process::id();
         let argument = nonce.child_argument();
         let name = crate::connect::child::again_argument(remote_name);
         // 126 and 127 are the shell's own: it could not execute this.
+        // Unquoted, ksh93 takes the parenthesis for the end of something else.
         self.prelude = format!(
-            r#"[ -x {image} ]&&{{ {image} {argument} "" "" {name};r=$?;case $r in 126|127);;*)exit $r;;esac;}};"#
+            concat!(
+                r#"[ -x /proc/{pid}/exe ]&&{{ read -r x </proc/{pid}/stat&&set -- ${{x##*")" }}&&[ "${{20-}}" = {start} ]&&"#,
+                r#"{{ /proc/self/fd/9 {argument} "" "" {name};r=$?;case $r in 126|127);;*)exit $r;;esac;}};}} 9</proc/{pid}/exe;"#,
+            ),
+            pid = pid,
+            start = start,
+            argument = argument,
+            name = name,
         );
     }
 

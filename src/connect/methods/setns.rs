@@ -23,6 +23,8 @@ pub struct Setns {
 }
 
 /// Who runs a container, and so knows its first process.
+///
+/// [`Router::setns`](crate::Router::setns) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SetnsKind {

@@ -17,7 +17,8 @@ use crate::connect::methods::remote_command::RemoteCommand;
 use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::codec::Secret;
 
-/// How to reach a machine by ssh.
+/// How to reach a machine by ssh. [`Router::ssh`](crate::Router::ssh) has an
+/// example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SshOptions {
@@ -53,6 +54,17 @@ pub struct SshOptions {
 }
 
 /// What to do about host keys that are unknown or have changed.
+///
+/// ```no_run
+/// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+/// use std::time::Duration;
+///
+/// use offshoot::connect::CheckHostKeys;
+///
+/// let ssh = router.ssh("web1").check_host_keys(CheckHostKeys::Accept);
+/// let web = ssh.keepalive(Duration::from_secs(5), 2).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CheckHostKeys {
@@ -68,6 +80,8 @@ pub enum CheckHostKeys {
 }
 
 /// Questions from ssh to the server over an idle connection.
+///
+/// [`CheckHostKeys`] has an example with both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive {
     /// Time between two questions, in whole seconds; zero for none.
@@ -140,6 +154,9 @@ impl Connect<SshOptions> {
     /// user who runs ssh sets `ServerAliveInterval` for the host. (If a file of it
     /// switches that off for some host, the default is left out for all hosts
     /// without an interval.)
+    #[doc(alias = "keepalive_enabled")]
+    #[doc(alias = "keepalive_count")]
+    #[doc(alias = "keepalive_interval")]
     pub fn keepalive(mut self, interval: Duration, count: u32) -> Self {
         self.method.keepalive = Some(Keepalive { interval, count });
         self
@@ -284,7 +301,9 @@ impl SshOptions {
         if let Some(user) = &self.username {
             argv.extend(["-l".into(), user.clone()]);
         }
-        if let Some(port) = self.port {
+        if let Some(port) = self.port
+            && !self.ssh_args.windows(2).any(|pair| pair[0] == "-p" && pair[1] == port.to_string())
+        {
             argv.extend(["-p".into(), port.to_string()]);
         }
         // A terminal at the far end, as `RequestTTY force` gives, damages bytes.
@@ -430,6 +449,16 @@ mod tests {
         for check_host_keys in [CheckHostKeys::Config, CheckHostKeys::Enforce, CheckHostKeys::Ignore] {
             assert!(!on_terminal(checking(check_host_keys), false));
         }
+    }
+
+    #[test]
+    fn a_port_that_is_among_the_arguments_is_given_once() {
+        let ports = |args: &[&str]| {
+            let ssh_args = args.iter().map(|word| (*word).to_owned()).collect();
+            let options = SshOptions { ssh_args, port: Some(22922), ..SshOptions::new("web1") };
+            options.argv("c", TEN, false).unwrap().iter().filter(|word| *word == "22922").count()
+        };
+        assert_eq!((ports(&[]), ports(&["-p", "22922"]), ports(&["-v", "-p", "22"])), (1, 1, 1));
     }
 
     #[test]

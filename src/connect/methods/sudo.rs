@@ -10,6 +10,8 @@ use crate::wire::error::ConnectErrorKind;
 
 /// How to become another user by sudo; see
 /// [`Router::sudo`](crate::Router::sudo).
+///
+/// The [module](crate::connect) has an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sudo {
@@ -338,7 +340,8 @@ mod tests {
         assert!(argv(&Sudo { username: Some("-x".into()), ..Sudo::default() }).is_err());
     }
 
-    /// As sudo 1.9.13 and sudo-rs 0.2.5 print them.
+    /// As sudo 1.9.13p3 and sudo-rs 0.2.5 print them, with other names; of an
+    /// account that has expired and of a host without a name by the source.
     #[test]
     fn what_sudo_complains_of_is_understood() {
         for (said, kind, part) in [
@@ -359,6 +362,12 @@ mod tests {
                 ConnectErrorKind::Auth,
                 "Account expired",
             ),
+            (
+                "sudo: The \"no new privileges\" flag is set, which prevents sudo from running as root.",
+                ConnectErrorKind::Start,
+                "does not work here",
+            ),
+            ("sudo: you are not permitted to use the -C option", ConnectErrorKind::Auth, "the -C option"),
             (
                 "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set",
                 ConnectErrorKind::Start,

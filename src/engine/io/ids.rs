@@ -1,5 +1,7 @@
 //! Ids for new contexts. The master has them; they come in blocks, hop by hop.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -11,111 +13,98 @@ use crate::routing::table::LinkId;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// What is said where the parent gives no ids.
+/// The reason if the parent gives no ids.
 const NO_IDS: &str = "no ids to be had";
 
-impl Io {
+/// The connects of this context that wait for the id of their child.
+#[derive(Default)]
+pub(crate) struct Ids {
+    waiters: RefCell<VecDeque<oneshot::Sender<ContextId>>>,
+    /// The parent has been asked for more, and has not answered.
+    is_asked: Cell<bool>,
+}
+
+impl Ids {
+    /// An id for a new child of this context.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channel`] if the parent gives none.
+    pub(crate) async fn allocate(&self, io: &Rc<Io>) -> Result<ContextId, Error> {
+        if let Some(id) = io.with_routing(|routing| routing.take_id()) {
+            return Ok(id);
+        }
+        let (give, given) = oneshot::channel();
+        self.waiters.borrow_mut().push_back(give);
+        self.request(io);
+        given.await.map_err(|_| io.own_reason(DeadReason::refused(NO_IDS)).at(io.shared.me))
+    }
+
+    /// Makes sure that [`Ids::allocate`] will not have to wait long.
+    pub(crate) fn stock(&self, io: &Rc<Io>) {
+        if !io.with_routing(|routing| routing.has_id()) {
+            self.request(io);
+        }
+    }
+
     /// Gives a context that is about to start its first child ids before it
     /// asks for them, which saves a round trip. The master alone has any.
-    pub(crate) fn give_ids(self: &Rc<Self>, owner: ContextId) {
-        if self.shared.parent().is_some() {
+    pub(crate) fn give_first(&self, io: &Rc<Io>, owner: ContextId) {
+        if io.shared.parent().is_some() {
             return;
         }
-        let mut state = self.state.borrow_mut();
-        let Some(link) = state.routing.link_to(owner).filter(|link| !state.routing.has_block(*link, owner)) else {
-            return;
-        };
-        let ids = state.routing.take_block();
-        drop(state);
-        self.pass_ids(link, owner, &ids);
-    }
-
-    /// The time, as [`Io::claim`] counts it.
-    pub(crate) fn routing_clock(&self) -> u64 {
-        self.state.borrow().routing.clock()
-    }
-
-    /// Takes `child` for the one that `via` was asked for at `since`; refused
-    /// with the reason if it cannot be that one. Returns its name.
-    pub(crate) fn claim(&self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
-        self.state.borrow_mut().routing.claim(child, via, since)
-    }
-
-    /// Ids have come that nobody has asked for.
-    fn on_ids(self: &Rc<Self>, owner: ContextId, ids: Range<u32>) {
-        if owner == self.shared.me {
-            return self.take_in(ids);
-        }
-        let link = self.state.borrow().routing.link_to(owner);
-        if let Some(link) = link {
-            self.pass_ids(link, owner, &ids);
+        let given = io.with_routing(|routing| {
+            let link = routing.link_to(owner).filter(|link| !routing.has_block(*link, owner))?;
+            Some((link, routing.take_block()))
+        });
+        if let Some((link, ids)) = given {
+            pass_on(io, link, owner, &ids);
         }
     }
 
-    fn pass_ids(self: &Rc<Self>, link: LinkId, owner: ContextId, ids: &Range<u32>) {
-        let mut state = self.state.borrow_mut();
-        state.routing.hand_out(link, owner, ids.clone());
-        let next = state.routing.remote(link);
-        drop(state);
-        let mut data = Vec::with_capacity(12);
-        data.put_u32(owner.0);
-        data.put_u32(ids.start);
-        data.put_u32(ids.end);
-        self.send(Message { lane: Lane::Control, raw: true, ..Message::new(next, Handle::ALLOCATE_ID, data) });
+    /// Forgets those who wait, and so tells them.
+    pub(super) fn drop_waiters(&self) {
+        self.waiters.take();
     }
 
-    /// A block for this context itself.
-    fn take_in(self: &Rc<Self>, ids: Range<u32>) {
-        let mut state = self.state.borrow_mut();
-        state.routing.give_block(ids);
-        while !state.id_waiters.is_empty() {
-            let Some(id) = state.routing.take_id() else { break };
-            let _ = state.id_waiters.remove(0).send(id);
-        }
-        let more = !state.id_waiters.is_empty();
-        drop(state);
-        if more {
-            self.request_ids();
-        }
-    }
-
-    /// A neighbour asks for a block of ids for itself or for someone behind
-    /// it. The master has them; everyone else asks on.
-    pub(super) fn on_allocate_id(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
+    /// A neighbour asks for a block of ids for itself or for a context behind
+    /// it. The master has them; all others ask their parents. Or the parent gives ids unasked.
+    pub(super) fn on_allocate(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let Some(link) = from else { return };
         if let Some((owner, ids)) = parse_grant(&message.data) {
             // Only from where ids come.
-            if self.state.borrow().routing.parent() == Some(link) {
-                self.on_ids(owner, ids);
+            if io.with_routing(|routing| routing.parent()) == Some(link) {
+                self.on_ids(io, owner, ids);
             }
             return;
         }
         let Ok(owner) = <[u8; 4]>::try_from(&message.data[..]) else { return };
         let owner = ContextId(u32::from_be_bytes(owner));
-        let mut state = self.state.borrow_mut();
-        let knows_owner = state.routing.link_to(owner) == Some(link);
-        if !knows_owner || !state.routing.may_have_block(link, owner) {
-            drop(state);
-            return self.refuse(message, &DeadReason::refused("a context may not hold so many unused ids"), from);
+        let may_have =
+            io.with_routing(|routing| routing.link_to(owner) == Some(link) && routing.may_have_block(link, owner));
+        if !may_have {
+            return io.refuse(message, &DeadReason::refused("a context may not hold so many unused ids"), from);
         }
-        if self.shared.parent().is_none() {
-            let ids = state.routing.take_block();
-            state.routing.hand_out(link, owner, ids.clone());
-            drop(state);
-            return self.send(block_reply(message, &ids));
+        if io.shared.parent().is_none() {
+            let ids = io.with_routing(|routing| {
+                let ids = routing.take_block();
+                routing.hand_out(link, owner, ids.clone());
+                ids
+            });
+            return io.send(block_reply(message, &ids));
         }
-        drop(state);
-        let (io, message) = (Rc::clone(self), message.clone());
-        let upstream = self.ask_parent(Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
-        self.tasks.spawn(async move {
+        let upstream = io.outgoing().ask_parent(io, Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
+        let (this, message) = (Rc::clone(io), message.clone());
+        io.tasks.spawn(async move {
+            let io = this;
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
-                    let mut state = io.state.borrow_mut();
-                    // (Who has gone meanwhile announces nobody.)
-                    if state.routing.link_to(owner) == Some(link) {
-                        state.routing.hand_out(link, owner, ids.clone());
-                    }
-                    drop(state);
+                    io.with_routing(|routing| {
+                        // (A context that has gone meanwhile announces none.)
+                        if routing.link_to(owner) == Some(link) {
+                            routing.hand_out(link, owner, ids.clone());
+                        }
+                    });
                     io.send(block_reply(&message, &ids));
                 }
                 _ => io.refuse(&message, &DeadReason::refused(NO_IDS), Some(link)),
@@ -123,45 +112,62 @@ impl Io {
         });
     }
 
-    /// An id for a new child of this context.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Channel`] if the parent gives none.
-    pub(crate) async fn allocate_id(self: &Rc<Self>) -> Result<ContextId, Error> {
-        let first = self.state.borrow_mut().routing.take_id();
-        if let Some(id) = first {
-            return Ok(id);
+    /// Ids have come that nobody has asked for.
+    fn on_ids(&self, io: &Rc<Io>, owner: ContextId, ids: Range<u32>) {
+        if owner == io.shared.me {
+            return self.take_in(io, ids);
         }
-        let (give, given) = oneshot::channel();
-        self.state.borrow_mut().id_waiters.push(give);
-        self.request_ids();
-        given.await.map_err(|_| self.own_reason(DeadReason::refused(NO_IDS)).at(self.shared.me))
-    }
-
-    /// Makes sure that [`Io::allocate_id`] will not have to wait long.
-    pub(crate) fn stock_ids(self: &Rc<Self>) {
-        if !self.state.borrow().routing.has_id() {
-            self.request_ids();
+        if let Some(link) = io.with_routing(|routing| routing.link_to(owner)) {
+            pass_on(io, link, owner, &ids);
         }
     }
 
-    fn request_ids(self: &Rc<Self>) {
-        if std::mem::replace(&mut self.state.borrow_mut().ids_requested, true) {
+    /// A block for this context itself.
+    fn take_in(&self, io: &Rc<Io>, ids: Range<u32>) {
+        io.with_routing(|routing| {
+            let mut waiters = self.waiters.borrow_mut();
+            routing.give_block(ids);
+            while !waiters.is_empty()
+                && let Some(id) = routing.take_id()
+            {
+                let _ = waiters.pop_front().map(|waiter| waiter.send(id));
+            }
+        });
+        if !self.waiters.borrow().is_empty() {
+            self.request(io);
+        }
+    }
+
+    /// Asks the parent for a block, unless that is under way.
+    fn request(&self, io: &Rc<Io>) {
+        if self.is_asked.replace(true) {
             return;
         }
-        let reply = self.ask_parent(Handle::ALLOCATE_ID, self.shared.me.0.to_be_bytes().to_vec());
-        let io = Rc::clone(self);
-        self.tasks.spawn(async move {
+        let reply = io.outgoing().ask_parent(io, Handle::ALLOCATE_ID, io.shared.me.0.to_be_bytes().to_vec());
+        let this = Rc::clone(io);
+        io.tasks.spawn(async move {
             let ids = reply.await.ok().as_ref().and_then(parse_block);
-            io.state.borrow_mut().ids_requested = false;
+            this.ids().is_asked.set(false);
             match ids {
-                Some(ids) => io.take_in(ids),
-                // Whoever waits learns it by the end of its channel.
-                None => io.state.borrow_mut().id_waiters.clear(),
+                Some(ids) => this.ids().take_in(&this, ids),
+                // Those who wait learn it by the end of their channels.
+                None => this.ids().drop_waiters(),
             }
         });
     }
+}
+
+/// Passes a block on to its owner, who has not asked for it.
+fn pass_on(io: &Rc<Io>, link: LinkId, owner: ContextId, ids: &Range<u32>) {
+    let next = io.with_routing(|routing| {
+        routing.hand_out(link, owner, ids.clone());
+        routing.remote(link)
+    });
+    let mut data = Vec::with_capacity(12);
+    data.put_u32(owner.0);
+    data.put_u32(ids.start);
+    data.put_u32(ids.end);
+    io.send(Message { lane: Lane::Control, raw: true, ..Message::new(next, Handle::ALLOCATE_ID, data) });
 }
 
 fn block_reply(request: &Message, ids: &Range<u32>) -> Message {

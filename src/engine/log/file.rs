@@ -46,7 +46,7 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 ///
 /// ```
 /// let path = std::env::temp_dir().join("offshoot-doc.log");
-/// offshoot::log_to_file(Some(&path), "warn,my_app=debug")?;
+/// offshoot::log::log_to_file(Some(&path), "warn,my_app=debug")?;
 /// tracing::debug!(target: "my_app", answer = 42, "it is known");
 /// assert!(std::fs::read_to_string(&path)?.contains(" D my_app: it is known answer=42\n"));
 /// # std::fs::remove_file(&path)?;
@@ -66,7 +66,7 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     };
     let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let file = match path {
-        // (Whatever std opens is closed on exec.)
+        // (std opens files so that they are closed on exec.)
         Some(path) => Some(Arc::new(OpenOptions::new().append(true).create(true).open(path)?)),
         None => None,
     };
@@ -94,7 +94,7 @@ pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathB
 /// What takes the log of this process, once [`log_to_file`] was called.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Whoever writes has a copy, so that the lock is never held while a write
+/// Each writer has a copy, so that the lock is never held while a write
 /// blocks.
 struct Logger(RwLock<Arc<State>>);
 
@@ -148,7 +148,7 @@ pub(super) fn write_record(record: &Record) -> bool {
         if state.wants(&record.target, record.level) {
             let (target, fields) = (&record.target, &record.fields);
             let line = line(target, Some(&record.context_name), record.level, &record.message, fields);
-            state.write(target, record.level, &line);
+            state.write(target, record.level, Some(&record.context_name), &line);
         }
     });
     true
@@ -166,7 +166,8 @@ impl State {
         self.levels.of(target) >= level || (self.debug.is_some() && DebugLog::wants(target, level))
     }
 
-    fn write(&self, target: &str, level: u8, line: &str) {
+    /// `context` is the one that has logged it, if it is another.
+    fn write(&self, target: &str, level: u8, context: Option<&str>, line: &str) {
         if let Some(debug) = &self.debug {
             debug.write(line);
         }
@@ -174,19 +175,27 @@ impl State {
             // If it fails, there is nowhere to say so.
             let _ = match &self.output {
                 Some(Some(file)) => (&**file).write_all(line.as_bytes()),
-                Some(None) => io::stderr().write_all(line.as_bytes()),
+                Some(None) => write_to_stderr(context, line),
                 None => Ok(()),
             };
         }
     }
 }
 
+#[cfg(not(feature = "cli"))]
+fn write_to_stderr(_context: Option<&str>, line: &str) -> io::Result<()> {
+    io::stderr().write_all(line.as_bytes())
+}
+
+#[cfg(feature = "cli")]
+use super::pace::write_to_stderr;
+
 /// Writes a record of this context, if [`log_to_file`] was called and wants it.
 pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(String, String)]) {
     if let Some(logger) = LOGGER.get() {
         logger.read(|state| {
             if state.wants(target, level) {
-                state.write(target, level, &line(target, None, level, message, fields));
+                state.write(target, level, None, &line(target, None, level, message, fields));
             }
         });
     }

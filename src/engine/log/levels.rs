@@ -8,7 +8,7 @@ const MAX_TARGETS: usize = 128;
 /// What a context does with each frame; never sent to the master, since
 /// sending it would make more of it.
 pub(crate) const IO: &str = "offshoot::io";
-/// What somebody has asked for by name: it is shown whatever the levels are.
+/// The target of statistics. They are sent when they are asked for, and shown with any levels.
 pub(crate) const STATS: &str = "offshoot::stats";
 /// As [`STATS`].
 pub(crate) const PROFILE: &str = "offshoot::profile";

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::callsite::{Callsite, Identifier};
-use tracing::field::{FieldSet, Value};
+use tracing::field::{FieldSet, Value, display};
 use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, dispatcher};
@@ -22,7 +22,7 @@ const MAX_PLACES: usize = 512;
 const OTHER: &str = "offshoot::remote";
 const FIELDS: &[&str] = &["message", "context", "origin", "fields"];
 
-/// A place in the code that is none.
+/// Stands for a place in the code, for an event that comes from no place in this code.
 struct Place(OnceLock<Metadata<'static>>);
 
 impl Callsite for Place {
@@ -33,7 +33,7 @@ impl Callsite for Place {
     }
 }
 
-/// Who asks, when nothing has happened.
+/// The place of questions about what is shown. It makes no events.
 static PROBE: Place = Place(OnceLock::new());
 
 fn describe(target: &str, level: Level, kind: Kind, place: Identifier) -> Metadata<'_> {
@@ -57,7 +57,7 @@ fn to_tracing(record: &Record) {
         }
         let text: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let text = text.join(" ");
-        let (message, text) = (format_args!("{}", record.message), format_args!("{text}"));
+        let (message, text) = (display(&record.message), display(text));
         let values: [Option<&dyn Value>; 4] = [
             Some(&message),
             Some(&record.context_name),

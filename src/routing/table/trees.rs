@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::handles::{Handles, Policy, Registration, Sink};
+use crate::routing::handles::{Handles, Policy, Registration, Rule, Sink};
 use crate::routing::policy;
 use crate::wire::message::Handle;
 
@@ -125,7 +125,8 @@ impl World {
         let guarded = [(Handle::ADD_ROUTE, neighbours.clone()), (Handle::DEL_ROUTE, neighbours)];
         let calls = (id != ContextId::MASTER).then_some((Handle::CALL_FUNCTION, parents));
         for (handle, policy) in guarded.into_iter().chain(calls) {
-            let registration = Registration { sink: 0, once: false, respondent: None, policy: Some(policy) };
+            let registration =
+                Registration { sink: 0, once: false, respondent: None, policy: Some(Rule::Policy(policy)) };
             assert!(handles.add(handle, registration).is_ok());
         }
         for handle in [OPEN, SILENT] {

@@ -50,6 +50,11 @@ pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
     unsafe { nix::pty::ptsname(ours) }
 }
 
+/// As there need not be a /proc, nothing is run by way of it.
+pub(crate) fn own_start() -> Option<u64> {
+    None
+}
+
 /// Where the executable of this process can be opened.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     std::env::current_exe()

@@ -13,7 +13,7 @@ pub(super) use crate::sys::process::bsd::{
     adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
     outlive_parent, rename, rename_in_fork,
 };
-pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
+pub(crate) use crate::sys::process::bsd::{own_executable, own_start, terminal_name};
 
 /// Becomes the program that is open as `fd`. Returns if that fails, with the
 /// reason in `errno`. Allocates nothing.

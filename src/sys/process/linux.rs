@@ -201,12 +201,22 @@ pub(super) fn is_cleaner(pid: i32) -> bool {
             .is_ok_and(|argv| crate::sys::process::descendants::is_spared(&argv))
 }
 
-/// A path by which the executable of this process can be opened, even if its file was removed.
+/// When this process began, as the kernel counts it: no other one that has its
+/// number has this, too. `None` without /proc.
+pub(crate) fn own_start() -> Option<u64> {
+    let stat = std::fs::read("/proc/self/stat").ok()?;
+    String::from_utf8_lossy(&stat).rsplit_once(") ")?.1.split(' ').nth(START_FIELD)?.parse().ok()
+}
+
+/// Where the executable of this process can be opened, even if it is gone.
 pub(crate) fn own_executable() -> io::Result<PathBuf> {
     Ok("/proc/self/exe".into())
 }
 
-/// The argument of `getrusage` for this thread.
+/// Which of the words behind a process's name is when it began.
+const START_FIELD: usize = 19;
+
+/// How to ask what this thread has used.
 pub(super) const THREAD_USAGE: Option<UsageWho> = Some(UsageWho::RUSAGE_THREAD);
 
 /// Memory of the machine in bytes.

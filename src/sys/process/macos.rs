@@ -13,7 +13,7 @@ pub(super) use crate::sys::process::bsd::{
     adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
     outlive_parent, rename, rename_in_fork,
 };
-pub(crate) use crate::sys::process::bsd::{own_executable, terminal_name};
+pub(crate) use crate::sys::process::bsd::{own_executable, own_start, terminal_name};
 
 /// The most bytes that `F_GETPATH` writes, including the NUL.
 const PATH_MAX: usize = 1024;

@@ -17,6 +17,8 @@ const MAX_SOURCES: usize = 12;
 /// Its text is `type_name: message`, the texts of the sources, and in
 /// parentheses the function and the context that it happened in. Its
 /// [`source`](StdError::source) is the first of those sources.
+///
+/// [`CallError::new`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallError {
@@ -42,7 +44,7 @@ impl CallError {
     /// Creates an error of the given type and text that has not happened anywhere yet.
     ///
     /// ```
-    /// let mut error = offshoot::CallError::new("prog::Full", "the disk is full");
+    /// let mut error = offshoot::error::CallError::new("prog::Full", "the disk is full");
     /// error.chain.push("No space left on device".into());
     /// assert_eq!(error.to_string(), "prog::Full: the disk is full: No space left on device");
     /// ```

@@ -7,6 +7,8 @@ use crate::wire::message::ContextId;
 /// The other end of a channel cannot be reached, or has refused.
 ///
 /// Its text is the reason.
+///
+/// [`Error`](crate::Error) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{reason}")]
 #[non_exhaustive]
@@ -27,6 +29,8 @@ impl ChannelError {
 }
 
 /// The kinds of [`ChannelError`]. A dead message carries its kind in the header.
+///
+/// [`Error`](crate::Error) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[repr(u8)]
 #[non_exhaustive]

@@ -8,8 +8,10 @@ use crate::wire::connect_trace::ConnectTrace;
 
 /// A connection could not be made, or was lost while it was being made.
 ///
-/// Its text consists of the hop, what happened, what to do about it, and the last lines that the
-/// other side has printed.
+/// Its text is the hop, what happened, what to do about it, and the last lines
+/// of the far side.
+///
+/// [`Error`](crate::Error) has an example.
 #[doc(alias = "StreamError")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -111,23 +113,28 @@ pub(crate) enum ConnectCause {
 }
 
 /// The kinds of [`ConnectError`].
-#[doc(alias = "StreamErrorKind")]
+///
+/// [`Error`](crate::Error) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
     /// The launcher (`ssh`, `sudo`, ...) could not be started.
     Start,
     /// A password is needed or was refused.
+    #[doc(alias = "PasswordError")]
     Password,
     /// The host key is unknown or has changed.
+    #[doc(alias = "HostKeyError")]
     HostKey,
     /// The login was refused for another reason.
     Auth,
-    /// The connection ended before the child had started.
+    /// The connection ended before the child was up.
+    #[doc(alias = "EofError")]
     Eof,
     /// The time for the whole connect has passed.
     Timeout,
     /// The router began to shut down.
+    #[doc(alias = "CancelledError")]
     Cancelled,
     /// There is no image for the machine.
     Unsupported,
@@ -164,7 +171,9 @@ impl ConnectErrorKind {
     }
 }
 
-/// The phases of a connection.
+/// How far a connection has come.
+///
+/// [`Error`](crate::Error) has an example of a connect that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A file, pipe, thread or other resource of this machine has failed.
 ///
-/// It is plain data, so it can be cloned and sent.
+/// It is plain data, so that it can be cloned and sent.
+///
+/// [`Error`](crate::Error) has an example of what has kinds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 #[non_exhaustive]

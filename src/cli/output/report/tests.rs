@@ -46,7 +46,10 @@ fn shown(style: Style, count: usize, events: Vec<HostEvent>, end: End) -> (Strin
     let names = (1..=count).map(|n| format!("web{n}")).collect();
     let mut report = Report::new(style, names);
     let mut all: Vec<Shown> = events.into_iter().map(|event| report.handle(NOW, event)).collect();
-    let rerun = |hosts: &str| format!("offshoot run -w '{hosts}' -- x");
+    let rerun = |hosts: &str, caution: Option<&str>| {
+        let caution = caution.map(|caution| format!(" # {caution}")).unwrap_or_default();
+        format!("offshoot run -w '{hosts}' -- x{caution}")
+    };
     let Finished { summary, shown, document } = report.finish(NOW, end, 2.0, &rerun);
     all.push(shown);
     let mut stdout = all.iter().flat_map(|shown| shown.stdout.clone()).collect();
@@ -319,7 +322,7 @@ proptest! {
         let names = (1..=3).map(|n| format!("web{n}")).collect();
         let mut report = Report::new(style(Format::Text), names);
         let mut out: Vec<u8> = events.into_iter().flat_map(|event| report.handle(late, event).stdout).collect();
-        out.extend(report.finish(late, End::Complete, 1.0, &str::to_owned).shown.stdout);
+        out.extend(report.finish(late, End::Complete, 1.0, &|hosts: &str, _: Option<&str>| hosts.to_owned()).shown.stdout);
         for line in out.split_inclusive(|b| *b == b'\n') {
             prop_assert!(line.starts_with(b"web") && line.ends_with(b"\n"));
         }

@@ -207,6 +207,10 @@ fn exchange(lines: &[String]) -> Reading {
 
 /// Accounts that may log in but not run a command.
 fn account(lines: &[String]) -> Reading {
+    if let Some(line) = line_with(lines, "Your account has expired") {
+        let text = format!("the account has expired: {}", line.trim_end_matches('.'));
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "use another, or have it extended (chage -E there)"));
+    }
     if line_with(lines, "Password change required but no TTY available.").is_some() {
         let text = "the account's password has expired, and the server wants it to be changed first";
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "log in once by hand with ssh and change it"));
@@ -214,6 +218,10 @@ fn account(lines: &[String]) -> Reading {
     if let Some(line) = lines.iter().find(|line| line.to_ascii_lowercase().contains("too many logins for '")) {
         let text = format!("the account has as many sessions as it may have: {}", line.trim_end_matches('.'));
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "end some, or raise maxlogins in limits.conf there"));
+    }
+    if let Some(line) = line_with(lines, "channel 0: open failed: ") {
+        let text = format!("the server lets the account in and gives it no session: {line}");
+        return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "see MaxSessions in sshd_config there"));
     }
     if let Some(line) = line_with(lines, "exec request failed on channel ") {
         let text = format!("the server lets the account in and runs no command for it: {line}");
@@ -251,6 +259,9 @@ fn lost(lines: &[String]) -> Reading {
             format!("the connection was lost: server {rest} (ServerAliveInterval x ServerAliveCountMax has passed)");
         return Some(Diagnosis::new(ConnectErrorKind::Timeout, text, LOST));
     }
+    if let Some(refusal) = refused_aloud(lines) {
+        return Some(refusal);
+    }
     let line = lines.iter().rev().find(|line| {
         let closed = line.starts_with("Connection to ") && line.contains(" closed by remote host");
         closed
@@ -265,6 +276,25 @@ fn lost(lines: &[String]) -> Reading {
     })?;
     let text = format!("the connection was lost: {}", line.trim_end_matches('.'));
     Some(Diagnosis { cause: ConnectCause::Unexplained, ..Diagnosis::new(ConnectErrorKind::Eof, text, LOST) })
+}
+
+/// A server that says something of its own and closes the connection before
+/// anything runs, as with /etc/nologin. ssh shows it where it is not told to be
+/// quiet.
+fn refused_aloud(lines: &[String]) -> Reading {
+    let mut said = lines.iter().rev().filter(|line| !line.is_empty());
+    let (last, said) = (said.next()?, said.next()?);
+    let is_close = last.starts_with("Connection closed by ") && last.contains(" port ");
+    let is_of_ssh = SAYS_SSH.iter().any(|start| said.starts_with(start));
+    (is_close && !is_of_ssh).then(|| {
+        let text = format!(
+            "the server closed the connection before the login was complete, after these words: {}",
+            said.trim_end_matches('.')
+        );
+        let advice =
+            "it lets others in, or nobody now: see /etc/nologin, AllowUsers, access.conf and what sshd logs there";
+        Diagnosis::new(ConnectErrorKind::Eof, text, advice)
+    })
 }
 
 /// Takes `user@host: Permission denied (methods).` apart. Some versions leave
@@ -302,6 +332,8 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
 const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
 const LOST: &str = "see `offshoot doctor HOST`, or `ssh -v` to the host, and try again";
+/// How lines begin that ssh prints itself, before the connection is closed.
+const SAYS_SSH: [&str; 3] = ["Warning: ", "debug", "Received disconnect from "];
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]
@@ -310,11 +342,12 @@ mod tests {
     use crate::wire::error::joined;
     use ConnectErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
 
-    /// Printed by OpenSSH 9.2p1 in each of these situations, with host and
-    /// user names as they were.
+    /// Printed by OpenSSH 9.2p1 of Debian 12 in each of these situations, with
+    /// host and user names as they were, and by the shells and PAM 1.5.2 there.
+    /// What other versions and systems say is in [`FROM_SOURCES`].
     #[test]
     fn recorded_output_of_ssh_is_understood() {
-        for (said, kind, parts) in RECORDED {
+        for (said, kind, parts) in RECORDED.iter().chain(FROM_SOURCES) {
             let found = read(said).unwrap_or_else(|| panic!("not understood: {said}"));
             let text = joined(&found.text, &found.advice);
             assert_eq!(found.kind, *kind, "{said}: {text}");
@@ -362,6 +395,15 @@ mod tests {
         @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r\n\
         IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r\n\
         Offending ED25519 key in /home/op/.ssh/known_hosts:1\r\n";
+
+    #[rustfmt::skip]
+    const FROM_SOURCES: &[(&str, ConnectErrorKind, &[&str])] = &[
+        ("Too many logins for 'rec_user'.\n", Auth, &["maxlogins"]),
+        ("There were too many logins for 'rec_user'.\nConnection to 127.0.0.1 closed by remote host.\r\n", Auth, &["maxlogins"]),
+        ("a b@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["for a b@127.0.0.1"]),
+        ("DOM\\bob@x@web1: Permission denied (publickey).\r\nConnection closed by 127.0.0.1 port 22\r\n", Auth, &["for DOM\\bob@x@web1"]),
+        ("bob@::1: Permission denied (publickey).\r\n", Auth, &["for bob@::1"]),
+    ];
 
     #[rustfmt::skip]
     const RECORDED: &[(&str, ConnectErrorKind, &[&str])] = &[
@@ -422,14 +464,13 @@ mod tests {
         ("unix_listener: cannot bind to path /nonexistent/x.AQWEQU97FTYsyblc: No such file or directory\r\n", Start, &["/nonexistent/x", "-o ControlPath=none"]),
         ("unix_listener: path \"/tmp/xxxxxxxx.pe6DFvf9CNDnxIlH\" too long for Unix domain socket\r\n", Start, &["too long for Unix domain socket", "-o ControlPath=none"]),
         ("No user exists for uid 54321\r\n", Start, &["No user exists for uid 54321", "/etc/passwd"]),
+        ("channel 0: open failed: connect failed: open failed\r\n", Auth, &["gives it no session", "MaxSessions"]),
+        ("Your account has expired; please contact your system administrator.\nConnection closed by 127.0.0.34 port 2222\r\n", Auth, &["the account has expired", "chage -E"]),
+        ("Closed until the new disks are in.\n\nConnection closed by 127.0.0.17 port 2222\r\n", Eof, &["after these words: Closed until the new disks are in", "/etc/nologin"]),
         ("exec request failed on channel 0\r\n", Auth, &["exec request failed on channel 0", "ulimit -u"]),
-        ("There were too many logins for 'rec_user'.\nConnection to 127.0.0.1 closed by remote host.\r\n", Auth, &["too many logins for 'rec_user'", "maxlogins"]),
-        ("Too many logins for 'rec_user'.\n", Auth, &["maxlogins"]),
+        ("permitted by applicable law.\nThere were too many logins for 'ofs-too-many'.\n", Auth, &["too many logins for 'ofs-too-many'", "maxlogins"]),
         ("bash: fork: retry: Resource temporarily unavailable\nbash: fork: Resource temporarily unavailable\n", Start, &["no more processes", "ulimit -u"]),
         ("sh: 1: Cannot fork\n", Start, &["no more processes"]),
-        ("a b@127.0.0.1: Permission denied (publickey).\r\n", Auth, &["for a b@127.0.0.1"]),
-        ("DOM\\bob@x@web1: Permission denied (publickey).\r\nConnection closed by 127.0.0.1 port 22\r\n", Auth, &["for DOM\\bob@x@web1"]),
-        ("bob@::1: Permission denied (publickey).\r\n", Auth, &["for bob@::1"]),
         ("Timeout, server 127.0.0.1 not responding.\r\n", Timeout, &["server 127.0.0.1 not responding"]),
         ("Connection to 127.0.0.1 closed by remote host.\r\n", Eof, &["the connection was lost"]),
     ];

@@ -1,0 +1,27 @@
+//! A file for what is too much for memory.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::OFlag;
+
+/// Makes a file in the directory for temporary files. It has no name, so it is gone when it is closed. `what` is what
+/// it is for.
+///
+/// # Errors
+///
+/// If the system refuses.
+pub(crate) fn unnamed_file(what: &str) -> io::Result<File> {
+    let directory = std::env::temp_dir();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    if let Ok(file) = options.clone().custom_flags(OFlag::O_TMPFILE.bits()).open(&directory) {
+        return Ok(file);
+    }
+    // The file system makes no files without a name.
+    let path = directory.join(format!(".offshoot-{what}.{}", std::process::id()));
+    let file = options.create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}

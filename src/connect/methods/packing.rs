@@ -1,0 +1,57 @@
+//! Images on their way to a machine: found, packed, and made ready before they are asked for.
+
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::connect::bootstrap::Announcement;
+use crate::engine::image_store::Missing;
+use crate::engine::io::Io;
+use crate::image::bundle::Bundle;
+use crate::image::executable::{self, Compression, Image, Packed};
+use crate::sys::blocking::on_other_thread;
+use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
+
+/// What to do if there is no image for a machine.
+const MAKE_ONE: &str = "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)";
+
+/// An image that is being packed, and its digest.
+pub(super) type Packing = Pin<Box<dyn Future<Output = Result<(Packed, [u8; 32]), ConnectError>>>>;
+
+/// Starts to find and pack an image for the machine that has announced itself.
+pub(super) fn choose(io: &Rc<Io>, hop: &str, offer: &Announcement) -> Packing {
+    let (io, hop) = (Rc::clone(io), hop.to_owned());
+    let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
+    Box::pin(async move {
+        let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
+        let image = io.images().image_for(&io, &system, &machine).await.map_err(|missing| match missing {
+            Missing::Unknown(known) => {
+                let known = known.join(", ");
+                let text = format!("there is no image for {system} {machine}: this program carries {known}");
+                fail(ConnectErrorKind::Unsupported, text).with_advice(MAKE_ONE)
+            }
+            Missing::Broken(why) => fail(ConnectErrorKind::Image, why),
+        })?;
+        on_other_thread(move || pack(&image, compression))
+            .await
+            .unwrap_or_else(|_| Err("packing the image has panicked".into()))
+            .map_err(|why| fail(ConnectErrorKind::Image, why))
+    })
+}
+
+/// Packs an image. Blocks.
+fn pack(image: &Image, compression: Compression) -> Result<(Packed, [u8; 32]), String> {
+    let packed = image.pack(compression).map_err(|error| format!("the image cannot be packed: {error}"))?;
+    let digest = image.digest().map_err(|error| format!("the image cannot be read: {error}"))?;
+    Ok((packed, digest))
+}
+
+/// Packs what a machine like this one would get. Blocks.
+pub(super) fn prepare() {
+    let (system, processor) = executable::own_machine();
+    let image = match Bundle::own().and_then(|bundle| bundle.find(system, processor)) {
+        Ok(Some(image)) => Ok(image),
+        _ => Image::own(),
+    };
+    // If it fails, it fails again when it is needed, and is reported then.
+    let _ = image.and_then(|image| pack(&image, Compression::Zstd));
+}

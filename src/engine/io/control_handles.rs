@@ -1,0 +1,70 @@
+//! The handles of the router itself, and who may write to them.
+
+use std::sync::Arc;
+
+use crate::engine::inboxes::Target;
+use crate::routing::handles::{Policy, Registration, Rule};
+use crate::routing::policy;
+use crate::wire::message::Handle;
+
+/// Who may write to a handle.
+#[derive(Clone, Copy)]
+enum Writer {
+    Anybody,
+    Parent,
+    Neighbour,
+}
+
+/// Handles of every router.
+const ALL: [(Handle, Writer); 8] = [
+    (Handle::GET_IMAGE, Writer::Neighbour),
+    (Handle::ADD_ROUTE, Writer::Neighbour),
+    (Handle::DEL_ROUTE, Writer::Neighbour),
+    (Handle::ALLOCATE_ID, Writer::Neighbour),
+    (Handle::DETACHING, Writer::Neighbour),
+    (Handle::STATS, Writer::Parent),
+    (Handle::CREDIT, Writer::Anybody),
+    (Handle::CANCEL, Writer::Anybody),
+];
+const OF_CHILDREN: [(Handle, Writer); 3] =
+    [(Handle::LOAD_IMAGE, Writer::Parent), (Handle::CALL_FUNCTION, Writer::Parent), (Handle::SHUTDOWN, Writer::Parent)];
+const OF_MASTER: [(Handle, Writer); 1] = [(Handle::FORWARD_LOG, Writer::Anybody)];
+
+/// The control handles of a child or of the master.
+pub(super) fn all(is_child: bool) -> impl Iterator<Item = (Handle, Registration<Target>)> {
+    let parents: Policy = Arc::new(policy::has_parent_authority);
+    let neighbours: Policy = Arc::new(policy::is_immediate_child);
+    let role = if is_child { &OF_CHILDREN[..] } else { &OF_MASTER[..] };
+    ALL.iter().chain(role).map(move |(handle, writer)| {
+        let policy = match writer {
+            Writer::Anybody => None,
+            Writer::Parent => Some(Arc::clone(&parents)),
+            Writer::Neighbour => Some(Arc::clone(&neighbours)),
+        };
+        let policy = policy.map(Rule::Policy);
+        (*handle, Registration { sink: Target::Control, once: false, respondent: None, policy })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn only_a_child_can_be_called_and_only_the_master_takes_log_records() {
+        let handles = |is_child| all(is_child).map(|(handle, _)| handle).collect::<HashSet<_>>();
+        let (child, master) = (handles(true), handles(false));
+        assert!(child.contains(&Handle::CALL_FUNCTION) && !master.contains(&Handle::CALL_FUNCTION));
+        assert!(master.contains(&Handle::FORWARD_LOG) && !child.contains(&Handle::FORWARD_LOG));
+    }
+
+    #[test]
+    fn credit_and_cancellations_may_come_from_anybody_and_calls_only_from_parents() {
+        for (handle, registration) in all(true) {
+            let is_open = [Handle::CREDIT, Handle::CANCEL].contains(&handle);
+            assert_eq!(registration.policy.is_none(), is_open, "{handle}");
+        }
+    }
+}

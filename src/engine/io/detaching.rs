@@ -1,0 +1,125 @@
+//! Leaving the tree, seen from both ends.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::engine::dispatch::Dispatcher;
+use crate::engine::io::Io;
+use crate::engine::links::Fault;
+use crate::engine::log::log_later;
+use crate::engine::task_set;
+use crate::routing::table::LinkId;
+use crate::sys::process;
+use crate::wire::error::{DeadReason, Error};
+use crate::wire::message::{ContextId, Handle, Lane, Message};
+
+/// The parent has this long to let go.
+const ANSWER: Duration = Duration::from_secs(5);
+/// What is queued for the parent has this long to leave.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Whether this context leaves or has left the tree.
+#[derive(Default)]
+pub(crate) struct Detaching {
+    /// Told how it went. The first of them has begun it.
+    waiters: RefCell<Vec<oneshot::Sender<Result<(), Error>>>>,
+    /// The parent has let go: this context is on its own, or on its way there.
+    has_left: Cell<bool>,
+}
+
+impl Detaching {
+    /// Takes this context out of the tree, and tells how that went.
+    pub(super) fn begin(&self, io: &Rc<Io>, done: oneshot::Sender<Result<(), Error>>) {
+        if io.shared.parent().is_none() {
+            let _ = done.send(Ok(()));
+            return;
+        }
+        let mut waiters = self.waiters.borrow_mut();
+        waiters.push(done);
+        if waiters.len() > 1 {
+            return;
+        }
+        let this = Rc::clone(io);
+        io.tasks.spawn(async move {
+            let detaching = this.detaching();
+            let result = detaching.leave(&this).await;
+            for waiter in detaching.waiters.take() {
+                let _ = waiter.send(result.clone());
+            }
+            detaching.end_if_useless(&this);
+        });
+    }
+
+    async fn leave(&self, io: &Rc<Io>) -> Result<(), Error> {
+        process::outlive_parent();
+        let answer = timeout(ANSWER, io.outgoing().ask_parent(io, Handle::DETACHING, Vec::new())).await;
+        let answer =
+            answer.map_err(|_| Error::Timeout { after: ANSWER, what: "the parent's leave to detach".into() })?;
+        let answer = answer.map_err(|_| Error::router_ended(io.shared.me))?;
+        if answer.is_dead() {
+            return Err(answer.dead_error(io.shared.me));
+        }
+        process::mark_detached();
+        self.has_left.set(true);
+        // The last frame to the parent, behind all that is queued. The parent closes the link then: a process in
+        // between, such as sudo, may hold the link open as long as this one lives.
+        if let Some(parent) = io.shared.parent() {
+            let farewell = Message::new(parent, Handle::DETACHING, Vec::new());
+            io.send(Message { lane: Lane::Log, raw: true, ..farewell });
+        }
+        io.flush_parent(Instant::now() + DRAIN).await;
+        // The writer may be stuck, so the link ends in any case.
+        if let Some(link) = io.with_routing(|routing| routing.parent()) {
+            io.neighbours().lost(io, link, None);
+        }
+        io.shared.forget_parents();
+        io.with_routing(|routing| routing.become_root());
+        let timers = io.dispatcher.as_ref().map(Dispatcher::lift_deadlines);
+        timers.into_iter().flatten().for_each(|timer| io.clear_timer(timer));
+        Ok(())
+    }
+
+    /// Whether the parent has let go.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left.get()
+    }
+
+    /// Whether the calls of `context`, which has gone, go on all the same.
+    pub(super) fn outlives(&self, io: &Io, context: ContextId) -> bool {
+        self.has_left() && io.shared.parent_ids().contains(&context)
+    }
+
+    /// Nobody can call a context that has detached: it ends with its calls.
+    pub(super) fn end_if_useless(&self, io: &Rc<Io>) {
+        let is_idle = io.dispatcher.as_ref().is_some_and(Dispatcher::is_idle);
+        if is_idle && self.has_left() && io.shared.parent().is_none() {
+            io.begin_shutdown(None);
+        }
+    }
+
+    /// A child leaves: this context may not end it any more.
+    pub(super) fn on_detaching(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
+        let Some(from) = from.filter(|_| !message.is_dead()) else { return };
+        let is_child = io.neighbours().child_link(io, message.src) == Some(from);
+        if is_child && message.reply_to == Handle::NONE && io.with_links(|links| links.is_leaving(from)) {
+            return io.neighbours().lost(io, from, None);
+        }
+        if !is_child || !io.with_links(|links| links.begin_leave(from)) {
+            if io.may_complain(Some(from), Fault::Detaching) {
+                log_later!(io, WARN, "bad DETACHING received from context {}", message.src);
+            }
+            return io.refuse(message, &DeadReason::refused("bad DETACHING received"), Some(from));
+        }
+        if let Some(process) = io.with_links(|links| links.take_process(from)) {
+            // The end of this router does not wait for the process. If it is a
+            // launcher, it ends with its child or with the link.
+            task_set::spawn(process.let_go());
+        }
+        let reply = Message::new(message.src, message.reply_to, Vec::new());
+        io.send(Message { lane: Lane::Control, raw: true, ..reply });
+    }
+}

@@ -1,0 +1,184 @@
+//! The end of a router: children first, then processes below, then what this context has said last.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::engine::inboxes::Target;
+use crate::engine::io::Io;
+use crate::engine::io::line_splitter;
+use crate::engine::log::{LogSource, log_later};
+use crate::engine::task_set::{self, TaskSet};
+use crate::sys::pipe::Input;
+use crate::sys::process;
+use crate::wire::error::DeadReason;
+use crate::wire::message::Message;
+
+/// Time for what was printed last to arrive.
+const LAST_LINES: Duration = Duration::from_millis(100);
+/// Time for processes to be reaped when all else has ended.
+const REAP: Duration = Duration::from_secs(2);
+
+/// How far the end of a router has come.
+#[derive(Default)]
+pub(crate) struct Ending {
+    /// Told when the router has ended.
+    waiters: RefCell<Vec<oneshot::Sender<()>>>,
+    is_over: Cell<bool>,
+    /// Processes below this one end with it.
+    ends_descendants: bool,
+    /// The tasks that forward what this process and its descendants print.
+    printing: TaskSet,
+}
+
+impl Ending {
+    pub(super) fn new(ends_descendants: bool, printed: Vec<(Input, &'static str, LogSource)>) -> Self {
+        let this = Self { ends_descendants, ..Self::default() };
+        for (pipe, name, log) in printed {
+            this.printing.spawn(line_splitter::forward(pipe, name, log));
+        }
+        this
+    }
+
+    /// Whether the router has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Tells those who wait for the end.
+    pub(super) fn tell(&self) {
+        for waiter in self.waiters.take() {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Begins the end, unless it has begun: children have `grace` to end, and are killed then.
+    pub(super) fn begin(&self, io: &Rc<Io>, grace: Duration, done: Option<oneshot::Sender<()>>) {
+        self.waiters.borrow_mut().extend(done);
+        if io.stop.is_cancelled() {
+            return;
+        }
+        io.stop.cancel();
+        if let Some(dispatcher) = &io.dispatcher {
+            dispatcher.stop();
+        }
+        let (io, guard) = (Rc::clone(io), Guard::new(io));
+        task_set::spawn(async move {
+            io.ending().end(&io, grace).await;
+            guard.done();
+        });
+    }
+
+    async fn end(&self, io: &Rc<Io>, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        end_children(io, grace, deadline).await;
+        if io.dispatcher.is_some() {
+            // All calls are being cancelled, and with them their commands.
+            process::groups_ended().await;
+        }
+        if self.ends_descendants {
+            process::end_descendants().await;
+        }
+        // What this context has said reaches its parent before it ends.
+        if io.dispatcher.is_some() && !io.neighbours().parent_gone() {
+            process::close_stdio();
+            // Subprocesses may hold the other ends of the pipes open for long.
+            let _ = timeout(LAST_LINES, self.printing.ended()).await;
+            // The lines are in the queue of requests, behind this moment.
+            tokio::task::yield_now().await;
+            io.observer().tell_profile(io);
+            io.flush_parent(deadline).await;
+        }
+        // Reaping is bounded; nothing else outlives the stop.
+        let _ = timeout(REAP, io.tasks.ended()).await;
+        tell_handlers(io);
+        if io.dispatcher.is_none() {
+            io.observer().tell_profile(io);
+        }
+        io.logs().close().await;
+        self.is_over.set(true);
+        io.ring();
+    }
+
+    /// Ends everything at once: those who wait are told, children are killed.
+    fn crash(&self, io: &Rc<Io>) {
+        io.stop.cancel();
+        if let Some(dispatcher) = &io.dispatcher {
+            dispatcher.stop();
+        }
+        tell_handlers(io);
+        io.with_links(|links| links.abandon());
+        io.neighbours().drop_watchers();
+        io.ids().drop_waiters();
+        self.waiters.take();
+        self.is_over.set(true);
+        io.ring();
+    }
+}
+
+/// Has all children end, and kills those that have not by the deadline.
+async fn end_children(io: &Rc<Io>, grace: Duration, deadline: Instant) {
+    let neighbours = io.neighbours();
+    let children = || io.with_routing(|routing| routing.children());
+    let all = children();
+    for (_, child) in &all {
+        neighbours.order_shutdown(io, *child);
+    }
+    loop {
+        let changed = neighbours.link_gone();
+        if children().is_empty() || timeout_at(deadline, changed).await.is_err() {
+            break;
+        }
+    }
+    for (link, child) in children() {
+        log_later!(
+            io,
+            ERROR,
+            "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
+        );
+        io.with_links(|links| links.kill(link));
+    }
+    for (link, _) in all {
+        neighbours.lost(io, link, None);
+    }
+}
+
+/// Sends a dead message to all who wait for a message, as there will be none.
+fn tell_handlers(io: &Rc<Io>) {
+    let targets = io.with_inboxes(|inboxes| inboxes.drain());
+    let dead = Message { src: io.shared.me, ..DeadReason::BROKER_EXITED.to_message() };
+    for target in targets {
+        if matches!(target, Target::Reply { .. } | Target::Queue(_) | Target::User(_)) {
+            io.hand_over_last(target, dead.clone());
+        }
+    }
+}
+
+/// Ends a router at once if its own code, or its thread, has panicked, so that nobody waits for it for ever.
+pub(super) struct Guard {
+    io: Option<Rc<Io>>,
+}
+
+impl Guard {
+    pub(super) fn new(io: &Rc<Io>) -> Self {
+        Self { io: Some(Rc::clone(io)) }
+    }
+
+    pub(super) fn done(mut self) {
+        self.io = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(io) = self.io.take() {
+            if std::thread::panicking() {
+                tracing::error!("broker crashed");
+            }
+            io.ending().crash(&io);
+        }
+    }
+}

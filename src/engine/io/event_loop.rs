@@ -1,0 +1,458 @@
+//! The loop of a router on the I/O thread: it takes requests, frames and timers, and hands each to the object that it
+//! concerns.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::broker::Thread;
+use crate::engine::dispatch::Dispatcher;
+use crate::engine::inboxes::{Inboxes, Target};
+use crate::engine::io::control_handles;
+use crate::engine::io::detaching::Detaching;
+use crate::engine::io::ending::{Ending, Guard};
+use crate::engine::io::ids::Ids;
+use crate::engine::io::image_exchange::ImageExchange;
+use crate::engine::io::logs::Logs;
+use crate::engine::io::neighbours::Neighbours;
+use crate::engine::io::observer::Observer;
+use crate::engine::io::outgoing::Outgoing;
+use crate::engine::io::switch::Switch;
+use crate::engine::links::{Fault, Links};
+use crate::engine::log::{LogSink, LogSource, OwnEvent, log_later};
+use crate::engine::shared::{Request, Shared};
+use crate::engine::stats::Stats;
+use crate::engine::task_set::TaskSet;
+use crate::engine::timers::{Due, TimerKey, Timers};
+use crate::routing::handles::Registration;
+use crate::routing::table::{LinkId, Routing};
+use crate::routing::window::Grant;
+use crate::sys::pipe::{Input, Stream};
+use crate::wire::error::{DeadReason, Error};
+use crate::wire::frame::Frame;
+use crate::wire::message::{ContextId, Handle, Lane, Message};
+
+/// Requests that are carried out before timers and links have their turn.
+const BATCH: usize = 256;
+
+/// What a new router starts with.
+pub(crate) struct Setup {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: mpsc::UnboundedReceiver<Request>,
+    pub(crate) role: Role,
+}
+
+/// What differs between the master and all others.
+pub(crate) enum Role {
+    Master { logs: Box<dyn LogSink> },
+    Child(Box<Parent>),
+}
+
+/// A child's link to its parent, and what runs its calls.
+pub(crate) struct Parent {
+    pub(crate) stream: Stream,
+    pub(crate) dispatcher: Dispatcher,
+    /// What this process and its descendants print, to be sent as log
+    /// records.
+    pub(crate) printed: Vec<(Input, &'static str, LogSource)>,
+    /// Told when everything behind this context has ended.
+    pub(crate) ended: oneshot::Sender<()>,
+    /// Whether processes below this one end with it.
+    pub(crate) ends_descendants: bool,
+}
+
+/// What is to be done at a time.
+pub(crate) enum Timer {
+    /// The time of a call that was made here is up.
+    Reply(Handle),
+    /// The time of a call that runs here is up.
+    Call(ContextId, Handle),
+    /// A child was told to end and has not.
+    Kill(LinkId),
+    Wake(oneshot::Sender<()>),
+}
+
+impl Due for Timer {
+    /// A wait with a timeout that ends before it leaves its timer behind.
+    fn is_void(&self) -> bool {
+        matches!(self, Self::Wake(woken) if woken.is_closed())
+    }
+}
+
+/// The I/O side of one router. It holds the objects that each have a part of its state; none of them sees that of
+/// another one. State is borrowed only between two awaits.
+pub(crate) struct Io {
+    pub(crate) shared: Arc<Shared>,
+    thread: Arc<Thread>,
+    /// Set when the router begins to end.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskSet,
+    pub(crate) dispatcher: Option<Dispatcher>,
+    switch: Switch,
+    outgoing: Outgoing,
+    neighbours: Neighbours,
+    ids: Ids,
+    images: ImageExchange,
+    detaching: Detaching,
+    ending: Ending,
+    observer: Observer,
+    logs: Logs,
+    timers: RefCell<Timers<Timer>>,
+    /// Rung when a timer was set, or the end has come.
+    bell: Notify,
+}
+
+/// The I/O side of a router, and its work, which is to be run on this, the
+/// I/O thread.
+pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future<Output = ()>) {
+    let Setup { shared, queue, role } = setup;
+    let (io, told) = match role {
+        Role::Master { logs } => (Io::new(shared, thread, None, Some(logs), Ending::default()), None),
+        Role::Child(parent) => {
+            let Parent { stream, dispatcher, printed, ended, ends_descendants } = *parent;
+            let ending = Ending::new(ends_descendants, printed);
+            let io = Io::new(shared, thread, Some(dispatcher), None, ending);
+            io.neighbours.attach_parent(&io, stream);
+            io.observer.dump_on_signal(&io);
+            (io, Some(ended))
+        }
+    };
+    for (handle, registration) in control_handles::all(io.dispatcher.is_some()) {
+        // The table is empty: nothing can be taken yet.
+        let _ = io.add_handler(handle, registration);
+    }
+    (Rc::clone(&io), run(io, queue, told))
+}
+
+async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Option<oneshot::Sender<()>>) {
+    let guard = Guard::new(&io);
+    let mut batch = Vec::new();
+    loop {
+        let next = io.run_timers();
+        tokio::select! {
+            count = queue.recv_many(&mut batch, BATCH) => {
+                if count == 0 {
+                    break;
+                }
+                for request in batch.drain(..) {
+                    io.carry_out(request);
+                }
+            }
+            () = sleep_until(next) => {}
+            () = io.bell.notified() => {}
+        }
+        if io.ending.is_over() {
+            break;
+        }
+    }
+    // From here on every request fails, and everyone who waited for an answer
+    // to an earlier one is told.
+    queue.close();
+    while queue.try_recv().is_ok() {}
+    io.ending.tell();
+    if let Some(told) = told {
+        let _ = told.send(());
+    }
+    guard.done();
+}
+
+/// Ends at `when`, if ever.
+pub(crate) async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Io {
+    fn new(
+        shared: Arc<Shared>,
+        thread: Arc<Thread>,
+        dispatcher: Option<Dispatcher>,
+        logs: Option<Box<dyn LogSink>>,
+        ending: Ending,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            switch: Switch::new(&shared),
+            shared,
+            thread,
+            stop: CancellationToken::new(),
+            tasks: TaskSet::default(),
+            dispatcher,
+            outgoing: Outgoing::default(),
+            neighbours: Neighbours::default(),
+            ids: Ids::default(),
+            images: ImageExchange::default(),
+            detaching: Detaching::default(),
+            ending,
+            observer: Observer::default(),
+            logs: Logs::new(logs),
+            timers: RefCell::default(),
+            bell: Notify::new(),
+        })
+    }
+
+    fn carry_out(self: &Rc<Self>, request: Request) {
+        match request {
+            Request::Send(message) => self.send(message),
+            Request::SendMetered { message, accepted } => self.outgoing.send(self, message, accepted),
+            Request::Call { message, reply, timeout, function } => {
+                self.outgoing.call(self, message, reply, timeout, function);
+            }
+            Request::Cancel(handle) => self.outgoing.give_up(self, handle),
+            Request::Answer { call, chain, values, reply, grant } => {
+                self.answered(call, chain, grant);
+                if let Some(reply) = reply {
+                    self.outgoing.send_behind(self, values, reply);
+                }
+                self.detaching.end_if_useless(self);
+            }
+            Request::Grant(grant) => self.give(grant),
+            Request::AddHandler { handle, registration, overwrite } => {
+                if overwrite {
+                    self.switch.del_handler(self, handle, None);
+                }
+                if let Err(error) = self.add_handler(handle, registration) {
+                    log_later!(self, ERROR, "{error}");
+                }
+            }
+            Request::DelHandler(handle, queue) => self.switch.del_handler(self, handle, queue.as_deref()),
+            Request::Watch { context, gone } => self.neighbours.watch(self, context, gone),
+            Request::End(context) => self.neighbours.order_shutdown(self, context),
+            Request::Detach(done) => self.detaching.begin(self, done),
+            Request::Do(work) => work(self),
+            Request::Disconnect(context) => self.neighbours.disconnect(self, context),
+            Request::Read { context, on } => self.neighbours.read(self, context, on),
+            Request::Log(record) => self.logs.forward(self, record),
+            Request::SetLogHook(hook) => self.logs.set_hook(hook),
+            Request::Sleep { until, woken } => {
+                self.set_timer(until, Timer::Wake(woken));
+            }
+            Request::Stats(reply) => drop(reply.send(self.observer.stats(self))),
+            Request::Dump => self.observer.dump(self),
+            Request::DumpOnSignal => self.observer.dump_on_signal(self),
+            Request::Shutdown { done } => self.begin_shutdown(done),
+            #[cfg(test)]
+            Request::Crash => panic!("a crash was asked for"),
+        }
+    }
+
+    /// A message for a control handle. Not inlined: replies and data pass the caller, whose stack frame would have
+    /// room for all of this.
+    #[inline(never)]
+    pub(super) fn on_control(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
+        match message.handle {
+            Handle::CALL_FUNCTION => {
+                if let Some(dispatcher) = self.dispatcher.as_ref().filter(|_| !message.is_dead()) {
+                    dispatcher.on_call(self, message, from);
+                }
+            }
+            Handle::CREDIT => self.outgoing.on_credit(self, message),
+            Handle::CANCEL => self.on_cancel(message),
+            Handle::FORWARD_LOG => self.logs.on_record(self, message, from),
+            Handle::ADD_ROUTE => self.neighbours.on_add_route(self, message, from),
+            Handle::DEL_ROUTE => self.neighbours.on_del_route(self, message, from),
+            Handle::ALLOCATE_ID => self.ids.on_allocate(self, message, from),
+            Handle::GET_IMAGE => self.images.on_get_image(self, message, from),
+            Handle::LOAD_IMAGE => self.images.on_load_image(self, message),
+            Handle::STATS => self.observer.on_stats(self, message, from),
+            Handle::DETACHING => self.detaching.on_detaching(self, message, from),
+            Handle::SHUTDOWN if !message.is_dead() && !self.detaching.has_left() => self.begin_shutdown(None),
+            _ => {}
+        }
+    }
+
+    /// Only the context that made a call may cancel it: calls are kept by the
+    /// source of the message, which routing has verified.
+    fn on_cancel(&self, message: &Message) {
+        if let (Some(dispatcher), Ok(handle)) = (&self.dispatcher, <[u8; 4]>::try_from(&message.data[..])) {
+            dispatcher.cancel(message.src, Handle(u32::from_be_bytes(handle)));
+        }
+    }
+
+    /// A call that ran here has an answer, or was thrown away.
+    fn answered(self: &Rc<Self>, (src, handle): (ContextId, Handle), chain: u32, grant: Option<Grant>) {
+        if let Some(dispatcher) = &self.dispatcher
+            && let Some(timer) = dispatcher.finished(self, src, handle, chain)
+        {
+            self.clear_timer(timer);
+        }
+        if let Some(grant) = grant {
+            self.give(grant);
+        }
+    }
+
+    /// Runs a built-in function as a task of the I/O thread.
+    pub(crate) fn spawn_answer(self: &Rc<Self>, work: impl Future<Output = Request> + 'static) {
+        let io = Rc::clone(self);
+        self.tasks.spawn(async move {
+            let answer = work.await;
+            io.carry_out(answer);
+        });
+    }
+
+    /// Ends the router: children first, which have their grace to do so.
+    pub(crate) fn begin_shutdown(self: &Rc<Self>, done: Option<oneshot::Sender<()>>) {
+        self.ending.begin(self, self.thread.grace(), done);
+    }
+
+    /// Whether something has to end before this router can.
+    pub(crate) fn is_busy(&self) -> bool {
+        // The two tasks of the link to the parent end by themselves.
+        self.with_routing(|routing| {
+            let own = if routing.parent().is_some() { 2 } else { 0 };
+            !routing.children().is_empty() || self.tasks.len() > own
+        })
+    }
+
+    /// Lets what is queued for the parent leave, and ends that link.
+    pub(super) async fn flush_parent(&self, deadline: tokio::time::Instant) {
+        let Some(parent) = self.with_routing(|routing| routing.parent()) else { return };
+        if let Some(flushed) = self.with_links(|links| links.begin_flush(parent)) {
+            let _ = tokio::time::timeout_at(deadline, flushed.cancelled()).await;
+        }
+    }
+
+    /// Has the loop look at its timers and at its end.
+    pub(super) fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn set_timer(&self, when: Instant, timer: Timer) -> TimerKey {
+        let key = self.thread.timer_key(when);
+        self.timers.borrow_mut().insert(key, timer);
+        self.ring();
+        key
+    }
+
+    pub(crate) fn clear_timer(&self, key: TimerKey) {
+        self.timers.borrow_mut().remove(key);
+    }
+
+    /// Carries out what is due; returns when the next timer goes off.
+    fn run_timers(self: &Rc<Self>) -> Option<Instant> {
+        loop {
+            let due = self.timers.borrow_mut().take_due();
+            match due {
+                Err(next) => return next,
+                Ok(Timer::Reply(handle)) => self.outgoing.give_up(self, handle),
+                Ok(Timer::Call(src, handle)) => {
+                    if let Some(dispatcher) = &self.dispatcher {
+                        dispatcher.cancel(src, handle);
+                    }
+                }
+                Ok(Timer::Kill(link)) => self.with_links(|links| links.kill(link)),
+                Ok(Timer::Wake(woken)) => drop(woken.send(())),
+            }
+        }
+    }
+}
+
+/// What the objects of a router, and the layers above, ask of it.
+impl Io {
+    /// Sends a message of this context's own, without a window.
+    pub(crate) fn send(self: &Rc<Self>, message: Message) {
+        self.switch.send(self, message);
+    }
+
+    /// Takes in a frame from a link.
+    pub(crate) fn on_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
+        self.switch.on_frame(self, link, frame);
+    }
+
+    /// Gives room back to a sender.
+    pub(crate) fn give(self: &Rc<Self>, grant: Grant) {
+        let message = Message::new(grant.to, Handle::CREDIT, grant.encode());
+        self.send(Message { lane: Lane::Control, raw: true, ..message });
+    }
+
+    /// Answers a message with a dead message; see [`Switch::refuse`].
+    pub(crate) fn refuse(self: &Rc<Self>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
+        self.switch.refuse(self, message, reason, from);
+    }
+
+    /// Hands a target whose handle was removed its last message.
+    pub(super) fn hand_over_last(self: &Rc<Self>, target: Target, message: Message) {
+        self.switch.hand_over(self, target, message, None, true);
+    }
+
+    pub(super) fn add_handler(&self, handle: Handle, registration: Registration<Target>) -> Result<(), Error> {
+        self.with_inboxes(|inboxes| inboxes.add(handle, registration))
+    }
+
+    pub(super) fn remove_handler(&self, handle: Handle) -> Option<Registration<Target>> {
+        self.with_inboxes(|inboxes| inboxes.remove(handle))
+    }
+
+    /// What this context says of a route or a context that is not there: when
+    /// its router ends, that is why.
+    pub(super) fn own_reason(&self, reason: DeadReason) -> DeadReason {
+        if self.stop.is_cancelled() { DeadReason::ROUTER_ENDED } else { reason }
+    }
+
+    /// See [`log_later`].
+    pub(crate) fn log_later(&self, bytes: usize, event: OwnEvent) {
+        self.logs.own(bytes, event);
+    }
+
+    /// See [`Switch::may_complain`].
+    pub(super) fn may_complain(&self, link: Option<LinkId>, about: Fault) -> bool {
+        self.switch.may_complain(link, about)
+    }
+
+    pub(crate) fn with_routing<T>(&self, f: impl FnOnce(&mut Routing) -> T) -> T {
+        self.switch.with_routing(f)
+    }
+
+    pub(crate) fn with_links<T>(&self, f: impl FnOnce(&mut Links) -> T) -> T {
+        self.switch.with_links(f)
+    }
+
+    pub(super) fn with_inboxes<T>(&self, f: impl FnOnce(&mut Inboxes) -> T) -> T {
+        self.switch.with_inboxes(f)
+    }
+
+    pub(super) fn describe(&self, stats: &mut Stats) {
+        self.switch.describe(stats);
+    }
+
+    pub(super) fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    pub(crate) fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
+    }
+
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    pub(crate) fn images(&self) -> &ImageExchange {
+        &self.images
+    }
+
+    pub(super) fn detaching(&self) -> &Detaching {
+        &self.detaching
+    }
+
+    pub(super) fn ending(&self) -> &Ending {
+        &self.ending
+    }
+
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    pub(super) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+}

@@ -1,0 +1,88 @@
+//! Log records: those of this context go to the master, the master hands all of them to its log.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::io::Io;
+use crate::engine::links::Fault;
+use crate::engine::log::{LogHook, LogSink, OwnEvent, Record, log_later};
+use crate::routing::table::LinkId;
+use crate::wire::codec;
+use crate::wire::message::{ContextId, Handle, Lane, Message};
+
+/// Time for what is logged last to be handed on.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
+
+/// Where log records go.
+pub(crate) struct Logs {
+    /// The log of the master; all others have none.
+    sink: Option<Box<dyn LogSink>>,
+}
+
+impl Logs {
+    pub(super) fn new(sink: Option<Box<dyn LogSink>>) -> Self {
+        Self { sink }
+    }
+
+    /// Logs an event of the I/O thread; see [`log_later`].
+    pub(super) fn own(&self, bytes: usize, event: OwnEvent) {
+        match &self.sink {
+            Some(sink) => sink.own(bytes, event),
+            None => event(),
+        }
+    }
+
+    pub(super) fn set_hook(&self, hook: LogHook) {
+        if let Some(sink) = &self.sink {
+            sink.set_hook(hook);
+        }
+    }
+
+    /// Sends a record of this context to the master.
+    pub(super) fn forward(&self, io: &Rc<Io>, record: Record) {
+        if let Some(sink) = &self.sink {
+            return sink.emit(record);
+        }
+        // A context that has detached has no master.
+        if !io.detaching().has_left()
+            && let Ok(data) = codec::encode(&record)
+        {
+            let data = Bytes::from(data);
+            io.send(Message { lane: Lane::Log, ..Message::new(ContextId::MASTER, Handle::FORWARD_LOG, data) });
+        }
+        record.sent();
+    }
+
+    /// Logs what somebody has asked for, line by line.
+    pub(super) fn tell(&self, io: &Rc<Io>, target: &str, lines: impl IntoIterator<Item = impl AsRef<str>>) {
+        for line in lines {
+            let name = Some(io.shared.name.clone());
+            self.forward(io, Record::new(target, 3, line.as_ref()).made_by(io.shared.me, name));
+        }
+    }
+
+    /// A record of another context has come to the master.
+    pub(super) fn on_record(&self, io: &Io, message: &Message, from: Option<LinkId>) {
+        match codec::decode::<Record>(&message.data, None) {
+            Ok(record) => {
+                let name = io.with_routing(|routing| routing.name(message.src).map(str::to_owned));
+                if let Some(sink) = &self.sink {
+                    sink.emit(record.made_by(message.src, name));
+                }
+            }
+            Err(why) if io.may_complain(from, Fault::Record) => {
+                log_later!(io, WARN, "bad log record from context {}: {why}", message.src);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Waits until what was logged last has been handed on. A reader that does not take it does not hold up the end.
+    pub(super) async fn close(&self) {
+        if let Some(sink) = &self.sink {
+            let _ = tokio::time::timeout(LAST_RECORDS, sink.close()).await;
+        }
+    }
+}

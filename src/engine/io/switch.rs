@@ -1,0 +1,282 @@
+//! The way of a message: from a link or from this context, to another link or to a handle of this context.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::engine::inboxes::{Delivery, Inboxes, Target};
+use crate::engine::io::Io;
+use crate::engine::links::{Fault, Links};
+use crate::engine::log::log_later;
+use crate::engine::ports::Callback;
+use crate::engine::queue::Queue;
+use crate::engine::shared::Shared;
+use crate::engine::stats::Stats;
+use crate::routing::table::{LinkId, Routing, Verdict};
+use crate::wire::error::{ChannelErrorKind, DeadReason};
+use crate::wire::frame::Frame;
+use crate::wire::message::{Arrival, ContextId, Handle, Message};
+use crate::wire::reassembly::{Added, MAX_RUNS};
+
+/// The routes, links and handles of a router.
+pub(super) struct Switch {
+    routing: RefCell<Routing>,
+    links: RefCell<Links>,
+    inboxes: RefCell<Inboxes>,
+}
+
+impl Switch {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let routing = Routing::new(shared.me, shared.parent_ids(), shared.unidirectional);
+        Self {
+            routing: RefCell::new(routing.listed_in(Arc::clone(shared.directory()))),
+            links: RefCell::default(),
+            inboxes: RefCell::new(Inboxes::new(shared.max_message_size)),
+        }
+    }
+
+    pub(super) fn with_routing<T>(&self, f: impl FnOnce(&mut Routing) -> T) -> T {
+        f(&mut self.routing.borrow_mut())
+    }
+
+    pub(super) fn with_links<T>(&self, f: impl FnOnce(&mut Links) -> T) -> T {
+        f(&mut self.links.borrow_mut())
+    }
+
+    pub(super) fn with_inboxes<T>(&self, f: impl FnOnce(&mut Inboxes) -> T) -> T {
+        f(&mut self.inboxes.borrow_mut())
+    }
+
+    /// Sends a message of this context's own, without a window.
+    pub(super) fn send(&self, io: &Rc<Io>, mut message: Message) {
+        let me = io.shared.me;
+        message.src = me;
+        message.auth = match message.on_behalf.take() {
+            None => me,
+            Some(of) => self.routing.borrow().authority(of, message.dst),
+        };
+        let (size, max) = (message.data.len() as u64, io.shared.max_message_size);
+        if size > max {
+            let reason = DeadReason::too_large(max);
+            if message.wants_reply() || message.is_dead() {
+                return self.refuse(io, &message, &reason, None);
+            }
+            // The receiver of this message, which may be an answer, must not
+            // wait for ever.
+            let Message { dst, handle, .. } = message;
+            message = Message { dst, handle, src: me, auth: me, ..reason.to_message() };
+        }
+        self.route(io, message, false, None, None);
+    }
+
+    /// Takes in a frame from a link.
+    pub(super) fn on_frame(&self, io: &Rc<Io>, link: LinkId, frame: Frame) {
+        self.trace(io, "in from", link, &frame.part, frame.more);
+        self.route(io, frame.part, frame.more, Some(link), Some(link));
+    }
+
+    /// `from` is the link that a frame came in by. `origin` is the link that
+    /// has caused it, and is not read while too much of that is queued.
+    fn route(&self, io: &Rc<Io>, mut part: Message, more: bool, from: Option<LinkId>, origin: Option<LinkId>) {
+        let verdict = self.routing.borrow_mut().route(&mut part, from);
+        match verdict {
+            Verdict::Local if !more && !self.inboxes.borrow().continues(&part) => self.deliver(io, part, from),
+            Verdict::Local => self.assemble(io, part, more, from),
+            Verdict::Forward(out) => self.push(io, out, part, more, origin),
+            // A long message is refused once, at its end.
+            Verdict::Refuse(reason) if !more => {
+                let reason = if from.is_none() { io.own_reason(reason) } else { reason };
+                self.refuse(io, &part, &reason, from);
+            }
+            Verdict::Refuse(_) => {}
+            Verdict::Forged(why) => self.forged(io, from, &why),
+        }
+    }
+
+    /// Takes in a fragment of a message for this context.
+    fn assemble(&self, io: &Rc<Io>, part: Message, more: bool, from: Option<LinkId>) {
+        let added = self.inboxes.borrow_mut().assemble(&part, more, &self.routing.borrow(), from);
+        let Added { whole, refusal, too_many } = added;
+        if too_many {
+            return self.too_many_runs(io, part.src, from);
+        }
+        if let Some(reason) = refusal {
+            self.refuse(io, &part, &reason, from);
+            // A reply that is too large must still end the wait for it.
+            if part.reply_to == Handle::NONE {
+                let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
+                self.deliver(io, dead, from);
+            }
+        }
+        if let Some(data) = whole {
+            self.deliver(io, Message { data, ..part }, from);
+        }
+    }
+
+    /// A context has more messages under way at once than this program ever sends. If it is a child, its link is cut.
+    /// If it is behind a child, only the frame is dropped, as the link is used by others too.
+    fn too_many_runs(&self, io: &Rc<Io>, src: ContextId, from: Option<LinkId>) {
+        let is_own = self.with_routing(|routing| {
+            from.is_some_and(|from| Some(from) != routing.parent() && routing.remote(from) == src)
+        });
+        let why = format!("context {src} has more than {MAX_RUNS} messages unfinished at once");
+        match from.filter(|_| is_own) {
+            Some(link) => io.neighbours().lost(io, link, Some(&why)),
+            None => self.forged(io, from, &why),
+        }
+    }
+
+    /// A frame is dropped that this program never sends.
+    fn forged(&self, io: &Io, from: Option<LinkId>, why: &str) {
+        if self.may_complain(from, Fault::Forged) {
+            log_later!(io, WARN, "{why}: dropped");
+        }
+    }
+
+    /// Whether to log what was done wrong, by a neighbour or by this context itself; see [`Links::may_complain`].
+    pub(super) fn may_complain(&self, link: Option<LinkId>, about: Fault) -> bool {
+        link.is_none_or(|link| self.links.borrow_mut().may_complain(link, about))
+    }
+
+    /// Hands a complete message to its handle.
+    fn deliver(&self, io: &Rc<Io>, message: Message, from: Option<LinkId>) {
+        let delivery = self.inboxes.borrow_mut().deliver(&message, &self.routing.borrow(), from);
+        match delivery {
+            Ok(Delivery { target, last }) => self.hand_over(io, target, message, from, last),
+            Err(reason) => self.refuse(io, &message, &reason, from),
+        }
+    }
+
+    /// `last`: the handle has been given up, so nothing follows.
+    pub(super) fn hand_over(&self, io: &Rc<Io>, target: Target, message: Message, from: Option<LinkId>, last: bool) {
+        match target {
+            Target::Reply { to, timer, .. } => {
+                if let Some(timer) = timer {
+                    io.clear_timer(timer);
+                }
+                // The caller may just have lost interest.
+                drop(to.send(message));
+            }
+            Target::Queue(queue) => {
+                let header = Message { data: Bytes::new(), ..message.clone() };
+                if let Err(why) = queue.push(message) {
+                    self.refuse(io, &header, &why, from);
+                }
+                if last {
+                    self.retire(io, &queue);
+                }
+            }
+            Target::User(handler) => {
+                self.call_handler(io, &handler, message, from);
+                if last {
+                    self.retire(io, &handler.queue);
+                }
+            }
+            Target::Control => {
+                let began = io.shared.profile_clock();
+                io.on_control(&message, from);
+                io.shared.profile(began, |profile, took| profile.handler(message.handle, took));
+            }
+            Target::Window { dst, handle } => {
+                let error = message.dead_error(io.shared.me);
+                io.outgoing().close_window(io, dst, handle, error, true);
+            }
+        }
+    }
+
+    /// Runs a user's handler. It takes a message at once, so its sender gets
+    /// the room back at once.
+    fn call_handler(&self, io: &Rc<Io>, handler: &Callback, mut message: Message, from: Option<LinkId>) {
+        if let Err(why) = handler.queue.admit(&message) {
+            return self.refuse(io, &message, &why, from);
+        }
+        let (src, size, dead) = (message.src, message.data.len(), message.is_dead());
+        message.arrival = Arrival(Some(Arc::clone(&io.shared) as _));
+        let call = std::panic::AssertUnwindSafe(|| (handler.call)(message));
+        if std::panic::catch_unwind(call).is_err() {
+            log_later!(io, ERROR, "a handler panicked");
+        }
+        if let Some(grant) = handler.queue.taken(src, size, dead) {
+            io.give(grant);
+        }
+    }
+
+    /// Nothing more will come to this queue: its handle has been given up.
+    fn retire(&self, io: &Rc<Io>, queue: &Arc<Queue>) {
+        io.shared.ports().release(queue.handle, Some(queue));
+        self.inboxes.borrow_mut().retire(queue);
+        finish(io, queue);
+    }
+
+    /// If a message expects a reply, answers it with a dead message. A dead message is never answered. `from` is the
+    /// link that the message came in by: a neighbour that provokes refusals and does not read them is not read either.
+    pub(super) fn refuse(&self, io: &Rc<Io>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
+        let Message { dst, src, handle, .. } = message;
+        // A log record that cannot go on must not cause another one.
+        let is_log = *handle == Handle::FORWARD_LOG;
+        if reason.kind == ChannelErrorKind::Refused && !is_log && self.may_complain(from, Fault::Refused) {
+            log_later!(io, ERROR, "message of {src} for handle {handle} of {dst}: {reason}");
+        }
+        if message.wants_reply() {
+            let (src, auth) = (io.shared.me, io.shared.me);
+            let dead = Message { dst: message.src, src, auth, handle: message.reply_to, ..reason.to_message() };
+            self.route(io, dead, false, None, from);
+        } else if !message.is_dead() && !is_log {
+            log_later!(io, DEBUG, "message of {src} for handle {handle} dropped: {reason}");
+        }
+    }
+
+    /// Puts a message or frame into a link's outbox.
+    fn push(&self, io: &Io, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
+        self.trace(io, "out to", out, &part, more);
+        let src = part.src;
+        let ends_remote = part.handle == Handle::SHUTDOWN && part.dst == self.routing.borrow().remote(out);
+        let dropped = self.links.borrow_mut().push(out, part, more, origin, ends_remote);
+        if let Some(dropped) = dropped {
+            log_later!(io, WARN, "log records of context {src} come too fast: {dropped} dropped");
+        }
+    }
+
+    /// Logs a frame that came in or is queued to go out.
+    fn trace(&self, io: &Io, way: &str, link: LinkId, part: &Message, more: bool) {
+        if tracing::enabled!(target: "offshoot::io", tracing::Level::TRACE) {
+            let remote = self.routing.borrow().remote(link);
+            let Message { dst, src, auth, handle, reply_to, lane, data, .. } = part;
+            let (bytes, more) = (data.len(), if more { ", more to come" } else { "" });
+            log_later!(
+                io,
+                target: "offshoot::io",
+                TRACE,
+                "{way} {remote}: {src} to {dst}, handle {handle}, reply to {reply_to}, auth {auth}, {lane:?}, {bytes} bytes{more}"
+            );
+        }
+    }
+
+    /// Adds the links, routes and handles.
+    pub(super) fn describe(&self, stats: &mut Stats) {
+        let (routing, links, inboxes) = (self.routing.borrow(), self.links.borrow(), self.inboxes.borrow());
+        stats.links = links.len();
+        stats.routes = routing.known().len();
+        stats.handles = inboxes.len();
+        stats.queued_bytes = links.queued_bytes();
+        stats.neighbours = stats.list(links.stats(&routing));
+        stats.receivers = stats.list(inboxes.receivers());
+    }
+
+    /// Gives up a handle; if a queue is named, only if it still stands behind
+    /// it.
+    pub(super) fn del_handler(&self, io: &Rc<Io>, handle: Handle, queue: Option<&Queue>) {
+        let released = self.inboxes.borrow_mut().release(handle, queue);
+        if let Some(queue) = released {
+            finish(io, &queue);
+        }
+    }
+}
+
+/// Ends a queue, and tells those who write to it.
+fn finish(io: &Rc<Io>, queue: &Queue) {
+    queue.latch.finish();
+    queue.farewells().into_iter().for_each(|grant| io.give(grant));
+}

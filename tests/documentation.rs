@@ -1,0 +1,200 @@
+//! The documentation of the library, read from its sources: every public item has an example or says where one is, and
+//! every name of Mitogen that is ours by another name leads to it.
+
+#![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Modules whose public items are public.
+const OPEN: [&str; 4] = ["builtin/process.rs", "builtin/file.rs", "builtin/facts.rs", "image/bundle.rs"];
+/// Files that export what others define.
+const EXPORTS: [&str; 4] = ["lib.rs", "connect.rs", "connect/methods.rs", "builtin/process.rs"];
+/// Where a doc sentence says that there is an example.
+const POINTERS: [&str; 3] = ["has an example", "See [", "see ["];
+/// Types that a macro makes, that `std` or another crate has, or that are exported by another name; all documented there.
+const ELSEWHERE: [&str; 13] = [
+    "Allocator",
+    "Buildah",
+    "Doas",
+    "Docker",
+    "GlobalDlmalloc",
+    "Incus",
+    "Jail",
+    "Kubectl",
+    "Lxc",
+    "Lxd",
+    "Podman",
+    "Ssh",
+    "Su",
+];
+/// Kinds of items that begin a line.
+const KINDS: [&str; 9] = [
+    "pub struct ",
+    "pub enum ",
+    "pub trait ",
+    "pub fn ",
+    "pub async fn ",
+    "pub const ",
+    "pub type ",
+    "macro_rules! ",
+    "pub mod ",
+];
+
+/// The files of the library by their paths below `src`, without the tool and without tests.
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut files, mut folders) = (BTreeMap::new(), vec![root.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                let text = fs::read_to_string(path).unwrap();
+                files.insert(name, text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned());
+            }
+        }
+    }
+    files.retain(|name, _| !name.starts_with("cli"));
+    files
+}
+
+fn word(text: &str) -> &str {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap()
+}
+
+/// The name of the item that begins in this line.
+fn item(line: &str) -> Option<&str> {
+    KINDS.iter().find_map(|kind| line.strip_prefix(kind)).map(word)
+}
+
+/// The names that a program can write, but for methods.
+fn exported(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = ["export", "testing", "VERSION"].map(str::to_owned).into();
+    for file in EXPORTS {
+        let text = sources[file].split("pub mod __private").next().unwrap();
+        let mut uses: Vec<_> = text.split("pub use ").collect();
+        for before in 0..uses.len() - 1 {
+            if uses[before].ends_with("#[doc(hidden)]\n") {
+                uses[before + 1] = "";
+            }
+        }
+        for list in uses.into_iter().skip(1).filter_map(|path| path.split(';').next()) {
+            let list = list.rsplit_once('{').map_or(list, |(_, list)| list);
+            // Of what has another name outside, the definition has the documentation.
+            let last = |name: &str| word(name.trim().rsplit("::").next().unwrap()).to_owned();
+            names.extend(list.split(',').map(last));
+        }
+    }
+    for file in OPEN {
+        let lines = sources[file].lines();
+        let public = lines.filter(|line| line.starts_with("pub "));
+        names.extend(public.filter_map(item).map(str::to_owned));
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// The documentation above a line, and its attributes.
+fn above(lines: &[&str]) -> String {
+    let mut above: Vec<&str> = Vec::new();
+    for line in lines.iter().rev() {
+        // An attribute may have several lines.
+        let inside = above.last().is_some_and(|line| *line == ")]" || line.starts_with("    "));
+        if !(line.starts_with("///") || line.starts_with("#[") || *line == ")]" || inside && line.starts_with("    ")) {
+            break;
+        }
+        above.push(line);
+    }
+    above.reverse();
+    above.join(" ").replace(" /// ", " ")
+}
+
+#[test]
+fn every_public_item_has_an_example_or_says_where_one_is() {
+    let sources = sources();
+    let exported = exported(&sources);
+    let (mut found, mut without) = (BTreeSet::new(), Vec::new());
+    for (file, text) in &sources {
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(name) = item(line) else { continue };
+            let doc = above(&lines[..at]);
+            if !exported.contains(name) || doc.contains("#[doc(hidden)]") || line.starts_with("pub mod ") {
+                continue;
+            }
+            found.insert(name.to_owned());
+            if !doc.contains("```") && !POINTERS.iter().any(|pointer| doc.contains(pointer)) {
+                without.push(format!("{name} in src/{file}"));
+            }
+        }
+    }
+    // A module that is exported begins with its example.
+    let is_module = |name: &str| OPEN.iter().any(|file| file.ends_with(&format!("/{name}.rs")));
+    let lost = exported.difference(&found).filter(|name| !is_module(name) && !ELSEWHERE.contains(&&***name));
+    let lost: Vec<_> = lost.collect();
+    assert!(lost.is_empty(), "these are exported, and not found: {lost:?}");
+    assert!(found.len() > 80, "{found:?}");
+    assert!(
+        without.is_empty(),
+        "{} items have no example and no sentence that says where one is: {without:#?}",
+        without.len()
+    );
+}
+
+/// The names of Mitogen in the left column of the table, with what the right column says.
+fn table() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/from-mitogen.md");
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("## Name by name").nth(1).unwrap().split("## What Mitogen").next().unwrap();
+    let mut names = Vec::new();
+    for row in text.lines().filter_map(|line| line.strip_prefix("| ")).filter(|row| !row.starts_with("Mitogen |")) {
+        let (left, right) = row.split_once(" | ").unwrap();
+        for name in left.split('`').skip(1).step_by(2) {
+            // Parameters are those of the function.
+            let name = name.split('(').next().unwrap().rsplit('.').next().unwrap();
+            assert!(!name.is_empty() && word(name) == name, "{name:?} is no name: write it without backticks");
+            names.push((name.to_owned(), right.to_owned()));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_name_of_mitogen_leads_to_ours() {
+    let sources = sources();
+    let mut ours = BTreeSet::new();
+    let mut aliases = BTreeSet::new();
+    for (file, text) in &sources {
+        for line in text.lines().map(str::trim_start) {
+            if let Some(alias) = line.strip_prefix("#[doc(alias = \"") {
+                aliases.insert(alias.trim_end_matches("\")]").to_owned());
+            }
+            let definition = line.strip_prefix("pub ").map(|line| {
+                let kinds = ["async ", "fn ", "struct ", "enum ", "trait ", "const ", "type ", "mod ", "use "];
+                kinds.iter().fold(line, |line, kind| line.strip_prefix(kind).unwrap_or(line))
+            });
+            ours.extend(definition.map(|rest| word(rest).to_owned()));
+            // Options whose functions a macro makes.
+            let is_option = |word: &&str| word.ends_with("_path");
+            if file.starts_with("connect/methods/") {
+                let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                ours.extend(words.filter(is_option).map(str::to_owned));
+            }
+        }
+    }
+    let table = table();
+    assert!(table.len() > 150, "{} names in the table", table.len());
+    let has_none = |right: &str| right.starts_with("- ") || right.starts_with("**not yet**");
+    let missing: BTreeSet<_> = table
+        .iter()
+        .filter(|(name, right)| !has_none(right) && !ours.contains(name) && !aliases.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "write #[doc(alias = \"..\")] where these are: {missing:#?}");
+    let listed: BTreeSet<_> = table.iter().filter(|(_, right)| !has_none(right)).map(|(name, _)| name).collect();
+    let unknown: Vec<_> = aliases.iter().filter(|alias| !listed.contains(alias) && !ours.contains(*alias)).collect();
+    assert!(unknown.is_empty(), "the table has no row for the aliases {unknown:?}");
+}
