@@ -2,8 +2,8 @@
 //! for some commands alone.
 
 use anyhow::{Context as _, Result, ensure};
-use offshoot::facts::host_facts;
 use offshoot::error::{ConnectErrorKind, Phase};
+use offshoot::facts::host_facts;
 
 use crate::OnHosts;
 use crate::controller::block_on;
