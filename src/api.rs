@@ -11,6 +11,7 @@ pub(crate) mod exported;
 pub(crate) mod function;
 pub(crate) mod handler;
 pub(crate) mod manual_routes;
+mod messages;
 pub(crate) mod receiver;
 pub(crate) mod router;
 pub(crate) mod select;

@@ -7,50 +7,37 @@ use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle};
 
 /// How many are remembered. A sender that has stopped, as after a stream that its reader dropped, never asks; one that
-/// goes on asks with its next value. Who asks later than this learns the same from the next refusal.
-const MAX: usize = 256;
+/// goes on asks with its next value. Who asks later than this learns the same from the next refusal. So few are searched
+/// as they are.
+const MAX: usize = 64;
 
 /// Why windows have closed, until their senders ask; the oldest are forgotten.
 #[derive(Default)]
-pub(crate) struct RefusedWindows {
-    reasons: HashMap<(ContextId, Handle), Error>,
-    /// The same, the oldest first.
-    order: VecDeque<(ContextId, Handle)>,
-}
+pub(crate) struct RefusedWindows(VecDeque<((ContextId, Handle), Error)>);
 
 impl RefusedWindows {
     /// Remembers why the window to `target` has closed.
     pub(crate) fn keep(&mut self, target: (ContextId, Handle), why: Error) {
-        if self.reasons.insert(target, why).is_some() {
-            return;
+        self.take(target);
+        if self.0.len() == MAX {
+            self.0.pop_front();
         }
-        self.order.push_back(target);
-        if self.order.len() > MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.reasons.remove(&oldest);
-        }
+        self.0.push_back((target, why));
     }
 
     /// Why the window to `target` has closed, once.
     pub(crate) fn take(&mut self, target: (ContextId, Handle)) -> Option<Error> {
-        // Most contexts have none, and every value that is sent asks.
-        if self.reasons.is_empty() {
-            return None;
-        }
-        let why = self.reasons.remove(&target)?;
-        self.order.retain(|other| *other != target);
-        Some(why)
+        let at = self.0.iter().position(|(other, _)| *other == target)?;
+        self.0.remove(at).map(|(_, why)| why)
     }
 
     /// A context has gone, and all that it had refused.
     pub(crate) fn forget(&mut self, context: ContextId) {
-        self.reasons.retain(|(dst, _), _| *dst != context);
-        self.order.retain(|(dst, _)| *dst != context);
+        self.0.retain(|((dst, _), _)| *dst != context);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.0.len()
     }
 }
 
@@ -85,7 +72,7 @@ mod tests {
         for handle in 0..10_000 {
             refused.keep(target(handle), why());
         }
-        assert_eq!((refused.len(), refused.reasons.len()), (MAX, MAX));
+        assert_eq!(refused.len(), MAX);
         assert_eq!((refused.take(target(0)), refused.take(target(9999))), (None, Some(why())));
     }
 

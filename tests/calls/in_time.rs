@@ -19,7 +19,7 @@ fn say(to: Sender<String>) -> Result<(), Error> {
 export!(succeed, say);
 
 fn assert_late<T: std::fmt::Debug>(what: &str, begun: Instant, result: Result<T, Error>) {
-    let error = result.unwrap_err();
+    let error = result.expect_err(what);
     assert!(matches!(error, Error::Timeout { after, .. } if after == LIMIT), "{what}: {error:?}");
     let took = begun.elapsed();
     assert!(took >= LIMIT && took < AMPLE / 2, "{what} took {took:?}");
@@ -88,6 +88,12 @@ fn an_end_that_does_not_come_is_not_waited_for_beyond_the_limit() {
     let pid = child.blocking_call(pid, ()).unwrap();
     let stopped = std::process::Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap();
     assert!(stopped.success());
+    // The signal reaches one thread after the other.
+    let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let state = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        state.rsplit(')').next().unwrap().trim_start().starts_with('T')
+    };
+    super::eventually("the stop", || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(is_stopped));
     let begun = Instant::now();
     assert_late("shutdown", begun, block_on(child.timeout(LIMIT).shutdown()));
 }
