@@ -34,10 +34,13 @@ use std::process::ExitCode;
 
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
-use crate::sys::process::stdout_was_closed;
+use crate::sys::process::{open_files_limit, raise_open_files, stdout_was_closed};
 
 /// Said where stdout was closed from the beginning, as by `>&-`.
 const STDOUT_CLOSED: &str = "stdout is closed; to see nothing of the output write >/dev/null";
+
+/// The files that the tool opens for one host and for itself; with fewer, what fails depends on who comes first.
+const FEWEST_FILES: u64 = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {
@@ -51,6 +54,12 @@ pub fn main() -> ExitCode {
     // What it has to say would go nowhere.
     if stdout_was_closed() && !matches!(cli.command, ToolCommand::Bundle(_)) {
         return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
+    }
+    raise_open_files();
+    if let Some(limit) = open_files_limit().filter(|limit| *limit < FEWEST_FILES) {
+        let few =
+            format!("at most {limit} files can be open; offshoot needs {FEWEST_FILES}: raise the limit (`ulimit -n`)");
+        return complaint::fail(Exit::Internal, &few).into();
     }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {

@@ -81,12 +81,12 @@ impl Drop for Inner {
 impl Inner {
     async fn recv(&self) -> Result<Message, Error> {
         // Nobody pokes a queue.
-        self.got(self.queue.latch.wait().await)
+        self.got(self.queue.fair_queue.wait().await)
             .and_then(|message| message.ok_or_else(|| Error::Closed(Closed::Receiver)))
     }
 
     pub(crate) fn try_recv(&self) -> Result<Option<Message>, Error> {
-        self.got(self.queue.latch.try_take())
+        self.got(self.queue.fair_queue.try_take())
     }
 
     async fn recv_timeout(&self, timeout: Duration) -> Result<Message, Error> {
@@ -103,7 +103,7 @@ impl Inner {
     }
 
     pub(crate) fn poll_next(&self, cx: &TaskContext<'_>) -> Poll<Option<Result<Message, Error>>> {
-        self.queue.latch.poll_watch(cx.waker()).map(|got| self.got(got).transpose())
+        self.queue.fair_queue.poll_watch(cx.waker()).map(|got| self.got(got).transpose())
     }
 
     /// Gives room back for what was taken; `None` if nothing was.
@@ -123,8 +123,8 @@ impl Inner {
         Ok(Some(message))
     }
 
-    pub(crate) fn latch(&self) -> &FairQueue<Message> {
-        &self.queue.latch
+    pub(crate) fn fair_queue(&self) -> &FairQueue<Message> {
+        &self.queue.fair_queue
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -132,7 +132,7 @@ impl Inner {
     }
 
     fn close(&self) {
-        self.queue.latch.close();
+        self.queue.fair_queue.close();
         if self.shared.ports().release(self.queue.handle, Some(&self.queue)) {
             self.shared.request(Request::DelHandler(self.queue.handle, Some(Arc::clone(&self.queue))));
         }
@@ -215,12 +215,12 @@ impl Settings {
         let Self { shared, persist, overwrite, respondent, policy, notify, .. } = self;
         let queue = Arc::new(Queue::new(handle));
         if let Some(notify) = notify {
-            queue.latch.set_hook(notify);
+            queue.fair_queue.set_hook(notify);
         }
         let registration = Registration { sink: Target::Queue(Arc::clone(&queue)), once: !persist, respondent, policy };
         shared.ports().hold(handle, &queue);
         if !shared.request(Request::AddHandler { handle, registration, overwrite }) {
-            queue.latch.close();
+            queue.fair_queue.close();
         }
         Inner { queue, shared }
     }
@@ -338,7 +338,7 @@ impl<T> Receiver<T> {
     /// [`Select`](crate::Select), or has such a function already.
     pub fn notify(&self, notify: impl Fn() + Send + Sync + 'static) -> Result<(), Error> {
         let hook = guarded(notify);
-        let waiting = self.inner.queue.latch.set_hook(Arc::clone(&hook));
+        let waiting = self.inner.queue.fair_queue.set_hook(Arc::clone(&hook));
         let waiting = waiting.ok_or_else(|| Error::Select("the Receiver tells a Select or another function".into()))?;
         if waiting > 0 {
             hook();
@@ -361,7 +361,7 @@ impl<T> Receiver<T> {
     /// Number of values that wait: a snapshot.
     #[doc(alias = "size")]
     pub fn len(&self) -> usize {
-        self.inner.queue.latch.len()
+        self.inner.queue.fair_queue.len()
     }
 
     /// Whether no value waits.

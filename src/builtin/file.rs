@@ -9,7 +9,7 @@
 //! # let path = std::env::temp_dir().join(format!("offshoot-doc-{}", std::process::id()));
 //! web.write_file(&path, "hello\n").await?;
 //! assert_eq!(web.read_file(&path).await?, b"hello\n");
-//! Copies of any size, from anything that can be read and to anything that can be written to.
+//! // Copies of any size, from anything that can be read and to anything that can be written to.
 //! let size = web.copy_from(&path, tokio::io::sink()).await?;
 //! assert_eq!(web.copy_to(tokio::io::empty(), &path, 0o600).await?, size - 6);
 //! # std::fs::remove_file(path).unwrap();

@@ -30,7 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     if duration.is_zero() {
-        return Err("a time must be longer than 0; leave the option out for no limit".into());
+        return Err("a time must be longer than 0; leave the option out for its default".into());
     }
     if duration > MAX {
         return Err(format!("{text} is too long; at most 365d"));

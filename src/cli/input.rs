@@ -48,6 +48,8 @@ struct Log {
     start: u64,
     end: u64,
     is_complete: bool,
+    /// Why stdin could not be read to its end.
+    unread: Option<String>,
     spool: Option<Arc<File>>,
     /// What lies in the spool: from here to `start`.
     spooled_from: u64,
@@ -85,6 +87,7 @@ impl Input {
             start: 0,
             end: 0,
             is_complete: false,
+            unread: None,
             spool: None,
             spooled_from: 0,
             fault: None,
@@ -166,7 +169,7 @@ impl Shared {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    super::complaint::complain(&format!("offshoot: stdin cannot be read: {error}"));
+                    self.log().unread = Some(format!("stdin cannot be read: {error}"));
                     0
                 }
             };
@@ -220,7 +223,11 @@ impl Shared {
         let log = self.log();
         let Some(at) = log.hosts.get(host).copied().flatten() else { return Next::End };
         if at >= log.end {
-            return if log.is_complete { Next::End } else { Next::Wait };
+            return match &log.unread {
+                _ if !log.is_complete => Next::Wait,
+                None => Next::End,
+                Some(why) => Next::Lost(why.clone()),
+            };
         }
         if at >= log.start {
             let mut begin = log.start;
@@ -307,6 +314,20 @@ mod tests {
         slow.extend(rest.0);
         assert!(slow == all && rest.1 == Next::End, "the slow one");
         assert!(take(&input, 2, usize::MAX) == (all, Next::End), "one that begins when all is over");
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_on_is_not_taken_for_its_end() {
+        struct Broken(usize);
+        impl Read for Broken {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 -= 1;
+                if self.0 == 0 { Err(io::Error::other("a bad sector")) } else { Ok(buffer.len()) }
+            }
+        }
+        let input = Input::start(Broken(3), 1, MAX_SPOOL).unwrap();
+        let (bytes, end) = take(&input, 0, usize::MAX);
+        assert_eq!((bytes.len(), end), (2 * CHUNK, Next::Lost("stdin cannot be read: a bad sector".into())));
     }
 
     #[test]

@@ -23,12 +23,12 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// Whose turn it is to log in.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct LoginLimiter {
     servers: HashMap<String, Semaphore>,
     turned_away: Semaphore,
 }
 
-impl Pace {
+impl LoginLimiter {
     /// For logins to these servers, by whatever tells them apart.
     pub(crate) fn new(servers: impl IntoIterator<Item = String>) -> Self {
         let servers = servers.into_iter().map(|server| (server, Semaphore::new(LOGINS))).collect();
@@ -95,7 +95,7 @@ mod tests {
         let mut tries = 0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let start = Instant::now();
-        let result = runtime.block_on(Pace::new([]).connect(None, limit, async |_| {
+        let result = runtime.block_on(LoginLimiter::new([]).connect(None, limit, async |_| {
             tries += 1;
             error(tries)
         }));

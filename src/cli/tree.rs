@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::cli::args::ReachArgs;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
-use crate::cli::login_limiter::Pace;
+use crate::cli::login_limiter::LoginLimiter;
 use crate::cli::secret::Secrets;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
 use crate::{Context, Error, Router};
@@ -26,7 +26,7 @@ pub(crate) struct Tree {
     cache: bool,
     binary: Option<String>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
-    pace: Pace,
+    login_limiter: LoginLimiter,
 }
 
 #[derive(Default)]
@@ -73,14 +73,14 @@ impl Tree {
             cache: reach.cache,
             binary: reach.binary.clone(),
             nodes,
-            pace: Pace::new([]),
+            login_limiter: LoginLimiter::new([]),
         })
     }
 
     /// The places where logins of one sshd take turns, made before any is
     /// needed.
     pub(crate) fn with_logins(mut self) -> Rc<Self> {
-        self.pace = Pace::new(self.nodes.keys().filter_map(|path| self.login_key(path)));
+        self.login_limiter = LoginLimiter::new(self.nodes.keys().filter_map(|path| self.login_key(path)));
         Rc::new(self)
     }
 
@@ -147,7 +147,7 @@ impl Tree {
             let examined = self.attempt(hop, via, left, voice).await;
             last.insert(examined).context.clone()
         };
-        let result = self.pace.connect(server.as_ref(), limit, attempt).await;
+        let result = self.login_limiter.connect(server.as_ref(), limit, attempt).await;
         last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Misuse("nothing was tried".into())))
     }
 

@@ -22,6 +22,11 @@ mod hello_parser;
 mod nonce;
 mod output_tail;
 mod prompt;
+/// A time without digits that nobody reads: what is left for one attempt has nanoseconds.
+fn readable(time: Duration) -> Duration {
+    if time < Duration::from_secs(1) { time } else { Duration::from_millis(time.as_millis() as u64 / 100 * 100) }
+}
+
 #[cfg(test)]
 mod tests;
 pub(crate) mod tool_words;
@@ -37,7 +42,7 @@ pub(crate) use self::diagnosis::{Diagnosis, Interpret};
 pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
 use self::hello_parser::SplitHello;
-pub(crate) use self::hello_parser::opening;
+pub(crate) use self::hello_parser::hello_bytes;
 pub(crate) use self::nonce::Nonce;
 use self::output_tail::{OutputTail, Source};
 use self::prompt::Reply;
@@ -139,8 +144,8 @@ pub(crate) struct Dialogue {
     buffer: Vec<u8>,
     /// How many bytes of stdout were no part of the protocol.
     noise: usize,
-    transcript: OutputTail,
-    trail: ConnectTrace,
+    tail: OutputTail,
+    trace: ConnectTrace,
 }
 
 /// What must come next.
@@ -150,7 +155,7 @@ enum Expect {
     /// without an upload.
     Announcement { or_child: bool },
     /// The caller's choice of an image.
-    Image { offer: Box<Announcement> },
+    Image { announcement: Box<Announcement> },
     /// The end of a first stage that could not say what its machine is. What
     /// its shell has complained of comes on another way than the announcement,
     /// and all of it has come when the launcher has ended.
@@ -166,12 +171,12 @@ enum Expect {
 /// What was sent, for the error that may follow.
 #[derive(Debug)]
 struct Upload {
-    offer: Announcement,
+    announcement: Announcement,
     image: Packed,
     digest: [u8; 32],
     /// The machine was asked whether it has the image.
     kept: bool,
-    /// Position in the transcript where the upload began.
+    /// Position in the tail where the upload began.
     since: u64,
 }
 
@@ -220,8 +225,8 @@ impl Dialogue {
     }
 
     /// What has been seen on the way. It is with every error, too.
-    pub(crate) fn trail(&mut self) -> &mut ConnectTrace {
-        &mut self.trail
+    pub(crate) fn trace(&mut self) -> &mut ConnectTrace {
+        &mut self.trace
     }
 
     /// Takes an event and says what to do about it, in order.
@@ -239,7 +244,7 @@ impl Dialogue {
                 advanced.and_then(|()| self.reply(&mut actions, |prompts| prompts.input(true, bytes)))
             }
             Input::Stderr(bytes) => {
-                note(&mut actions, self.transcript.push(Source::Stderr, bytes));
+                note(&mut actions, self.tail.push(Source::Stderr, bytes));
                 self.reply(&mut actions, |prompts| prompts.input(false, bytes))
             }
             Input::Waiting { echoes } => self.reply(&mut actions, |prompts| prompts.waiting(echoes)),
@@ -264,7 +269,7 @@ impl Dialogue {
             Input::Cancelled => Err(self.error(ConnectErrorKind::Cancelled, CANCELLED)),
         };
         if let Err(mut error) = result {
-            *error.trace = std::mem::take(&mut self.trail);
+            *error.trace = std::mem::take(&mut self.trace);
             self.expect = Expect::Nothing;
             self.buffer = Vec::new();
             actions.push(Action::Fail(error));
@@ -284,8 +289,8 @@ impl Dialogue {
             expect,
             buffer: Vec::new(),
             noise: 0,
-            transcript: OutputTail::default(),
-            trail: ConnectTrace::default(),
+            tail: OutputTail::default(),
+            trace: ConnectTrace::default(),
         }
     }
 
@@ -417,8 +422,8 @@ impl Dialogue {
                 if let Some(rest) = stripped(&line).strip_prefix(" failed") {
                     return Err(self.upload_failed(rest, &upload, actions));
                 }
-                match Announcement::parse(&line).filter(|offer| upload.is_news(offer)) {
-                    Some(offer) => self.begin_again(&line, offer, *upload, actions),
+                match Announcement::parse(&line).filter(|announcement| upload.is_news(announcement)) {
+                    Some(announcement) => self.begin_again(&line, announcement, *upload, actions),
                     None => {
                         self.expect = Expect::Child { upload: Some(upload) };
                         Ok(())
@@ -433,33 +438,33 @@ impl Dialogue {
     }
 
     fn take_announcement(&mut self, line: &[u8], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
-        let Some(offer) = Announcement::parse(line) else {
+        let Some(announcement) = Announcement::parse(line) else {
             let text = format!("cannot read what the first stage announced: {}", stripped(line).trim());
             return Err(self.error(ConnectErrorKind::Corrupt, text));
         };
-        self.announced(line, &offer, actions);
-        if offer.machine == "-" {
+        self.announced(line, &announcement, actions);
+        if announcement.machine == "-" {
             // A request that is none ends the first stage.
             actions.push(Action::Write(Bytes::from_static(b"\n")));
             self.expect = Expect::Reason;
             return Ok(());
         }
-        if offer.reader == Reader::Missing {
+        if announcement.reader == Reader::Missing {
             let text = "the machine has neither `head -c` nor `dd` to receive the image with";
             return Err(self.lacks_tool(text, "put one of them on its PATH"));
         }
-        if !offer.has_route() {
-            return Err(self.no_place(&offer, "", offer.no_place()));
+        if !announcement.has_route() {
+            return Err(self.no_place(&announcement, "", announcement.no_place()));
         }
-        actions.push(Action::ChooseImage(offer.clone()));
-        self.expect = Expect::Image { offer: Box::new(offer) };
+        actions.push(Action::ChooseImage(announcement.clone()));
+        self.expect = Expect::Image { announcement: Box::new(announcement) };
         Ok(())
     }
 
     /// The error for a machine whose `uname` has printed nothing.
     fn does_not_say(&mut self, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
-        let lines = self.transcript.lines();
+        let lines = self.tail.lines();
         if let Some(line) = tool_words::cannot_fork(&lines) {
             return self.diagnosed(Diagnosis::no_processes(line));
         }
@@ -471,9 +476,9 @@ impl Dialogue {
         self.lacks_tool(text, "put `uname` on its PATH")
     }
 
-    fn announced(&mut self, line: &[u8], offer: &Announcement, actions: &mut Vec<Action>) {
-        self.trail.announced.push(stripped(line));
-        actions.push(Action::Note(offer.to_string()));
+    fn announced(&mut self, line: &[u8], announcement: &Announcement, actions: &mut Vec<Action>) {
+        self.trace.announced.push(stripped(line));
+        actions.push(Action::Note(announcement.to_string()));
     }
 
     /// The first stage has found that it cannot hold the image where it meant
@@ -481,22 +486,22 @@ impl Dialogue {
     fn begin_again(
         &mut self,
         line: &[u8],
-        offer: Announcement,
+        announcement: Announcement,
         upload: Upload,
         actions: &mut Vec<Action>,
     ) -> Result<(), ConnectError> {
         self.phase = Phase::FirstStage;
-        self.announced(line, &offer, actions);
-        if !offer.has_route() {
-            return Err(self.no_place(&offer, "", offer.no_place()));
+        self.announced(line, &announcement, actions);
+        if !announcement.has_route() {
+            return Err(self.no_place(&announcement, "", announcement.no_place()));
         }
-        self.send(offer, upload.image, upload.digest, actions);
+        self.send(announcement, upload.image, upload.digest, actions);
         Ok(())
     }
 
     fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         match std::mem::replace(&mut self.expect, Expect::Nothing) {
-            Expect::Image { offer } => self.send(*offer, image, digest, actions),
+            Expect::Image { announcement } => self.send(*announcement, image, digest, actions),
             // Nobody asked for it.
             other => self.expect = other,
         }
@@ -504,39 +509,39 @@ impl Dialogue {
     }
 
     /// Sends the image, or first asks for one that was kept.
-    fn send(&mut self, offer: Announcement, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
-        let kept = offer.caches && offer.place.is_some();
-        let request = offer.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
+    fn send(&mut self, announcement: Announcement, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
+        let kept = announcement.caches && announcement.place.is_some();
+        let request = announcement.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
         actions.push(Action::Write(request.into()));
         if kept {
-            self.trail.sent.push((0, image.unpacked));
+            self.trace.sent.push((0, image.unpacked));
         } else {
-            self.trail.sent.push((image.bytes.len() as u64, image.unpacked));
+            self.trace.sent.push((image.bytes.len() as u64, image.unpacked));
             actions.push(Action::Write(image.bytes.clone()));
         }
         self.phase = Phase::Upload;
-        let since = self.transcript.position();
-        self.expect = Expect::Child { upload: Some(Box::new(Upload { offer, image, digest, kept, since })) };
+        let since = self.tail.position();
+        self.expect = Expect::Child { upload: Some(Box::new(Upload { announcement, image, digest, kept, since })) };
     }
 
     /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
     /// has come ahead of it, as noise.
     fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> ConnectError {
-        note(actions, self.transcript.finish());
+        note(actions, self.tail.finish());
         let rest = rest.trim();
         let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-        let complaints: Vec<&str> = self.transcript.since(upload.since).collect();
+        let complaints: Vec<&str> = self.tail.since(upload.since).collect();
         let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
         let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let unpacked = upload.image.unpacked;
         let is_full = tool_words::is_full(&reason);
-        match (&upload.offer.place, size) {
+        match (&upload.announcement.place, size) {
             (None, size) if size == "-" || is_full => {
                 let text = format!(
                     "no place can hold and execute the image, and it cannot be run from memory either{by_tools}; {}",
-                    upload.offer.no_place()
+                    upload.announcement.no_place()
                 );
-                self.no_place(&upload.offer, &reason, text)
+                self.no_place(&upload.announcement, &reason, text)
             }
             (_, "-") => {
                 let text = format!("the machine could not unpack the image{by_tools}");
@@ -558,7 +563,7 @@ impl Dialogue {
 
     fn ended(&mut self, status: &str, code: Option<i32>, lingered: bool, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
-        let lines = self.transcript.lines();
+        let lines = self.tail.lines();
         let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
         let refused = || match self.expect {
             // As every launcher ends that has not been convinced.
@@ -593,10 +598,11 @@ impl Dialogue {
 
     fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
+        let after = readable(after);
         let what = match self.phase {
             // The launcher itself uses stderr or its terminal.
-            Phase::Start | Phase::Login if self.transcript.last_of_stdout().is_some() => {
-                let said = self.transcript.last_of_stdout().unwrap_or_default();
+            Phase::Start | Phase::Login if self.tail.last_of_stdout().is_some() => {
+                let said = self.tail.last_of_stdout().unwrap_or_default();
                 let text = format!(
                     "connection timed out after {after:?} in phase {}: a command runs on the machine, has printed \
                      {said:?} last, and has not come to ours",
@@ -614,14 +620,11 @@ impl Dialogue {
             }
             Phase::FirstStage => "no image was chosen in that time",
             Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
-            Phase::Exec => {
-                "the image was sent or started, but no child has spoken: \
-                 does its main call offshoot::child(), or offshoot::run, before anything that takes time?"
-            }
+            Phase::Exec => "the image was sent or started, but no child has spoken",
             Phase::Handshake => "the child did not finish introducing itself",
         };
         let text = format!("connection timed out after {after:?} in phase {}", self.phase);
-        let lines = self.transcript.lines();
+        let lines = self.tail.lines();
         let what = match tool_words::lacks_files(&lines) {
             true => advice::FEW_FILES,
             false if tool_words::cannot_fork(&lines).is_some() => advice::FEW_PROCESSES,
@@ -633,12 +636,12 @@ impl Dialogue {
     /// Makes noise of what is left in the buffer. Only before an error.
     fn flush(&mut self, actions: &mut Vec<Action>) {
         let buffer = std::mem::take(&mut self.buffer);
-        note(actions, self.transcript.push(Source::Stdout, &buffer));
-        note(actions, self.transcript.finish());
+        note(actions, self.tail.push(Source::Stdout, &buffer));
+        note(actions, self.tail.finish());
     }
 
     fn drop_noise(&mut self, length: usize, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
-        note(actions, self.transcript.push(Source::Stdout, &self.buffer[..length]));
+        note(actions, self.tail.push(Source::Stdout, &self.buffer[..length]));
         self.buffer.drain(..length);
         self.noise += length;
         self.check_noise(0)
@@ -654,8 +657,8 @@ impl Dialogue {
     }
 
     /// `reason`: what the tools said of the last place.
-    fn no_place(&self, offer: &Announcement, reason: &str, text: String) -> ConnectError {
-        let mut reasons = offer.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
+    fn no_place(&self, announcement: &Announcement, reason: &str, text: String) -> ConnectError {
+        let mut reasons = announcement.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
         let advice = if reasons.any(tool_words::is_limited) { advice::SMALL_FILES } else { advice::FREE_ONE };
         self.error(ConnectErrorKind::NoPlace, text).with_advice(advice)
     }
@@ -667,7 +670,7 @@ impl Dialogue {
     fn diagnosed(&self, diagnosis: Diagnosis) -> ConnectError {
         let Diagnosis { kind, cause, text, mut advice } = diagnosis;
         let has_ended = matches!(kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout);
-        if has_ended && tool_words::lacks_files(&self.transcript.lines()) {
+        if has_ended && tool_words::lacks_files(&self.tail.lines()) {
             advice = advice::FEW_FILES.into();
         }
         self.error(kind, text).with_advice(advice).with_cause(cause)
@@ -675,7 +678,7 @@ impl Dialogue {
 
     fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
         let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
-        error.tail = self.transcript.lines();
+        error.tail = self.tail.lines();
         self.prompts.clean(&mut error.tail, kind);
         error
     }
@@ -683,9 +686,9 @@ impl Dialogue {
 
 impl Upload {
     /// Whether an announcement is another one than that of this upload. Each
-    /// has refused more places than the one before, of which an offer has few.
-    fn is_news(&self, offer: &Announcement) -> bool {
-        self.kept && !offer.caches || offer.refused.len() > self.offer.refused.len()
+    /// has refused more places than the one before, of which an announcement has few.
+    fn is_news(&self, announcement: &Announcement) -> bool {
+        self.kept && !announcement.caches || announcement.refused.len() > self.announcement.refused.len()
     }
 }
 

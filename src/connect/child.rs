@@ -65,7 +65,7 @@ struct Arguments {
     again_as: Option<String>,
     /// It is to go into a container first.
     #[cfg(target_os = "linux")]
-    entrance: Option<NamespaceEntry>,
+    namespace_entry: Option<NamespaceEntry>,
 }
 
 impl Arguments {
@@ -90,7 +90,7 @@ impl Arguments {
             image,
             again_as,
             #[cfg(target_os = "linux")]
-            entrance: NamespaceEntry::parse(args),
+            namespace_entry: NamespaceEntry::parse(args),
         })
     }
 
@@ -258,13 +258,13 @@ fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     }
     leave_no_trace(arguments);
     #[cfg(target_os = "linux")]
-    if let Some(entrance) = &arguments.entrance {
+    if let Some(namespace_entry) = &arguments.namespace_entry {
         if is_threaded {
             return Err(format!(
                 "{FAILED}namespaces cannot be joined with threads\n{ADVICE}call offshoot::child() before the runtime"
             ));
         }
-        return Err(entrance.enter(&arguments.nonce));
+        return Err(namespace_entry.enter(&arguments.nonce));
     }
     let io_error = |what: &str| {
         let what = what.to_owned();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::api::function::Table;
-use crate::connect::bootstrap::opening;
+use crate::connect::bootstrap::hello_bytes;
 use crate::connect::bootstrap::{MAX_HELLO, Nonce};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
@@ -93,14 +93,14 @@ impl Hello {
         })
     }
 
-    /// The child's opening: token, magic, version, and this.
+    /// The child's hello_bytes: token, magic, version, and this.
     pub(crate) fn write(&self, nonce: &Nonce, out: &mut impl Write) -> io::Result<()> {
         let mut shortened = self.clone();
         for text in [&mut shortened.user, &mut shortened.host] {
             *text = text.chars().take(64).collect();
         }
         let body = codec::encode(&shortened).map_err(io::Error::other)?;
-        out.write_all(&opening(nonce, &body))?;
+        out.write_all(&hello_bytes(nonce, &body))?;
         out.flush()
     }
 

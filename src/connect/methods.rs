@@ -49,7 +49,8 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
 
 /// What is to be done if a copy of the program runs and does not become a
 /// child.
-const NO_CHILD: &str = "does `main` of this program call offshoot::child(), or offshoot::run, before all else?";
+const NO_CHILD: &str =
+    "does `main` of a program of your own call offshoot::child(), or offshoot::run, before anything else?";
 
 /// Default time for a whole connect.
 ///
@@ -137,7 +138,7 @@ impl Spec {
     ///
     /// Which option cannot be, and why.
     fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
-        let mut errand = match &self.binary {
+        let mut remote = match &self.binary {
             Some(binary) => RemoteCommand::binary(nonce, &self.exec_prefix, binary),
             None => RemoteCommand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
         };
@@ -147,26 +148,26 @@ impl Spec {
             _ => false,
         };
         if direct && self.binary.is_none() && self.exec_prefix.is_empty() {
-            errand.try_own_image(nonce, remote_name);
+            remote.try_own_image(nonce, remote_name);
         }
         let mut plan = match &self.method {
             Variant::Local(_) | Variant::Fork(_) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
-                let run = if own { Run::OwnImage } else { Run::Command(errand.words()) };
+                let run = if own { Run::OwnImage } else { Run::Command(remote.words()) };
                 Plan::new(run, |_| None)
             }
-            Variant::Ssh(ssh) => ssh.plan(&errand, self.connect_timeout, has_answerer)?,
-            Variant::Sudo(sudo) => sudo.plan(nonce, &errand)?,
-            Variant::Account(account) => account.plan(&errand)?,
+            Variant::Ssh(ssh) => ssh.plan(&remote, self.connect_timeout, has_answerer)?,
+            Variant::Sudo(sudo) => sudo.plan(nonce, &remote)?,
+            Variant::Account(account) => account.plan(&remote)?,
             Variant::Container(container) if self.copied => container.plan_copying(nonce)?,
-            Variant::Container(container) => container.plan(&errand)?,
+            Variant::Container(container) => container.plan(&remote)?,
             Variant::Setns(setns) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
-                setns.plan((!own).then_some(&errand))?
+                setns.plan((!own).then_some(&remote))?
             }
         };
         plan.prompts.has_answerer = has_answerer;
-        plan.may_be_direct = errand.may_be_direct();
+        plan.may_be_direct = remote.may_be_direct();
         Ok(plan)
     }
 

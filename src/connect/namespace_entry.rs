@@ -229,9 +229,9 @@ mod tests {
         for command in ["", "nice sh -c x"] {
             let arguments =
                 crate::connect::methods::setns::arguments("bob", &words("docker inspect app"), &words(command));
-            let entrance = NamespaceEntry::parse(arguments.into_iter()).unwrap();
-            assert_eq!(entrance.user, "bob");
-            assert_eq!((entrance.ask, entrance.command), (words("docker inspect app"), words(command)));
+            let namespace_entry = NamespaceEntry::parse(arguments.into_iter()).unwrap();
+            assert_eq!(namespace_entry.user, "bob");
+            assert_eq!((namespace_entry.ask, namespace_entry.command), (words("docker inspect app"), words(command)));
         }
         assert!(NamespaceEntry::parse(std::iter::empty()).is_none());
     }

@@ -50,7 +50,7 @@ pub enum StepStatus {
 pub struct Examined {
     /// The child, or why there is none.
     pub context: Result<Context, Error>,
-    pub(crate) trail: ConnectTrace,
+    pub(crate) trace: ConnectTrace,
 }
 
 impl Examined {
@@ -62,7 +62,7 @@ impl Examined {
                 let error = ConnectError::new(ConnectErrorKind::Eof, Phase::Start, "", error.to_string());
                 error.steps()
             }
-            Ok(_) => steps(&self.trail, None),
+            Ok(_) => steps(&self.trace, None),
         }
     }
 }
@@ -84,10 +84,10 @@ const UPLOAD: usize = 6;
 const EXEC: usize = 7;
 const HANDSHAKE: usize = 8;
 
-fn steps(trail: &ConnectTrace, error: Option<&ConnectError>) -> Vec<Step> {
+fn steps(trace: &ConnectTrace, error: Option<&ConnectError>) -> Vec<Step> {
     let offers: Vec<Announcement> =
-        trail.announced.iter().filter_map(|line| Announcement::parse(line.as_bytes())).collect();
-    let mut steps = described(trail, &offers);
+        trace.announced.iter().filter_map(|line| Announcement::parse(line.as_bytes())).collect();
+    let mut steps = described(trace, &offers);
     let failed = error.map_or(steps.len(), |error| failed_step(error, offers.last()));
     for (at, step) in steps.iter_mut().enumerate() {
         match error {
@@ -106,36 +106,39 @@ fn steps(trail: &ConnectTrace, error: Option<&ConnectError>) -> Vec<Step> {
 }
 
 /// All steps as if they had gone well.
-fn described(trail: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
+fn described(trace: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
     let first = offers.first();
     let last = offers.last();
-    let words: Vec<String> = trail.command.iter().map(|word| printable(word)).collect();
+    let words: Vec<String> = trace.command.iter().map(|word| printable(word)).collect();
     let since = |phase: Phase| {
-        trail
+        trace
             .reached
             .iter()
             .find(|(reached, _)| *reached == phase)
             .map_or_else(String::new, |(_, at)| format!("after {at} ms"))
     };
-    let refused: Vec<String> = last.iter().flat_map(|offer| &offer.refused).map(ToString::to_string).collect();
-    let mut places = last.and_then(|offer| offer.place.clone()).unwrap_or_else(|| "none, so it goes to memory".into());
+    let refused: Vec<String> =
+        last.iter().flat_map(|announcement| &announcement.refused).map(ToString::to_string).collect();
+    let mut places =
+        last.and_then(|announcement| announcement.place.clone()).unwrap_or_else(|| "none, so it goes to memory".into());
     for refusal in refused {
         let _ = write!(places, "; {refusal}");
     }
-    let interpreter = match last.map(|offer| (&offer.place, &offer.interpreter)) {
+    let interpreter = match last.map(|announcement| (&announcement.place, &announcement.interpreter)) {
         Some((Some(_), Some(interpreter))) => format!("{interpreter} is there and not needed"),
         Some((None, Some(interpreter))) => format!("{interpreter} runs the image from memory"),
         _ => "none is there, and none is needed".into(),
     };
-    let (sent, unpacked) = trail.sent.last().copied().unwrap_or_default();
-    let image =
-        last.map_or_else(String::new, |offer| format!("one for {} {}, {unpacked} bytes", offer.system, offer.machine));
-    let upload = match trail.sent.len() {
+    let (sent, unpacked) = trace.sent.last().copied().unwrap_or_default();
+    let image = last.map_or_else(String::new, |announcement| {
+        format!("one for {} {}, {unpacked} bytes", announcement.system, announcement.machine)
+    });
+    let upload = match trace.sent.len() {
         0 => String::new(),
         _ if sent == 0 => "the machine has kept it from before".into(),
         1 => format!(
             "{sent} bytes, {:?}",
-            last.map_or(crate::image::executable::Compression::Plain, |offer| offer.compression)
+            last.map_or(crate::image::executable::Compression::Plain, |announcement| announcement.compression)
         ),
         times => format!("{sent} bytes, at the attempt number {times}"),
     };
@@ -152,10 +155,10 @@ fn described(trail: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
         step(
             "first stage",
             "a line of shell",
-            first.map_or_else(String::new, |offer| {
+            first.map_or_else(String::new, |announcement| {
                 format!(
                     "{} {}, unpacks {:?}, reads by {:?}",
-                    offer.system, offer.machine, offer.compression, offer.reader
+                    announcement.system, announcement.machine, announcement.compression, announcement.reader
                 )
             }),
         ),
@@ -175,19 +178,25 @@ fn described(trail: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
     steps
 }
 
-fn failed_step(error: &ConnectError, offer: Option<&Announcement>) -> usize {
+fn failed_step(error: &ConnectError, announcement: Option<&Announcement>) -> usize {
     match (error.phase, error.kind) {
         (Phase::Start, _) => START,
         (Phase::Login, _) => LOGIN,
         (Phase::FirstStage, ConnectErrorKind::NoPlace) => PLACES,
-        (Phase::FirstStage, ConnectErrorKind::Unsupported) if offer.is_some_and(|offer| !offer.is_usable()) => {
+        (Phase::FirstStage, ConnectErrorKind::Unsupported)
+            if announcement.is_some_and(|announcement| !announcement.is_usable()) =>
+        {
             FIRST_STAGE
         }
         (Phase::FirstStage, ConnectErrorKind::Unsupported | ConnectErrorKind::Image) => IMAGE,
         (Phase::FirstStage, _) => FIRST_STAGE,
         (Phase::Upload, _) | (Phase::Exec, ConnectErrorKind::Corrupt) => UPLOAD,
         // Where there was a place, it is one further on that has none.
-        (Phase::Exec, ConnectErrorKind::NoPlace) if offer.is_none_or(|offer| offer.place.is_none()) => INTERPRETER,
+        (Phase::Exec, ConnectErrorKind::NoPlace)
+            if announcement.is_none_or(|announcement| announcement.place.is_none()) =>
+        {
+            INTERPRETER
+        }
         (Phase::Exec, _) => EXEC,
         (Phase::Handshake, _) => HANDSHAKE,
     }
@@ -220,7 +229,7 @@ const LINES: usize = 5;
 mod tests {
     use super::*;
 
-    fn trail(announced: &[&str], sent: &[(u64, u64)]) -> ConnectTrace {
+    fn trace(announced: &[&str], sent: &[(u64, u64)]) -> ConnectTrace {
         ConnectTrace {
             command: vec!["ssh".into(), "web1".into(), "...".into()],
             announced: announced.iter().map(|line| (*line).to_owned()).collect(),
@@ -229,10 +238,10 @@ mod tests {
         }
     }
 
-    fn failure(kind: ConnectErrorKind, phase: Phase, text: &str, advice: &str, trail: ConnectTrace) -> ConnectError {
+    fn failure(kind: ConnectErrorKind, phase: Phase, text: &str, advice: &str, trace: ConnectTrace) -> ConnectError {
         let mut error = ConnectError::new(kind, phase, "ssh.web1", text).with_advice(advice);
         error.tail = vec!["the last line".into()];
-        error.trace = Box::new(trail);
+        error.trace = Box::new(trace);
         error
     }
 
@@ -241,7 +250,7 @@ mod tests {
         let full =
             " Linux x86_64 zstd head perl |/tmp/.offshoot-1-2|/dev/shm|cat: write error: No space left on device";
         let steps =
-            steps(&trail(&[" Linux x86_64 zstd head perl |/dev/shm/.offshoot-1-2", full], &[(9, 20), (9, 20)]), None);
+            steps(&trace(&[" Linux x86_64 zstd head perl |/dev/shm/.offshoot-1-2", full], &[(9, 20), (9, 20)]), None);
         let names: Vec<&str> = steps.iter().map(|step| step.step).collect();
         let all = ["start", "login", "first stage", "places", "interpreter", "image", "upload", "exec", "handshake"];
         assert_eq!(names, all);
@@ -255,7 +264,7 @@ mod tests {
     #[test]
     fn what_was_not_needed_is_skipped_and_what_was_not_come_to_is_pending() {
         let text = "EOF on stream; last 100 lines received: none (phase exec, exited with return code 127)";
-        let error = failure(ConnectErrorKind::Eof, Phase::Exec, text, "there is no such program", trail(&[], &[]));
+        let error = failure(ConnectErrorKind::Eof, Phase::Exec, text, "there is no such program", trace(&[], &[]));
         let steps = error.steps();
         let statuses: Vec<StepStatus> = steps.iter().map(|step| step.status).collect();
         use StepStatus::{Failed, Ok, Pending, Skipped};
@@ -267,9 +276,9 @@ mod tests {
     #[test]
     fn each_failure_has_its_step_and_its_remedy() {
         use ConnectErrorKind::{Auth, Corrupt, NoPlace, Timeout, Unsupported};
-        let announced = trail(&[" Linux x86_64 zstd head none |none|/tmp|x"], &[]);
+        let announced = trace(&[" Linux x86_64 zstd head none |none|/tmp|x"], &[]);
         for (error, at, advice) in [
-            (failure(Auth, Phase::Login, "no login shell", "use another", trail(&[], &[])), LOGIN, "use another"),
+            (failure(Auth, Phase::Login, "no login shell", "use another", trace(&[], &[])), LOGIN, "use another"),
             (
                 failure(NoPlace, Phase::FirstStage, "no place: /a; /b", "free one", announced.clone()),
                 PLACES,
@@ -285,7 +294,7 @@ mod tests {
                 UPLOAD,
                 "try again",
             ),
-            (failure(Timeout, Phase::Login, "timed out", "", trail(&[], &[])), LOGIN, "ssh -v"),
+            (failure(Timeout, Phase::Login, "timed out", "", trace(&[], &[])), LOGIN, "ssh -v"),
         ] {
             let steps = error.steps();
             assert_eq!(steps.iter().position(|step| step.status == StepStatus::Failed), Some(at), "{error}");

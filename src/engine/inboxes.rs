@@ -118,7 +118,7 @@ impl Inboxes {
             }
             Err(_) => {
                 if let Some(queue) = queue {
-                    queue.latch.close();
+                    queue.fair_queue.close();
                 }
                 Err(Error::Handle { handle, reason: "cannot register a handle that already exists".into() })
             }
@@ -226,7 +226,7 @@ impl Inboxes {
         let queues = self.queues.iter().filter_map(|(handle, queue)| Some((*handle, queue.upgrade()?)));
         let one = |(handle, queue): (Handle, Arc<Queue>)| ReceiverStats {
             handle,
-            messages: queue.latch.len(),
+            messages: queue.fair_queue.len(),
             bytes: queue.bytes(),
         };
         let mut all: Vec<_> = queues.map(one).filter(|receiver| receiver.messages > 0).collect();

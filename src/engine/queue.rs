@@ -17,7 +17,7 @@ const MAX_DEAD: u32 = 64;
 /// Messages that wait for the application, and the windows of their senders.
 pub(crate) struct Queue {
     pub(crate) handle: Handle,
-    pub(crate) latch: FairQueue<Message>,
+    pub(crate) fair_queue: FairQueue<Message>,
     account: Mutex<Account>,
 }
 
@@ -31,13 +31,13 @@ struct Account {
 
 impl Queue {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, latch: FairQueue::default(), account: Mutex::default() }
+        Self { handle, fair_queue: FairQueue::default(), account: Mutex::default() }
     }
 
     /// Takes in a message, or says why not.
     pub(crate) fn push(&self, message: Message) -> Result<(), DeadReason> {
         self.admit(&message)?;
-        self.latch.put(message).map_err(|_| DeadReason::INVALID_HANDLE)
+        self.fair_queue.put(message).map_err(|_| DeadReason::INVALID_HANDLE)
     }
 
     /// Accounts for a message that comes in, if its sender has room for it.
@@ -113,7 +113,7 @@ mod tests {
         let kept = (0..1000).filter(|_| dead(1).is_ok()).count();
         assert_eq!(kept, MAX_DEAD as usize);
         assert!(dead(2).is_ok(), "each sender has its own bound");
-        let Got::Item(message) = queue.latch.try_take() else { panic!("nothing there") };
+        let Got::Item(message) = queue.fair_queue.try_take() else { panic!("nothing there") };
         queue.taken(message.src, message.data.len(), true);
         assert!(dead(1).is_ok());
     }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_closed_queue_takes_nothing() {
         let queue = Queue::new(Handle(1000));
-        queue.latch.close();
+        queue.fair_queue.close();
         assert_eq!(queue.push(from(1, Message::dead("late"))), Err(DeadReason::INVALID_HANDLE));
     }
 }

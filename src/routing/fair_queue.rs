@@ -99,7 +99,7 @@ impl<I> FairQueue<I> {
 
     /// Waits in the line. Cancel safe: dropping the future passes its item on.
     pub(crate) fn wait(&self) -> Wait<'_, I> {
-        Wait { latch: self, ticket: None }
+        Wait { fair_queue: self, ticket: None }
     }
 
     /// Ends the queue. Items that are in it can still be taken.
@@ -226,7 +226,7 @@ fn ring(line: impl IntoIterator<Item = Waker>, watchers: Vec<Waker>, hook: Optio
 
 /// A waiter in the line. See [`FairQueue::wait`].
 pub(crate) struct Wait<'a, I> {
-    latch: &'a FairQueue<I>,
+    fair_queue: &'a FairQueue<I>,
     ticket: Option<u64>,
 }
 
@@ -234,8 +234,8 @@ impl<I> Future for Wait<'_, I> {
     type Output = Got<I>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Got<I>> {
-        let latch = self.latch;
-        let poll = latch.poll_line(&mut self.ticket, cx.waker());
+        let fair_queue = self.fair_queue;
+        let poll = fair_queue.poll_line(&mut self.ticket, cx.waker());
         if poll.is_ready() {
             self.ticket = None;
         }
@@ -246,7 +246,7 @@ impl<I> Future for Wait<'_, I> {
 impl<I> Drop for Wait<'_, I> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.latch.leave(ticket);
+            self.fair_queue.leave(ticket);
         }
     }
 }
@@ -273,8 +273,8 @@ mod tests {
 
     type Waiter<'a> = (Wait<'a, u32>, Arc<Count>);
 
-    fn waiter(latch: &FairQueue<u32>) -> Waiter<'_> {
-        let mut waiter = (latch.wait(), Arc::default());
+    fn waiter(fair_queue: &FairQueue<u32>) -> Waiter<'_> {
+        let mut waiter = (fair_queue.wait(), Arc::default());
         assert_eq!(poll(&mut waiter), Poll::Pending);
         waiter
     }
@@ -289,48 +289,48 @@ mod tests {
 
     #[test]
     fn five_waiters_are_served_in_the_order_in_which_they_came() {
-        let latch = FairQueue::default();
-        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
+        let fair_queue = FairQueue::default();
+        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&fair_queue)).collect();
         for item in 0..5 {
-            latch.put(item).unwrap();
+            fair_queue.put(item).unwrap();
         }
         // The item belongs to the waiter, whoever asks for one before it wakes up.
-        assert_eq!(latch.try_take(), Got::Poked);
+        assert_eq!(fair_queue.try_take(), Got::Poked);
         for place in [3, 0, 4, 2, 1] {
             assert_eq!(woken(&waiters[place]), 1);
             assert_eq!(poll(&mut waiters[place]), Poll::Ready(Got::Item(place as u32)));
         }
-        assert_eq!(latch.len(), 0);
+        assert_eq!(fair_queue.len(), 0);
     }
 
     #[test]
     fn closing_wakes_all_five_and_throws_away_what_is_there() {
-        let latch = FairQueue::default();
-        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&latch)).collect();
-        latch.put(1).unwrap();
-        latch.close();
-        latch.close();
+        let fair_queue = FairQueue::default();
+        let mut waiters: Vec<_> = (0..5).map(|_| waiter(&fair_queue)).collect();
+        fair_queue.put(1).unwrap();
+        fair_queue.close();
+        fair_queue.close();
         for waiter in &mut waiters {
             assert!(woken(waiter) > 0);
             assert_eq!(poll(waiter), Poll::Ready(Got::Closed));
         }
-        assert_eq!(latch.put(2), Err(2));
-        assert_eq!((latch.try_take(), latch.len()), (Got::Closed, 0));
+        assert_eq!(fair_queue.put(2), Err(2));
+        assert_eq!((fair_queue.try_take(), fair_queue.len()), (Got::Closed, 0));
     }
 
     #[test]
     fn what_is_finished_can_still_be_taken() {
-        let latch = FairQueue::default();
-        latch.put(1).unwrap();
-        latch.finish();
-        assert_eq!([latch.try_take(), latch.try_take()], [Got::Item(1), Got::Closed]);
+        let fair_queue = FairQueue::default();
+        fair_queue.put(1).unwrap();
+        fair_queue.finish();
+        assert_eq!([fair_queue.try_take(), fair_queue.try_take()], [Got::Item(1), Got::Closed]);
     }
 
     #[test]
     fn who_gives_up_his_place_passes_on_what_he_was_owed() {
-        let latch = FairQueue::default();
-        let (first, mut second) = (waiter(&latch), waiter(&latch));
-        latch.put(7).unwrap();
+        let fair_queue = FairQueue::default();
+        let (first, mut second) = (waiter(&fair_queue), waiter(&fair_queue));
+        fair_queue.put(7).unwrap();
         assert_eq!((woken(&first), woken(&second)), (1, 0));
         drop(first);
         assert_eq!(woken(&second), 1);
@@ -339,31 +339,31 @@ mod tests {
 
     #[test]
     fn the_hook_hears_of_every_item_and_of_the_end() {
-        let latch = FairQueue::default();
-        latch.put(0).unwrap();
+        let fair_queue = FairQueue::default();
+        fair_queue.put(0).unwrap();
         let count = Arc::new(Count::default());
         let heard = Arc::clone(&count);
-        assert_eq!(latch.set_hook(Arc::new(move || heard.clone().wake())), Some(1));
-        assert_eq!(latch.set_hook(Arc::new(|| {})), None);
-        latch.put(1).unwrap();
-        latch.finish();
+        assert_eq!(fair_queue.set_hook(Arc::new(move || heard.clone().wake())), Some(1));
+        assert_eq!(fair_queue.set_hook(Arc::new(|| {})), None);
+        fair_queue.put(1).unwrap();
+        fair_queue.finish();
         assert_eq!(count.0.load(Ordering::SeqCst), 2);
     }
 
     #[test]
     fn threads_that_wait_get_each_item_once() {
-        let latch = FairQueue::default();
+        let fair_queue = FairQueue::default();
         let sum = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    while let Got::Item(item) = block_on(latch.wait()) {
+                    while let Got::Item(item) = block_on(fair_queue.wait()) {
                         sum.fetch_add(item, Ordering::SeqCst);
                     }
                 });
             }
-            (1..=1000).for_each(|item| latch.put(item).unwrap());
-            latch.finish();
+            (1..=1000).for_each(|item| fair_queue.put(item).unwrap());
+            fair_queue.finish();
         });
         assert_eq!(sum.into_inner(), 500_500);
     }
@@ -374,17 +374,17 @@ mod tests {
         /// own.
         #[test]
         fn nothing_is_lost_and_nobody_sleeps_beside_his_item(steps in prop::collection::vec((0u8..5, 0usize..4), 1..80)) {
-            let latch = FairQueue::default();
+            let fair_queue = FairQueue::default();
             let mut line: Vec<Waiter<'_>> = Vec::new();
             let (mut put, mut taken) = (0, Vec::new());
             for (step, which) in steps {
                 match step {
                     0 | 1 => {
-                        latch.put(put).unwrap();
+                        fair_queue.put(put).unwrap();
                         put += 1;
                     }
                     2 => {
-                        let mut new = (latch.wait(), Arc::default());
+                        let mut new = (fair_queue.wait(), Arc::default());
                         match poll(&mut new) {
                             Poll::Ready(Got::Item(item)) => taken.push(item),
                             _ => line.push(new),
@@ -392,7 +392,7 @@ mod tests {
                     }
                     3 if which < line.len() => drop(line.remove(which)),
                     _ if which < line.len() => {
-                        let before = latch.len();
+                        let before = fair_queue.len();
                         if let Poll::Ready(Got::Item(item)) = poll(&mut line[which]) {
                             prop_assert!(which < before);
                             taken.push(item);
@@ -401,11 +401,11 @@ mod tests {
                     }
                     _ => {}
                 }
-                for waiter in line.iter().take(latch.len()) {
+                for waiter in line.iter().take(fair_queue.len()) {
                     prop_assert!(woken(waiter) > 0);
                 }
             }
-            while let Got::Item(item) = { line.clear(); latch.try_take() } {
+            while let Got::Item(item) = { line.clear(); fair_queue.try_take() } {
                 taken.push(item);
             }
             taken.sort_unstable();

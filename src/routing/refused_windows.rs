@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::sys::hash::HashMap;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle};
 

@@ -110,7 +110,7 @@ pub(crate) enum Lane {
 ///     offshoot::child();
 ///     let router = Router::new()?;
 ///     let double = router.add_handler(|message| {
-/// Only the context that asked learns of an error here.
+///         // Only the context that asked learns of an error here.
 ///         let answer = message.decode::<u32>().and_then(|number| message.reply(&(number * 2)));
 ///         drop(answer);
 ///     });

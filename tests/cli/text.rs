@@ -174,6 +174,19 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
         ended.stderr
     );
     ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
+    // With so few that the tool itself cannot work, it says so, whatever it would have opened first.
+    for limit in 6..32 {
+        let (command, _) = tool(&["run", "-w", "local1", "--", "true"]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+        let ended = run(shell.arg(command.get_program()).args(command.get_args()))?;
+        ensure!(
+            ended.code == Some(70) && ended.stderr.len() == 1 && ended.stderr[0].contains("`ulimit -n`"),
+            "{limit}: {:?} {:?}",
+            ended.code,
+            ended.stderr
+        );
+    }
     Ok(())
 }
 

@@ -114,7 +114,7 @@ impl Core {
                 let bell = core.clone();
                 let hook: Hook = Arc::new(move || announce(&bell, id));
                 inner
-                    .latch()
+                    .fair_queue()
                     .set_hook(hook)
                     .ok_or_else(|| misuse("Cannot add: Receiver is already owned by another Select"))?
             }
@@ -341,7 +341,7 @@ impl Source {
     /// It is a member no more.
     fn let_go(&self) {
         match self {
-            Self::Receiver(inner) => inner.latch().clear_hook(),
+            Self::Receiver(inner) => inner.fair_queue().clear_hook(),
             Self::Select(inner) => {
                 inner.ready.clear_hook();
                 *inner.owner() = Weak::new();
@@ -353,7 +353,7 @@ impl Source {
 
     fn waiting(&self) -> usize {
         match self {
-            Self::Receiver(inner) => inner.latch().len(),
+            Self::Receiver(inner) => inner.fair_queue().len(),
             Self::Select(inner) => inner.waiting(),
             Self::Call(call) => usize::from(call.has_ended()),
             Self::Failed(_) => 1,

@@ -18,13 +18,9 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
         Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
         Phase::Exec if code == Some(127) => "there is no such program",
         Phase::Exec if code == Some(126) => "it may not be executed there, or is for another processor",
-        Phase::Exec if code == Some(0) => {
-            "it ended well without becoming a child: is it a copy of this program, \
-             and does its main call offshoot::child(), or offshoot::run, first?"
-        }
+        Phase::Exec if code == Some(0) => "it ended well without becoming a child: is it a copy of this program?",
         Phase::Exec => {
-            "the image did not become a child: is it for this processor, may it be executed there, \
-             and does its main call offshoot::child(), or offshoot::run, first?"
+            "the image did not become a child: did all of it arrive, is it for this processor, and may it be executed there?"
         }
         Phase::Handshake => "the child ended while it introduced itself",
     }

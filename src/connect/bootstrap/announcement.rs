@@ -197,29 +197,29 @@ mod tests {
 
     #[test]
     fn an_announcement_is_taken_apart() {
-        let offer = Announcement::parse(b" Linux x86_64 zstd head perl |/home/a b/.offshoot-1-2|/dev/shm|sh: 1: /dev/shm/.offshoot-1-2/t: Permission denied|/tmp|").unwrap();
-        assert_eq!((offer.system.as_str(), offer.machine.as_str()), ("Linux", "x86_64"));
-        assert_eq!((offer.compression, offer.reader), (Compression::Zstd, Reader::Head));
-        assert_eq!(offer.place.as_deref(), Some("/home/a b/.offshoot-1-2"));
-        assert_eq!(offer.interpreter.as_deref(), Some("perl"));
-        assert_eq!(offer.refused.len(), 2);
-        assert_eq!(offer.refused[0].to_string(), "/dev/shm does not allow execution (Permission denied)");
-        assert_eq!(offer.refused[1], Refusal { place: "/tmp".into(), reason: String::new() });
-        assert!(offer.has_route());
+        let announcement = Announcement::parse(b" Linux x86_64 zstd head perl |/home/a b/.offshoot-1-2|/dev/shm|sh: 1: /dev/shm/.offshoot-1-2/t: Permission denied|/tmp|").unwrap();
+        assert_eq!((announcement.system.as_str(), announcement.machine.as_str()), ("Linux", "x86_64"));
+        assert_eq!((announcement.compression, announcement.reader), (Compression::Zstd, Reader::Head));
+        assert_eq!(announcement.place.as_deref(), Some("/home/a b/.offshoot-1-2"));
+        assert_eq!(announcement.interpreter.as_deref(), Some("perl"));
+        assert_eq!(announcement.refused.len(), 2);
+        assert_eq!(announcement.refused[0].to_string(), "/dev/shm does not allow execution (Permission denied)");
+        assert_eq!(announcement.refused[1], Refusal { place: "/tmp".into(), reason: String::new() });
+        assert!(announcement.has_route());
     }
 
     #[test]
     fn a_machine_name_may_have_several_words() {
-        let offer = Announcement::parse(b" Darwin Power Macintosh - dd none |none").unwrap();
-        assert_eq!(offer.machine, "Power Macintosh");
-        assert_eq!((offer.compression, offer.reader), (Compression::Plain, Reader::Dd));
-        assert_eq!((offer.place, offer.interpreter, offer.refused), (None, None, Vec::new()));
+        let announcement = Announcement::parse(b" Darwin Power Macintosh - dd none |none").unwrap();
+        assert_eq!(announcement.machine, "Power Macintosh");
+        assert_eq!((announcement.compression, announcement.reader), (Compression::Plain, Reader::Dd));
+        assert_eq!((announcement.place, announcement.interpreter, announcement.refused), (None, None, Vec::new()));
     }
 
     #[test]
     fn a_machine_that_may_keep_images_says_so() {
-        let offer = Announcement::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
-        assert!(offer.caches && offer.compression == Compression::Plain);
+        let announcement = Announcement::parse(b" Linux x86_64 -+ head none |/tmp/x").unwrap();
+        assert!(announcement.caches && announcement.compression == Compression::Plain);
         assert!(!Announcement::parse(b" Linux x86_64 - head none |/tmp/x").unwrap().caches);
     }
 
@@ -248,12 +248,12 @@ mod tests {
 
     #[test]
     fn the_request_names_bytes_decompressor_call_number_size_and_name() {
-        let offer = Announcement::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
+        let announcement = Announcement::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
         let image = Packed { compression: Compression::Gzip, bytes: bytes::Bytes::from_static(b"12345"), unpacked: 77 };
-        assert_eq!(offer.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
+        assert_eq!(announcement.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
         let digest = [0x0a; 32];
         let asked = format!("0 gzip 279 77 {} offshoot:n\n", "0a".repeat(32));
-        assert_eq!(offer.request(&image, true, Some(&digest), "n"), asked);
+        assert_eq!(announcement.request(&image, true, Some(&digest), "n"), asked);
     }
 
     #[test]

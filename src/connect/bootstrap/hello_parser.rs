@@ -51,7 +51,7 @@ fn wrong_magic(received: &[u8]) -> Diagnosis {
 }
 
 /// All that a child writes before it has been welcomed.
-pub(crate) fn opening(nonce: &crate::connect::bootstrap::Nonce, hello: &[u8]) -> Vec<u8> {
+pub(crate) fn hello_bytes(nonce: &crate::connect::bootstrap::Nonce, hello: &[u8]) -> Vec<u8> {
     let mut bytes = nonce.token().into_bytes();
     bytes.push(b'\n');
     bytes.extend_from_slice(&MAGIC);
@@ -70,7 +70,7 @@ mod tests {
     use crate::connect::bootstrap::Nonce;
 
     fn after_token(hello: &[u8]) -> Vec<u8> {
-        opening(&Nonce::from_bytes([7; 16]), hello).split_off(33)
+        hello_bytes(&Nonce::from_bytes([7; 16]), hello).split_off(33)
     }
 
     #[test]

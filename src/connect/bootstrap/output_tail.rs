@@ -123,60 +123,60 @@ mod tests {
 
     #[test]
     fn lines_of_both_streams_keep_the_order_in_which_they_ended() {
-        let mut transcript = OutputTail::default();
-        assert!(transcript.push(Source::Stdout, b"Wel").is_empty());
-        assert_eq!(transcript.push(Source::Stderr, b"warning\n"), ["warning"]);
-        assert_eq!(transcript.push(Source::Stdout, b"come\r\n\n$ "), ["Welcome"]);
-        assert_eq!(transcript.finish(), ["$"]);
-        assert_eq!(transcript.lines(), ["warning", "Welcome", "$"]);
+        let mut tail = OutputTail::default();
+        assert!(tail.push(Source::Stdout, b"Wel").is_empty());
+        assert_eq!(tail.push(Source::Stderr, b"warning\n"), ["warning"]);
+        assert_eq!(tail.push(Source::Stdout, b"come\r\n\n$ "), ["Welcome"]);
+        assert_eq!(tail.finish(), ["$"]);
+        assert_eq!(tail.lines(), ["warning", "Welcome", "$"]);
     }
 
     #[test]
     fn lines_that_are_no_text_are_counted_but_not_kept() {
-        let mut transcript = OutputTail::default();
+        let mut tail = OutputTail::default();
         let packed: Vec<u8> = (0..=255_u8).rev().filter(|byte| *byte != b'\n').chain([b'\n']).collect();
-        assert_eq!(transcript.push(Source::Stdout, &packed), ["(256 bytes that are no text)"]);
-        transcript.push(Source::Stdout, b"Willkommen f\xfcr G\xe4ste\n\x1b[1mbold\x1b[0m\n");
-        assert_eq!(transcript.lines(), ["Willkommen f\u{fffd}r G\u{fffd}ste", "bold"]);
-        assert_eq!(transcript.last_of_stdout(), Some("bold"));
+        assert_eq!(tail.push(Source::Stdout, &packed), ["(256 bytes that are no text)"]);
+        tail.push(Source::Stdout, b"Willkommen f\xfcr G\xe4ste\n\x1b[1mbold\x1b[0m\n");
+        assert_eq!(tail.lines(), ["Willkommen f\u{fffd}r G\u{fffd}ste", "bold"]);
+        assert_eq!(tail.last_of_stdout(), Some("bold"));
     }
 
     #[test]
     fn it_keeps_a_hundred_lines_and_32_kib() {
-        let mut transcript = OutputTail::default();
+        let mut tail = OutputTail::default();
         for n in 0..1000 {
-            transcript.push(Source::Stderr, format!("line {n}\n").as_bytes());
+            tail.push(Source::Stderr, format!("line {n}\n").as_bytes());
         }
-        assert_eq!(transcript.lines().len(), 100);
-        assert_eq!(transcript.lines()[99], "line 999");
+        assert_eq!(tail.lines().len(), 100);
+        assert_eq!(tail.lines()[99], "line 999");
 
         for _ in 0..20 {
-            transcript.push(Source::Stdout, &[b'x'; 4096]);
+            tail.push(Source::Stdout, &[b'x'; 4096]);
         }
-        let total: usize = transcript.lines().iter().map(String::len).sum();
+        let total: usize = tail.lines().iter().map(String::len).sum();
         assert_eq!(total, 32 * 1024);
         // A megabyte without a newline is not stored either.
-        transcript.push(Source::Stdout, &vec![b'y'; 1 << 20]);
-        assert!(transcript.lines().iter().map(String::len).sum::<usize>() <= 32 * 1024);
-        assert!(transcript.partial.iter().all(|partial| partial.len() < MAX_LINE));
+        tail.push(Source::Stdout, &vec![b'y'; 1 << 20]);
+        assert!(tail.lines().iter().map(String::len).sum::<usize>() <= 32 * 1024);
+        assert!(tail.partial.iter().all(|partial| partial.len() < MAX_LINE));
     }
 
     #[test]
     fn lines_since_a_position_are_found_even_when_older_ones_have_gone() {
-        let mut transcript = OutputTail::default();
-        transcript.push(Source::Stdout, b"before\n");
-        let position = transcript.position();
-        assert_eq!(transcript.since(position).count(), 0);
-        transcript.push(Source::Stderr, b"one\ntwo\n");
-        assert_eq!(transcript.since(position).collect::<Vec<_>>(), ["one", "two"]);
-        transcript.push(Source::Stderr, &b"x\n".repeat(200));
-        assert_eq!(transcript.since(position).count(), 100);
+        let mut tail = OutputTail::default();
+        tail.push(Source::Stdout, b"before\n");
+        let position = tail.position();
+        assert_eq!(tail.since(position).count(), 0);
+        tail.push(Source::Stderr, b"one\ntwo\n");
+        assert_eq!(tail.since(position).collect::<Vec<_>>(), ["one", "two"]);
+        tail.push(Source::Stderr, &b"x\n".repeat(200));
+        assert_eq!(tail.since(position).count(), 100);
     }
 
     #[test]
     fn debug_lines_of_ssh_are_reported_but_not_kept() {
-        let mut transcript = OutputTail::default();
-        assert_eq!(transcript.push(Source::Stderr, b"debug1: Connecting\n").len(), 1);
-        assert!(transcript.lines().is_empty());
+        let mut tail = OutputTail::default();
+        assert_eq!(tail.push(Source::Stderr, b"debug1: Connecting\n").len(), 1);
+        assert!(tail.lines().is_empty());
     }
 }

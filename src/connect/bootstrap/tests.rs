@@ -1,7 +1,7 @@
 //! The dialogue as a whole, split at every byte.
 
 use super::*;
-use crate::connect::bootstrap::hello_parser::opening;
+use crate::connect::bootstrap::hello_parser::hello_bytes;
 use crate::image::executable::Compression;
 
 const TOKEN: &str = "000102030405060708090a0b0c0d0e0f";
@@ -12,9 +12,9 @@ fn a_first_stage_becomes_a_child() {
     let mut dialogue = staged();
     assert_eq!(dialogue.phase(), Phase::Login);
     let actions = dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
-    let [Action::Note(note), Action::ChooseImage(offer)] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::Note(note), Action::ChooseImage(announcement)] = &actions[..] else { panic!("{actions:?}") };
     assert!(note.starts_with("first stage on Linux x86_64: image goes to /dev/shm"), "{note}");
-    assert_eq!((offer.machine.as_str(), offer.compression), ("x86_64", Compression::Zstd));
+    assert_eq!((announcement.machine.as_str(), announcement.compression), ("x86_64", Compression::Zstd));
     assert_eq!(dialogue.phase(), Phase::FirstStage);
 
     let actions = dialogue.input(Input::Image(Ok((image(), [7; 32]))));
@@ -31,7 +31,7 @@ fn a_first_stage_becomes_a_child() {
 
     assert_eq!(dialogue.input(Input::Stdout(format!("{TOKEN}\n").as_bytes())), []);
     assert_eq!(dialogue.phase(), Phase::Handshake);
-    let mut bytes = opening(&nonce(), b"hello").split_off(33);
+    let mut bytes = hello_bytes(&nonce(), b"hello").split_off(33);
     bytes.extend_from_slice(b"first frames");
     assert_eq!(
         dialogue.input(Input::Stdout(&bytes)),
@@ -47,7 +47,7 @@ fn every_split_of_a_noisy_conversation_gives_the_same_actions() {
     let before =
         format!("Welcome!\r\n\x1b[32mLast login\x1b[0m\n{}x\n{TOKEN}\nno newline here: {ANNOUNCEMENT}", &TOKEN[..31]);
     let mut after = format!("sh: {TOKEN}/x: odd\n{}{TOKEN} so\nLD_PRELOAD is set ", &TOKEN[..5]).into_bytes();
-    after.extend(opening(&nonce(), b"hello\n\x00"));
+    after.extend(hello_bytes(&nonce(), b"hello\n\x00"));
     after.extend_from_slice(b"rest");
 
     let run = |pieces: &dyn Fn(&mut Dialogue, &[u8]) -> Vec<Action>| {
@@ -84,7 +84,7 @@ fn every_split_of_a_noisy_conversation_gives_the_same_actions() {
 #[test]
 fn a_direct_child_may_be_preceded_by_noise() {
     let mut bytes = format!("\nrunning 1 test\n{TOKEN} so it goes\n").into_bytes();
-    bytes.extend(opening(&nonce(), b"hi"));
+    bytes.extend(hello_bytes(&nonce(), b"hi"));
     for size in 1..=bytes.len() {
         let mut dialogue = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
         let actions: Vec<_> = bytes
@@ -242,7 +242,7 @@ fn a_place_that_is_full_leads_to_the_next_one_and_at_last_to_memory() {
     assert_eq!(dialogue.input(Input::Stdout(again.as_bytes())), [Action::Note("head: complaint".into())]);
     let last = format!("{TOKEN} Linux x86_64 zstd head perl |none{full}{full}\n");
     assert!(matches!(&dialogue.input(Input::Stdout(last.as_bytes()))[..], [_, Action::Write(_), Action::Write(_)]));
-    assert_eq!((dialogue.trail().announced.len(), dialogue.trail().sent.len()), (3, 3));
+    assert_eq!((dialogue.trace().announced.len(), dialogue.trace().sent.len()), (3, 3));
 
     let mut dialogue = uploading();
     let nowhere = format!("{TOKEN} Linux x86_64 zstd head none |none{full}\n");
@@ -262,7 +262,7 @@ fn a_machine_gets_as_many_uploads_as_there_are_places_and_no_more() {
             break;
         }
     }
-    assert_eq!(dialogue.trail().sent.len(), 1 + announcement::MAX_REFUSED);
+    assert_eq!(dialogue.trace().sent.len(), 1 + announcement::MAX_REFUSED);
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn piece() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
         Just(TOKEN.as_bytes()[..20].to_vec()),
         Just(ANNOUNCEMENT.as_bytes().to_vec()),
         Just(format!("{TOKEN} failed 7\n").into_bytes()),
-        Just(opening(&nonce(), b"hello")),
+        Just(hello_bytes(&nonce(), b"hello")),
         Just(MAGIC.to_vec()),
         Just(b" \n".to_vec()),
         Just(b"\r".to_vec()),

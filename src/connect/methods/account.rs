@@ -161,15 +161,15 @@ impl Account {
         &mut self.indirect
     }
 
-    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
-        Ok(Plan::on_terminal(self.argv(errand)?, self.prompts(), self.tool.facts().interpret))
+    pub(super) fn plan(&self, remote: &RemoteCommand) -> Result<Plan, String> {
+        Ok(Plan::on_terminal(self.argv(remote)?, self.prompts(), self.tool.facts().interpret))
     }
 
-    pub(super) fn argv(&self, errand: &RemoteCommand) -> Result<Vec<String>, String> {
+    pub(super) fn argv(&self, remote: &RemoteCommand) -> Result<Vec<String>, String> {
         let Facts { tool, arguments, .. } = self.tool.facts();
         check_user(tool, self.user())?;
         let mut argv = vec![self.path.clone().unwrap_or_else(|| (*tool).to_owned())];
-        argv.extend(arguments(self.user(), errand));
+        argv.extend(arguments(self.user(), remote));
         Ok(argv)
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn attach(
     let (stream, process) = (attempt.stream, Some((attempt.launched, words)));
     io.neighbours().attach(io, Neighbour { context: id, name: &name, authority: None, stream, rest, process });
     log_later!(io, DEBUG, "context {id} is up: {name}");
-    let connected = Connected { id, name, trail: std::mem::take(attempt.dialogue.trail()) };
+    let connected = Connected { id, name, trace: std::mem::take(attempt.dialogue.trace()) };
     let connected = Unclaimed::new(&io.shared, connected);
     if let Some(function) = &spec.on_start {
         run_on_start(io, id, function, attempt.deadline).await?;

@@ -146,7 +146,7 @@ impl Attempt {
         let dialogue = dialogue.with_prompts(plan.prompts);
         let may_be_direct = plan.may_be_direct;
         let mut dialogue = if may_be_direct { dialogue.or_child() } else { dialogue };
-        dialogue.trail().command = shown;
+        dialogue.trace().command = shown;
         let started = Instant::now();
         let deadline = started + spec.connect_timeout;
         let (nonce, sent) = (of_stage, None);
@@ -157,7 +157,7 @@ impl Attempt {
     /// the sweeper that the child is up. The name was said by others, and may
     /// be a lie.
     pub(super) fn end_copying(&mut self) {
-        let announced = self.dialogue.trail().announced.last();
+        let announced = self.dialogue.trace().announced.last();
         let place = announced.and_then(|line| Announcement::parse(line.as_bytes())?.place);
         let is_of_stage = |place: &Path| {
             place.file_name().and_then(|name| name.to_str()).is_some_and(|name| self.nonce.is_directory_name(name))
@@ -171,7 +171,7 @@ impl Attempt {
     fn note_phase(&mut self) {
         let phase = self.dialogue.phase();
         let at = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let reached = &mut self.dialogue.trail().reached;
+        let reached = &mut self.dialogue.trace().reached;
         // A first stage begins anew at most once for each place.
         if reached.last().is_none_or(|(last, _)| *last != phase) && reached.len() < 100 {
             reached.push((phase, at));

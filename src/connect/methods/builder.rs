@@ -285,8 +285,8 @@ impl<M: Method> Connect<M> {
     #[cfg(feature = "cli")]
     pub async fn examine(self) -> crate::connect::report::Examined {
         match self.boxed().establish().await {
-            Ok((context, trail)) => crate::connect::report::Examined { context: Ok(context), trail },
-            Err(error) => crate::connect::report::Examined { context: Err(error), trail: ConnectTrace::default() },
+            Ok((context, trace)) => crate::connect::report::Examined { context: Ok(context), trace },
+            Err(error) => crate::connect::report::Examined { context: Err(error), trace: ConnectTrace::default() },
         }
     }
 
@@ -373,5 +373,5 @@ async fn start(
         None => connect_here(router, spec, answerer).await?,
         Some(via) => connect_there(router, via, spec, answerer).await?,
     };
-    Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trail))
+    Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trace))
 }

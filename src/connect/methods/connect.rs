@@ -49,7 +49,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             Err(error) => error,
         };
         if error.trace.command.is_empty() {
-            *error.trace = std::mem::take(attempt.dialogue.trail());
+            *error.trace = std::mem::take(attempt.dialogue.trace());
         }
         let was_direct = attempt.may_be_direct;
         // The end of its link ends whatever we had started; the rest is

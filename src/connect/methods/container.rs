@@ -175,9 +175,9 @@ impl Container {
         }
     }
 
-    pub(super) fn plan(&self, errand: &RemoteCommand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, remote: &RemoteCommand) -> Result<Plan, String> {
         let mut argv = self.argv()?;
-        argv.extend(errand.words());
+        argv.extend(remote.words());
         Ok(Plan::new(Run::Command(argv), interpret))
     }
 

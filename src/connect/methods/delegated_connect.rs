@@ -40,7 +40,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 pub(crate) struct Connected {
     pub(crate) id: ContextId,
     pub(crate) name: String,
-    pub(crate) trail: ConnectTrace,
+    pub(crate) trace: ConnectTrace,
 }
 
 /// A child that nobody has taken yet. If nobody does, it ends.

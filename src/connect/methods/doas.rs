@@ -8,9 +8,9 @@ pub(super) const FACTS: Facts = Facts {
     tool: "doas",
     refusals: &["doas: authentication failed", "doas: authorization failed"],
     by_stdin: false,
-    arguments: |user, errand| {
+    arguments: |user, remote| {
         let mut arguments = vec!["-u".into(), user.into(), "--".into()];
-        arguments.extend(errand.words());
+        arguments.extend(remote.words());
         arguments
     },
     interpret,

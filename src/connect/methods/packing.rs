@@ -18,9 +18,10 @@ const MAKE_ONE: &str = "make a bundle with an image for it (make bundle TARGETS=
 pub(super) type Packing = Pin<Box<dyn Future<Output = Result<(Packed, [u8; 32]), ConnectError>>>>;
 
 /// Starts to find and pack an image for the machine that has announced itself.
-pub(super) fn choose(io: &Rc<Io>, hop: &str, offer: &Announcement) -> Packing {
+pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Packing {
     let (io, hop) = (Rc::clone(io), hop.to_owned());
-    let (system, machine, compression) = (offer.system.clone(), offer.machine.clone(), offer.compression);
+    let (system, machine, compression) =
+        (announcement.system.clone(), announcement.machine.clone(), announcement.compression);
     Box::pin(async move {
         let fail = |kind, text| ConnectError::new(kind, Phase::FirstStage, hop.clone(), text);
         let image = io.images().image_for(&io, &system, &machine).await.map_err(|missing| match missing {

@@ -128,7 +128,7 @@ pub(super) fn check_user(tool: &str, user: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// An errand that is short enough to read.
+/// An remote that is short enough to read.
 #[cfg(test)]
 pub(super) fn for_tests() -> RemoteCommand {
     RemoteCommand { words: vec!["B".into(), "x".into()], prelude: String::new(), first_stage: None, prefix: Vec::new() }
@@ -144,33 +144,33 @@ mod tests {
 
     #[test]
     fn a_login_shell_gets_one_quoted_line_and_a_tool_gets_words() {
-        let errand = RemoteCommand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
-        let words = errand.words();
+        let remote = RemoteCommand::staged(&nonce(), &["nice".into(), "-n 5".into()], "sh", false);
+        let words = remote.words();
         assert_eq!(words[..4], ["nice", "-n 5", "sh", "-c"]);
-        assert_eq!(errand.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
-        let errand = RemoteCommand::binary(&nonce(), &[], "/opt/a b");
-        assert_eq!(errand.line(), format!("'/opt/a b' {}", nonce().child_argument()));
-        assert_eq!(errand.words(), ["/opt/a b".to_owned(), nonce().child_argument()]);
+        assert_eq!(remote.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
+        let remote = RemoteCommand::binary(&nonce(), &[], "/opt/a b");
+        assert_eq!(remote.line(), format!("'/opt/a b' {}", nonce().child_argument()));
+        assert_eq!(remote.words(), ["/opt/a b".to_owned(), nonce().child_argument()]);
     }
 
     #[test]
     fn without_dollars_the_line_is_the_same_once_sh_has_read_it() {
-        let mut errand = RemoteCommand::staged(&nonce(), &[], "sh", false);
-        errand.try_own_image(&nonce(), "name");
-        let words = errand.words_without_dollar();
+        let mut remote = RemoteCommand::staged(&nonce(), &[], "sh", false);
+        remote.try_own_image(&nonce(), "name");
+        let words = remote.words_without_dollar();
         assert!(!words[2].contains('$'), "{}", words[2]);
         let command = words[2].replacen("eval ", "printf %s ", 1);
         let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), errand.words()[2]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), remote.words()[2]);
     }
 
     #[test]
     fn a_name_that_a_shell_could_take_for_more_gets_the_first_stage_alone() {
         let plain = RemoteCommand::staged(&nonce(), &[], "sh", false).words();
         for name in ["$(id)", "a'b", "a;b", "a b"] {
-            let mut errand = RemoteCommand::staged(&nonce(), &[], "sh", false);
-            errand.try_own_image(&nonce(), name);
-            assert_eq!(errand.words(), plain, "{name}");
+            let mut remote = RemoteCommand::staged(&nonce(), &[], "sh", false);
+            remote.try_own_image(&nonce(), name);
+            assert_eq!(remote.words(), plain, "{name}");
         }
     }
 }

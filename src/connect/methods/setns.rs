@@ -1,6 +1,6 @@
 //! `setns`: into a container without its engine, by the namespaces of its
 //! first process. The engine is asked for that process and nothing else; what
-//! goes in is in `entrance`.
+//! goes in is in `namespace_entry`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -90,7 +90,7 @@ impl Setns {
         format!("setns.{}", self.container)
     }
 
-    pub(super) fn plan(&self, errand: Option<&RemoteCommand>) -> Result<Plan, String> {
+    pub(super) fn plan(&self, remote: Option<&RemoteCommand>) -> Result<Plan, String> {
         if !cfg!(target_os = "linux") {
             return Err("setns is for containers of Linux, and this is another system".into());
         }
@@ -106,7 +106,7 @@ impl Setns {
         let mut ask = vec![self.programs[self.kind as usize].as_deref().unwrap_or(program).to_owned()];
         ask.extend(arguments.split(' ').map(str::to_owned));
         ask.push(container.clone());
-        let command = errand.map(RemoteCommand::words).unwrap_or_default();
+        let command = remote.map(RemoteCommand::words).unwrap_or_default();
         Ok(Plan::new(Run::Inside { user: self.username.clone(), ask, command }, interpret))
     }
 }

@@ -203,9 +203,9 @@ impl SshOptions {
         }
     }
 
-    pub(super) fn plan(&self, errand: &RemoteCommand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
+    pub(super) fn plan(&self, remote: &RemoteCommand, limit: Duration, has_answerer: bool) -> Result<Plan, String> {
         let on_terminal = has_answerer || self.may_be_asked();
-        let argv = self.argv(&errand.line(), limit, on_terminal)?;
+        let argv = self.argv(&remote.line(), limit, on_terminal)?;
         Ok(if on_terminal {
             Plan::on_terminal(argv, self.prompts(), interpret)
         } else {
@@ -431,9 +431,9 @@ mod tests {
     #[test]
     fn a_terminal_is_there_where_something_may_be_asked_and_then_questions_are_wanted() {
         let nonce = crate::connect::bootstrap::Nonce::from_bytes([7; 16]);
-        let errand = RemoteCommand::staged(&nonce, &[], "sh", false);
+        let remote = RemoteCommand::staged(&nonce, &[], "sh", false);
         let on_terminal = |options: SshOptions, has_answerer| {
-            let plan = options.plan(&errand, TEN, has_answerer).unwrap();
+            let plan = options.plan(&remote, TEN, has_answerer).unwrap();
             let Run::Command(argv) = plan.run else { panic!("a command") };
             let is_terminal = plan.stdio == crate::sys::process::Stdio::Terminal;
             assert_eq!(argv.contains(&"BatchMode=no".to_owned()), is_terminal);

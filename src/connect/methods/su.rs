@@ -11,7 +11,7 @@ pub(super) const FACTS: Facts = Facts {
     tool: "su",
     refusals: &["su: sorry", "su: authentication failure", "su: incorrect password", "authentication is denied"],
     by_stdin: true,
-    arguments: |user, errand| vec![user.into(), "-c".into(), errand.line()],
+    arguments: |user, remote| vec![user.into(), "-c".into(), remote.line()],
     interpret,
 };
 

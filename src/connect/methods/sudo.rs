@@ -128,11 +128,11 @@ impl Sudo {
         self.username.as_deref().unwrap_or("root")
     }
 
-    pub(super) fn plan(&self, nonce: &Nonce, errand: &RemoteCommand) -> Result<Plan, String> {
+    pub(super) fn plan(&self, nonce: &Nonce, remote: &RemoteCommand) -> Result<Plan, String> {
         // Language does not matter when the words are ours, and nobody else
         // can know them.
         let mark = format!("offshoot-{}-password:", nonce.halves()[0]);
-        let argv = self.argv(&mark, errand)?;
+        let argv = self.argv(&mark, remote)?;
         let options = self.with_args()?;
         let realm = |what: &str| crate::connect::methods::account::password_text("sudo", what, options.user());
         let password = Answer::Secret {
@@ -147,7 +147,7 @@ impl Sudo {
         Ok(Plan::on_terminal(argv, prompts, interpret))
     }
 
-    fn argv(&self, mark: &str, errand: &RemoteCommand) -> Result<Vec<String>, String> {
+    fn argv(&self, mark: &str, remote: &RemoteCommand) -> Result<Vec<String>, String> {
         let options = self.with_args()?;
         check_user("sudo", options.user())?;
         let sudo = options.sudo_path.clone().unwrap_or_else(|| "sudo".into());
@@ -159,7 +159,7 @@ impl Sudo {
             argv.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
         }
         argv.push("--".into());
-        argv.extend(if options.login { errand.words_without_dollar() } else { errand.words() });
+        argv.extend(if options.login { remote.words_without_dollar() } else { remote.words() });
         Ok(argv)
     }
 

@@ -277,6 +277,6 @@ impl Switch {
 
 /// Ends a queue, and tells those who write to it.
 fn finish(io: &Rc<Io>, queue: &Queue) {
-    queue.latch.finish();
+    queue.fair_queue.finish();
     queue.farewells().into_iter().for_each(|grant| io.give(grant));
 }
