@@ -145,12 +145,6 @@ fn a_program_that_makes_a_router_instead_of_becoming_the_child_is_told_what_to_c
         assert_eq!(error.kind, ConnectErrorKind::Mismatch);
         assert!(error.text.contains("makes a router") && error.advice.contains("offshoot::child()"), "{error}");
     }
-    let mut direct = Dialogue::direct(nonce(), "local".into(), Phase::Exec, no_interpretation);
-    let error = failure(
-        &mut direct,
-        Input::Ended { status: "exited with return code 1".into(), code: Some(1), lingered: false },
-    );
-    assert!(error.advice.contains("offshoot::child()"), "{error}");
 }
 
 #[test]
