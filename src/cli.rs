@@ -4,6 +4,7 @@
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
+//! - `worker`: what is done on each host
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run
@@ -27,6 +28,7 @@ pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod tree;
 mod unnamed_file;
+mod worker;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -17,16 +17,12 @@
 pub(crate) mod advice;
 mod announcement;
 mod diagnosis;
+mod failure;
 mod first_stage;
 mod hello_parser;
 mod nonce;
 mod output_tail;
 mod prompt;
-/// A time without digits that nobody reads: what is left for one attempt has nanoseconds.
-fn readable(time: Duration) -> Duration {
-    if time < Duration::from_secs(1) { time } else { Duration::from_millis(time.as_millis() as u64 / 100 * 100) }
-}
-
 #[cfg(test)]
 mod tests;
 pub(crate) mod tool_words;
@@ -461,21 +457,6 @@ impl Dialogue {
         Ok(())
     }
 
-    /// The error for a machine whose `uname` has printed nothing.
-    fn does_not_say(&mut self, actions: &mut Vec<Action>) -> ConnectError {
-        self.flush(actions);
-        let lines = self.tail.lines();
-        if let Some(line) = tool_words::cannot_fork(&lines) {
-            return self.diagnosed(Diagnosis::no_processes(line));
-        }
-        if tool_words::may_not_execute(&lines) {
-            let (text, advice) = advice::MAY_NOT_EXECUTE;
-            return self.error(ConnectErrorKind::Unsupported, text).with_advice(advice);
-        }
-        let text = "the machine does not say what it is: `uname -sm` printed nothing";
-        self.lacks_tool(text, "put `uname` on its PATH")
-    }
-
     fn announced(&mut self, line: &[u8], announcement: &Announcement, actions: &mut Vec<Action>) {
         self.trace.announced.push(stripped(line));
         actions.push(Action::Note(announcement.to_string()));
@@ -524,115 +505,6 @@ impl Dialogue {
         self.expect = Expect::Child { upload: Some(Box::new(Upload { announcement, image, digest, kept, since })) };
     }
 
-    /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
-    /// has come ahead of it, as noise.
-    fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> ConnectError {
-        note(actions, self.tail.finish());
-        let rest = rest.trim();
-        let (size, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-        let complaints: Vec<&str> = self.tail.since(upload.since).collect();
-        let reason = if reason.is_empty() { complaints.join("; ") } else { reason.to_owned() };
-        let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        let unpacked = upload.image.unpacked;
-        let is_full = tool_words::is_full(&reason);
-        match (&upload.announcement.place, size) {
-            (None, size) if size == "-" || is_full => {
-                let text = format!(
-                    "no place can hold and execute the image, and it cannot be run from memory either{by_tools}; {}",
-                    upload.announcement.no_place()
-                );
-                self.no_place(&upload.announcement, &reason, text)
-            }
-            (_, "-") => {
-                let text = format!("the machine could not unpack the image{by_tools}");
-                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
-            }
-            _ => {
-                let text = format!("the image arrived with size {size} instead of {unpacked}{by_tools}");
-                self.error(ConnectErrorKind::Corrupt, text).with_advice(advice::DAMAGED)
-            }
-        }
-    }
-
-    /// The error for `TOKEN failed eof`.
-    fn no_input(&mut self) -> ConnectError {
-        self.buffer = Vec::new();
-        self.phase = Phase::FirstStage;
-        self.error(ConnectErrorKind::Eof, advice::NOTHING_TO_READ.0).with_advice(advice::NOTHING_TO_READ.1)
-    }
-
-    fn ended(&mut self, status: &str, code: Option<i32>, lingered: bool, actions: &mut Vec<Action>) -> ConnectError {
-        self.flush(actions);
-        let lines = self.tail.lines();
-        let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
-        let refused = || match self.expect {
-            // As every launcher ends that has not been convinced.
-            Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
-            _ => None,
-        };
-        let out_of_processes = || tool_words::cannot_fork(&lines).map(Diagnosis::no_processes);
-        if let Some(diagnosis) = meaning.or_else(out_of_processes).or_else(refused) {
-            if is_login(diagnosis.kind) {
-                self.phase = Phase::Login;
-            }
-            return self.diagnosed(diagnosis);
-        }
-        let none = if lines.is_empty() { " none" } else { "" };
-        let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
-        let advice = match lingered && matches!(self.phase, Phase::Start | Phase::Login) {
-            _ if tool_words::lacks_files(&lines) => advice::FEW_FILES,
-            true => advice::NO_OUTPUT,
-            false => advice::hint(self.phase, code),
-        };
-        let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
-        let cause = if is_silent { ConnectCause::Unexplained } else { ConnectCause::Plain };
-        self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
-    }
-
-    /// Once the first stage has spoken the login has succeeded, and lines that
-    /// look otherwise are not the launcher's.
-    fn is_credible(&self, kind: ConnectErrorKind) -> bool {
-        let announced = self.phase != Phase::Login && !matches!(self.expect, Expect::Child { upload: None });
-        !(announced && is_login(kind))
-    }
-
-    fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> ConnectError {
-        self.flush(actions);
-        let after = readable(after);
-        let what = match self.phase {
-            // The launcher itself uses stderr or its terminal.
-            Phase::Start | Phase::Login if self.tail.last_of_stdout().is_some() => {
-                let said = self.tail.last_of_stdout().unwrap_or_default();
-                let text = format!(
-                    "connection timed out after {after:?} in phase {}: a command runs on the machine, has printed \
-                     {said:?} last, and has not come to ours",
-                    self.phase,
-                );
-                return self.error(ConnectErrorKind::Timeout, text).with_advice(
-                    "does a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) wait for input, \
-                     or execute another program?",
-                );
-            }
-            Phase::Start | Phase::Login => {
-                "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, \
-                 is it told to run no command (SessionType in ssh_config), or does a start-up file of the login shell \
-                 (.bashrc, .profile, .zshenv, .cshrc) wait for input, execute another program or redirect its output?"
-            }
-            Phase::FirstStage => "no image was chosen in that time",
-            Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
-            Phase::Exec => "the image was sent or started, but no child has spoken",
-            Phase::Handshake => "the child did not finish introducing itself",
-        };
-        let text = format!("connection timed out after {after:?} in phase {}", self.phase);
-        let lines = self.tail.lines();
-        let what = match tool_words::lacks_files(&lines) {
-            true => advice::FEW_FILES,
-            false if tool_words::cannot_fork(&lines).is_some() => advice::FEW_PROCESSES,
-            false => what,
-        };
-        self.error(ConnectErrorKind::Timeout, text).with_advice(what)
-    }
-
     /// Makes noise of what is left in the buffer. Only before an error.
     fn flush(&mut self, actions: &mut Vec<Action>) {
         let buffer = std::mem::take(&mut self.buffer);
@@ -655,33 +527,6 @@ impl Dialogue {
         let advice = "does a profile or the login shell print without end?";
         Err(self.error(ConnectErrorKind::Oversize, text).with_advice(advice))
     }
-
-    /// `reason`: what the tools said of the last place.
-    fn no_place(&self, announcement: &Announcement, reason: &str, text: String) -> ConnectError {
-        let mut reasons = announcement.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
-        let advice = if reasons.any(tool_words::is_limited) { advice::SMALL_FILES } else { advice::FREE_ONE };
-        self.error(ConnectErrorKind::NoPlace, text).with_advice(advice)
-    }
-
-    fn lacks_tool(&self, text: &str, advice: &str) -> ConnectError {
-        self.error(ConnectErrorKind::Unsupported, text).with_advice(advice).with_cause(ConnectCause::NoTool)
-    }
-
-    fn diagnosed(&self, diagnosis: Diagnosis) -> ConnectError {
-        let Diagnosis { kind, cause, text, mut advice } = diagnosis;
-        let has_ended = matches!(kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout);
-        if has_ended && tool_words::lacks_files(&self.tail.lines()) {
-            advice = advice::FEW_FILES.into();
-        }
-        self.error(kind, text).with_advice(advice).with_cause(cause)
-    }
-
-    fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
-        let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
-        error.tail = self.tail.lines();
-        self.prompts.clean(&mut error.tail, kind);
-        error
-    }
 }
 
 impl Upload {
@@ -690,10 +535,6 @@ impl Upload {
     fn is_news(&self, announcement: &Announcement) -> bool {
         self.kept && !announcement.caches || announcement.refused.len() > self.announcement.refused.len()
     }
-}
-
-fn is_login(kind: ConnectErrorKind) -> bool {
-    matches!(kind, ConnectErrorKind::Password | ConnectErrorKind::HostKey | ConnectErrorKind::Auth)
 }
 
 fn note(actions: &mut Vec<Action>, lines: Vec<String>) {

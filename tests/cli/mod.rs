@@ -12,6 +12,7 @@ mod transcripts;
 /// A trial: its sentence and its function.
 type Trial = (String, fn() -> anyhow::Result<()>);
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn trials() -> Vec<Trial> {
     macro_rules! trials {
         ($($module:ident: $($trial:ident)*;)*) => {

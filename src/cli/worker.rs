@@ -1,0 +1,360 @@
+//! The work on each host: it is reached, runs its command or function, and says what comes of it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::exported::{EncodedArgs, Exported};
+use crate::builtin::process as command;
+use crate::builtin::process::run_process::{self, CommandLine};
+use crate::cli::args::{OutputArgs, ReachArgs};
+use crate::cli::doctor;
+use crate::cli::hosts::path::HostPath;
+use crate::cli::input::Input;
+use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
+use crate::cli::output::summary::Status;
+use crate::cli::tree::Tree;
+use crate::wire::error::Phase;
+use crate::{Blob, Call, Context, Error, Receiver, Sender};
+
+/// A host that has waited in vain for the output of processes that its command
+/// has left has this long to say so.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// What is to be done on each host.
+#[derive(Clone)]
+pub(super) enum Work {
+    Command(CommandLine),
+    Call(Exported, EncodedArgs),
+}
+
+/// What is to be done, where, for how long, and how to show it.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) reach: ReachArgs,
+    pub(super) output: OutputArgs,
+    pub(super) timeout: Option<Duration>,
+    /// Whether stdin goes to the hosts.
+    pub(super) takes_stdin: bool,
+}
+
+/// What the work on all hosts shares.
+#[derive(Clone)]
+pub(super) struct Workers {
+    pub(super) tree: Rc<Tree>,
+    pub(super) events: mpsc::Sender<HostEvent>,
+    /// Set when the run is interrupted.
+    pub(super) stop: CancellationToken,
+    pub(super) ends: Rc<Ends>,
+    pub(super) input: Option<Rc<Input>>,
+}
+
+/// How far the hosts have come, whether or not there was room to show it.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// Hosts that are worked on.
+    running: Cell<usize>,
+    pub(super) timed_out: Cell<bool>,
+}
+
+impl Ends {
+    /// Whether time has run out, and only readers are waited for.
+    pub(super) fn is_over_time(&self) -> bool {
+        self.timed_out.get() && self.running.get() == 0
+    }
+}
+
+/// Works on as many hosts at once as the fan-out allows, in their order.
+pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
+    let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
+    let (job, alone) = (Rc::new(job), hosts.len() == 1);
+    for (index, host) in hosts.into_iter().enumerate() {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (job, workers) = (Rc::clone(&job), workers.clone());
+        tokio::task::spawn_local(async move {
+            let Workers { tree, events, stop, ends, input } = workers;
+            let host_index = HostIndex(index);
+            let worker = Worker { host: host_index, alone, events, stop, input, rest: RefCell::default() };
+            ends.running.update(|running| running + 1);
+            let started = Instant::now();
+            let ended = tokio::select! {
+                // First, since a run that is stopped ends the contexts at once, which is not to look like a lost
+                // connection.
+                biased;
+                () = worker.stop.cancelled() => None,
+                exit = worker.work(&tree, &host, &job) => Some(exit),
+            };
+            ends.running.update(|running| running - 1);
+            worker.input.iter().for_each(|input| input.leave(index));
+            if ended.as_ref().is_some_and(|exit| exit.status == Status::Timeout) {
+                ends.timed_out.set(true);
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            for event in worker.rest.take() {
+                worker.show(event).await;
+            }
+            let is_cancelled = ended.is_none();
+            let exit = ended.unwrap_or_else(HostExit::cancelled);
+            // An error means that nobody listens any more.
+            let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
+            drop(worker);
+            if is_cancelled {
+                // Its context ends with all others.
+                return;
+            }
+            tree.leave(&host.hops).await;
+            drop(place);
+        });
+    }
+}
+
+/// The work on one host.
+struct Worker {
+    host: HostIndex,
+    /// Whether there is no other host.
+    alone: bool,
+    events: mpsc::Sender<HostEvent>,
+    stop: CancellationToken,
+    input: Option<Rc<Input>>,
+    /// What had arrived and was not shown when the command ended or was stopped.
+    rest: RefCell<Vec<command::Event>>,
+}
+
+impl Worker {
+    async fn work(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
+        let context = match tree.context(&host.hops).await {
+            Ok(context) => context,
+            Err(error) => return self.unreachable(&error, host),
+        };
+        let (what, done) = match &job.work {
+            Work::Command(command) => ("command", self.command(&context, command, job.timeout).await),
+            Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
+        };
+        let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
+        let done = match done {
+            Err(Error::Channel(_)) => {
+                let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
+                for line in tree.last_words(&host.hops).await {
+                    text.push_str(&format!("\n{line}"));
+                }
+                return fail(Status::Unreachable, "disconnect", text);
+            }
+            done => done,
+        };
+        done.unwrap_or_else(|error| match error {
+            Error::Call(error) if matches!(job.work, Work::Command(_)) => fail(Status::Failed, "call", error.message),
+            Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
+            Error::Timeout { after, .. } => {
+                let text = format!("the {what} did not end within {after:?} and was stopped");
+                failed(Status::Timeout, "timeout", what, "", text)
+            }
+            Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
+            Error::Io(_) => fail(Status::Failed, "io", error.to_string()),
+            Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
+            error => fail(Status::Failed, "internal", error.to_string()),
+        })
+    }
+
+    fn unreachable(&self, error: &Error, host: &HostPath) -> HostExit {
+        let Error::Connect(error) = error else {
+            return failed(Status::Unreachable, "disconnect", "start", "", error.to_string());
+        };
+        let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
+        let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
+        if let Some(info) = &mut exit.error {
+            info.advice.clone_from(&error.advice);
+            info.steps = match error.phase {
+                // The text says all there is.
+                Phase::Start => String::new(),
+                _ if self.alone => doctor::in_full(&error.steps()),
+                Phase::Login => String::new(),
+                _ => doctor::in_short(&error.steps(), &host.text),
+            };
+        }
+        exit
+    }
+
+    async fn command(
+        &self,
+        context: &Context,
+        command: &CommandLine,
+        limit: Option<Duration>,
+    ) -> Result<HostExit, Error> {
+        let mut command = command.clone();
+        if self.input.is_some() {
+            command.stdin = run_process::Input::Stream;
+        }
+        let command::Running { events, mut exit } = command::Running::start(context, None, command);
+        let (stdin, started) = oneshot::channel();
+        let mut taking = Taking::new(self, events, stdin);
+        let refused = self.feed(started);
+        tokio::pin!(refused);
+        let mut deadline = limit.map(|limit| Instant::now() + limit);
+        let exit = loop {
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                exit = taking.follow(&mut exit) => break Some(exit?),
+                why = &mut refused => {
+                taking.leave_rest();
+                return Ok(failed(Status::Failed, "stdin", "command", context.name(), why));
+            }
+            () = late => {}
+            }
+            // A daemon that is silent is no reason to be late.
+            let more = taking.ended.map(|(ended, ..)| ended + command::SILENCE + LAST_WORD);
+            if more <= deadline {
+                break None;
+            }
+            deadline = more;
+        };
+        // What has arrived is still shown.
+        taking.leave_rest();
+        let Some(exit) = exit else {
+            // It is others that still hold its output.
+            if let Some((_, code, signal)) = taking.ended {
+                let status = if code == Some(0) { Status::Ok } else { Status::Failed };
+                return Ok(HostExit { status, code, signal, open: true, ..HostExit::cancelled() });
+            }
+            return Err(Error::Timeout { after: limit.unwrap_or_default(), what: "command".into() });
+        };
+        let missing = exit.missing(taking.received);
+        if missing > 0 {
+            let text = format!("{missing} bytes of the output of the command were lost on the way");
+            let cut = failed(Status::Failed, "output_cut", "command", context.name(), text);
+            return Ok(HostExit { code: exit.code, signal: exit.signal, open: exit.open, ..cut });
+        }
+        let status = if exit.success() { Status::Ok } else { Status::Failed };
+        Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
+    }
+
+    /// Sends stdin to the command once it runs. Ends only if it cannot have all, and says why.
+    async fn feed(&self, started: oneshot::Receiver<Sender<Blob>>) -> String {
+        if let (Some(input), Ok(stdin)) = (&self.input, started.await)
+            && let Err(why) = input.feed(self.host.0, &stdin).await
+        {
+            return why;
+        }
+        std::future::pending().await
+    }
+
+    async fn call(
+        &self,
+        context: &Context,
+        function: Exported,
+        args: &EncodedArgs,
+        limit: Option<Duration>,
+    ) -> Result<HostExit, Error> {
+        let json = function.call(context, args, limit).await?;
+        // An error means that nobody listens any more.
+        let _ = self.events.send(HostEvent::Result { host: self.host, json }).await;
+        Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
+    }
+
+    async fn show(&self, event: command::Event) {
+        if let Some(event) = self.output(event) {
+            // An error means that nobody listens any more.
+            let _ = self.events.send(event).await;
+        }
+    }
+
+    fn output(&self, event: command::Event) -> Option<HostEvent> {
+        let (stream, bytes) = match event {
+            command::Event::Stdout(Blob(bytes)) => (Stream::Stdout, bytes),
+            command::Event::Stderr(Blob(bytes)) => (Stream::Stderr, bytes),
+            _ => return None,
+        };
+        Some(HostEvent::Output { host: self.host, stream, bytes })
+    }
+}
+
+/// What a command says, on its way to the report. What has arrived when the command has ended or was given up is left
+/// to the worker.
+struct Taking<'a> {
+    worker: &'a Worker,
+    events: Receiver<command::Event>,
+    /// The report has no room for it yet.
+    pending: Option<command::Event>,
+    /// Bytes of stdout and stderr that have arrived.
+    received: [u64; 2],
+    /// When the command was said to have ended, while its output had not, and with which code or signal.
+    ended: Option<(Instant, Option<i32>, Option<i32>)>,
+    /// Whom to tell where the input of the command goes.
+    stdin: Option<oneshot::Sender<Sender<Blob>>>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(worker: &'a Worker, events: Receiver<command::Event>, stdin: oneshot::Sender<Sender<Blob>>) -> Self {
+        Self { worker, events, pending: None, received: [0; 2], ended: None, stdin: Some(stdin) }
+    }
+
+    /// Passes on what the command says until it has ended, and returns how. Cancel safe: it can be called again.
+    /// A report that has no room does not hide the end.
+    async fn follow(&mut self, exit: &mut Call<command::Exit>) -> Result<command::Exit, Error> {
+        loop {
+            tokio::select! {
+                biased;
+                passed = self.pass_on() => passed?,
+                exit = &mut *exit => return exit,
+            }
+        }
+    }
+
+    /// Passes on one event. Cancel safe.
+    async fn pass_on(&mut self) -> Result<(), Error> {
+        if self.pending.is_none() {
+            let event = self.events.recv().await?;
+            self.take(event);
+        }
+        // An error means that nobody listens any more.
+        let place = self.worker.events.reserve().await;
+        let event = self.pending.take().and_then(|event| self.worker.output(event));
+        if let (Ok(place), Some(event)) = (place, event) {
+            place.send(event);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: command::Event) {
+        match &event {
+            command::Event::Started { stdin: Some(stdin), .. } => {
+                // An error means that the command is to be stopped.
+                let _ = self.stdin.take().map(|wanted| wanted.send(stdin.clone()));
+            }
+            command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
+            command::Event::Stderr(Blob(bytes)) => self.received[1] += bytes.len() as u64,
+            command::Event::Ended { code, signal } => self.ended = Some((Instant::now(), *code, *signal)),
+            _ => {}
+        }
+        self.pending = Some(event);
+    }
+
+    /// Leaves to the worker what has arrived and was not passed on. What was said before the end has arrived before it.
+    fn leave_rest(&mut self) {
+        loop {
+            self.worker.rest.borrow_mut().extend(self.pending.take());
+            let Ok(Some(event)) = self.events.try_recv() else { return };
+            self.take(event);
+        }
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.leave_rest();
+    }
+}
+
+fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
+    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, ..ErrorInfo::default() };
+    HostExit { status, error: Some(error), ..HostExit::cancelled() }
+}
