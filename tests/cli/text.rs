@@ -343,7 +343,7 @@ pub(crate) fn a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_env
 pub(crate) fn what_happens_is_told_on_demand_by_hops_too() -> Result<()> {
     let run = |verbose: &[&str]| offshoot(&[verbose, &["run", "-w", "local1/local2", "--", "true"]].concat());
     let said = |ended: &Ended, what: &str| ended.stderr.iter().any(|line| line.contains(what));
-    let there = " D offshoot::connect::methods::connect.[local.local1]: context 2 is up: local.local1.local.local2";
+    let there = " D offshoot::connect::methods::attach.[local.local1]: context 2 is up: local.local1.local.local2";
     let quiet = run(&[])?;
     ensure!(quiet.stderr.len() == 1, "only the summary: {:?}", quiet.stderr);
     let verbose = run(&["-vv"])?;
