@@ -1,5 +1,4 @@
-//! Calls that run only if those before them have succeeded, without a round
-//! trip for each.
+//! Calls that run only if the calls before them have succeeded, without a round trip for each call.
 //!
 //!     cargo run --example chain
 
@@ -28,11 +27,11 @@ async fn app(router: Router) -> Result<(), Error> {
     let chain = child.call_chain();
     chain.call_no_reply(make_directory, (directory.clone(),))?;
     chain.call_no_reply(write, (file.clone(), "first".into()))?;
-    // Only this one waits; all three are on their way together.
+    // Only this call is awaited. All three calls are sent without waiting for each other.
     chain.call(write, (file.clone(), "second".into())).await?;
     println!("{} says {:?}", file.display(), std::fs::read_to_string(&file)?);
 
-    // This fails, so what comes behind it in the chain does not run.
+    // This call fails, so the later calls of the chain do not run.
     chain.call_no_reply(make_directory, (directory.clone(),))?;
     let error = chain.call(remove, (directory.clone(),)).await.expect_err("the directory is there");
     println!("not removed: {error}");

@@ -1,4 +1,4 @@
-//! Bytes used below a path, on several machines at once.
+//! Counts the bytes used below a path, on several machines at once.
 //!
 //!     cargo run --example disk_usage -- /usr            # two children on this machine
 //!     cargo run --example disk_usage -- /usr web1 web2  # over ssh
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use offshoot::connect::AnyMethod;
 use offshoot::{Error, Router, export};
 
-/// Bytes used below `path`, on whichever machine this runs.
+/// Counts the bytes used below `path`, on the machine where this runs.
 fn disk_usage(path: PathBuf) -> std::io::Result<u64> {
     fn walk(path: &Path) -> std::io::Result<u64> {
         let meta = path.symlink_metadata()?;
@@ -34,7 +34,7 @@ async fn app(router: Router) -> Result<(), Error> {
     let mut calls = Vec::new();
     for connect in connects {
         let context = connect.await?;
-        // It is on its way from here on; all of them count at once.
+        // The call has been sent at this point, so all contexts count at the same time.
         calls.push(context.call(disk_usage, (path.clone(),)));
     }
     for call in calls {

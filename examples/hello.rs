@@ -1,13 +1,13 @@
 //! One function, called in another process.
 //!
 //!     cargo run --example hello            # a child on this machine
-//!     cargo run --example hello -- web1    # on another one, over ssh
+//!     cargo run --example hello -- web1    # a child on another machine, over ssh
 
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
 use offshoot::{Error, Router, export};
 
-/// Runs wherever it is called.
+/// Runs in the context in which it is called.
 fn hello(name: String) -> std::io::Result<String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
     Ok(format!("hello {name}, this is process {} on {}", std::process::id(), host.trim()))

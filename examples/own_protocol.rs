@@ -1,5 +1,5 @@
-//! Messages with handles of one's own, below calls and channels: a counter
-//! that any context may ask, and that only contexts above may set.
+//! Messages to fixed handles, without calls and channels. Any context may read the counter, and only contexts
+//! above may set it.
 //!
 //!     cargo run --example own_protocol
 
@@ -18,7 +18,7 @@ fn serve(router: &Router) -> Result<(), Error> {
     let counter = Arc::new(AtomicU32::new(0));
     let value = Arc::clone(&counter);
     let answer = |message: Message, value: u32| {
-        // Nobody may wait here: this is the I/O thread.
+        // This runs on the I/O thread, so it must not block.
         if let Err(error) = message.reply(&value) {
             tracing::warn!("no answer: {error}");
         }
@@ -33,7 +33,8 @@ fn serve(router: &Router) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tries to set the counter of a sibling, which it is not allowed to.
+/// Tries to set the counter of a sibling, which the policy of the sibling refuses. Returns whether it was
+/// refused.
 async fn intrude(router: &Router, sibling: offshoot::ContextId) -> Result<bool, Error> {
     let sibling = router.context_by_id(sibling);
     assert_eq!(sibling.send_await::<u32>(Message::raw(&b""[..]).to_handle(GET)).await?, 41);

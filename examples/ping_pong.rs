@@ -1,9 +1,8 @@
-//! Two children that play ping-pong, past the program that has started them.
+//! Two children that play ping-pong directly with each other, without the program that started them.
 //!
 //!     cargo run --example ping_pong
 //!
-//! Each gets the other's `Sender`; from then on the numbers go to and fro
-//! between the two.
+//! Each child gets the `Sender` of the other one. Then they send numbers to each other.
 
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
@@ -11,7 +10,7 @@ use offshoot::{Call, Context, Error, Receiver, Router, Sender, export};
 
 const END: u32 = 30;
 
-/// Plays until the number is high enough; returns how many balls it has had.
+/// Plays until the number is high enough. Returns how many balls this player received.
 async fn play(router: &Router, ready: Sender<(Sender<u32>, Sender<Sender<u32>>)>) -> Result<u32, Error> {
     let (balls, partner) = (Receiver::new(router), Receiver::new(router));
     ready.send((balls.sender(), partner.sender())).await?;
@@ -23,7 +22,7 @@ async fn play(router: &Router, ready: Sender<(Sender<u32>, Sender<Sender<u32>>)>
         if number <= END {
             partner.send(number + 1).await?;
         }
-        // The last two balls end a player each.
+        // Each player ends after one of the last two balls.
         if number >= END {
             return Ok(had);
         }
@@ -31,7 +30,8 @@ async fn play(router: &Router, ready: Sender<(Sender<u32>, Sender<Sender<u32>>)>
 }
 export!(play);
 
-/// A child that plays, where to send it a ball, and where to name its partner.
+/// Starts a child that plays. Returns the child, its call, the sender for balls to it, and the sender that
+/// tells it its partner.
 async fn player(router: &Router) -> Result<(Context, Call<u32>, Sender<u32>, Sender<Sender<u32>>), Error> {
     let child = router.local().await?;
     let ready = Receiver::new(router);

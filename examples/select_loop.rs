@@ -1,11 +1,9 @@
-//! Five children at work, and one loop that hears of their progress and of
-//! their results as they come.
+//! Five children that work, and one loop that receives their progress and their results as they arrive.
 //!
 //!     cargo run --example select_loop
 //!
-//! The calls are members of a select of their own, which is empty when all
-//! have ended; it and the receiver for progress are members of the one that
-//! the loop waits on.
+//! The calls are members of one select, which is empty when all calls have ended. That select and the
+//! receiver for the progress are members of a second select. The loop waits on the second one.
 
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
@@ -16,7 +14,7 @@ use offshoot::{Error, Receiver, Router, Select, Sender, export};
 const CHILDREN: u32 = 5;
 const STEPS: u32 = 4;
 
-/// Tells after each step which child has done how many; returns the child.
+/// Sends its number and the number of the step after each step. Returns its number and the number of steps.
 async fn work(progress: Sender<(u32, u32)>, child: u32) -> Result<(u32, u32), Error> {
     for step in 1..=STEPS {
         tokio::time::sleep(Duration::from_millis(u64::from(5 * child))).await;
@@ -47,7 +45,7 @@ async fn app(router: Router) -> Result<(), Error> {
             println!("child {child}: done");
         }
     }
-    // What a function sends before it returns arrives before its result.
+    // The values that a function sends before it returns arrive before its result.
     assert_eq!((steps, done), (CHILDREN * STEPS, CHILDREN));
     Ok(())
 }

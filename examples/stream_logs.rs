@@ -1,9 +1,9 @@
-//! Lines of a file as they are read, from several contexts at once.
+//! Reads a file in several contexts at once, and prints matching lines as they arrive.
 //!
 //!     cargo run --example stream_logs -- /etc/services             # two children on this machine
 //!     cargo run --example stream_logs -- /var/log/syslog web1 web2 # over ssh
 //!
-//! Each function sends lines while it runs. The stream ends when its call does.
+//! Each function sends lines while it runs. The stream ends when its call ends.
 
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use offshoot::{CallStream, Error, Router, Sender, export};
 
-/// Sends each line that contains `word`; returns how many lines there are.
+/// Sends each line that contains `word`. Returns how many lines the file has.
 fn grep(path: PathBuf, word: String, lines: Sender<String>) -> Result<u64, Error> {
     let mut count = 0;
     for line in BufReader::new(std::fs::File::open(path)?).lines() {

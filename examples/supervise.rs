@@ -1,4 +1,4 @@
-//! Workers that are started again when they die.
+//! Starts a new worker process when one has died.
 //!
 //!     cargo run --example supervise
 
@@ -8,7 +8,7 @@ use offshoot::{Context, Econtext, Error, Router, export};
 
 const JOBS: u32 = 6;
 
-/// Does a job; every third one kills its process.
+/// Does a job. The first attempt at every third job kills the process.
 fn work(econtext: &Econtext, job: u32, attempt: u32) -> String {
     if job % 3 == 2 && attempt == 0 {
         std::process::abort();
@@ -17,7 +17,7 @@ fn work(econtext: &Econtext, job: u32, attempt: u32) -> String {
 }
 export!(work);
 
-/// A worker, and a note on stdout when its process ends.
+/// Starts a worker, and a thread that prints a message when the worker has ended.
 async fn worker(router: &Router) -> Result<Context, Error> {
     let worker = router.local().connect().await?;
     let (name, closed) = (worker.to_string(), worker.closed());
@@ -37,7 +37,7 @@ async fn app(router: Router) -> Result<(), Error> {
                     println!("{done}");
                     break;
                 }
-                // The process is gone, and the job with it: another one takes it up.
+                // The process has gone, and its job is lost. A new process repeats the job.
                 Err(error) if error.is_disconnected() && attempt < 3 => current = worker(&router).await?,
                 Err(error) => return Err(error),
             }

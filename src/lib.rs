@@ -1,10 +1,9 @@
-//! Self-replicating programs: one static binary reaches machines that have
-//! nothing but a POSIX `sh`, uploads a copy of itself, and the copies call
-//! each other's functions.
+//! Self-replicating programs. One static binary reaches machines that have nothing but a POSIX `sh`, and
+//! uploads a copy of itself. The copies call each other's functions.
 //!
-//! The copy ends with its connection and leaves no file behind. Arguments and
-//! results have types that the compiler checks. Ways to a machine are ssh,
-//! sudo, su, doas, containers of ten kinds, and any chain of these.
+//! A copy ends when its connection ends, and leaves no file behind. The compiler checks the types of
+//! arguments and results. A program reaches a machine through ssh, sudo, su, doas, ten kinds of containers,
+//! or any chain of these.
 //!
 //! ```no_run
 //! use std::path::PathBuf;
@@ -24,7 +23,7 @@
 //! export!(sizes);
 //!
 //! fn main() -> ExitCode {
-//!     offshoot::run(app) // a child never gets past this line
+//!     offshoot::run(app) // in a child, this function does not return
 //! }
 //!
 //! async fn app(router: Router) -> Result<(), Error> {
@@ -42,57 +41,56 @@
 //!
 //! # Build and ship
 //!
-//! Build for a static target: such a program runs on every Linux of its
-//! processor. Nothing has to be installed on the hosts.
+//! Build for a static target: such a program runs on every Linux system with the same processor. The hosts
+//! need no installation.
 //!
 //! ```sh
 //! rustup target add x86_64-unknown-linux-musl
 //! cargo build --release --target x86_64-unknown-linux-musl
 //! ```
 //!
-//! A program sends itself to machines of its own kind. For others it carries
-//! images: see [`bundle`].
+//! A program sends itself to machines of its own kind. For machines of other kinds it carries images: see
+//! [`bundle`].
 //!
 //! # Where to begin
 //!
-//! - [`run`] and [`child`]: the two ways to begin a program
-//! - [`Router`]: starts children, by a function for each method, as
-//!   [`Router::ssh`]; [`connect`] has their settings
-//! - [`export!`]: makes a function callable; [`call::Function`] says which
-//!   functions can be
-//! - [`Context`]: a process of the tree: [`Context::call`],
-//!   [`Context::stream`], [`Context::command`], [`Context::read_file`]
-//! - [`Sender`] and [`Receiver`]: values between any two contexts; [`Select`]:
-//!   the next of several
-//! - [`Error`]: what can go wrong, to match on; [`error`] has its parts
-//! - `examples/` of the sources: eight whole programs
+//! - [`run`] and [`child`]: a `main` function begins with one of these two
+//! - [`Router`]: starts children. It has one function per method, such as [`Router::ssh`]. [`connect`] has
+//!   the settings of the methods.
+//! - [`export!`]: makes a function callable. [`call::Function`] describes which functions can be exported.
+//! - [`Context`]: a process of the tree, with [`Context::call`], [`Context::stream`], [`Context::command`],
+//!   [`Context::read_file`]
+//! - [`Sender`] and [`Receiver`]: carry values between any two contexts. [`Select`] gives the next value of
+//!   several receivers and calls.
+//! - [`Error`]: the kinds of failure, as an enum to match on. [`error`] has the types of its fields.
+//! - `examples/` in the sources: eight complete programs
 //!
-//! The guide, `docs/SUMMARY.md` of the sources, leads from an empty directory
-//! to programs for several processors, tells what to do about each error, and
-//! has a page that says where each name of Mitogen is.
+//! The guide is `docs/SUMMARY.md` in the sources. It leads from an empty directory to programs for several
+//! processors. It explains how to resolve each error, and one page lists the equivalent of each Mitogen name.
 //!
 //! # Async and blocking
 //!
-//! Futures of this crate need no runtime: any executor polls them. Code that
-//! is not async uses the twins that begin with `blocking_`, or [`block_on`].
+//! The futures of this crate need no specific runtime: any executor can poll them. Code that is not async
+//! uses the functions whose names begin with `blocking_`, or [`block_on`].
 //!
 //! # Features
 //!
-//! - `cli` (default): the library parts that only the tool `offshoot` needs.
-//!   Programs of your own are smaller without it.
+//! - `cli` (default): the parts of the library that only the `offshoot` tool needs. Disable it in your own
+//!   programs to make them smaller.
 //!
 //! # Layout
 //!
-//! The sources are in layers. Each knows those above it in this list, and `tests/layers.rs` sees to that:
+//! The sources are in layers. Each layer may use only the layers above it in this list. `tests/layers.rs`
+//! checks this.
 //!
 //! - `sys`: processes, descriptors, terminals, blocking waits; all unsafe code
-//! - `wire`: what goes over a link: ids, messages, frames, encoding, errors
-//! - `routing`: decisions without I/O: routes, windows, the turns of messages
-//! - `image`: the executable bytes that make a child, and bundles of them
+//! - `wire`: the data on a link: ids, messages, frames, encoding, errors
+//! - `routing`: decisions without I/O: routes, windows, the order of messages
+//! - `image`: the executables from which children start, and bundles of them
 //! - `engine`: the I/O thread: links, dispatch, control handlers, timers, logs, statistics
 //! - `api`: routers, contexts, calls, functions, senders, receivers, selects
-//! - `connect`: how a child comes up: methods, first stage, handshake
-//! - `builtin`: functions that every copy has
+//! - `connect`: starts children: methods, first stage, handshake
+//! - `builtin`: functions that every copy contains
 //! - `cli`: the tool
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -110,7 +108,7 @@ mod routing;
 mod sys;
 mod wire;
 
-// `tests/namespace.rs` has the list of these names, and a reason for each.
+// `tests/namespace.rs` lists these names, with a reason for each.
 pub use api::call::Call;
 pub use api::chain::CallChain;
 pub use api::channel::Channel;
@@ -133,66 +131,66 @@ pub use wire::codec::{Blob, Secret};
 pub use wire::error::Error;
 pub use wire::message::{ContextId, Handle, Message};
 
-/// An allocator for programs that move much data.
+/// An allocator for programs that move large amounts of data.
 pub mod alloc {
     pub use crate::sys::allocator::Allocator;
 }
 
-/// What can be called, and what a [`CallStream`] is in code that blocks.
+/// The functions that can be called, and the blocking iterator over a [`CallStream`].
 pub mod call {
     pub use crate::api::function::Function;
     pub use crate::api::stream::StreamIter;
 }
 
-/// Settings of receivers, and what their iterations and sends are.
+/// Settings of receivers, and the types that iterating and sending return.
 pub mod channel {
     pub use crate::api::receiver::{Iter, ReceiverBuilder};
     pub use crate::api::sender::Sending;
 }
 
-/// The end of a [`Context`], waited for, and calls that end in time.
+/// Waiting for the end of a [`Context`], and calls with a time limit.
 pub mod context {
     pub use crate::api::ended::Ended;
     pub use crate::api::shutdown_handle::ShutdownHandle;
     pub use crate::api::with_timeout::WithTimeout;
 }
 
-/// The parts of an [`Error`]: kinds to match on, and what is known of each.
+/// The parts of an [`Error`]: kinds to match on, and the details of each.
 pub mod error {
     pub use crate::wire::error::{
         CallError, ChannelError, ChannelErrorKind, Closed, ConnectError, ConnectErrorKind, IoError, Phase,
     };
 }
 
-/// Log records: those of this process to a file, and those of other contexts.
+/// Log records: writing the log of this process to a file, and the records of other contexts.
 pub mod log {
     pub use crate::engine::log::{Record, log_to_file};
 }
 
-/// Handlers of messages, and messages of several values.
+/// Handlers of messages, and messages that contain several values.
 pub mod message {
     pub use crate::api::handler::HandlerBuilder;
     pub use crate::wire::message::Values;
 }
 
-/// Policies: who may write to a handle.
+/// Policies decide which contexts may send to a handle.
 pub mod policy {
     pub use crate::routing::handles::{Peer, Policy};
     pub use crate::routing::policy::{has_parent_authority, is_immediate_child};
 }
 
-/// Settings of routers, and what they and their I/O threads give out.
+/// Settings of routers, their limits, and the timers of I/O threads.
 pub mod router {
     pub use crate::api::router::{MAX_MESSAGE_SIZE, RouterBuilder, WeakRouter};
     pub use crate::engine::broker::Timer;
 }
 
-/// Members of a [`Select`], and what has come from them.
+/// Members of a [`Select`], and the events that it returns.
 pub mod select {
     pub use crate::api::select::{Event, Iter, Member, MemberId};
 }
 
-/// What a context is doing; [`Context::stats`] asks for it.
+/// The state of a context: its links, calls and queues. [`Context::stats`] requests it.
 pub mod stats {
     pub use crate::engine::stats::{BlockedSender, LinkStats, PendingCall, ReceiverStats, ServedCall, Stats, WaitsFor};
 }
@@ -205,22 +203,22 @@ pub mod stats {
 #[doc(alias = "__version__")]
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Compiled and run with the other examples.
+/// This guide page is compiled and run with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/from-mitogen.md")]
 mod from_mitogen {}
 
-/// As above.
+/// This guide page is compiled and run with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/your-own-functions.md")]
 mod your_own_functions {}
 
-/// As above.
+/// This guide page is compiled and run with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
 
-/// What the macros expand to. Not for use by hand.
+/// The items that the macros expand to. Do not use them directly.
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;

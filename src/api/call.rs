@@ -1,4 +1,4 @@
-//! Calls on their way: futures of results.
+//! Calls in progress: futures of results.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -23,11 +23,15 @@ use crate::wire::codec::{self, Origin};
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// A call on its way: a future of its result.
+/// A call in progress: a future of its result.
 ///
-/// Dropping it cancels the call: a queued one never runs, an async one is
-/// dropped at its next await, a blocking one runs on and its result is thrown
-/// away, and processes that it has started through this crate are killed.
+/// Dropping it cancels the call:
+///
+/// - If the call is still queued, it never runs.
+/// - If the function is async, it is dropped at its next await.
+/// - If the function is blocking, it runs to its end, and its result is discarded.
+///
+/// Processes that the call has started through this crate are killed.
 ///
 /// ```
 /// use offshoot::{Error, Router, export};
@@ -41,7 +45,7 @@ use crate::wire::message::{ContextId, Handle, Message};
 ///     offshoot::child();
 ///     let router = Router::new()?;
 ///     let child = router.local().blocking_connect()?;
-///     // Both are on their way before either is waited for.
+///     // Both calls are sent before the first result is awaited.
 ///     let calls = [child.call(add, (1, 2)), child.call(add, (3, 4))];
 ///     let sums: Result<Vec<u32>, Error> = calls.into_iter().map(|call| call.blocking_recv()).collect();
 ///     assert_eq!(sums?, [3, 7]);
@@ -55,25 +59,24 @@ pub struct Call<R> {
     of: PhantomData<fn() -> R>,
 }
 
-/// A call, whatever its result is.
+/// A call without the type of its result.
 pub(crate) struct RawCall {
     /// The context that runs it.
     context: Context,
     state: Option<Pending>,
-    /// How it has ended, if nobody has been told yet: perhaps it was not even
-    /// sent.
+    /// The outcome, if it has not been taken yet. It is also set if the call could not be sent.
     ended: Option<Result<Bytes, Error>>,
     timeout: Option<(Instant, Duration)>,
     function: &'static str,
-    /// The context that has answered, and the authority under which it did.
+    /// The source and the authority of the reply.
     by: (ContextId, ContextId),
-    /// Bytes of a result that is read.
+    /// Maximum size of the result, in bytes. A larger result is not decoded.
     max: usize,
     #[cfg(feature = "cli")]
     convert: Option<Convert>,
 }
 
-/// Makes of a result what its caller gets, as JSON.
+/// Converts a result to JSON for the caller.
 #[cfg(feature = "cli")]
 pub(crate) type Convert = fn(&[u8], Origin) -> Result<String, String>;
 
@@ -83,7 +86,7 @@ struct Pending {
 }
 
 impl RawCall {
-    /// Sends the call, if it could be encoded.
+    /// Sends the call, unless its encoding failed.
     pub(crate) fn start(
         context: &Context,
         function: &'static str,
@@ -127,7 +130,7 @@ impl RawCall {
         Poll::Ready(ended.unwrap_or_else(|| Err(Error::Closed(Closed::Call))))
     }
 
-    /// Whether it has ended; if not, `waker` is woken when it has.
+    /// Whether the call has ended. If it has not, `waker` is woken at its end.
     pub(crate) fn is_ready(&mut self, waker: &Waker) -> bool {
         if let Some(pending) = &mut self.state {
             match Pin::new(&mut pending.answer).poll(&mut TaskContext::from_waker(waker)) {
@@ -141,7 +144,7 @@ impl RawCall {
         true
     }
 
-    /// The encoded result, if it is there.
+    /// The encoded result, if it has arrived.
     pub(crate) fn try_recv(&mut self) -> Option<Result<Bytes, Error>> {
         if let Some(pending) = &mut self.state {
             let answer = match pending.answer.try_recv() {
@@ -155,7 +158,7 @@ impl RawCall {
         self.ended.take()
     }
 
-    /// Whether the result is there.
+    /// Whether the result or an error has arrived.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some() || self.state.as_ref().is_some_and(|pending| !pending.answer.is_empty())
     }
@@ -186,7 +189,7 @@ impl RawCall {
         Ok(value)
     }
 
-    /// With the function's name, where its context has gone while it was called.
+    /// Adds the name of the function to the error if its context has gone during the call.
     fn named(&self, error: Error) -> Error {
         match error {
             Error::Channel(mut error) if error.kind == ChannelErrorKind::Disconnected => {
@@ -238,15 +241,14 @@ impl Drop for RawCall {
 }
 
 impl<R> Call<R> {
-    /// Has the far side stop the work, and takes the answer if it is on its way
-    /// already.
+    /// Makes the called context stop the work. The reply is still received if it is already on its way.
     pub(crate) fn give_up(&self, io: &Rc<Io>, callee: ContextId) {
         if let Some(pending) = &self.inner.state {
             io.outgoing().call_off(io, callee, pending.handle);
         }
     }
 
-    /// A result of more than `max` bytes is an error, and is not even read.
+    /// Limits the size of the result: more than `max` bytes are an error, and are not decoded.
     pub(crate) fn at_most(mut self, max: usize) -> Self {
         self.inner.max = max;
         self
@@ -272,21 +274,19 @@ impl<R> Call<R> {
         self.inner.function
     }
 
-    /// Whether the call has ended, so that the result can be had without
-    /// waiting. Does not block.
+    /// Whether the call has ended, so that [`Call::try_recv`] returns the result. Does not block.
     pub fn is_finished(&self) -> bool {
         self.inner.has_ended()
     }
 
-    /// Lets the call run on without anybody waiting for it. Its result, also
-    /// an error, is thrown away.
+    /// Lets the call run to its end without waiting for it. Its result or error is discarded. Does not block.
     pub fn detach(mut self) {
         self.inner.state = None;
     }
 }
 
 impl<R: DeserializeOwned> Call<R> {
-    /// The result, for code that is not async: blocks.
+    /// Waits for the result, for code that is not async: blocks.
     ///
     /// # Errors
     ///
@@ -295,8 +295,8 @@ impl<R: DeserializeOwned> Call<R> {
         block_on(self)
     }
 
-    /// The result if the call has ended; `None` if not, or if the result was
-    /// taken before. Does not block.
+    /// Returns the result if the call has ended. Returns `None` if it has not, or if the result was taken
+    /// before. Does not block.
     ///
     /// # Errors
     ///
@@ -308,10 +308,9 @@ impl<R: DeserializeOwned> Call<R> {
         }
     }
 
-    /// The result, if it comes in time. The call goes on otherwise, and a late
-    /// result can still be had by asking again. To have the call itself end
-    /// in time, see [`Context::timeout`](crate::Context::timeout). Cancel
-    /// safe.
+    /// Waits for the result for at most `limit`. After a timeout the call continues, and a later call of this
+    /// function can still return the result. To end the call itself after a time, see
+    /// [`Context::timeout`](crate::Context::timeout). Cancel safe.
     ///
     /// # Errors
     ///
@@ -322,7 +321,7 @@ impl<R: DeserializeOwned> Call<R> {
         self.inner.decode(&value)
     }
 
-    /// [`Call::recv_timeout`] for code that is not async: blocks.
+    /// [`Call::recv_timeout`] for code that is not async: blocks for at most `limit`.
     ///
     /// # Errors
     ///

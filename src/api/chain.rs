@@ -1,4 +1,4 @@
-//! Chains of calls: once one has failed, the rest does not run.
+//! Chains of calls: after one call has failed, the later calls do not run.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,18 +13,16 @@ use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 
-/// Calls to one context, each of which runs only if all before it have
-/// succeeded. None of them waits for the answers to those before it.
+/// A series of calls to one context. Each call runs only if all calls before it have succeeded. The caller
+/// does not have to wait for one answer before it makes the next call.
 ///
-/// Once a call of the chain has failed, every later one fails with the
-/// identical error and does not run, those included that were under way
-/// already. A call that was dropped before its end, or whose time was up,
-/// counts as failed. The calls run one after the other, also those of
-/// `concurrent` functions. Other chains, and calls outside of any, are not
-/// concerned.
+/// After one call of the chain has failed, every later call fails with the same error and does not run. This
+/// includes calls that were already sent. A call that is dropped before its end, or that exceeds its time
+/// limit, counts as failed. The calls of a chain run one after the other, even if the functions are
+/// `concurrent`. A failure does not affect other chains, or calls outside of a chain.
 ///
-/// The chain ends when this is dropped; the other side forgets it then, or
-/// when this context has gone.
+/// The chain ends when this value is dropped. The called context then discards its record of the chain. It
+/// also does so when this context has gone.
 ///
 /// ```
 /// use offshoot::{Error, Router, export};
@@ -55,22 +53,21 @@ pub struct CallChain {
     context: Context,
     /// How long each call may take.
     limit: Option<Duration>,
-    /// Changes with each reset; 0 before the first call.
+    /// The number of the chain. It changes with each reset; 0 before the first call.
     number: AtomicU32,
 }
 
 impl Context {
-    /// A chain of calls to this context: after one of them has failed, none
-    /// of the later ones runs. See [`CallChain`].
+    /// Returns a chain of calls to this context: after one of them has failed, none of the later ones runs.
+    /// See [`CallChain`].
     pub fn call_chain(&self) -> CallChain {
         CallChain::new(self, None)
     }
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::call_chain`], but each call of the chain that is awaited
-    /// ends with [`Error::Timeout`] when the time is up. The time that it waits for those
-    /// before it counts.
+    /// As [`Context::call_chain`], but each awaited call of the chain ends with [`Error::Timeout`] when the
+    /// time limit is reached. The time that a call waits for earlier calls counts.
     pub fn call_chain(&self) -> CallChain {
         CallChain::new(self.context, Some(self.limit))
     }
@@ -90,14 +87,12 @@ impl CallChain {
     ///
     /// # Errors
     ///
-    /// As [`Context::call`], and the error of the call of this chain that has
-    /// failed.
+    /// As [`Context::call`], and the error of an earlier call of this chain that has failed.
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
         self.context.start(function, &args, self.limit, self.number())
     }
 
-    /// [`CallChain::call`] for code that is not async: blocks until the answer
-    /// is there.
+    /// [`CallChain::call`] for code that is not async: blocks until the answer arrives.
     ///
     /// # Errors
     ///
@@ -116,8 +111,8 @@ impl CallChain {
         self.context.start(function, &args, Some(limit), self.number())
     }
 
-    /// Calls `function` and wants no answer. That it has failed is learnt by
-    /// the next call of the chain.
+    /// Calls `function` and requests no answer. If the function fails, the next call of the chain returns its
+    /// error. Does not block.
     ///
     /// # Errors
     ///
@@ -126,8 +121,8 @@ impl CallChain {
         self.context.start_no_reply(function, &args, self.number())
     }
 
-    /// Begins anew: calls from now on run, whatever has failed before. Calls
-    /// that are under way still belong to what was before. Does not block.
+    /// Starts a new chain: calls from now on run, even if earlier ones have failed. Calls that were made
+    /// before still belong to the old chain. Does not block.
     pub fn reset(&self) {
         self.forget(self.number.swap(0, Ordering::Relaxed));
     }

@@ -1,4 +1,4 @@
-//! Channels: a receiver here and a sender to elsewhere, as one thing.
+//! Channels: a receiver in this context and a sender to another one, combined.
 
 use std::time::Duration;
 
@@ -14,11 +14,10 @@ use crate::wire::message::{ContextId, Handle};
 
 /// Values in both directions between this context and another.
 ///
-/// `In` is what comes in here, `Out` what goes out; the other end has them the
-/// other way round. Both ends have to know the other's handle: one of them is
-/// fixed beforehand or travels as an argument, and
-/// [`Channel::set_dst_handle`] tells this end of it when it is known. Where only one side sends, a
-/// [`Receiver`] and its [`Sender`] do the same with less.
+/// `In` is the type of the values that this end receives, and `Out` the type of the values that it sends. At
+/// the other end the two types are exchanged. Each end has to know the handle of the other end. One of the
+/// handles is fixed, or is passed as an argument; [`Channel::set_dst_handle`] sets it at this end as soon as
+/// it is known. If only one side sends, a [`Receiver`] and its [`Sender`] are simpler.
 ///
 /// ```
 /// use offshoot::{Channel, Error, Handle, Router};
@@ -30,7 +29,7 @@ use crate::wire::message::{ContextId, Handle};
 ///     // Texts come in, numbers go out.
 ///     let mut one: Channel<String, u32> = Channel::new(&router, &myself, Handle::NONE);
 ///     let two: Channel<u32, String> = Channel::with_handle(&router, &myself, one.handle(), Handle(5000))?;
-///     one.set_dst_handle(two.handle()); // known only now
+///     one.set_dst_handle(two.handle()); // the handle is known only now
 ///     two.blocking_send("ping".into())?;
 ///     assert_eq!(one.blocking_recv()?, "ping");
 ///     one.blocking_send(4)?;
@@ -55,19 +54,18 @@ impl<In, Out> Clone for Channel<In, Out> {
 }
 
 impl<In, Out> Channel<In, Out> {
-    /// A channel to `dst_handle` of `context`, with the next free handle at
-    /// this end. [`Handle::NONE`] if the other end's is not known yet; what is
-    /// sent before [`Channel::set_dst_handle`] then fails with
-    /// [`Error::Handle`].
+    /// Creates a channel to `dst_handle` of `context`. This end gets the next free handle. Pass
+    /// [`Handle::NONE`] if the handle of the other end is not known yet. Sending then fails with
+    /// [`Error::Handle`] until [`Channel::set_dst_handle`] is called. Does not block.
     pub fn new(router: &Router, context: &Context, dst_handle: Handle) -> Self {
         Self::of(Receiver::new(router), context, dst_handle)
     }
 
-    /// A channel with a fixed handle at this end, too.
+    /// Creates a channel with a fixed handle at this end, too. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Handle`] if `handle` is taken or is the router's own.
+    /// [`Error::Handle`] if `handle` is in use or reserved for the router.
     pub fn with_handle(router: &Router, context: &Context, dst_handle: Handle, handle: Handle) -> Result<Self, Error> {
         Ok(Self::of(Receiver::builder(router).handle(handle).build()?, context, dst_handle))
     }
@@ -76,13 +74,13 @@ impl<In, Out> Channel<In, Out> {
         Self { receiver, sender: Sender::new(context, dst_handle), context: context.clone() }
     }
 
-    /// Sends to this handle of the other context from now on. Clones that were
-    /// made before keep theirs.
+    /// Sets the handle of the other context to which this channel sends from now on. Clones that were made
+    /// before keep their handle.
     pub fn set_dst_handle(&mut self, handle: Handle) {
         self.sender = Sender::new(&self.context, handle);
     }
 
-    /// The port of this end.
+    /// The handle of this end.
     pub fn handle(&self) -> Handle {
         self.receiver.handle()
     }
@@ -92,22 +90,23 @@ impl<In, Out> Channel<In, Out> {
         self.context.id()
     }
 
-    /// The port of the other end.
+    /// The handle of the other end.
     pub fn dst_handle(&self) -> Handle {
         self.sender.handle()
     }
 
-    /// This end, for a [`Select`](crate::Select) or its other ways to receive.
+    /// The receiver of this end, to add it to a [`Select`](crate::Select) or to use its other functions.
     pub fn receiver(&self) -> &Receiver<In> {
         &self.receiver
     }
 
-    /// The other end.
+    /// The sender to the other end.
     pub fn sender(&self) -> &Sender<Out> {
         &self.sender
     }
 
-    /// Closes this end, then tells the other one.
+    /// Closes the receiver of this end, and then signals the other end that no more values follow. Does not
+    /// block.
     pub fn close(&self) {
         self.receiver.close();
         self.sender.close();
@@ -124,7 +123,7 @@ impl<In, Out: Serialize> Channel<In, Out> {
         self.sender.send(value)
     }
 
-    /// As [`Sender::blocking_send`]: blocks until there is room.
+    /// As [`Sender::blocking_send`]: blocks until the window has accepted the value.
     ///
     /// # Errors
     ///
@@ -153,7 +152,7 @@ impl<In: DeserializeOwned, Out> Channel<In, Out> {
         self.receiver.recv_timeout(timeout).await
     }
 
-    /// As [`Receiver::blocking_recv`]: blocks.
+    /// As [`Receiver::blocking_recv`]: blocks until a value arrives.
     ///
     /// # Errors
     ///

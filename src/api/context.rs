@@ -1,4 +1,4 @@
-//! Contexts: calling functions elsewhere.
+//! Contexts: they call functions in other processes.
 
 use std::any::type_name;
 use std::fmt;
@@ -25,20 +25,19 @@ use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 use crate::wire::sanitize::printable;
 
-/// Bytes of the answer to STATS: it has few entries of each kind.
+/// Maximum size of the reply to STATS, in bytes. Each list in it has few entries.
 const MAX_STATS: usize = 1024 * 1024;
 
-/// A process in the tree, as others see it.
+/// A process in the tree, as this process refers to it.
 ///
-/// Cheap to clone; dropping it ends nothing. It can be an argument or a
-/// result of a call.
+/// Cloning is cheap. Dropping it does not end the process. It can be an argument or a result of a call.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
 ///
 /// use offshoot::{Context, Econtext, Error, Router, export};
 ///
-/// /// Asks another context who it is, on behalf of the caller.
+/// /// Calls a function in another context, and returns its result to the caller.
 /// async fn ask(other: Context) -> Result<u32, Error> {
 ///     other.call(who, ()).await
 /// }
@@ -56,7 +55,7 @@ const MAX_STATS: usize = 1024 * 1024;
 ///     let child = router.local().blocking_connect()?;
 ///     let below = router.local().via(&child).blocking_connect()?;
 ///     assert_eq!(child.blocking_call(ask, (below.clone(),))?, below.id().0);
-///     // A call that takes too long is answered in time.
+///     // A call that takes too long ends with an error when its time limit is reached.
 ///     let (begun, limit) = (Instant::now(), Duration::from_millis(50));
 ///     let error = below.timeout(limit).blocking_call(sleep, (Duration::from_secs(2),)).unwrap_err();
 ///     assert!(matches!(error, Error::Timeout { .. }) && begun.elapsed() >= limit);
@@ -76,7 +75,7 @@ impl Context {
         Self { shared, id, name: name.into() }
     }
 
-    /// The context with this id, by the name that is known of it.
+    /// The context with this id, with its name if the router knows it.
     pub(crate) fn known(shared: Arc<Shared>, id: ContextId) -> Self {
         let name = shared.directory().name(id).unwrap_or_else(|| format!("context {id}").into());
         Self { shared, id, name }
@@ -86,37 +85,38 @@ impl Context {
         &self.shared
     }
 
-    /// Its number in the tree.
+    /// The number that identifies the context in its tree.
     #[doc(alias = "context_id")]
     pub fn id(&self) -> ContextId {
         self.id
     }
 
-    /// Its name, as `ssh.web1` or `ssh.web1.local.4711`.
+    /// The name of the context, for example `ssh.web1` or `ssh.web1.local.4711`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Calls `function` there, at once and in order. Await the result, or
-    /// drop it, which cancels the call.
+    /// Calls `function` in the context. The call is sent immediately, in the order of the calls. Await the
+    /// returned future to get the result. Dropping it cancels the call.
     ///
-    /// Plain functions of one context run one at a time, first in, first out.
-    /// A function that calls back into a context that waits for it deadlocks.
+    /// Plain functions of one context run one at a time, in the order of their calls. If a function calls
+    /// back into a context that waits for this function, both wait forever: a deadlock.
     ///
     /// # Errors
     ///
-    /// The future ends with [`Error::Call`] if the function failed or
-    /// panicked, [`Error::Channel`] if the context cannot be reached, has
-    /// gone, or refuses, [`Error::NotExported`] if the function is in no
-    /// table, [`Error::Payload`] or [`Error::TooLarge`] if arguments or
-    /// result cannot be sent.
+    /// The future ends with:
+    ///
+    /// - [`Error::Call`] if the function failed or panicked
+    /// - [`Error::Channel`] if the context cannot be reached, has gone, or refuses the call
+    /// - [`Error::NotExported`] if the function is not in the function table of this program or of the other
+    ///   one
+    /// - [`Error::Payload`] or [`Error::TooLarge`] if the arguments or the result cannot be sent
     #[doc(alias = "call_async")]
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
         self.start(function, &args, None, 0)
     }
 
-    /// [`Context::call`] for code that is not async: blocks until the answer
-    /// is there.
+    /// [`Context::call`] for code that is not async: blocks until the answer arrives.
     ///
     /// # Errors
     ///
@@ -125,19 +125,19 @@ impl Context {
         block_on(self.call(function, args))
     }
 
-    /// Calls `function` there and wants no answer. A failure is logged there.
+    /// Calls `function` in the context and requests no answer. The called context logs a failure. Does not
+    /// block.
     ///
     /// # Errors
     ///
-    /// What can be known at once: [`Error::NotExported`], [`Error::Payload`],
+    /// The errors that are known before the call is sent: [`Error::NotExported`], [`Error::Payload`],
     /// [`Error::TooLarge`], and [`Error::Channel`] if the router has ended.
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
         self.start_no_reply(function, &args, 0)
     }
 
-    /// What the context is doing: counters, links, calls, queues. It answers
-    /// whatever its functions are doing. Dropping the future only ends the
-    /// wait.
+    /// Requests the state of the context: counters, links, calls, queues. The context answers even while its
+    /// functions block. Dropping the future only ends the wait.
     ///
     /// ```
     /// # use offshoot::{Error, Router};
@@ -154,8 +154,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// The future ends with [`Error::Channel`] if the context cannot be
-    /// reached or has gone, or if this one is not above it.
+    /// The future ends with [`Error::Channel`] if the context cannot be reached or has gone, or if this
+    /// context is not above it.
     pub fn stats(&self) -> Call<Stats> {
         self.ask_stats(None)
     }
@@ -165,24 +165,24 @@ impl Context {
         Call::from_raw(RawCall::start(self, "STATS", Ok(message), timeout)).at_most(MAX_STATS)
     }
 
-    /// Stops reading what a child of this context sends, or what comes through
-    /// it, until [`Context::resume`] or until the child is told to end. Does
-    /// nothing to contexts behind others.
+    /// Stops reading from the link to this child, until [`Context::resume`] is called or the child is ordered
+    /// to end. This also stops the messages of all contexts behind the child. Has no effect on contexts that
+    /// are not children of this one. Does not block.
     ///
-    /// The child and those behind it are slowed down as by any slow reader.
-    /// While a child is not read, its death goes unnoticed.
+    /// Flow control slows down the child and the contexts behind it, as with any slow reader. While the link
+    /// is not read, the end of the child is not noticed.
     pub fn pause(&self) {
         self.shared.request(Request::Read { context: self.id, on: false });
     }
 
-    /// Takes back [`Context::pause`].
+    /// Resumes reading after [`Context::pause`]. Does not block.
     pub fn resume(&self) {
         self.shared.request(Request::Read { context: self.id, on: true });
     }
 
-    /// What the program that led to this child, such as ssh, has said last on
-    /// its stderr, if the child was lost: a few lines that can be printed.
-    /// Empty for contexts behind others.
+    /// The last lines that the launcher of this child, for example ssh, wrote to its stderr. They are known
+    /// only if the child was lost. There are few, and they are safe to print. Empty for contexts that are not
+    /// children of this one.
     #[cfg(feature = "cli")]
     pub(crate) async fn last_words(&self) -> Vec<String> {
         let (to, words) = oneshot::channel();
@@ -191,8 +191,7 @@ impl Context {
         words.await.unwrap_or_default()
     }
 
-    /// `chain` is the number of the chain that the call belongs to; 0 if to
-    /// none.
+    /// Starts a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none.
     pub(crate) fn start<F: Function<K>, K>(
         &self,
         _: F,
@@ -204,8 +203,8 @@ impl Context {
         Call::from_raw(RawCall::start(self, type_name::<F>(), message, timeout))
     }
 
-    /// Makes a call whose message is ready; `convert` makes of its result what
-    /// the caller gets.
+    /// Starts a call whose message is already encoded. `convert` converts the result to the value that the
+    /// caller gets.
     #[cfg(feature = "cli")]
     pub(crate) fn start_converted(
         &self,
@@ -222,8 +221,8 @@ impl Context {
         self.queue(Request::SendMetered { message, accepted: None })
     }
 
-    /// `values` is the handle that the function sends values to before it
-    /// ends, if it does.
+    /// Encodes a call. `values` is the handle of the caller to which the function sends values before it
+    /// ends, or [`Handle::NONE`].
     pub(crate) fn call_message<F: Function<K>, K>(
         &self,
         args: &F::Args,
@@ -248,7 +247,7 @@ impl Context {
         self.message_of(data.into())
     }
 
-    /// The message of a call that is encoded.
+    /// Wraps an encoded call in a message to this context.
     pub(crate) fn message_of(&self, data: Bytes) -> Result<Message, Error> {
         let (size, max) = (data.len() as u64, self.shared.max_message_size);
         if size > max {
@@ -289,25 +288,24 @@ impl Hash for Context {
 }
 
 impl Broker {
-    /// Stops reading what a child sends, or what comes through it, until
-    /// [`Broker::start_receive`] or until the child is told to end. Does
-    /// nothing to contexts that are not children of this one.
+    /// Stops reading from the link to a child, until [`Broker::start_receive`] is called or the child is
+    /// ordered to end. This also stops the messages of all contexts behind the child. Has no effect on
+    /// contexts that are not children of this one. Does not block.
     ///
-    /// The child and those behind it are slowed down as by any slow reader.
-    /// While a child is not read, its death goes unnoticed.
+    /// Flow control slows down the child and the contexts behind it, as with any slow reader. While the link
+    /// is not read, the end of the child is not noticed.
     pub fn stop_receive(&self, child: &Context) {
         child.shared().request(Request::Read { context: child.id(), on: false });
     }
 
-    /// Takes back [`Broker::stop_receive`].
+    /// Resumes reading after [`Broker::stop_receive`]. Does not block.
     pub fn start_receive(&self, child: &Context) {
         child.shared().request(Request::Read { context: child.id(), on: true });
     }
 }
 
 impl Message {
-    /// The context that has sent it; `None` if it was not received from
-    /// anywhere.
+    /// The context that sent the message; `None` if the message was not received from a context.
     ///
     /// ```
     /// use offshoot::{Error, Message, Receiver, Router};

@@ -1,4 +1,4 @@
-//! What a called function knows of where it runs.
+//! Information for a called function about its call, and about the context in which it runs.
 
 use std::fmt;
 use std::future::Future;
@@ -15,15 +15,15 @@ use crate::sys::blocking::block_on;
 use crate::wire::error::Error;
 use crate::wire::message::ContextId;
 
-/// What a called function knows of where it runs. Ask for it by a first
-/// parameter of type `&Econtext`; the caller does not pass it.
+/// Information for a called function about its call, and about the context in which it runs. A function gets it
+/// if its first parameter has the type `&Econtext`; the caller does not pass it.
 ///
 /// ```
 /// use std::time::Duration;
 ///
 /// use offshoot::{ContextId, Econtext, Error, Router, export};
 ///
-/// /// Works until nobody waits for it any more.
+/// /// Works until the call is cancelled.
 /// fn work(econtext: &Econtext) -> Vec<ContextId> {
 ///     assert_eq!(econtext.caller().id(), ContextId::MASTER);
 ///     while !econtext.is_cancelled() && econtext.deadline().is_some() {
@@ -38,7 +38,7 @@ use crate::wire::message::ContextId;
 ///     let router = Router::new()?;
 ///     let child = router.local().blocking_connect()?;
 ///     assert_eq!(child.blocking_call(work, ())?, [ContextId::MASTER]);
-///     // It is told to stop at the far end, too.
+///     // The timeout also cancels the call in the child.
 ///     let late = child.timeout(Duration::from_millis(20)).blocking_call(work, ());
 ///     assert!(matches!(late, Err(Error::Timeout { .. })));
 ///     assert!(child.blocking_call(work, ()).is_ok(), "the first has ended, or this one would wait");
@@ -55,9 +55,9 @@ pub struct Econtext {
 }
 
 impl Econtext {
-    /// That of a call which this context makes to itself: it has no deadline
-    /// and nobody cancels it. For tests of functions that take an `Econtext`,
-    /// and for programs that call such functions directly.
+    /// Creates the `Econtext` of a call that this context makes to itself. It has no deadline and is never
+    /// cancelled. Use it in tests of functions that take an `Econtext`, and in programs that call such
+    /// functions directly.
     pub fn new(router: &Router) -> Self {
         Self::of(router.clone(), IncomingCall::own(router.shared().me))
     }
@@ -66,61 +66,56 @@ impl Econtext {
         Self { router, call }
     }
 
-    /// This context's router.
+    /// The router of this context.
     #[doc(alias = "takes_router")]
     pub fn router(&self) -> &Router {
         &self.router
     }
 
-    /// This context itself.
+    /// This context.
     pub fn myself(&self) -> Context {
         self.router.myself()
     }
 
-    /// The context that started this one.
+    /// The context that started this one; `None` if there is none, or if this context has detached.
     #[doc(alias = "parent_id")]
     pub fn parent(&self) -> Option<Context> {
         self.parent_ids().first().map(|&id| self.router.context_by_id(id))
     }
 
-    /// All contexts above this one, the parent first; none once it has
-    /// detached.
+    /// All contexts above this one, the parent first. Empty after this context has detached.
     pub fn parent_ids(&self) -> Arc<[ContextId]> {
         self.shared().parent_ids()
     }
 
-    /// Takes this context out of the tree: it and what is behind it live on
-    /// when the contexts above end.
+    /// Takes this context out of the tree. It, and all contexts behind it, continue to run when the contexts
+    /// above end.
     ///
-    /// The context becomes the leader of a session of its own, tells its
-    /// parent, lets all that it has to say leave, and closes the link. Then it
-    /// is the root of its own tree: it has no parents, its children and those
-    /// behind them stay usable from here, and new ones can be started. Nobody
-    /// can call it any more, and whoever above waits for an answer, this call
-    /// included, gets [`Error::Channel`]. What is logged and printed here and
-    /// below goes nowhere, unless a file takes it
-    /// ([`log_to_file`](crate::log::log_to_file)).
+    /// The context becomes the leader of a new session, and tells its parent that it leaves. It sends all
+    /// queued messages, and closes the link. After that it is the root of its own tree, without parents. It
+    /// can still use its children and the contexts behind them, and can start new ones. Other contexts can no
+    /// longer call it. Contexts above that wait for an answer from it get [`Error::Channel`]; this includes
+    /// the caller of this function. Log records and output of this context and of those below are discarded,
+    /// unless they are written to a file ([`log_to_file`](crate::log::log_to_file)).
     ///
-    /// It ends when the calls that were running or waiting here have ended, or
-    /// by SIGTERM; calls have no deadline any more. Behind `ssh`, detaching
-    /// ends the connection; what waits for the command that it runs, such as
-    /// `sudo`, lives on with it.
+    /// The context ends when all calls that run or wait in it have ended, or on SIGTERM. The deadlines of
+    /// these calls are removed. If the context was started by `ssh`, detaching ends the connection. A process
+    /// such as `sudo`, which waits for its command to end, keeps running as long as the context.
     ///
-    /// Does nothing in a context that has detached already. Not cancel safe:
-    /// a call that is dropped while it waits may still detach.
+    /// Has no effect if the context has already detached. Not cancel safe: if the future is dropped while it
+    /// waits, the context may still detach.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if the parent refuses or has gone,
-    /// [`Error::Timeout`] if it does not answer within 5 s; the context is
-    /// still in the tree.
+    /// [`Error::Channel`] if the parent refuses or has gone, [`Error::Timeout`] if the parent does not answer
+    /// within 5 s. After an error, the context is still in the tree.
     pub async fn detach(&self) -> Result<(), Error> {
         let (done, detached) = oneshot::channel();
         self.shared().request(Request::Detach(done));
         detached.await.unwrap_or_else(|_| Err(Error::router_ended(self.shared().me)))
     }
 
-    /// [`Econtext::detach`] for code that is not async: blocks.
+    /// [`Econtext::detach`] for code that is not async: blocks until the context has detached.
     ///
     /// # Errors
     ///
@@ -138,17 +133,18 @@ impl Econtext {
         self.call.caller
     }
 
-    /// When the caller stops waiting, if it ever does.
+    /// The time at which the caller stops waiting; `None` if the call has no time limit.
     pub fn deadline(&self) -> Option<Instant> {
         self.call.deadline
     }
 
-    /// Whether nobody waits for this call any more. For functions that block.
+    /// Whether the call was cancelled or its time limit was reached. For functions that block. Does not
+    /// block.
     pub fn is_cancelled(&self) -> bool {
         self.call.cancelled.is_cancelled()
     }
 
-    /// Ends when nobody waits for this call any more. Cancel safe.
+    /// A future that is ready when the call is cancelled or its time limit is reached. Cancel safe.
     pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
         self.call.cancelled.cancelled()
     }

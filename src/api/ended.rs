@@ -1,4 +1,4 @@
-//! The end of a context, waited for.
+//! Waiting for the end of a context.
 
 use std::fmt;
 use std::future::Future;
@@ -13,21 +13,19 @@ use crate::wire::message::{Handle, Lane, Message};
 
 /// A future that is ready when a context has gone; see [`Context::closed`].
 ///
-/// Dropping it only ends the wait. It can be awaited under any executor or
-/// none, as by [`block_on`](crate::block_on).
+/// Dropping it only ends the wait. Any executor can poll it; [`block_on`](crate::block_on) works without one.
 #[must_use = "it does nothing unless it is awaited"]
 pub struct Ended {
     receiver: Receiver<()>,
 }
 
 impl Context {
-    /// Waits until the context has gone: it has ended, was killed, its link
-    /// was lost, or this router has ended. Orders nothing: see
-    /// [`Context::shutdown`] for that. Ready at once if no route leads to the
-    /// context. Cancel safe.
+    /// Waits until the context has gone: it has ended, was killed, its link was lost, or this router has
+    /// ended. It does not end the context; [`Context::shutdown`] does. If no route leads to the context, the
+    /// future is ready immediately. Cancel safe.
     ///
-    /// It is noticed as soon as a link ends. Behind a link that is silent but
-    /// open nothing is noticed: ssh's keepalive ends such a link.
+    /// The end is noticed as soon as a link ends. If a link is silent but still open, the end of the other
+    /// side is not noticed; the keepalive of ssh ends such a link.
     ///
     /// ```
     /// use offshoot::{Error, Router};
@@ -48,18 +46,17 @@ impl Context {
     #[doc(alias = "listen")]
     pub fn closed(&self) -> Ended {
         let receiver = Receiver::from_context(self.shared(), self.id(), true);
-        // A message that asks for nothing: it is refused if there is no way,
-        // and whoever carries it on will tell this context when there is none.
+        // A message without content. If there is no route, it is refused. Otherwise each router that forwards
+        // it will report to this context when the route is lost.
         let ask = Message::new(self.id(), Handle::CREDIT, Vec::new());
         let ask = Message { lane: Lane::Control, raw: true, reply_to: receiver.handle(), ..ask };
         self.shared().request(Request::Send(ask));
         Ended { receiver }
     }
 
-    /// Whether the context is known to have gone. Of a context below this one
-    /// that is known when its link ends; of one elsewhere in the tree only this
-    /// router's own end is: ask [`Context::closed`] about those. Does not
-    /// block.
+    /// Whether the context is known to have gone. For a context below this one, this router knows it as soon
+    /// as its link ends. For a context elsewhere in the tree, this returns true only after this router itself
+    /// has ended; use [`Context::closed`] for those. Does not block.
     pub fn is_closed(&self) -> bool {
         self.shared().has_gone(self.id())
     }
@@ -73,7 +70,7 @@ impl Future for Ended {
         loop {
             match self.receiver.inner.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
-                // The context has no reason to send anything here.
+                // The context is not expected to send values here; they are ignored.
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(Error::Channel(error))))
                     if !matches!(error.kind, Disconnected | NoRoute | RouterEnded) => {}

@@ -1,4 +1,4 @@
-//! The function table by name and in JSON, for tools that know no types.
+//! Calls of functions by name, with JSON. For tools that do not know the types at compile time.
 
 use std::any::type_name;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::wire::codec::{self, Origin};
 
 const BOUND: &str = "what it takes belongs to a program that is connected";
 
-/// What an entry of the table can do with JSON.
+/// Converts the arguments and the result of one function from and to JSON.
 #[derive(Debug)]
 pub(crate) struct Shim {
-    /// No JSON can call it, whatever its types are.
+    /// The function cannot be called with JSON, whatever its types are.
     is_bound: bool,
     args: fn(&str) -> Result<Vec<u8>, String>,
     ok: fn(&[u8], Origin) -> Result<String, String>,
@@ -27,9 +27,8 @@ impl Shim {
         Self { is_bound: false, args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
     }
 
-    /// For a function of this crate's own that no JSON can call
-    /// ([`Exported::takes_json`]): to read all that a child is started by
-    /// takes 60 KiB.
+    /// For a function of this crate that cannot be called with JSON ([`Exported::takes_json`]). The JSON
+    /// decoder for the arguments of the functions that start a child would take 60 KiB.
     pub(crate) const fn bound<F: Function<K>, K>() -> Self {
         Self {
             is_bound: true,
@@ -41,7 +40,7 @@ impl Shim {
 }
 
 fn encode<F: Function<K>, K>(json: &str) -> Result<Vec<u8>, String> {
-    // A tuple of nothing is `null` to serde, and an empty list to everybody else.
+    // Serde represents the empty tuple as `null`. Users write an empty list.
     let json = match type_name::<F::Args>() {
         "()" => serde_json::from_str::<[(); 0]>(json).map(|_| "null"),
         _ => Ok(json),
@@ -56,24 +55,23 @@ fn decode<F: Function<K>, K>(value: &[u8], origin: Origin) -> Result<String, Str
         .map_err(|error| format!("{} cannot be expressed in JSON: {error}", short(type_name::<F::Ok>())))
 }
 
-/// A function of the table that is compiled in to this program, to be called
-/// by its name, with arguments and result in JSON.
+/// A function of the table of this program. It is called by name, with arguments and result in JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Exported(&'static Entry);
 
-/// Arguments for a function, read from JSON and found to fit.
+/// Encoded arguments for a function, read from JSON. Their types have been checked.
 #[derive(Debug, Clone)]
 pub struct EncodedArgs(Vec<u8>);
 
 impl Exported {
-    /// All functions of the table, by name.
+    /// All functions of the table, sorted by name.
     pub fn all() -> Vec<Self> {
         let mut all: Vec<Self> = Table::get().entries().map(Self).collect();
         all.sort_unstable_by_key(Self::name);
         all
     }
 
-    /// The full name, as `offshoot::facts::host_facts`.
+    /// The full name, for example `offshoot::facts::host_facts`.
     pub fn name(&self) -> &'static str {
         (self.0.name)()
     }
@@ -82,7 +80,7 @@ impl Exported {
     pub fn args(&self) -> String {
         let [args, _] = (self.0.shim.types)();
         let args = short(args);
-        // A tuple of one is written with a comma.
+        // `type_name` writes a tuple with one element with a trailing comma.
         args.strip_suffix(",)").map_or_else(|| args.clone(), |args| format!("{args})"))
     }
 
@@ -92,22 +90,22 @@ impl Exported {
         short(ok)
     }
 
-    /// Whether all its arguments and its result are plain data. A `Sender` or
-    /// a `Context` belongs to a program that is connected, and what a child is
-    /// started by is our own business.
+    /// Whether the function can be called with JSON: all its arguments and its result are plain data. A
+    /// `Sender` or a `Context` has a meaning only inside a connected program. The functions that start
+    /// children are internal.
     pub fn takes_json(&self) -> bool {
         let types = (self.0.shim.types)();
-        // A `Sender` of whatever it sends.
+        // The name of the `Sender` type without its type parameter.
         let sender = type_name::<Sender<()>>().trim_end_matches("()>");
         let bound = [type_name::<Context>(), sender];
         !self.0.shim.is_bound && !types.iter().any(|types| bound.iter().any(|bound| types.contains(bound)))
     }
 
-    /// Reads the arguments, a JSON array, and sees that they fit.
+    /// Decodes the arguments from a JSON array, and checks their number and types.
     ///
     /// # Errors
     ///
-    /// What is wrong with them, with the signature.
+    /// A text that states what is wrong, with the signature of the function.
     pub fn encode(&self, json: &str) -> Result<EncodedArgs, String> {
         let data = (self.0.shim.args)(json).map_err(|why| {
             let why = wrong_count(&self.args(), json).unwrap_or(why);
@@ -116,13 +114,12 @@ impl Exported {
         Ok(EncodedArgs(data))
     }
 
-    /// Calls it there; the result is JSON, on one line. The `Call` is as any
-    /// other.
+    /// Calls the function in `context`. The result is JSON on one line.
     ///
     /// # Errors
     ///
-    /// As [`Context::call`]; [`Error::Payload`](crate::Error::Payload) also if
-    /// JSON cannot express the result.
+    /// As [`Context::call`]. Also [`Error::Payload`](crate::Error::Payload) if the result cannot be expressed
+    /// in JSON.
     pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
         let message = call_payload::encode_call(self.name(), &(), 0, crate::wire::message::Handle::NONE)
             .map_err(crate::Error::Payload)
@@ -138,7 +135,8 @@ impl std::fmt::Display for Exported {
     }
 }
 
-/// What is wrong with the number of arguments, if that is it. `args` are their types, as a tuple.
+/// Describes a wrong number of arguments; `None` if the number is right. `args` is the list of their types,
+/// as a tuple.
 fn wrong_count(args: &str, json: &str) -> Option<String> {
     let given = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).ok()?.len();
     let (mut depth, mut taken, mut is_begun) = (0_u32, 0, false);
@@ -160,7 +158,7 @@ fn wrong_count(args: &str, json: &str) -> Option<String> {
     (given != taken).then(|| format!("it takes {taken} {arguments}, got {given}"))
 }
 
-/// A type's name without the paths in it.
+/// The name of a type without module paths.
 fn short(name: &str) -> String {
     let mut short = String::new();
     let mut word = String::new();

@@ -1,8 +1,8 @@
-//! Functions that other contexts may call, and the table of them.
+//! Functions that other contexts may call, and the table of these functions.
 //!
-//! [`export!`](crate::export) puts a function into the table that is compiled
-//! in to every copy of the program. A function is known by its full name,
-//! never by its address, because copies for different machines differ.
+//! [`export!`](crate::export) adds a function to the table that is compiled into every copy of the program. A
+//! function is identified by its full name and not by its address, because copies for different machines
+//! differ.
 
 #[doc(hidden)]
 pub mod borrowed;
@@ -26,10 +26,14 @@ use crate::wire::codec::{self, Origin};
 
 /// A function that can be called in another context.
 ///
-/// Implemented for every `fn` item, sync or async, that takes `&Econtext`
-/// and/or `&Router` (in this order, both optional; they are injected, not
-/// sent), then up to 12 owned serialisable arguments, and returns a
-/// [`Value`] or a `Result` of one. `K` only tells these shapes apart.
+/// Implemented for every `fn` item, sync or async, with these parameters and this result:
+///
+/// - First `&Econtext`, then `&Router`. Both are optional. The called context supplies them; the caller does
+///   not send them.
+/// - Then up to 12 arguments, which are owned and serialisable.
+/// - The result is a [`Value`] or a `Result` of one.
+///
+/// The type parameter `K` only distinguishes these forms.
 ///
 /// [`export!`](crate::export) has an example.
 #[diagnostic::on_unimplemented(
@@ -41,19 +45,19 @@ use crate::wire::codec::{self, Origin};
 pub trait Function<K>: Copy + Send + Sync + 'static {
     /// The arguments that are sent, as a tuple.
     type Args: Serialize + DeserializeOwned + Send + 'static;
-    /// What the caller gets on success.
+    /// The result that the caller gets on success.
     type Ok: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Runs the function on arguments that came from elsewhere.
+    /// Runs the function with arguments that were received.
     #[doc(hidden)]
     fn run<'a>(self, econtext: &'a Econtext, args: Self::Args) -> Running<'a>;
 }
 
-/// A type that a function may return as it is.
+/// A type that a function may return without a `Result`.
 ///
-/// Implemented for the types of `std`, also arrays of them, `Arc` and `NonZero`,
-/// and of this crate. Your own need one line. (`Result` must not be one: it
-/// always means success or failure.)
+/// Implemented for the types of `std`, including arrays, `Arc` and `NonZero` types, and for the types of this
+/// crate. A type of your own needs one line. (`Result` must not implement it, since a `Result` always means
+/// success or failure.)
 ///
 /// ```
 /// use offshoot::{Value, export};
@@ -72,14 +76,14 @@ pub trait Function<K>: Copy + Send + Sync + 'static {
 /// # fn main() {}
 /// ```
 ///
-/// A function that returns `Result<Facts, E>` needs no such line.
+/// A function that returns `Result<Facts, E>` does not need this line.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the result of an exported function yet",
     note = "if it is yours, derive `Serialize` and `Deserialize` and add `impl offshoot::Value for {Self} {{}}`"
 )]
 pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
 
-/// What a function returns: `Result<T, E>` or a plain [`Value`].
+/// The result of a function: `Result<T, E>` or a plain [`Value`].
 #[doc(hidden)]
 pub trait Return<M> {
     type Ok: Serialize + DeserializeOwned + Send + 'static;
@@ -123,7 +127,7 @@ fn encode_result<T: Serialize>(value: &T) -> Outcome {
     })
 }
 
-/// Markers that tell sync functions from async ones.
+/// Markers that distinguish sync functions from async ones.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Blocking;
@@ -157,7 +161,7 @@ impl<T: Value> Value for Option<T> {}
 impl<T: Value> Value for Vec<T> {}
 impl<T: Value> Value for Box<T> {}
 impl<T: Value> Value for Box<[T]> {}
-/// Arrives as a copy of its own.
+/// The receiver gets an independent copy.
 impl<T: Value + Sync> Value for std::sync::Arc<T> where Self: Serialize + DeserializeOwned {}
 impl<T: Value, const N: usize> Value for [T; N] where Self: Serialize + DeserializeOwned {}
 impl<T: Value> Value for std::ops::Range<T> {}
@@ -180,7 +184,7 @@ impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
 impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::api::sender::Sender<T> {}
 
-/// One line of the function table.
+/// One entry of the function table.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Entry {
@@ -189,13 +193,13 @@ pub struct Entry {
     pub(crate) run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
     pub(crate) runs_on: RunsOn,
     pub(crate) place: &'static str,
-    /// For those who know the types by name only.
+    /// For tools that know the types only by name.
     #[cfg(feature = "cli")]
     pub(crate) shim: crate::api::exported::Shim,
 }
 
 impl Entry {
-    /// Only for [`export!`](crate::export).
+    /// Used only by [`export!`](crate::export).
     pub const fn new<F: Function<K>, K>(
         _: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
@@ -213,7 +217,7 @@ impl Entry {
         }
     }
 
-    /// One that no JSON can call.
+    /// An entry for a function that cannot be called with JSON.
     pub const fn bound<F: Function<K>, K>(
         function: F,
         run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
@@ -230,15 +234,16 @@ impl Entry {
 
 inventory::collect!(Entry);
 
-/// `name(args) -> ok`: what the table's digest is made of.
+/// `name(args) -> ok`. The digest of the table is computed from these lines.
 fn signature_of<F: Function<K>, K>() -> String {
     format!("{}{} -> {}", type_name::<F>(), type_name::<F::Args>(), type_name::<F::Ok>())
 }
 
-/// Decodes the arguments and runs the function on them.
+/// Decodes the arguments and runs the function with them.
 #[doc(hidden)]
 pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
-    // Only contexts above call functions, and they may use what is theirs.
+    // Only contexts above this one call functions here. Contexts and senders in their arguments get the
+    // authority of this context.
     let shared = econtext.shared();
     let origin = Origin::at(shared, econtext.caller_id(), shared.me);
     match codec::decode::<F::Args>(args, Some(origin)) {
@@ -250,7 +255,7 @@ pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u
     }
 }
 
-/// The functions that this program has, by name.
+/// The exported functions of this program, by name.
 #[derive(Debug)]
 pub(crate) struct Table {
     by_name: HashMap<&'static str, &'static Entry>,
@@ -262,8 +267,8 @@ impl Table {
     ///
     /// # Panics
     ///
-    /// If two functions have the same name (two `fn inner` in blocks of one
-    /// function have): calls to them could not be told apart.
+    /// If two functions have the same name, since calls to them could not be distinguished. This happens with
+    /// two `fn inner` in blocks of one function.
     pub(crate) fn get() -> &'static Self {
         static TABLE: OnceLock<Table> = OnceLock::new();
         TABLE.get_or_init(|| {
@@ -294,13 +299,13 @@ impl Table {
         self.by_name.get(name).copied()
     }
 
-    /// All of them, in no order.
+    /// All entries, in no particular order.
     #[cfg(feature = "cli")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
         self.by_name.values().copied()
     }
 
-    /// The modules that have exported functions, and their crates, in order.
+    /// The modules that contain exported functions, and their crates, sorted.
     pub(crate) fn modules(&self) -> BTreeSet<&'static str> {
         let paths = self.by_name.keys().filter_map(|name| name.rsplit_once("::"));
         paths.flat_map(|(module, _)| [module.split("::").next().unwrap_or(module), module]).collect()
@@ -311,7 +316,7 @@ impl Table {
     }
 }
 
-/// The functions of this program, as calls of a router's context run them.
+/// Gives the functions of this program to the engine of one router.
 pub(crate) struct LocalFunctions(pub(crate) Router);
 
 impl Functions for LocalFunctions {
@@ -321,11 +326,11 @@ impl Functions for LocalFunctions {
     }
 }
 
-/// A function for one call.
+/// A function that runs for one call.
 struct LocalFunction {
     entry: &'static Entry,
     router: Router,
-    /// Made when the function begins.
+    /// Created when the function begins.
     econtext: OnceCell<Econtext>,
 }
 
@@ -344,8 +349,7 @@ impl Callee for LocalFunction {
     }
 }
 
-/// Puts functions into the function table, so that other contexts can call
-/// them.
+/// Adds functions to the function table, so that other contexts can call them.
 ///
 /// ```
 /// fn uptime() -> std::io::Result<String> {
@@ -354,12 +358,12 @@ impl Callee for LocalFunction {
 /// offshoot::export!(uptime);
 ///
 /// fn slow() {}
-/// offshoot::export!(concurrent slow); // does not queue behind other calls
+/// offshoot::export!(concurrent slow); // does not wait behind other calls
 /// # fn main() {}
 /// ```
 ///
-/// A crate whose functions nobody mentions is not linked, and its functions
-/// are not in the table: write `use that_crate as _;`.
+/// The linker omits a crate that the program does not refer to. The functions of such a crate are then
+/// missing from the table. To include it, write `use that_crate as _;`.
 #[macro_export]
 macro_rules! export {
     (concurrent $($function:path),+ $(,)?) => { $($crate::export!(@ new, Concurrent, $function);)+ };

@@ -1,4 +1,4 @@
-//! Handlers: the user's own code behind a handle, and which handles are taken.
+//! Handlers: functions of the user that receive the messages to a handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,38 +31,36 @@ impl fmt::Debug for HandlerBuilder {
 }
 
 impl HandlerBuilder {
-    /// A fixed handle, from 1000. Default: the next free one.
+    /// Sets a fixed handle of at least 1000. Default: the next free one.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self
     }
 
-    /// Whether more than one message may come. If not, the handle is given up
-    /// before the first one is delivered. Default: true.
+    /// Whether the handler accepts more than one message. If not, the handle is released just before the
+    /// first message is delivered. Default: true.
     pub fn persist(mut self, on: bool) -> Self {
         self.persist = on;
         self
     }
 
-    /// Whether a handler or receiver that has the fixed handle already is
-    /// replaced. Default: false.
+    /// Whether to replace a handler or receiver that already has the fixed handle. Default: false.
     pub fn overwrite(mut self, on: bool) -> Self {
         self.overwrite = on;
         self
     }
 
-    /// Only this context may write here: others are told `reply from
-    /// unexpected context`. When it goes, the handler gets a dead message, `the
-    /// respondent Context has disconnected`, and is removed. Default: any
-    /// context may.
+    /// Accepts messages only from this context. Messages from other contexts are refused with `reply from
+    /// unexpected context`. When the context has gone, the handler gets a dead message, `the respondent
+    /// Context has disconnected`, and is removed. Default: messages from all contexts are accepted.
     pub fn respondent(mut self, context: ContextId) -> Self {
         self.respondent = Some(context);
         self
     }
 
-    /// Decides about each message, on the I/O thread, where it must not block.
-    /// Whoever is refused is told `refused by policy`. One that panics has
-    /// refused. Default: all may pass.
+    /// Sets a function that decides whether each message is accepted. It runs on the I/O thread, so it must
+    /// not block. Other messages are refused with `refused by policy`. A panic in the function counts as a
+    /// refusal. Default: all messages are accepted.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(policy));
         self
@@ -72,8 +70,8 @@ impl HandlerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Handle`] if the handle is taken or is the router's own,
-    /// [`Error::Closed`] if the router has ended.
+    /// [`Error::Handle`] if the handle is in use or reserved for the router, [`Error::Closed`] if the router
+    /// has ended.
     pub fn build(self) -> Result<Handle, Error> {
         let Self { shared, call, handle, persist, overwrite, respondent, policy } = self;
         let handle = shared.ports().claim(handle, overwrite)?;
@@ -89,14 +87,13 @@ impl HandlerBuilder {
 }
 
 impl Router {
-    /// A handler: `handler` is called for each message to its handle, on the
-    /// I/O thread, where it must not block: what would wait here panics. A
-    /// panic in it is logged. It ends
-    /// with [`HandlerBuilder::build`]; see [`Message`] for an example.
+    /// Returns a builder for a handler; [`HandlerBuilder::build`] registers it. `handler` is called for each
+    /// message to its handle. It runs on the I/O thread, so it must not block: functions of this crate that
+    /// would block panic there. A panic in it is logged. See [`Message`] for an example.
     ///
-    /// When the router ends, each handler gets one dead message, `Broker has
-    /// exitted`. A handler that holds a `Router` keeps it from ending by
-    /// itself; a message can be decoded and answered without one.
+    /// When the router ends, each handler gets one dead message, `Broker has exitted`. A handler that holds a
+    /// `Router` prevents the router from ending by itself. Decoding and answering a message does not need a
+    /// `Router`.
     pub fn add_handler(&self, handler: impl Fn(Message) + Send + Sync + 'static) -> HandlerBuilder {
         HandlerBuilder {
             shared: Arc::clone(self.shared()),
@@ -109,12 +106,12 @@ impl Router {
         }
     }
 
-    /// Removes a handler; a receiver that had the handle is closed. Whoever
-    /// writes to it from now on is told `invalid handle`. Does not block.
+    /// Removes a handler. If a receiver has the handle, it is closed. Messages that are sent to the handle
+    /// from now on are refused with `invalid handle`. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Handle`] if nobody has the handle, or the router itself.
+    /// [`Error::Handle`] if no handler or receiver has the handle, or if it is reserved for the router.
     pub fn del_handler(&self, handle: Handle) -> Result<(), Error> {
         if !self.shared().ports().release(handle, None) {
             return Err(Error::Handle { handle, reason: "no handler is registered".into() });

@@ -1,4 +1,4 @@
-//! Neighbours and routes by hand, for those who bring a stream of their own.
+//! Manual neighbours and routes, for programs that provide a stream themselves.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -14,13 +14,12 @@ use crate::wire::error::{Closed, Error};
 use crate::wire::message::ContextId;
 
 impl Router {
-    /// A new number for a context, that nobody else in the tree has or will
-    /// get. Children ask upstream for 1,000 at a time.
+    /// Allocates a context id that is unique in the tree, and is not used again. Children request ids from
+    /// their parents, 1,000 at a time.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if the parent gives none, [`Error::Closed`] if the
-    /// router has ended.
+    /// [`Error::Channel`] if the parent supplies no ids, [`Error::Closed`] if the router has ended.
     pub async fn allocate_id(&self) -> Result<ContextId, Error> {
         self.ask(|io, reply| {
             let io = Rc::clone(io);
@@ -31,20 +30,18 @@ impl Router {
         .await?
     }
 
-    /// Attaches `context`, which speaks this crate's frames at the other end
-    /// of `stream` already, as a neighbour, as if this context had started it.
+    /// Attaches `context` as a neighbour, as if this context had started it. The program at the other end of
+    /// `stream` must already use the frame protocol of this crate.
     ///
-    /// Whatever comes in by the stream acts under `authority`, if one is
-    /// given, instead of its own: with this context's own number it may do
-    /// what this context may, to all that lies behind this one. In a child the
-    /// context's number must be one of [`Router::allocate_id`], or the parent
-    /// does not take note of it.
+    /// If `authority` is given, the messages that arrive on the stream get it instead of their own authority.
+    /// With this context's own id, they have the rights of this context in all contexts behind this one. In a
+    /// child, the id of `context` must come from [`Router::allocate_id`]; otherwise the parent does not
+    /// register the context.
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] if the context is attached already or the stream
-    /// cannot be watched (a plain file cannot), [`Error::Closed`] if the router
-    /// has ended.
+    /// [`Error::Connect`] if the context is already attached, or if the stream cannot be polled (for example
+    /// a regular file), [`Error::Closed`] if the router has ended.
     pub async fn register(
         &self,
         context: &Context,
@@ -58,21 +55,19 @@ impl Router {
         .await?
     }
 
-    /// From now on whatever comes in by the neighbour's stream acts under
-    /// `authority`; `None`, the default: under its own. Does nothing if
-    /// `neighbour` is not directly attached.
+    /// Sets the authority of all messages that arrive on the neighbour's stream from now on. With `None`, the
+    /// default, they keep their own authority. Has no effect if `neighbour` is not directly attached. Does
+    /// not block.
     ///
-    /// A child that is stamped with this context's number may call functions
-    /// in its siblings.
+    /// A child whose messages get this context's id as authority may call functions in its siblings.
     #[doc(alias = "auth_id")]
     pub fn stamp(&self, neighbour: &Context, authority: Option<ContextId>) {
         let id = neighbour.id();
         self.shared().request(Request::Do(Box::new(move |io| io.neighbours().stamp(io, id, authority))));
     }
 
-    /// The neighbour by whose stream a message to `id` leaves: the parent if
-    /// no route is known, `None` if there is no parent either, or if it is
-    /// this context itself.
+    /// The neighbour through which a message to `id` leaves. If no route is known, this is the parent. `None`
+    /// if there is no parent either, or if `id` is this context. Cancel safe.
     ///
     /// # Errors
     ///
@@ -86,13 +81,13 @@ impl Router {
         Ok(found.map(|(id, name)| Context::new(Arc::clone(self.shared()), id, &name)))
     }
 
-    /// Messages to `target` leave by the stream of `via`, a neighbour, until
-    /// that is gone. Only this context takes note of it.
+    /// Adds a route: messages to `target` leave through the neighbour `via`, until that neighbour has gone.
+    /// The route is not announced to other contexts.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if there is a route already or `via` is no
-    /// neighbour, [`Error::Closed`] if the router has ended.
+    /// [`Error::Channel`] if a route already exists or `via` is not a neighbour, [`Error::Closed`] if the
+    /// router has ended.
     pub async fn add_route(&self, target: ContextId, via: &Context) -> Result<(), Error> {
         let via = via.id();
         self.ask(move |io, reply| {
@@ -101,8 +96,8 @@ impl Router {
         .await?
     }
 
-    /// Forgets the route to `target`, as if it had gone: whoever waits for an
-    /// answer from it is told. Does nothing if there is none.
+    /// Removes the route to `target`, as if that context had gone. Everything that waits for an answer from
+    /// it gets an error. Has no effect if there is no route. Does not block.
     pub fn del_route(&self, target: ContextId) {
         self.shared().request(Request::Do(Box::new(move |io| io.neighbours().del_route(io, target))));
     }

@@ -1,4 +1,4 @@
-//! Messages to a context, and the answers to them.
+//! Messages to a context, and the replies to them.
 
 use serde::de::DeserializeOwned;
 
@@ -9,13 +9,12 @@ use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 
 impl Context {
-    /// Sends a message there. Nobody reports whether it has arrived; a dead
-    /// message to its `reply_to`, if it has one, says that it has not. Does
-    /// not block.
+    /// Sends a message to the context. Its delivery is not confirmed. If it cannot be delivered and has a
+    /// `reply_to` handle, a dead message goes to that handle. Does not block.
     ///
-    /// A message without `reply_to` waits here until a receiver has room for
-    /// it, as values of a [`Sender`](crate::Sender) do; one with `reply_to`
-    /// goes at once, and may be refused with `window exceeded`.
+    /// A message without `reply_to` waits in this context until the receiver has room for it, as values of a
+    /// [`Sender`](crate::Sender) do. A message with `reply_to` is sent immediately; the receiver may refuse
+    /// it with `window exceeded`.
     ///
     /// # Errors
     ///
@@ -26,9 +25,9 @@ impl Context {
         self.queue(if metered { Request::SendMetered { message, accepted: None } } else { Request::Send(message) })
     }
 
-    /// Sends a message there and returns a receiver for what comes back: one
-    /// message, or [`Error::Channel`] if the context cannot be reached, has
-    /// gone, or refuses. Does not block.
+    /// Sends a message to the context, and returns a receiver for the reply. The receiver gets one message,
+    /// or [`Error::Channel`] if the context cannot be reached, has gone, or refuses the message. Does not
+    /// block.
     ///
     /// # Errors
     ///
@@ -39,7 +38,7 @@ impl Context {
         Ok(receiver)
     }
 
-    /// As [`Context::send_async`], for an answer of any number of messages.
+    /// As [`Context::send_async`], for a reply that consists of any number of messages.
     ///
     /// # Errors
     ///
@@ -50,19 +49,18 @@ impl Context {
         Ok(receiver)
     }
 
-    /// Sends a message there and waits for the answer. Dropping the future
-    /// gives up the wait, nothing else.
+    /// Sends a message to the context and waits for the reply. Dropping the future only ends the wait.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if the context cannot be reached, has gone, or
-    /// refuses, [`Error::Payload`] if the answer is not a `T`,
-    /// [`Error::Channel`] if the router has ended.
+    /// - [`Error::Channel`] if the context cannot be reached, has gone, or refuses the message, or if the
+    ///   router has ended
+    /// - [`Error::Payload`] if the reply is not a `T`
     pub async fn send_await<T: DeserializeOwned>(&self, message: Message) -> Result<T, Error> {
         self.send_async(message)?.recv().await
     }
 
-    /// [`Context::send_await`] for code that is not async: blocks.
+    /// [`Context::send_await`] for code that is not async: blocks until the reply arrives.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Receivers: what other contexts send to a handle of this one.
+//! Receivers: they receive the values that are sent to a handle of this context.
 
 use std::fmt;
 use std::future::Future;
@@ -24,15 +24,15 @@ use crate::sys::blocking::block_until;
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 
-/// Receives values that other contexts send to a handle of this one.
+/// Receives values that are sent to a handle of this context.
 ///
-/// Cheap to clone; clones share one queue. Each value goes to one of them: to
-/// whoever has waited longest. All of it can be used from any thread, under
-/// any executor or none. The handle is given up when the last clone is
-/// dropped.
+/// Cloning is cheap, and clones share one queue. Each value goes to one waiting task or thread: the one that
+/// has waited longest. Every function can be called from any thread, with or without an executor. Dropping
+/// the last clone releases the handle.
 ///
-/// A sender may have 64 KiB under way (growing to 1 MiB while this end keeps
-/// up), so a receiver that nobody reads holds no more than that per sender.
+/// Each sender has a window of 64 KiB: the amount of data that it may send before the receiver takes it. The
+/// window grows to 1 MiB if the receiver takes the values fast enough. The queue of a receiver that is never
+/// read therefore has at most this size for each sender.
 ///
 /// ```
 /// use offshoot::{Error, Receiver, Router, Sender, export};
@@ -61,12 +61,12 @@ use crate::wire::message::{Arrival, ContextId, Handle, Message};
 /// ```
 pub struct Receiver<T> {
     pub(crate) inner: Arc<Inner>,
-    /// The stream has ended: it yields nothing more, whatever comes.
+    /// Whether the stream has ended. It then yields no further items, even if values arrive.
     ended: bool,
     of: PhantomData<fn() -> T>,
 }
 
-/// A receiver of messages, whatever they carry.
+/// A receiver of messages, without the type of their values.
 pub(crate) struct Inner {
     queue: Arc<Queue>,
     shared: Arc<Shared>,
@@ -80,7 +80,7 @@ impl Drop for Inner {
 
 impl Inner {
     async fn recv(&self) -> Result<Message, Error> {
-        // Nobody pokes a queue.
+        // The queue of a receiver is never poked, so `got` does not return `None` here.
         self.got(self.queue.fair_queue.wait().await)
             .and_then(|message| message.ok_or_else(|| Error::Closed(Closed::Receiver)))
     }
@@ -106,7 +106,7 @@ impl Inner {
         self.queue.fair_queue.poll_watch(cx.waker()).map(|got| self.got(got).transpose())
     }
 
-    /// Gives room back for what was taken; `None` if nothing was.
+    /// Returns room in the window to the sender of a message that was taken. `None` if no message was taken.
     fn got(&self, got: Got<Message>) -> Result<Option<Message>, Error> {
         let mut message = match got {
             Got::Item(message) => message,
@@ -139,8 +139,7 @@ impl Inner {
     }
 }
 
-/// A user's function that the I/O thread calls: a panic in it is logged, and
-/// takes nobody else down.
+/// Wraps a function of the user that the I/O thread calls. A panic in it is logged, and affects nothing else.
 fn guarded(notify: impl Fn() + Send + Sync + 'static) -> Hook {
     Arc::new(move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(&notify)).is_err() {
@@ -197,7 +196,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// Settings of a receiver on the next free handle, which takes what comes.
+    /// Settings of a receiver on the next free handle, which accepts all messages.
     fn new(shared: &Arc<Shared>) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -210,7 +209,7 @@ impl Settings {
         }
     }
 
-    /// Registers the receiver on `handle`, which has been claimed.
+    /// Registers the receiver on `handle`, which the caller has claimed.
     fn register(self, handle: Handle) -> Inner {
         let Self { shared, persist, overwrite, respondent, policy, notify, .. } = self;
         let queue = Arc::new(Queue::new(handle));
@@ -238,56 +237,54 @@ impl<T> fmt::Debug for ReceiverBuilder<T> {
 }
 
 impl<T> ReceiverBuilder<T> {
-    /// A fixed handle, from 1000. Default: the next free one.
+    /// Sets a fixed handle of at least 1000. Default: the next free one.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.settings.handle = Some(handle);
         self
     }
 
-    /// Whether more than one message may come. If not, the handle is given up
-    /// before the first message is delivered. Default: true.
+    /// Whether the receiver accepts more than one message. If not, the handle is released just before the
+    /// first message is delivered. Default: true.
     pub fn persist(mut self, on: bool) -> Self {
         self.settings.persist = on;
         self
     }
 
-    /// Whether a handler or receiver that has the fixed handle already is
-    /// replaced; a replaced receiver is closed. Default: false.
+    /// Whether to replace a handler or receiver that already has the fixed handle. A replaced receiver is
+    /// closed. Default: false.
     pub fn overwrite(mut self, on: bool) -> Self {
         self.settings.overwrite = on;
         self
     }
 
-    /// Only this context may send here; when it goes, the receiver gets
-    /// [`Error::Channel`], and then [`Error::Closed`]. Default: any context
-    /// may.
+    /// Accepts messages only from this context. When the context has gone, the receiver gets
+    /// [`Error::Channel`], and then [`Error::Closed`]. Default: messages from all contexts are accepted.
     pub fn respondent(mut self, context: ContextId) -> Self {
         self.settings.respondent = Some(context);
         self
     }
 
-    /// Decides about each message, on the I/O thread, where it must not block.
-    /// Default: all may pass.
+    /// Sets a function that decides whether each message is accepted. It runs on the I/O thread, so it must
+    /// not block. Default: all messages are accepted.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
         self.settings.policy = Some(Rule::Policy(Arc::new(policy)));
         self
     }
 
-    /// Is called after each message was queued and after the end, mostly on
-    /// the I/O thread, where it must not block. A receiver with this cannot be
-    /// a member of a [`Select`](crate::Select), which uses the same bell.
-    /// Default: nothing.
+    /// Sets a function that is called after each message was queued, and at the end. It usually runs on the
+    /// I/O thread, so it must not block. A receiver with this function cannot be a member of a
+    /// [`Select`](crate::Select), which needs the same hook. Default: none.
     pub fn notify(mut self, notify: impl Fn() + Send + Sync + 'static) -> Self {
         self.settings.notify = Some(guarded(notify));
         self
     }
 
-    /// Registers the receiver. One of a router that has ended is closed from
-    /// the beginning. Does not block.
+    /// Registers the receiver. If the router has ended, the receiver is closed from the start. Does not
+    /// block.
     ///
     /// # Errors
     ///
-    /// [`Error::Handle`] if a fixed handle is taken or is the router's own.
+    /// [`Error::Handle`] if a fixed handle is in use or reserved for the router.
     pub fn build(self) -> Result<Receiver<T>, Error> {
         let Settings { shared, handle, overwrite, .. } = &self.settings;
         let handle = shared.ports().claim(*handle, *overwrite)?;
@@ -296,13 +293,13 @@ impl<T> ReceiverBuilder<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A receiver on the next free handle. One of a router that has ended is
-    /// closed from the beginning.
+    /// Creates a receiver on the next free handle. If the router has ended, the receiver is closed from the
+    /// start. Does not block.
     pub fn new(router: &Router) -> Self {
         Self::of(router.shared())
     }
 
-    /// A receiver with settings.
+    /// Returns a builder for a receiver with settings.
     pub fn builder(router: &Router) -> ReceiverBuilder<T> {
         ReceiverBuilder { settings: Settings::new(router.shared()), of: PhantomData }
     }
@@ -311,15 +308,14 @@ impl<T> Receiver<T> {
         Self::from_inner(Arc::new(Settings::new(shared).register_next()))
     }
 
-    /// A receiver that only `context` may send to, once or for as long as it
-    /// lives.
+    /// Creates a receiver that accepts messages only from `context`. `persist`: it accepts more than one.
     pub(crate) fn from_context(shared: &Arc<Shared>, context: ContextId, persist: bool) -> Self {
         let settings = Settings { respondent: Some(context), persist, ..Settings::new(shared) };
         Self::from_inner(Arc::new(settings.register_next()))
     }
 
-    /// A receiver for the values that a call of `context` sends before it ends,
-    /// from wherever below that context.
+    /// Creates a receiver for the values that a call in `context` sends before it ends. They may come from
+    /// that context or from any context behind it.
     pub(crate) fn of_call(shared: &Arc<Shared>, context: ContextId) -> Self {
         let settings = Settings { policy: Some(Rule::WayTo(context)), ..Settings::new(shared) };
         Self::from_inner(Arc::new(settings.register_next()))
@@ -329,13 +325,13 @@ impl<T> Receiver<T> {
         Self { inner, ended: false, of: PhantomData }
     }
 
-    /// Has `notify` called as [`ReceiverBuilder::notify`] does, from now on,
-    /// and once now if something waits already. Does not block.
+    /// Sets a function that is called as described at [`ReceiverBuilder::notify`]. It is also called once
+    /// before this returns, if a value already waits. Does not block otherwise.
     ///
     /// # Errors
     ///
-    /// [`Error::Select`] if the receiver is a member of a
-    /// [`Select`](crate::Select), or has such a function already.
+    /// [`Error::Select`] if the receiver is a member of a [`Select`](crate::Select), or already has such a
+    /// function.
     pub fn notify(&self, notify: impl Fn() + Send + Sync + 'static) -> Result<(), Error> {
         let hook = guarded(notify);
         let waiting = self.inner.queue.fair_queue.set_hook(Arc::clone(&hook));
@@ -346,47 +342,46 @@ impl<T> Receiver<T> {
         Ok(())
     }
 
-    /// The port that this receiver listens on.
+    /// The handle of this receiver.
     pub fn handle(&self) -> Handle {
         self.inner.queue.handle
     }
 
-    /// A sender for this receiver. It can be an argument or a result of a
-    /// call.
+    /// Creates a sender for this receiver. It can be an argument or a result of a call.
     #[doc(alias = "to_sender")]
     pub fn sender(&self) -> Sender<T> {
         Sender::from_parts(Arc::clone(&self.inner.shared), self.inner.shared.me, self.handle())
     }
 
-    /// Number of values that wait: a snapshot.
+    /// Number of values that wait, at the moment of the call.
     #[doc(alias = "size")]
     pub fn len(&self) -> usize {
         self.inner.queue.fair_queue.len()
     }
 
-    /// Whether no value waits.
+    /// Whether no value waits, at the moment of the call.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Gives up the handle and throws away what waits. Whoever waits on this
-    /// receiver or a clone of it gets [`Error::Closed`]; whoever sends to it
-    /// from now on is told `invalid handle`. Does not block.
+    /// Releases the handle and discards the values that wait. Receive operations that wait on this receiver
+    /// or on a clone of it return [`Error::Closed`]. Messages that are sent to the handle from now on are
+    /// refused with `invalid handle`. Does not block.
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// The next message as it came, unless it is dead. Cancel safe.
+    /// Waits for the next message and returns it undecoded. Cancel safe.
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`], but for the value's type.
+    /// As [`Receiver::recv`], except [`Error::Payload`]. A dead message is returned as an error.
     pub async fn recv_message(&self) -> Result<Message, Error> {
         self.inner.recv().await
     }
 
-    /// [`Receiver::recv_message`] for code that is not async: blocks.
+    /// [`Receiver::recv_message`] for code that is not async: blocks until a message arrives.
     ///
     /// # Errors
     ///
@@ -397,21 +392,21 @@ impl<T> Receiver<T> {
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
-    /// The next value. Cancel safe.
+    /// Waits for the next value. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] when a sender has closed its end (the receiver can
-    /// still be used) or the respondent has gone, [`Error::Closed`] when this
-    /// receiver was closed or nothing more can come, [`Error::Payload`] when
-    /// the value is not a `T`.
+    /// - [`Error::Channel`] if a sender has closed its end, or if the respondent has gone. After a sender has
+    ///   closed, the receiver can still be used.
+    /// - [`Error::Closed`] if this receiver was closed, or if no more values can arrive
+    /// - [`Error::Payload`] if the value is not a `T`
     #[doc(alias = "get")]
     #[doc(alias = "get_data")]
     pub async fn recv(&self) -> Result<T, Error> {
         self.recv_message().await?.decode()
     }
 
-    /// The next value and the context that sent it. Cancel safe.
+    /// Waits for the next value, and returns it with the id of the context that sent it. Cancel safe.
     ///
     /// # Errors
     ///
@@ -421,18 +416,18 @@ impl<T: DeserializeOwned> Receiver<T> {
         Ok((message.src, message.decode()?))
     }
 
-    /// The next value, if it comes in time. Cancel safe.
+    /// Waits for the next value for at most `timeout`. Cancel safe.
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`], and [`Error::Timeout`]; a value that comes too
-    /// late can still be received.
+    /// As [`Receiver::recv`], and [`Error::Timeout`]. A value that arrives after the timeout can still be
+    /// received.
     pub async fn recv_timeout(&self, timeout: Duration) -> Result<T, Error> {
         self.inner.recv_timeout(timeout).await?.decode()
     }
 
-    /// The next value if one waits, `None` if not. Does not block. What
-    /// somebody else already waits for is left to him.
+    /// Returns the next value if one waits, and `None` if not. Does not take values that are reserved for
+    /// receive operations that already wait. Does not block.
     ///
     /// # Errors
     ///
@@ -441,7 +436,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.inner.try_recv()?.map(|message| message.decode()).transpose()
     }
 
-    /// [`Receiver::recv`] for code that is not async: blocks.
+    /// [`Receiver::recv`] for code that is not async: blocks until a value arrives.
     ///
     /// # Errors
     ///
@@ -450,7 +445,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.blocking_recv_message()?.decode()
     }
 
-    /// [`Receiver::recv_timeout`] for code that is not async: blocks.
+    /// [`Receiver::recv_timeout`] for code that is not async: blocks for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -460,18 +455,18 @@ impl<T: DeserializeOwned> Receiver<T> {
         message.unwrap_or_else(|| Err(timed_out(timeout)))?.decode()
     }
 
-    /// The values as they come. Blocks. Ends when a sender has closed its end
-    /// or the receiver is closed; if the respondent goes, [`Error::Channel`] is
-    /// the last item. After the end it yields nothing more: where several send,
-    /// and each closes its end, call this again or use [`Receiver::recv`]. For
-    /// async code, the receiver itself is a [`Stream`].
+    /// Iterates over the values as they arrive. Blocks for each item. For async code, the receiver itself is
+    /// a [`Stream`] of the same items.
+    ///
+    /// The iteration ends when a sender has closed its end, or when the receiver is closed. If the respondent
+    /// has gone, [`Error::Channel`] is the last item. If several senders each close their end, call this
+    /// again after each end, or use [`Receiver::recv`].
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self, ended: false }
     }
 }
 
-/// What comes next in an iteration over a receiver, and whether it is the last
-/// item.
+/// Returns the next item of an iteration over a receiver, and whether the iteration ends with it.
 fn item<T: DeserializeOwned>(next: Option<Result<Message, Error>>) -> (Option<Result<T, Error>>, bool) {
     match next {
         Some(Ok(message)) => (Some(message.decode()), false),
@@ -512,8 +507,9 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     }
 }
 
-/// Yields and ends as [`Receiver::iter`] does. A clone begins anew, and
-/// [`Receiver::recv`] goes on after the end. Takes what nobody else waits for.
+/// Yields the same items as [`Receiver::iter`], and ends in the same cases. After the end, [`Receiver::recv`]
+/// and the streams of clones can still return values. The stream does not take values that are reserved for
+/// receive operations that already wait.
 impl<T: DeserializeOwned> Stream for Receiver<T> {
     type Item = Result<T, Error>;
 

@@ -1,5 +1,4 @@
-//! The router: one context's place in the tree, as the rest of its process
-//! sees it.
+//! The router: the place of one context in the tree, and the interface to it for the rest of the process.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,14 +21,13 @@ const PROFILING: &str = "OFFSHOOT_PROFILING";
 
 /// Default of [`RouterBuilder::max_message_size`], in bytes.
 ///
-/// [`RouterBuilder`] has an example of another one.
+/// [`RouterBuilder`] has an example with another value.
 pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
 
-/// A context's place in the tree: the way to start children and to reach
-/// every other context.
+/// The place of this context in the tree. A router starts children, and reaches every other context.
 ///
-/// Cheap to clone. When the last clone is dropped, the children end. All of it
-/// can be used from any thread, under any executor or none.
+/// Cloning is cheap. When the last clone is dropped, the children end. Every function can be called from any
+/// thread, with or without an executor.
 ///
 /// ```
 /// use offshoot::{Error, Router, export};
@@ -53,7 +51,7 @@ pub const MAX_MESSAGE_SIZE: u64 = 128 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Router {
     shared: Arc<Shared>,
-    /// Ends the router when its last clone goes.
+    /// Ends the router when its last clone is dropped.
     alive: Arc<Alive>,
 }
 
@@ -64,8 +62,8 @@ struct Alive {
 
 /// A router that does not keep its children alive.
 ///
-/// For handlers and hooks that need the router they belong to: one that held
-/// a [`Router`] would keep it from ending.
+/// Use it in handlers and hooks that need the router they belong to. A handler that held a [`Router`] would
+/// prevent the router from ending.
 ///
 /// [`Router::downgrade`] has an example.
 #[derive(Clone)]
@@ -75,7 +73,7 @@ pub struct WeakRouter {
 }
 
 impl WeakRouter {
-    /// The router, unless its last clone has been dropped.
+    /// Returns the router, or `None` if its last clone has been dropped.
     pub fn upgrade(&self) -> Option<Router> {
         Some(Router { alive: self.alive.upgrade()?, shared: Arc::clone(&self.shared) })
     }
@@ -95,7 +93,7 @@ impl fmt::Debug for Router {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        // The thread goes on until the children have ended; nobody waits here.
+        // The thread runs until the children have ended. This drop does not wait for it.
         self.shared.request(Request::Shutdown { done: None });
     }
 }
@@ -114,7 +112,7 @@ impl Drop for Alive {
 ///
 /// fn main() -> Result<(), Error> {
 ///     offshoot::child();
-///     // Messages of a megabyte at most, and at the end who has used how much time.
+///     // Messages have at most 1 MiB. At its end, each context logs where its time has gone.
 ///     let router = Router::builder().max_message_size(1 << 20).profiling(true).build()?;
 ///     let (send, records) = mpsc::channel();
 ///     router.on_log(move |record| drop(send.send(record.clone())));
@@ -135,36 +133,34 @@ pub struct RouterBuilder {
 }
 
 impl RouterBuilder {
-    /// The I/O thread to use. Default: one of its own.
+    /// The I/O thread to use. Default: a new thread for this router.
     #[must_use]
     pub fn broker(mut self, broker: &Broker) -> Self {
         self.broker = Some(broker.clone());
         self
     }
 
-    /// The largest message that is sent or taken, in bytes. All descendants
-    /// inherit it. Default: 128 MiB.
+    /// The maximum size of a message that is sent or received, in bytes. All descendants inherit it. Default:
+    /// 128 MiB.
     #[must_use]
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// Whether contexts may talk only to their parents and children, not to
-    /// their siblings. All descendants inherit it. Default: false.
+    /// Whether contexts may communicate only with the contexts above and below them, and not with their
+    /// siblings. All descendants inherit it. Default: false.
     #[must_use]
     pub fn unidirectional(mut self, on: bool) -> Self {
         self.unidirectional = on;
         self
     }
 
-    /// Whether this context and all its descendants tell where their time has
-    /// gone: at its end each logs, at level info and with the target
-    /// `offshoot::profile`, how often and for how long each function ran and
-    /// each handle was served, and what the process and its I/O thread have
-    /// used of the processor. A context that is killed tells nothing.
-    /// Default: whether the environment variable `OFFSHOOT_PROFILING` is set
-    /// to anything but nothing or 0.
+    /// Whether this context and all its descendants log a profile when they end. The profile has level info
+    /// and the target `offshoot::profile`. It contains how often and for how long each function ran, the same
+    /// for each handle, and the processor time of the process and its I/O thread. A context that is killed
+    /// logs no profile. Default: true if the environment variable `OFFSHOOT_PROFILING` is set, and is neither
+    /// empty nor `0`.
     #[must_use]
     #[doc(alias = "MITOGEN_PROFILING")]
     pub fn profiling(mut self, on: bool) -> Self {
@@ -174,7 +170,7 @@ impl RouterBuilder {
 }
 
 impl Router {
-    /// A router with settings.
+    /// Returns a builder for a router with settings.
     pub fn builder() -> RouterBuilder {
         let profiling = std::env::var_os(PROFILING).is_some_and(|value| !value.is_empty() && value != "0");
         RouterBuilder { broker: None, max_message_size: MAX_MESSAGE_SIZE, unidirectional: false, profiling }
@@ -189,7 +185,7 @@ impl Router {
         &self.shared
     }
 
-    /// The same router, without keeping its children alive.
+    /// Returns a handle to this router that does not keep its children alive.
     ///
     /// ```
     /// # use offshoot::{Error, Router};
@@ -206,13 +202,12 @@ impl Router {
         WeakRouter { shared: Arc::clone(&self.shared), alive: Arc::downgrade(&self.alive) }
     }
 
-    /// Whether this is the root of its tree: nobody started this context, or
-    /// it has detached.
+    /// Whether this context is the root of its tree: no other context started it, or it has detached.
     pub fn is_master(&self) -> bool {
         self.shared.parent().is_none()
     }
 
-    /// The children of this context that are up, the oldest first.
+    /// The children of this context that are connected, the oldest first.
     #[doc(alias = "get_streams")]
     pub fn children(&self) -> Vec<Context> {
         let children = self.shared.directory().children();
@@ -229,21 +224,20 @@ impl Router {
         Context::new(Arc::clone(&self.shared), self.shared.me, "self")
     }
 
-    /// The context with this id, by the name that is known of it, whether or
-    /// not it exists: calls of one that
-    /// does not fail with `no route to ..`. Two contexts of one router with one
-    /// id are equal.
+    /// The context with this id, with its name if the router knows it. The context need not exist: calls to
+    /// one that does not exist fail with `no route to ..`. Two contexts of one router are equal if their ids
+    /// are equal.
     pub fn context_by_id(&self, id: ContextId) -> Context {
         Context::known(Arc::clone(&self.shared), id)
     }
 
-    /// The largest message that is sent or taken, in bytes.
+    /// The maximum size of a message that is sent or received, in bytes.
     pub fn max_message_size(&self) -> u64 {
         self.shared.max_message_size
     }
 
-    /// Sends a message as it stands, without a window. Failure is reported
-    /// only by a dead message to its `reply_to`.
+    /// Sends a message unchanged and without flow control. If it cannot be delivered, a dead message to its
+    /// `reply_to` handle is the only report. Does not block.
     ///
     /// # Errors
     ///
@@ -252,44 +246,42 @@ impl Router {
         if self.shared.request(Request::Send(message)) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
-    /// Has children that are connected from now on, and their own children,
-    /// each watched over by a second process, which ends what is left below a
-    /// context that was killed: [`Descendants::Supervise`]. Linux only.
+    /// Sets whether a second process supervises each child that is connected from now on, and each of their
+    /// own children. If the child is killed, the supervisor ends the processes that it leaves behind:
+    /// [`Descendants::Supervise`]. Default: off. Linux only.
     pub fn supervise(&self, on: bool) {
         let what = if on { Descendants::Supervise } else { Descendants::End };
         self.shared.set_descendants(what);
     }
 
-    /// Cuts the link to a child of this context: the child and everything
-    /// behind it ends as if this process had died, and whoever waits for one
-    /// of them is told. Does nothing to contexts behind others.
+    /// Closes the link to a child of this context. The child and everything behind it end as if this process
+    /// had died. Everything that waits for one of these contexts gets an error. Has no effect on contexts
+    /// that are not children of this one. Does not block.
     ///
-    /// [`Context::shutdown`] is the orderly way.
+    /// [`Context::shutdown`] ends a context in an orderly way.
     #[doc(alias = "disconnect_stream")]
     #[doc(alias = "disconnect_all")]
     pub fn disconnect(&self, context: &Context) {
         self.shared.request(Request::Disconnect(context.id()));
     }
 
-    /// Calls `hook` for each log record that comes from another context, on a
-    /// thread of its own, one after the other and in the order of each
-    /// context. It may block: meanwhile 1 MiB of records of each context
-    /// waits, and what is beyond that is dropped and counted. A panic in it is
-    /// logged.
+    /// Calls `hook` for each log record of another context. The calls happen on a separate thread, one at a
+    /// time, and keep the order of the records of each context. The hook may block. Meanwhile up to 1 MiB of
+    /// records of each context wait; further records are dropped and counted. A panic in the hook is logged.
     ///
-    /// Default: a record becomes a `tracing` event with its own target and
-    /// level, and the context's name in the field `context`.
+    /// Default without a hook: a record becomes a `tracing` event with the record's target and level, and the
+    /// name of its context in the field `context`.
     ///
-    /// Children send what is shown here at the time of their `connect`: with
-    /// a hook at least level info, and beyond it what this process's own
-    /// `tracing` subscriber shows of their targets.
+    /// The records that a child sends are decided when it connects: with a hook, all records of level info
+    /// and above, and also the more verbose ones that the `tracing` subscriber of this process shows of their
+    /// targets.
     pub fn on_log(&self, hook: impl Fn(&Record) + Send + Sync + 'static) {
         self.shared.hooked.store(true, Ordering::Relaxed);
         self.shared.request(Request::SetLogHook(Arc::new(hook)));
     }
 
-    /// What this context is doing: counters, links, calls, queues. Cancel
-    /// safe. [`Context::stats`] is the same of another one.
+    /// Returns the state of this context: counters, links, calls, queues. [`Context::stats`] does the same
+    /// for another context. Cancel safe.
     ///
     /// # Errors
     ///
@@ -301,9 +293,8 @@ impl Router {
         stats.await.map_err(|_| Error::Closed(Closed::Router))
     }
 
-    /// Logs what this context is doing, as [`Stats`] shows it: at level info,
-    /// with the target `offshoot::stats`, a record for each line. Returns at
-    /// once.
+    /// Logs the state of this context, in the form that [`Stats`] displays. There is one record per line,
+    /// with level info and the target `offshoot::stats`. Does not block.
     ///
     /// # Errors
     ///
@@ -313,9 +304,9 @@ impl Router {
         if self.shared.request(Request::Dump) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
-    /// As [`Router::dump`], whenever this process gets SIGUSR2, for as long as
-    /// the router lives. Without it the signal ends a master, as it does any
-    /// program; all other contexts do so by themselves. Once is enough.
+    /// Logs the state, as [`Router::dump`] does, each time this process gets SIGUSR2, as long as the router
+    /// lives. Without this call, the signal ends the process of a master, as it ends any program. All other
+    /// contexts log their state on the signal by default. One call is enough. Does not block.
     ///
     /// # Errors
     ///
@@ -325,41 +316,38 @@ impl Router {
         if self.shared.request(Request::DumpOnSignal) { Ok(()) } else { Err(Error::Closed(Closed::Router)) }
     }
 
-    /// Has this process, and all descendants that are started from now on,
-    /// write a debug log: all that is logged, down to level debug, and a line
-    /// for each frame that comes in or is queued to go out.
+    /// Makes this process, and all descendants that start from now on, write a debug log. It contains all log
+    /// events down to level debug, and a line for each frame that arrives or is queued to leave.
     ///
-    /// Each is a file of its own, `/tmp/offshoot.PID.YYYYmmdd_HHMMSS.log` on
-    /// its own machine (the time is UTC), readable by its owner alone, of at
-    /// most 64 MiB; the first line names the context, and the process that
-    /// started it. These files stay: they are the one thing that is left
-    /// behind on purpose.
+    /// Each process writes its own file on its own machine: `/tmp/offshoot.PID.YYYYmmdd_HHMMSS.log`, where
+    /// the time is UTC. Only the owner can read it. Its size is at most 64 MiB. Its first line names the
+    /// context and the process that started it. Offshoot does not remove these files: they are the only files
+    /// that it leaves behind on purpose.
     ///
-    /// Returns the path of this process's own file; `None` if another
-    /// `tracing` subscriber has the log of this process, which then must keep
-    /// it. Blocks for as long as opening a file takes; does nothing when
-    /// repeated.
+    /// Returns the path of this process's own file. Returns `None` if another `tracing` subscriber receives
+    /// the log of this process; that subscriber then has to store the log. Blocks until the file is open.
+    /// Further calls have no effect.
     ///
     /// # Errors
     ///
-    /// If the file cannot be made. Descendants write theirs all the same.
+    /// The error of the operating system if the file cannot be created. Descendants still write their files.
     pub fn enable_debug(&self) -> std::io::Result<Option<PathBuf>> {
         self.shared.debug.store(true, Ordering::Relaxed);
         log::enable_debug(self.shared.me, &self.shared.name)
     }
 
-    /// Ends all children and waits for them: 5 s at most, then they are
-    /// killed. Pending calls fail. Every later use of the router fails with
-    /// [`Error::Closed`].
+    /// Ends all children and waits for them. Children that have not ended after 5 s are killed;
+    /// [`Broker::set_shutdown_timeout`] changes this time. Pending calls fail. Every later use of the router
+    /// fails with [`Error::Closed`]. After the first poll, dropping the future only ends the wait.
     pub async fn shutdown(&self) {
         let (done, ended) = oneshot::channel();
         if self.shared.request(Request::Shutdown { done: Some(done) }) {
-            // An error means that the I/O side has ended without saying so.
+            // An error means that the I/O side has ended without an answer.
             let _ = ended.await;
         }
     }
 
-    /// [`Router::shutdown`] for code that is not async: blocks.
+    /// [`Router::shutdown`] for code that is not async: blocks until the children have ended.
     pub fn blocking_shutdown(&self) {
         crate::sys::blocking::block_on(self.shutdown());
     }

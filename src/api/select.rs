@@ -1,4 +1,4 @@
-//! Waiting for whichever of several comes first.
+//! Waiting for several receivers and calls at once.
 
 mod core;
 
@@ -21,17 +21,15 @@ use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::error::Error;
 
-/// Waits for several receivers, calls and other selects at once, and gives
-/// what comes in the order in which it came.
+/// Waits for several receivers, calls and other selects at once, and returns their values in the order of
+/// arrival.
 ///
-/// Members all have values of one type; for members of different types there
-/// is `tokio::select!`. A receiver or select belongs to one select at a time.
-/// Cheap to clone; clones are the same select, and each value goes to one of
-/// those who wait, first come, first served. All of it can be used from any
-/// thread, under any executor or none.
+/// All members have values of the same type; for members of different types, use `tokio::select!`. A receiver
+/// or select belongs to at most one select at a time. Cloning is cheap, and clones are the same select. Each
+/// value goes to one waiting task or thread: the one that has waited longest. Every function can be called
+/// from any thread, with or without an executor.
 ///
-/// When the last clone is dropped, so are the members: calls among them are
-/// cancelled.
+/// When the last clone is dropped, the members are dropped too, and calls among them are cancelled.
 ///
 /// ```
 /// use offshoot::{Error, Receiver, Router, Select, Sender, export};
@@ -71,7 +69,7 @@ pub struct Select<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// A member of a [`Select`], unlike every other of the process.
+/// Identifies a member of a [`Select`]. It is unique in the process.
 ///
 /// [`Select`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,25 +83,24 @@ pub struct MemberId(u64);
 pub enum Member<T> {
     /// A receiver.
     Receiver(Receiver<T>),
-    /// A call. It ceases to be a member when it has ended.
+    /// A call. It stops being a member when it has ended.
     Call(Call<T>),
     /// Another select.
     Select(Select<T>),
-    /// Something that could not be added when the select was collected, and
-    /// why.
+    /// A member that could not be added when the select was collected, with the reason.
     Failed(Error),
 }
 
-/// What a select has received, and from whom; see [`Select::recv_event`].
+/// A value that a select has received, and its origin; see [`Select::recv_event`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<T> {
-    /// The member of the select that was asked.
+    /// The member of the select on which [`Select::recv_event`] was called.
     pub member: MemberId,
-    /// The receiver or call that it comes from, which is a member of a nested
-    /// select if `member` is one.
+    /// The receiver or call that the value comes from. If `member` is a nested select, this is a member of
+    /// that select.
     pub source: MemberId,
-    /// The value, or how the member has failed.
+    /// The value, or the error of the member.
     pub value: Result<T, Error>,
 }
 
@@ -175,8 +172,8 @@ impl<T> Default for Select<T> {
     }
 }
 
-/// A select of these members. One that cannot be added, because it is a member
-/// of another select, gives its error ([`Error::Select`]) instead of a value.
+/// Collects members into a select. If a member cannot be added, because it is a member of another select, the
+/// select returns its error ([`Error::Select`]) instead of a value.
 impl<T, M: Into<Member<T>>> FromIterator<M> for Select<T> {
     fn from_iter<I: IntoIterator<Item = M>>(members: I) -> Self {
         let select = Self::new();
@@ -196,7 +193,7 @@ impl<T> fmt::Debug for Select<T> {
 }
 
 impl<T> Select<T> {
-    /// A select without members.
+    /// Creates a select without members.
     pub fn new() -> Self {
         Self::from_core(Arc::default())
     }
@@ -205,56 +202,54 @@ impl<T> Select<T> {
         Self { core, of: PhantomData }
     }
 
-    /// Whether a member leaves when it has given one value. Calls always do.
-    /// Default: true.
+    /// Whether a member leaves the select after it has given one value. Calls always leave. Default: true.
     #[must_use]
     pub fn oneshot(self, on: bool) -> Self {
         self.core.set_oneshot(on);
         self
     }
 
-    /// Makes something a member: a receiver, a call, another select, or a
-    /// reference to one of these that can be cloned. What waits in it already
-    /// comes, too. Does not block.
+    /// Adds a member: a receiver, a call, another select, or a reference to a receiver or select. Values that
+    /// already wait in the member are received, too. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Select`] if it is a member of a select already, was built with
-    /// [`notify`](crate::channel::ReceiverBuilder::notify), or would make a select a
-    /// member of itself; [`Error::Closed`] if this select was closed. A call
-    /// that is refused is cancelled.
+    /// - [`Error::Select`] if the member already belongs to a select, was built with
+    ///   [`notify`](crate::channel::ReceiverBuilder::notify), or would make a select a member of itself
+    /// - [`Error::Closed`] if this select was closed
+    ///
+    /// A call that is refused is cancelled.
     pub fn add(&self, member: impl Into<Member<T>>) -> Result<MemberId, Error> {
         self.core.add(member.into().into_source())
     }
 
-    /// Takes a member out, with what it holds, and gives it back. Does not
-    /// block.
+    /// Removes a member and returns it, with the values that wait in it. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Select`] if it is none.
+    /// [`Error::Select`] if `member` is not a member of this select.
     pub fn remove(&self, member: MemberId) -> Result<Member<T>, Error> {
         self.core.remove(member).map(Member::from_source)
     }
 
-    /// Takes out and drops all members, which cancels calls among them.
-    /// Whoever waits gets [`Error::Closed`], whoever comes later
-    /// [`Error::Select`], as of any select without members. Does not block.
+    /// Removes and drops all members, which cancels calls among them. Receive operations that already wait
+    /// return [`Error::Closed`]. Later ones return [`Error::Select`], as for any select without members. Does
+    /// not block.
     pub fn close(&self) {
         self.core.close();
     }
 
-    /// Whether there is no member.
+    /// Whether the select has no members.
     pub fn is_empty(&self) -> bool {
         self.core.is_empty()
     }
 
-    /// Number of members; those of a nested select are not counted.
+    /// Number of members. Members of a nested select are not counted.
     pub fn members(&self) -> usize {
         self.core.count()
     }
 
-    /// Number of values that wait in members, also nested ones: a snapshot.
+    /// Number of values that wait in the members, including nested ones, at the moment of the call.
     #[doc(alias = "size")]
     #[doc(alias = "empty")]
     pub fn waiting(&self) -> usize {
@@ -263,20 +258,21 @@ impl<T> Select<T> {
 }
 
 impl<T: DeserializeOwned> Select<T> {
-    /// The next value, and which receiver or call it comes from. Cancel safe.
+    /// Returns the next value, and the receiver or call that it comes from. Cancel safe.
     ///
     /// # Errors
     ///
-    /// What a member gives: [`Error::Call`], [`Error::Channel`] and so on, as
-    /// [`Context::call`](crate::Context::call) and [`Receiver::recv`];
-    /// [`Select::recv_event`] tells which one. [`Error::Select`] if there is no
-    /// member (left), [`Error::Closed`] if this select was closed meanwhile.
+    /// - The error of a member: [`Error::Call`], [`Error::Channel`] and so on, as
+    ///   [`Context::call`](crate::Context::call) and [`Receiver::recv`]. [`Select::recv_event`] also returns
+    ///   which member it is.
+    /// - [`Error::Select`] if the select has no members
+    /// - [`Error::Closed`] if this select was closed during the wait
     #[doc(alias = "get")]
     pub async fn recv(&self) -> Result<(MemberId, T), Error> {
         plain(self.core.recv().await?)
     }
 
-    /// [`Select::recv`] for code that is not async: blocks.
+    /// [`Select::recv`] for code that is not async: blocks until a value arrives.
     ///
     /// # Errors
     ///
@@ -285,8 +281,8 @@ impl<T: DeserializeOwned> Select<T> {
         plain(block_on(self.core.recv())?)
     }
 
-    /// As [`Select::recv`], if it comes in time; the select is as before
-    /// otherwise. Cancel safe.
+    /// As [`Select::recv`], but waits for at most `limit`. After a timeout the select is unchanged and can be
+    /// used again. Cancel safe.
     ///
     /// # Errors
     ///
@@ -295,7 +291,7 @@ impl<T: DeserializeOwned> Select<T> {
         plain(self.core.recv_timeout(limit).await?)
     }
 
-    /// [`Select::recv_timeout`] for code that is not async: blocks.
+    /// [`Select::recv_timeout`] for code that is not async: blocks for at most `limit`.
     ///
     /// # Errors
     ///
@@ -305,7 +301,7 @@ impl<T: DeserializeOwned> Select<T> {
         plain(item.unwrap_or_else(|| Err(late(limit)))?)
     }
 
-    /// As [`Select::recv`], if something waits; `None` if not. Does not block.
+    /// As [`Select::recv`], but returns `None` if no value waits. Does not block.
     ///
     /// # Errors
     ///
@@ -314,19 +310,17 @@ impl<T: DeserializeOwned> Select<T> {
         self.core.try_recv()?.map(plain).transpose()
     }
 
-    /// As [`Select::recv`], with the member also where it has failed. Cancel
-    /// safe.
+    /// As [`Select::recv`], but returns the member also if it has failed. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Error::Select`] and [`Error::Closed`] as [`Select::recv`]; what a
-    /// member gives is in the event.
+    /// [`Error::Select`] and [`Error::Closed`] as [`Select::recv`]. The error of a member is in the event.
     #[doc(alias = "get_event")]
     pub async fn recv_event(&self) -> Result<Event<T>, Error> {
         self.core.recv().await.map(event)
     }
 
-    /// [`Select::recv_event`] for code that is not async: blocks.
+    /// [`Select::recv_event`] for code that is not async: blocks until an event arrives.
     ///
     /// # Errors
     ///
@@ -335,14 +329,14 @@ impl<T: DeserializeOwned> Select<T> {
         block_on(self.core.recv()).map(event)
     }
 
-    /// What the members give, until there is no member left. Blocks. For async
-    /// code, the select itself is a [`Stream`] of the same items.
+    /// Iterates over the values and errors of the members, and ends when no member is left. Blocks for each
+    /// item. For async code, the select itself is a [`Stream`] of the same items.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter(self)
     }
 
-    /// One value of each, in the order in which they come. Ends with the first
-    /// error; calls that have not ended are cancelled then.
+    /// Returns one value of each member, in the order of arrival. The first error ends the wait, and cancels
+    /// the calls that have not ended. Dropping the future drops the members.
     ///
     /// # Errors
     ///
@@ -357,7 +351,7 @@ impl<T: DeserializeOwned> Select<T> {
         Ok(values)
     }
 
-    /// [`Select::all`] for code that is not async: blocks.
+    /// [`Select::all`] for code that is not async: blocks until all values have arrived.
     ///
     /// # Errors
     ///
@@ -388,8 +382,7 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Select<T> {
     }
 }
 
-/// Ends when there is no member left. What a member gives instead of a value
-/// is an item.
+/// Ends when no member is left. An error of a member is an item.
 impl<T: DeserializeOwned> Stream for Select<T> {
     type Item = Result<(MemberId, T), Error>;
 

@@ -1,4 +1,4 @@
-//! Senders: the other ends of receivers, wherever those are.
+//! Senders: they send values to receivers in this or any other context.
 
 use std::any::type_name;
 use std::fmt;
@@ -21,20 +21,19 @@ use crate::wire::error::{ChannelErrorKind, Error};
 use crate::wire::message::unsendable;
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Why a handle below 1000 is no receiver's.
+/// Why a sender cannot have a handle below 1000.
 const RESERVED: &str = "cannot be sent to by a Sender: handles below 1000 are the routers' own";
 
-/// Sends values to a receiver, wherever in the tree that is.
+/// Sends values to a receiver, in any context of the tree.
 ///
-/// Can be an argument or a result of a call, so data flows can be wired
-/// between any two contexts. What is sent by one that came from a context
-/// below, or beside, goes under the authority of that context. Dropping it does
-/// not close the receiver. See [`Receiver`](crate::Receiver) for an example.
+/// A sender can be an argument or a result of a call, so data can flow directly between any two contexts. If
+/// this context got the sender from another context, the values go under the authority of that context.
+/// Dropping a sender does not close the receiver. See [`Receiver`](crate::Receiver) for an example.
 pub struct Sender<T> {
     shared: Arc<Shared>,
     dst: ContextId,
     handle: Handle,
-    /// The context whose authority it has, if it came from another one.
+    /// The context under whose authority values are sent, if the sender came from another context.
     on_behalf: Option<ContextId>,
     of: PhantomData<fn(T)>,
 }
@@ -67,9 +66,8 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// A sender to a handle that is known otherwise, as one that was agreed on
-    /// beforehand. [`Receiver::sender`](crate::Receiver::sender) is the usual
-    /// way to one.
+    /// Returns a sender to a handle that both sides already know, for example a fixed one.
+    /// [`Receiver::sender`](crate::Receiver::sender) is the usual way to get a sender. Does not block.
     pub fn new(context: &Context, handle: Handle) -> Self {
         Self::from_parts(Arc::clone(context.shared()), context.id(), handle)
     }
@@ -83,14 +81,14 @@ impl<T> Sender<T> {
         self.dst
     }
 
-    /// The port that it receives on.
+    /// The handle of the receiver.
     pub fn handle(&self) -> Handle {
         self.handle
     }
 
-    /// Tells the receiver that nothing more will come from here, after all
-    /// that was sent before. It gets [`Error::Channel`] of the kind
-    /// [`ChannelErrorKind::SenderClosed`], and can still be sent to. Does not block.
+    /// Signals the receiver that this sender sends no more values. The signal arrives after all values that
+    /// were sent before it. The receiver gets [`Error::Channel`] of the kind
+    /// [`ChannelErrorKind::SenderClosed`], and can still receive from other senders. Does not block.
     pub fn close(&self) {
         drop(self.send_message(Message::dead_as(ChannelErrorKind::SenderClosed, "Sender was explicitly closed")));
     }
@@ -113,17 +111,18 @@ impl<T> Sender<T> {
 }
 
 impl<T: Serialize> Sender<T> {
-    /// Queues a value, at once and in order. The future ends when the
-    /// receiver's window has had room for it; awaiting it is what keeps a
-    /// sender from outrunning its receiver.
+    /// Queues a value immediately; values keep their order. The returned future is ready when the receiver's
+    /// window has accepted the value. A sender that awaits each future cannot get far ahead of its receiver.
     ///
-    /// Dropping the future does not take the value back.
+    /// If the future is dropped, the value is still sent.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if the receiver has gone or refuses (learnt by this
-    /// value or an earlier one), [`Error::Payload`] if the value cannot be
-    /// encoded, [`Error::TooLarge`].
+    /// - [`Error::Channel`] if the receiver has gone or refuses values; the refusal may concern this value or
+    ///   an earlier one
+    /// - [`Error::Payload`] if the value cannot be encoded
+    /// - [`Error::TooLarge`] if the encoded value exceeds the maximum message size
+    /// - [`Error::Handle`] if the handle is below 1000
     pub fn send(&self, value: T) -> Sending {
         let accepted = match codec::encode(&value) {
             Ok(data) => self.send_message(Message { data: data.into(), ..Message::default() }),
@@ -132,8 +131,7 @@ impl<T: Serialize> Sender<T> {
         Sending { accepted, me: self.shared.me }
     }
 
-    /// [`Sender::send`] for code that is not async: blocks until there is
-    /// room.
+    /// [`Sender::send`] for code that is not async: blocks until the window has accepted the value.
     ///
     /// # Errors
     ///
@@ -143,7 +141,7 @@ impl<T: Serialize> Sender<T> {
     }
 }
 
-/// A value on its way into a receiver's window; see [`Sender::send`].
+/// A value that waits for room in a receiver's window; see [`Sender::send`].
 #[derive(Debug)]
 #[must_use = "await it, or the sender outruns its receiver"]
 pub struct Sending {
@@ -183,8 +181,8 @@ impl<'de, T> Deserialize<'de> for Sender<T> {
     }
 }
 
-/// Reads a sender that must lead to whoever has sent it: nobody can have this
-/// context talk to others in its place.
+/// Decodes a sender, and checks that it leads to the context that sent it. Otherwise another context could
+/// make this one send to a third context.
 pub(crate) fn to_its_origin<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sender<T>>, D::Error> {
     let sender: Option<Sender<T>> = Option::deserialize(deserializer)?;
     if let (Some(sender), Some(Origin { src, .. })) = (&sender, codec::current_origin())

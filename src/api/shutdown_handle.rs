@@ -1,4 +1,4 @@
-//! Ordering the end of a context, and waiting for it.
+//! Ending a context, and waiting until it has gone.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,22 +12,23 @@ use crate::engine::shared::Request;
 use crate::sys::blocking::{block_on, block_until};
 
 impl Context {
-    /// Ends the context and everything behind it, and waits until it has
-    /// gone.
+    /// Ends the context and everything behind it, and waits until it has gone. After the first poll, dropping
+    /// the future only ends the wait.
     ///
-    /// A context that does not end by itself is killed by its parent when its
-    /// grace of 3 s is over. Does nothing if it has gone already.
+    /// If a context does not end by itself within 3 s, its parent kills it;
+    /// [`Broker::set_shutdown_timeout`](crate::Broker::set_shutdown_timeout) of the parent changes this time.
+    /// Has no effect if the context has already gone.
     pub async fn shutdown(&self) {
         self.shutdown_nowait().await;
     }
 
-    /// [`Context::shutdown`] for code that is not async: blocks.
+    /// [`Context::shutdown`] for code that is not async: blocks until the context has gone.
     pub fn blocking_shutdown(&self) {
         self.shutdown_nowait().wait();
     }
 
-    /// Orders the context and everything behind it to end, and returns at
-    /// once. What it returns can be waited for, or dropped.
+    /// Orders the context and everything behind it to end, and returns immediately. The returned handle can
+    /// be awaited or dropped.
     pub fn shutdown_nowait(&self) -> ShutdownHandle {
         let (gone, ended) = oneshot::channel();
         self.shared().request(Request::Watch { context: self.id(), gone });
@@ -36,10 +37,10 @@ impl Context {
     }
 }
 
-/// The end of a context that is on its way: a future that is ready when the
-/// context has gone and, if this context had started it, has been reaped.
+/// A future that is ready when a context that was ordered to end has gone. If this context started it, its
+/// process has also been reaped by then.
 ///
-/// Dropping it changes nothing.
+/// Dropping the handle has no effect on the context.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,13 +64,13 @@ pub struct ShutdownHandle {
 }
 
 impl ShutdownHandle {
-    /// Awaits it, for code that is not async: blocks.
+    /// Waits until the context has gone, for code that is not async: blocks.
     pub fn wait(self) {
         block_on(self);
     }
 
-    /// As [`ShutdownHandle::wait`], for `limit` at most. Returns whether the
-    /// context has gone; it can be waited for again if not. Blocks.
+    /// As [`ShutdownHandle::wait`], but blocks for at most `limit`. Returns whether the context has gone. If
+    /// it returns false, it can be called again.
     pub fn wait_timeout(&mut self, limit: Duration) -> bool {
         block_until(self, Instant::now() + limit).is_some()
     }

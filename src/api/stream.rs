@@ -21,24 +21,21 @@ use crate::sys::blocking::block_on;
 use crate::wire::error::Error;
 use crate::wire::message::Message;
 
-/// The values that a call sends while it runs, and then its result.
+/// The values that a call sends while it runs, followed by its result.
 ///
-/// [`Context::stream`] makes one. The values are items in the order in which
-/// the function has sent them. The stream ends when the call ends, however
-/// that comes about: nobody has to close anything. If the call fails, its
-/// error is the last item. [`CallStream::result`] gives what the function
-/// returned.
+/// [`Context::stream`] creates one. The items are the values, in the order in which the function sends them.
+/// The stream ends when the call ends, so the function does not have to close its sender. If the call fails,
+/// its error is the last item. [`CallStream::result`] returns the result of the function.
 ///
-/// The function's sender waits while 64 KiB (growing to 1 MiB while this end
-/// keeps up) are under way, so a stream that nobody reads holds no more than
-/// that, and keeps the function from ending.
+/// The function's sender has a window of 64 KiB, which grows to 1 MiB if the stream is read fast enough. When
+/// the window is full, the sender waits. A stream that is not read therefore uses a bounded amount of memory,
+/// and the function cannot end until it is read or dropped.
 ///
-/// The function may pass its sender on to contexts below its own. What others
-/// send to it is refused.
+/// The function may pass its sender on to contexts below its own. Values that other contexts send to it are
+/// refused.
 ///
-/// For async code this is a [`Stream`] and has [`CallStream::next`]; for code
-/// that blocks, `for item in &mut stream` iterates. Dropping it cancels the
-/// call.
+/// For async code, this is a [`Stream`] and has [`CallStream::next`]. In blocking code, `for item in &mut
+/// stream` iterates over it. Dropping the stream cancels the call.
 ///
 /// ```
 /// use offshoot::{Context, Error, Router, Sender, export};
@@ -77,9 +74,9 @@ use crate::wire::message::Message;
 pub struct CallStream<T, R> {
     receiver: Receiver<T>,
     call: Call<R>,
-    /// How the call has ended: its encoded result.
+    /// The outcome of the call: its encoded result or its error.
     ended: Option<Result<Bytes, Error>>,
-    /// Nothing more is an item.
+    /// Whether all items have been returned.
     done: bool,
 }
 
@@ -101,13 +98,13 @@ impl<T, R> CallStream<T, R> {
             }
             match self.receiver.inner.poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => return Poll::Ready(Some(Ok(message))),
-                // A sender that was closed says no more than the end of the call will.
+                // A closed sender needs no item of its own. The stream ends with the call.
                 Poll::Ready(Some(Err(Error::Channel(_)))) => continue,
-                // Nothing more can come but the end of the call.
+                // No value waits. Only the end of the call can follow now.
                 Poll::Ready(_) | Poll::Pending => {}
             }
             if self.ended.is_some() {
-                // The answer comes behind all values, and they have been taken.
+                // The reply arrives after all values, and all values have been taken.
                 self.done = true;
                 return Poll::Ready(self.failure().map(Err));
             }
@@ -124,13 +121,13 @@ impl<T, R> CallStream<T, R> {
 }
 
 impl Context {
-    /// Calls `function` there with a sender among its arguments, and gives the
-    /// values that the function sends, and then its result. `args` takes the
-    /// sender and makes the arguments of it. See [`CallStream`].
+    /// Calls `function` in the context with a sender among its arguments. Returns a stream of the values that
+    /// the function sends, and of its result. `args` is called with the sender and returns the arguments.
+    /// Does not block. See [`CallStream`].
     ///
     /// # Errors
     ///
-    /// As [`Context::call`]; the error is the last item.
+    /// As [`Context::call`]. The error is the last item of the stream.
     pub fn stream<F, K, T, A>(&self, function: F, args: A) -> CallStream<T, F::Ok>
     where
         F: Function<K>,
@@ -141,8 +138,7 @@ impl Context {
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::stream`], but the call ends with [`Error::Timeout`] when
-    /// the time is up.
+    /// As [`Context::stream`], but the call ends with [`Error::Timeout`] when the time limit is reached.
     ///
     /// # Errors
     ///
@@ -168,31 +164,28 @@ where
 }
 
 impl<T: DeserializeOwned, R: DeserializeOwned> CallStream<T, R> {
-    /// The next value; `None` when the call has ended and all values have been
-    /// taken. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Payload`] if a value is not a `T` (the stream goes on). If the
-    /// call fails, its error is the last item: see
-    /// [`Context::call`](crate::Context::call).
-    pub async fn next(&mut self) -> Option<Result<T, Error>> {
-        poll_fn(|cx| self.poll_item(cx)).await
-    }
-
-    /// [`CallStream::next`] for code that is not async: blocks.
-    pub fn blocking_next(&mut self) -> Option<Result<T, Error>> {
-        block_on(self.next())
-    }
-
-    /// What the function returned. Takes and drops the values that are left,
-    /// so the call can end. Can be asked again, and gives the same again.
+    /// Waits for the next value. Returns `None` when the call has ended and all values have been taken.
     /// Cancel safe.
     ///
     /// # Errors
     ///
-    /// As [`Context::call`](crate::Context::call); also when the error was an
-    /// item already.
+    /// [`Error::Payload`] if a value is not a `T`; the stream continues after it. If the call fails, its
+    /// error is the last item: see [`Context::call`](crate::Context::call).
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    /// [`CallStream::next`] for code that is not async: blocks until an item arrives.
+    pub fn blocking_next(&mut self) -> Option<Result<T, Error>> {
+        block_on(self.next())
+    }
+
+    /// Waits for the result of the function. Takes and discards the remaining values, so that the call can
+    /// end. Can be called repeatedly, and returns the same result each time. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`](crate::Context::call). The error is returned even if it was already an item.
     pub async fn result(&mut self) -> Result<R, Error> {
         while poll_fn(|cx| self.poll_raw(cx)).await.is_some() {}
         match &self.ended {
@@ -202,7 +195,7 @@ impl<T: DeserializeOwned, R: DeserializeOwned> CallStream<T, R> {
         }
     }
 
-    /// [`CallStream::result`] for code that is not async: blocks.
+    /// [`CallStream::result`] for code that is not async: blocks until the call has ended.
     ///
     /// # Errors
     ///
@@ -232,7 +225,7 @@ impl<T: DeserializeOwned, R: DeserializeOwned> Stream for CallStream<T, R> {
     }
 }
 
-/// An iterator over a [`CallStream`] that blocks.
+/// A blocking iterator over a [`CallStream`].
 ///
 /// [`CallStream`] has an example.
 #[derive(Debug)]
@@ -258,7 +251,7 @@ impl<'a, T: DeserializeOwned, R: DeserializeOwned> IntoIterator for &'a mut Call
     type Item = Result<T, Error>;
     type IntoIter = StreamIter<&'a mut CallStream<T, R>>;
 
-    /// Blocks for each item; leaves the result to be asked for.
+    /// The iterator blocks for each item. [`CallStream::blocking_result`] can be called afterwards.
     fn into_iter(self) -> Self::IntoIter {
         StreamIter(self)
     }
@@ -268,7 +261,7 @@ impl<T: DeserializeOwned, R: DeserializeOwned> IntoIterator for CallStream<T, R>
     type Item = Result<T, Error>;
     type IntoIter = StreamIter<Self>;
 
-    /// Blocks for each item.
+    /// The iterator blocks for each item.
     fn into_iter(self) -> Self::IntoIter {
         StreamIter(self)
     }

@@ -1,4 +1,4 @@
-//! Calls that end in time.
+//! Calls with a time limit.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,18 +16,17 @@ use crate::wire::error::Error;
 use crate::wire::message::Message;
 
 impl Context {
-    /// The context with a limit on all that waits: calls, streams, commands,
-    /// files and ends fail with [`Error::Timeout`] when `limit` has passed since
-    /// they began. What remains of it travels with the call. See
-    /// [`WithTimeout`].
+    /// Returns this context with a time limit on every operation that waits. Calls, streams, commands, file
+    /// operations and waits for the end fail with [`Error::Timeout`] when `limit` has passed since they
+    /// began. The remaining time is sent along with a call. See [`WithTimeout`].
     pub fn timeout(&self, limit: Duration) -> WithTimeout<'_> {
         WithTimeout { context: self, limit }
     }
 }
 
-/// A context with a limit on the time of each call; see [`Context::timeout`].
+/// A context with a time limit on each call; see [`Context::timeout`].
 ///
-/// It has all verbs of [`Context`] that wait.
+/// It has all functions of [`Context`] that wait.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,8 +55,8 @@ pub struct WithTimeout<'a> {
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::call`], but ends with [`Error::Timeout`] when the time is
-    /// up, whether the work could be stopped or not.
+    /// As [`Context::call`], but ends with [`Error::Timeout`] when the time limit is reached, even if the
+    /// function could not be stopped.
     ///
     /// # Errors
     ///
@@ -66,7 +65,7 @@ impl WithTimeout<'_> {
         self.context.start(function, &args, Some(self.limit), 0)
     }
 
-    /// [`WithTimeout::call`] for code that is not async: blocks.
+    /// [`WithTimeout::call`] for code that is not async: blocks for at most the time limit.
     ///
     /// # Errors
     ///
@@ -75,8 +74,7 @@ impl WithTimeout<'_> {
         block_on(self.call(function, args))
     }
 
-    /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time is
-    /// up.
+    /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time limit is reached.
     ///
     /// # Errors
     ///
@@ -85,8 +83,8 @@ impl WithTimeout<'_> {
         self.context.ask_stats(Some(self.limit))
     }
 
-    /// As [`Context::send_await`], but ends with [`Error::Timeout`] when the
-    /// time is up. Cancel safe.
+    /// As [`Context::send_await`], but ends with [`Error::Timeout`] when the time limit is reached. Cancel
+    /// safe.
     ///
     /// # Errors
     ///
@@ -95,7 +93,7 @@ impl WithTimeout<'_> {
         self.context.send_async(message)?.recv_timeout(self.limit).await
     }
 
-    /// [`WithTimeout::send_await`] for code that is not async: blocks.
+    /// [`WithTimeout::send_await`] for code that is not async: blocks for at most the time limit.
     ///
     /// # Errors
     ///
@@ -104,12 +102,12 @@ impl WithTimeout<'_> {
         self.context.send_async(message)?.blocking_recv_timeout(self.limit)
     }
 
-    /// As [`Context::shutdown`], but waits no longer than the limit. The
-    /// context ends all the same.
+    /// As [`Context::shutdown`], but waits no longer than the time limit. The context ends even after a
+    /// timeout.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the context is not known to have gone.
+    /// [`Error::Timeout`] if the context is not known to have gone within the time limit.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let gone = self.context.shutdown_nowait();
         self.within("shutdown", async {
@@ -119,7 +117,7 @@ impl WithTimeout<'_> {
         .await
     }
 
-    /// [`WithTimeout::shutdown`] for code that is not async: blocks.
+    /// [`WithTimeout::shutdown`] for code that is not async: blocks for at most the time limit.
     ///
     /// # Errors
     ///
@@ -128,11 +126,11 @@ impl WithTimeout<'_> {
         block_on(self.shutdown())
     }
 
-    /// As [`Context::closed`], but waits no longer than the limit. Cancel safe.
+    /// As [`Context::closed`], but waits no longer than the time limit. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the context is not known to have gone.
+    /// [`Error::Timeout`] if the context is not known to have gone within the time limit.
     pub async fn closed(&self) -> Result<(), Error> {
         let ended = self.context.closed();
         self.within("end", async {
@@ -142,7 +140,7 @@ impl WithTimeout<'_> {
         .await
     }
 
-    /// What `work` gives, if that is in time; otherwise `work` is dropped.
+    /// Returns the result of `work`. When the time limit is reached first, drops `work` and returns an error.
     pub(crate) async fn within<T>(&self, what: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut work = pin!(work);
         let mut time_is_up = self.context.shared().sleep_until(Instant::now() + self.limit);

@@ -1,7 +1,9 @@
-//! A message for functions that borrow an argument.
+//! A compiler message for exported functions that borrow an argument.
 //!
-//! rustc says of `&str` that its `Deserialize` is not general enough, late and without a remedy. [`export!`] asks each
-//! argument's type by a method that a reference finds first, and which no reference has. Nothing of this runs.
+//! Without this module, rustc reports late that the `Deserialize` implementation of `&str` is not general
+//! enough, and suggests no remedy. [`export!`] therefore calls the method `owned` on the type of each
+//! argument. For a reference, method lookup finds [`Borrowed::owned`] first. Its bound [`Owned`] is never
+//! met, so rustc prints the message of [`Owned`]. None of this code runs.
 //!
 //! [`export!`]: crate::export
 
@@ -14,7 +16,7 @@ use crate::api::function::Function;
 #[derive(Debug)]
 pub struct Argument<T>(PhantomData<fn() -> T>);
 
-/// What no borrowed type is.
+/// A bound that no borrowed type meets.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "an exported function cannot borrow an argument: `{Self}` ends before the function runs",
@@ -23,7 +25,7 @@ pub struct Argument<T>(PhantomData<fn() -> T>);
 )]
 pub trait Owned {}
 
-/// Found first, for references alone.
+/// Method lookup finds this trait first, and only for references.
 #[doc(hidden)]
 pub trait Borrowed<'a, T: ?Sized + 'a> {
     fn owned(&self)
@@ -35,7 +37,7 @@ pub trait Borrowed<'a, T: ?Sized + 'a> {
 
 impl<'a, T: ?Sized> Borrowed<'a, T> for Argument<&'a T> {}
 
-/// Found second, for all types.
+/// Method lookup finds this trait second, for all types.
 #[doc(hidden)]
 pub trait Any {
     fn owned(&self) {}
@@ -43,7 +45,7 @@ pub trait Any {
 
 impl<T> Any for &Argument<T> {}
 
-/// The types of all arguments; of what is not there it is `()`.
+/// The types of 12 arguments. Missing arguments have the type `()`.
 #[doc(hidden)]
 pub trait Arguments {
     type Types;

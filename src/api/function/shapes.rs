@@ -1,5 +1,5 @@
-//! [`Function`] for every shape of `fn`: sync and async, with each injection,
-//! with up to 12 arguments.
+//! Implements [`Function`] for every form of `fn`: sync and async, with each combination of injected
+//! parameters, with up to 12 arguments.
 
 #![expect(non_snake_case, reason = "the type parameters' names serve as variables, too")]
 
@@ -51,7 +51,7 @@ macro_rules! shapes {
     };
 }
 
-/// What a function may ask to have injected.
+/// A type that a function can take as an injected parameter.
 trait Inject {
     fn inject(econtext: &Econtext) -> &Self;
 }

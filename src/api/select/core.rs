@@ -1,4 +1,4 @@
-//! What a select does, whatever type its members have.
+//! The part of a select that does not depend on the type of its values.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -18,16 +18,16 @@ use crate::routing::fair_queue::{FairQueue, Got, Hook};
 use crate::wire::error::{Closed, Error};
 use crate::wire::message::Message;
 
-/// Held while one select becomes a member of another, so that two threads
-/// cannot close a cycle between them.
+/// Locked while one select becomes a member of another. Otherwise two threads could create a cycle of
+/// selects.
 static TOPOLOGY: Mutex<()> = Mutex::new(());
 
 pub(super) struct Core {
-    /// The members that have something, in the order in which it came: once
-    /// for each thing. Some of it may be taken elsewhere by now.
+    /// The members that have a value, in the order of arrival. A member is listed once for each value. Some
+    /// of the values may already have been taken by another reader.
     ready: FairQueue<MemberId>,
     members: Mutex<BTreeMap<MemberId, Source>>,
-    /// The select that this one is a member of.
+    /// The select that has this one as a member.
     owner: Mutex<Weak<Self>>,
     oneshot: AtomicBool,
 }
@@ -36,11 +36,11 @@ pub(super) enum Source {
     Receiver(Arc<receiver::Inner>),
     Call(RawCall),
     Select(Arc<Core>),
-    /// What could not be added: all it gives is why.
+    /// A member that could not be added. Its only value is the reason.
     Failed(Error),
 }
 
-/// What a select has received.
+/// A value or error that a select has received.
 pub(super) struct Item {
     pub(super) member: MemberId,
     pub(super) source: MemberId,
@@ -52,7 +52,7 @@ pub(super) enum Value {
     Result(Box<RawCall>, Bytes),
 }
 
-/// Tells a select that a call has ended.
+/// Notifies a select that a call has ended.
 struct Bell(Weak<Core>, MemberId);
 
 impl Wake for Bell {
@@ -63,7 +63,7 @@ impl Wake for Bell {
 
 fn announce(core: &Weak<Core>, member: MemberId) {
     if let Some(core) = core.upgrade() {
-        // A select that is closed has no members.
+        // A closed select has no members, so a failed `put` does no harm.
         let _ = core.ready.put(member);
     }
 }
@@ -131,7 +131,7 @@ impl Core {
                 *inner.owner() = core;
                 present
             }
-            // Nobody else can have it.
+            // A call cannot belong to another select, since it cannot be cloned.
             Source::Call(call) => usize::from(call.is_ready(&Waker::from(Arc::new(Bell(core, id))))),
             Source::Failed(_) => 1,
         };
@@ -144,7 +144,7 @@ impl Core {
         Ok(id)
     }
 
-    /// A member that gives this error, once.
+    /// Adds a member whose only value is this error.
     pub(super) fn add_failed(&self, error: Error) {
         let id = next_id();
         self.members().insert(id, Source::Failed(error));
@@ -187,7 +187,7 @@ impl Core {
         loop {
             let mut wait = pin!(self.ready.wait());
             let got = poll_fn(|cx| match wait.as_mut().poll(cx) {
-                // It may have become empty just before we took our place.
+                // The select may have become empty just before this waiter was queued.
                 Poll::Pending if self.is_empty() && !self.ready.is_closed() => Poll::Ready(Err(empty())),
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(got) => Poll::Ready(Ok(got)),
@@ -229,7 +229,7 @@ impl Core {
         if self.is_empty() { Err(empty()) } else { Ok(None) }
     }
 
-    /// `None` when there is no member left.
+    /// Returns `None` when no member is left.
     pub(super) fn poll_next(&self, cx: &TaskContext<'_>) -> Poll<Option<Item>> {
         loop {
             match self.ready.poll_watch(cx.waker()) {
@@ -244,7 +244,7 @@ impl Core {
         }
     }
 
-    /// Takes what a member has, if it still has something.
+    /// Takes a value from a member, if it still has one.
     fn take(&self, id: MemberId) -> Option<Item> {
         let mut members = self.members();
         let (mut source, mut done) = (id, self.oneshot.load(Ordering::Relaxed));
@@ -252,7 +252,7 @@ impl Core {
             Source::Receiver(inner) => match inner.try_recv() {
                 Ok(message) => Ok(Value::Message(message?)),
                 Err(error) => {
-                    // Nothing can follow.
+                    // No further value can arrive.
                     done |= matches!(error, Error::Closed(_) | Error::Handle { .. });
                     Err(error)
                 }
@@ -290,14 +290,14 @@ impl Core {
         Some(Item { member: id, source, value })
     }
 
-    /// Whoever sleeps here would sleep for ever.
+    /// Wakes all waiters if the select has become empty. They would otherwise wait forever.
     fn wake_if_empty(&self) {
         if self.is_empty() {
             self.ready.poke();
         }
     }
 
-    /// Whether `other` is this select or one that owns it.
+    /// Whether `other` is this select, or a select that contains this one at any depth.
     fn is_below(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let mut core = Arc::clone(self);
         loop {
@@ -312,7 +312,7 @@ impl Core {
         }
     }
 
-    /// The router of a member, for its clock.
+    /// The router of a member, which provides the timer.
     fn shared(&self) -> Option<Arc<Shared>> {
         self.members().values().find_map(|source| match source {
             Source::Receiver(inner) => Some(Arc::clone(inner.shared())),
@@ -338,7 +338,7 @@ impl Drop for Core {
 }
 
 impl Source {
-    /// It is a member no more.
+    /// Clears the link from the member to its select, after it was removed.
     fn let_go(&self) {
         match self {
             Self::Receiver(inner) => inner.fair_queue().clear_hook(),
@@ -346,7 +346,7 @@ impl Source {
                 inner.ready.clear_hook();
                 *inner.owner() = Weak::new();
             }
-            // Its bell finds no member.
+            // When its bell rings, the select does not find the member and ignores it.
             Self::Call(_) | Self::Failed(_) => {}
         }
     }
