@@ -1,5 +1,5 @@
-//! The I/O side of a process: one thread that routes, logs, answers and shuts
-//! down, whatever the user's code is doing.
+//! The I/O side of a process: one thread that routes messages, logs, answers requests and shuts down routers.
+//! It does not wait for the user's code.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -22,15 +22,15 @@ use crate::sys::blocking::block_on;
 use crate::sys::process;
 use crate::wire::error::{Closed, Error, IoError};
 
-/// Files that are being read when the thread ends have this long.
+/// Time for file operations that are in progress when the thread ends.
 const LAST_FILES: Duration = Duration::from_secs(1);
 
-/// How long children have to end when a router of a master ends.
+/// The time that children have to end when a router of a master ends.
 const MASTER_GRACE: Duration = Duration::from_secs(5);
-/// The same in a child.
+/// The time that children have to end when the router of a child ends.
 const CHILD_GRACE: Duration = Duration::from_secs(3);
 
-/// What the thread is asked to do.
+/// A request to the thread.
 enum Job {
     Run(Box<dyn FnOnce() + Send>),
     /// Start the I/O side of a router.
@@ -39,7 +39,7 @@ enum Job {
     Unschedule(TimerKey),
     KeepAlive(oneshot::Sender<bool>),
     Shutdown,
-    /// The last handle has gone.
+    /// The last handle has been dropped.
     Released,
 }
 
@@ -54,10 +54,10 @@ impl Due for Scheduled {
     }
 }
 
-/// The I/O thread, shared by any number of routers.
+/// An I/O thread. Any number of routers can share it.
 ///
-/// Cheap to clone. The thread ends when the last clone is gone and every
-/// router on it has ended, or with [`Broker::shutdown`].
+/// Cloning is cheap. The thread ends when the last clone is dropped and every router on it has ended, or
+/// after [`Broker::shutdown`].
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ impl Due for Scheduled {
 /// fn main() -> Result<(), Error> {
 ///     offshoot::child();
 ///     let broker = Broker::new()?;
-///     // Two routers on one thread; neither sees the other's children.
+///     // Two routers on one thread have separate children.
 ///     let (one, two) = (Router::builder().broker(&broker).build()?, Router::builder().broker(&broker).build()?);
 ///     let child = one.local().blocking_connect()?;
 ///     broker.stop_receive(&child);
@@ -85,15 +85,15 @@ pub struct Broker {
     thread: Arc<Thread>,
 }
 
-/// What all handles to an I/O thread share. This alone keeps no thread alive.
+/// The state that all handles to an I/O thread share. Holding it does not keep the thread alive.
 pub(crate) struct Thread {
     jobs: mpsc::UnboundedSender<Job>,
     id: OnceLock<ThreadId>,
     handle: Mutex<Option<JoinHandle<()>>>,
-    /// Handles that keep the thread alive.
+    /// The number of handles that keep the thread alive.
     held: AtomicUsize,
     default_grace: Duration,
-    /// What was set instead, in ms; 0 if nothing was.
+    /// The time that [`Broker::set_shutdown_timeout`] has set, in ms; 0 if it was not called.
     grace: AtomicU64,
     timer_keys: TimerKeys,
     ended: CancellationToken,
@@ -140,7 +140,7 @@ impl Broker {
         let (jobs, queue) = mpsc::unbounded_channel();
         let runtime = Builder::new_current_thread()
             .enable_all()
-            // Files are read and written by these threads for the I/O thread.
+            // These threads read and write files for the I/O thread.
             .max_blocking_threads(16)
             .build()
             .map_err(|error| Error::Io(IoError::while_doing("the I/O thread has no event queue", &error)))?;
@@ -163,7 +163,7 @@ impl Broker {
             if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {
                 tracing::error!("broker crashed");
             }
-            // This drops the routers that are left. Their guards tell those who wait for them.
+            // This drops the remaining routers. Their guards notify everything that waits for them.
             drop(local);
             runtime.shutdown_timeout(LAST_FILES);
         });
@@ -174,7 +174,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// A handle that keeps the thread alive.
+    /// Creates a handle that keeps the thread alive.
     pub(crate) fn of(thread: &Arc<Thread>) -> Self {
         thread.held.fetch_add(1, Ordering::AcqRel);
         Self { thread: Arc::clone(thread) }
@@ -184,16 +184,16 @@ impl Broker {
         &self.thread
     }
 
-    /// Starts the I/O side of a router, which `setup` describes.
+    /// Starts the I/O side of the router that `setup` describes.
     pub(crate) fn add_router(&self, setup: impl FnOnce() -> Setup + Send + 'static) -> Result<(), Error> {
         self.queue(Job::Router(Box::new(setup)))
     }
 
-    /// Runs `job` on the I/O thread, soon, and after all that was deferred
-    /// before, also when called on the I/O thread itself. It must not block.
-    /// A panic in it is logged, and ends nothing.
+    /// Runs `job` on the I/O thread, after all jobs that were deferred before. This also holds for calls on
+    /// the I/O thread itself. The job must not block. A panic in it is logged and has no other effect. Does
+    /// not block.
     ///
-    /// What is accepted is run, also while the routers are ending.
+    /// A job that was accepted runs even if the routers are ending.
     ///
     /// # Errors
     ///
@@ -202,17 +202,17 @@ impl Broker {
         self.queue(Job::Run(Box::new(job)))
     }
 
-    /// Runs `job` on the I/O thread and waits for what it returns. The job
-    /// must not block; this does.
+    /// Runs `job` on the I/O thread and returns its result. Blocks until the job has ended. The job itself
+    /// must not block.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the thread has ended, and the job did not run;
-    /// [`Error::Deadlock`] on the I/O thread, which cannot wait for itself.
+    /// - [`Error::Closed`] if the thread has ended; the job did not run
+    /// - [`Error::Deadlock`] if called on the I/O thread, which cannot wait for itself
     ///
     /// # Panics
     ///
-    /// If the job panics, with its panic.
+    /// If the job panics, with the same panic.
     pub fn defer_sync<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         self.thread.may_wait()?;
         let (done, result) = oneshot::channel();
@@ -226,11 +226,10 @@ impl Broker {
         }
     }
 
-    /// Runs `job` on the I/O thread at `when`, and never before; at once if
-    /// that has passed. Jobs run in the order of their times. It must not
-    /// block.
+    /// Runs `job` on the I/O thread at `when` or shortly after it. If that time has passed, the job runs
+    /// immediately. Jobs run in the order of their times. The job must not block. Does not block.
     ///
-    /// What is still to come when the thread ends does not run.
+    /// Jobs that have not run when the thread ends are dropped.
     ///
     /// # Errors
     ///
@@ -244,45 +243,44 @@ impl Broker {
         Ok(Timer { thread: Arc::clone(&self.thread), key, cancelled })
     }
 
-    /// Whether anything keeps the thread from ending at once when it is told
-    /// to: children, connects, processes that are to be reaped, or timers.
+    /// Whether the thread would have to wait for something if it were shut down now: children, connects,
+    /// processes that have to be reaped, or timers. Cancel safe.
     pub async fn keep_alive(&self) -> bool {
         let (reply, answer) = oneshot::channel();
         self.queue(Job::KeepAlive(reply)).is_ok() && answer.await.unwrap_or(false)
     }
 
-    /// How long children have to end when a router ends, before they are
-    /// killed. Default: 5 s in a master and 3 s in a child.
+    /// The time that children have to end when a router ends, before they are killed. Default: 5 s in a
+    /// master and 3 s in a child.
     ///
-    /// What is set is also the time of [`Context::shutdown`], which has 3 s by
-    /// default, and half a second more to be killed.
+    /// If [`Broker::set_shutdown_timeout`] was called, the same time applies to [`Context::shutdown`]. Its
+    /// default is 3 s. There, the child is killed half a second after this time.
     ///
     /// [`Context::shutdown`]: crate::Context::shutdown
     pub fn shutdown_timeout(&self) -> Duration {
         self.thread.grace()
     }
 
-    /// Changes [`Broker::shutdown_timeout`], to the millisecond, from the next
-    /// shutdown on. Each context has its own.
+    /// Sets [`Broker::shutdown_timeout`], with a resolution of 1 ms. It applies from the next shutdown on,
+    /// and only in this context.
     pub fn set_shutdown_timeout(&self, limit: Duration) {
         let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
         self.thread.grace.store(ms, Ordering::Relaxed);
     }
 
-    /// Ends every router on this thread, and then the thread. Returns at
-    /// once; see [`Broker::join`]. Does nothing if that is under way.
+    /// Ends every router on this thread, and then the thread. Does not block; [`Broker::join`] waits for the
+    /// end. Has no effect if the thread is already ending.
     ///
-    /// What each router does is described at
-    /// [`Router::shutdown`](crate::Router::shutdown).
+    /// [`Router::shutdown`](crate::Router::shutdown) describes how each router ends.
     pub fn shutdown(&self) {
         let _ = self.queue(Job::Shutdown);
     }
 
-    /// Has the end of the calling thread end this one, as
-    /// [`Broker::shutdown`] does: a net under a router that was leaked.
+    /// Ends this thread, as [`Broker::shutdown`] does, when the calling thread ends. This ends the children
+    /// of a router that was leaked.
     ///
-    /// Nothing else needs it: a router ends with its last clone, and a
-    /// process takes its children with it.
+    /// Programs need this only in that case. A router ends when its last clone is dropped, and the children
+    /// of a process end with the process.
     pub fn install_watcher(&self) {
         WATCHED.with_borrow_mut(|watched| {
             watched.0.retain(|thread| thread.strong_count() > 0);
@@ -290,12 +288,12 @@ impl Broker {
         });
     }
 
-    /// Waits until the I/O thread has ended, after [`Broker::shutdown`] or
-    /// the end of all routers and other handles. Blocks.
+    /// Waits until the I/O thread has ended. That is the case after [`Broker::shutdown`], or when all routers
+    /// and all other handles have ended. Blocks.
     ///
     /// # Errors
     ///
-    /// [`Error::Deadlock`] on the I/O thread, which cannot wait for itself.
+    /// [`Error::Deadlock`] if called on the I/O thread, which cannot wait for itself.
     pub fn join(self) -> Result<(), Error> {
         let thread = Arc::clone(&self.thread);
         thread.may_wait()?;
@@ -309,7 +307,7 @@ impl Broker {
     }
 }
 
-/// A job that [`Broker::schedule`] has taken. Dropping it changes nothing.
+/// A job that was passed to [`Broker::schedule`]. Dropping this does not cancel the job.
 ///
 /// [`Broker`] has an example.
 pub struct Timer {
@@ -325,7 +323,7 @@ impl fmt::Debug for Timer {
 }
 
 impl Timer {
-    /// The job will not run, unless it has begun.
+    /// Cancels the job, unless it has begun. Does not block.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         let _ = self.thread.jobs.send(Job::Unschedule(self.key));
@@ -333,17 +331,17 @@ impl Timer {
 }
 
 impl Thread {
-    /// How long children have to end when a router does.
+    /// The time that children have to end when a router ends.
     pub(crate) fn grace(&self) -> Duration {
         self.grace_or(self.default_grace)
     }
 
-    /// How long a child has to end when only it is to.
+    /// The time that one child has to end when only that child is ordered to end.
     pub(crate) fn child_grace(&self) -> Duration {
         self.grace_or(CHILD_GRACE)
     }
 
-    /// A key for a timer of this thread, or of a router on it.
+    /// Creates a key for a timer of this thread, or of a router on it.
     pub(crate) fn timer_key(&self, when: Instant) -> TimerKey {
         self.timer_keys.key(when)
     }
@@ -355,10 +353,10 @@ impl Thread {
         }
     }
 
-    /// Waits for the end of the thread, which must not be the calling one.
+    /// Waits until the thread has ended. Must not be called on that thread.
     pub(crate) async fn join(&self) {
         self.ended.cancelled().await;
-        // The thread has nothing left to do. This waits until its stack is free.
+        // The thread has no work left. This waits until its stack is freed.
         if let Some(handle) = lock(&self.handle).take() {
             let _ = handle.join();
         }
@@ -376,7 +374,7 @@ thread_local! {
     static WATCHED: RefCell<Watched> = const { RefCell::new(Watched(Vec::new())) };
 }
 
-/// The threads that end with this one.
+/// The I/O threads that end when the thread that holds this value ends.
 struct Watched(Vec<Weak<Thread>>);
 
 impl Drop for Watched {
@@ -387,7 +385,7 @@ impl Drop for Watched {
     }
 }
 
-/// The work of the thread.
+/// The state of the thread.
 struct Loop {
     thread: Arc<Thread>,
     routers: Vec<RcWeak<Io>>,
@@ -410,14 +408,14 @@ impl Loop {
                 Some(_) = self.running.join_next() => self.routers.retain(|io| io.strong_count() > 0),
                 () = io::sleep_until(next) => {}
             }
-            // What was queued by the last handle is there when that has gone.
+            // A job that the last handle queued is already in the queue when `held` becomes 0.
             let is_held = self.thread.held.load(Ordering::Acquire) > 0 || !queue.is_empty();
             let is_wanted = !self.stopping && is_held;
             if !is_wanted && self.running.is_empty() {
                 break;
             }
         }
-        // What has been accepted is done; from here on nothing is.
+        // Jobs that were accepted still run. From here on, no further jobs are accepted.
         queue.close();
         while let Some(job) = queue.recv().await {
             if let Job::Run(job) = job {
@@ -429,7 +427,8 @@ impl Loop {
     fn carry_out(&mut self, job: Job) {
         match job {
             Job::Run(job) => run_user_code(job),
-            // The setup is dropped, and with it the queue of requests: those who wait are told.
+            // This drops the setup, and with it the queue of requests, which notifies everything that waits
+            // for an answer.
             Job::Router(setup) if self.stopping => drop(setup()),
             Job::Router(setup) => {
                 let (io, running) = io::prepare(setup(), Arc::clone(&self.thread));
@@ -452,7 +451,7 @@ impl Loop {
         }
     }
 
-    /// Runs what is due; returns when the next timer is.
+    /// Runs the timers that are due. Returns the time of the next one.
     fn fire(&mut self) -> Option<Instant> {
         loop {
             match self.timers.take_due() {

@@ -1,4 +1,5 @@
-//! What the engine has to know of the functions that other contexts call. The function table is above it.
+//! The engine's interface to the functions that other contexts call. The function table is in a layer above
+//! the engine.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -11,38 +12,38 @@ use crate::sys::panic;
 use crate::wire::error::CallError;
 use crate::wire::message::ContextId;
 
-/// A call that has come in, as the function sees it.
+/// A received call, as the called function sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct IncomingCall {
     pub(crate) caller: ContextId,
-    /// When the caller stops waiting.
+    /// The time at which the caller stops waiting.
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancelled: CancellationToken,
 }
 
 impl IncomingCall {
-    /// A call that `me` makes to itself.
+    /// Creates a call that `me` makes to itself.
     pub(crate) fn own(me: ContextId) -> Self {
         Self { caller: me, deadline: None, cancelled: CancellationToken::new() }
     }
 }
 
-/// The functions that a program has.
+/// The functions of a program.
 pub(crate) trait Functions: Send {
     fn find(&self, name: &str) -> Option<Box<dyn Callee>>;
 }
 
-/// One of these functions, for one call.
+/// One of these functions, for a single call.
 pub(crate) trait Callee: Send {
     fn name(&self) -> &'static str;
 
     fn runs_on(&self) -> RunsOn;
 
-    /// Begins to run it on encoded arguments.
+    /// Starts the function with encoded arguments.
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a>;
 }
 
-/// A finished or a pending run of a function: its encoded reply.
+/// The run of a function, which is finished or pending, and its encoded result.
 #[doc(hidden)]
 pub enum Running<'a> {
     Done(Outcome),
@@ -58,7 +59,7 @@ impl std::fmt::Debug for Running<'_> {
     }
 }
 
-/// The encoded result, or the error with its context still unnamed.
+/// The encoded result, or an error that does not name its context yet.
 #[doc(hidden)]
 pub(crate) type Outcome = Result<Vec<u8>, Failure>;
 
@@ -72,17 +73,17 @@ impl Failure {
         Self(Box::new(CallError::new(type_name, message)))
     }
 
-    /// The error of a function, as it leaves it.
+    /// The error that a function returned.
     pub(crate) fn from_error(type_name: &'static str, error: &(dyn StdError + 'static)) -> Self {
         Self(Box::new(CallError::of_dyn(type_name, error).with_backtrace(panic::backtrace())))
     }
 
-    /// A panic, with where it happened.
+    /// A panic, with the place where it happened.
     pub(crate) fn panic(text: String, backtrace: Option<String>) -> Self {
         Self(Box::new(CallError::new("panic", text).with_backtrace(backtrace)))
     }
 
-    /// The error as the caller gets it.
+    /// Converts the failure to the error that the caller gets.
     pub(crate) fn into_call_error(self, context: &str, function: &str) -> CallError {
         CallError { context: context.into(), function: function.into(), ..*self.0 }
     }

@@ -1,5 +1,5 @@
-//! The sending side of flow control: the windows from this context to handles of others, and the calls and data that
-//! wait for room in them. Decides, and sends nothing.
+//! The sending side of flow control. It holds the windows from this context to handles of other contexts, and
+//! the calls and data that wait for room in them. It only makes decisions; its callers send the messages.
 
 use std::collections::HashSet;
 
@@ -14,41 +14,41 @@ use crate::wire::call_payload;
 use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Told whether a message was taken; `None` if that is not asked.
+/// Receives the result when a message was accepted or refused; `None` if the sender does not need it.
 pub(crate) type Accepted = Option<oneshot::Sender<Result<(), Error>>>;
 
-/// Tells the sender of a message what has become of it.
+/// Reports the result to the sender of a message.
 pub(crate) fn tell(accepted: Accepted, result: Result<(), Error>) {
     if let Some(accepted) = accepted {
         let _ = accepted.send(result);
     }
 }
 
-/// A message, and who is told when it leaves.
+/// A message, and the sender that is notified when the message leaves.
 pub(crate) struct Metered {
     pub(crate) message: Message,
     pub(crate) accepted: Accepted,
-    /// By this a call is found that is to be taken back.
+    /// Identifies a call that has to be withdrawn.
     pub(crate) number: u64,
 }
 
-/// What becomes of a message.
+/// The result of [`Credit::offer`].
 pub(crate) enum Offer {
-    /// There is room: it is to be sent now.
+    /// There is room: the caller sends the message now.
     Fits(Metered),
-    /// It waits for room, or for its turn.
+    /// The message waits for room, or for earlier messages.
     Waits,
-    /// Earlier data was not taken; the sender is told that now.
+    /// Earlier data was refused. The sender of this message gets the error.
     Failed(Accepted, Error),
 }
 
-/// What is left of a window that was closed.
+/// The contents of a window that was closed.
 pub(crate) struct ClosedWindow {
-    /// The handle where dead messages about it have come in.
+    /// The handle of this context that received dead messages about the window.
     pub(crate) complaints: Option<Handle>,
-    /// Replies that have waited behind its data, and are sent all the same.
+    /// Replies that waited behind the data of the window. They are still sent.
     pub(crate) replies: Vec<Message>,
-    /// Those whose data has waited.
+    /// The senders whose data waited.
     pub(crate) refused: Vec<Accepted>,
 }
 
@@ -56,29 +56,30 @@ pub(crate) struct ClosedWindow {
 struct Window {
     outlet: SendWindow,
     waiting: WaitingLine<Metered>,
-    /// Where a dead message about data finds this window; calls have a handle
-    /// each.
+    /// The handle of this context that receives dead messages about the data of this window. Calls have their
+    /// own handles.
     complaints: Option<Handle>,
 }
 
-/// All windows from this context to handles of others.
+/// All windows from this context to handles of other contexts.
 #[derive(Default)]
 pub(crate) struct Credit {
     windows: HashMap<(ContextId, Handle), Window>,
-    /// Why earlier data was not taken; reported with the next.
+    /// The reasons why earlier data was refused. The sender of the next data gets the reason.
     refused: RefusedWindows,
     last: u64,
 }
 
 impl Credit {
-    /// The number of the next message that is offered. Numbers rise.
+    /// Returns the number of the next message. Numbers increase.
     pub(crate) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// Offers a message. Data needs a handle where dead messages about it come in: if its window has none yet,
-    /// `next_handle` makes one, which is also returned, to be registered.
+    /// Offers a message. Data needs a handle of this context that receives dead messages about it. If the
+    /// window has none yet, `next_handle` creates one. It is then also returned, and the caller has to
+    /// register it.
     pub(crate) fn offer(
         &mut self,
         Metered { mut message, accepted, number }: Metered,
@@ -107,8 +108,8 @@ impl Credit {
         (Offer::Waits, complaints)
     }
 
-    /// Queues the reply to a call behind the values that wait for room in the handle `values` of the caller. Returns
-    /// the reply if none do.
+    /// Queues the reply to a call behind the values that wait for room in the caller's handle `values`. If no
+    /// values wait, returns the reply.
     pub(crate) fn queue_behind(&mut self, values: Handle, reply: Message) -> Option<Message> {
         let number = self.number();
         if values != Handle::NONE
@@ -121,7 +122,7 @@ impl Credit {
         Some(reply)
     }
 
-    /// The context `receiver` gives room back. Returns what may be sent now.
+    /// Adds the room that the context `receiver` returned. Returns the messages that may be sent now.
     pub(crate) fn give(&mut self, receiver: ContextId, grant: &Grant) -> Vec<Metered> {
         let mut ready = Vec::new();
         let Some(window) = self.windows.get_mut(&(receiver, grant.handle)) else {
@@ -130,7 +131,7 @@ impl Credit {
         window.outlet.give(grant);
         while let Some(next) = window.waiting.front() {
             let counted = grant.handle == Handle::CALL_FUNCTION;
-            // What only waits for its turn needs no room.
+            // Dead messages, and replies that wait behind the values, need no room.
             let free = next.message.is_dead() || next.message.handle != grant.handle;
             if !free && !window.outlet.take(next.message.data.len(), counted) {
                 break;
@@ -140,8 +141,8 @@ impl Credit {
         ready
     }
 
-    /// Closes a window whose receiver has refused or has gone. `keep`: if nobody is told now, the sender of the next
-    /// message is.
+    /// Closes a window whose receiver has refused data or has gone. `keep`: if no sender waits, the sender of
+    /// the next message gets the error.
     pub(crate) fn close(&mut self, dst: ContextId, handle: Handle, error: &Error, keep: bool) -> Option<ClosedWindow> {
         let window = self.windows.remove(&(dst, handle))?;
         let (replies, refused): (Vec<_>, Vec<_>) =
@@ -154,8 +155,8 @@ impl Credit {
         Some(ClosedWindow { complaints: window.complaints, replies, refused })
     }
 
-    /// A context has gone, and its windows with it. Returns the handles for dead messages about them, and those whose
-    /// messages have waited.
+    /// Removes the windows to a context that has gone. Returns the handles for dead messages about them, and
+    /// the senders whose messages waited.
     pub(crate) fn forget(&mut self, context: ContextId) -> (Vec<Handle>, Vec<Accepted>) {
         self.refused.forget(context);
         let lost: Vec<_> = self.windows.extract_if(|(dst, _), _| *dst == context).map(|(_, window)| window).collect();
@@ -166,8 +167,8 @@ impl Credit {
         )
     }
 
-    /// Takes back a call that has not left yet; false if there is none. A call of a chain stays, as it is needed
-    /// there to end the chain.
+    /// Withdraws a call that has not been sent yet; returns false if there is none. A call of a chain is
+    /// kept, because the called context has to see it to end the chain.
     pub(crate) fn take_back(&mut self, callee: ContextId, number: u64) -> bool {
         let Some(window) = self.windows.get_mut(&(callee, Handle::CALL_FUNCTION)) else {
             return false;
@@ -180,17 +181,18 @@ impl Credit {
         self.windows.len() + self.refused.len()
     }
 
-    /// Messages that wait for room.
+    /// The number of messages that wait for room.
     pub(crate) fn waiting(&self) -> usize {
         self.messages().map(|(_, message)| usize::from(!message.is_dead())).sum()
     }
 
-    /// The handles for the replies to calls that wait for room.
+    /// The reply handles of the calls that wait for room.
     pub(crate) fn no_room(&self) -> HashSet<Handle> {
         self.messages().map(|(_, message)| message.reply_to).collect()
     }
 
-    /// The receivers that data waits for. Calls without room are among those that are pending.
+    /// The receivers for which data waits. Calls that wait for room are listed among the pending calls
+    /// instead.
     pub(crate) fn blocked(&self) -> Vec<BlockedSender> {
         let mut all: Vec<BlockedSender> = Vec::new();
         for ((context, handle), _) in self.messages().filter(|((_, handle), _)| *handle != Handle::CALL_FUNCTION) {

@@ -1,7 +1,7 @@
-//! Calls that come in: which thread runs them, and how they are cancelled.
+//! Received calls: which thread runs them, and how they are cancelled.
 //!
-//! Plain functions run on the main thread, first in, first out. Concurrent
-//! ones run on a bounded pool. Built-in ones are tasks of the I/O thread.
+//! Plain functions run on the main thread, one at a time, in the order of the calls. Concurrent functions run
+//! on a bounded pool of threads. Built-in functions are tasks of the I/O thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,11 +32,11 @@ use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Threads for concurrent functions; more calls wait.
+/// Maximum number of threads for concurrent functions. Further calls wait.
 const MAX_THREADS: usize = 64;
-/// A thread that has had nothing to do for this long ends.
+/// A thread that has been idle for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
-/// Cancellations that came before their calls, which are remembered.
+/// Maximum number of remembered cancellations that arrived before their calls.
 const MAX_EARLY: usize = 1024;
 
 /// The I/O side's record of the calls that run here.
@@ -47,13 +47,13 @@ pub(crate) struct Dispatcher {
     inlets: Arc<Mutex<ReceiveWindows>>,
     calls: RefCell<HashMap<(ContextId, Handle), Call>>,
     chains: RefCell<Chains<Invocation>>,
-    /// Every call that has come in and has not ended, in this order, and
-    /// some that have.
+    /// Every call that was received and has not ended, in the order of arrival. Some entries are of calls
+    /// that have ended.
     served: RefCell<Vec<Weak<Served>>>,
-    /// A cancellation may overtake its call, which is then not run.
+    /// Cancellations that arrived before their calls. Such a call does not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     root: CancellationToken,
-    /// Calls that are running or waiting.
+    /// The number of calls that run or wait.
     active: Cell<usize>,
 }
 
@@ -63,14 +63,13 @@ struct Call {
     timer: Option<TimerKey>,
 }
 
-/// What can be told of a call that runs here or is queued to.
+/// The information that [`Dispatcher::serving`] reports of a call that runs here or is queued.
 struct Served {
     name: &'static str,
     caller: ContextId,
     since: Instant,
     running: AtomicBool,
-    /// Its caller has cancelled it, or its time is up: whatever comes of it
-    /// is thrown away.
+    /// The caller has cancelled the call, or its time limit was reached. The result is discarded.
     given_up: AtomicBool,
 }
 
@@ -79,29 +78,29 @@ pub(crate) struct Invocation {
     shared: Arc<Shared>,
     callee: Box<dyn Callee>,
     args: Bytes,
-    /// What the message costs in its sender's window.
+    /// The size that the message occupies in the window of its sender.
     size: usize,
     reply_to: Handle,
-    /// The caller's handle for the values that the function sends.
+    /// The handle of the caller that receives the values that the function sends.
     values: Handle,
-    /// The chain it belongs to, by its number, and why that has ended.
+    /// The number of the chain that the call belongs to, and the reason why that chain has failed, if it has.
     chain: Option<(u32, Failed)>,
     call: IncomingCall,
     inlets: Arc<Mutex<ReceiveWindows>>,
     served: Arc<Served>,
 }
 
-/// How a call has ended.
+/// The outcome of a call.
 enum Ended {
     Outcome(Outcome),
-    /// Nobody waits for it any more.
+    /// The call was cancelled.
     Cancelled,
-    /// It did not run, as an earlier call of its chain had failed.
+    /// The call did not run because an earlier call of its chain had failed.
     NotRun(Bytes),
 }
 
 impl Dispatcher {
-    /// The dispatcher and the queue of plain calls for the main thread.
+    /// Creates the dispatcher, and the queue of plain calls for the main thread.
     pub(crate) fn new(functions: Box<dyn Functions>) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
         #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
         let (queue, calls) = mpsc::unbounded_channel();
@@ -120,7 +119,7 @@ impl Dispatcher {
         (dispatcher, calls)
     }
 
-    /// A `CALL_FUNCTION` message that policy has let through.
+    /// Handles a `CALL_FUNCTION` message that the policy has accepted.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
@@ -155,7 +154,7 @@ impl Dispatcher {
         };
         let cancelled = if message.wants_reply() { CancellationToken::new() } else { self.root.child_token() };
         if overtaken {
-            // In its turn it ends its chain.
+            // The call still takes its place in the chain. There it ends the chain.
             cancelled.cancel();
         }
         let served = self.serve(callee.name(), message.src);
@@ -188,7 +187,7 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a call to those that [`Dispatcher::serving`] lists until they are over.
+    /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
     fn serve(&self, name: &'static str, caller: ContextId) -> Arc<Served> {
         let served = Arc::new(Served {
             name,
@@ -199,7 +198,8 @@ impl Dispatcher {
         });
         let mut all = self.served.borrow_mut();
         if all.len() == all.capacity() {
-            // At most half of what is kept is over when it grows.
+            // The list grows only after ended calls were removed. So at most half of the entries are of ended
+            // calls.
             all.retain(|served| served.strong_count() > 0);
             let room = all.len().max(64);
             all.reserve(room);
@@ -208,7 +208,7 @@ impl Dispatcher {
         served
     }
 
-    /// The calls that run here or are queued to, in their order.
+    /// The calls that run here or are queued, in the order of arrival.
     pub(crate) fn serving(&self) -> Vec<ServedCall> {
         let all = self.served.borrow();
         let told = |served: Arc<Served>| ServedCall {
@@ -222,7 +222,7 @@ impl Dispatcher {
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
         match invocation.callee.runs_on() {
-            // An error means that the main thread has ended, and so shall we.
+            // An error means that the main thread has ended. The process is about to end too.
             RunsOn::Queued => drop(self.queue.send(invocation)),
             RunsOn::Concurrent => self.pool.submit(invocation),
             RunsOn::Io => io.spawn_answer(invocation.run_as_task()),
@@ -243,7 +243,7 @@ impl Dispatcher {
         }
     }
 
-    /// Stops the work of a call, as far as it can be stopped.
+    /// Cancels a call. Code that blocks cannot be stopped.
     pub(crate) fn cancel(&self, src: ContextId, handle: Handle) {
         if let Some(call) = self.calls.borrow().get(&(src, handle)) {
             call.served.given_up.store(true, Ordering::Release);
@@ -256,8 +256,7 @@ impl Dispatcher {
         early.push_back((src, handle));
     }
 
-    /// A call has been answered, and what waited for that begins; returns its
-    /// timer.
+    /// Removes a call that has ended, and starts the next call of its chain. Returns the timer of the call.
     pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
         self.active.set(self.active.get().saturating_sub(1));
         if chain != 0 {
@@ -267,30 +266,29 @@ impl Dispatcher {
         self.calls.borrow_mut().remove(&(src, handle)).and_then(|call| call.timer)
     }
 
-    /// Whether nothing runs or waits here.
+    /// Whether no call runs or waits here.
     pub(crate) fn is_idle(&self) -> bool {
         self.active.get() == 0
     }
 
-    /// Nobody will stop waiting for the calls that are here; returns their
-    /// timers.
+    /// Removes the deadlines of all calls here, and returns their timers.
     pub(crate) fn lift_deadlines(&self) -> Vec<TimerKey> {
         self.calls.borrow_mut().values_mut().filter_map(|call| call.timer.take()).collect()
     }
 
-    /// A caller has gone: nobody waits for its calls.
+    /// Cancels all calls of a caller that has gone.
     pub(crate) fn forget(&self, caller: ContextId) {
         self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.cancelled.cancel());
         lock(&self.inlets).forget(caller);
         self.chains.borrow_mut().forget_all(caller);
     }
 
-    /// Number of chains that have failed or are under way.
+    /// Number of chains that have failed or are in progress.
     pub(crate) fn chains(&self) -> usize {
         self.chains.borrow().len()
     }
 
-    /// The context is ending: all work is to stop.
+    /// Cancels all calls, because the context is ending.
     pub(crate) fn stop(&self) {
         self.root.cancel();
         self.calls.borrow().values().for_each(|call| call.cancelled.cancel());
@@ -311,8 +309,7 @@ impl Dispatcher {
 }
 
 impl Invocation {
-    /// Runs the function on this thread, which may block, and sends the
-    /// answer.
+    /// Runs the function on this thread, and sends the reply. The function may block.
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
         let shared = Arc::clone(&self.shared);
         let (grant, began) = (self.taken(), shared.profile_clock());
@@ -334,8 +331,8 @@ impl Invocation {
             Some(ended) => ended,
             None => match self.begin() {
                 Running::Done(outcome) => Ended::Outcome(outcome),
-                // Other calls are between two polls of this one, so that the
-                // place of its panic cannot be noted.
+                // Other calls run between two polls of this one, so the place of its panic cannot be
+                // recorded.
                 Running::Pending(work) => panic::caught(self.until_cancelled(work))
                     .await
                     .unwrap_or_else(|_| Ended::Outcome(Err(Failure::new("panic", "a built-in function panicked")))),
@@ -349,7 +346,7 @@ impl Invocation {
         self.shared.profile(began, |profile, took| profile.function(self.callee.name(), took));
     }
 
-    /// Why it is not to run at all.
+    /// Returns an outcome if the call must not run.
     fn already_ended(&self) -> Option<Ended> {
         if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
             return Some(Ended::NotRun(error.clone()));
@@ -369,7 +366,7 @@ impl Invocation {
         }
     }
 
-    /// The call has left the queue.
+    /// Marks the call as running. Returns the room to give back to its sender.
     fn taken(&self) -> Option<crate::routing::window::Grant> {
         self.served.running.store(true, Ordering::Relaxed);
         lock(&self.inlets).release(self.call.caller, Handle::CALL_FUNCTION, self.size, true)
@@ -392,7 +389,7 @@ impl Invocation {
             }
             Ended::Outcome(Err(failure)) => {
                 let error = failure.into_call_error(&shared.name, self.callee.name());
-                // In a chain the next call tells of it.
+                // In a chain, the next call returns the error.
                 if self.reply_to == Handle::NONE && self.chain.is_none() {
                     tracing::error!("No-reply function call failed: {error}");
                 }
@@ -415,13 +412,13 @@ impl Invocation {
     }
 }
 
-/// Runs user code; a panic becomes a failure with its text and place.
+/// Runs user code. A panic becomes a failure with its text and place.
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     let quiet = panic::Quiet::begin();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::panic(quiet.describe(&*payload), quiet.backtrace()))
 }
 
-/// Threads for concurrent functions: started when needed, at most 64.
+/// A pool of at most 64 threads for concurrent functions. It starts a thread when a call needs one.
 #[derive(Default)]
 struct Pool {
     state: Mutex<PoolState>,
@@ -446,7 +443,7 @@ impl Pool {
             let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
             match spawned {
                 Ok(_) => state.threads += 1,
-                // A thread that runs already takes the call later.
+                // An existing thread takes the call later.
                 Err(error) if state.threads > 0 => tracing::warn!("no further thread for calls: {error}"),
                 Err(error) => {
                     let invocation = state.queue.pop_back();

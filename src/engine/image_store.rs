@@ -1,5 +1,5 @@
-//! Images for machines below: those that are kept, those that were asked for upstream, and those that children are
-//! about to be given. Decides, and does no I/O.
+//! Images for machines below this context: images that are kept, images that were requested from the parent,
+//! and images that are being sent to children. It only makes decisions; its callers do the I/O.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,31 +10,32 @@ use tokio::sync::oneshot;
 use crate::image::executable::Image;
 use crate::routing::table::LinkId;
 
-/// Images that a context asks for at once, and that one child may ask it for.
+/// Maximum number of images that a context requests at once, and that one child may request from it at once.
 pub(crate) const MAX_MACHINES: usize = 16;
-/// Bytes of images that a context keeps, as they travel.
+/// Maximum size of the images that a context keeps, in bytes of their compressed form.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-/// A machine, by [`machine`](crate::image::executable::machine).
+/// A kind of machine, as [`machine`](crate::image::executable::machine) names it.
 pub(crate) type Machine = (String, String);
-/// What those who wait for an image are told.
+/// The result that the waiters for an image get.
 pub(crate) type Told = Result<Arc<Image>, Missing>;
 
-/// Images for other machines than this one.
+/// Images for other kinds of machines than this one.
 #[derive(Default)]
 pub(crate) struct ImageStore {
-    /// What was used last is last. There are few.
+    /// In the order of their last use, the most recent last. The list is short.
     kept: Vec<(Machine, Arc<Image>)>,
-    /// Asked for upstream, and who waits for it.
+    /// The images that were requested from the parent, and their waiters.
     awaited: HashMap<Machine, Vec<oneshot::Sender<Told>>>,
-    /// What children are about to be given.
+    /// The images that are being sent to children.
     giving: HashSet<(LinkId, Machine)>,
 }
 
-/// How an image is had.
+/// The result of [`ImageStore::find`].
 pub(crate) enum Way {
     Here(Arc<Image>),
-    /// It will be told. The parent must be asked first, if nobody has.
+    /// The image arrives later. `ask`: the caller has to request it from the parent, because that has not
+    /// been done yet.
     Wait {
         told: oneshot::Receiver<Told>,
         ask: bool,
@@ -42,7 +43,7 @@ pub(crate) enum Way {
 }
 
 impl ImageStore {
-    /// Finds an image, or has the caller wait for it.
+    /// Finds an image, or adds the caller to its waiters.
     pub(crate) fn find(&mut self, machine: &Machine) -> Way {
         if let Some(at) = self.kept.iter().position(|(kept, _)| kept == machine) {
             let found = self.kept.remove(at);
@@ -53,7 +54,7 @@ impl ImageStore {
         let (tell, told) = oneshot::channel();
         match self.awaited.get_mut(machine) {
             Some(waiting) => {
-                // Those who gave up need not be told.
+                // Waiters that have given up are removed.
                 waiting.retain(|tell| !tell.is_closed());
                 waiting.push(tell);
                 Way::Wait { told, ask: false }
@@ -65,8 +66,8 @@ impl ImageStore {
         }
     }
 
-    /// Keeps what was asked for, and tells those who wait for it. What is
-    /// missing may be asked for again.
+    /// Keeps an image that was requested, and passes it to its waiters. An image that is missing may be
+    /// requested again.
     pub(crate) fn arrived(&mut self, machine: Machine, result: &Told) {
         let Some(waiting) = self.awaited.remove(&machine) else {
             return;
@@ -83,30 +84,30 @@ impl ImageStore {
         }
     }
 
-    /// Whether an image was asked for upstream and has not come.
+    /// Whether an image was requested from the parent and has not arrived.
     pub(crate) fn awaits(&self, machine: &Machine) -> bool {
         self.awaited.contains_key(machine)
     }
 
-    /// Whether a child that asks for an image is to be answered: one answer
-    /// at a time for each machine.
+    /// Whether the request of a child for an image has to be answered. Each child gets one answer at a time
+    /// for each kind of machine.
     pub(crate) fn give(&mut self, link: LinkId, machine: &Machine) -> bool {
         let many = self.giving.iter().filter(|(other, _)| *other == link).count() >= MAX_MACHINES;
         !many && self.giving.insert((link, machine.clone()))
     }
 
-    /// A child has been answered.
+    /// Notes that a child has been answered.
     pub(crate) fn given(&mut self, link: LinkId, machine: Machine) {
         self.giving.remove(&(link, machine));
     }
 }
 
-/// Why there is no image for a machine.
+/// The reason why there is no image for a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Missing {
-    /// These are the images that there are.
+    /// There is no such image. The list contains the images that exist.
     Unknown(Vec<String>),
-    /// It is there and cannot be had.
+    /// The image exists but cannot be used.
     Broken(String),
 }
 

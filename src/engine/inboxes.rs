@@ -1,4 +1,5 @@
-//! What comes in for this context: what stands behind each handle, and messages of which only a part has come.
+//! The messages that arrive for this context: the target of each handle, and messages of which only some
+//! fragments have arrived.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,32 +20,32 @@ use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, Runs};
 
-/// What is longer than the handles of the router take.
+/// The reason for refusing a message that is too long for the handles of the router.
 const TOO_LARGE_FOR_HANDLE: DeadReason =
     DeadReason::fixed(ChannelErrorKind::TooLarge, "message too large for its handle");
 
-/// Where a message for a handle goes.
+/// The target of the messages to a handle.
 pub(crate) enum Target {
-    /// To the caller who awaits this one reply.
+    /// The caller that awaits this one reply.
     Reply {
         to: oneshot::Sender<Message>,
         timer: Option<TimerKey>,
         asked: Asked,
-        /// Finds the call while it waits for room; 0 for what never does.
+        /// Identifies the call while it waits for room; 0 if it never waits.
         number: u64,
     },
-    /// Into a receiver's queue.
+    /// The queue of a receiver.
     Queue(Arc<Queue>),
-    /// To the user's handler.
+    /// A handler of the user.
     User(Arc<Callback>),
-    /// To the router itself.
+    /// The router itself.
     Control,
-    /// To the window that the dead message concerns.
+    /// The window to which the dead message refers.
     Window { dst: ContextId, handle: Handle },
 }
 
 impl Target {
-    /// What accounts for the messages of a handle that the user holds.
+    /// The queue that accounts for the messages of a handle that the user holds.
     pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
         match self {
             Self::Queue(queue) => Some(queue),
@@ -76,7 +77,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// What a reply answers.
+/// The request that a reply belongs to.
 pub(crate) struct Asked {
     function: &'static str,
     since: Instant,
@@ -88,10 +89,10 @@ impl Asked {
     }
 }
 
-/// A target that a message may go to.
+/// A target to which a message may be delivered.
 pub(crate) struct Delivery {
     pub(crate) target: Target,
-    /// The handle has been given up, so nothing follows.
+    /// The handle has been released, so no further messages follow.
     pub(crate) last: bool,
 }
 
@@ -130,13 +131,13 @@ impl Inboxes {
         self.handles.remove(handle)
     }
 
-    /// The number of the call whose reply is awaited at a handle, or 0.
+    /// The number of the call whose reply is awaited at a handle; 0 if there is none.
     pub(crate) fn number_of(&self, handle: Handle) -> u64 {
         self.handles.get(handle).map_or(0, Target::number)
     }
 
-    /// Removes a handle that the user holds; if a queue is named, only if it still stands behind the handle. Returns
-    /// the queue that gets no more messages.
+    /// Removes a handle that the user holds. If `queue` is given, the handle is removed only if it still
+    /// belongs to that queue. Returns the queue that gets no further messages.
     pub(crate) fn release(&mut self, handle: Handle, queue: Option<&Queue>) -> Option<Arc<Queue>> {
         let held = self.handles.get(handle)?.queue()?;
         if queue.is_some_and(|queue| !std::ptr::eq(&**held, queue)) {
@@ -148,27 +149,27 @@ impl Inboxes {
         Some(held)
     }
 
-    /// A queue gets no more messages, since its handle has been removed.
+    /// Retires a queue, which gets no further messages because its handle has been removed.
     pub(crate) fn retire(&mut self, queue: &Queue) {
         self.queues.remove(&queue.handle);
     }
 
-    /// Whether `part` continues a message of which only a part has come.
+    /// Whether `part` continues a message of which only some fragments have arrived.
     pub(crate) fn continues(&self, part: &Message) -> bool {
         self.runs.continues(part)
     }
 
-    /// Takes in a fragment. At the first one of a message it is decided whether the message may come in.
+    /// Adds a fragment. The first fragment of a message decides whether the message is accepted.
     pub(crate) fn assemble(&mut self, part: &Message, more: bool, routing: &Routing, from: Option<LinkId>) -> Added {
         let Self { runs, handles, .. } = self;
         runs.add(part, more, || match part.handle {
-            // Of the other control handles, none takes what is longer than a frame.
+            // The other control handles accept no message that is longer than a frame.
             Handle::CALL_FUNCTION | Handle::LOAD_IMAGE | Handle(1000..) => check(handles, part, routing, from),
             _ => Err(TOO_LARGE_FOR_HANDLE),
         })
     }
 
-    /// Where a message goes, or why it goes nowhere.
+    /// Returns the target of a message, or the reason why it is refused.
     pub(crate) fn deliver(
         &mut self,
         message: &Message,
@@ -182,20 +183,20 @@ impl Inboxes {
             Some(Sink::Kept(Target::User(handler))) => Target::User(Arc::clone(handler)),
             Some(Sink::Kept(Target::Control)) => Target::Control,
             Some(Sink::Kept(Target::Window { dst, handle })) => Target::Window { dst: *dst, handle: *handle },
-            // A handle for one reply is always taken.
+            // The entry for a single reply is always removed, so it is never kept.
             Some(Sink::Kept(Target::Reply { .. })) | None => return Err(DeadReason::INVALID_HANDLE),
         };
         Ok(Delivery { target, last: false })
     }
 
-    /// A context has gone. Returns the targets that have waited for it.
+    /// Removes the handles that wait for a context that has gone. Returns their targets.
     pub(crate) fn forget(&mut self, context: ContextId) -> Vec<Target> {
         self.runs.forget(context);
         self.queues.retain(|_, queue| queue.upgrade().inspect(|queue| queue.forget(context)).is_some());
         self.handles.orphans(context).into_iter().map(|registration| registration.sink).collect()
     }
 
-    /// Removes all handles: the router ends.
+    /// Removes all handles, because the router ends. Returns their targets.
     pub(crate) fn drain(&mut self) -> Vec<Target> {
         self.handles.drain().into_iter().map(|registration| registration.sink).collect()
     }
@@ -204,7 +205,8 @@ impl Inboxes {
         self.handles.len()
     }
 
-    /// The calls that wait for a reply, the oldest first. Those with a handle in `no_room` have not left.
+    /// The calls that wait for a reply, the oldest first. Calls whose handle is in `no_room` have not been
+    /// sent yet.
     pub(crate) fn pending(&self, no_room: &HashSet<Handle>) -> Vec<PendingCall> {
         let now = Instant::now();
         let one = |(handle, registration): (Handle, &Registration<Target>)| {
@@ -221,7 +223,7 @@ impl Inboxes {
         all
     }
 
-    /// The receivers that have something waiting.
+    /// The receivers in which messages wait.
     pub(crate) fn receivers(&self) -> Vec<ReceiverStats> {
         let queues = self.queues.iter().filter_map(|(handle, queue)| Some((*handle, queue.upgrade()?)));
         let one = |(handle, queue): (Handle, Arc<Queue>)| ReceiverStats {
