@@ -1,11 +1,11 @@
-//! The I/O side of one router: the owner of its state.
+//! The I/O side of one router. It owns the router's state.
 //!
-//! Everything here runs on the I/O thread. The tasks of links hand in frames,
-//! [`Request`](crate::engine::shared::Request)s come from everywhere else, and what is to leave goes into the
-//! outbox of a link, whose writer task is woken.
+//! Everything in this module runs on the I/O thread. The tasks of links deliver frames. All other parts of
+//! the process send [`Request`](crate::engine::shared::Request)s. Outgoing frames go into the outbox of a
+//! link, whose writer task is then woken.
 //!
-//! [`Io`] is the loop. It hands each message, request and timer to the object that it concerns. Each object has a file
-//! of its own, and keeps its state to itself.
+//! [`Io`] runs the loop. It passes each message, request and timer to the object that handles it. Each object
+//! has its own file and private state.
 
 mod control_handles;
 mod detaching;

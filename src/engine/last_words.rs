@@ -1,4 +1,5 @@
-//! What the process behind a link has written to its stderr last: it may say why a connection was lost.
+//! The last lines that the process behind a link wrote to its stderr. They may contain the reason why a
+//! connection was lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,22 +8,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::log::cut;
 
-/// Lines of a launcher that are kept: what it says when it loses its connection
-/// is one or two, and banners and warnings may come before.
+/// Maximum number of lines that are kept. A launcher that loses its connection prints one or two lines,
+/// possibly after banners and warnings.
 const MAX_LINES: usize = 5;
-/// Bytes of each line, for people to read.
+/// Maximum size of each line, in bytes. People read these lines.
 const MAX_LINE: usize = 500;
 
 /// The last lines of one process.
 #[derive(Debug, Default)]
 pub(crate) struct LastWords {
     lines: RefCell<VecDeque<String>>,
-    /// Nothing more will come.
+    /// Cancelled when no further lines follow.
     pub(crate) ended: CancellationToken,
 }
 
 impl LastWords {
-    /// Adds a line that can be printed.
+    /// Adds a line, which is already safe to print.
     pub(crate) fn push(&self, line: &str) {
         let mut lines = self.lines.borrow_mut();
         lines.push_back(cut(line, MAX_LINE));

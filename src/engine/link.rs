@@ -15,10 +15,11 @@ use crate::sys::pipe::{Input, Output, Stream};
 use crate::wire::frame::{self, HEADER, MAX_PAYLOAD};
 use crate::wire::write_batch::WriteBatch;
 
-/// Bytes that there is room for before a read.
+/// Minimum free space in the buffer before a read, in bytes.
 const READ: usize = 128 * 1024;
 
-/// Starts the tasks of a link, which end by `closed`. `rest` is what was read behind the handshake.
+/// Starts the tasks of a link. They end when `closed` is cancelled. `rest` contains the bytes that were read
+/// after the handshake.
 pub(crate) fn start(io: &Rc<Io>, link: LinkId, closed: CancellationToken, stream: Stream, rest: Vec<u8>) {
     let (reader, writer, also) = (Guard::new(io, link), Guard::new(io, link), closed.clone());
     io.tasks.spawn(async move {
@@ -31,7 +32,7 @@ pub(crate) fn start(io: &Rc<Io>, link: LinkId, closed: CancellationToken, stream
     });
 }
 
-/// Reports the end of a link's task, also when the task panics.
+/// Reports the end of a task of a link, even if the task panics.
 struct Guard {
     io: Rc<Io>,
     link: LinkId,
@@ -72,7 +73,7 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result
         debug_assert!(buffer.len() < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
         allowed(io, link).await;
         if buffer.capacity() - buffer.len() < READ / 2 {
-            // Takes the same memory again, unless a payload still lies there.
+            // Reuses the same memory, unless a payload still refers to it.
             buffer.reserve(READ);
         }
         match input.read_buf(&mut buffer).await {
@@ -81,16 +82,16 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result
             Ok(_) => {}
             Err(error) => return Err(error.to_string()),
         }
-        // It may have been stopped while there was nothing to read.
+        // Reading may have been stopped while there was nothing to read.
         allowed(io, link).await;
         if buffer.len() == buffer.capacity() {
-            // There is more, and others have work to do as well.
+            // There may be more to read. Other tasks run first.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Waits until a link may be read, or has gone.
+/// Waits until the link may be read, or has been closed.
 async fn allowed(io: &Rc<Io>, link: LinkId) {
     while let Some(resume) = io.with_links(|links| links.must_wait(link)) {
         resume.notified().await;

@@ -1,5 +1,5 @@
-//! The links of a router: what waits to leave by each, whether each may be read, and what each has done wrong.
-//! The tasks of [`link`](crate::engine::link) move the bytes.
+//! The links of a router. It holds the outbox of each link, whether the link may be read, and the faults of
+//! its neighbour. The tasks of [`link`](crate::engine::link) transfer the bytes.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,34 +18,35 @@ use crate::sys::process::Launched;
 use crate::wire::message::{ContextId, Message};
 use crate::wire::write_batch::WriteBatch;
 
-/// A link whose frames fill more than this in other links' queues is not read.
+/// Maximum size of the frames from one link in the outboxes of other links. While it is exceeded, the link is
+/// not read.
 const MAX_HELD: usize = 8 * 1024 * 1024;
-/// What a frame in a queue costs besides its payload.
+/// The size that a queued frame counts in addition to its payload, in bytes.
 const QUEUED_FRAME: usize = 128;
-/// Bytes that are gathered for one write. The last frame may go beyond it.
+/// Maximum size of one write, in bytes. The last frame may exceed it.
 const WRITE: usize = 128 * 1024;
-/// Links that were lost and of which the last words are kept.
+/// Maximum number of lost links whose last stderr lines are kept.
 const MAX_LOST: usize = 1024;
 
-/// What a neighbour may do wrong and keep its link.
+/// The faults of a neighbour that do not cost it its link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    /// A frame that claims to be from elsewhere.
+    /// A frame with a forged source.
     Forged,
-    /// A route that is not its own.
+    /// A route that is not behind the neighbour.
     Route,
-    /// A log record that cannot be read.
+    /// A log record that cannot be decoded.
     Record,
-    /// A DETACHING that no child has sent, or one too many.
+    /// A DETACHING message that was not sent by a child, or that was repeated.
     Detaching,
     /// A message that a policy or the routing mode refuses.
     Refused,
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 const FAULTS: usize = 5;
 
-/// What has gone over a link; bytes with headers.
+/// The traffic of a link. Bytes include headers.
 #[derive(Default)]
 struct Traffic {
     frames_in: u64,
@@ -57,46 +58,46 @@ struct Traffic {
 #[derive(Default)]
 struct Link {
     outbox: Outbox,
-    /// Rung when the outbox has been filled.
+    /// Notified when the outbox has been filled.
     wake: Rc<Notify>,
-    /// Bytes that came in by this link and wait in other links' outboxes.
+    /// Bytes that arrived on this link and wait in the outboxes of other links.
     held: usize,
-    /// Rung when `held` has fallen, or reading is wanted again.
+    /// Notified when `held` has decreased, or when the link may be read again.
     resume: Rc<Notify>,
-    /// The user wants it not to be read.
+    /// The user has stopped reading from this link.
     paused: bool,
     traffic: Traffic,
     logs_dropped: u64,
-    /// How often it has done each [`Fault`].
+    /// The number of faults of each [`Fault`] kind.
     faults: [u64; FAULTS],
-    /// The process behind it, if this context has started it.
+    /// The process behind the link, if this context has started it.
     process: Option<Launched>,
     last_words: Option<Rc<LastWords>>,
     ordered_to_end: bool,
-    /// A SHUTDOWN for the context at its other end was queued, by this context or by another one.
+    /// A SHUTDOWN for the context at the other end was queued, by this context or by another one.
     told_to_end: bool,
-    /// The child behind it has said that it leaves the tree.
+    /// The child behind the link has announced that it leaves the tree.
     leaving: bool,
-    /// Nothing more will be queued: the writer ends when it is empty.
+    /// No further frames are queued. The writer ends when the outbox is empty.
     closing: bool,
     flushed: CancellationToken,
-    /// Ends the link's tasks.
+    /// Cancelled to end the tasks of the link.
     closed: CancellationToken,
 }
 
-/// What is left of a link that was closed.
+/// The remaining parts of a link that was closed.
 pub(crate) struct Closed {
     pub(crate) process: Option<Launched>,
-    /// The context at its other end was told to end, so the link ends in any way.
+    /// The context at the other end was ordered to end, so the end of the link was expected.
     pub(crate) told_to_end: bool,
 }
 
-/// What the writer of a link does when it has written what it was given.
+/// The next step of the writer of a link, after it has written its batch.
 pub(crate) struct Next {
-    /// If it was given nothing: wait for this, unless the link is closing.
+    /// If the batch is empty, the writer waits for this, unless the link is closing.
     pub(crate) wake: Rc<Notify>,
     pub(crate) closing: bool,
-    /// To be cancelled when a link that is closing has written everything.
+    /// The writer cancels this when the link is closing and everything has been written.
     pub(crate) flushed: CancellationToken,
 }
 
@@ -106,7 +107,7 @@ pub(crate) struct Links {
     by_id: HashMap<LinkId, Link>,
     /// The number of the last link.
     last: u32,
-    /// Children that were lost, and what their launchers have said last.
+    /// The children that were lost, and the last stderr lines of their launchers.
     lost: VecDeque<(ContextId, Rc<LastWords>)>,
 }
 
@@ -124,8 +125,8 @@ impl Links {
         (LinkId(self.last), closed)
     }
 
-    /// Removes the link to `remote` and ends its tasks. What came in by other links and was queued here no longer
-    /// counts.
+    /// Removes the link to `remote` and ends its tasks. The frames in its outbox no longer count for the
+    /// links that they arrived on.
     pub(crate) fn close(&mut self, link: LinkId, remote: ContextId) -> Option<Closed> {
         let mut link = self.by_id.remove(&link)?;
         if let Some(words) = link.last_words.take().filter(|_| !link.told_to_end) {
@@ -150,9 +151,9 @@ impl Links {
         self.by_id.contains_key(&link)
     }
 
-    /// Puts a message or frame into the outbox of `out`. `origin` is the link that has caused it. `ends_remote`: it
-    /// tells the context at the other end to end. A log record that has no room is dropped; the answer is then how
-    /// many were, if that is to be logged.
+    /// Adds a message or frame to the outbox of `out`. `origin` is the link that caused it. `ends_remote`: it
+    /// orders the context at the other end to end. A log record that has no room is dropped. The result is
+    /// then the number of dropped records, if the drop has to be logged.
     pub(crate) fn push(
         &mut self,
         out: LinkId,
@@ -175,7 +176,7 @@ impl Links {
         link.logs_dropped.is_power_of_two().then_some(link.logs_dropped)
     }
 
-    /// Queues a message that must leave after all that is queued from `gone`.
+    /// Queues a message that must leave after all queued messages from `gone`.
     pub(crate) fn push_farewell(&mut self, out: LinkId, gone: ContextId, message: Message) {
         if let Some(link) = self.by_id.get_mut(&out) {
             link.outbox.push_farewell(gone, message);
@@ -183,7 +184,7 @@ impl Links {
         }
     }
 
-    /// Moves frames from the outbox of `out` to `batch`. `left` is memory for the accounts of it.
+    /// Moves frames from the outbox of `out` to `batch`. `left` is reusable memory for their accounting.
     pub(crate) fn fill(&mut self, out: LinkId, batch: &mut WriteBatch, left: &mut Vec<Left>) -> Option<Next> {
         batch.clear();
         left.clear();
@@ -200,8 +201,7 @@ impl Links {
         Some(next)
     }
 
-    /// Accounts for what has left a link's outbox: the links that it had come
-    /// in by may be read again.
+    /// Accounts for the frames that have left an outbox. The links that they arrived on may be read again.
     fn account(&mut self, left: &[Left]) {
         for left in left {
             if let Some(link) = left.origin.and_then(|origin| self.by_id.get_mut(&origin)) {
@@ -213,7 +213,7 @@ impl Links {
         }
     }
 
-    /// Counts what has come in by a link.
+    /// Counts the frames and bytes that arrived on a link.
     pub(crate) fn note_read(&mut self, link: LinkId, frames: u64, bytes: usize) {
         if let Some(link) = self.by_id.get_mut(&link) {
             link.traffic.frames_in += frames;
@@ -221,14 +221,14 @@ impl Links {
         }
     }
 
-    /// If a link may not be read now, what is rung when that may have changed. Its frames may fill too much of the
-    /// queues of others, or the user has paused it.
+    /// If a link must not be read now, returns the notification for when this may have changed. Either its
+    /// frames occupy too much of the outboxes of other links, or the user has stopped reading from it.
     pub(crate) fn must_wait(&self, link: LinkId) -> Option<Rc<Notify>> {
         let link = self.by_id.get(&link)?;
         (link.held > MAX_HELD || link.paused).then(|| Rc::clone(&link.resume))
     }
 
-    /// Has a link read, or not read, from now on.
+    /// Starts or stops reading from a link.
     pub(crate) fn read(&mut self, link: LinkId, on: bool) {
         if let Some(link) = self.by_id.get_mut(&link) {
             link.paused = !on;
@@ -236,36 +236,36 @@ impl Links {
         }
     }
 
-    /// Whether so much waits to leave that no image is to be added to it.
+    /// Whether the outbox is so large that no image should be added to it.
     pub(crate) fn is_full(&self, link: LinkId) -> bool {
         self.by_id.get(&link).is_some_and(|link| link.outbox.bytes() > MAX_HELD)
     }
 
-    /// Counts a fault of a link; returns whether to log it. A neighbour may go on with it without end, so only the
-    /// first, second, fourth, eighth of each kind is logged.
+    /// Counts a fault of a link, and returns whether to log it. A neighbour may repeat a fault without end.
+    /// Therefore only the first, second, fourth, eighth (and so on) fault of each kind is logged.
     pub(crate) fn may_complain(&mut self, link: LinkId, about: Fault) -> bool {
-        // Of a link that has just gone, more may have been read.
+        // Frames of a link that has just been closed may still be handled.
         let Some(link) = self.by_id.get_mut(&link) else { return false };
         let count = &mut link.faults[about as usize];
         *count += 1;
         count.is_power_of_two()
     }
 
-    /// Notes that the context behind a link is being told to end, and has the link read so that its end is seen.
-    /// Returns whether this is the first time.
+    /// Notes that the context behind a link is ordered to end. Starts reading from the link again, so that
+    /// its end is noticed. Returns whether this is the first order.
     pub(crate) fn order_to_end(&mut self, link: LinkId) -> bool {
         self.read(link, true);
         self.by_id.get_mut(&link).is_some_and(|link| !std::mem::replace(&mut link.ordered_to_end, true))
     }
 
-    /// Kills the process at the other end, if it is this context's to kill.
+    /// Kills the process at the other end, if this context may end it.
     pub(crate) fn kill(&mut self, link: LinkId) {
         if let Some(process) = self.by_id.get_mut(&link).and_then(|link| link.process.as_mut()) {
             process.kill();
         }
     }
 
-    /// The child behind a link says that it leaves. Returns whether this is the first time.
+    /// Notes that the child behind a link announces that it leaves. Returns whether this is the first time.
     pub(crate) fn begin_leave(&mut self, link: LinkId) -> bool {
         self.by_id.get_mut(&link).is_some_and(|link| !std::mem::replace(&mut link.leaving, true))
     }
@@ -275,12 +275,13 @@ impl Links {
         self.by_id.get(&link).is_some_and(|link| link.leaving)
     }
 
-    /// Takes the process behind a link, which is not this context's to kill any more.
+    /// Takes the process behind a link. This context does not end it any more.
     pub(crate) fn take_process(&mut self, link: LinkId) -> Option<Launched> {
         self.by_id.get_mut(&link)?.process.take()
     }
 
-    /// Has the writer of a link end when it has written all that is queued; returns what is cancelled then.
+    /// Makes the writer of a link end when it has written all queued frames. Returns the token that is
+    /// cancelled then.
     pub(crate) fn begin_flush(&mut self, link: LinkId) -> Option<CancellationToken> {
         let link = self.by_id.get_mut(&link)?;
         link.closing = true;
@@ -288,7 +289,7 @@ impl Links {
         Some(link.flushed.clone())
     }
 
-    /// What the launcher of a child that was lost has said last.
+    /// The last stderr lines of the launcher of a child that was lost.
     #[cfg(feature = "cli")]
     pub(crate) fn last_words(&self, child: ContextId) -> Option<Rc<LastWords>> {
         let (_, words) = self.lost.iter().rev().find(|(lost, _)| *lost == child)?;
@@ -299,7 +300,7 @@ impl Links {
         self.by_id.len()
     }
 
-    /// Bytes of payload that wait to leave.
+    /// Bytes of payload that wait to leave, over all links.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.by_id.values().map(|link| link.outbox.bytes()).sum()
     }

@@ -1,5 +1,4 @@
-//! Log records: from every context to the master, which hands them to
-//! `tracing` or to the user's hook.
+//! Log records. Every context sends them to the master, which passes them to `tracing` or to the user's hook.
 
 mod debug;
 mod file;
@@ -31,8 +30,8 @@ pub(crate) use source::LogSource;
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
 
-/// Logs on the I/O thread, which must not wait for a subscriber: in a master the
-/// thread of the log makes the event; in a child an event is queued in any case.
+/// Logs from the I/O thread, which must not wait for a subscriber. In a master, the log's thread creates the
+/// event. In a child, an event is queued in any case.
 macro_rules! log_later {
     ($io:expr, target: $target:literal, $level:ident, $($text:tt)+) => {
         if tracing::enabled!(target: $target, tracing::Level::$level) {
@@ -49,43 +48,41 @@ macro_rules! log_later {
 }
 pub(crate) use log_later;
 
-/// Bytes of one record's text: a record is one frame.
+/// Maximum size of the text of a record, in bytes. A record fits into one frame.
 const MAX_TEXT: usize = 32 * 1024;
-/// Bytes of all its other fields.
+/// Maximum size of all other fields of a record, in bytes.
 const MAX_FIELDS: usize = 16 * 1024;
-/// Bytes of a target or of a field's name.
+/// Maximum size of a target or a field name, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 const CUT: &str = " [cut]";
 
 /// A log record that was made in another context.
 ///
-/// Its texts come from there: they are bounded, and free of control
-/// characters before this process shows them. `Display` gives one line:
-/// `target.[context]: message name=value`.
+/// The other context supplies the texts. Their size is limited, and control characters are removed before
+/// this process shows them. `Display` writes one line: `target.[context]: message name=value`.
 ///
-/// [`RouterBuilder`](crate::router::RouterBuilder) has an example that looks at some.
+/// [`RouterBuilder`](crate::router::RouterBuilder) has an example that reads records.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
-    /// The context that made it, by id.
+    /// The id of the context that made the record.
     pub context: ContextId,
-    /// The same by name.
+    /// The name of that context.
     pub context_name: String,
-    /// What in the context made it: a module path, or `stdout` or `stderr`
-    /// for what was printed.
+    /// The origin of the record in that context: a module path, or `stdout` or `stderr` for output.
     pub target: String,
-    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    /// The level: 1 error, 2 warn, 3 info, 4 debug, 5 trace.
     pub level: u8,
     /// The text, without control characters.
     pub message: String,
     /// The other fields of a `tracing` event.
     pub fields: Vec<(String, String)>,
-    /// The queue that it takes room in until it has left.
+    /// The queue in which the record occupies room until it has been sent.
     #[serde(skip)]
     room: Option<Arc<source::Room>>,
 }
 
-/// Called with each record, on a thread of its own.
+/// A function that is called with each record, on a separate thread.
 pub(crate) type LogHook = Arc<dyn Fn(&Record) + Send + Sync>;
 
 impl Record {
@@ -110,12 +107,12 @@ impl Record {
         128 + self.target.len() + self.message.len() + fields
     }
 
-    /// The record as it arrived from `context`.
+    /// Sets the context that the record came from.
     pub(crate) fn made_by(self, context: ContextId, name: Option<String>) -> Self {
         Self { context, context_name: name.unwrap_or_else(|| format!("context {context}")), ..self }
     }
 
-    /// The same, safe to print.
+    /// Returns the record with texts that are safe to print.
     fn escaped(self) -> Self {
         Self {
             level: self.level.clamp(1, 5),
@@ -126,7 +123,7 @@ impl Record {
         }
     }
 
-    /// It has left the queue.
+    /// Frees the room of the record, because it has left the queue.
     pub(crate) fn sent(&self) {
         if let Some(room) = &self.room {
             room.free(self.size());
@@ -141,22 +138,23 @@ impl fmt::Display for Record {
     }
 }
 
-/// What a [`Recorder`] hands events to.
+/// The receiver of the events of a [`Recorder`].
 trait Taker: 'static {
-    /// Whether an event of this target and level is wanted. The answer is
-    /// remembered for each place in the code.
+    /// Whether an event with this target and level is wanted. `tracing` remembers the answer for each place
+    /// in the code.
     fn wants(&self, target: &str, level: u8) -> bool;
-    /// The most verbose level of anything wanted.
+    /// The most verbose level that is wanted of any target.
     fn most(&self) -> u8;
     fn take(&self, metadata: &Metadata<'_>, level: u8, event: Event);
 }
 
-/// A whole subscriber: events with their fields, and no spans. (A registry of
-/// spans would be in every image.)
+/// A complete subscriber. It records events with their fields, and no spans. (A registry of spans would
+/// enlarge every image.)
 pub(crate) struct Recorder<T>(pub(crate) T);
 
 thread_local! {
-    /// This thread is taking an event: what it logs meanwhile has no end.
+    /// Whether this thread is handling an event. Events that it logs meanwhile are ignored, since they would
+    /// cause an endless recursion.
     static TAKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -226,12 +224,12 @@ impl Visit for Event {
     }
 }
 
-/// `text`, cut where it gets too long.
+/// Returns `text`, cut at the maximum size.
 pub(crate) fn cut(text: &str, max: usize) -> String {
     written(max, format_args!("{text}"))
 }
 
-/// What `text` says, cut where it gets too long; the rest is not even made.
+/// Formats `text`, cut at the maximum size. The rest is not formatted.
 fn written(max: usize, text: fmt::Arguments<'_>) -> String {
     struct Bounded(String, usize);
     impl Write for Bounded {

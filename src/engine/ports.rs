@@ -1,4 +1,4 @@
-//! The handles of a router that its user holds, and the user's own code behind them.
+//! The handles of a router that the user holds, and the user's handlers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,17 +8,17 @@ use crate::engine::queue::Queue;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 
-/// Handles from here on are never given out, so a fixed one here can never
-/// meet another.
+/// Handles from here on are never assigned automatically, so a fixed handle in this range cannot collide with
+/// one.
 const LAST_DYNAMIC: u32 = 1 << 31;
 
-/// A user's handler, and the windows of those who write to it.
+/// A handler of the user, and the windows of the contexts that send to it.
 pub(crate) struct Callback {
     pub(crate) queue: Arc<Queue>,
     pub(crate) call: Box<dyn Fn(Message) + Send + Sync>,
 }
 
-/// Which handles of a router the user holds.
+/// The handles of a router that the user holds.
 pub(crate) struct Ports {
     next: AtomicU32,
     held: Mutex<HashMap<Handle, Option<Arc<Queue>>>>,
@@ -31,8 +31,7 @@ impl Default for Ports {
 }
 
 impl Ports {
-    /// The next handle that is given out. When all have been, it begins
-    /// anew.
+    /// Returns the next handle. After the last one, it starts again with the first.
     pub(crate) fn next(&self) -> Handle {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         if (Handle::FIRST_DYNAMIC.0..LAST_DYNAMIC).contains(&next) {
@@ -42,7 +41,7 @@ impl Ports {
         Handle::FIRST_DYNAMIC
     }
 
-    /// Takes the next free handle.
+    /// Claims the next free handle.
     pub(crate) fn claim_next(&self) -> Handle {
         let mut held = self.held();
         let free = std::iter::repeat_with(|| self.next()).find(|next| !held.contains_key(next));
@@ -51,7 +50,7 @@ impl Ports {
         handle
     }
 
-    /// Takes a fixed handle, or the next free one.
+    /// Claims a fixed handle, or the next free one.
     pub(crate) fn claim(&self, handle: Option<Handle>, overwrite: bool) -> Result<Handle, Error> {
         let Some(handle) = handle else { return Ok(self.claim_next()) };
         let mut held = self.held();
@@ -71,12 +70,12 @@ impl Ports {
         Ok(handle)
     }
 
-    /// Notes which queue stands behind a handle.
+    /// Records the queue of a handle.
     pub(crate) fn hold(&self, handle: Handle, queue: &Arc<Queue>) {
         self.held().insert(handle, Some(Arc::clone(queue)));
     }
 
-    /// Gives a handle up; false if it is not held, or not by `queue`.
+    /// Releases a handle. Returns false if it is not held, or not held by `queue`.
     pub(crate) fn release(&self, handle: Handle, queue: Option<&Arc<Queue>>) -> bool {
         let mut held = self.held();
         let Some(holder) = held.get(&handle) else {

@@ -1,4 +1,4 @@
-//! Where the time of a process goes: counts and times, told at its end.
+//! The profile of a process: how often functions and handlers ran, and for how long. It is logged at the end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::sys::process;
 use crate::wire::message::Handle;
 
-/// Functions and handlers with a tally of their own.
+/// Maximum number of functions and handlers that are counted separately.
 const MAX_TALLIES: usize = 512;
 
-/// The tallies of one process.
+/// The counts and times of one process.
 #[derive(Debug)]
 pub(crate) struct Profile {
     began: Instant,
@@ -38,7 +38,7 @@ impl Tally {
     }
 }
 
-/// Time for people.
+/// A time in a readable form.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -52,22 +52,21 @@ impl Profile {
         Self { began: Instant::now(), functions: BTreeMap::new(), handlers: BTreeMap::new() }
     }
 
-    /// A function has run for so long.
+    /// Adds a run of a function.
     pub(crate) fn function(&mut self, name: &'static str, took: Duration) {
         if self.functions.len() < MAX_TALLIES || self.functions.contains_key(name) {
             self.functions.entry(name).or_default().add(took);
         }
     }
 
-    /// A handler has kept the I/O thread for so long.
+    /// Adds a run of a handler on the I/O thread.
     pub(crate) fn handler(&mut self, handle: Handle, took: Duration) {
         if self.handlers.len() < MAX_TALLIES || self.handlers.contains_key(&handle) {
             self.handlers.entry(handle).or_default().add(took);
         }
     }
 
-    /// What there is to tell, line by line. On the I/O thread, whose own time
-    /// is in it.
+    /// The lines of the profile. Must be called on the I/O thread, whose own time is included.
     pub(crate) fn lines(&self, whose: &str) -> Vec<String> {
         let usage = process::usage();
         let first = format!(

@@ -1,4 +1,4 @@
-//! What waits in a receiver, and how much of it each sender may send.
+//! The messages that wait in a receiver, and the windows of their senders.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,13 +8,12 @@ use crate::sys::hash::HashMap;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Bytes that wait in one receiver, from all senders together.
+/// Maximum size of the messages that wait in one receiver, from all senders together, in bytes.
 const MAX_QUEUED: usize = 512 * 1024 * 1024;
-/// Dead messages of one sender that wait in one receiver. They take no room
-/// in a window.
+/// Maximum number of dead messages of one sender that wait in one receiver. They occupy no room in a window.
 const MAX_DEAD: u32 = 64;
 
-/// Messages that wait for the application, and the windows of their senders.
+/// The messages that wait for the application, and the windows of their senders.
 pub(crate) struct Queue {
     pub(crate) handle: Handle,
     pub(crate) fair_queue: FairQueue<Message>,
@@ -34,13 +33,13 @@ impl Queue {
         Self { handle, fair_queue: FairQueue::default(), account: Mutex::default() }
     }
 
-    /// Takes in a message, or says why not.
+    /// Adds a message, or returns the reason why it is refused.
     pub(crate) fn push(&self, message: Message) -> Result<(), DeadReason> {
         self.admit(&message)?;
         self.fair_queue.put(message).map_err(|_| DeadReason::INVALID_HANDLE)
     }
 
-    /// Accounts for a message that comes in, if its sender has room for it.
+    /// Accounts for a message that arrived, if its sender has room for it.
     pub(crate) fn admit(&self, message: &Message) -> Result<(), DeadReason> {
         let mut account = self.account();
         if message.is_dead() {
@@ -50,7 +49,7 @@ impl Queue {
             }
             *dead += 1;
         } else {
-            // Windows bound each sender, this bounds a crowd of them.
+            // The windows limit each sender. This limits many senders together.
             let full = account.bytes > MAX_QUEUED;
             if full || !account.inlets.admit(message.src, message.data.len(), false) {
                 return Err(DeadReason::WINDOW_EXCEEDED);
@@ -60,8 +59,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Accounts for a message that the application has taken. Returns the
-    /// room to give back, if it is time to do so.
+    /// Accounts for a message that the application has taken. Returns the room to give back to the sender, if
+    /// it is time to do so.
     pub(crate) fn taken(&self, src: ContextId, size: usize, dead: bool) -> Option<Grant> {
         let mut account = self.account();
         account.bytes -= size;
@@ -77,17 +76,17 @@ impl Queue {
         account.inlets.release(src, self.handle, size, false)
     }
 
-    /// What tells the senders that their windows are closed.
+    /// Returns the grants that inform the senders that their windows are closed.
     pub(crate) fn farewells(&self) -> Vec<Grant> {
         self.account().inlets.farewells(self.handle)
     }
 
-    /// A sender has gone: its window with it.
+    /// Removes the window of a sender that has gone.
     pub(crate) fn forget(&self, sender: ContextId) {
         self.account().inlets.forget(sender);
     }
 
-    /// Bytes of payload that wait.
+    /// Bytes of payload in the queue.
     pub(crate) fn bytes(&self) -> usize {
         self.account().bytes
     }

@@ -1,4 +1,4 @@
-//! What every handle to a router shares, and the requests that it makes of the I/O thread.
+//! The state that every handle to a router shares, and the requests to the I/O thread.
 
 use std::any::Any;
 use std::fmt;
@@ -25,22 +25,22 @@ use crate::wire::error::Error;
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::port::Port;
 
-/// What every handle to a router holds: the queue to its I/O side.
+/// The state that every handle to a router shares, with the queue to its I/O side.
 pub(crate) struct Shared {
     pub(crate) me: ContextId,
-    /// Name of this context, as its errors give it.
+    /// The name of this context, as it appears in errors.
     pub(crate) name: String,
-    /// Those above, the parent first; none in a master.
+    /// The contexts above, the parent first. Empty in a master.
     parent_ids: RwLock<Arc<[ContextId]>>,
-    /// What becomes of what is below new children, if that was said.
+    /// What happens to the processes below new children, if that was set.
     descendants: AtomicU8,
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
     levels: Levels,
     pub(crate) debug: AtomicBool,
-    /// Where the time goes; kept only if it was asked for.
+    /// The profile, if it was requested.
     pub(crate) profile: Option<Mutex<Profile>>,
-    /// The user's own code takes the log records.
+    /// Whether a hook of the user receives the log records.
     pub(crate) hooked: AtomicBool,
     ports: Ports,
     /// The contexts below this one.
@@ -48,18 +48,17 @@ pub(crate) struct Shared {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// No [`Descendants`].
+/// Stands for no [`Descendants`] setting.
 const UNDECIDED: u8 = u8::MAX;
 
-/// What is to be done on the I/O thread.
+/// Work for the I/O thread.
 pub(crate) type Work = Box<dyn FnOnce(&Rc<io::Io>) + Send>;
 
-/// A request to the I/O side. Requests are carried out in the order in which
-/// they are made.
+/// A request to the I/O side. Requests are handled in the order in which they are made.
 pub(crate) enum Request {
     /// Send a message, without a window.
     Send(Message),
-    /// Send a message in its turn and as far as its window allows.
+    /// Send a message when all earlier ones to the same handle have left, and when its window has room.
     SendMetered {
         message: Message,
         accepted: Option<oneshot::Sender<Result<(), Error>>>,
@@ -69,33 +68,32 @@ pub(crate) enum Request {
         message: Message,
         reply: oneshot::Sender<Message>,
         timeout: Option<Duration>,
-        /// Its name, for people.
+        /// The name of the function, for messages to the user.
         function: &'static str,
     },
-    /// The caller has lost interest in a reply.
+    /// The caller no longer waits for a reply.
     Cancel(Handle),
-    /// A call has been taken from the queue, or has been answered.
+    /// A call has ended, with or without a reply.
     Answer {
         call: (ContextId, Handle),
-        /// The number of its chain; 0 if it belongs to none.
+        /// The number of its chain; 0 if it belongs to no chain.
         chain: u32,
-        /// The reply goes behind the values that wait for room in this handle
-        /// of the caller; none if there are none.
+        /// The reply is sent after the values that wait for room in this handle of the caller.
+        /// [`Handle::NONE`] if the call sends no values.
         values: Handle,
         reply: Option<Message>,
         grant: Option<Grant>,
     },
-    /// Room to give back.
+    /// Give room back to a sender.
     Grant(Grant),
     AddHandler {
         handle: Handle,
         registration: Registration<Target>,
         overwrite: bool,
     },
-    /// Give up a handle; if a queue is named, only if it still stands behind
-    /// it.
+    /// Release a handle. If a queue is given, release it only if it still belongs to that queue.
     DelHandler(Handle, Option<Arc<Queue>>),
-    /// Tell when the context has gone.
+    /// Notify when the context has gone.
     Watch {
         context: ContextId,
         gone: oneshot::Sender<()>,
@@ -104,11 +102,11 @@ pub(crate) enum Request {
     End(ContextId),
     /// Leave the tree.
     Detach(oneshot::Sender<Result<(), Error>>),
-    /// What is asked for too seldom to have a name here.
+    /// Other work, which is requested too rarely to have its own variant.
     Do(Work),
-    /// Cut the link to a child.
+    /// Close the link to a child.
     Disconnect(ContextId),
-    /// Read the link to a child, or do not.
+    /// Start or stop reading from the link to a child.
     Read {
         context: ContextId,
         on: bool,
@@ -120,9 +118,9 @@ pub(crate) enum Request {
         woken: oneshot::Sender<()>,
     },
     Stats(oneshot::Sender<Stats>),
-    /// Log what this context is doing.
+    /// Log the state of this context.
     Dump,
-    /// Do so on each SIGUSR2.
+    /// Log the state on each SIGUSR2.
     DumpOnSignal,
     /// End the router and everything behind it.
     Shutdown {
@@ -153,7 +151,7 @@ impl Port for Shared {
 }
 
 impl Origin {
-    /// The origin of what has come to this router from `src`, under the authority of `auth`.
+    /// The origin of a message that this router got from `src`, under the authority of `auth`.
     pub(crate) fn at(shared: &Arc<Shared>, src: ContextId, auth: ContextId) -> Self {
         Self { port: Arc::clone(shared) as Arc<dyn Port>, src, auth }
     }
@@ -164,19 +162,19 @@ impl Origin {
     }
 }
 
-/// Whose levels decide which log records are wanted.
+/// The source of the levels that decide which log records are wanted.
 pub(crate) enum Levels {
-    /// Those of the master, as it told this context when it began.
+    /// The levels of the master, which this context got when it started.
     Copied(log::Levels),
-    /// This is the master: asked when it matters, and told whether the user's
-    /// own code takes the records.
+    /// In the master: a function that returns the current levels. Its argument is whether a hook of the user
+    /// receives the records.
     Ask(AskLevels),
 }
 
-/// Says which log records are wanted.
+/// Returns the levels of the log records that are wanted.
 pub(crate) type AskLevels = Box<dyn Fn(bool) -> log::Levels + Send + Sync>;
 
-/// What a router was told, and tells its children.
+/// The settings that a router got, and passes on to its children.
 pub(crate) struct Settings {
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
@@ -187,7 +185,7 @@ pub(crate) struct Settings {
 }
 
 impl Shared {
-    /// The shared part and the queue of a new router.
+    /// Creates the shared state and the request queue of a new router.
     pub(crate) fn new(
         me: ContextId,
         name: String,
@@ -226,7 +224,7 @@ impl Shared {
         self.parent_ids().first().copied()
     }
 
-    /// This context is on its own from now on.
+    /// Removes the parents, because this context has left the tree.
     pub(crate) fn forget_parents(&self) {
         *self.parent_ids.write().unwrap_or_else(PoisonError::into_inner) = [].into();
     }
@@ -235,19 +233,19 @@ impl Shared {
         self.descendants.store(what as u8, Ordering::Relaxed);
     }
 
-    /// What children are told, unless their own settings say something else.
+    /// The setting for new children that have none of their own.
     pub(crate) fn descendants(&self) -> Option<Descendants> {
         let all = [Descendants::Leave, Descendants::End, Descendants::Supervise];
         let this = self.descendants.load(Ordering::Relaxed);
         all.into_iter().find(|what| *what as u8 == this)
     }
 
-    /// Queues a request; false if the router has ended.
+    /// Queues a request. Returns false if the router has ended.
     pub(crate) fn request(&self, request: Request) -> bool {
         self.requests.send(request).is_ok()
     }
 
-    /// The log records that a new child is to send.
+    /// The levels of the log records that a new child sends.
     pub(crate) fn wanted_levels(&self) -> log::Levels {
         match &self.levels {
             Levels::Copied(levels) => levels.clone(),
@@ -260,14 +258,14 @@ impl Shared {
         self.debug.load(Ordering::Relaxed)
     }
 
-    /// Notes in the profile, if there is one, what began at `began`.
+    /// If there is a profile, adds to it the time since `began`.
     pub(crate) fn profile(&self, began: Option<Instant>, note: impl FnOnce(&mut Profile, Duration)) {
         if let (Some(profile), Some(began)) = (&self.profile, began) {
             note(&mut profile.lock().unwrap_or_else(PoisonError::into_inner), began.elapsed());
         }
     }
 
-    /// Now, if there is a profile to note it in.
+    /// The current time, if there is a profile.
     pub(crate) fn profile_clock(&self) -> Option<Instant> {
         self.profile.is_some().then(Instant::now)
     }
@@ -280,8 +278,7 @@ impl Shared {
         &self.directory
     }
 
-    /// Whether a context is known to have gone; of those elsewhere in the tree
-    /// nothing is known here.
+    /// Whether a context is known to have gone. For contexts that are not below this one, this is not known.
     pub(crate) fn has_gone(&self, context: ContextId) -> bool {
         let is_root = self.parent().is_none();
         self.requests.is_closed()
@@ -293,8 +290,7 @@ impl Shared {
         &self.ports
     }
 
-    /// A future that ends at `until`, by the I/O side's clock, under any
-    /// executor.
+    /// A future that is ready at `until`. The I/O side's clock drives it, so any executor can poll it.
     pub(crate) fn sleep_until(&self, until: Instant) -> oneshot::Receiver<()> {
         let (woken, sleep) = oneshot::channel();
         self.request(Request::Sleep { until, woken });

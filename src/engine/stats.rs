@@ -1,4 +1,4 @@
-//! What a context is doing: its counters, links, calls and queues.
+//! The state of a context: its counters, links, calls and queues.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,23 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::message::{ContextId, Handle};
 
-/// Entries of each list in [`Stats`]; what is beyond it is counted in
-/// [`Stats::omitted`].
+/// Maximum number of entries of each list in [`Stats`]. Further entries are counted in [`Stats::omitted`].
 pub(crate) const MAX_LISTED: usize = 128;
 
-/// What one context is doing, at one moment: by
-/// [`Router::stats`](crate::Router::stats) of this one, by
-/// [`Context::stats`](crate::Context::stats) of another one.
+/// The state of one context at one moment. [`Router::stats`](crate::Router::stats) returns that of this
+/// context, [`Context::stats`](crate::Context::stats) that of another one.
 ///
-/// `Display` gives it as lines for people, one per entry. It comes from the
-/// I/O thread, so it can be had whatever functions are doing: a function that
-/// calls back into a context that waits for it, and so waits for ever, shows
-/// as a call that runs, one that is queued behind it, and one that waits.
+/// `Display` writes lines for people, one per entry. The I/O thread collects the state, so it is available
+/// even while functions block. It makes a deadlock visible, for example if a function calls back into a
+/// context that waits for it. It then contains a call that runs, a call that is queued behind it, and a call
+/// that waits.
 ///
 /// ```
 /// use offshoot::{Econtext, Error, Router, export};
 ///
-/// /// Runs until nobody waits for it any more.
+/// /// Runs until the call is cancelled.
 /// async fn endless(econtext: &Econtext) {
 ///     econtext.cancelled().await;
 /// }
@@ -34,7 +32,7 @@ pub(crate) const MAX_LISTED: usize = 128;
 ///     let router = Router::new()?;
 ///     let child = router.local().blocking_connect()?;
 ///     let call = child.call(endless, ());
-///     // The request overtakes the call.
+///     // The request may overtake the call.
 ///     let there = loop {
 ///         let stats = child.stats().blocking_recv()?;
 ///         if !stats.serving.is_empty() {
@@ -44,7 +42,7 @@ pub(crate) const MAX_LISTED: usize = 128;
 ///     assert!(there.serving[0].function.ends_with("endless") && there.neighbours[0].is_parent);
 ///     println!("{there}");
 ///     drop(call);
-///     // That of this process as log records; the second line does the same after SIGUSR2.
+///     // Logs the state of this process. The second line logs it after each SIGUSR2.
 ///     router.dump()?;
 ///     router.dump_on_sigusr2()?;
 ///     router.blocking_shutdown();
@@ -54,40 +52,39 @@ pub(crate) const MAX_LISTED: usize = 128;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The context that this is about.
+    /// The context that this state belongs to.
     pub context: ContextId,
-    /// Its name, as it knows it.
+    /// The name of the context, as the context knows it.
     pub name: String,
-    /// Its process id there.
+    /// The process id of the context on its machine.
     pub pid: u32,
-    /// Directly attached neighbours.
+    /// Number of directly attached neighbours.
     pub links: usize,
-    /// Contexts that a route leads to.
+    /// Number of contexts to which a route leads.
     pub routes: usize,
-    /// Registered handles, among them one per pending call.
+    /// Number of registered handles, including one per pending call.
     pub handles: usize,
-    /// Windows to other contexts.
+    /// Number of windows to other contexts.
     pub windows: usize,
-    /// Payload bytes waiting to leave, over all links.
+    /// Payload bytes that wait to leave, over all links.
     pub queued_bytes: usize,
-    /// Messages that wait for room in a window.
+    /// Number of messages that wait for room in a window.
     pub waiting: usize,
-    /// Chains of calls made to this context that have failed or are under
-    /// way.
+    /// Number of call chains to this context that have failed or are in progress.
     pub chains: usize,
-    /// Tasks of the I/O side.
+    /// Number of tasks of the I/O side.
     pub tasks: usize,
-    /// Each link with its traffic and its queue.
+    /// The links, each with its traffic and its queue.
     pub neighbours: Vec<LinkStats>,
     /// Calls that were made here and have no answer yet, the oldest first.
     pub pending: Vec<PendingCall>,
-    /// Calls that run here or are queued to, in the order in which they came.
+    /// Calls that run here or are queued, in the order of arrival.
     pub serving: Vec<ServedCall>,
-    /// Receivers here that have something waiting.
+    /// Receivers of this context in which messages wait.
     pub receivers: Vec<ReceiverStats>,
-    /// Receivers elsewhere that have no room for what is to be sent there.
+    /// Receivers for which messages wait here, because their windows have no room.
     pub blocked: Vec<BlockedSender>,
-    /// Entries that are left out, since each of the lists ends after 128.
+    /// Number of entries that were left out. Each list has at most 128 entries.
     pub omitted: usize,
 }
 
@@ -113,12 +110,12 @@ pub struct LinkStats {
     pub bytes_out: u64,
     /// Payload bytes that wait to leave.
     pub queued_bytes: usize,
-    /// Bytes that came in by this link and wait in the queues of others; over
-    /// 8 MiB it is not read.
+    /// Bytes that arrived on this link and wait in the queues of other links. Above 8 MiB, this link is not
+    /// read.
     pub held_bytes: usize,
-    /// Frames that claimed to come from somewhere else, and were dropped.
+    /// Frames with a forged source, which were dropped.
     pub forged: u64,
-    /// Log records that came too fast to be passed on.
+    /// Log records that arrived too fast and were dropped.
     pub logs_dropped: u64,
 }
 
@@ -128,13 +125,13 @@ pub struct LinkStats {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PendingCall {
-    /// The context that is to run it; `None` if there never was a way to it.
+    /// The context that is to run the call; `None` if no route led to it.
     pub context: Option<ContextId>,
-    /// The function, or the request in capitals.
+    /// The name of the function, or of the request in capitals.
     pub function: String,
-    /// How long ago it was made.
+    /// The time since the call was made.
     pub age: Duration,
-    /// What it waits for.
+    /// What the call waits for.
     pub waits_for: WaitsFor,
 }
 
@@ -144,40 +141,40 @@ pub struct PendingCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// For room: it has not left, since as many calls as may wait there do, or
-    /// as many bytes.
+    /// Room: the call has not been sent, because the maximum number of calls, or of bytes, already waits in
+    /// the called context.
     Room,
-    /// For the answer.
+    /// The answer.
     Answer,
 }
 
-/// A call that runs here, or is queued to.
+/// A call that runs here, or is queued.
 ///
 /// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServedCall {
-    /// The context that made it.
+    /// The context that made the call.
     pub caller: ContextId,
-    /// The function.
+    /// The name of the function.
     pub function: String,
-    /// How long ago it came in.
+    /// The time since the call arrived.
     pub age: Duration,
-    /// Whether it has begun.
+    /// Whether the function has begun to run.
     pub running: bool,
 }
 
-/// A receiver with something in it.
+/// A receiver in which messages wait.
 ///
 /// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiverStats {
-    /// Its handle.
+    /// The handle of the receiver.
     pub handle: Handle,
-    /// Messages that nobody has taken yet.
+    /// Number of messages that have not been taken yet.
     pub messages: usize,
-    /// Their payload.
+    /// Payload bytes of these messages.
     pub bytes: usize,
 }
 
@@ -189,14 +186,14 @@ pub struct ReceiverStats {
 pub struct BlockedSender {
     /// The receiver's context.
     pub context: ContextId,
-    /// Its handle there.
+    /// The handle of the receiver in its context.
     pub handle: Handle,
-    /// How many messages wait.
+    /// Number of messages that wait.
     pub messages: usize,
 }
 
 impl Stats {
-    /// Cuts a list to what may be told.
+    /// Cuts a list to [`MAX_LISTED`] entries, and counts the rest.
     pub(crate) fn list<T>(&mut self, mut all: Vec<T>) -> Vec<T> {
         self.omitted += all.len().saturating_sub(MAX_LISTED);
         all.truncate(MAX_LISTED);
@@ -250,7 +247,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// Time in seconds, for people.
+/// A time in seconds, in a readable form.
 pub(crate) struct Age(pub(crate) Duration);
 
 impl fmt::Display for Age {

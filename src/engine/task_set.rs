@@ -1,7 +1,7 @@
 //! Tasks of the I/O thread.
 //!
-//! All of one type, boxed: tokio's code for a task is made for each type, some
-//! 3 KiB, which every image would carry.
+//! All tasks have the same boxed type. Tokio's code for a task is compiled once per type, which would add
+//! about 3 KiB each to every image.
 
 use std::pin::Pin;
 
@@ -9,30 +9,30 @@ use tokio_util::task::TaskTracker;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Tasks that somebody waits for.
+/// A set of tasks whose end can be awaited.
 #[derive(Debug, Default)]
 pub(crate) struct TaskSet(TaskTracker);
 
 impl TaskSet {
-    /// Starts one, on this thread.
+    /// Starts a task on this thread.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let task: Task = Box::pin(task);
         self.0.spawn_local(task);
     }
 
-    /// How many there are.
+    /// The number of tasks.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Waits for the end of all; more of them may begin meanwhile.
+    /// Waits until all tasks have ended. More of them may start meanwhile.
     pub(crate) async fn ended(&self) {
         self.0.close();
         self.0.wait().await;
     }
 }
 
-/// Starts a task on this thread that nobody waits for.
+/// Starts a task on this thread whose end is not awaited.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
     let task: Task = Box::pin(task);
     tokio::task::spawn_local(task);

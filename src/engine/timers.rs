@@ -1,14 +1,14 @@
-//! Timers: what is to be done at a time. Routers have one table each, and the I/O thread has one for the jobs of its
-//! users.
+//! Timers: actions at a certain time. Each router has one table, and the I/O thread has one for the jobs of
+//! its users.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// A table with fewer timers is not searched for void ones.
+/// Void timers are removed only from tables with more timers than this.
 const FEW: usize = 1024;
 
-/// When a timer goes off, and a number that makes it unique.
+/// The time of a timer, and a number that makes the key unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
     when: Instant,
@@ -21,7 +21,7 @@ impl TimerKey {
     }
 }
 
-/// Makes keys, on any thread. Keys of one source are unique.
+/// Creates keys, on any thread. The keys of one source are unique.
 #[derive(Debug, Default)]
 pub(crate) struct TimerKeys(AtomicU64);
 
@@ -31,13 +31,13 @@ impl TimerKeys {
     }
 }
 
-/// What a timer stands for.
+/// The action of a timer.
 pub(crate) trait Due {
-    /// Nothing would happen if it went off: nobody waits for it any more.
+    /// Whether the action would have no effect, because nothing waits for it any more.
     fn is_void(&self) -> bool;
 }
 
-/// Timers in the order of their times, and then of their keys.
+/// Timers, ordered by their keys, and thus by time.
 pub(crate) struct Timers<T> {
     by_time: BTreeMap<TimerKey, T>,
     /// When there are more timers than this, the void ones are removed.

@@ -1,4 +1,4 @@
-//! The handles of the router itself, and who may write to them.
+//! The control handles of a router, and the contexts that may send to them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::routing::handles::{Policy, Registration, Rule};
 use crate::routing::policy;
 use crate::wire::message::Handle;
 
-/// Who may write to a handle.
+/// The contexts that may send to a handle.
 #[derive(Clone, Copy)]
 enum Writer {
     Anybody,
@@ -15,7 +15,7 @@ enum Writer {
     Neighbour,
 }
 
-/// Handles of every router.
+/// The control handles that every router has.
 const ALL: [(Handle, Writer); 8] = [
     (Handle::GET_IMAGE, Writer::Neighbour),
     (Handle::ADD_ROUTE, Writer::Neighbour),
@@ -30,7 +30,7 @@ const OF_CHILDREN: [(Handle, Writer); 3] =
     [(Handle::LOAD_IMAGE, Writer::Parent), (Handle::CALL_FUNCTION, Writer::Parent), (Handle::SHUTDOWN, Writer::Parent)];
 const OF_MASTER: [(Handle, Writer); 1] = [(Handle::FORWARD_LOG, Writer::Anybody)];
 
-/// The control handles of a child or of the master.
+/// Returns the control handles of a child or of the master.
 pub(super) fn all(is_child: bool) -> impl Iterator<Item = (Handle, Registration<Target>)> {
     let parents: Policy = Arc::new(policy::has_parent_authority);
     let neighbours: Policy = Arc::new(policy::is_immediate_child);

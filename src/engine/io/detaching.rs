@@ -1,4 +1,4 @@
-//! Leaving the tree, seen from both ends.
+//! How a context leaves the tree: the part of the context, and the part of its parent.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,22 +17,22 @@ use crate::sys::process;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// The parent has this long to let go.
+/// Time limit for the parent's consent.
 const ANSWER: Duration = Duration::from_secs(5);
-/// What is queued for the parent has this long to leave.
+/// Time limit for sending the messages that are queued for the parent.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Whether this context leaves or has left the tree.
+/// Whether this context is leaving the tree, or has left it.
 #[derive(Default)]
 pub(crate) struct Detaching {
-    /// Told how it went. The first of them has begun it.
+    /// Receive the result. The first waiter has started the detaching.
     waiters: RefCell<Vec<oneshot::Sender<Result<(), Error>>>>,
-    /// The parent has let go: this context is on its own, or on its way there.
+    /// The parent has consented. This context has left the tree, or is about to.
     has_left: Cell<bool>,
 }
 
 impl Detaching {
-    /// Takes this context out of the tree, and tells how that went.
+    /// Takes this context out of the tree, and reports the result.
     pub(super) fn begin(&self, io: &Rc<Io>, done: oneshot::Sender<Result<(), Error>>) {
         if io.shared.parent().is_none() {
             let _ = done.send(Ok(()));
@@ -65,14 +65,15 @@ impl Detaching {
         }
         process::mark_detached();
         self.has_left.set(true);
-        // The last frame to the parent, behind all that is queued. The parent closes the link then: a process in
-        // between, such as sudo, may hold the link open as long as this one lives.
+        // This is the last frame to the parent, after all queued frames. The parent closes the link when it
+        // gets it. It cannot wait for the end of the link, because a process between the two contexts, such
+        // as sudo, may keep the link open as long as this process lives.
         if let Some(parent) = io.shared.parent() {
             let farewell = Message::new(parent, Handle::DETACHING, Vec::new());
             io.send(Message { lane: Lane::Log, raw: true, ..farewell });
         }
         io.flush_parent(Instant::now() + DRAIN).await;
-        // The writer may be stuck, so the link ends in any case.
+        // The writer may be blocked, so the link is closed in any case.
         if let Some(link) = io.with_routing(|routing| routing.parent()) {
             io.neighbours().lost(io, link, None);
         }
@@ -83,17 +84,17 @@ impl Detaching {
         Ok(())
     }
 
-    /// Whether the parent has let go.
+    /// Whether the parent has consented.
     pub(super) fn has_left(&self) -> bool {
         self.has_left.get()
     }
 
-    /// Whether the calls of `context`, which has gone, go on all the same.
+    /// Whether the calls of `context`, which has gone, continue to run.
     pub(super) fn outlives(&self, io: &Io, context: ContextId) -> bool {
         self.has_left() && io.shared.parent_ids().contains(&context)
     }
 
-    /// Nobody can call a context that has detached: it ends with its calls.
+    /// Ends the router if it has detached and runs no call. No other context can call a detached context.
     pub(super) fn end_if_useless(&self, io: &Rc<Io>) {
         let is_idle = io.dispatcher.as_ref().is_some_and(Dispatcher::is_idle);
         if is_idle && self.has_left() && io.shared.parent().is_none() {
@@ -101,7 +102,8 @@ impl Detaching {
         }
     }
 
-    /// A child leaves: this context may not end it any more.
+    /// Handles the DETACHING messages of a child that leaves. From then on, this context must not end the
+    /// child.
     pub(super) fn on_detaching(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let Some(from) = from.filter(|_| !message.is_dead()) else { return };
         let is_child = io.neighbours().child_link(io, message.src) == Some(from);
@@ -115,8 +117,8 @@ impl Detaching {
             return io.refuse(message, &DeadReason::refused("bad DETACHING received"), Some(from));
         }
         if let Some(process) = io.with_links(|links| links.take_process(from)) {
-            // The end of this router does not wait for the process. If it is a
-            // launcher, it ends with its child or with the link.
+            // The end of this router does not wait for the process. If the process is a launcher, it ends
+            // with its child or with the link.
             task_set::spawn(process.let_go());
         }
         let reply = Message::new(message.src, message.reply_to, Vec::new());

@@ -1,4 +1,5 @@
-//! The end of a router: children first, then processes below, then what this context has said last.
+//! The end of a router. First it ends its children, then the processes below this one. Then it sends the last
+//! output and records of this context.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,20 +18,20 @@ use crate::sys::process;
 use crate::wire::error::DeadReason;
 use crate::wire::message::Message;
 
-/// Time for what was printed last to arrive.
+/// Time for the last output lines to arrive.
 const LAST_LINES: Duration = Duration::from_millis(100);
-/// Time for processes to be reaped when all else has ended.
+/// Time for processes to be reaped after everything else has ended.
 const REAP: Duration = Duration::from_secs(2);
 
-/// How far the end of a router has come.
+/// The progress of the end of a router.
 #[derive(Default)]
 pub(crate) struct Ending {
-    /// Told when the router has ended.
+    /// Notified when the router has ended.
     waiters: RefCell<Vec<oneshot::Sender<()>>>,
     is_over: Cell<bool>,
-    /// Processes below this one end with it.
+    /// Whether the processes below this one end with it.
     ends_descendants: bool,
-    /// The tasks that forward what this process and its descendants print.
+    /// The tasks that forward the output of this process and its descendants.
     printing: TaskSet,
 }
 
@@ -48,14 +49,14 @@ impl Ending {
         self.is_over.get()
     }
 
-    /// Tells those who wait for the end.
+    /// Notifies all that wait for the end.
     pub(super) fn tell(&self) {
         for waiter in self.waiters.take() {
             let _ = waiter.send(());
         }
     }
 
-    /// Begins the end, unless it has begun: children have `grace` to end, and are killed then.
+    /// Starts the end, unless it has started. Children have the time `grace` to end, and are then killed.
     pub(super) fn begin(&self, io: &Rc<Io>, grace: Duration, done: Option<oneshot::Sender<()>>) {
         self.waiters.borrow_mut().extend(done);
         if io.stop.is_cancelled() {
@@ -76,23 +77,23 @@ impl Ending {
         let deadline = Instant::now() + grace;
         end_children(io, grace, deadline).await;
         if io.dispatcher.is_some() {
-            // All calls are being cancelled, and with them their commands.
+            // All calls, and the commands that they run, are being cancelled.
             process::groups_ended().await;
         }
         if self.ends_descendants {
             process::end_descendants().await;
         }
-        // What this context has said reaches its parent before it ends.
+        // The last output and records of this context are sent to its parent before it ends.
         if io.dispatcher.is_some() && !io.neighbours().parent_gone() {
             process::close_stdio();
-            // Subprocesses may hold the other ends of the pipes open for long.
+            // Subprocesses may keep the other ends of the pipes open for a long time.
             let _ = timeout(LAST_LINES, self.printing.ended()).await;
-            // The lines are in the queue of requests, behind this moment.
+            // The lines are requests in the queue. This lets the loop handle them first.
             tokio::task::yield_now().await;
             io.observer().tell_profile(io);
             io.flush_parent(deadline).await;
         }
-        // Reaping is bounded; nothing else outlives the stop.
+        // Reaping has a time limit. All other tasks end when `stop` is cancelled.
         let _ = timeout(REAP, io.tasks.ended()).await;
         tell_handlers(io);
         if io.dispatcher.is_none() {
@@ -103,7 +104,7 @@ impl Ending {
         io.ring();
     }
 
-    /// Ends everything at once: those who wait are told, children are killed.
+    /// Ends everything immediately. Notifies all waiters, and kills the children.
     fn crash(&self, io: &Rc<Io>) {
         io.stop.cancel();
         if let Some(dispatcher) = &io.dispatcher {
@@ -119,7 +120,7 @@ impl Ending {
     }
 }
 
-/// Has all children end, and kills those that have not by the deadline.
+/// Orders all children to end. Kills those that have not ended by the deadline.
 async fn end_children(io: &Rc<Io>, grace: Duration, deadline: Instant) {
     let neighbours = io.neighbours();
     let children = || io.with_routing(|routing| routing.children());
@@ -146,7 +147,7 @@ async fn end_children(io: &Rc<Io>, grace: Duration, deadline: Instant) {
     }
 }
 
-/// Sends a dead message to all who wait for a message, as there will be none.
+/// Sends a dead message to all targets that wait for messages, since no further messages arrive.
 fn tell_handlers(io: &Rc<Io>) {
     let targets = io.with_inboxes(|inboxes| inboxes.drain());
     let dead = Message { src: io.shared.me, ..DeadReason::BROKER_EXITED.to_message() };
@@ -157,7 +158,8 @@ fn tell_handlers(io: &Rc<Io>) {
     }
 }
 
-/// Ends a router at once if its own code, or its thread, has panicked, so that nobody waits for it for ever.
+/// Ends a router immediately if its own code or its thread has panicked. Otherwise its waiters would wait
+/// forever.
 pub(super) struct Guard {
     io: Option<Rc<Io>>,
 }

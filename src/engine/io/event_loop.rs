@@ -1,5 +1,5 @@
-//! The loop of a router on the I/O thread: it takes requests, frames and timers, and hands each to the object that it
-//! concerns.
+//! The loop of a router on the I/O thread. It receives requests, frames and timers, and passes each to the
+//! object that handles it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,55 +36,54 @@ use crate::wire::error::{DeadReason, Error};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Requests that are carried out before timers and links have their turn.
+/// Maximum number of requests that are handled in a row. Then timers and links are served.
 const BATCH: usize = 256;
 
-/// What a new router starts with.
+/// The initial parts of a new router.
 pub(crate) struct Setup {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::UnboundedReceiver<Request>,
     pub(crate) role: Role,
 }
 
-/// What differs between the master and all others.
+/// The parts that differ between a master and a child.
 pub(crate) enum Role {
     Master { logs: Box<dyn LogSink> },
     Child(Box<Parent>),
 }
 
-/// A child's link to its parent, and what runs its calls.
+/// A child's link to its parent, and the part that runs its calls.
 pub(crate) struct Parent {
     pub(crate) stream: Stream,
     pub(crate) dispatcher: Dispatcher,
-    /// What this process and its descendants print, to be sent as log
-    /// records.
+    /// The output of this process and its descendants, which is sent as log records.
     pub(crate) printed: Vec<(Input, &'static str, LogSource)>,
-    /// Told when everything behind this context has ended.
+    /// Notified when everything behind this context has ended.
     pub(crate) ended: oneshot::Sender<()>,
-    /// Whether processes below this one end with it.
+    /// Whether the processes below this one end with it.
     pub(crate) ends_descendants: bool,
 }
 
-/// What is to be done at a time.
+/// An action at a certain time.
 pub(crate) enum Timer {
-    /// The time of a call that was made here is up.
+    /// A call that was made here has reached its time limit.
     Reply(Handle),
-    /// The time of a call that runs here is up.
+    /// A call that runs here has reached its time limit.
     Call(ContextId, Handle),
-    /// A child was told to end and has not.
+    /// A child that was ordered to end has not ended.
     Kill(LinkId),
     Wake(oneshot::Sender<()>),
 }
 
 impl Due for Timer {
-    /// A wait with a timeout that ends before it leaves its timer behind.
+    /// A wait that ends before its time limit leaves a void timer.
     fn is_void(&self) -> bool {
         matches!(self, Self::Wake(woken) if woken.is_closed())
     }
 }
 
-/// The I/O side of one router. It holds the objects that each have a part of its state; none of them sees that of
-/// another one. State is borrowed only between two awaits.
+/// The I/O side of one router. It holds several objects, each with its own private part of the state. State
+/// is never borrowed across an await.
 pub(crate) struct Io {
     pub(crate) shared: Arc<Shared>,
     thread: Arc<Thread>,
@@ -102,11 +101,11 @@ pub(crate) struct Io {
     observer: Observer,
     logs: Logs,
     timers: RefCell<Timers<Timer>>,
-    /// Rung when a timer was set, or the end has come.
+    /// Notified when a timer was set, or when the router has ended.
     bell: Notify,
 }
 
-/// The I/O side of a router, and its work, which is to be run on this, the
+/// Creates the I/O side of a router, and the future that does its work. Run the future on this thread, the
 /// I/O thread.
 pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future<Output = ()>) {
     let Setup { shared, queue, role } = setup;
@@ -122,7 +121,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
         }
     };
     for (handle, registration) in control_handles::all(io.dispatcher.is_some()) {
-        // The table is empty: nothing can be taken yet.
+        // The table is empty, so no handle can be in use yet.
         let _ = io.add_handler(handle, registration);
     }
     (Rc::clone(&io), run(io, queue, told))
@@ -149,8 +148,8 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Opti
             break;
         }
     }
-    // From here on every request fails, and everyone who waited for an answer
-    // to an earlier one is told.
+    // From here on every request fails. Everything that waits for an answer to an earlier request gets an
+    // error.
     queue.close();
     while queue.try_recv().is_ok() {}
     io.ending.tell();
@@ -160,7 +159,7 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Opti
     guard.done();
 }
 
-/// Ends at `when`, if ever.
+/// A future that is ready at `when`, or never if that is `None`.
 pub(crate) async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when.into()).await,
@@ -241,8 +240,8 @@ impl Io {
         }
     }
 
-    /// A message for a control handle. Not inlined: replies and data pass the caller, whose stack frame would have
-    /// room for all of this.
+    /// Handles a message for a control handle. Not inlined: otherwise the stack frame of the caller, through
+    /// which replies and data pass, would be larger.
     #[inline(never)]
     pub(super) fn on_control(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         match message.handle {
@@ -266,15 +265,15 @@ impl Io {
         }
     }
 
-    /// Only the context that made a call may cancel it: calls are kept by the
-    /// source of the message, which routing has verified.
+    /// Only the context that made a call may cancel it. Calls are stored by the source of the message, which
+    /// routing has verified.
     fn on_cancel(&self, message: &Message) {
         if let (Some(dispatcher), Ok(handle)) = (&self.dispatcher, <[u8; 4]>::try_from(&message.data[..])) {
             dispatcher.cancel(message.src, Handle(u32::from_be_bytes(handle)));
         }
     }
 
-    /// A call that ran here has an answer, or was thrown away.
+    /// Handles the end of a call that ran here: it has a reply, or was cancelled.
     fn answered(self: &Rc<Self>, (src, handle): (ContextId, Handle), chain: u32, grant: Option<Grant>) {
         if let Some(dispatcher) = &self.dispatcher
             && let Some(timer) = dispatcher.finished(self, src, handle, chain)
@@ -295,21 +294,21 @@ impl Io {
         });
     }
 
-    /// Ends the router: children first, which have their grace to do so.
+    /// Starts the end of the router. Its children end first, with a grace period.
     pub(crate) fn begin_shutdown(self: &Rc<Self>, done: Option<oneshot::Sender<()>>) {
         self.ending.begin(self, self.thread.grace(), done);
     }
 
-    /// Whether something has to end before this router can.
+    /// Whether the router has to wait for something before it can end.
     pub(crate) fn is_busy(&self) -> bool {
-        // The two tasks of the link to the parent end by themselves.
+        // The two tasks of the link to the parent end without help.
         self.with_routing(|routing| {
             let own = if routing.parent().is_some() { 2 } else { 0 };
             !routing.children().is_empty() || self.tasks.len() > own
         })
     }
 
-    /// Lets what is queued for the parent leave, and ends that link.
+    /// Waits until the frames that are queued for the parent have been sent, and closes that link.
     pub(super) async fn flush_parent(&self, deadline: tokio::time::Instant) {
         let Some(parent) = self.with_routing(|routing| routing.parent()) else { return };
         if let Some(flushed) = self.with_links(|links| links.begin_flush(parent)) {
@@ -317,7 +316,7 @@ impl Io {
         }
     }
 
-    /// Has the loop look at its timers and at its end.
+    /// Makes the loop check its timers, and whether the router has ended.
     pub(super) fn ring(&self) {
         self.bell.notify_one();
     }
@@ -333,7 +332,7 @@ impl Io {
         self.timers.borrow_mut().remove(key);
     }
 
-    /// Carries out what is due; returns when the next timer goes off.
+    /// Handles the timers that are due. Returns the time of the next one.
     fn run_timers(self: &Rc<Self>) -> Option<Instant> {
         loop {
             let due = self.timers.borrow_mut().take_due();
@@ -352,19 +351,19 @@ impl Io {
     }
 }
 
-/// What the objects of a router, and the layers above, ask of it.
+/// The functions that the objects of a router, and the layers above, call.
 impl Io {
     /// Sends a message of this context's own, without a window.
     pub(crate) fn send(self: &Rc<Self>, message: Message) {
         self.switch.send(self, message);
     }
 
-    /// Takes in a frame from a link.
+    /// Handles a frame from a link.
     pub(crate) fn on_frame(self: &Rc<Self>, link: LinkId, frame: Frame) {
         self.switch.on_frame(self, link, frame);
     }
 
-    /// Gives room back to a sender.
+    /// Returns room to a sender.
     pub(crate) fn give(self: &Rc<Self>, grant: Grant) {
         let message = Message::new(grant.to, Handle::CREDIT, grant.encode());
         self.send(Message { lane: Lane::Control, raw: true, ..message });
@@ -375,7 +374,7 @@ impl Io {
         self.switch.refuse(self, message, reason, from);
     }
 
-    /// Hands a target whose handle was removed its last message.
+    /// Delivers the last message to a target whose handle was removed.
     pub(super) fn hand_over_last(self: &Rc<Self>, target: Target, message: Message) {
         self.switch.hand_over(self, target, message, None, true);
     }
@@ -388,8 +387,8 @@ impl Io {
         self.with_inboxes(|inboxes| inboxes.remove(handle))
     }
 
-    /// What this context says of a route or a context that is not there: when
-    /// its router ends, that is why.
+    /// The reason to report for a route or a context that does not exist. If the router is ending, that is
+    /// the reason.
     pub(super) fn own_reason(&self, reason: DeadReason) -> DeadReason {
         if self.stop.is_cancelled() { DeadReason::ROUTER_ENDED } else { reason }
     }

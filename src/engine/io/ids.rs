@@ -1,4 +1,4 @@
-//! Ids for new contexts. The master has them; they come in blocks, hop by hop.
+//! Ids for new contexts. The master allocates them in blocks. Each context passes requests and blocks on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,23 +13,23 @@ use crate::routing::table::LinkId;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// The reason if the parent gives no ids.
+/// The reason if the parent supplies no ids.
 const NO_IDS: &str = "no ids to be had";
 
-/// The connects of this context that wait for the id of their child.
+/// The connects of this context that wait for an id for their child.
 #[derive(Default)]
 pub(crate) struct Ids {
     waiters: RefCell<VecDeque<oneshot::Sender<ContextId>>>,
-    /// The parent has been asked for more, and has not answered.
+    /// More ids were requested from the parent, and it has not answered.
     is_asked: Cell<bool>,
 }
 
 impl Ids {
-    /// An id for a new child of this context.
+    /// Returns an id for a new child of this context.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if the parent gives none.
+    /// [`Error::Channel`] if the parent supplies no ids.
     pub(crate) async fn allocate(&self, io: &Rc<Io>) -> Result<ContextId, Error> {
         if let Some(id) = io.with_routing(|routing| routing.take_id()) {
             return Ok(id);
@@ -40,15 +40,15 @@ impl Ids {
         given.await.map_err(|_| io.own_reason(DeadReason::refused(NO_IDS)).at(io.shared.me))
     }
 
-    /// Makes sure that [`Ids::allocate`] will not have to wait long.
+    /// Requests ids in advance if few are left, so that [`Ids::allocate`] does not have to wait long.
     pub(crate) fn stock(&self, io: &Rc<Io>) {
         if !io.with_routing(|routing| routing.has_id()) {
             self.request(io);
         }
     }
 
-    /// Gives a context that is about to start its first child ids before it
-    /// asks for them, which saves a round trip. The master alone has any.
+    /// Gives ids to a context that is about to start its first child, before it requests them. This saves a
+    /// round trip. Only the master does this.
     pub(crate) fn give_first(&self, io: &Rc<Io>, owner: ContextId) {
         if io.shared.parent().is_some() {
             return;
@@ -62,17 +62,18 @@ impl Ids {
         }
     }
 
-    /// Forgets those who wait, and so tells them.
+    /// Drops all waiters, which notifies them.
     pub(super) fn drop_waiters(&self) {
         self.waiters.take();
     }
 
-    /// A neighbour asks for a block of ids for itself or for a context behind
-    /// it. The master has them; all others ask their parents. Or the parent gives ids unasked.
+    /// Handles a request of a neighbour for a block of ids, for itself or for a context behind it. The master
+    /// supplies the ids; all other contexts request them from their parents. Also handles ids that the parent
+    /// sends without a request.
     pub(super) fn on_allocate(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let Some(link) = from else { return };
         if let Some((owner, ids)) = parse_grant(&message.data) {
-            // Only from where ids come.
+            // Only the parent may send ids.
             if io.with_routing(|routing| routing.parent()) == Some(link) {
                 self.on_ids(io, owner, ids);
             }
@@ -100,7 +101,8 @@ impl Ids {
             match upstream.await.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
                     io.with_routing(|routing| {
-                        // (A context that has gone meanwhile announces none.)
+                        // (A context that has gone in the meantime gets no ids, and its route is not
+                        // announced.)
                         if routing.link_to(owner) == Some(link) {
                             routing.hand_out(link, owner, ids.clone());
                         }
@@ -112,7 +114,7 @@ impl Ids {
         });
     }
 
-    /// Ids have come that nobody has asked for.
+    /// Handles ids that arrived without a request.
     fn on_ids(&self, io: &Rc<Io>, owner: ContextId, ids: Range<u32>) {
         if owner == io.shared.me {
             return self.take_in(io, ids);
@@ -122,7 +124,7 @@ impl Ids {
         }
     }
 
-    /// A block for this context itself.
+    /// Adds a block of ids for this context itself.
     fn take_in(&self, io: &Rc<Io>, ids: Range<u32>) {
         io.with_routing(|routing| {
             let mut waiters = self.waiters.borrow_mut();
@@ -138,7 +140,7 @@ impl Ids {
         }
     }
 
-    /// Asks the parent for a block, unless that is under way.
+    /// Requests a block from the parent, unless a request is in progress.
     fn request(&self, io: &Rc<Io>) {
         if self.is_asked.replace(true) {
             return;
@@ -150,14 +152,14 @@ impl Ids {
             this.ids().is_asked.set(false);
             match ids {
                 Some(ids) => this.ids().take_in(&this, ids),
-                // Those who wait learn it by the end of their channels.
+                // The waiters notice it when their channels close.
                 None => this.ids().drop_waiters(),
             }
         });
     }
 }
 
-/// Passes a block on to its owner, who has not asked for it.
+/// Passes a block on to its owner, which has not requested it.
 fn pass_on(io: &Rc<Io>, link: LinkId, owner: ContextId, ids: &Range<u32>) {
     let next = io.with_routing(|routing| {
         routing.hand_out(link, owner, ids.clone());

@@ -1,5 +1,5 @@
-//! Images through the tree: own ones, carried ones, and those that come from
-//! upstream, each over each link at most once, and checked where it arrives.
+//! The exchange of images in the tree: the own image of this process, images that it carries, and images from
+//! the parent. Each image goes over each link at most once. The receiver checks it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,11 +19,11 @@ use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::{self, Blob};
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Of [`MAX_MACHINES`], those that are kept for children of this context.
+/// The part of [`MAX_MACHINES`] that is reserved for children of this context.
 const FOR_OWN: usize = 4;
-/// Bytes of the words for a machine.
+/// Maximum size of the words that name a machine, in bytes.
 const MAX_WORDS: usize = 128;
-/// How often a link that is full is looked at.
+/// The interval for checking whether a full link has room.
 const CONGESTED: Duration = Duration::from_millis(20);
 
 /// The payload of `LOAD_IMAGE`.
@@ -36,18 +36,18 @@ struct Load {
 /// An image as it travels through the tree.
 #[derive(Serialize, Deserialize)]
 struct Sent {
-    /// By zstd.
+    /// The image, compressed with zstd.
     packed: Blob,
     unpacked: u64,
     /// SHA-256 of the image.
     digest: [u8; 32],
 }
 
-/// Has images come from the parent, and gives them to children.
+/// Requests images from the parent, and gives them to children.
 pub(crate) struct ImageExchange {
     store: RefCell<ImageStore>,
-    /// Turns to ask upstream, first come, first served, so that a child that
-    /// asks for much does not keep others from it.
+    /// Permits for requests to the parent that serve children of this context, in the order of the requests.
+    /// They are separate from `turns`, so that a child that requests many images does not delay them.
     own_turns: Semaphore,
     turns: Semaphore,
 }
@@ -63,7 +63,7 @@ impl Default for ImageExchange {
 }
 
 impl ImageExchange {
-    /// The image to send to a machine, for a child of this context.
+    /// Returns the image for a machine on which this context starts a child.
     pub(crate) async fn image_for(&self, io: &Rc<Io>, system: &str, machine: &str) -> Told {
         self.image(io, executable::machine(system, machine), &self.own_turns).await
     }
@@ -82,7 +82,7 @@ impl ImageExchange {
         if !is_sane(&machine) {
             return Err(Missing::Unknown(known()));
         }
-        // The wait has an end: connects have a deadline.
+        // The wait is bounded, because connects have a deadline.
         let _turn = turns.acquire().await;
         let way = self.store.borrow_mut().find(&machine);
         let told = match way {
@@ -97,9 +97,8 @@ impl ImageExchange {
         told.await.unwrap_or_else(|_| Err(Missing::Broken("the parent has gone".into())))
     }
 
-    /// A child asks for an image. A request that makes no sense, or that was
-    /// made before and is not answered yet, is ignored. A child that does not read what
-    /// it gets is answered when it does.
+    /// Handles the request of a child for an image. A request is ignored if it is invalid, or if the same
+    /// request has not been answered yet. If the child does not read, the answer waits until it does.
     pub(super) fn on_get_image(&self, io: &Rc<Io>, message: &Message, link: Option<LinkId>) {
         let (Ok(machine), Some(link)) = (codec::decode::<Machine>(&message.data, None), link) else {
             return;
@@ -127,9 +126,9 @@ impl ImageExchange {
         });
     }
 
-    /// The parent gives what was asked for.
+    /// Handles an image that the parent sends.
     pub(super) fn on_load_image(&self, io: &Rc<Io>, message: &Message) {
-        // The image is unpacked and checked on another thread, as that takes long.
+        // Another thread unpacks and checks the image, because this takes long.
         let Ok((machine, used)) = codec::decode_front::<Machine>(&message.data, None) else {
             return;
         };
@@ -171,8 +170,7 @@ fn pack(image: &Image) -> std::io::Result<Sent> {
     Ok(Sent { packed: Blob(bytes.to_vec()), unpacked, digest: image.digest()? })
 }
 
-/// What came to this context, if it is what was sent. Blocks for some
-/// milliseconds.
+/// Unpacks an image that arrived, and checks that it is unchanged. Blocks for some milliseconds.
 fn check(sent: Sent, (system, processor): &Machine, hop: &str) -> Told {
     let image = Image::from_zstd(Bytes::from(sent.packed.0), sent.unpacked);
     let why = match image.digest() {
@@ -187,7 +185,7 @@ fn is_sane((system, machine): &Machine) -> bool {
     system.len() + machine.len() <= MAX_WORDS
 }
 
-/// The image that this process carries or is itself, if it fits. Blocks.
+/// The image that this process carries or consists of, if it fits the machine. Blocks.
 fn carried((system, machine): &Machine) -> Result<Option<Arc<Image>>, String> {
     let bundle = Bundle::own().map_err(|error| error.to_string())?;
     if let Some(image) = bundle.find(system, machine).map_err(|error| error.to_string())? {
@@ -196,7 +194,7 @@ fn carried((system, machine): &Machine) -> Result<Option<Arc<Image>>, String> {
     if executable::runs_on(executable::own_machine(), system, machine) { Image::own().map(Some) } else { Ok(None) }
 }
 
-/// The images that this process can give by itself.
+/// The names of the images that this process can supply itself.
 fn known() -> Vec<String> {
     let carried = Bundle::own().map(Bundle::entries).unwrap_or_default();
     let (system, processor) = executable::own_machine();

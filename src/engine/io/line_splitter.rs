@@ -1,4 +1,4 @@
-//! What a child prints, line by line, as log records.
+//! Converts the output of a child to log records, one per line.
 
 use crate::engine::log::LogSource;
 use crate::sys::pipe::Input;
@@ -6,8 +6,7 @@ use crate::sys::pipe::Input;
 /// A longer line is cut into several records.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Reads `pipe` to its end and forwards its lines, the unterminated last one
-/// too.
+/// Reads `pipe` to its end and forwards its lines, including an unterminated last line.
 pub(super) async fn forward(pipe: Input, name: &'static str, log: LogSource) {
     let mut buffer = vec![0; MAX_LINE];
     let mut filled = 0;

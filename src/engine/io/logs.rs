@@ -1,4 +1,4 @@
-//! Log records: those of this context go to the master, the master hands all of them to its log.
+//! Log records. Each context sends its records to the master. The master passes all records to its log.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::routing::table::LinkId;
 use crate::wire::codec;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Time for what is logged last to be handed on.
+/// Time for the last records to be passed on.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
 
-/// Where log records go.
+/// The destination of log records.
 pub(crate) struct Logs {
-    /// The log of the master; all others have none.
+    /// The log of the master. All other contexts have none.
     sink: Option<Box<dyn LogSink>>,
 }
 
@@ -55,7 +55,7 @@ impl Logs {
         record.sent();
     }
 
-    /// Logs what somebody has asked for, line by line.
+    /// Logs information that was requested, one record per line.
     pub(super) fn tell(&self, io: &Rc<Io>, target: &str, lines: impl IntoIterator<Item = impl AsRef<str>>) {
         for line in lines {
             let name = Some(io.shared.name.clone());
@@ -63,7 +63,7 @@ impl Logs {
         }
     }
 
-    /// A record of another context has come to the master.
+    /// Handles a record of another context, in the master.
     pub(super) fn on_record(&self, io: &Io, message: &Message, from: Option<LinkId>) {
         match codec::decode::<Record>(&message.data, None) {
             Ok(record) => {
@@ -79,7 +79,8 @@ impl Logs {
         }
     }
 
-    /// Waits until what was logged last has been handed on. A reader that does not take it does not hold up the end.
+    /// Waits until the last records have been passed on. The wait has a time limit, so a blocked reader does
+    /// not prevent the end.
     pub(super) async fn close(&self) {
         if let Some(sink) = &self.sink {
             let _ = tokio::time::timeout(LAST_RECORDS, sink.close()).await;

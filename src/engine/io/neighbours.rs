@@ -1,4 +1,5 @@
-//! The neighbours of this context, and the contexts behind them: how they come, and what follows when they go.
+//! The neighbours of this context, and the contexts behind them: how they are attached, and what happens when
+//! they have gone.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -23,33 +24,33 @@ use crate::sys::process::Launched;
 use crate::wire::error::{ConnectError, ConnectErrorKind, DeadReason, Error, Phase};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Time that children have to end when the link to the parent has ended.
+/// The time that children have to end when the link to the parent has ended.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
-/// A child that has had its time to end is given this much more before it is
-/// killed, since it learnt later that it was to end.
+/// Additional time before a child is killed, because the child gets the order to end later than this context
+/// sends it.
 const KILL_DELAY: Duration = Duration::from_millis(500);
-/// A launcher whose connection was lost has this long to say why.
+/// Time for a launcher whose connection was lost to print the reason.
 #[cfg(feature = "cli")]
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// A neighbour that is to be attached.
+/// A neighbour to attach.
 pub(crate) struct Neighbour<'a> {
     pub(crate) context: ContextId,
     pub(crate) name: &'a str,
-    /// What comes from it acts under this authority, if there is one.
+    /// The authority that its messages get, if they do not keep their own.
     pub(crate) authority: Option<ContextId>,
     pub(crate) stream: Stream,
-    /// What was read behind the handshake.
+    /// The bytes that were read after the handshake.
     pub(crate) rest: Vec<u8>,
-    /// The process behind it, if this context has started it, and what that says last.
+    /// The process behind the link, if this context has started it, and the last lines of its stderr.
     pub(crate) process: Option<(Launched, Rc<LastWords>)>,
 }
 
-/// The neighbours, and who waits for the end of a context.
+/// The neighbours, and the waiters for the end of contexts.
 #[derive(Default)]
 pub(crate) struct Neighbours {
     watchers: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
-    /// Rung when a link has ended.
+    /// Notified when a link has ended.
     link_gone: Notify,
     parent_gone: Cell<bool>,
 }
@@ -64,8 +65,8 @@ impl Neighbours {
         link::start(io, link, closed, stream, Vec::new());
     }
 
-    /// Attaches a child that has said hello, or another neighbour on the far side of the parent, and announces it
-    /// upstream.
+    /// Attaches a child whose handshake is complete, or another neighbour that is not the parent. Announces
+    /// it to the parent.
     pub(crate) fn attach(&self, io: &Rc<Io>, neighbour: Neighbour<'_>) {
         let Neighbour { context, name, authority, stream, rest, process } = neighbour;
         let (process, last_words) = process.unzip();
@@ -77,8 +78,7 @@ impl Neighbours {
         link::start(io, link, closed, stream, rest);
     }
 
-    /// Attaches a context that speaks frames on `stream` already, and
-    /// announces it upstream.
+    /// Attaches a context that already uses the frame protocol on `stream`, and announces it to the parent.
     pub(crate) fn register(
         &self,
         io: &Rc<Io>,
@@ -100,7 +100,7 @@ impl Neighbours {
         Ok(())
     }
 
-    /// The neighbour by which a message to `target` leaves, and its name.
+    /// The neighbour through which a message to `target` leaves, and its name.
     pub(crate) fn on_the_way_to(&self, io: &Io, target: ContextId) -> Option<(ContextId, String)> {
         io.with_routing(|routing| {
             let neighbour = routing.remote(routing.out(target).filter(|_| target != io.shared.me)?);
@@ -109,7 +109,7 @@ impl Neighbours {
         })
     }
 
-    /// Has messages to `target` leave by the neighbour `via`.
+    /// Adds a route: messages to `target` leave through the neighbour `via`.
     pub(crate) fn add_route(&self, io: &Io, target: ContextId, via: ContextId) -> Result<(), Error> {
         let me = io.shared.me;
         let refuse = |reason: String| DeadReason::refused(reason).at(me);
@@ -130,7 +130,7 @@ impl Neighbours {
         }
     }
 
-    /// Has all that comes from a neighbour act under this authority.
+    /// Sets the authority of all messages from a neighbour.
     pub(crate) fn stamp(&self, io: &Io, neighbour: ContextId, authority: Option<ContextId>) {
         io.with_routing(|routing| {
             if let Some(link) = routing.link_of(neighbour) {
@@ -139,7 +139,7 @@ impl Neighbours {
         });
     }
 
-    /// A neighbour announces a context behind it.
+    /// Handles the announcement of a context behind a neighbour.
     pub(super) fn on_add_route(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let (Some(from), Some((target, name))) = (from, message.data.split_at_checked(4)) else {
             return;
@@ -150,7 +150,7 @@ impl Neighbours {
         match added {
             Ok(()) => {
                 if let Some(parent) = io.shared.parent() {
-                    // The name by which this context knows it, which begins with that of the neighbour.
+                    // The name that this context has stored. It begins with the name of the neighbour.
                     let name = io.with_routing(|routing| routing.name(target).unwrap_or_default().to_owned());
                     io.send(add_route(parent, target, &name));
                 }
@@ -160,7 +160,7 @@ impl Neighbours {
         }
     }
 
-    /// A neighbour says that a context behind it has gone.
+    /// Handles the report that a context behind a neighbour has gone.
     pub(super) fn on_del_route(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let (Some(from), Ok(target)) = (from, <[u8; 4]>::try_from(&message.data[..])) else {
             return;
@@ -172,7 +172,7 @@ impl Neighbours {
         }
     }
 
-    /// Tells what the launcher of a child that was lost has said last.
+    /// Sends the last lines that the launcher of a lost child wrote to its stderr.
     #[cfg(feature = "cli")]
     pub(crate) fn tell_last_words(&self, io: &Io, child: ContextId, to: oneshot::Sender<Vec<String>>) {
         let Some(words) = io.with_links(|links| links.last_words(child)) else { return };
@@ -182,14 +182,14 @@ impl Neighbours {
         });
     }
 
-    /// Tells `gone` when the context has gone; at once if no route leads to it.
+    /// Notifies `gone` when the context has gone, or immediately if no route leads to it.
     pub(super) fn watch(&self, io: &Io, context: ContextId, gone: oneshot::Sender<()>) {
         if io.with_routing(|routing| routing.link_to(context)).is_some() {
             self.watchers.borrow_mut().entry(context).or_default().push(gone);
         }
     }
 
-    /// Forgets those who watch, and so tells them.
+    /// Drops all watchers, which notifies them.
     pub(super) fn drop_watchers(&self) {
         self.watchers.take();
     }
@@ -209,21 +209,21 @@ impl Neighbours {
         io.with_routing(|routing| routing.link_to(context).filter(|link| routing.remote(*link) == context))
     }
 
-    /// Cuts the link to a child.
+    /// Closes the link to a child.
     pub(super) fn disconnect(&self, io: &Rc<Io>, context: ContextId) {
         if let Some(link) = self.child_link(io, context) {
             self.lost(io, link, None);
         }
     }
 
-    /// Has the link to a child read, or not read, from now on.
+    /// Starts or stops reading from the link to a child.
     pub(super) fn read(&self, io: &Io, context: ContextId, on: bool) {
         if let Some(link) = self.child_link(io, context) {
             io.with_links(|links| links.read(link, on));
         }
     }
 
-    /// Orders a context, and so everything behind it, to end.
+    /// Orders a context, and everything behind it, to end.
     pub(super) fn order_shutdown(&self, io: &Rc<Io>, context: ContextId) {
         if let Some(link) = self.child_link(io, context)
             && io.with_links(|links| links.order_to_end(link))
@@ -234,13 +234,13 @@ impl Neighbours {
         io.send(order);
     }
 
-    /// A link has ended, for the reason given if it was not a clean end.
+    /// Handles the end of a link. `why` is the reason, if the link was not closed properly.
     pub(crate) fn lost(&self, io: &Rc<Io>, link: LinkId, why: Option<&str>) {
         let child = io.with_routing(|routing| routing.remote(link));
         let Some(closed) = io.with_links(|links| links.close(link, child)) else {
             return;
         };
-        // What a context prints that was told to end, or another one behind it, does no harm.
+        // If the context was ordered to end, a broken link is expected and not logged.
         if let Some(why) = why.filter(|_| !closed.told_to_end) {
             log_later!(io, WARN, "link to context {child} lost: {why}");
         }
@@ -249,8 +249,7 @@ impl Neighbours {
             self.parent_gone.set(true);
         }
         if let Some(process) = closed.process {
-            // Those who wait for the end of this child wait until it is
-            // reaped.
+            // Waiters for the end of this child are notified only after the child has been reaped.
             let watchers = self.watchers.borrow_mut().remove(&child).unwrap_or_default();
             io.tasks.spawn(async move {
                 process.reap().await;
@@ -264,8 +263,7 @@ impl Neighbours {
         }
     }
 
-    /// Wakes everyone who waits for a context that has gone, and tells the
-    /// neighbours that have dealt with it.
+    /// Notifies all waiters for contexts that have gone, and the neighbours that have communicated with them.
     fn contexts_gone(&self, io: &Rc<Io>, gone: &Gone) {
         for &(link, context) in &gone.tell {
             let notice = del_route(io.with_routing(|routing| routing.remote(link)), context);
@@ -290,7 +288,7 @@ impl Neighbours {
     }
 }
 
-/// Tells those who have waited for the end of a context.
+/// Notifies the waiters for the end of a context.
 fn tell(watchers: Vec<oneshot::Sender<()>>) {
     for watcher in watchers {
         let _ = watcher.send(());

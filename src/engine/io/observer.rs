@@ -1,4 +1,4 @@
-//! What this context is doing, for those who ask.
+//! Reports the state of this context on request.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,10 +15,10 @@ use crate::wire::call_payload;
 use crate::wire::error::DeadReason;
 use crate::wire::message::{Lane, Message};
 
-/// Answers and logs what this context is doing.
+/// Sends and logs the state of this context.
 #[derive(Default)]
 pub(crate) struct Observer {
-    /// SIGUSR2 is handled already.
+    /// Whether SIGUSR2 is already handled.
     heeds_signal: Cell<bool>,
 }
 
@@ -40,7 +40,7 @@ impl Observer {
         stats
     }
 
-    /// Another context asks; it has been let through as a parent.
+    /// Handles the request of another context. The policy has already checked that it is above this one.
     pub(super) fn on_stats(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         if !message.wants_reply() {
             return;
@@ -51,13 +51,12 @@ impl Observer {
         }
     }
 
-    /// Logs what this context is doing.
+    /// Logs the state of this context.
     pub(super) fn dump(&self, io: &Rc<Io>) {
         io.logs().tell(io, STATS, self.stats(io).to_string().lines());
     }
 
-    /// Does so on each SIGUSR2, as long as the router lives, however often it
-    /// is told to.
+    /// Logs the state on each SIGUSR2, as long as the router lives. Repeated calls have no further effect.
     pub(super) fn dump_on_signal(&self, io: &Rc<Io>) {
         if self.heeds_signal.replace(true) {
             return;
@@ -75,7 +74,7 @@ impl Observer {
         });
     }
 
-    /// Logs where the time has gone, if a profile is kept.
+    /// Logs the profile, if there is one.
     pub(super) fn tell_profile(&self, io: &Rc<Io>) {
         let whose = format!("context {} {}", io.shared.me, io.shared.name);
         let began = io.shared.profile_clock();

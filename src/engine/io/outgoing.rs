@@ -1,4 +1,5 @@
-//! Calls and data that this context sends: the calls that wait for an answer, and the windows of the receivers.
+//! The calls and data that this context sends: the calls that wait for a reply, and the windows of the
+//! receivers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,14 +17,14 @@ use crate::routing::window::Grant;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// What leaves this context as its receivers allow.
+/// The messages that leave this context when the windows of their receivers have room.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     credit: RefCell<Credit>,
 }
 
 impl Outgoing {
-    /// Calls a function: the reply, dead or not, goes to `reply`.
+    /// Calls a function. The reply, or a dead message, goes to `reply`.
     pub(crate) fn call(
         &self,
         io: &Rc<Io>,
@@ -46,8 +47,8 @@ impl Outgoing {
             respondent: reaches.then_some(message.dst),
             policy: None,
         };
-        // Handles are given out anew after two billion: this one may be held
-        // still. The caller is told by the end of its channel.
+        // Handles are reused after two billion, so this one may still be in use. The caller notices it when
+        // its channel closes.
         if let Err(error) = io.add_handler(message.reply_to, registration) {
             return log_later!(io, ERROR, "a call was not made: {error}");
         }
@@ -59,8 +60,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends a request to the parent; the reply ends the future, with an
-    /// error if there will be none.
+    /// Sends a request to the parent. The receiver gets the reply, or an error if there will be none.
     pub(super) fn ask_parent(&self, io: &Rc<Io>, handle: Handle, data: Vec<u8>) -> oneshot::Receiver<Message> {
         let (to, reply) = oneshot::channel();
         let Some(parent) = io.shared.parent() else {
@@ -77,7 +77,7 @@ impl Outgoing {
         reply
     }
 
-    /// Sends a message in its turn and as far as its window allows.
+    /// Sends a message when all earlier ones to the same handle have left, and when its window has room.
     pub(super) fn send(&self, io: &Rc<Io>, message: Message, accepted: Accepted) {
         let number = self.credit.borrow_mut().number();
         self.offer(io, Metered { message, accepted, number });
@@ -88,7 +88,7 @@ impl Outgoing {
         let target = (message.dst, message.handle);
         if !io.with_routing(|routing| routing.reaches(message.dst)) {
             if message.handle == Handle::CALL_FUNCTION {
-                // The caller is told by a dead message.
+                // The caller gets a dead message.
                 return io.send(metered.message);
             }
             let error = io.own_reason(DeadReason::no_route(message.dst, io.shared.me)).at(io.shared.me);
@@ -108,8 +108,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends the reply to a call behind the values that wait for room in the
-    /// handle `values` of the caller.
+    /// Sends the reply to a call after the values that wait for room in the caller's handle `values`.
     pub(super) fn send_behind(&self, io: &Rc<Io>, values: Handle, reply: Message) {
         let ready = self.credit.borrow_mut().queue_behind(values, reply);
         if let Some(reply) = ready {
@@ -117,7 +116,7 @@ impl Outgoing {
         }
     }
 
-    /// A receiver gives room back.
+    /// Handles room that a receiver returns.
     pub(super) fn on_credit(&self, io: &Rc<Io>, message: &Message) {
         let Some(grant) = Grant::decode(io.shared.me, &message.data) else {
             return;
@@ -130,8 +129,8 @@ impl Outgoing {
         ready.into_iter().for_each(|metered| leave(io, metered));
     }
 
-    /// The receiver of a window has refused or has gone. `keep`: if nobody waits, the sender of the next message is
-    /// told.
+    /// Closes a window whose receiver has refused data or has gone. `keep`: if no sender waits, the sender of
+    /// the next message gets the error.
     pub(super) fn close_window(&self, io: &Rc<Io>, dst: ContextId, handle: Handle, error: Error, keep: bool) {
         let keep = keep && io.with_routing(|routing| routing.reaches(dst));
         let closed = self.credit.borrow_mut().close(dst, handle, &error, keep);
@@ -143,7 +142,7 @@ impl Outgoing {
         closed.refused.into_iter().for_each(|accepted| tell(accepted, Err(error.clone())));
     }
 
-    /// A context has gone, and its windows with it.
+    /// Removes the windows to a context that has gone.
     pub(super) fn forget(&self, io: &Io, context: ContextId) {
         let (complaints, waiting) = self.credit.borrow_mut().forget(context);
         for handle in complaints {
@@ -153,8 +152,9 @@ impl Outgoing {
         waiting.into_iter().for_each(|accepted| tell(accepted, Err(error.clone())));
     }
 
-    /// The reply to this handle is not wanted any more: the caller has lost interest, or its time is up. The work of
-    /// the call is stopped. A caller that still waits is told by the end of its channel; it knows its own timeout.
+    /// Stops waiting for a reply, because the caller has dropped the call or its time limit was reached. Also
+    /// stops the work of the call. A caller that still waits notices it when its channel closes. It knows its
+    /// own time limit.
     pub(super) fn give_up(&self, io: &Rc<Io>, handle: Handle) {
         let Some(registration) = io.remove_handler(handle) else {
             return;
@@ -167,7 +167,7 @@ impl Outgoing {
         }
     }
 
-    /// Has the work of a call stopped whose reply is still awaited.
+    /// Stops the work of a call whose reply is still awaited.
     pub(crate) fn call_off(&self, io: &Rc<Io>, callee: ContextId, handle: Handle) {
         let number = io.with_inboxes(|inboxes| inboxes.number_of(handle));
         self.stop_work(io, callee, handle, number);
@@ -176,14 +176,14 @@ impl Outgoing {
     fn stop_work(&self, io: &Rc<Io>, callee: ContextId, handle: Handle, number: u64) {
         let is_back = self.credit.borrow_mut().take_back(callee, number);
         if is_back {
-            // It has not left yet, so it never will.
+            // The call has not been sent yet, and now it is withdrawn.
             return;
         }
         let message = Message::new(callee, Handle::CANCEL, handle.0.to_be_bytes().to_vec());
         io.send(Message { lane: Lane::Control, raw: true, ..message });
     }
 
-    /// Adds what waits, and for what.
+    /// Adds the waiting calls and messages to the statistics.
     pub(super) fn describe(&self, io: &Io, stats: &mut Stats) {
         let credit = self.credit.borrow();
         stats.windows = credit.len();
@@ -193,7 +193,7 @@ impl Outgoing {
     }
 }
 
-/// Sends a message that there is room for.
+/// Sends a message for which its window has room.
 fn leave(io: &Rc<Io>, Metered { message, accepted, .. }: Metered) {
     io.send(message);
     tell(accepted, Ok(()));

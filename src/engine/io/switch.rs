@@ -1,4 +1,4 @@
-//! The way of a message: from a link or from this context, to another link or to a handle of this context.
+//! The path of a message: from a link or from this context, to another link or to a handle of this context.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -63,29 +63,28 @@ impl Switch {
             if message.wants_reply() || message.is_dead() {
                 return self.refuse(io, &message, &reason, None);
             }
-            // The receiver of this message, which may be an answer, must not
-            // wait for ever.
+            // Without this, the receiver of this message, which may be a reply, would wait forever.
             let Message { dst, handle, .. } = message;
             message = Message { dst, handle, src: me, auth: me, ..reason.to_message() };
         }
         self.route(io, message, false, None, None);
     }
 
-    /// Takes in a frame from a link.
+    /// Handles a frame from a link.
     pub(super) fn on_frame(&self, io: &Rc<Io>, link: LinkId, frame: Frame) {
         self.trace(io, "in from", link, &frame.part, frame.more);
         self.route(io, frame.part, frame.more, Some(link), Some(link));
     }
 
-    /// `from` is the link that a frame came in by. `origin` is the link that
-    /// has caused it, and is not read while too much of that is queued.
+    /// Routes a frame. `from` is the link that it arrived on. `origin` is the link that caused it; that link
+    /// is not read while too many bytes that it caused are queued.
     fn route(&self, io: &Rc<Io>, mut part: Message, more: bool, from: Option<LinkId>, origin: Option<LinkId>) {
         let verdict = self.routing.borrow_mut().route(&mut part, from);
         match verdict {
             Verdict::Local if !more && !self.inboxes.borrow().continues(&part) => self.deliver(io, part, from),
             Verdict::Local => self.assemble(io, part, more, from),
             Verdict::Forward(out) => self.push(io, out, part, more, origin),
-            // A long message is refused once, at its end.
+            // A message of several fragments is refused once, at its last fragment.
             Verdict::Refuse(reason) if !more => {
                 let reason = if from.is_none() { io.own_reason(reason) } else { reason };
                 self.refuse(io, &part, &reason, from);
@@ -95,7 +94,7 @@ impl Switch {
         }
     }
 
-    /// Takes in a fragment of a message for this context.
+    /// Handles a fragment of a message to this context.
     fn assemble(&self, io: &Rc<Io>, part: Message, more: bool, from: Option<LinkId>) {
         let added = self.inboxes.borrow_mut().assemble(&part, more, &self.routing.borrow(), from);
         let Added { whole, refusal, too_many } = added;
@@ -104,7 +103,7 @@ impl Switch {
         }
         if let Some(reason) = refusal {
             self.refuse(io, &part, &reason, from);
-            // A reply that is too large must still end the wait for it.
+            // Even a reply that is too large must end the wait for it.
             if part.reply_to == Handle::NONE {
                 let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
                 self.deliver(io, dead, from);
@@ -115,8 +114,9 @@ impl Switch {
         }
     }
 
-    /// A context has more messages under way at once than this program ever sends. If it is a child, its link is cut.
-    /// If it is behind a child, only the frame is dropped, as the link is used by others too.
+    /// Handles a context that sends more messages at once than this program ever does. If it is a child, its
+    /// link is closed. If it is behind a child, only the frame is dropped, because other contexts use the
+    /// link too.
     fn too_many_runs(&self, io: &Rc<Io>, src: ContextId, from: Option<LinkId>) {
         let is_own = self.with_routing(|routing| {
             from.is_some_and(|from| Some(from) != routing.parent() && routing.remote(from) == src)
@@ -128,19 +128,19 @@ impl Switch {
         }
     }
 
-    /// A frame is dropped that this program never sends.
+    /// Counts and logs a dropped frame that this program never sends.
     fn forged(&self, io: &Io, from: Option<LinkId>, why: &str) {
         if self.may_complain(from, Fault::Forged) {
             log_later!(io, WARN, "{why}: dropped");
         }
     }
 
-    /// Whether to log what was done wrong, by a neighbour or by this context itself; see [`Links::may_complain`].
+    /// Whether to log a fault of a neighbour or of this context; see [`Links::may_complain`].
     pub(super) fn may_complain(&self, link: Option<LinkId>, about: Fault) -> bool {
         link.is_none_or(|link| self.links.borrow_mut().may_complain(link, about))
     }
 
-    /// Hands a complete message to its handle.
+    /// Delivers a complete message to its handle.
     fn deliver(&self, io: &Rc<Io>, message: Message, from: Option<LinkId>) {
         let delivery = self.inboxes.borrow_mut().deliver(&message, &self.routing.borrow(), from);
         match delivery {
@@ -149,14 +149,14 @@ impl Switch {
         }
     }
 
-    /// `last`: the handle has been given up, so nothing follows.
+    /// Delivers a message to a target. `last`: the handle has been released, so no further messages follow.
     pub(super) fn hand_over(&self, io: &Rc<Io>, target: Target, message: Message, from: Option<LinkId>, last: bool) {
         match target {
             Target::Reply { to, timer, .. } => {
                 if let Some(timer) = timer {
                     io.clear_timer(timer);
                 }
-                // The caller may just have lost interest.
+                // The caller may have dropped the call in the meantime.
                 drop(to.send(message));
             }
             Target::Queue(queue) => {
@@ -186,8 +186,8 @@ impl Switch {
         }
     }
 
-    /// Runs a user's handler. It takes a message at once, so its sender gets
-    /// the room back at once.
+    /// Runs a handler of the user. It takes a message immediately, so the sender gets its room back
+    /// immediately.
     fn call_handler(&self, io: &Rc<Io>, handler: &Callback, mut message: Message, from: Option<LinkId>) {
         if let Err(why) = handler.queue.admit(&message) {
             return self.refuse(io, &message, &why, from);
@@ -203,18 +203,19 @@ impl Switch {
         }
     }
 
-    /// Nothing more will come to this queue: its handle has been given up.
+    /// Ends a queue whose handle has been released.
     fn retire(&self, io: &Rc<Io>, queue: &Arc<Queue>) {
         io.shared.ports().release(queue.handle, Some(queue));
         self.inboxes.borrow_mut().retire(queue);
         finish(io, queue);
     }
 
-    /// If a message expects a reply, answers it with a dead message. A dead message is never answered. `from` is the
-    /// link that the message came in by: a neighbour that provokes refusals and does not read them is not read either.
+    /// If a message expects a reply, answers it with a dead message. A dead message is never answered. `from`
+    /// is the link that the message arrived on. If a neighbour causes refusals and does not read them, this
+    /// context stops reading from it.
     pub(super) fn refuse(&self, io: &Rc<Io>, message: &Message, reason: &DeadReason, from: Option<LinkId>) {
         let Message { dst, src, handle, .. } = message;
-        // A log record that cannot go on must not cause another one.
+        // The refusal of a log record must not cause another log record.
         let is_log = *handle == Handle::FORWARD_LOG;
         if reason.kind == ChannelErrorKind::Refused && !is_log && self.may_complain(from, Fault::Refused) {
             log_later!(io, ERROR, "message of {src} for handle {handle} of {dst}: {reason}");
@@ -228,7 +229,7 @@ impl Switch {
         }
     }
 
-    /// Puts a message or frame into a link's outbox.
+    /// Adds a message or frame to the outbox of a link.
     fn push(&self, io: &Io, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
         self.trace(io, "out to", out, &part, more);
         let src = part.src;
@@ -239,7 +240,7 @@ impl Switch {
         }
     }
 
-    /// Logs a frame that came in or is queued to go out.
+    /// Logs a frame that arrived or is queued to leave.
     fn trace(&self, io: &Io, way: &str, link: LinkId, part: &Message, more: bool) {
         if tracing::enabled!(target: "offshoot::io", tracing::Level::TRACE) {
             let remote = self.routing.borrow().remote(link);
@@ -254,7 +255,7 @@ impl Switch {
         }
     }
 
-    /// Adds the links, routes and handles.
+    /// Adds the links, routes and handles to the statistics.
     pub(super) fn describe(&self, stats: &mut Stats) {
         let (routing, links, inboxes) = (self.routing.borrow(), self.links.borrow(), self.inboxes.borrow());
         stats.links = links.len();
@@ -265,8 +266,7 @@ impl Switch {
         stats.receivers = stats.list(inboxes.receivers());
     }
 
-    /// Gives up a handle; if a queue is named, only if it still stands behind
-    /// it.
+    /// Releases a handle. If `queue` is given, the handle is released only if it still belongs to that queue.
     pub(super) fn del_handler(&self, io: &Rc<Io>, handle: Handle, queue: Option<&Queue>) {
         let released = self.inboxes.borrow_mut().release(handle, queue);
         if let Some(queue) = released {
@@ -275,7 +275,7 @@ impl Switch {
     }
 }
 
-/// Ends a queue, and tells those who write to it.
+/// Ends a queue, and notifies the contexts that send to it.
 fn finish(io: &Rc<Io>, queue: &Queue) {
     queue.fair_queue.finish();
     queue.farewells().into_iter().for_each(|grant| io.give(grant));

@@ -1,5 +1,4 @@
-//! The debug log of one process: all that it logs, and each frame, in a file
-//! of its own.
+//! The debug log of one process: a file with all its log events and a line for each frame.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,12 +10,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::engine::log::levels::IO;
 use crate::wire::message::ContextId;
 
-/// Where debug logs are.
+/// The directory of debug logs.
 const DIRECTORY: &str = "/tmp";
-/// Bytes of one debug log.
+/// Maximum size of one debug log, in bytes.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// An open debug log. It stays when the process ends: that is what it is for.
+/// An open debug log. The file remains when the process ends, so that it can be read afterwards.
 #[derive(Debug)]
 pub(crate) struct DebugLog {
     file: File,
@@ -25,8 +24,8 @@ pub(crate) struct DebugLog {
 }
 
 impl DebugLog {
-    /// Makes the file. Its name can be guessed, so nothing that is there
-    /// already is opened, and nobody else may read it.
+    /// Creates the file. Its name can be guessed, so an existing file is never opened. Only the owner can
+    /// read the file.
     pub(crate) fn create(me: ContextId, name: &str) -> io::Result<Self> {
         Self::create_in(Path::new(DIRECTORY), me, name)
     }
@@ -45,7 +44,7 @@ impl DebugLog {
         &self.path
     }
 
-    /// Whether such a record is written.
+    /// Whether a record with this target and level is written.
     pub(crate) fn wants(target: &str, level: u8) -> bool {
         level <= 4 || target.starts_with(IO)
     }
@@ -54,11 +53,11 @@ impl DebugLog {
         let before = self.written.fetch_add(line.len(), Ordering::Relaxed);
         let line = match before {
             0..MAX_BYTES => line,
-            // Once: the count has passed the limit just now.
+            // This line is written once: the size has just exceeded the limit.
             _ if before < MAX_BYTES + line.len() => "the log ends here, as it has become too long\n",
             _ => return,
         };
-        // If it fails, there is nowhere to say so.
+        // An error cannot be reported anywhere.
         let _ = (&self.file).write_all(line.as_bytes());
     }
 }

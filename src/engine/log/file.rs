@@ -14,35 +14,33 @@ use crate::engine::log::{Event, Levels, LogSource, Record, Recorder, Taker};
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
 
-/// The variable whose value replaces the levels of [`log_to_file`].
+/// The environment variable that overrides the levels of [`log_to_file`].
 const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 
-/// Writes the log of this process, and what other contexts log, to a file or
-/// to stderr: for programs that have no `tracing` subscriber of their own.
+/// Writes the log of this process, and the records of other contexts, to a file or to stderr. For programs
+/// that have no `tracing` subscriber.
 ///
-/// `levels` is one of `off error warn info debug trace io`, and may go on with
-/// levels of targets, as `warn,my_app=debug`: a target stands for itself and
-/// all below it, and the longest wins. `io` is `debug`, and a line for each
-/// frame that comes in or goes out. The environment variable
-/// `OFFSHOOT_LOG_LEVEL`, if it is set and not empty, takes the place of
-/// `levels`. Children send what is shown here when they are connected. A child
-/// can call it, too: what it logs and prints then goes to the file and, as
-/// before, to the master, for as long as there is one.
+/// `levels` is one of `off error warn info debug trace io`. Levels of targets may follow, for example
+/// `warn,my_app=debug`. A target applies to itself and to all targets below it; the longest match is used.
+/// `io` is `debug`, plus a line for each frame that arrives or leaves. If the environment variable
+/// `OFFSHOOT_LOG_LEVEL` is set and not empty, it replaces `levels`.
 ///
-/// Each record is one line, written at once:
+/// Children send the records that are shown here; this is decided when they connect. A child may call this
+/// function, too. Its own records and output then go to the file, and also to the master while it has one.
+///
+/// Each record is written immediately, as one line:
 ///
 /// ```text
 /// 14:03:07.123456 I my_app::db: opened path=/srv/db
 /// 14:03:07.234567 I stdout.[ssh.web1]: what a function printed
 /// ```
 ///
-/// The time is UTC; the letter is that of the level; behind the target of a
-/// record of another context stands that context's name. Control characters
-/// are escaped.
+/// The time is UTC, and the letter is the first letter of the level. For a record of another context, the
+/// name of the context follows the target. Control characters are escaped.
 ///
-/// `path` is created if need be, and appended to; `None` is stderr. A repeated
-/// call replaces file and levels. Blocks for as long as opening takes; a slow
-/// file slows whoever logs.
+/// The file `path` is created if it does not exist; lines are appended to it. `None` means stderr. A further
+/// call replaces the file and the levels. Blocks until the file is open. If writing to the file is slow, the
+/// threads that log are slowed down.
 ///
 /// ```
 /// let path = std::env::temp_dir().join("offshoot-doc.log");
@@ -55,9 +53,8 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 ///
 /// # Errors
 ///
-/// If `levels` or the variable cannot be read, the file cannot be opened, or
-/// a `tracing` subscriber of the program has the log of this process already.
-/// Nothing is changed then.
+/// An error if `levels` or the variable is invalid, if the file cannot be opened, or if another `tracing`
+/// subscriber already receives the log of this process. An error changes nothing.
 pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     let variable = std::env::var(LOG_LEVEL).ok().filter(|value| !value.is_empty());
     let levels = match &variable {
@@ -66,7 +63,7 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     };
     let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let file = match path {
-        // (std opens files so that they are closed on exec.)
+        // (`std` opens files with close-on-exec.)
         Some(path) => Some(Arc::new(OpenOptions::new().append(true).create(true).open(path)?)),
         None => None,
     };
@@ -76,8 +73,7 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
     })
 }
 
-/// Opens the debug log of this process, once. `None` if another subscriber has
-/// its log.
+/// Opens the debug log of this process, once. Returns `None` if another subscriber receives its log.
 pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathBuf>> {
     let path = || LOGGER.get()?.read(|state| state.debug.as_ref().map(|debug| debug.path().to_owned()));
     if let Some(path) = path() {
@@ -91,22 +87,21 @@ pub(crate) fn enable_debug(me: ContextId, name: &str) -> io::Result<Option<PathB
     Ok(path())
 }
 
-/// What takes the log of this process, once [`log_to_file`] was called.
+/// The receiver of the log of this process, after [`log_to_file`] was called.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Each writer has a copy, so that the lock is never held while a write
-/// blocks.
+/// Each writer clones the `Arc`, so the lock is never held while a write blocks.
 struct Logger(RwLock<Arc<State>>);
 
 #[derive(Clone)]
 struct State {
     levels: Levels,
-    /// A file or, inside, `None` for stderr.
+    /// The outer option is set by [`log_to_file`]. The inner one is a file, or `None` for stderr.
     output: Option<Option<Arc<File>>>,
     debug: Option<Arc<DebugLog>>,
 }
 
-/// Changes where the log goes, and takes it if nobody has it yet.
+/// Changes the destination of the log. If this process has no subscriber yet, installs one.
 fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
     static FIRST: Mutex<()> = Mutex::new(());
     let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,24 +119,23 @@ fn install(change: impl FnOnce(&mut State)) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the subscriber of this process forwards to the master: it writes to
-/// the file as well.
+/// Whether the subscriber of this process forwards to the master. That subscriber also writes to the file.
 fn forwards() -> bool {
     tracing::dispatcher::get_default(|subscriber| subscriber.is::<Recorder<LogSource>>())
 }
 
-/// What is wanted, if [`log_to_file`] decides about it.
+/// The wanted levels, if [`log_to_file`] was called.
 pub(super) fn levels() -> Option<Levels> {
     LOGGER.get().map(|logger| logger.read(|state| state.levels.clone()))
 }
 
-/// Whether the log goes where [`log_to_file`] has said, or only into the debug
-/// log; `None` if neither has this process's log.
+/// Whether the log goes to the destination of [`log_to_file`] (true) or only to the debug log (false). `None`
+/// if there is neither.
 pub(super) fn takes_records() -> Option<bool> {
     LOGGER.get().map(|logger| logger.read(|state| state.output.is_some()))
 }
 
-/// Writes a record of another context, if [`log_to_file`] was called.
+/// Writes a record of another context, if [`log_to_file`] was called. Returns whether it was.
 pub(super) fn write_record(record: &Record) -> bool {
     let Some(logger) = LOGGER.get() else { return false };
     logger.read(|state| {
@@ -166,7 +160,7 @@ impl State {
         self.levels.of(target) >= level || (self.debug.is_some() && DebugLog::wants(target, level))
     }
 
-    /// `context` is the one that has logged it, if it is another.
+    /// Writes one line. `context` is the name of the context that logged it, if it is another one.
     fn write(&self, target: &str, level: u8, context: Option<&str>, line: &str) {
         if let Some(debug) = &self.debug {
             debug.write(line);
@@ -201,13 +195,12 @@ pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(Strin
     }
 }
 
-/// Whether [`log_to_file`] was called and wants such records.
+/// Whether [`log_to_file`] was called and wants records with this target and level.
 pub(super) fn wants(target: &str, level: u8) -> bool {
     LOGGER.get().is_some_and(|logger| logger.read(|state| state.wants(target, level)))
 }
 
-/// The most verbose level that [`log_to_file`] wants of anything; 0 if it was
-/// not called.
+/// The most verbose level that [`log_to_file`] wants of any target; 0 if it was not called.
 pub(super) fn most() -> u8 {
     let most = |state: &State| if state.debug.is_some() { 5 } else { state.levels.most() };
     LOGGER.get().map_or(0, |logger| logger.read(most))
@@ -230,7 +223,7 @@ impl Taker for ToFile {
     }
 }
 
-/// One record as one line.
+/// Formats a record as one line.
 pub(super) fn line(
     target: &str,
     context: Option<&str>,

@@ -1,26 +1,25 @@
-//! Which records are wanted: a level for each target, by prefix.
+//! The records that are wanted: a level for each target, by prefix.
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-/// Targets that may have a level of their own.
+/// Maximum number of targets with a level of their own.
 const MAX_TARGETS: usize = 128;
-/// What a context does with each frame; never sent to the master, since
-/// sending it would make more of it.
+/// The target of records about single frames. They are never sent to the master, because sending them would
+/// cause more of them.
 pub(crate) const IO: &str = "offshoot::io";
-/// The target of statistics. They are sent when they are asked for, and shown with any levels.
+/// The target of statistics. They are sent when they are requested, and shown at any level setting.
 pub(crate) const STATS: &str = "offshoot::stats";
-/// As [`STATS`].
+/// The target of profiles; as [`STATS`].
 pub(crate) const PROFILE: &str = "offshoot::profile";
 
-/// The most verbose level that is wanted of each target: 0 none, 1 error, 2
-/// warn, 3 info, 4 debug, 5 trace.
+/// The most verbose level that is wanted of each target: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Levels {
-    /// Of all that is not named in `targets`.
+    /// The level of all targets that are not in `targets`.
     default: u8,
-    /// A target stands for itself and what is below it, as `app` for
-    /// `app::db`; the longest wins.
+    /// A target applies to itself and to all targets below it, as `app` to `app::db`. The longest match is
+    /// used.
     targets: Vec<(String, u8)>,
 }
 
@@ -29,7 +28,7 @@ impl Levels {
         Self { default, targets: Vec::new() }
     }
 
-    /// Sets the level of a target. Those beyond a sane number are ignored.
+    /// Sets the level of a target. Targets beyond [`MAX_TARGETS`] are ignored.
     pub(crate) fn with(mut self, target: &str, level: u8) -> Self {
         if self.targets.len() < MAX_TARGETS && target.len() <= 255 {
             self.targets.retain(|(other, _)| other != target);
@@ -38,8 +37,8 @@ impl Levels {
         self
     }
 
-    /// Reads `LEVEL` or `LEVEL,TARGET=LEVEL,...`, where LEVEL is one of `off
-    /// error warn info debug trace io`.
+    /// Parses `LEVEL` or `LEVEL,TARGET=LEVEL,...`, where LEVEL is one of `off error warn info debug trace
+    /// io`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut levels: Option<Self> = None;
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -63,7 +62,7 @@ impl Levels {
         levels.ok_or_else(|| "a level is missing; there are off error warn info debug trace io".into())
     }
 
-    /// What is wanted of `target`.
+    /// The level that is wanted of `target`.
     pub(crate) fn of(&self, target: &str) -> u8 {
         let covers =
             |prefix: &str| target.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
@@ -77,7 +76,7 @@ impl Levels {
         self.targets.iter().map(|(_, level)| *level).fold(self.default, u8::max).max(3)
     }
 
-    /// At least `level` of everything.
+    /// Raises the level of each target to at least `level`.
     pub(crate) fn at_least(mut self, level: u8) -> Self {
         self.default = self.default.max(level);
         self.targets.iter_mut().for_each(|(_, own)| *own = level.max(*own));
@@ -85,7 +84,7 @@ impl Levels {
     }
 }
 
-/// As `tracing` has it.
+/// Converts a level number to a `tracing` filter.
 pub(crate) fn filter(number: u8) -> LevelFilter {
     match number {
         0 => LevelFilter::OFF,

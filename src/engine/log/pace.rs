@@ -1,5 +1,5 @@
-//! Log records of other contexts on stderr: of each context at most so many lines and bytes per second. The rest is
-//! counted and told.
+//! Limits the log records of other contexts on stderr: a maximum number of lines and bytes per second for
+//! each context. Further lines are dropped, counted and reported.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -7,33 +7,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines of one context per second: more than anybody reads as it comes.
+/// Maximum number of lines per second and context. People cannot read more as it arrives.
 const MAX_LINES: u32 = 200;
-/// Bytes of one context per second: a screen of long lines, many times over.
+/// Maximum size of the lines per second and context, in bytes: many screens of long lines.
 const MAX_BYTES: usize = 64 * 1024;
-/// A longer line is cut, so that one record does not fill the screen. In bytes.
+/// Maximum size of a line, in bytes. A longer line is cut, so that one record does not fill the screen.
 const MAX_LENGTH: usize = 8 * 1024;
-/// Contexts that are remembered although they have logged nothing lately.
+/// Number of remembered contexts above which those that have logged nothing lately are removed.
 const MAX_IDLE: usize = 1024;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whether there are bounds: programs of others decide for themselves.
+/// Whether the limits are active. Other programs than the tool decide for themselves.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 static PACES: Mutex<BTreeMap<String, Pace>> = Mutex::new(BTreeMap::new());
 
-/// What a context has logged in a second.
+/// The lines that a context has logged in one second.
 #[derive(Debug, Default)]
 struct Pace {
     /// When the second began.
     since: Option<Instant>,
     lines: u32,
     bytes: usize,
-    /// Lines that were not written, and of which nothing was said yet.
+    /// Lines that were dropped and have not been reported yet.
     dropped: u64,
 }
 
 impl Pace {
-    /// Whether a further line may be written, and how many were dropped before it and were not told.
+    /// Whether a further line may be written, and the number of earlier dropped lines that have not been
+    /// reported.
     fn admit(&mut self, now: Instant, bytes: usize) -> (bool, u64) {
         let mut dropped = 0;
         if self.is_over(now) {
@@ -53,19 +54,20 @@ impl Pace {
     }
 }
 
-/// From now on there are bounds.
+/// Activates the limits.
 pub(crate) fn limit_records() {
     IS_ON.store(true, Ordering::Relaxed);
 }
 
-/// Writes a line, which ends with a newline, of the context with this name, or of this process.
+/// Writes a line, which ends with a newline. `context` is the name of the context that logged it; `None` for
+/// this process.
 pub(super) fn write_to_stderr(context: Option<&str>, line: &str) -> io::Result<()> {
     let Some(context) = context.filter(|_| IS_ON.load(Ordering::Relaxed)) else {
         return io::stderr().write_all(line.as_bytes());
     };
     let shown = shortened(line);
     let line = shown.as_deref().unwrap_or(line);
-    // Not held while a write blocks.
+    // The lock is not held while a write blocks.
     let (is_admitted, dropped) = {
         let (mut paces, now) = (PACES.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         if paces.len() > MAX_IDLE {
@@ -77,18 +79,18 @@ pub(super) fn write_to_stderr(context: Option<&str>, line: &str) -> io::Result<(
     if is_admitted { io::stderr().write_all(line.as_bytes()) } else { Ok(()) }
 }
 
-/// The line, if it is too long to be shown as it is.
+/// The shortened line, if it is too long to be shown completely.
 fn shortened(line: &str) -> Option<String> {
     let rest = line.len().checked_sub(MAX_LENGTH).filter(|rest| *rest > 0)?;
     let cut = (0..=MAX_LENGTH).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
     Some(format!("{} [cut; about {} KiB more]\n", &line[..cut], rest.div_ceil(1024)))
 }
 
-/// Says how many lines were dropped last, at the end of the tool.
+/// Reports the lines that were dropped last, when the tool ends.
 pub(crate) fn tell_dropped_records() {
     let paces = std::mem::take(&mut *PACES.lock().unwrap_or_else(PoisonError::into_inner));
     for (context, pace) in paces {
-        // If it fails, there is nowhere to say so.
+        // An error cannot be reported anywhere.
         let _ = tell(&context, pace.dropped);
     }
 }

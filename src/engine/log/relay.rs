@@ -1,9 +1,9 @@
-//! Records of other contexts as `tracing` events of this one, and what this
-//! one shows of them.
+//! Converts records of other contexts to `tracing` events of this process, and finds out which records this
+//! process shows.
 //!
-//! Events have a place in the code, which says their target and level once
-//! and for all. A record's target comes at run time, so a place is made for
-//! each; since it cannot be unmade, there is a bound.
+//! In `tracing`, each event has a static place in the code, which defines its target and level. The target of
+//! a record is known only at run time, so a place is created for each target and level. A place cannot be
+//! removed, so their number is limited.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -17,12 +17,12 @@ use tracing::{Event, Level, Metadata, dispatcher};
 use crate::engine::log::file;
 use crate::engine::log::{Levels, Record};
 
-/// Places that are made. What comes after has [`OTHER`] as its target.
+/// Maximum number of created places. Records of further targets have [`OTHER`] as their target.
 const MAX_PLACES: usize = 512;
 const OTHER: &str = "offshoot::remote";
 const FIELDS: &[&str] = &["message", "context", "origin", "fields"];
 
-/// Stands for a place in the code, for an event that comes from no place in this code.
+/// A place for events that do not come from this code.
 struct Place(OnceLock<Metadata<'static>>);
 
 impl Callsite for Place {
@@ -33,15 +33,15 @@ impl Callsite for Place {
     }
 }
 
-/// The place of questions about what is shown. It makes no events.
+/// The place for queries about what is shown. It makes no events.
 static PROBE: Place = Place(OnceLock::new());
 
 fn describe(target: &str, level: Level, kind: Kind, place: Identifier) -> Metadata<'_> {
     Metadata::new("record", target, level, None, None, None, FieldSet::new(FIELDS, place), kind)
 }
 
-/// Hands a record to the log of this process: to a file, or to `tracing`, with
-/// its own target and level and the fields `context` and `fields`.
+/// Passes a record to the log of this process: to a file, or to `tracing` with its own target and level and
+/// the fields `context` and `fields`.
 pub(crate) fn emit(record: &Record) {
     if !file::write_record(record) {
         to_tracing(record);
@@ -69,7 +69,8 @@ fn to_tracing(record: &Record) {
     });
 }
 
-/// The place of a target and level, and whether it is of that target.
+/// Returns the place for a target and level. The flag is false if the place has [`OTHER`] as its target
+/// instead.
 fn place(target: &str, level: Level) -> (&'static Metadata<'static>, bool) {
     static PLACES: OnceLock<Mutex<HashMap<(String, Level), &'static Metadata<'static>>>> = OnceLock::new();
     let mut places = PLACES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,17 +87,15 @@ fn place(target: &str, level: Level) -> (&'static Metadata<'static>, bool) {
     (*places.entry((target.to_owned(), level)).or_insert_with(make), known)
 }
 
-/// Whether this process has a log that takes records of other contexts: a file,
-/// or a `tracing` subscriber.
+/// Whether this process has a log that accepts records of other contexts: a file, or a `tracing` subscriber.
 pub(crate) fn has_subscriber() -> bool {
     file::takes_records().unwrap_or_else(dispatcher::has_been_set)
 }
 
-/// What this process shows of the records of other contexts, for them to send
-/// no more than that.
+/// The levels of records that this process shows. Other contexts send no more than these.
 ///
-/// A subscriber cannot be asked for its rules, only about one target: about
-/// none in particular, about ours, and about `modules`.
+/// A subscriber does not list its rules; it only answers for single targets. So it is queried for the empty
+/// target, for the targets of this crate, and for `modules`.
 pub(crate) fn wanted<'a>(hooked: bool, modules: impl IntoIterator<Item = &'a str>) -> Levels {
     let levels = file::levels().unwrap_or_else(|| probe(modules));
     if hooked { levels.at_least(3) } else { levels }

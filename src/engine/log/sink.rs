@@ -1,5 +1,5 @@
-//! The master's end of the log: a thread that hands records on, so that a
-//! slow terminal cannot stop the I/O thread.
+//! The master's end of the log. A separate thread passes records on, so that a slow terminal cannot block the
+//! I/O thread.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -12,32 +12,30 @@ use crate::engine::log::relay;
 use crate::engine::log::{LogHook, Record};
 use crate::wire::message::ContextId;
 
-/// Bytes of one context's records that wait for a slow reader.
+/// Maximum size of the records of one context that wait for a slow reader, in bytes.
 const MAX_WAITING: usize = 1024 * 1024;
-/// The same for all contexts together.
+/// Maximum size of the waiting records of all contexts together, in bytes.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
-/// Bytes of this process's own events that wait: with frames among them they
-/// are many, and nobody else pays for them.
+/// Maximum size of this process's own events that wait, in bytes. With events for frames there are many, and
+/// they do not use the share of other contexts.
 const MAX_OWN: usize = 16 * 1024 * 1024;
-/// What an own event costs besides its text.
+/// The size that an own event counts in addition to its text, in bytes.
 const OWN_EVENT: usize = 128;
 
-/// Where records go. Only a master has one, and only what makes a master
-/// brings the code in.
+/// The destination of records. Only a master has one, so only programs that create a master link this code.
 pub(crate) trait LogSink {
     fn set_hook(&self, hook: LogHook);
     fn emit(&self, record: Record);
-    /// Has the thread make an event of this process, whose text has so many
-    /// bytes.
+    /// Makes the thread create an event of this process. `bytes` is the size of its text.
     fn own(&self, bytes: usize, event: OwnEvent);
-    /// Takes no more. The receiver ends when everything was handed on.
+    /// Accepts no further records. The receiver ends when all records have been passed on.
     fn close(&self) -> oneshot::Receiver<()>;
 }
 
-/// Makes an event of this process.
+/// Creates an event of this process.
 pub(crate) type OwnEvent = Box<dyn FnOnce() + Send>;
 
-/// The queue to the log's thread, which starts with the first record.
+/// The queue to the log's thread. The thread starts with the first record.
 #[derive(Default)]
 pub(crate) struct MasterSink {
     queue: Arc<Queue>,
@@ -54,11 +52,12 @@ struct Queue {
 struct State {
     hook: Option<LogHook>,
     entries: VecDeque<Entry>,
-    /// Of each context that has records here: one that floods loses its own.
+    /// The share of each context whose records wait. A context that sends too many records loses only its
+    /// own.
     shares: HashMap<ContextId, Share>,
     bytes: usize,
     closed: bool,
-    /// Dropped when everything was handed on.
+    /// Dropped when all records have been passed on.
     done: Option<oneshot::Sender<()>>,
     own: Share,
 }
@@ -131,8 +130,7 @@ impl State {
         self.entries.push_back(Entry::Own(size, event));
     }
 
-    /// The next entry, and how many of its context were dropped since the
-    /// last one.
+    /// Removes the next entry. Also returns how many records of its context were dropped since the last one.
     fn pop(&mut self) -> Option<(Entry, u64)> {
         let entry = self.entries.pop_front()?;
         let record = match &entry {
@@ -161,7 +159,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log's thread.
+    /// The work of the log's thread.
     fn hand_on(&self) {
         loop {
             let state = self.changed.wait_while(self.lock(), |state| state.entries.is_empty() && !state.closed);

@@ -1,5 +1,4 @@
-//! A child's end of the log: what its code and its processes say, to its I/O
-//! side.
+//! A child's end of the log. It passes the log events and the output of the child to its I/O side.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use crate::engine::log::{DebugLog, Event, Record, Taker};
 use crate::engine::shared::{Request, Shared};
 use crate::routing::outbox::MAX_LOG_BYTES;
 
-/// How much of a context's log may be on its way to its I/O side.
+/// The amount of log records that may wait for the I/O side.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     queued: AtomicUsize,
@@ -25,9 +24,8 @@ impl Room {
     }
 }
 
-/// Puts the records of a child into the queue to its I/O side, and drops what
-/// is too much. What is queued before there is a link leaves when there is
-/// one, in order.
+/// Adds the records of a child to the queue to its I/O side, and drops records that exceed the limit. Records
+/// that are queued before the link exists are sent, in order, when it exists.
 #[derive(Debug, Clone)]
 pub(crate) struct LogSource {
     shared: Arc<Shared>,
@@ -37,12 +35,12 @@ pub(crate) struct LogSource {
 }
 
 impl LogSource {
-    /// `levels` is what the master shows, `debug` takes all.
+    /// Creates the source. `levels` are the levels that the master shows. `debug` gets all records.
     pub(crate) fn new(shared: Arc<Shared>, levels: Levels, debug: Option<DebugLog>) -> Self {
         Self { shared, room: Arc::default(), levels: Arc::new(levels), debug: debug.map(Arc::new) }
     }
 
-    /// A line that was printed.
+    /// Logs a line of output.
     pub(crate) fn line(&self, stream: &str, line: &[u8]) {
         let wanted = self.levels.of(stream) >= 3;
         if wanted || self.debug.is_some() || file::wants(stream, 3) {
@@ -54,7 +52,7 @@ impl LogSource {
         }
     }
 
-    /// Writes to the files of this context, if there are any.
+    /// Writes a record to the log files of this context, if there are any.
     fn note(&self, target: &str, level: u8, message: &str, fields: &[(String, String)]) {
         file::write_own(target, level, message, fields);
         if let Some(debug) = self.debug.as_ref().filter(|_| DebugLog::wants(target, level)) {
@@ -77,8 +75,7 @@ impl LogSource {
         self.shared.request(Request::Log(record));
     }
 
-    /// Whether the master is to get it: never what sending it would cause
-    /// again.
+    /// Whether to send a record to the master. Records that sending would cause again are never sent.
     fn forwards(&self, target: &str, level: u8) -> bool {
         !target.starts_with(IO) && self.levels.of(target) >= level
     }
