@@ -30,8 +30,8 @@ async fn play(router: &Router, ready: Sender<(Sender<u32>, Sender<Sender<u32>>)>
 }
 export!(play);
 
-/// Starts a child that plays. Returns the child, its call, the sender for balls to it, and the sender that
-/// tells it its partner.
+/// Starts a child that plays. Returns the child, its call, the sender for balls to it, and the sender for its
+/// partner's address.
 async fn player(router: &Router) -> Result<(Context, Call<u32>, Sender<u32>, Sender<Sender<u32>>), Error> {
     let child = router.local().await?;
     let ready = Receiver::new(router);

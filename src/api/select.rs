@@ -75,7 +75,7 @@ pub struct Select<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u64);
 
-/// What can be a member of a [`Select`].
+/// The types that can be members of a [`Select`].
 ///
 /// [`Select`] has an example.
 #[derive(Debug)]

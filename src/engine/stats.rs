@@ -135,7 +135,7 @@ pub struct PendingCall {
     pub waits_for: WaitsFor,
 }
 
-/// What a pending call waits for.
+/// The event that a pending call waits for.
 ///
 /// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

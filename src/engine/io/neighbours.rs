@@ -302,7 +302,7 @@ fn add_route(to: ContextId, target: ContextId, name: &str) -> Message {
     Message { lane: Lane::Control, raw: true, ..Message::new(to, Handle::ADD_ROUTE, data) }
 }
 
-/// The message that tells a neighbour that a context has gone.
+/// The message that reports to a neighbour that a context has gone.
 fn del_route(to: ContextId, target: ContextId) -> Message {
     let data = target.0.to_be_bytes().to_vec();
     Message { lane: Lane::Control, raw: true, ..Message::new(to, Handle::DEL_ROUTE, data) }

@@ -166,7 +166,7 @@ impl State {
             debug.write(line);
         }
         if self.levels.of(target) >= level {
-            // If it fails, there is nowhere to say so.
+            // An error cannot be reported anywhere.
             let _ = match &self.output {
                 Some(Some(file)) => (&**file).write_all(line.as_bytes()),
                 Some(None) => write_to_stderr(context, line),
