@@ -1,4 +1,4 @@
-//! One function, called in another process.
+//! Calls one function in another process.
 //!
 //!     cargo run --example hello            # a child on this machine
 //!     cargo run --example hello -- web1    # a child on another machine, over ssh

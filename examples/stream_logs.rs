@@ -36,7 +36,7 @@ async fn app(router: Router) -> Result<(), Error> {
     if contexts.is_empty() {
         contexts = vec![router.local().connect().await?, router.local().connect().await?];
     }
-    // All of them read at once.
+    // All contexts read at the same time.
     let start = |context: &offshoot::Context| context.stream(grep, |lines| (path.clone(), "tcp".into(), lines));
     let streams: Vec<CallStream<String, u64>> = contexts.iter().map(start).collect();
     for mut stream in streams {

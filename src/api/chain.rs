@@ -51,7 +51,7 @@ use crate::wire::message::{Handle, Message};
 /// ```
 pub struct CallChain {
     context: Context,
-    /// How long each call may take.
+    /// The time limit of each call.
     limit: Option<Duration>,
     /// The number of the chain. It changes with each reset; 0 before the first call.
     number: AtomicU32,
@@ -101,8 +101,8 @@ impl CallChain {
         self.call(function, args).blocking_recv()
     }
 
-    /// As [`CallChain::call`], but ends with [`Error::Timeout`] when `limit`
-    /// has passed.
+    /// As [`CallChain::call`], but ends with [`Error::Timeout`] when `limit` has passed since the call was
+    /// made.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl CallChain {
         if number != 0 {
             return number;
         }
-        // A number that this context uses for nothing else.
+        // A handle number is unique in this context, so it serves as the number of the chain.
         let fresh = self.context.shared().next_handle().0;
         match self.number.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => fresh,

@@ -59,8 +59,8 @@ impl HandlerBuilder {
     }
 
     /// Sets a function that decides whether each message is accepted. It runs on the I/O thread, so it must
-    /// not block. Other messages are refused with `refused by policy`. A panic in the function counts as a
-    /// refusal. Default: all messages are accepted.
+    /// not block. Messages that it does not accept are refused with `refused by policy`. A panic in the
+    /// function counts as a refusal. Default: all messages are accepted.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(policy));
         self

@@ -265,7 +265,8 @@ impl<T> ReceiverBuilder<T> {
     }
 
     /// Sets a function that decides whether each message is accepted. It runs on the I/O thread, so it must
-    /// not block. Default: all messages are accepted.
+    /// not block. Messages that it does not accept are refused with `refused by policy`. Default: all
+    /// messages are accepted.
     pub fn policy(mut self, policy: impl Fn(&Message, &Peer) -> bool + Send + Sync + 'static) -> Self {
         self.settings.policy = Some(Rule::Policy(Arc::new(policy)));
         self

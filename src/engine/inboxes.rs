@@ -59,7 +59,7 @@ impl Target {
         if let Self::Reply { timer, .. } = self { *timer } else { None }
     }
 
-    /// The number of the call that awaits a reply here, or 0.
+    /// The number of the call that waits for a reply at this target; 0 if there is none.
     pub(crate) fn number(&self) -> u64 {
         if let Self::Reply { number, .. } = self { *number } else { 0 }
     }
@@ -237,7 +237,7 @@ impl Inboxes {
     }
 }
 
-/// Whether a message may reach its handle.
+/// Checks whether a message may be delivered to its handle.
 fn check(
     handles: &Handles<Target>,
     message: &Message,

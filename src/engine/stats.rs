@@ -100,11 +100,11 @@ pub struct LinkStats {
     pub name: String,
     /// Whether it is the parent.
     pub is_parent: bool,
-    /// Frames that came in.
+    /// Number of frames that arrived.
     pub frames_in: u64,
     /// The same in bytes, with headers.
     pub bytes_in: u64,
-    /// Frames that left.
+    /// Number of frames that left.
     pub frames_out: u64,
     /// The same in bytes, with headers.
     pub bytes_out: u64,
@@ -178,13 +178,13 @@ pub struct ReceiverStats {
     pub bytes: usize,
 }
 
-/// Messages that wait here for room at their receiver.
+/// Messages that wait in this context, because the window of their receiver has no room.
 ///
 /// [`Context::stats`](crate::Context::stats) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BlockedSender {
-    /// The receiver's context.
+    /// The context of the receiver.
     pub context: ContextId,
     /// The handle of the receiver in its context.
     pub handle: Handle,

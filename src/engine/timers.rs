@@ -63,7 +63,8 @@ impl<T: Due> Timers<T> {
         self.by_time.remove(&key);
     }
 
-    /// Takes out the first timer if its time has come. If not, the error is the time of the first timer.
+    /// Removes and returns the first timer if its time has come. Otherwise the error is the time of the first
+    /// timer.
     pub(crate) fn take_due(&mut self) -> Result<T, Option<Instant>> {
         let first = self.by_time.first_entry().ok_or(None)?;
         let when = first.key().when;
