@@ -54,7 +54,7 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 /// The arguments of a process that has to become a child.
 struct Arguments {
     nonce: Nonce,
-    /// The directory that the first stage has made, and below the process that watches over it.
+    /// The directory that the first stage has made. `watcher` is the process that watches over it.
     directory: Option<PathBuf>,
     watcher: Option<i32>,
     /// The descriptor on which the image is open.
