@@ -1,4 +1,4 @@
-//! Functions by name: finds the one that is meant, and lists all.
+//! Functions by name: finds a function by its name or a part of it, and lists all functions.
 
 use crate::api::exported::Exported;
 use serde_json::json;

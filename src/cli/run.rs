@@ -191,7 +191,7 @@ async fn report(
                 incoming.recv().await
             } => event,
             () = &mut unread, if !is_unread => {
-                // Hosts that are done would wait for ever to report it.
+                // From now on events are taken without waiting for room, so that hosts can report their end.
                 is_unread = true;
                 starting.abort();
                 continue;
@@ -294,7 +294,7 @@ fn show_instead(progress: &mut Progress, pipes: &Pipes, shown: Shown) {
     show(pipes, shown);
 }
 
-/// Queues what is to be shown.
+/// Queues output.
 fn show(pipes: &Pipes, shown: Shown) {
     pipes.stdout.write(shown.stdout);
     pipes.stderr.write(shown.stderr);

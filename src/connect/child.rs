@@ -1,4 +1,4 @@
-//! The life of a child context, from its first instruction to its last.
+//! What a child context does, from its first instruction to its last.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;

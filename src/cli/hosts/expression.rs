@@ -160,7 +160,7 @@ struct Evaluator<'a> {
     open: Vec<ListSource>,
     /// Bytes that were read from files, groups and stdin.
     read: usize,
-    /// Number of hosts that were written out.
+    /// Number of hosts that were written out. `bytes` is the length of their names.
     named: u64,
     bytes: usize,
     notes: Vec<String>,

@@ -163,8 +163,9 @@ const SECTIONS: [&str; 17] = [
     ),
     // The complaints of the tools go to stdout, before the line that reports the failure. Without `wc` the size
     // is not checked. The image is found through PATH, because this is the only way for sh to give it a name of
-    // our choice, and because some shells close descriptors that `exec 9<` alone has opened. yash continues
-    // after an exec that failed. $b stays set if the file cannot be opened; then nothing has been read.
+    // our choice. Descriptor 9 is opened by the command that executes the image, because some shells close
+    // descriptors that `exec 9<` alone has opened. yash continues after an exec that failed. $b stays set if the
+    // file cannot be opened; then nothing has been read.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
         r#"b=1;if { { b=;eval "$c";} 2>&1 >"$g";} 2>/dev/null&&chmod 700 "$g"&&"#,

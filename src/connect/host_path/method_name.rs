@@ -43,7 +43,7 @@ impl MethodName {
         Self::all().find(|method| method.as_str() == name)
     }
 
-    /// The method whose name `name` probably was meant to be.
+    /// The method of which `name` is probably a misspelling.
     pub(crate) fn like(name: &str) -> Option<Self> {
         let distance = |method: Self| distance(name, method.as_str());
         let nearest = Self::all().min_by_key(|method| distance(*method))?;

@@ -24,7 +24,7 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 /// this router's links at once.
 const FILES_POLL: Duration = Duration::from_millis(100);
 
-/// One attempt, until the child has said hello.
+/// One attempt, until the child has sent its hello.
 pub(super) struct Attempt {
     pub(super) hop: String,
     pub(super) dialogue: Dialogue,

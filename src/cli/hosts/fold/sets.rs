@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use crate::cli::hosts::fold::parts::Number;
 use crate::cli::hosts::numbers::MAX_DIGITS;
 
-/// Numbers below this are looked up in lists: 4 MiB for each number of digits. There are at most 18 numbers of
-/// digits.
+/// Numbers below this are looked up in lists. There is one list of 4 MiB for each count of digits, and a number
+/// has at most 18 digits.
 const MAX_DIRECT: u64 = 1 << 20;
 
 /// A slot of a table that is free.

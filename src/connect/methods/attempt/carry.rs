@@ -41,7 +41,7 @@ const ECHO_POLL: Duration = Duration::from_millis(2);
 /// A hello, and the bytes after it.
 type Greeting = (Hello, Vec<u8>);
 
-/// What is under way between the dialogue and the launcher.
+/// Actions of the dialogue that are not complete yet.
 struct UnderWay {
     unsent: VecDeque<Bytes>,
     packing: Option<Packing>,
