@@ -25,17 +25,17 @@ use crate::connect::handshake::whoami;
 pub struct HostFacts {
     /// Host name.
     pub hostname: String,
-    /// Operating system, as `linux`.
+    /// Operating system, such as `linux`.
     pub os: String,
-    /// Processor that this program was built for, as `x86_64`.
+    /// Processor that this program was built for, such as `x86_64`.
     pub arch: String,
     /// Kernel release.
     pub kernel: String,
-    /// Processor, as the kernel names it.
+    /// Processor, in the kernel's notation.
     pub machine: String,
-    /// Name of the distribution, as `/etc/os-release` has it.
+    /// Name of the distribution, from `/etc/os-release`.
     pub distribution: Option<String>,
-    /// User that the context runs as, by `/etc/passwd`, or else by the environment.
+    /// User that the context runs as, from `/etc/passwd`, or else from the environment.
     pub user: String,
     /// The effective user id of the context.
     pub uid: u32,
@@ -67,25 +67,25 @@ impl Context {
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::facts`], but ends with
-    /// [`Error::Timeout`](crate::Error::Timeout) when the time is up.
+    /// As [`Context::facts`], but fails with [`Error::Timeout`](crate::Error::Timeout) when the time limit has
+    /// passed.
     pub fn facts(&self) -> Call<HostFacts> {
         self.call(host_facts, ())
     }
 }
 
-/// Facts about the machine that this runs on. [`Context::facts`] calls it.
+/// Returns facts about the machine that this runs on. [`Context::facts`] calls it.
 ///
 /// # Errors
 ///
-/// If the kernel does not tell its name.
+/// If the kernel does not report its name.
 ///
 /// The [module](crate::facts) has an example.
 pub async fn host_facts() -> std::io::Result<HostFacts> {
     let uname = nix::sys::utsname::uname()?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
     let uid = nix::unistd::geteuid().as_raw();
-    // `USER` can be that of whoever was here before, as behind setuid programs and in containers.
+    // `USER` may name an earlier user, as after setuid programs and in containers.
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     Ok(HostFacts {
@@ -106,7 +106,7 @@ pub async fn host_facts() -> std::io::Result<HostFacts> {
 }
 crate::export!(io host_facts);
 
-/// The name of a user by the lines of `/etc/passwd`.
+/// The name of a user, from the lines of `/etc/passwd`.
 fn name_of(uid: u32, users: &str) -> Option<String> {
     let uid = uid.to_string();
     let line = users.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;

@@ -38,11 +38,11 @@ use crate::wire::error::{Error, IoError};
 /// The most bytes of one piece of a file.
 const CHUNK: usize = 64 * 1024;
 
-/// A piece of a file on its way.
+/// A piece of a file in a stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Piece {
     Bytes(Blob),
-    /// The whole file has been sent. A stream that ends without this was cut.
+    /// The whole file has been sent. A stream that ends without this is incomplete.
     End,
 }
 
@@ -78,7 +78,7 @@ impl Context {
             let piece = tokio::select! {
                 biased;
                 piece = pieces.recv() => piece?,
-                // If the call ends before the file does, it has failed.
+                // If the call ends before the file does, the call has failed.
                 result = &mut call => {
                     result?;
                     pieces.recv().await?
@@ -95,10 +95,10 @@ impl Context {
         }
     }
 
-    /// Writes a file on the machine of the context: whole or not at all, also if the future is
-    /// dropped. The function writes another file beside it and renames it. A file that is replaced
-    /// keeps its mode. A new file gets the mode 0666, reduced by the umask there.
-    /// [`Context::copy_to`] sets another mode.
+    /// Writes a file on the machine of the context. The file is written whole or not at all, also if the future
+    /// is dropped: the function writes another file in the same directory and renames it. A file that is
+    /// replaced keeps its mode. A new file gets the mode 0666, reduced by the umask there. [`Context::copy_to`]
+    /// sets another mode.
     ///
     /// # Errors
     ///
@@ -120,8 +120,7 @@ impl Context {
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::read_file`], but ends with [`Error::Timeout`] when the time
-    /// is up.
+    /// As [`Context::read_file`], but fails with [`Error::Timeout`] when the time limit has passed.
     ///
     /// # Errors
     ///
@@ -130,8 +129,7 @@ impl WithTimeout<'_> {
         self.within("reading a file", self.context.read_file(path)).await
     }
 
-    /// As [`Context::copy_from`], but ends with [`Error::Timeout`] when the time
-    /// is up.
+    /// As [`Context::copy_from`], but fails with [`Error::Timeout`] when the time limit has passed.
     ///
     /// # Errors
     ///
@@ -140,8 +138,8 @@ impl WithTimeout<'_> {
         self.within("reading a file", self.context.copy_from(path, sink)).await
     }
 
-    /// As [`Context::write_file`], but ends with [`Error::Timeout`] when the time
-    /// is up; then the file is as before.
+    /// As [`Context::write_file`], but fails with [`Error::Timeout`] when the time limit has passed. Then the
+    /// file is unchanged.
     ///
     /// # Errors
     ///
@@ -150,8 +148,8 @@ impl WithTimeout<'_> {
         self.within("writing a file", self.context.write_file(path, bytes)).await
     }
 
-    /// As [`Context::copy_to`], but ends with [`Error::Timeout`] when the time is
-    /// up; then the file is as before.
+    /// As [`Context::copy_to`], but fails with [`Error::Timeout`] when the time limit has passed. Then the file
+    /// is unchanged.
     ///
     /// # Errors
     ///
@@ -232,7 +230,7 @@ async fn write_file(
     let place = path.clone();
     let open = move || {
         let mode = mode.or_else(|| Some(std::fs::metadata(place).ok()?.mode() & 0o7777));
-        // The file never has wider permissions than in the end. The umask decides about a new file.
+        // The file never has wider permissions than at the end. The umask reduces the mode of a new file.
         let file = OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(name);
         file.map(|file| (file, mode))
     };
@@ -245,7 +243,7 @@ async fn write_file(
     }
     let name = unfinished.0.clone();
     let finish = move || {
-        // The requested mode, whatever the umask is, or the mode of the file that is replaced.
+        // Sets the requested mode, regardless of the umask, or the mode of the file that is replaced.
         if let Some(mode) = mode {
             file.set_permissions(Permissions::from_mode(mode))?;
         }
@@ -256,7 +254,7 @@ async fn write_file(
 }
 crate::export!(bound write_file);
 
-/// Runs blocking work on another thread. An error names the file.
+/// Runs blocking work on another thread. `path` is named in errors.
 async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Running commands in other contexts, in the manner of `tokio::process`.
+//! Runs commands in other contexts. The types are similar to those of `tokio::process`.
 //!
 //! ```
 //! use offshoot::{Error, Router};
@@ -44,19 +44,19 @@ use crate::wire::error::{ChannelError, ChannelErrorKind, Error};
 
 pub use remote_child::{ChildOutput, ChildStdin, RemoteChild};
 
-/// After the end of a command its output is read until the other processes
-/// that hold it open have been silent for so long.
+/// How long the output must be silent after the end of a command.
 ///
-/// A filter that thinks for longer is rare, and so is who wants to wait longer
-/// for a daemon.
+/// After a command has ended, other processes may hold its output open. The output is read until they have been
+/// silent for this time. A filter that computes for longer is rare, and few users want to wait longer for a
+/// daemon.
 ///
 /// The [module](crate::process) has an example of commands.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
 impl Context {
-    /// A command to run there: `program` is found through PATH there, without a
-    /// shell. Nothing happens before one of [`Command::output`],
-    /// [`Command::status`] and [`Command::spawn`].
+    /// A command to run in this context. `program` is found through PATH there, without a shell. Nothing
+    /// happens until [`Command::output`], [`Command::status`], [`Command::spawn`] or [`Command::events`] is
+    /// called.
     ///
     /// ```
     /// # use offshoot::{Error, Router};
@@ -72,7 +72,7 @@ impl Context {
         Command::new(self, None, CommandLine::new(program))
     }
 
-    /// A line for `/bin/sh` there; otherwise as [`Context::command`].
+    /// A line for `/bin/sh` in this context; otherwise as [`Context::command`].
     ///
     /// ```
     /// # use offshoot::{Error, Router};
@@ -89,14 +89,14 @@ impl Context {
 }
 
 impl WithTimeout<'_> {
-    /// As [`Context::command`], but the command is ended, and what waits for it
-    /// gets [`Error::Timeout`], when it has run for so long.
+    /// As [`Context::command`], but the command is ended when it has run for the time limit. The caller then
+    /// gets [`Error::Timeout`].
     pub fn command(&self, program: impl Into<OsString>) -> Command {
         Command::new(self.context, Some(self.limit), CommandLine::new(program))
     }
 
-    /// As [`Context::shell`], but the command is ended, and what waits for it
-    /// gets [`Error::Timeout`], when it has run for so long.
+    /// As [`Context::shell`], but the command is ended when it has run for the time limit. The caller then gets
+    /// [`Error::Timeout`].
     pub fn shell(&self, line: impl Into<OsString>) -> Command {
         Command::new(self.context, Some(self.limit), CommandLine::shell(line))
     }
@@ -104,30 +104,29 @@ impl WithTimeout<'_> {
 
 /// A command to run in another context; see [`Context::command`].
 ///
-/// It runs in a session of its own. If what waits for it is dropped, or if the
-/// context ends, its whole process group ends: by SIGTERM, and what is left
-/// half a second later by SIGKILL.
+/// It runs in a session of its own. If the future or the child that waits for it is dropped, or if the context
+/// ends, the whole process group of the command is ended: by SIGTERM, and half a second later by SIGKILL.
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before output(), status() or spawn()"]
 pub struct Command {
     context: Context,
-    /// How long it may run.
+    /// The time limit for the command.
     limit: Option<Duration>,
     line: CommandLine,
     stdin: Option<Stdin>,
 }
 
-/// What a command reads; see [`Command::stdin`].
+/// The input of a command; see [`Command::stdin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stdin(Input);
 
 impl Stdin {
-    /// Nothing: the input ends at once.
+    /// No input: the command reads end of file at once.
     pub fn null() -> Self {
         Self(Input::Null)
     }
 
-    /// What is written to [`RemoteChild::stdin`].
+    /// The input is written to [`RemoteChild::stdin`].
     pub fn piped() -> Self {
         Self(Input::Stream)
     }
@@ -150,18 +149,17 @@ impl<const N: usize> From<&[u8; N]> for Stdin {
     }
 }
 
-/// What a running command says, in order per stream.
+/// An event of a running command. The events of one stream keep their order.
 ///
 /// [`Command::events`] has an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
-    /// It runs. `stdin` takes its input, if that is [`Stdin::piped`]; close it to
-    /// end the input.
+    /// The command runs. `stdin` takes its input, if its input is [`Stdin::piped`]. Close it to end the input.
     Started {
-        /// Its process id there.
+        /// The process id of the command in its context.
         pid: u32,
-        /// Its standard input.
+        /// Sender for the standard input of the command.
         #[serde(deserialize_with = "crate::api::sender::to_its_origin")]
         stdin: Option<Sender<Blob>>,
     },
@@ -169,13 +167,12 @@ pub enum Event {
     Stdout(Blob),
     /// Bytes from its standard error.
     Stderr(Blob),
-    /// It has ended, and its output has not: more may come of what waits to be
-    /// taken, or of other processes that hold it open. [`Exit`] comes when all
-    /// has been read.
+    /// The command has ended, but its output has not: more may come from a queue, or from other processes that
+    /// hold the output open. [`Exit`] comes when all output has been read.
     Ended {
-        /// Its exit code, if it exited.
+        /// The exit code, if the command exited.
         code: Option<i32>,
-        /// The signal that killed it, if one did.
+        /// The signal that killed the command, if one did.
         signal: Option<i32>,
     },
 }
@@ -188,40 +185,39 @@ impl Value for Event {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Exit {
-    /// Its exit code, if it exited.
+    /// The exit code, if the command exited.
     pub code: Option<i32>,
-    /// The signal that killed it, if one did.
+    /// The signal that killed the command, if one did.
     pub signal: Option<i32>,
-    /// Whether another process still held its output open after [`SILENCE`], so
-    /// that it was read no further.
+    /// Whether another process still held the output open after [`SILENCE`], so that the output was not read to
+    /// its end.
     pub open: bool,
-    /// How many bytes it has written to its standard output and its standard
-    /// error, as far as they were read.
+    /// How many bytes were read from the command's standard output and standard error.
     pub written: [u64; 2],
 }
 
 impl Value for Exit {}
 
 impl Exit {
-    /// Whether it exited with 0.
+    /// Whether the command exited with code 0.
     pub fn success(&self) -> bool {
         self.code == Some(0)
     }
 
-    /// How many bytes of its output are missing for somebody who has received
-    /// this many of standard output and standard error.
+    /// How many bytes of output are missing, if this many bytes of standard output and standard error were
+    /// received.
     pub fn missing(&self, received: [u64; 2]) -> u64 {
         self.written.iter().zip(received).map(|(written, received)| written.saturating_sub(received)).sum()
     }
 }
 
-/// Everything that a command said, and how it ended.
+/// The whole output of a command, and how it ended.
 ///
 /// [`Context::command`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
-    /// How it ended.
+    /// How the command ended.
     pub exit: Exit,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -229,18 +225,17 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// A command on its way: what it says, as it comes, and its end; see
-/// [`Command::events`].
+/// A running command: its events, and its end; see [`Command::events`].
 ///
 /// Dropping it ends the command.
 ///
 /// [`Command::events`] has an example.
 #[derive(Debug)]
 pub struct Running {
-    /// What the command says. It is read at the pace of this end: a command
-    /// whose output nobody takes is stopped by its full pipe.
+    /// The events of the command. They arrive at the pace at which they are received: if the receiver does not
+    /// read, the command stops when its pipe is full.
     pub events: Receiver<Event>,
-    /// How it ends. All its output has been queued before.
+    /// How the command ends. All its output is queued before this.
     pub exit: Call<Exit>,
 }
 
@@ -261,49 +256,45 @@ impl Command {
         self
     }
 
-    /// The directory to run in. Default: that of the context.
+    /// Directory to run in. Default: the directory of the context.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.line.cwd = Some(directory.into());
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.line.env.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// Removes a variable from its environment.
+    /// Removes an environment variable.
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.line.env.insert(name.into(), None);
         self
     }
 
-    /// Begins with an empty environment. Default: that of the context.
+    /// Starts with an empty environment. Default: the environment of the context.
     pub fn env_clear(mut self) -> Self {
         self.line.clear_env = true;
         self
     }
 
-    /// What it reads: bytes or a text, at most
-    /// [`max_message_size`](crate::Router::max_message_size) bytes, or
-    /// [`Stdin::piped`]. Default: nothing, but for [`Command::spawn`], where it
-    /// is piped.
+    /// Sets the input: bytes or a text, at most [`max_message_size`](crate::Router::max_message_size) bytes, or
+    /// [`Stdin::piped`]. Default: no input; for [`Command::spawn`], a pipe.
     pub fn stdin(mut self, input: impl Into<Stdin>) -> Self {
         self.stdin = Some(input.into());
         self
     }
 
-    /// Runs it and collects its output, in memory. Dropping the future ends the
-    /// command.
+    /// Runs the command and collects its output in memory. Dropping the future ends the command.
     ///
-    /// That it exits with another code than 0 is no error: see
-    /// [`Exit::success`].
+    /// An exit code other than 0 is not an error: see [`Exit::success`].
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if it cannot be started; [`Error::Channel`] if some of
-    /// its output was lost on the way; what [`Context::call`] gives.
+    /// [`Error::Call`] if the command cannot be started, [`Error::Channel`] if some of its output was lost on
+    /// the way, and the errors of [`Context::call`].
     pub async fn output(self) -> Result<Output, Error> {
         let context = self.context.id();
         let Running { events, mut exit } = self.events();
@@ -319,7 +310,7 @@ impl Command {
                 exit = &mut exit => break exit?,
             }
         };
-        // What was sent before the exit has arrived before it.
+        // Events that were sent before the exit have arrived before it.
         while let Some(event) = events.try_recv()? {
             take(event);
         }
@@ -331,8 +322,8 @@ impl Command {
         Ok(Output { exit, stdout, stderr })
     }
 
-    /// Runs it, throws its output away there, and tells how it has ended.
-    /// Dropping the future ends the command.
+    /// Runs the command, discards its output in the other context, and returns how the command ended. Dropping
+    /// the future ends the command.
     ///
     /// # Errors
     ///
@@ -343,17 +334,16 @@ impl Command {
         exit.await
     }
 
-    /// Starts it, with its input and both its outputs as streams. Returns at
-    /// once; that it cannot be started is told by [`RemoteChild::wait`].
-    /// Dropping the child ends the command.
+    /// Starts the command, with its input and both its outputs as streams. Returns at once. If the command
+    /// cannot be started, [`RemoteChild::wait`] returns the error. Dropping the child ends the command.
     pub fn spawn(mut self) -> RemoteChild {
         let Stdin(input) = self.stdin.take().unwrap_or_else(Stdin::piped);
         self.line.stdin = input;
         RemoteChild::start(&self.context, self.limit, self.line)
     }
 
-    /// Starts it, with both its outputs in one, in the order in which they were
-    /// read there. Returns at once.
+    /// Starts the command, with both its outputs in one receiver, in the order in which they were read. Returns
+    /// at once.
     ///
     /// ```
     /// use offshoot::process::{Event, Running};
@@ -390,7 +380,7 @@ impl Running {
     }
 }
 
-/// A receiver for what a context says of a command.
+/// A receiver for the events of a command in this context.
 fn receiver(context: &Context) -> Receiver<Event> {
     Receiver::from_context(context.shared(), context.id(), true)
 }

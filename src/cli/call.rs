@@ -1,4 +1,4 @@
-//! Functions by name: which one is meant, and which there are.
+//! Functions by name: finds a function by its name or a part of it, and lists all functions.
 
 use crate::api::exported::Exported;
 use serde_json::json;
@@ -41,8 +41,8 @@ fn list(functions: &[Exported]) -> String {
     functions.iter().map(line).collect()
 }
 
-/// The function that `wanted` names: its whole name, or an end of it that
-/// begins behind a `::` and that no other has.
+/// Finds the function that `wanted` names. `wanted` is its whole name, or the end of one name only, from a `::`
+/// on.
 pub(crate) fn find<'a>(functions: &'a [Exported], wanted: &str) -> Result<&'a Exported, String> {
     let names: Vec<&str> = functions.iter().map(Exported::name).collect();
     let function = &functions[index(&names, wanted)?];
@@ -76,7 +76,7 @@ fn index(names: &[&str], wanted: &str) -> Result<usize, String> {
     }
 }
 
-/// At most three names whose ends look like `wanted`, best first.
+/// At most three names whose ends are similar to `wanted`, best first.
 fn nearest<'a>(names: &[&'a str], wanted: &str) -> Vec<&'a str> {
     let words = wanted.split("::").count();
     let mut near: Vec<(usize, &str)> = names
@@ -92,7 +92,7 @@ fn nearest<'a>(names: &[&'a str], wanted: &str) -> Vec<&'a str> {
     near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// How many letters have to be put in, taken out or replaced.
+/// The edit distance: how many letters have to be inserted, deleted or replaced.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(index(&NAMES, "host_facts"), Ok(2));
         assert_eq!(index(&NAMES, "disk::usage"), Ok(0));
         assert_eq!(index(&NAMES, "app::memory::usage"), Ok(1));
-        // A whole name wins over the end of a longer one.
+        // A whole name is preferred to the end of a longer one.
         assert_eq!(index(&["a::b", "c::a::b"], "a::b"), Ok(0));
     }
 
@@ -141,7 +141,7 @@ mod tests {
         assert!(error("facts").ends_with("did you mean offshoot::facts::host_facts?"), "{}", error("facts"));
         assert!(error("disk::usgae").contains("app::disk::usage?"));
         assert_eq!(error("quite_different"), "no function is called \"quite_different\"; see `offshoot functions`");
-        // Half a word is no end.
+        // A part of a word does not match.
         assert!(index(&NAMES, "sage").is_err());
         assert!(index(&NAMES, "").is_err());
     }

@@ -1,4 +1,4 @@
-//! What the tool says on stderr about itself.
+//! What the tool prints on stderr about itself.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Writes why the tool ends, and returns how.
+/// Prints on stderr why the tool ends. Returns `exit`.
 pub(super) fn fail(exit: Exit, error: &dyn Display) -> Exit {
     complain(&format!("offshoot: {error}"));
     exit

@@ -1,5 +1,5 @@
-//! `offshoot doctor`: the way to a host, hop by hop and step by step: what was
-//! tried, what came back, and what to do.
+//! `offshoot doctor`: tries the way to a host, hop by hop and step by step, and shows what was tried, what came
+//! back, and what to do.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use crate::cli::tree::Tree;
 /// The first call to a child that is up.
 const FIRST_CALL: &str = "first call";
 
-/// A hop and how it went.
+/// A hop, and its result.
 struct HopReport {
     name: String,
     steps: Vec<Step>,
@@ -40,14 +40,14 @@ impl HopReport {
     }
 }
 
-/// Tries the way to a host and tells about it.
+/// Tries the way to a host and prints a report.
 pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
     let mut sources = Reading::new(|_: &str| Ok(None));
     let host = match expression::single(&args.host, &mut sources) {
         Ok(host) => host,
         Err(error) => return fail(error.kind.into(), &error),
     };
-    // Before there is any other thread that could write to the terminal.
+    // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&args.reach()) {
         Ok(secrets) => secrets,
         Err(Unasked::Interrupted) => return Exit::Interrupted,
@@ -70,7 +70,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     runtime.block_on(async {
-        // Ctrl-C ends the process, and with it, by the end of its links, all that it has started.
+        // Ctrl-C ends the process. Everything that it has started then ends because its links end.
         let hops = examine(&tree, &host, args).await;
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
@@ -134,7 +134,7 @@ async fn first_call(context: &Context, args: &DoctorArgs) -> Result<String, Stri
     ))
 }
 
-/// The steps, and the call as the last one.
+/// The steps of the connect, and the first call as the last step.
 fn all_steps(hop: &HopReport) -> Vec<Value> {
     let mut steps: Vec<Value> = hop.steps.iter().map(|step| json!(step)).collect();
     let (status, got, advice) = match &hop.call {
@@ -186,7 +186,7 @@ fn line(step: &str, status: &str, tried: &str, got: &str, advice: &str) -> Strin
     line
 }
 
-/// A line for each step that was taken, below an error that says how the last one went.
+/// One line for each step that was taken. It follows an error, which describes the last step.
 pub(super) fn in_full(steps: &[Step]) -> String {
     let taken = steps.iter().filter(|step| step.status != StepStatus::Pending);
     let lines: Vec<String> = taken
@@ -202,7 +202,7 @@ pub(super) fn in_full(steps: &[Step]) -> String {
     lines.join("\n")
 }
 
-/// One line for a report that has others in it.
+/// The steps in one line, for a report that contains other hosts.
 pub(super) fn in_short(steps: &[Step], host: &str) -> String {
     let mut words = Vec::new();
     for step in steps {

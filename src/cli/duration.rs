@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// More than this is surely a mistake, and would overflow timers.
+/// The longest time. A longer one is surely a mistake, and would overflow timers.
 const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Units in milliseconds, the largest first.
+/// Units and their lengths in milliseconds, the largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a time. A number without a unit is seconds.
+/// Reads a time. A number without a unit is in seconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{}` is not a time; write 30s, 5m, 1h30m or 250ms", text.escape_debug());
     let mut total: u64 = 0;
@@ -18,7 +18,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         let (number, tail) = rest.split_at(end);
         let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
-        // Only the last may go without: in 1m30 the unit was forgotten.
+        // Only a time that is one number may omit the unit: in 1m30 the unit was forgotten.
         let unit = if unit.is_empty() && rest.len() == text.len() { "s" } else { unit };
         let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         let part = millis(number, *unit).ok_or_else(wrong)?;
@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// A decimal number of units in whole milliseconds.
+/// Converts a decimal number of units to whole milliseconds.
 fn millis(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
@@ -49,7 +49,7 @@ fn millis(number: &str, unit: u64) -> Option<u64> {
     let mut unit = unit;
     for digit in fraction.bytes() {
         let digit = char::from(digit).to_digit(10)?;
-        // A finer time than this cannot be kept.
+        // A time below one millisecond cannot be represented.
         if (unit == 0 || !unit.is_multiple_of(10)) && digit != 0 {
             return None;
         }

@@ -1,4 +1,4 @@
-//! How a run ends: signals, and what is still to be written.
+//! How a run ends: signals, and the output that is still to be written.
 
 use std::io;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::exit::Exit;
 use crate::cli::output::pipe::{Closed, Pipes};
 
-/// What is said about output that was cut has this long to be written.
+/// How long the note about cut output may take to be written.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// What is known of those who read the output at the end.
+/// What is known, at the end of a run, about the readers of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// They have as long as they like, as behind a pager.
+    /// They may take any time, such as a pager.
     AreAwaited,
-    /// The time is up, or a signal has come: they have to take something now and then.
+    /// The time is up, or a signal has come: they have to read something from time to time.
     MustRead,
-    /// They took nothing for so long that output was cut.
+    /// They read nothing for so long that output was cut.
     DoNotRead,
 }
 
@@ -32,7 +32,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// To be called inside a runtime, which must be running when they are to be heard.
+    /// Starts to listen for the signals. Call it inside a runtime. The runtime must run while signals are
+    /// awaited.
     ///
     /// # Errors
     ///
@@ -42,7 +43,7 @@ impl Signals {
         Ok(Self { interrupt, terminate, hang_up: HangUp::heed() })
     }
 
-    /// Waits for the next one, and returns how it ends the tool. Cancel safe.
+    /// Waits for the next signal, and returns how the tool ends because of it. Cancel safe.
     pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
@@ -52,20 +53,19 @@ impl Signals {
     }
 }
 
-/// Tells all contexts to end, and does not wait until they have.
+/// Tells all contexts to end. Does not wait until they have ended.
 pub(super) async fn begin(router: &Router) {
     tokio::select! {
         biased;
-        // It has asked the router when it waits for the first time.
+        // The first poll of the shutdown sends the request to the router.
         () = router.shutdown() => {}
         () = std::future::ready(()) => {}
     }
 }
 
-/// Ends everything in order, and waits until the output has been taken: see
-/// [`Pipes::flushed`]. Returns how to end, if that is not as it was: a signal
-/// ends it at once, and output that cannot be written is a failure. How long it waits for
-/// `readers` depends on what is known of them.
+/// Ends all contexts in order, and waits until the output has been read: see [`Pipes::flushed`]. Returns how
+/// the tool ends if that changes: a signal ends it at once, and output that cannot be written is a failure.
+/// `readers` decides how long it waits for readers.
 pub(super) async fn end(
     router: &Router,
     signals: &mut Signals,
@@ -81,7 +81,7 @@ pub(super) async fn end(
                 () = pipes.flushed(0) => {}
                 () = pipes.unread(|| true) => {}
             },
-            // One of the two can be read.
+            // One of the two outputs may still be read.
             Readers::DoNotRead => drop(tokio::time::timeout(LAST_WORD, pipes.drained()).await),
         }
     };
@@ -92,7 +92,7 @@ pub(super) async fn end(
         pipes.flushed(0).await;
         Some(Exit::Internal)
     };
-    // The end of its links ends whatever is left on the other side of them.
+    // After a signal, everything behind the links ends because the links end.
     tokio::select! {
         biased;
         exit = signals.next() => {

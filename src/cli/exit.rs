@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::hosts::expression_error::FaultKind;
 
-/// All that was asked for succeeded.
+/// Everything succeeded.
 pub(crate) const OK: u8 = 0;
 /// Added if hosts ran the command and it failed.
 pub(crate) const FAILED: u8 = 2;
@@ -16,21 +16,21 @@ pub(crate) const STOPPED: u8 = 8;
 pub(crate) const USAGE: u8 = 64;
 /// No host matches, or a list of hosts cannot be read.
 pub(crate) const NO_HOSTS: u8 = 66;
-/// A fault of ours, or of the machine the tool runs on.
+/// An internal error, or an error of the machine that the tool runs on.
 pub(crate) const INTERNAL: u8 = 70;
-/// Ctrl-C, whatever the hosts did.
+/// Ctrl-C, regardless of the hosts.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// SIGHUP, whatever the hosts did.
+/// SIGHUP, regardless of the hosts.
 pub(crate) const HUNG_UP: u8 = 129;
-/// SIGTERM, whatever the hosts did.
+/// SIGTERM, regardless of the hosts.
 pub(crate) const TERMINATED: u8 = 143;
 
 /// How the tool ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It did what it could.
+    /// The run ended by itself.
     Done(Outcome),
-    /// As with `-S`: the largest code of any host, or else what `Done` says.
+    /// With `-S`: the largest code of any host, or else the code of `Done`.
     Largest(u8, Outcome),
     Usage,
     NoHosts,
@@ -44,7 +44,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done(outcome) => outcome.code(),
-            // Unreachable hosts have no code, and yet all is not well.
+            // Unreachable hosts have no exit code, but they are a failure.
             Self::Largest(0, outcome) => outcome.code(),
             Self::Largest(code, _) => code,
             Self::Usage => USAGE,
@@ -72,7 +72,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What went wrong on the way. Any of it can be together with any other.
+/// What went wrong in the run. Several of these can be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Outcome {
     pub(crate) failed: bool,

@@ -1,4 +1,4 @@
-//! Which hosts: expressions, the files that name hosts, and folding names back into expressions.
+//! Which hosts: expressions, the files that name hosts, and the way from names back to expressions.
 
 pub(crate) mod command;
 pub(crate) mod expression;

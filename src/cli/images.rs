@@ -1,5 +1,4 @@
-//! `offshoot images` and `offshoot bundle`: what a program carries, and making
-//! one that carries more.
+//! `offshoot images` and `offshoot bundle`: list the images in a program, and make a program with more images.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -64,7 +63,7 @@ fn table(entries: &[Entry]) -> String {
 pub(crate) fn bundle(args: &BundleArgs) -> Exit {
     match make(args) {
         Ok(entries) => {
-            // The list is only for the eye.
+            // The list is for information only, so errors of this write are ignored.
             let note =
                 "note: the build of the library in them is the same; that they are the same program is not checked\n";
             let _ = std::io::stderr().write_all((table(&entries) + note).as_bytes());
@@ -96,7 +95,7 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
         }
         images.push((triple, image));
     }
-    // Beside its place and renamed, so that a copy that runs is not touched.
+    // The file is written next to its destination and renamed, so that a running copy is not changed.
     let directory =
         args.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let unfinished = directory.join(format!(".offshoot-bundle.{}", std::process::id()));
@@ -122,7 +121,7 @@ fn ours(program: &Path) -> std::io::Result<String> {
 
 const NOT_OURS: &str = "this is no program that is built with offshoot, or of an older build than can be told";
 
-/// Whether an image is for its target and of the build of the rest. Returns its target.
+/// Checks that an image is for its target and of the same build as the rest. Returns its target.
 fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, String> {
     let Some(machine) = machine_of(image) else {
         return Err("this is no executable, ELF or Mach-O, for a processor that we know".into());
@@ -151,7 +150,7 @@ fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, St
     }
 }
 
-/// The machine that a target is for, as its executables say it.
+/// The machine of a target, in the terms of its executables.
 fn machine_in(triple: &str) -> Option<(&'static str, &'static str)> {
     let words: Vec<&str> = triple.split('-').collect();
     let [processor, _, rest @ ..] = &words[..] else { return None };
@@ -175,7 +174,7 @@ fn machine_in(triple: &str) -> Option<(&'static str, &'static str)> {
     Some((system, processor))
 }
 
-/// The target in a path of cargo's, as `target/TRIPLE/release/program`.
+/// The target in a path of cargo, such as `target/TRIPLE/release/program`.
 fn triple_in(path: &Path) -> Option<String> {
     let mut words = path.components().filter_map(|word| word.as_os_str().to_str());
     words.rfind(|word| machine_in(word).is_some()).map(str::to_owned)
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
     use crate::image::executable::MARK;
 
-    /// The head of an executable, and whose it is.
+    /// The header of an executable, and the mark of its build.
     fn elf(machine: u8, class: u8, mark: &str) -> Vec<u8> {
         let mut bytes = vec![0x7f, b'E', b'L', b'F', class, 1, 1, 0];
         bytes.extend_from_slice(&[0; 10]);

@@ -1,7 +1,8 @@
 //! The standard input of the tool, which goes to all hosts, each at its own pace.
 //!
-//! The fastest host sets the pace at which stdin is read. What slower ones have not taken yet waits in memory, up to
-//! [`BUFFER`], and beyond in one file without a name, up to [`MAX_SPOOL`]. A host that is farther behind is refused.
+//! stdin is read at the pace of the fastest host. Bytes that slower hosts have not taken yet wait in memory, up
+//! to [`BUFFER`], and then in one file without a name, up to [`MAX_SPOOL`]. A host that is farther behind gets
+//! an error.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,9 +18,9 @@ use crate::{Blob, Sender};
 
 /// Bytes that are read ahead of the fastest host: enough that a host never waits for a disk or a pipe.
 const BUFFER: u64 = 64 * 1024;
-/// Bytes of one read and of one message: what the output of commands travels in, too.
+/// Bytes of one read and of one message; the same as for the output of commands.
 const CHUNK: usize = 32 * 1024;
-/// Bytes of the file for slow hosts: what a temporary directory can be expected to hold.
+/// Size of the file for slow hosts, in bytes: a temporary directory can be expected to hold it.
 const MAX_SPOOL: u64 = 1 << 30;
 
 /// The input of all hosts.
@@ -31,19 +32,19 @@ pub(crate) struct Input {
 #[derive(Debug)]
 struct Shared {
     log: Mutex<Log>,
-    /// The reader waits for hosts to take something.
+    /// Wakes the reader when a host has taken something.
     taken: Condvar,
-    /// Hosts wait for the reader.
+    /// Wakes the hosts when the reader has read something.
     arrived: Notify,
     max_spool: u64,
 }
 
-/// What was read, by its offset from the beginning.
+/// The bytes that were read, by their offset from the beginning.
 #[derive(Debug)]
 struct Log {
-    /// How far each host has come; `None` once it takes no more.
+    /// The offset of each host; `None` if the host takes no more.
     hosts: Vec<Option<u64>>,
-    /// The newest bytes: chunks, and where the first of them begins.
+    /// The newest bytes in chunks, and the offset of the first chunk.
     chunks: VecDeque<Arc<[u8]>>,
     start: u64,
     end: u64,
@@ -51,13 +52,13 @@ struct Log {
     /// Why stdin could not be read to its end.
     unread: Option<String>,
     spool: Option<Arc<File>>,
-    /// What lies in the spool: from here to `start`.
+    /// The spool holds the bytes from this offset to `start`.
     spooled_from: u64,
-    /// Why bytes are not in the spool, if it is not for its size.
+    /// Why bytes are missing in the spool, if the reason is not its size.
     fault: Option<String>,
 }
 
-/// What a host gets next.
+/// The next piece of input for a host.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Bytes(Vec<u8>),
@@ -67,7 +68,8 @@ enum Next {
 }
 
 impl Input {
-    /// Reads stdin for so many hosts, if there is something to be read: no terminal, and not `/dev/null`.
+    /// Starts to read stdin for this many hosts. Returns `None` if there is nothing to read: stdin is a
+    /// terminal or `/dev/null`.
     ///
     /// # Errors
     ///
@@ -99,11 +101,11 @@ impl Input {
         Ok(Self { shared })
     }
 
-    /// Sends all to a host. That it takes no more is no error.
+    /// Sends all input to a host. It is not an error if the host takes no more.
     ///
     /// # Errors
     ///
-    /// Why it cannot have the rest.
+    /// Why the host cannot get the rest.
     pub(crate) async fn feed(&self, host: usize, stdin: &Sender<Blob>) -> Result<(), String> {
         loop {
             let arrived = self.shared.arrived.notified();
@@ -132,7 +134,7 @@ impl Input {
         Ok(())
     }
 
-    /// A host takes no more.
+    /// Notes that a host takes no more.
     pub(crate) fn leave(&self, host: usize) {
         if let Some(at) = self.shared.log().hosts.get_mut(host) {
             *at = None;
@@ -141,7 +143,7 @@ impl Input {
     }
 }
 
-/// Whether this is the null device, as where a shell runs the tool in the background.
+/// Whether this is the null device, as it is if a shell runs the tool in the background.
 fn is_null(stdin: &Path) -> bool {
     let device = |path: &Path| std::fs::metadata(path).map(|meta| (meta.mode() & 0o170_000, meta.rdev())).ok();
     device(stdin).is_some_and(|stdin| Some(stdin) == device(Path::new("/dev/null")))
@@ -152,7 +154,7 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads to the end, or until no host wants more.
+    /// Reads to the end, or until all hosts take no more.
     fn read(&self, mut from: impl Read) {
         loop {
             let mut log = self.log();
@@ -181,7 +183,7 @@ impl Shared {
         }
     }
 
-    /// Adds what was read; nothing is the end. Only the reader calls this.
+    /// Adds bytes that were read; no bytes mean the end. Only the reader calls this.
     fn add(&self, bytes: &[u8]) {
         let mut log = self.log();
         log.is_complete = bytes.is_empty();
@@ -196,7 +198,7 @@ impl Shared {
             let is_needed = log.hosts.iter().flatten().any(|host| *host < after);
             let mut written = Ok(());
             if is_needed {
-                // Before it is written over, so that nobody reads what is not what it was.
+                // The offset changes before the bytes are overwritten, so that a host never reads wrong bytes.
                 log.spooled_from = log.spooled_from.max(after.saturating_sub(self.max_spool));
                 let spool = log.spool.clone().map_or_else(|| unnamed_file("stdin").map(Arc::new), Ok);
                 drop(log);
@@ -250,11 +252,12 @@ impl Shared {
                 )
             }));
         };
-        // Up to the end of the file, where it goes on at the beginning.
+        // Reads up to the end of the file. After that, the spool continues at its beginning.
         let place = at % self.max_spool;
         let count = (log.start - at).min(CHUNK as u64).min(self.max_spool - place);
         let mut bytes = vec![0; count as usize];
-        // The lock is held, so that this is not written over. The file was just written and is in memory mostly.
+        // The lock is held, so that these bytes are not overwritten. They were just written, so they are mostly
+        // in memory.
         match spool.read_exact_at(&mut bytes, place) {
             Ok(()) => Next::Bytes(bytes),
             Err(error) => Next::Lost(format!("the input for slow hosts cannot be read again: {error}")),
@@ -269,7 +272,7 @@ impl Shared {
     }
 }
 
-/// Writes at an offset into a file that begins anew at its end.
+/// Writes at an offset into a file that is used as a ring.
 fn write_around(file: &File, size: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
     let place = at % size;
     let (first, rest) = bytes.split_at(bytes.len().min((size - place) as usize));
@@ -281,12 +284,12 @@ fn write_around(file: &File, size: u64, at: u64, bytes: &[u8]) -> io::Result<()>
 mod tests {
     use super::*;
 
-    /// Numbers, so that each place has bytes of its own.
+    /// A sequence of numbers, so that the bytes at each position differ.
     fn text(bytes: usize) -> Vec<u8> {
         (0_u64..).flat_map(u64::to_be_bytes).take(bytes).collect()
     }
 
-    /// All that a host gets, taken at once.
+    /// Everything that a host gets without waiting.
     fn take(input: &Input, host: usize, most: usize) -> (Vec<u8>, Next) {
         let mut all = Vec::new();
         loop {
@@ -350,7 +353,7 @@ mod tests {
         assert!(take(&input, 0, usize::MAX) == (all.clone(), Next::End));
         let Next::Lost(why) = take(&input, 1, usize::MAX).1 else { panic!("it has all") };
         assert!(why.contains("500000 bytes of stdin behind") && why.contains("100000 are kept"), "{why}");
-        // The file begins anew, and what it holds is what was read.
+        // The file wraps around, and it still holds the bytes that were read.
         let input = Input::start(io::Cursor::new(all.clone()), 2, 100_000).unwrap();
         let mut got = [Vec::new(), Vec::new()];
         while got[1].len() < all.len() {

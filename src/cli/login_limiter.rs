@@ -1,9 +1,8 @@
-//! How many logins go on at once.
+//! How many logins happen at the same time.
 //!
-//! An sshd refuses some connections while 10 or more have not logged in yet
-//! (MaxStartups). So logins that are known to go to one sshd take turns. Aliases
-//! of one sshd are not known to be one: a login that was refused is tried again,
-//! after a while and not with many others.
+//! An sshd may refuse connections while 10 or more have not logged in yet (MaxStartups). So logins to the same
+//! sshd take turns. The tool cannot know that two aliases belong to one sshd. So a login that was refused is
+//! tried again after some time, with few others at the same time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,16 +11,16 @@ use std::time::{Duration, Instant};
 use crate::{Context, Error};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Logins that one sshd sees at once: from 10 on it may refuse them.
+/// Most logins to one sshd at the same time. From 10 on, sshd may refuse them.
 const LOGINS: usize = 8;
-/// Logins at once of those who were turned away.
+/// Most logins at the same time that are tried again.
 const AGAIN: usize = 4;
-/// How often somebody comes again.
+/// How often a refused login is tried again.
 const TRIES: u32 = 6;
-/// The first wait; each further one is twice as long.
+/// The first wait. Each further wait is twice as long.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// Whose turn it is to log in.
+/// The turns of logins.
 #[derive(Debug)]
 pub(crate) struct LoginLimiter {
     servers: HashMap<String, Semaphore>,
@@ -29,15 +28,15 @@ pub(crate) struct LoginLimiter {
 }
 
 impl LoginLimiter {
-    /// For logins to these servers, by whatever tells them apart.
+    /// Makes turns for logins to these servers. A server is any text that identifies it.
     pub(crate) fn new(servers: impl IntoIterator<Item = String>) -> Self {
         let servers = servers.into_iter().map(|server| (server, Semaphore::new(LOGINS))).collect();
         Self { servers, turned_away: Semaphore::new(AGAIN) }
     }
 
-    /// Connects in its turn, and again if the server was too busy, all within
-    /// `limit` from the first try on. `connect` gets the time that is left.
-    /// Without a `server` it has no need to wait.
+    /// Connects when its turn comes, and again if the server was too busy. All of this happens within `limit`
+    /// from the first try on. `connect` gets the remaining time. Without a `server` it does not wait for a
+    /// turn.
     pub(crate) async fn connect(
         &self,
         server: Option<&String>,
@@ -71,8 +70,8 @@ impl LoginLimiter {
     }
 }
 
-/// Between half of a time and one and a half of it, so that those who were
-/// turned away together do not come again together.
+/// A random time between half and one and a half of `wait`, so that logins that were refused together are not
+/// tried again together.
 fn spread(wait: Duration) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "it is for chance")]
     let chance = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;

@@ -1,4 +1,4 @@
-//! What the tool prints: events of a run, as text, JSON or lines of JSON.
+//! The output of the tool: events of a run, as text, JSON or lines of JSON.
 
 pub(crate) mod json;
 pub(crate) mod jsonl;

@@ -1,4 +1,4 @@
-//! Command lines that can be copied from the screen to a shell.
+//! Command lines that can be copied from the screen into a shell.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,14 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use crate::cli::hosts::expression_error::is_unprintable;
 use crate::sys::quote;
 
-/// The words as one line for bash, zsh or ksh; for any POSIX shell if all words
-/// can be printed.
+/// The words as one line for bash, zsh or ksh. If all words are printable, any POSIX shell can read it.
 pub(crate) fn line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| quote(word.as_ref())).collect();
     words.join(" ")
 }
 
-/// One word.
+/// Quotes one word.
 pub(crate) fn quote(word: &OsStr) -> String {
     match word.to_str() {
         Some(text) if !text.contains(is_unprintable) => quote::quote(text),
@@ -21,8 +20,8 @@ pub(crate) fn quote(word: &OsStr) -> String {
     }
 }
 
-/// `$'..'`, which alone can hold what cannot be printed. Octal, since it has
-/// a fixed length and cannot take in what follows.
+/// Quotes as `$'..'`, the only form that can hold unprintable bytes. The escapes are octal, because these have
+/// a fixed length and cannot include the characters that follow.
 fn ansi_c(bytes: &[u8]) -> String {
     let mut text = "$'".to_owned();
     for &byte in bytes {

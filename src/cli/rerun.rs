@@ -1,5 +1,4 @@
-//! The command line that does the same on other hosts: the one that was typed,
-//! with the hosts replaced.
+//! The command line that runs the same again on other hosts: the original one, with the hosts replaced.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,10 +9,10 @@ use clap::{Arg, Command, CommandFactory};
 use crate::cli::args::Cli;
 use crate::cli::quote;
 
-/// `argv`, which the tool has accepted, for `hosts` instead of its own, as a line
-/// for a shell. Values of variables may be secret, and the line is shown, so only
-/// their names stay: `-e NAME` takes the value from the environment. What is to be known before it is run stands
-/// behind it as a comment, with `caution`.
+/// Returns `argv` with `hosts` in place of its own hosts, as a line for a shell. The tool has accepted `argv`.
+/// The line is shown, and values of variables may be secret. So only their names stay: `-e NAME` takes the
+/// value from the environment. A comment at the end of the line has the notes for the user, with `caution`
+/// among them.
 pub(crate) fn line(argv: &[OsString], hosts: &str, caution: Option<&str>) -> String {
     let Again { words, hidden } = rewritten(argv, hosts);
     let mut notes = Vec::new();
@@ -43,7 +42,7 @@ fn rewritten(argv: &[OsString], hosts: &str) -> Again {
             _ => {
                 rewriter.words.push(word.clone());
                 if rewriter.command.get_positionals().any(Arg::is_trailing_var_arg_set) {
-                    // The command has begun.
+                    // The words from here on are the command for the hosts.
                     break;
                 }
                 rewriter.command = rewriter.command.find_subcommand(word).unwrap_or(rewriter.command);
@@ -54,16 +53,16 @@ fn rewritten(argv: &[OsString], hosts: &str) -> Again {
     Again { words: rewriter.words, hidden: rewriter.hidden }
 }
 
-/// The words for other hosts, and the variables whose values are not among them.
+/// The words for other hosts, and the variables whose values were removed.
 struct Again {
     words: Vec<OsString>,
     hidden: Vec<String>,
 }
 
-/// Words of a command line that is read by the definitions of its options.
+/// Rewrites the words of a command line. It reads them by the definitions of the options.
 struct Rewriter<'a> {
     command: &'a Command,
-    /// Until they have a place.
+    /// The new hosts, until they are put into the line.
     hosts: Option<&'a str>,
     words: Vec<OsString>,
     hidden: Vec<String>,
@@ -86,8 +85,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// A cluster as `-bKw HOSTS`: flags, and at its end an option that may have a
-    /// value.
+    /// A cluster such as `-bKw HOSTS`: flags, and at its end an option that may have a value.
     fn short(&mut self, word: &OsStr, rest: &mut Iter<'_, OsString>) {
         let bytes = word.as_bytes();
         let option = (1..bytes.len()).find_map(|at| {
@@ -119,8 +117,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// Whether it is an option that does not stay as it is; what stands for it is
-    /// added.
+    /// Returns true if the option does not stay unchanged, and adds its replacement.
     fn replaced(&mut self, arg: &Arg, value: &OsStr) -> bool {
         match arg.get_id().as_str() {
             "hosts" => {
@@ -192,7 +189,7 @@ mod tests {
             let note = "  # export P first: its value is not shown";
             assert_eq!(rerun(&words, "b"), format!("o run -w b {flag}-e P -- true{note}"));
         }
-        // A value that was taken from the environment is there again.
+        // A value that was taken from the environment can be taken from it again.
         assert_eq!(rerun(&["o", "run", "-w", "a", "-e", "PATH", "true"], "b"), "o run -w b -e PATH true");
         let several = rerun(&["o", "run", "-w", "a", "-eA=1", "-eB=2", "-eA=3", "true"], "b");
         assert!(several.ends_with("true  # export A and B first: their values are not shown"), "{several}");
@@ -264,7 +261,7 @@ mod tests {
             argv.extend(options.concat());
             argv.extend(dashes.then(|| OsString::from("--")));
             argv.extend(command);
-            // Combinations that are refused are never run again.
+            // Combinations of options that are refused are not run again.
             let Ok(mut wanted) = Cli::try_parse_from(&argv) else { return Ok(()) };
             let again = rewritten(&argv, "web[1-3]").words;
             if let ToolCommand::Run(run) = &mut wanted.command {

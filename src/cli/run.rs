@@ -1,5 +1,4 @@
-//! `offshoot run` and `offshoot call`: a command, or a function, on many hosts
-//! at once.
+//! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -32,7 +31,7 @@ use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
 
-/// Events that wait for stdout. When it is slow, so become the hosts.
+/// Events that may wait for stdout. If stdout is slow, the hosts become slow, too.
 const WAITING: usize = 256;
 
 /// Runs the command on all hosts and reports.
@@ -62,7 +61,7 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
         Ok(hosts) => hosts,
         Err(exit) => return exit,
     };
-    // Before there is any other thread that could write to the terminal.
+    // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&job.reach) {
         Ok(secrets) => secrets,
         Err(Unasked::Interrupted) => return Exit::Interrupted,
@@ -96,13 +95,13 @@ fn carry_out(cli: &Cli, job: Job) -> Exit {
     drop(guard);
     let local = LocalSet::new();
     let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, (tree, input), &router, &pipes, &mut signals));
-    // Whatever still runs stops here.
+    // Everything that still runs stops here.
     drop(local);
     let Some(Last { owed, readers }) = last else { return exit };
     runtime.block_on(end(&router, &mut signals, &pipes, owed, readers)).unwrap_or(exit)
 }
 
-/// The router, which tells on SIGUSR2 what it waits for.
+/// Makes the router. On SIGUSR2 it prints what it waits for.
 fn start(debug: bool) -> Result<Router, Error> {
     let router = Router::new()?;
     router.dump_on_sigusr2()?;
@@ -116,7 +115,7 @@ fn start(debug: bool) -> Result<Router, Error> {
     Ok(router)
 }
 
-/// The hosts of the command line, or how to end.
+/// The hosts of the command line. The error is how the tool ends.
 fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     let mut sources = Reading::new(|_: &str| Ok(None));
     let expansion = expression::expand(&reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
@@ -134,15 +133,15 @@ fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
     Ok(hosts)
 }
 
-/// What is left to be written at the end of a run.
+/// Output that has to be written at the end of a run.
 struct Last {
-    /// How many jobs of stderr are awaited as long as it takes.
+    /// How many jobs of stderr are awaited without a time limit.
     owed: u64,
     readers: Readers,
 }
 
-/// Starts the hosts, shows what they say, and sums up. Returns how to end, and
-/// what is to be awaited; `None` if nothing is.
+/// Starts the hosts, shows their output, and prints the summary. Returns how the tool ends, and the output that
+/// is still awaited; `None` if no output is awaited.
 async fn report(
     cli: &Cli,
     job: Job,
@@ -179,20 +178,20 @@ async fn report(
                 }
                 stop.cancel();
                 starting.abort();
-                // Before all that has arrived is made ready to be shown, which can take seconds.
+                // This comes before the output that has arrived is formatted, which can take seconds.
                 ending::begin(router).await;
                 continue;
             }
             () = pipes.stdout.closed() => break true,
             event = async {
-                // If the hosts are to stop, everything is taken that has arrived.
+                // If the hosts have to stop, all events that have arrived are taken.
                 if !stop.is_cancelled() && !is_unread {
                     pipes.room().await;
                 }
                 incoming.recv().await
             } => event,
             () = &mut unread, if !is_unread => {
-                // Hosts that are done wait in vain to say so.
+                // From now on events are taken without waiting for room, so that hosts can report their end.
                 is_unread = true;
                 starting.abort();
                 continue;
@@ -233,7 +232,7 @@ async fn report(
     (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
 }
 
-/// Queues the last of what is to be shown: the summary, or the document.
+/// Queues the last output: the summary, or the document.
 fn conclude(report: Report, end: End, started: Instant, pipes: &Pipes) -> Summary {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&argv, hosts, caution);
@@ -261,7 +260,7 @@ fn surroundings() -> Surroundings {
     }
 }
 
-/// Ends the contexts while the output is written, unless nobody reads it.
+/// Ends the contexts while the output is written. If the output is not read, it does not wait for it.
 ///
 /// # Errors
 ///
@@ -280,13 +279,14 @@ async fn end_in_order(router: &Router, pipes: &Pipes, signals: &mut Signals, is_
     }
 }
 
-/// Whether a line may come and go on stderr: on a terminal that can erase it, and to which nothing else writes.
+/// Whether the progress line may be shown on stderr: it needs a terminal that can erase it, and no other
+/// program may write to the terminal.
 fn has_progress(around: Surroundings, verbose: u8) -> bool {
     let can_erase = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     around.stderr_is_terminal && can_erase && verbose == 0
 }
 
-/// Queues what is to be shown, and takes the line of progress away if there is anything.
+/// Queues output, and removes the progress line if there is any output.
 fn show_instead(progress: &mut Progress, pipes: &Pipes, shown: Shown) {
     if !shown.is_empty() {
         progress.clear(&pipes.stderr);
@@ -294,7 +294,7 @@ fn show_instead(progress: &mut Progress, pipes: &Pipes, shown: Shown) {
     show(pipes, shown);
 }
 
-/// Queues what is to be shown.
+/// Queues output.
 fn show(pipes: &Pipes, shown: Shown) {
     pipes.stdout.write(shown.stdout);
     pipes.stderr.write(shown.stderr);

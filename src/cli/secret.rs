@@ -1,4 +1,4 @@
-//! Passwords that are asked for on the terminal, once for all hosts.
+//! Passwords that the user types on the terminal, once for all hosts.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,18 +13,18 @@ use crate::sys::process::{Secrecy, keep_in_memory};
 /// Longest secret, in bytes.
 const MAX: usize = 1024;
 
-/// What was asked for.
+/// The passwords that were typed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Secrets {
     /// For ssh.
     pub(crate) ssh: Option<Secret>,
     /// For sudo, su and doas.
     pub(crate) become_: Option<Secret>,
-    /// Keeps the memory of the tool from others, as long as there is a password in it.
+    /// Protects the memory of the tool from other processes while it holds a password.
     secrecy: Option<Rc<Secrecy>>,
 }
 
-/// Why there is none.
+/// Why there is no password.
 #[derive(Debug)]
 pub(crate) enum Unasked {
     /// Ctrl-C, or the end of input.
@@ -33,7 +33,7 @@ pub(crate) enum Unasked {
 }
 
 impl Secrets {
-    /// Asks for what the command line wants to have asked.
+    /// Asks for the passwords that the command line requests.
     pub(crate) fn ask(reach: &ReachArgs) -> Result<Self, Unasked> {
         let mut secrets = Self::default();
         if reach.ask_pass || reach.ask_become_pass {
@@ -68,11 +68,11 @@ fn ask(question: &str) -> Result<Secret, Unasked> {
     secret.map_err(failed)?.ok_or(Unasked::Interrupted)
 }
 
-/// A line, with the keys that correct it; `None` if it was given up.
+/// Reads a line. The usual keys correct it. `None` if the user has given up.
 fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
-    // Never moved, so that no copy stays behind.
+    // The buffer is never moved, so that no copy stays in memory.
     let mut line = zeroize::Zeroizing::new(Vec::with_capacity(MAX));
-    // Where the system refuses, it is in the swap at worst, as with ssh and sudo.
+    // If the system refuses, the password may be written to swap, as with ssh and sudo.
     line.resize(MAX, 0);
     let _ = keep_in_memory(&line);
     line.clear();
@@ -97,7 +97,7 @@ fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
     Ok(None)
 }
 
-/// The terminal shows nothing and sends no signals as long as this lives.
+/// While this exists, the terminal shows no typed characters and sends no signals.
 struct Quiet<'a> {
     tty: &'a File,
     before: Termios,
@@ -108,7 +108,7 @@ impl<'a> Quiet<'a> {
         let before = tcgetattr(tty)?;
         let mut modes = before.clone();
         modes.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::IEXTEN);
-        // What was typed ahead was not meant for this.
+        // Text that was typed before the question is not meant for it, so it is discarded.
         tcsetattr(tty, SetArg::TCSAFLUSH, &modes)?;
         Ok(Self { tty, before })
     }
@@ -116,7 +116,7 @@ impl<'a> Quiet<'a> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        // Failure means that the terminal has gone.
+        // A failure means that the terminal is gone.
         let _ = tcsetattr(self.tty, SetArg::TCSAFLUSH, &self.before);
     }
 }

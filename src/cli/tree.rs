@@ -1,5 +1,4 @@
-//! The contexts behind the hosts of a run. Hosts behind the same hops share
-//! them.
+//! The contexts of a run. Hosts behind the same hops share the contexts of these hops.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -18,9 +17,9 @@ use crate::{Context, Error, Router};
 pub(crate) struct Tree {
     router: Router,
     connect_timeout: Duration,
-    /// Arguments for ssh, from the command line.
+    /// Arguments for ssh from the command line.
     ssh_args: Vec<String>,
-    /// A jump host, which then sees all logins.
+    /// A jump host. Its sshd sees all logins.
     jump: Option<String>,
     secrets: Secrets,
     cache: bool,
@@ -32,16 +31,16 @@ pub(crate) struct Tree {
 #[derive(Default)]
 struct Node {
     context: OnceCell<Result<Context, Error>>,
-    /// Other hosts lie behind it.
+    /// Whether other hosts are behind it.
     is_hop: bool,
 }
 
 impl Tree {
-    /// A tree for these hosts; nothing is connected yet.
+    /// A tree for these hosts. It connects nothing yet.
     ///
     /// # Errors
     ///
-    /// If an argument is no text.
+    /// If an argument is not UTF-8.
     pub(crate) fn new(
         router: &Router,
         reach: &ReachArgs,
@@ -77,14 +76,13 @@ impl Tree {
         })
     }
 
-    /// The places where logins of one sshd take turns, made before any is
-    /// needed.
+    /// Adds the turns for logins to the same sshd. Call it before the first connect.
     pub(crate) fn with_logins(mut self) -> Rc<Self> {
         self.login_limiter = LoginLimiter::new(self.nodes.keys().filter_map(|path| self.login_key(path)));
         Rc::new(self)
     }
 
-    /// The context at the end of `hops`, connected when it is first asked for.
+    /// The context at the end of `hops`. The first call connects it.
     pub(crate) async fn context(self: &Rc<Self>, hops: &[Hop]) -> Result<Context, Error> {
         let Some(node) = self.nodes.get(hops) else {
             return Err(Error::Misuse("a host that is not in the tree".into()));
@@ -99,7 +97,7 @@ impl Tree {
         node.context.get_or_init(|| connect).await.clone()
     }
 
-    /// Ends the context of a host that is done, unless others lie behind it.
+    /// Ends the context of a host that is done, unless other hosts are behind it.
     pub(crate) async fn leave(&self, hops: &[Hop]) {
         if let Some(node) = self.nodes.get(hops)
             && !node.is_hop
@@ -109,8 +107,7 @@ impl Tree {
         }
     }
 
-    /// What was said last on the way to a host that was lost, by whatever led to
-    /// its first hop that was.
+    /// The last output of the launchers on the way to a lost host, from the first hop that has any.
     pub(crate) async fn last_words(&self, hops: &[Hop]) -> Vec<String> {
         for depth in 1..=hops.len() {
             if let Some(node) = self.nodes.get(&hops[..depth])
@@ -124,14 +121,14 @@ impl Tree {
         Vec::new()
     }
 
-    /// Starts the context of the last hop from that of the one before, and
-    /// keeps what was seen on the way.
+    /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
+    /// the connect.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
         self.examine_as(hops, via, Voice::Quiet).await
     }
 
-    /// As [`Tree::examine`], by a connection of its own on which ssh tells what
-    /// the server says: why an account may not log in comes as a banner.
+    /// As [`Tree::examine`], by a separate connection on which ssh prints the messages of the server. The
+    /// reason why an account may not log in comes as such a message.
     pub(crate) async fn examine_aloud(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
         self.examine_as(hops, via, Voice::Loud).await
     }
@@ -152,7 +149,7 @@ impl Tree {
     }
 
     async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration, voice: Voice) -> Examined {
-        // A service that a command has started stays, as behind ssh.
+        // A service that a command has started keeps running, as with ssh.
         let connect = self.connect(hop, voice).connect_timeout(limit).descendants(Descendants::Leave);
         match via {
             Some(via) => connect.via(via).examine().await,
@@ -160,7 +157,7 @@ impl Tree {
         }
     }
 
-    /// The connect for a hop, with what the command line adds.
+    /// The connect for a hop, with the settings of the command line.
     fn connect(&self, hop: &Hop, voice: Voice) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         match hop.method {
@@ -173,8 +170,8 @@ impl Tree {
     }
 
     fn ssh(&self, hop: &Hop, voice: Voice) -> Connect<Ssh> {
-        // ssh takes the first value of an option: the host's own come first,
-        // then the command line's, then what we add.
+        // ssh uses the first value of an option. So the host's options come first, then those of the command
+        // line, then ours.
         let mut args = Vec::new();
         if voice == Voice::Loud {
             let loud = ["-o", "LogLevel=INFO", "-o", "ControlMaster=no", "-o", "ControlPath=none"];
@@ -200,7 +197,7 @@ impl Tree {
         }
     }
 
-    /// Which sshd sees the login of the last hop; `None` if there is none.
+    /// The sshd that sees the login of the last hop; `None` if there is none.
     fn login_key(&self, hops: &[Hop]) -> Option<String> {
         let hop = hops.last().filter(|hop| hop.method == Method::Ssh)?;
         let seen_by = self.jump.clone().unwrap_or_else(|| format!("{}:{:?}", hop.target, hop.port));
@@ -208,16 +205,16 @@ impl Tree {
     }
 }
 
-/// How much ssh says.
+/// How much ssh prints.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Voice {
-    /// Errors.
+    /// Errors only.
     Quiet,
-    /// What the server says, too.
+    /// Errors, and the messages of the server.
     Loud,
 }
 
-/// Sets what there is.
+/// Applies `set` if there is a value.
 fn with<M, T: Clone>(connect: Connect<M>, value: Option<&T>, set: fn(Connect<M>, T) -> Connect<M>) -> Connect<M> {
     match value {
         Some(value) => set(connect, value.clone()),

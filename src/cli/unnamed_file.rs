@@ -1,4 +1,4 @@
-//! A file for what is too much for memory.
+//! A file for data that is too large for memory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
 
-/// Makes a file in the directory for temporary files. It has no name, so it is gone when it is closed. `what` is what
-/// it is for.
+/// Makes a file in the directory for temporary files. The file has no name, so it disappears when it is closed.
+/// `what` describes its purpose.
 ///
 /// # Errors
 ///
@@ -19,7 +19,7 @@ pub(crate) fn unnamed_file(what: &str) -> io::Result<File> {
     if let Ok(file) = options.clone().custom_flags(OFlag::O_TMPFILE.bits()).open(&directory) {
         return Ok(file);
     }
-    // The file system makes no files without a name.
+    // The file system does not support files without a name.
     let path = directory.join(format!(".offshoot-{what}.{}", std::process::id()));
     let file = options.create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;

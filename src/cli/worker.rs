@@ -1,4 +1,4 @@
-//! The work on each host: it is reached, runs its command or function, and says what comes of it.
+//! The work on each host: the worker connects, runs the command or function, and reports the result.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,29 +21,29 @@ use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
 
-/// A host that has waited in vain for the output of processes that its command
-/// has left has this long to say so.
+/// If processes that a command has left hold its output open and are silent, the host has this long to report
+/// that.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// What is to be done on each host.
+/// The work on each host.
 #[derive(Clone)]
 pub(super) enum Work {
     Command(CommandLine),
     Call(Exported, EncodedArgs),
 }
 
-/// What is to be done, where, for how long, and how to show it.
+/// The work, the hosts, the time limit, and how to show the output.
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) work: Work,
     pub(super) reach: ReachArgs,
     pub(super) output: OutputArgs,
     pub(super) timeout: Option<Duration>,
-    /// Whether stdin goes to the hosts.
+    /// Whether stdin is sent to the hosts.
     pub(super) takes_stdin: bool,
 }
 
-/// What the work on all hosts shares.
+/// State that the workers of all hosts share.
 #[derive(Clone)]
 pub(super) struct Workers {
     pub(super) tree: Rc<Tree>,
@@ -54,22 +54,22 @@ pub(super) struct Workers {
     pub(super) input: Option<Rc<Input>>,
 }
 
-/// How far the hosts have come, whether or not there was room to show it.
+/// The state of the workers, even if their results could not be shown yet.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// Hosts that are worked on.
+    /// Number of hosts with a running worker.
     running: Cell<usize>,
     pub(super) timed_out: Cell<bool>,
 }
 
 impl Ends {
-    /// Whether time has run out, and only readers are waited for.
+    /// Whether a time limit has passed and all workers have finished, so that only readers are waited for.
     pub(super) fn is_over_time(&self) -> bool {
         self.timed_out.get() && self.running.get() == 0
     }
 }
 
-/// Works on as many hosts at once as the fan-out allows, in their order.
+/// Starts the workers in the order of the hosts. The fan-out limits how many run at the same time.
 pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
     let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
     let (job, alone) = (Rc::new(job), hosts.len() == 1);
@@ -83,8 +83,8 @@ pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) 
             ends.running.update(|running| running + 1);
             let started = Instant::now();
             let ended = tokio::select! {
-                // First, since a run that is stopped ends the contexts at once, which is not to look like a lost
-                // connection.
+                // This branch comes first: a run that is stopped ends the contexts at once, and that must not
+                // look like a lost connection.
                 biased;
                 () = worker.stop.cancelled() => None,
                 exit = worker.work(&tree, &host, &job) => Some(exit),
@@ -100,11 +100,11 @@ pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) 
             }
             let is_cancelled = ended.is_none();
             let exit = ended.unwrap_or_else(HostExit::cancelled);
-            // An error means that nobody listens any more.
+            // An error means that the report is gone.
             let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
             drop(worker);
             if is_cancelled {
-                // Its context ends with all others.
+                // Its context ends together with all others.
                 return;
             }
             tree.leave(&host.hops).await;
@@ -116,12 +116,12 @@ pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) 
 /// The work on one host.
 struct Worker {
     host: HostIndex,
-    /// Whether there is no other host.
+    /// Whether this is the only host.
     alone: bool,
     events: mpsc::Sender<HostEvent>,
     stop: CancellationToken,
     input: Option<Rc<Input>>,
-    /// What had arrived and was not shown when the command ended or was stopped.
+    /// Events that had arrived but were not shown when the command ended or was stopped.
     rest: RefCell<Vec<command::Event>>,
 }
 
@@ -169,7 +169,7 @@ impl Worker {
         if let Some(info) = &mut exit.error {
             info.advice.clone_from(&error.advice);
             info.steps = match error.phase {
-                // The text says all there is.
+                // The text already has everything.
                 Phase::Start => String::new(),
                 _ if self.alone => doctor::in_full(&error.steps()),
                 Phase::Login => String::new(),
@@ -210,17 +210,17 @@ impl Worker {
             }
             () = late => {}
             }
-            // A daemon that is silent is no reason to be late.
+            // If only a silent daemon is waited for, the host is not late: the deadline moves.
             let more = taking.ended.map(|(ended, ..)| ended + command::SILENCE + LAST_WORD);
             if more <= deadline {
                 break None;
             }
             deadline = more;
         };
-        // What has arrived is still shown.
+        // Events that have arrived are still shown.
         taking.leave_rest();
         let Some(exit) = exit else {
-            // It is others that still hold its output.
+            // The command has ended. Only other processes hold its output.
             if let Some((_, code, signal)) = taking.ended {
                 let status = if code == Some(0) { Status::Ok } else { Status::Failed };
                 return Ok(HostExit { status, code, signal, open: true, ..HostExit::cancelled() });
@@ -237,7 +237,8 @@ impl Worker {
         Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
     }
 
-    /// Sends stdin to the command once it runs. Ends only if it cannot have all, and says why.
+    /// Sends stdin to the command when it runs. Returns only if the command cannot get all of it, with the
+    /// reason.
     async fn feed(&self, started: oneshot::Receiver<Sender<Blob>>) -> String {
         if let (Some(input), Ok(stdin)) = (&self.input, started.await)
             && let Err(why) = input.feed(self.host.0, &stdin).await
@@ -255,14 +256,14 @@ impl Worker {
         limit: Option<Duration>,
     ) -> Result<HostExit, Error> {
         let json = function.call(context, args, limit).await?;
-        // An error means that nobody listens any more.
+        // An error means that the report is gone.
         let _ = self.events.send(HostEvent::Result { host: self.host, json }).await;
         Ok(HostExit { status: Status::Ok, ..HostExit::cancelled() })
     }
 
     async fn show(&self, event: command::Event) {
         if let Some(event) = self.output(event) {
-            // An error means that nobody listens any more.
+            // An error means that the report is gone.
             let _ = self.events.send(event).await;
         }
     }
@@ -277,18 +278,18 @@ impl Worker {
     }
 }
 
-/// What a command says, on its way to the report. What has arrived when the command has ended or was given up is left
-/// to the worker.
+/// The events of a command, on their way to the report. Events that have arrived when the command ends or is
+/// given up are left to the worker.
 struct Taking<'a> {
     worker: &'a Worker,
     events: Receiver<command::Event>,
-    /// The report has no room for it yet.
+    /// An event for which the report has no room yet.
     pending: Option<command::Event>,
     /// Bytes of stdout and stderr that have arrived.
     received: [u64; 2],
-    /// When the command was said to have ended, while its output had not, and with which code or signal.
+    /// When the end of the command was reported while its output was still open, and its exit code or signal.
     ended: Option<(Instant, Option<i32>, Option<i32>)>,
-    /// Whom to tell where the input of the command goes.
+    /// Receives the sender for the command's input.
     stdin: Option<oneshot::Sender<Sender<Blob>>>,
 }
 
@@ -297,8 +298,8 @@ impl<'a> Taking<'a> {
         Self { worker, events, pending: None, received: [0; 2], ended: None, stdin: Some(stdin) }
     }
 
-    /// Passes on what the command says until it has ended, and returns how. Cancel safe: it can be called again.
-    /// A report that has no room does not hide the end.
+    /// Passes on events until the command has ended, and returns how it ended. Cancel safe: it can be called
+    /// again. It notices the end even if the report has no room.
     async fn follow(&mut self, exit: &mut Call<command::Exit>) -> Result<command::Exit, Error> {
         loop {
             tokio::select! {
@@ -315,7 +316,7 @@ impl<'a> Taking<'a> {
             let event = self.events.recv().await?;
             self.take(event);
         }
-        // An error means that nobody listens any more.
+        // An error means that the report is gone.
         let place = self.worker.events.reserve().await;
         let event = self.pending.take().and_then(|event| self.worker.output(event));
         if let (Ok(place), Some(event)) = (place, event) {
@@ -327,7 +328,7 @@ impl<'a> Taking<'a> {
     fn take(&mut self, event: command::Event) {
         match &event {
             command::Event::Started { stdin: Some(stdin), .. } => {
-                // An error means that the command is to be stopped.
+                // An error means that the command has to stop.
                 let _ = self.stdin.take().map(|wanted| wanted.send(stdin.clone()));
             }
             command::Event::Stdout(Blob(bytes)) => self.received[0] += bytes.len() as u64,
@@ -338,7 +339,8 @@ impl<'a> Taking<'a> {
         self.pending = Some(event);
     }
 
-    /// Leaves to the worker what has arrived and was not passed on. What was said before the end has arrived before it.
+    /// Leaves to the worker the events that have arrived and were not passed on. Events that were sent before
+    /// the end have arrived before it.
     fn leave_rest(&mut self) {
         loop {
             self.worker.rest.borrow_mut().extend(self.pending.take());

@@ -1,7 +1,7 @@
-//! The dialogue that turns a login into a child, from first byte to hello.
+//! The dialogue that turns a login into a child, from the first byte to the hello.
 //!
-//! [`Dialogue`] decides and does no I/O: bytes and events go in, actions come
-//! out. The way of a connection:
+//! [`Dialogue`] decides and does no I/O: bytes and events go in, actions come out. A connection takes these
+//! steps:
 //!
 //! ```text
 //! login       noise, then the first stage's announcement   -> ChooseImage
@@ -11,8 +11,8 @@
 //! handshake   token, magic, version, length, hello         -> Hello
 //! ```
 //!
-//! Nothing is sent behind the image until hello has come, because some tools
-//! read further than they were told to.
+//! The parent sends nothing after the image until the hello has arrived, because some tools read more bytes
+//! than they were asked to.
 
 pub(crate) mod advice;
 mod announcement;
@@ -49,27 +49,27 @@ use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 use crate::wire::sanitize::stripped;
 
-/// Version of everything from the handshake on.
+/// Version of the protocol, from the handshake on.
 pub(crate) const VERSION: u16 = 1;
-/// What a child writes behind its token. It is no text, and a terminal or a
-/// transfer in text mode damages it.
+/// What a child writes after its token. These bytes are not text, so a terminal or a transfer in text mode
+/// damages them.
 pub(crate) const MAGIC: [u8; 8] = [0x89, 0x4f, 0x46, 0x53, 0x0d, 0x0a, 0x1a, 0x0a];
-/// Largest introduction of a child, in bytes.
+/// Longest hello of a child, in bytes.
 pub(crate) const MAX_HELLO: usize = 4096;
 
-/// Whether a first stage has run, and said that it cannot bring up an image.
+/// Whether a first stage has run and has reported that it cannot start an image.
 pub(crate) fn is_helpless(error: &ConnectError) -> bool {
     error.phase == Phase::FirstStage && (error.kind == ConnectErrorKind::NoPlace || error.cause == ConnectCause::NoTool)
 }
 
-/// What has happened.
+/// An event for the dialogue.
 #[derive(Debug)]
 pub(crate) enum Input<'a> {
-    /// The launcher's stdout, in pieces of any size.
+    /// Bytes from the launcher's stdout, in pieces of any size.
     Stdout(&'a [u8]),
-    /// The launcher's stderr or terminal, in pieces of any size.
+    /// Bytes from the launcher's stderr or terminal, in pieces of any size.
     Stderr(&'a [u8]),
-    /// The launcher has a terminal and has said nothing there for a while.
+    /// The launcher has a terminal and has printed nothing there for a while.
     Waiting {
         /// The terminal shows what is typed.
         echoes: bool,
@@ -78,52 +78,51 @@ pub(crate) enum Input<'a> {
     Answer(Option<&'a Secret>),
     /// The answer to [`Action::ChooseImage`]: an image and its digest.
     Image(Result<(Packed, [u8; 32]), ConnectError>),
-    /// All that [`Action::Write`] gave has been written.
+    /// Everything that [`Action::Write`] gave has been written.
     Sent,
-    /// The launcher has exited and its output is at end of file.
+    /// The launcher has exited, and its output is at end of file.
     Ended {
-        /// As `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
+        /// Such as `exited with return code 1` or `exited due to signal 9 (SIGKILL)`.
         status: String,
         /// The exit code, if it has one.
         code: Option<i32>,
-        /// It had to be killed, as it went on behind its output.
+        /// The launcher closed its output but did not exit, so it was killed.
         lingered: bool,
     },
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
-    /// The router began to shut down.
+    /// The router has begun to shut down.
     Cancelled,
 }
 
-/// What is to be done.
+/// What the caller has to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Find an image for this machine and give it as [`Input::Image`].
     ChooseImage(Announcement),
-    /// Write this to the launcher's stdin, after what was given before. That
-    /// the other end has closed is no error yet: its reason is still to come,
-    /// on stdout or with the exit status.
+    /// Write this to the launcher's stdin, after what was given before. It is not an error yet if the other end
+    /// is closed: the reason follows on stdout or with the exit status.
     Write(Bytes),
-    /// Type this and a newline, once the terminal does not show it. With
-    /// `by_stdin` it goes to the launcher's stdin instead if the terminal goes
-    /// on showing it, as nobody reads a secret there then.
+    /// Type this and a newline as soon as the terminal's echo is off. If the echo stays on and `by_stdin` is
+    /// true, write it to the launcher's stdin instead, because then the launcher does not read the secret from
+    /// the terminal.
     Type { secret: Secret, by_stdin: bool },
-    /// Have somebody answer a question of the launcher, by [`Input::Answer`].
+    /// Have a question of the launcher answered, by [`Input::Answer`].
     Ask(String),
     /// The child is up.
     Hello {
-        /// Its introduction, still encoded.
+        /// Its hello, still encoded.
         hello: Vec<u8>,
-        /// What came behind it and belongs to the next layer.
+        /// The bytes after the hello. They belong to the next layer.
         rest: Vec<u8>,
     },
-    /// The connection has failed; nothing more will come.
+    /// The connection has failed. No more actions follow.
     Fail(ConnectError),
     /// A line for the debug log.
     Note(String),
 }
 
-/// One connection on its way up.
+/// One connection, until its child is up or it fails.
 #[derive(Debug)]
 pub(crate) struct Dialogue {
     token: Vec<u8>,
@@ -135,10 +134,10 @@ pub(crate) struct Dialogue {
     prompts: Prompts,
     phase: Phase,
     expect: Expect,
-    /// Bytes of stdout that nobody has made sense of yet. While a mark is
-    /// looked for, it holds no more than a line or the beginning of a token.
+    /// Bytes of stdout that are not interpreted yet. While the dialogue looks for a mark, the buffer holds at
+    /// most a line or the beginning of a token.
     buffer: Vec<u8>,
-    /// How many bytes of stdout were no part of the protocol.
+    /// How many bytes of stdout were not part of the protocol.
     noise: usize,
     tail: OutputTail,
     trace: ConnectTrace,
@@ -147,36 +146,35 @@ pub(crate) struct Dialogue {
 /// What must come next.
 #[derive(Debug)]
 enum Expect {
-    /// The first stage's line; or the child's token, where it may come up
-    /// without an upload.
+    /// The announcement of the first stage. With `or_child`, the child's token may come instead, without an
+    /// upload.
     Announcement { or_child: bool },
     /// The caller's choice of an image.
     Image { announcement: Box<Announcement> },
-    /// The end of a first stage that could not say what its machine is. What
-    /// its shell has complained of comes on another way than the announcement,
-    /// and all of it has come when the launcher has ended.
+    /// The end of a first stage that could not identify its machine. The complaints of its shell may come on
+    /// another stream than the announcement. All of them have arrived when the launcher has ended.
     Reason,
-    /// The child's token or the first stage's regrets.
+    /// The child's token, or a failure that the first stage reports.
     Child { upload: Option<Box<Upload>> },
-    /// The bytes behind the child's token.
+    /// The bytes after the child's token.
     SplitHello,
-    /// Nothing: hello or an error has been given out.
+    /// Nothing: the hello or an error has been passed on.
     Nothing,
 }
 
-/// What was sent, for the error that may follow.
+/// What was sent. A later error needs it.
 #[derive(Debug)]
 struct Upload {
     announcement: Announcement,
     image: Packed,
     digest: [u8; 32],
-    /// The machine was asked whether it has the image.
+    /// The machine was asked for an image that it may have kept.
     kept: bool,
     /// Position in the tail where the upload began.
     since: u64,
 }
 
-/// A token with what follows it, which decides what it is.
+/// A token and what follows it, which decides its meaning.
 enum Mark {
     /// `TOKEN text newline`, from the first stage. Holds the text.
     Line(Vec<u8>),
@@ -187,21 +185,20 @@ enum Mark {
 impl Dialogue {
     /// A dialogue with a first stage, which then becomes the child.
     ///
-    /// `remote_name` becomes the name of a file and stands at the end of a line:
-    /// it has no slash, no control character, no blank around it, and at most
-    /// 200 bytes. `cache`: as the first stage was made.
+    /// `remote_name` becomes the name of a file and stands at the end of a line: it has no slash, no control
+    /// character, no space at either end, and at most 200 bytes. `cache` must be the value that the first stage
+    /// was made with.
     pub(crate) fn staged(nonce: Nonce, hop: String, remote_name: String, cache: bool, interpret: Interpret) -> Self {
         let dialogue = Self::new(nonce, hop, interpret, Phase::Login, Expect::Announcement { or_child: false });
         Self { remote_name, cache, ..dialogue }
     }
 
-    /// A dialogue with a child that is executed without a first stage, in this
-    /// phase.
+    /// A dialogue with a child that is executed without a first stage. It begins in `phase`.
     pub(crate) fn direct(nonce: Nonce, hop: String, phase: Phase, interpret: Interpret) -> Self {
         Self::new(nonce, hop, interpret, phase, Expect::Child { upload: None })
     }
 
-    /// Takes a child that comes up instead of the first stage, too.
+    /// Also accepts a child that comes up in place of the first stage.
     pub(crate) fn or_child(mut self) -> Self {
         if let Expect::Announcement { or_child } = &mut self.expect {
             *or_child = true;
@@ -209,25 +206,25 @@ impl Dialogue {
         self
     }
 
-    /// Has the launcher's questions answered.
+    /// Answers the launcher's questions by `prompts`.
     pub(crate) fn with_prompts(mut self, prompts: Prompts) -> Self {
         self.prompts = prompts;
         self
     }
 
-    /// How far the connection has come.
+    /// The phase that the connection has reached.
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// What has been seen on the way. It is with every error, too.
+    /// What was seen during the connect. Every error carries it, too.
     pub(crate) fn trace(&mut self) -> &mut ConnectTrace {
         &mut self.trace
     }
 
-    /// Takes an event and says what to do about it, in order.
+    /// Takes an event and returns what to do about it, in order.
     ///
-    /// After [`Action::Hello`] or [`Action::Fail`] the answer is always empty.
+    /// After [`Action::Hello`] or [`Action::Fail`] it always returns nothing.
     pub(crate) fn input(&mut self, input: Input<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         if matches!(self.expect, Expect::Nothing) {
@@ -290,8 +287,8 @@ impl Dialogue {
         }
     }
 
-    /// Has a question answered. Once something of ours runs, nobody asks any
-    /// more, and what looks like a question is not the launcher's.
+    /// Passes on what the prompts decide. Once the first stage or the child runs, the launcher asks nothing
+    /// more. What looks like a question then is not the launcher's, so it is ignored.
     fn reply(
         &mut self,
         actions: &mut Vec<Action>,
@@ -318,7 +315,7 @@ impl Dialogue {
         }
     }
 
-    /// Goes as far as the buffered bytes allow.
+    /// Advances as far as the buffered bytes allow.
     fn advance(&mut self, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         loop {
             match &self.expect {
@@ -328,8 +325,8 @@ impl Dialogue {
                     };
                     self.take_mark(mark, actions)?;
                 }
-                // What comes now was printed by somebody else, and is looked
-                // at once the image is on its way; or the first stage has ended.
+                // Other output, or the end of the first stage. Other output is interpreted when the image is
+                // being sent.
                 Expect::Image { .. } => {
                     let no_input = [&self.token[..], NO_INPUT.as_bytes()].concat();
                     if find(&self.buffer, &no_input).is_some() {
@@ -352,11 +349,10 @@ impl Dialogue {
         }
     }
 
-    /// Finds the next mark that this point of the dialogue allows, and treats
-    /// all before it as noise.
+    /// Finds the next mark that this point of the dialogue allows, and treats everything before it as noise.
     ///
-    /// A token followed by anything but a space or a newline is noise too: a
-    /// name that has it in it, for instance.
+    /// A token that is followed by anything but a space or a newline is noise, too, such as a file name that
+    /// contains the token.
     fn next_mark(&mut self, actions: &mut Vec<Action>) -> Result<Option<Mark>, ConnectError> {
         loop {
             let Some(start) = find(&self.buffer, &self.token) else {
@@ -440,7 +436,7 @@ impl Dialogue {
         };
         self.announced(line, &announcement, actions);
         if announcement.machine == "-" {
-            // A request that is none ends the first stage.
+            // An empty request ends the first stage.
             actions.push(Action::Write(Bytes::from_static(b"\n")));
             self.expect = Expect::Reason;
             return Ok(());
@@ -462,8 +458,8 @@ impl Dialogue {
         actions.push(Action::Note(announcement.to_string()));
     }
 
-    /// The first stage has found that it cannot hold the image where it meant
-    /// to, or that it has not kept it.
+    /// The first stage cannot hold the image in the place that it announced, or it does not have the kept
+    /// image.
     fn begin_again(
         &mut self,
         line: &[u8],
@@ -483,13 +479,13 @@ impl Dialogue {
     fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         match std::mem::replace(&mut self.expect, Expect::Nothing) {
             Expect::Image { announcement } => self.send(*announcement, image, digest, actions),
-            // Nobody asked for it.
+            // An image that was not asked for.
             other => self.expect = other,
         }
         self.advance(actions)
     }
 
-    /// Sends the image, or first asks for one that was kept.
+    /// Sends the image, or first asks for one that the machine may have kept.
     fn send(&mut self, announcement: Announcement, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
         let kept = announcement.caches && announcement.place.is_some();
         let request = announcement.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
@@ -505,7 +501,7 @@ impl Dialogue {
         self.expect = Expect::Child { upload: Some(Box::new(Upload { announcement, image, digest, kept, since })) };
     }
 
-    /// Makes noise of what is left in the buffer. Only before an error.
+    /// Treats the rest of the buffer as noise. Called only before an error.
     fn flush(&mut self, actions: &mut Vec<Action>) {
         let buffer = std::mem::take(&mut self.buffer);
         note(actions, self.tail.push(Source::Stdout, &buffer));
@@ -530,8 +526,8 @@ impl Dialogue {
 }
 
 impl Upload {
-    /// Whether an announcement is another one than that of this upload. Each
-    /// has refused more places than the one before, of which an announcement has few.
+    /// Whether an announcement differs from the one that this upload answers. Each new one has refused more
+    /// places than the one before, and the number of places is small, so this ends.
     fn is_news(&self, announcement: &Announcement) -> bool {
         self.kept && !announcement.caches || announcement.refused.len() > self.announcement.refused.len()
     }
@@ -545,19 +541,19 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// Length of the longest end of `haystack` that is a beginning of `needle`.
+/// Length of the longest suffix of `haystack` that is a prefix of `needle`.
 fn overlap(haystack: &[u8], needle: &[u8]) -> usize {
     let longest = haystack.len().min(needle.len().saturating_sub(1));
     (0..=longest).rev().find(|length| haystack.ends_with(&needle[..*length])).unwrap_or(0)
 }
 
-/// How ssh ends of which the command was not the cause.
+/// The exit code of ssh for its own failures, as opposed to failures of the command.
 const SSH_FAILED: i32 = 255;
-/// What follows the token where the program has not become a child.
+/// What follows the token if the program has not become a child.
 pub(crate) const UNCLAIMED: u8 = b'!';
-/// What follows the token where the first stage had no input.
+/// What follows the token if the first stage had no input.
 const NO_INPUT: &str = " failed eof";
-/// What a connect fails with when its router ends.
+/// The error text of a connect whose router shuts down.
 pub(crate) const CANCELLED: &str = "Connection cancelled because the associated Broker began to shut down.";
 /// Most bytes of other output before the child is up.
 const MAX_NOISE: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! The life of a child context, from its first instruction to its last.
+//! What a child context does, from its first instruction to its last.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -36,41 +36,38 @@ use crate::image::executable::Image;
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::sys::process;
 
-/// A process that nobody here has started is reaped this long after its end.
+/// An orphan that this process has adopted is reaped this long after its end.
 const REAP_AFTER: Duration = Duration::from_millis(500);
-/// The descriptor that a first stage opens the image as.
+/// The descriptor on which a first stage opens the image.
 const STAGED_IMAGE: RawFd = 9;
 
-/// The stack of a thread that takes the main thread's place: as much as that has
-/// on most systems. It takes memory only where it is used.
+/// Stack size of a thread that replaces the main thread: the size of the main thread's stack on most systems.
+/// The stack takes memory only where it is used.
 const STACK: usize = 8 << 20;
 
-/// What comes before a name in the argument that asks for it.
+/// The prefix of the argument that asks for another name.
 const AGAIN_AS: &str = "as:";
 
-/// Whether this process has asked whether it is a child.
+/// Whether this process has checked whether it is a child.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// What a process that is to be a child was started with.
+/// The arguments of a process that has to become a child.
 struct Arguments {
     nonce: Nonce,
-    /// The directory that the first stage has made, and the process that
-    /// watches over it.
+    /// The directory that the first stage has made. `watcher` is the process that watches over it.
     directory: Option<PathBuf>,
     watcher: Option<i32>,
-    /// The image, open.
+    /// The descriptor on which the image is open.
     image: Option<RawFd>,
-    /// Executed under another name than is to be shown: to be executed again
-    /// under this one.
+    /// The process was executed under another name. It has to execute its image again under this name.
     again_as: Option<String>,
-    /// It is to go into a container first.
+    /// The process has to enter a container first.
     #[cfg(target_os = "linux")]
     namespace_entry: Option<NamespaceEntry>,
 }
 
 impl Arguments {
-    /// By the arguments alone, never by the environment: `None` if this
-    /// process is no child.
+    /// Reads the arguments; the environment does not matter. `None` if this process is not a child.
     fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
         let nonce = Nonce::parse_child_argument(args.next()?.to_str()?)?;
         let mut next = || args.next().filter(|arg| !arg.is_empty());
@@ -99,12 +96,12 @@ impl Arguments {
     }
 }
 
-/// Becomes the child if this process was started as one; then it never
-/// returns. Otherwise returns at once.
+/// Turns this process into the child if it was started as one, and then never returns. Otherwise returns at
+/// once.
 ///
-/// Call it first in `main`, in programs that do not use
-/// [`run`](crate::run()): a child that gets past this line would be a second
-/// controller. A connect to a child that does not come here fails and says so.
+/// Call it first in `main`, in programs that do not use [`run`](crate::run()): a child that continues after
+/// this call would be a second controller. If the program of a child does not call it, the connect fails with
+/// an error that names the cause.
 ///
 /// ```
 /// #[tokio::main(flavor = "current_thread")]
@@ -118,11 +115,10 @@ impl Arguments {
 /// }
 /// ```
 ///
-/// As here, it may be called inside a runtime: then the child serves on a
-/// thread of its own. Two things need a process without other threads, and so
-/// `child` before the runtime: [`Router::setns`], and
-/// [`Descendants::Supervise`](crate::connect::Descendants::Supervise), without
-/// which such a child goes on with a warning.
+/// It may be called inside a runtime, as in the example. Then the child serves on a thread of its own. Two
+/// features need a process without other threads, so they need `child` before the runtime starts:
+/// [`Router::setns`], and [`Descendants::Supervise`](crate::connect::Descendants::Supervise). If the supervisor
+/// is asked for in a process with other threads, the child runs without it and logs a warning.
 pub fn child() {
     CLAIMED.store(true, Ordering::Relaxed);
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else { return };
@@ -140,12 +136,11 @@ pub fn child() {
     }
 }
 
-/// Becomes the child if this run of a test binary was started as one. For
-/// [`testing!`](crate::testing).
+/// Turns this run of a test binary into the child if it was started as one. For [`testing!`](crate::testing).
 #[doc(hidden)]
 pub fn test_child() {
     CLAIMED.store(true, Ordering::Relaxed);
-    // The harness has its own first argument.
+    // The first argument is for the test harness.
     let mut args = std::env::args_os().skip(2).take(1);
     if let Some(mut arguments) = Arguments::parse(&mut args) {
         arguments.image = None;
@@ -153,22 +148,21 @@ pub fn test_child() {
     }
 }
 
-/// Whether this process was started as a child and does not know it yet.
+/// Whether this process was started as a child and has not checked that yet.
 pub(crate) fn is_unclaimed() -> bool {
     let is_child = |arg: OsString| arg.to_str().is_some_and(|arg| Nonce::parse_child_argument(arg).is_some());
     !CLAIMED.load(Ordering::Relaxed) && std::env::args_os().skip(1).take(2).any(is_child)
 }
 
-/// Tells the parent that this process makes a router instead of becoming the
-/// child. It reads the token on stdout, where nothing but the child's first
-/// line is expected.
+/// Reports to the parent that this process makes a router instead of becoming the child. It writes the token on
+/// stdout, where the parent expects only the child's first line.
 pub(crate) fn tell_unclaimed() {
     let nonce = std::env::args_os().skip(1).take(2).find_map(|arg| Nonce::parse_child_argument(arg.to_str()?));
     if let Some(nonce) = nonce {
         let mut line = nonce.token().into_bytes();
         line.extend([bootstrap::UNCLAIMED, b'\n']);
         let mut stdout = std::io::stdout().lock();
-        // The caller's error says it, too.
+        // If this fails, the error of the caller still reports the cause.
         let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
     }
 }
@@ -177,22 +171,21 @@ pub(crate) fn tell_unclaimed() {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct TestEntry {
-    /// As `module_path!()` has it, with the test's name.
+    /// The output of `module_path!()`, with the test's name.
     pub path: &'static str,
 }
 
 inventory::collect!(TestEntry);
 
-/// The test to run in a copy of this test binary, if it is one.
+/// The test to run in a copy of this test binary; `None` if this is not a test binary.
 pub(crate) fn test_path() -> Option<&'static str> {
     let entry = inventory::iter::<TestEntry>.into_iter().next()?;
-    // The harness leaves out the name of the crate.
+    // The test harness leaves out the name of the crate.
     Some(entry.path.split_once("::").map_or(entry.path, |(_, path)| path))
 }
 
-/// Lets the `#[test]`s of this binary start [`local`](crate::Router::local)
-/// and [`fork`](crate::Router::fork) children. Once per test binary, at the
-/// top of a module:
+/// Lets the `#[test]`s of this binary start [`local`](crate::Router::local) and [`fork`](crate::Router::fork)
+/// children. Use it once per test binary, at the top of a module:
 ///
 /// ```
 /// offshoot::testing!();
@@ -214,18 +207,18 @@ macro_rules! testing {
     };
 }
 
-/// The last argument of a process that is executed by way of another one's
-/// image, so that it is to be called `remote_name`.
+/// The last argument of a process that is executed from the image of another process and has to be named
+/// `remote_name`.
 pub(crate) fn again_argument(remote_name: &str) -> String {
     format!("{AGAIN_AS}{remote_name}")
 }
 
-/// Executes the own image once more, as nobody could give it its name.
+/// Executes the own image once more to give the process its name.
 fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
     let image = Image::own()?.descriptor().map_err(|error| error.to_string())?;
     let mut fd = "{fd}".to_owned();
     if arguments.directory.is_some() {
-        // It has travelled, as one that a first stage has opened.
+        // The image has travelled, like an image that a first stage has opened.
         process::replace(&image, STAGED_IMAGE).map_err(|error| error.to_string())?;
         fd = STAGED_IMAGE.to_string();
     }
@@ -234,12 +227,12 @@ fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
     Err(format!("cannot execute the own image again: {}", exec.exec()))
 }
 
-/// `is_threaded`: the program had threads before it asked.
+/// `is_threaded`: whether the program had threads before it checked whether it is a child.
 fn live(arguments: &Arguments, is_threaded: bool) -> ! {
     #[cfg(target_os = "linux")]
     process::spare(bootstrap::holds_first_stage);
     if let Err(why) = try_live(arguments, is_threaded) {
-        // stderr still is the launcher's: the parent shows it.
+        // stderr still belongs to the launcher, so the parent shows this.
         eprintln!("offshoot: {why}");
     }
     process::exit_now(1);
@@ -248,10 +241,10 @@ fn live(arguments: &Arguments, is_threaded: bool) -> ! {
 fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     if let Some(name) = &arguments.again_as {
         if arguments.directory.is_none() {
-            // The shell has executed it by this descriptor.
+            // The shell executed the image through this descriptor.
             drop(process::adopt(STAGED_IMAGE));
         }
-        // Opened before its file goes.
+        // The image is opened before its file is removed.
         Image::own()?;
         leave_no_trace(arguments);
         again(arguments, name)?;
@@ -284,18 +277,17 @@ fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     serve(welcome, fds, is_supervised && is_threaded)
 }
 
-/// Takes the image out of the way of everyone else: the file, its directory,
-/// the watcher, and what the first stage put into PATH.
+/// Removes what the first stage has made: the file, its directory, the watcher, and the entry in PATH.
 fn leave_no_trace(arguments: &Arguments) {
     let image = arguments.image.and_then(|fd| process::adopt(fd).ok());
-    // What an engine's client has copied here may belong to another user.
+    // A copy that an engine's client has made here may belong to another user.
     let is_own = image.is_some();
     if let Some(fd) = image {
         Image::adopt(fd);
     }
     if let Some(directory) = &arguments.directory {
         remove(directory, is_own);
-        // What was copied in is not there.
+        // The directory of a copied image is not in PATH; then this changes nothing.
         if let Some(path) = std::env::var_os("PATH")
             && let rest = std::env::split_paths(&path).filter(|element| element != directory)
             && let Ok(rest) = std::env::join_paths(rest)
@@ -304,14 +296,13 @@ fn leave_no_trace(arguments: &Arguments) {
         }
     }
     if let Some(watcher) = arguments.watcher {
-        // It has nothing left to watch over.
+        // The directory is gone, so the watcher is not needed any more.
         process::end_child(watcher);
     }
 }
 
-/// Removes a directory of a first stage, with the files in it. A link that has
-/// taken its place is not followed; with `own`, neither is a directory emptied
-/// that belongs to another user.
+/// Removes a directory of a first stage and the files in it. It does not follow a link in place of the
+/// directory. With `own`, it does not empty a directory that belongs to another user.
 pub(crate) fn remove(directory: &Path, own: bool) {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let Ok(mut opened) = Dir::open(directory, flags, Mode::empty()) else { return };
@@ -320,7 +311,7 @@ pub(crate) fn remove(directory: &Path, own: bool) {
     }
     let names: Vec<CString> = opened.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
     for name in names {
-        // `.` and `..` are no files.
+        // `.` and `..` cannot be removed, which is right.
         let _ = unlinkat(&opened, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
     }
     let _ = std::fs::remove_dir(directory);
@@ -340,7 +331,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
     let debug = welcome.debug.then(|| DebugLog::create(shared.me, &shared.name)).transpose();
     let (debug, no_debug) = debug.map_or_else(|error| (None, Some(error)), |debug| (debug, None));
     let log = LogSource::new(Arc::clone(&shared), welcome.levels, debug);
-    // A program that has set its own up before has chosen.
+    // If the program has set its own subscriber before, that one stays.
     let _ = tracing::subscriber::set_global_default(Recorder(log.clone()));
     if let Some(error) = no_debug {
         tracing::warn!("no debug log: {error}");
@@ -366,7 +357,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
                 task_set::spawn(reap_orphans());
             }
             task_set::spawn(async move {
-                // Whatever the other threads do: this is the end.
+                // The process ends here, whatever the other threads do.
                 let _ = has_ended.await;
                 process::exit_now(0);
             });
@@ -385,13 +376,13 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
         };
         match call {
             Some(call) => call.run_here(&runtime),
-            // The I/O thread ends the process when it has said its last.
+            // No more calls come. The I/O thread ends the process when its last frames are written.
             None => std::thread::park(),
         }
     }
 }
 
-/// SIGTERM and its like end a context in order.
+/// SIGINT, SIGTERM and SIGHUP shut the context down in order.
 async fn heed_signals(shared: Arc<Shared>) {
     let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
@@ -404,24 +395,24 @@ async fn heed_signals(shared: Arc<Shared>) {
             _ = term.recv() => false,
             _ = hup.recv() => true,
         };
-        // Who has detached has no terminal to lose.
+        // A context that is detached has no terminal, so it ignores SIGHUP.
         if !is_hangup || shared.parent().is_some() {
             shared.request(Request::Shutdown { done: None });
         }
     }
 }
 
-/// Reaps what has become a child of this process and has ended.
+/// Reaps orphans that became children of this process and have ended.
 async fn reap_orphans() {
     let Ok(mut ended) = signal(SignalKind::child()) else { return };
     while ended.recv().await.is_some() {
-        // Several at once, and not before those who wait for their own.
+        // This reaps several at once, and leaves time to the code that waits for its own children.
         tokio::time::sleep(REAP_AFTER).await;
         process::reap_orphans();
     }
 }
 
-/// For tests of the first stage, which is otherwise nobody's business.
+/// The line of the first stage, for tests only.
 #[doc(hidden)]
 pub fn first_stage_for_tests(a: &str, b: &str, cache: bool) -> String {
     Nonce::parse_child_argument(&format!("offshoot-child:{a}:{b}"))

@@ -1,4 +1,4 @@
-//! What parent and child tell each other before the first frame.
+//! The messages of parent and child before the first frame.
 //!
 //! The child writes its token, the magic and a [`Hello`]; the parent answers
 //! with a [`Welcome`] and may send frames right behind it.
@@ -19,27 +19,27 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
 
-/// Bytes of a [`Welcome`].
+/// Longest [`Welcome`], in bytes.
 const MAX_WELCOME: u32 = 64 * 1024;
 
-/// What a child says of itself.
+/// What a child reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    /// Digest of what the program was built from; `None` if it was not told
-    /// at build time, and then the image's digest stands for it.
+    /// Digest of what the program was built from. `None` if the build did not set it; then the image's digest
+    /// is used.
     pub(crate) build: Option<String>,
     /// Digest of the function table.
     pub(crate) table: [u8; 32],
-    /// Processor and system, as `x86_64-linux`.
+    /// Processor and system, such as `x86_64-linux`.
     pub(crate) triple: String,
     pub(crate) pid: u32,
     pub(crate) user: String,
     pub(crate) host: String,
-    /// SHA-256 of the image, if it travelled.
+    /// SHA-256 of the image, if the image was sent over the wire.
     pub(crate) image: Option<[u8; 32]>,
 }
 
-/// What a child is told.
+/// What a parent sends to its child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Welcome {
     pub(crate) id: ContextId,
@@ -55,25 +55,25 @@ pub(crate) struct Welcome {
     pub(crate) descendants: Descendants,
 }
 
-/// The build id of a program, which its executable submits at most once.
+/// The build id of a program. Its executable submits it at most once.
 ///
-/// The library cannot know it: it does not see the sources of the program that it becomes part of.
+/// The library cannot know this id: it does not see the sources of the program that uses it.
 #[derive(Debug)]
 pub struct ProgramBuild(pub &'static str);
 
 inventory::collect!(ProgramBuild);
 
-/// What this program was built from: what the program itself says, or else what the build was told.
+/// What this program was built from: the id that the program submits, or else the id that the build has set.
 fn own_build() -> Option<&'static str> {
-    // Without this use the linker leaves it out.
+    // Without this use the linker drops the mark.
     std::hint::black_box(MARK);
     let submitted = inventory::iter::<ProgramBuild>.into_iter().next();
     submitted.map(|build| build.0).or(option_env!("OFFSHOOT_BUILD"))
 }
 
 impl Hello {
-    /// This process's own. `travelled`: the image came over the wire, and its
-    /// digest is to prove that it arrived whole.
+    /// The hello of this process. With `travelled`, the image came over the wire, and the hello contains its
+    /// digest, so that the parent can check that it arrived undamaged.
     pub(crate) fn own(travelled: bool) -> Result<Self, String> {
         let image = if travelled {
             let digest = Image::own()?.digest().map_err(|error| format!("cannot read the own image: {error}"))?;
@@ -93,7 +93,7 @@ impl Hello {
         })
     }
 
-    /// The child's hello_bytes: token, magic, version, and this.
+    /// Writes the first bytes of the child: token, magic, version, and this hello.
     pub(crate) fn write(&self, nonce: &Nonce, out: &mut impl Write) -> io::Result<()> {
         let mut shortened = self.clone();
         for text in [&mut shortened.user, &mut shortened.host] {
@@ -104,9 +104,8 @@ impl Hello {
         out.flush()
     }
 
-    /// Reads and checks what a child sent. `sent` is the digest of the image
-    /// that was sent to it, if one was; `is_installed` whether the user has
-    /// pointed at it.
+    /// Reads and checks the hello of a child. `sent` is the digest of the image that was sent to it, if one was
+    /// sent. `is_installed`: whether the user has named an image that is on the machine already.
     pub(crate) fn check(
         bytes: &[u8],
         sent: Option<[u8; 32]>,
@@ -131,7 +130,7 @@ impl Hello {
         let (ours, table) = (own_build().map(str::to_owned), Table::get().digest());
         let same_build = match (&ours, &hello.build) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            // The child runs our own image, or we know that it does.
+            // The child runs our own image, or the digest has shown that it does.
             (None, None) => true,
             _ => false,
         };
@@ -154,7 +153,7 @@ impl Hello {
 }
 
 impl Welcome {
-    /// The welcome as it goes over the wire.
+    /// The welcome in the form in which it is sent.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
         let body = codec::encode(self)?;
         let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_WELCOME);
@@ -164,7 +163,7 @@ impl Welcome {
         Ok(bytes)
     }
 
-    /// Reads it, and not a byte more. Blocks.
+    /// Reads a welcome, and no byte after it. Blocks.
     pub(crate) fn read(input: &mut impl Read) -> io::Result<Self> {
         let mut length = [0; 4];
         input.read_exact(&mut length)?;
@@ -178,7 +177,7 @@ impl Welcome {
     }
 }
 
-/// User and host of this process, for names and logs.
+/// User name and host name of this process, for names and logs.
 pub(crate) fn whoami() -> (String, String) {
     static WHO: OnceLock<(String, String)> = OnceLock::new();
     WHO.get_or_init(|| {
@@ -232,7 +231,7 @@ mod tests {
         let other = Hello { build: Some("other".into()), ..hello };
         let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();
         assert!(error.text.contains("other"), "{error}");
-        // Pointed at, another build will do if it has the same functions.
+        // An image that the user has named may be of another build if it has the same functions.
         assert!(Hello::check(&codec::encode(&other).unwrap(), None, true, "local").is_ok());
         let other = Hello { table: [9; 32], ..other };
         assert!(Hello::check(&codec::encode(&other).unwrap(), None, true, "local").is_err());

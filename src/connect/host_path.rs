@@ -1,4 +1,4 @@
-//! Paths: the hops that lead to a host, in the tool's words.
+//! Paths: the hops that lead to a host, in the notation of the tool.
 
 pub(crate) mod fault;
 pub(crate) mod hop;
@@ -18,23 +18,21 @@ use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 
 pub(crate) use method_name::MethodName;
 
-/// Most hops of one path.
+/// Most hops in one path.
 pub(crate) const MAX_HOPS: usize = 16;
-/// What stands between several hosts, in the tool's expressions.
+/// Characters that stand between hosts in the tool's expressions.
 const OPERATORS: [char; 4] = [',', '!', '&', '^'];
 
 /// A host and the hops that lead to it, as the tool spells them:
 /// `deploy@bastion/web1:2222/sudo/docker:app`.
 ///
-/// A hop is `METHOD:USER@TARGET:PORT` or a part of it. Without a method it is
-/// `ssh`. `sudo`, `su` and `doas` need no target and then lead to root, `local`
-/// and `fork` need none at all. `setns` takes `KIND:NAME`, as
-/// `setns:docker:app`. Braces keep a name together, as in
-/// `docker:{registry/app:1}`, and brackets an IPv6 address, as in `[::1]:22`.
-/// A path is one host: sets such as `web[1-3]`, groups and inventories are the
-/// tool's alone.
+/// A hop is `METHOD:USER@TARGET:PORT` or a part of it. The default method is `ssh`. `sudo`, `su` and `doas`
+/// need no target; without one they lead to root. `local` and `fork` need no target. `setns` takes `KIND:NAME`,
+/// such as `setns:docker:app`. Braces keep a name together, as in `docker:{registry/app:1}`, and brackets keep
+/// an IPv6 address together, as in `[::1]:22`. A path is one host. Only the tool has sets such as `web[1-3]`,
+/// groups and inventories.
 ///
-/// Two paths are equal when their hops are, however they are spelled.
+/// Two paths are equal if their hops are equal, even if they are spelled differently.
 ///
 /// ```
 /// use offshoot::connect::HostPath;
@@ -48,22 +46,22 @@ const OPERATORS: [char; 4] = [',', '!', '&', '^'];
 /// ```
 #[derive(Debug, Clone)]
 pub struct HostPath {
-    /// As the user spelled it, with sets and ranges written out. Reading it as
-    /// an expression gives this host again.
+    /// The path as the user spelled it, with sets and ranges written out. If it is read as an expression, it
+    /// gives this host again.
     pub(crate) text: String,
-    /// How to get there, the first hop first. Never empty.
+    /// The hops, the first one first. Never empty.
     pub(crate) hops: Vec<Hop>,
 }
 
 #[cfg(feature = "cli")]
 impl HostPath {
-    /// The same host, reached through `via`. Its name stays.
+    /// The same host, reached through `via`. The text stays the same.
     pub(crate) fn behind(mut self, via: &Self) -> Self {
         self.hops.splice(..0, via.hops.iter().cloned());
         self
     }
 
-    /// What is behind it, by one hop more. Its name stays.
+    /// The path with one more hop at its end. The text stays the same.
     pub(crate) fn then(mut self, method: MethodName, target: &str) -> Self {
         self.hops.push(Hop { method, target: target.into(), user: None, port: None });
         self
@@ -118,7 +116,7 @@ fn read(text: &str) -> Result<HostPath, Fault> {
     Ok(HostPath { text: text.to_owned(), hops })
 }
 
-/// Refuses what stands for several hosts in an expression of the tool.
+/// Refuses syntax that stands for several hosts in an expression of the tool.
 fn check_plain(part: &[Token<OneHost>]) -> Result<(), Fault> {
     for (n, Token { piece, span }) in part.iter().enumerate() {
         let Piece::Plain(text) = piece else { continue };
@@ -136,7 +134,7 @@ fn several(span: Span) -> Fault {
     Fault::syntax(span, "a path is one host; sets, groups and lists of hosts are the tool's alone")
 }
 
-/// A set of numbers, where there can be none.
+/// A set of numbers, for paths, which cannot contain one.
 #[derive(Debug, Clone)]
 enum OneHost {}
 
@@ -150,7 +148,7 @@ impl Set for OneHost {
     }
 }
 
-/// A text that is no path.
+/// The error for a text that is not a path.
 ///
 /// [`HostPath`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,26 +173,24 @@ impl From<PathError> for Error {
     }
 }
 
-/// One method on the way to a host. Hosts whose first hops are equal share the
-/// contexts behind them.
+/// One hop of a path. Hosts whose first hops are equal share the contexts of these hops.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Hop {
     pub(crate) method: MethodName,
-    /// Host, user, container or name of the child; empty for a `local` or
-    /// `fork` without a name. An IPv6 address stands without brackets. For
-    /// `setns` it is `KIND:NAME`.
+    /// The host, user, container or name of the child; empty for a `local` or `fork` without a name. An IPv6
+    /// address has no brackets. For `setns` this is `KIND:NAME`.
     pub(crate) target: String,
-    /// Who to be there, where the method has both a user and a target.
+    /// The user to become, if the method has both a user and a target.
     pub(crate) user: Option<String>,
-    /// Port of sshd.
+    /// Port of sshd at the target.
     pub(crate) port: Option<u16>,
 }
 
 impl Hop {
-    /// The connect that it stands for, with the defaults of its method.
+    /// The connect for this hop, with the defaults of its method.
     pub(crate) fn connect(&self, router: &Router) -> Connect<AnyMethod> {
         let target = self.target.as_str();
-        // Not every method has a user; the grammar knows which.
+        // Not every method has a user. The parser has checked this.
         macro_rules! with_user {
             ($connect:expr) => {
                 match &self.user {
@@ -218,7 +214,7 @@ impl Hop {
             MethodName::Container(engine) => engine.connect(router, target, self.user.as_ref()),
             MethodName::Setns => {
                 let (kind, container) = target.split_once(':').unwrap_or((target, ""));
-                // The grammar has checked it.
+                // The parser has checked it.
                 let kind = SetnsKind::by_name(kind).unwrap_or(SetnsKind::Docker);
                 with_user!(router.setns(container, kind))
             }
@@ -227,15 +223,13 @@ impl Hop {
 }
 
 impl Router {
-    /// A child at the end of a path, as the tool has them. The hops before are
-    /// started in their order; their contexts stay until this router ends.
-    /// Cheaper for several hosts behind one hop is one connect for the hop and
-    /// [`Connect::via`] for the hosts.
+    /// A child at the end of a path, in the notation of the tool. The hops before it are started in their
+    /// order. Their contexts stay until this router ends. For several hosts behind one hop, one connect for the
+    /// hop and [`Connect::via`] for the hosts are cheaper.
     ///
-    /// Settings of the connect are for the child at the end;
-    /// [`Connect::connect_timeout`] is the time for all hops together, and
-    /// [`Connect::on_question`], [`Connect::cache`] and what the children
-    /// inherit are for each of them. If a hop fails, those before it end.
+    /// The settings of the connect are for the child at the end. [`Connect::connect_timeout`] limits the time
+    /// of all hops together. [`Connect::on_question`], [`Connect::cache`] and the settings that children
+    /// inherit hold for each hop. If a hop fails, the hops before it end.
     ///
     /// ```
     /// use offshoot::connect::HostPath;

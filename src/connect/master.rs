@@ -1,4 +1,4 @@
-//! How a master begins: the routers that a program makes by itself.
+//! How a program makes the router of a new tree: the master.
 
 use std::sync::Arc;
 
@@ -14,18 +14,17 @@ use crate::wire::error::Error;
 use crate::wire::message::ContextId;
 
 impl RouterBuilder {
-    /// Starts the router.
+    /// Starts the router and its I/O thread.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the I/O thread cannot be started, [`Error::Misuse`] if
-    /// this process is a child whose `main` has not called
-    /// [`child`](crate::child()) first.
+    /// [`Error::Io`] if the I/O thread cannot be started, [`Error::Misuse`] if this process is a child whose
+    /// `main` has not called [`child`](crate::child()) first.
     pub fn build(self) -> Result<Router, Error> {
         self.build_with(Box::new(log_levels))
     }
 
-    /// The router, and whose log levels its children are told.
+    /// The router. `levels` gives the log levels for its children.
     pub(super) fn build_with(self, levels: AskLevels) -> Result<Router, Error> {
         if child::is_unclaimed() {
             child::tell_unclaimed();
@@ -54,14 +53,13 @@ impl RouterBuilder {
     }
 }
 
-/// What this process shows of the log records of others.
+/// Which log records of other contexts this process shows.
 pub(super) fn log_levels(hooked: bool) -> log::Levels {
     log::wanted(hooked, Table::get().modules())
 }
 
 impl Router {
-    /// A router with the default settings, on an I/O thread of its own: the
-    /// master of a new tree.
+    /// Makes a router with the default settings, on an I/O thread of its own. It is the master of a new tree.
     ///
     /// # Errors
     ///
@@ -71,8 +69,7 @@ impl Router {
     }
 }
 
-/// Runs `f` with a router of its own, and ends the router and its I/O thread
-/// whether `f` returns or panics.
+/// Runs `f` with a new router. Ends the router and its I/O thread when `f` returns or panics.
 ///
 /// # Errors
 ///
@@ -80,7 +77,7 @@ impl Router {
 ///
 /// # Panics
 ///
-/// If `f` does.
+/// If `f` panics.
 ///
 /// ```
 /// fn main() -> Result<(), offshoot::Error> {

@@ -1,8 +1,8 @@
 //! Methods: the ways to start a child.
 //!
-//! A method makes a [`Plan`]: which command to run, with which kind of stdio,
-//! what that may ask, and how to read what it says. What follows is the same
-//! for all: launch it, carry the bootstrap dialogue, attach the link.
+//! A method makes a [`Plan`]: the command to run, the kind of its stdio, the questions that it may ask, and how
+//! to read its messages. The following steps are the same for all methods: launch it, run the bootstrap
+//! dialogue, attach the link.
 
 mod account;
 mod attach;
@@ -47,18 +47,16 @@ use crate::engine::log::Levels;
 use crate::sys::process::Stdio;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
 
-/// What is to be done if a copy of the program runs and does not become a
-/// child.
+/// Advice if a copy of the program runs but does not become a child.
 const NO_CHILD: &str =
     "does `main` of a program of your own call offshoot::child(), or offshoot::run, before anything else?";
 
-/// Default time for a whole connect.
+/// Default time limit for a whole connect.
 ///
 /// The [module](crate::connect) has an example of connects.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A child to start: everything that has to travel when another context is to
-/// start it.
+/// A child to start: everything that another context needs to start it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) method: Variant,
@@ -67,26 +65,25 @@ pub(crate) struct Spec {
     pub(crate) connect_timeout: Duration,
     pub(crate) unidirectional: Option<bool>,
     pub(crate) descendants: Option<Descendants>,
-    /// The log records that the master shows; `None` until it is known.
+    /// The log records that the master shows; `None` until they are known.
     pub(crate) levels: Option<Levels>,
     pub(crate) debug: Option<bool>,
     pub(crate) profiling: Option<bool>,
     /// Name of the exported function that runs before the first call.
     pub(crate) on_start: Option<String>,
-    /// Put before the first stage's shell.
+    /// Command and arguments to put before the first stage's shell.
     pub(crate) exec_prefix: Vec<String>,
     pub(crate) shell: String,
-    /// An image that is there already: nothing is uploaded.
+    /// Path of an image on the machine; then nothing is uploaded.
     pub(crate) binary: Option<String>,
     /// Whether the machine may keep the image.
     pub(crate) cache: bool,
-    /// No first stage can run there, so the image is copied in. It turns out on
-    /// the way.
+    /// No first stage can run there, so the image is copied in. The connect finds this out on the way.
     #[serde(skip)]
     pub(crate) copied: bool,
 }
 
-/// The settings of a method, whichever it is.
+/// The settings of any method.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Variant {
     Local(Local),
@@ -98,36 +95,36 @@ pub(crate) enum Variant {
     Setns(Setns),
 }
 
-/// What a method wants to have done.
+/// What a method needs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) run: Run,
     pub(crate) stdio: Stdio,
     pub(crate) prompts: Prompts,
-    /// The command may bring the child up without an upload.
+    /// Whether the command may bring the child up without an upload.
     pub(crate) may_be_direct: bool,
-    /// How to read what the launcher says.
+    /// How to read the launcher's messages.
     pub(crate) interpret: Interpret,
 }
 
 #[derive(Debug)]
 pub(crate) enum Run {
-    /// The own image, by descriptor.
+    /// The own image, executed by its descriptor.
     OwnImage,
-    /// The own image, which asks for the first process of a container, goes in,
-    /// and becomes a child there; or runs the command there, if there is one.
+    /// The own image, which asks for the first process of a container, enters the container, and becomes a
+    /// child there. If there is a `command`, it runs that instead.
     Inside { user: String, ask: Vec<String>, command: Vec<String> },
-    /// This command, which runs the first stage or, with `binary`, the image.
+    /// This command. It runs the first stage or, with `binary`, the image.
     Command(Vec<String>),
 }
 
 impl Plan {
-    /// Something that asks nothing.
+    /// A plan for a command that asks no questions.
     fn new(run: Run, interpret: Interpret) -> Self {
         Self { run, stdio: Stdio::Pipe, prompts: Prompts::default(), may_be_direct: false, interpret }
     }
 
-    /// Something that may ask.
+    /// A plan for a command that may ask questions.
     fn on_terminal(argv: Vec<String>, prompts: Prompts, interpret: Interpret) -> Self {
         Self { run: Run::Command(argv), stdio: Stdio::Terminal, prompts, may_be_direct: false, interpret }
     }
@@ -136,7 +133,7 @@ impl Plan {
 impl Spec {
     /// # Errors
     ///
-    /// Which option cannot be, and why.
+    /// Returns which option is not possible, and why.
     fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
         let mut remote = match &self.binary {
             Some(binary) => RemoteCommand::binary(nonce, &self.exec_prefix, binary),
@@ -171,8 +168,7 @@ impl Spec {
         Ok(plan)
     }
 
-    /// What the child is called where it was not given a name, without that
-    /// of its parent. Before there is a child it has no pid.
+    /// The child's default name, without the name of its parent. Before there is a child, there is no pid.
     fn default_name(&self, pid: Option<u32>) -> String {
         let with_pid = |method: &str| match pid {
             Some(pid) => format!("{method}.{pid}"),
@@ -189,7 +185,7 @@ impl Spec {
         }
     }
 
-    /// Has the image copied in from now on, if that is what an error is about.
+    /// Decides whether the image is copied in from now on: it is if the error shows that this is needed.
     fn copies_from_now_on(&mut self, error: &ConnectError) -> bool {
         let Variant::Container(container) = &self.method else { return false };
         let plain = self.binary.is_none() && self.exec_prefix.is_empty();
@@ -198,10 +194,9 @@ impl Spec {
         copies
     }
 
-    /// Has an image sent from now on instead of running the parent's own, if
-    /// that has ended without a child: nobody has refused, and the first stage
-    /// has not come to its turn. sudo may kill what it cannot follow
-    /// (`intercept`, `log_subcmds`).
+    /// Decides whether an image is sent from now on instead of running the parent's own. It is if the command
+    /// ended without a child, without a refusal, and before the first stage announced itself. sudo may kill
+    /// commands that it cannot trace (`intercept`, `log_subcmds`).
     fn sends_from_now_on(&mut self, error: &ConnectError) -> bool {
         let indirect = match &mut self.method {
             Variant::Sudo(sudo) => &mut sudo.indirect,
@@ -213,8 +208,8 @@ impl Spec {
         sends
     }
 
-    /// Says of an end without a reason what is known of its method, and what
-    /// the program may have left out.
+    /// Adds advice to an error without a known reason: what is known about its method, and what the program may
+    /// have left out.
     fn annotate(&self, error: &mut ConnectError) {
         if let Variant::Container(container) = &self.method
             && error.kind == ConnectErrorKind::Eof
@@ -227,7 +222,7 @@ impl Spec {
         }
     }
 
-    /// The method's name, for errors before there is a child.
+    /// The name of the hop, for errors before there is a child.
     pub(crate) fn hop(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.default_name(None))
     }
@@ -237,7 +232,7 @@ impl Spec {
         self.name.clone().unwrap_or_else(|| self.default_name(Some(pid)))
     }
 
-    /// `offshoot:` and this is the child's argv[0].
+    /// The child's name for `ps`: its argv[0] is this with `offshoot:` in front.
     pub(crate) fn remote_name(&self) -> Result<String, String> {
         let name = match &self.remote_name {
             Some(name) => name.clone(),
@@ -249,7 +244,7 @@ impl Spec {
         if name.contains(['/', '\\']) {
             return Err("remote_name cannot contain slashes".into());
         }
-        // It is a file name there, and a word in one line of sh's `read`.
+        // The name is a file name there, and a word in one line that sh's `read` reads.
         if name.is_empty() || name.len() > 128 || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
             return Err("remote_name must have 1 to 128 characters without blanks".into());
         }

@@ -1,11 +1,10 @@
-//! The process that goes into a container and becomes a child there.
+//! The process that enters a container and becomes a child there.
 //!
-//! It is the own image, before it has any thread: a process with threads may
-//! not change its user namespace, and between fork and exec of one that has
-//! them hardly anything may be done. It asks the engine for the container's
-//! first process, joins its namespaces and root, and forks, since a pid
-//! namespace is for new processes only. The new one becomes the user and
-//! executes the image; the old one waits for it and ends as it did.
+//! It runs the own image and has no second thread: a process with threads may not change its user namespace,
+//! and between fork and exec it may do hardly anything. The process asks the engine for the container's first
+//! process, joins the namespaces and the root of that process, and forks, because a pid namespace holds for new
+//! processes only. The new process becomes the user and executes the image. The old process waits for it and
+//! ends in the same way.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,25 +19,25 @@ use crate::connect::methods::setns::{ADVICE, FAILED, REFUSED};
 use crate::image::executable::{Compression, Image};
 use crate::sys::process;
 
-/// Most bytes of what an engine prints, and of the files that say who is who.
+/// Most bytes that are read of an engine's output, and of the files with users and groups.
 const MAX_TEXT: u64 = 1 << 20;
-/// What the child keeps of the environment: the rest says things of the
-/// machine that the container has no business with, or that are not so there.
+/// The variables of the environment that the child keeps. The others describe the machine. They may be secret
+/// or wrong in the container.
 const KEPT: [&str; 4] = ["PATH", "TERM", "LANG", "TZ"];
 
-/// Where to go, and what to be there.
+/// The container to enter, and the user to become there.
 #[derive(Debug)]
 pub(crate) struct NamespaceEntry {
     user: String,
     /// The engine's command line, which ends with the container's name.
     ask: Vec<String>,
-    /// To run instead of the image.
+    /// The command to run instead of the image.
     command: Vec<String>,
 }
 
 impl NamespaceEntry {
-    /// From what [`setns::arguments`](crate::connect::methods::setns::arguments) has made
-    /// of it; `None` if this process is to stay where it is.
+    /// Reads the output of [`setns::arguments`](crate::connect::methods::setns::arguments). `None` if this
+    /// process does not have to enter a container.
     pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
         let user = args.next()?;
@@ -47,8 +46,7 @@ impl NamespaceEntry {
         (!ask.is_empty()).then(|| Self { user, ask, command: args.collect() })
     }
 
-    /// Goes in. Never returns but with the reason why it could not, in lines
-    /// that the parent looks for.
+    /// Enters the container. Returns only if it fails, with the reason, in lines that the parent looks for.
     pub(crate) fn enter(&self, nonce: &Nonce) -> String {
         let Err(why) = self.try_enter(nonce);
         let mark = if why.is_refusal { REFUSED } else { FAILED };
@@ -78,7 +76,7 @@ impl NamespaceEntry {
         let user = User::find(&self.user, &read("/etc/passwd"), &read("/etc/group"))
             .ok_or_else(|| NotEntered::refused(format!("no user {} in {container}", self.user)).but(SEE_PASSWD))?;
         namespaces.join_users().map_err(|error| format!("cannot join the user namespace of {container}: {error}"))?;
-        // What has changed rights may have lost this.
+        // A change of rights may have reset this setting.
         process::die_with_parent(parent);
         process::wait_for_successor().map_err(|error| format!("cannot fork: {error}"))?;
         drop(namespaces);
@@ -99,7 +97,7 @@ impl NamespaceEntry {
         Err(format!("cannot execute {what} in {container}: {error}").into())
     }
 
-    /// Asks the engine.
+    /// Asks the engine for the container's first process.
     fn leader(&self) -> Result<i32, NotEntered> {
         let tool = &self.ask[0];
         let failed = |error: io::Error| {
@@ -130,9 +128,8 @@ impl NamespaceEntry {
         }
     }
 
-    /// The image, where nobody can write to it. Whoever is root in a container
-    /// can open what its processes were made from, and must not come by a file
-    /// of the machine that way.
+    /// A copy of the image in memory that cannot be written to. Root in a container can open the images of its
+    /// processes, and must not be able to open a file of the machine in this way.
     fn image(&self, nonce: &Nonce) -> Result<Option<process::Exec>, String> {
         if !self.command.is_empty() {
             return Ok(None);
@@ -146,13 +143,13 @@ impl NamespaceEntry {
     }
 }
 
-/// Why this process is not in the container.
+/// Why this process could not enter the container.
 #[derive(Debug, PartialEq, Eq)]
 struct NotEntered {
-    /// It is a matter of rights.
+    /// Whether the failure is about rights.
     is_refusal: bool,
     text: String,
-    /// What to do about it, if anything is known.
+    /// What to do about it; empty if nothing is known.
     advice: &'static str,
 }
 
@@ -172,15 +169,15 @@ impl From<String> for NotEntered {
     }
 }
 
-/// What to do where there is no such user.
+/// Advice if there is no such user.
 const SEE_PASSWD: &str = "its /etc/passwd has the names";
 
-/// A user, by the files of the root that this process has.
+/// A user, as the files below the current root describe it.
 #[derive(Debug, PartialEq, Eq)]
 struct User {
     name: String,
     uid: u32,
-    /// Its own first.
+    /// The group ids. The user's own group comes first.
     groups: Vec<u32>,
     home: String,
     shell: String,
@@ -194,7 +191,7 @@ impl User {
             }
             _ => None,
         });
-        // Root is root, also where there are no files.
+        // Root exists, even if the files are missing.
         let root = || (name == "root").then_some((0, 0, "", ""));
         let (uid, gid, home, shell) = users.next().or_else(root)?;
         let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };

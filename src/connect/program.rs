@@ -1,4 +1,4 @@
-//! Settings of a whole program: what it shows of its children.
+//! Settings of a whole program: which output of its children it shows.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -11,13 +11,12 @@ use crate::connect::run::{fail, run_with};
 use crate::engine::log::{self, Levels, Record};
 use crate::engine::shared::Request;
 
-/// What is shown of the log of children by default: warnings and errors.
+/// The default for the log of children: it shows warnings and errors.
 const WARNINGS: u8 = 2;
-/// The level of what children print.
+/// The level of lines that children print.
 const PRINTED: u8 = 3;
 
-/// A program that is its own child, with settings; [`run`](crate::run()) is the
-/// short form.
+/// A program that is its own child, with settings. [`run`](crate::run()) is the short form.
 ///
 /// ```
 /// fn main() -> std::process::ExitCode {
@@ -42,36 +41,33 @@ impl Program {
         Self::default()
     }
 
-    /// Which log records of children are shown: `LEVEL` or
-    /// `LEVEL,TARGET=LEVEL,...`, where LEVEL is one of `off error warn info debug
-    /// trace`, and a target stands for itself and what is below it, as `app` for
-    /// `app::db`. What children print is shown in any case. Default: `warn`.
+    /// Which log records of children are shown: `LEVEL` or `LEVEL,TARGET=LEVEL,...`. LEVEL is one of `off error
+    /// warn info debug trace`. A target stands for itself and the targets below it, such as `app` for
+    /// `app::db`. Lines that children print are always shown. Default: `warn`.
     pub fn log(mut self, levels: impl Into<String>) -> Self {
         self.log = Some(levels.into());
         self
     }
 
-    /// As [`RouterBuilder::profiling`](crate::router::RouterBuilder::profiling), whose
-    /// default holds without this; the results are shown with the log.
+    /// As [`RouterBuilder::profiling`](crate::router::RouterBuilder::profiling), which also has the default.
+    /// The results are shown with the log.
     pub fn profiling(mut self, on: bool) -> Self {
         self.profiling = on;
         self
     }
 
-    /// Shows nothing of children, neither their log nor what they print.
+    /// Shows nothing from children: neither their log nor the lines that they print.
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self
     }
 
-    /// Runs it: give it the rest of `main`. As [`run`](crate::run()), with these
-    /// settings.
+    /// Runs the program: `app` is the rest of `main`. This is [`run`](crate::run()) with these settings.
     ///
-    /// A `tracing` subscriber that this process has takes what is to be shown,
-    /// by its own rules; so does a hook by [`Router::on_log`].
+    /// If this process has a `tracing` subscriber, it gets everything that is to be shown, and its own rules
+    /// apply. The same holds for a hook by [`Router::on_log`].
     ///
-    /// If [`Program::log`] was given something else than levels, that is said
-    /// on stderr, and the exit code is 1.
+    /// If the text for [`Program::log`] is not valid, this prints an error on stderr and returns exit code 1.
     pub fn run<E: fmt::Display + fmt::Debug>(self, app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
         child();
         match self.router() {
@@ -101,14 +97,14 @@ impl Program {
             if !quiet && !log::has_subscriber() {
                 show(record);
             }
-            // A debug log gets it in any case.
+            // A debug log gets the record in any case.
             log::emit(record);
         })));
         Ok(router)
     }
 }
 
-/// Shows a record, whose texts have been escaped.
+/// Shows a record. Its texts are escaped already.
 #[expect(clippy::print_stderr, reason = "it is what this is for")]
 fn show(record: &Record) {
     let Record { context_name, target, message, fields, .. } = record;

@@ -1,5 +1,5 @@
-//! A connect step by step, in words: what was tried, what came back, and what
-//! to do about it. Made from a [`ConnectTrace`] for those who ask.
+//! A connect step by step, in words: what was tried, what came back, and what to do about it. It is made from a
+//! [`ConnectTrace`].
 
 use std::fmt::Write;
 
@@ -35,13 +35,13 @@ pub struct Step {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StepStatus {
-    /// As it should.
+    /// It succeeded.
     Ok,
     /// This is where the connect failed.
     Failed,
     /// It was not needed.
     Skipped,
-    /// It was not come to.
+    /// The connect failed before this step.
     Pending,
 }
 
@@ -68,7 +68,7 @@ impl Examined {
 }
 
 impl ConnectError {
-    /// How far the connect had come, step by step, and what to do.
+    /// How far the connect got, step by step, and what to do.
     pub fn steps(&self) -> Vec<Step> {
         steps(&self.trace, Some(self))
     }
@@ -105,7 +105,7 @@ fn steps(trace: &ConnectTrace, error: Option<&ConnectError>) -> Vec<Step> {
     steps
 }
 
-/// All steps as if they had gone well.
+/// All steps, described as if they had succeeded.
 fn described(trace: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
     let first = offers.first();
     let last = offers.last();
@@ -170,7 +170,7 @@ fn described(trace: &ConnectTrace, offers: &[Announcement]) -> Vec<Step> {
         step("handshake", "to agree with it on build and functions", since(Phase::Handshake)),
     ];
     if first.is_none() {
-        // A child that is executed as it lies there.
+        // An image that is executed where it is needs no first stage and no upload.
         for step in &mut steps[FIRST_STAGE..=UPLOAD] {
             (step.status, step.got) = (StepStatus::Skipped, "not needed".into());
         }
@@ -191,7 +191,7 @@ fn failed_step(error: &ConnectError, announcement: Option<&Announcement>) -> usi
         (Phase::FirstStage, ConnectErrorKind::Unsupported | ConnectErrorKind::Image) => IMAGE,
         (Phase::FirstStage, _) => FIRST_STAGE,
         (Phase::Upload, _) | (Phase::Exec, ConnectErrorKind::Corrupt) => UPLOAD,
-        // Where there was a place, it is one further on that has none.
+        // Without an announced place, the image was executed by the interpreter.
         (Phase::Exec, ConnectErrorKind::NoPlace)
             if announcement.is_none_or(|announcement| announcement.place.is_none()) =>
         {
@@ -205,7 +205,7 @@ fn failed_step(error: &ConnectError, announcement: Option<&Announcement>) -> usi
 /// What came back, and what to do.
 fn said(error: &ConnectError) -> (String, String) {
     let mut got = error.text.clone();
-    // The rest is in the error.
+    // The other lines are in the error.
     let skip = error.tail.len().saturating_sub(LINES);
     for line in &error.tail[skip..] {
         let _ = write!(got, "\n{line}");

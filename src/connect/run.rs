@@ -1,4 +1,4 @@
-//! Whole programs: from `main` to the exit code.
+//! Whole programs, from `main` to the exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -13,14 +13,15 @@ use crate::connect::program::Program;
 use crate::sys::process::exit_now;
 use crate::sys::process::hang_up_is_ignored;
 
-/// Runs a program that is its own child: give it the rest of `main`.
+/// Runs a program that is its own child: `app` is the rest of `main`.
 ///
-/// In a child it never returns. In the controller it runs `app` on this
-/// thread with a new [`Router`], ends all children when `app` ends, and
-/// returns 0, or 1 if `app` failed, after printing the error and its causes.
-/// SIGINT, SIGTERM and, unless it is ignored, SIGHUP end everything in order,
-/// even if `app` blocks, with exit code 130, 143 or 129; a second signal ends the controller at once, and
-/// with it, by the end of its links, everything else.
+/// In a child it never returns. In the controller it runs `app` on this thread with a new [`Router`], and ends
+/// all children when `app` ends. It returns 0. If `app` failed, it prints the error and its causes and returns
+/// 1.
+///
+/// SIGINT, SIGTERM and, unless it is ignored, SIGHUP end everything in order, even if `app` blocks, with exit
+/// code 130, 143 or 129. A second signal ends the controller at once. All children then end because their links
+/// end.
 ///
 /// ```no_run
 /// fn main() -> std::process::ExitCode {
@@ -32,15 +33,15 @@ use crate::sys::process::hang_up_is_ignored;
 /// }
 /// ```
 ///
-/// What children print, and what they warn of, comes to stderr, each line
-/// behind the context's name, unless the program has set up a `tracing`
-/// subscriber, which then gets it. [`Program`] has settings for this.
+/// Lines that children print, and their warnings, go to stderr. Each line begins with the context's name. If
+/// the program has set up a `tracing` subscriber, the subscriber gets them instead. [`Program`] has settings
+/// for this.
 #[doc(alias = "main")]
 pub fn run<E: fmt::Display + fmt::Debug>(app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
     Program::new().run(app)
 }
 
-/// Runs `app` with `router`, which it ends.
+/// Runs `app` with `router`, and shuts the router down.
 pub(super) fn run_with<E: fmt::Display + fmt::Debug>(
     router: &Router,
     app: impl AsyncFnOnce(Router) -> Result<(), E>,
@@ -68,14 +69,14 @@ pub(super) fn run_with<E: fmt::Display + fmt::Debug>(
 #[derive(Default)]
 struct Stop {
     told: Notify,
-    /// The exit code that a signal asks for; 0 if none came.
+    /// The exit code of the signal that came; 0 if none came.
     code: AtomicU8,
 }
 
-/// The signals are heard on the I/O thread, whatever `app` does with its own.
+/// Handles signals on the I/O thread, so that `app` may do anything with its own thread.
 fn watch_signals(router: &Router, stop: &Arc<Stop>) {
     let broker = router.broker();
-    // The task's own handle keeps the thread until the very end.
+    // The task holds a handle of its own, which keeps the thread until the end.
     let (router, stop, kept) = (router.clone(), Arc::clone(stop), broker.clone());
     let watching = broker.defer(move || {
         tokio::task::spawn_local(async move {
@@ -87,7 +88,7 @@ fn watch_signals(router: &Router, stop: &Arc<Stop>) {
             stop.code.store(code, Ordering::Release);
             stop.told.notify_one();
             tokio::select! {
-                // By now `run` has returned, unless `app` blocks its thread.
+                // `run` returns within this time, unless `app` blocks its thread.
                 () = async {
                     router.shutdown().await;
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -111,18 +112,18 @@ async fn next(int: &mut Signal, term: &mut Signal, hang_up: &mut HangUp) -> u8 {
     }
 }
 
-/// The loss of the terminal. For the tool, too.
+/// SIGHUP, the loss of the terminal. The tool uses it, too.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct HangUp(Option<Signal>);
 
 impl HangUp {
-    /// Heeds SIGHUP from now on, unless it is ignored, as `nohup` has it.
+    /// Handles SIGHUP from now on, unless the process ignores it, as under `nohup`.
     pub fn heed() -> Self {
         Self(if hang_up_is_ignored() { None } else { signal(SignalKind::hangup()).ok() })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal. Never returns if SIGHUP is ignored.
     pub async fn recv(&mut self) {
         match &mut self.0 {
             Some(signal) => drop(signal.recv().await),
@@ -133,7 +134,7 @@ impl HangUp {
 
 #[expect(clippy::print_stderr, reason = "the last word of a program goes to its user")]
 pub(super) fn fail(error: &(impl fmt::Display + fmt::Debug)) -> ExitCode {
-    // anyhow prints its chain with `#`; ours hold theirs in their text.
+    // anyhow prints the chain of causes with `#`. The text of our errors contains it already.
     eprintln!("error: {error:#}");
     ExitCode::FAILURE
 }

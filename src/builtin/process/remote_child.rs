@@ -1,5 +1,4 @@
-//! A command that runs in another context, with its input and its outputs as
-//! streams.
+//! A command in another context, with its input and its outputs as streams.
 
 use std::fmt;
 use std::future::Future;
@@ -26,28 +25,25 @@ use crate::wire::error::{Closed, Error};
 
 /// Bytes of one chunk of input.
 const CHUNK: usize = 32 * 1024;
-/// What a command that was killed is said to have died of.
+/// The signal that is reported for a command that was killed.
 const SIGKILL: i32 = 9;
 
-/// A command that runs in another context; see
-/// [`Command::spawn`](crate::process::Command::spawn).
+/// A command that runs in another context; see [`Command::spawn`](crate::process::Command::spawn).
 ///
-/// Each stream goes at the pace of its reader: a command whose output nobody
-/// reads is stopped by its full pipe, and one whose input is read slowly slows
-/// down who writes it. Dropping the child ends the command.
+/// Each stream moves at the pace of its reader. If an output is not read, the command stops when its pipe is
+/// full. If the command reads its input slowly, writes to that input wait. Dropping the child ends the command.
 ///
 /// The [module](crate::process) has an example.
 #[derive(Debug)]
 pub struct RemoteChild {
-    /// Its standard input, unless that is given otherwise. Dropping it ends the
-    /// input.
+    /// The standard input, if it is piped. Dropping it ends the input.
     pub stdin: Option<ChildStdin>,
     /// Its standard output.
     pub stdout: Option<ChildOutput>,
     /// Its standard error.
     pub stderr: Option<ChildOutput>,
     control: Arc<Control>,
-    /// `None` when it has ended.
+    /// `None` when the command has ended.
     call: Option<Call<Exit>>,
     ended: Option<Result<Exit, Error>>,
 }
@@ -66,25 +62,24 @@ impl RemoteChild {
         Self { stdin, stdout, stderr, control, call: Some(call), ended: None }
     }
 
-    /// Its process id there, as soon as it runs. Cancel safe.
+    /// Waits until the command runs, and returns its process id in its context. Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Error::Channel`] if it cannot be started or its context has gone;
-    /// [`RemoteChild::wait`] says why.
+    /// [`Error::Channel`] if the command cannot be started or its context is gone. [`RemoteChild::wait`]
+    /// returns the reason.
     pub async fn pid(&self) -> Result<u32, Error> {
         self.control.started().await.map(|started| started.pid)
     }
 
-    /// Ends its input and waits for its end. Cancel safe, and gives the same
-    /// again when repeated.
+    /// Ends the input and waits for the end of the command. Cancel safe. Repeated calls return the same result.
     ///
-    /// It waits for as long as there is output that nobody reads, beyond what
-    /// fits into a pipe and a window: read it, or drop what it is read from.
+    /// It does not return while there is more unread output than fits into a pipe and a window. Read the
+    /// output, or drop its stream.
     ///
     /// # Errors
     ///
-    /// [`Error::Call`] if it cannot be started; what [`Context::call`] gives.
+    /// [`Error::Call`] if the command cannot be started, and the errors of [`Context::call`].
     pub async fn wait(&mut self) -> Result<Exit, Error> {
         drop(self.stdin.take());
         if let Some(call) = &mut self.call {
@@ -95,8 +90,8 @@ impl RemoteChild {
         self.ended.clone().unwrap_or_else(|| Err(Error::Closed(Closed::Call)))
     }
 
-    /// Ends its input, waits for its end, and collects what was not read of its
-    /// output, in memory. Dropping the future ends the command.
+    /// Ends the input, waits for the end of the command, and collects the unread output in memory. Dropping the
+    /// future ends the command.
     ///
     /// # Errors
     ///
@@ -104,24 +99,23 @@ impl RemoteChild {
     pub async fn wait_with_output(mut self) -> Result<Output, Error> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (mut out, mut err) = (self.stdout.take(), self.stderr.take());
-        // What goes wrong with a stream goes wrong with the command, too.
+        // If a stream fails, the command fails, too, so errors of the streams are not needed.
         let (exit, (), ()) = tokio::join!(self.wait(), collect(&mut out, &mut stdout), collect(&mut err, &mut stderr));
         Ok(Output { exit: exit?, stdout, stderr })
     }
 
-    /// Ends it and its whole process group: by SIGTERM, and what is left half a
-    /// second later by SIGKILL. Returns when its context has begun with that.
-    /// Then [`RemoteChild::wait`] tells of the signal 9. Does nothing if it has
-    /// ended. If the future is dropped, the command ends all the same.
+    /// Ends the command and its whole process group: by SIGTERM, and half a second later by SIGKILL. Returns
+    /// when the context has begun to do so. After that, [`RemoteChild::wait`] reports signal 9. Does nothing if
+    /// the command has ended. If the future is dropped, the command ends all the same.
     ///
     /// # Errors
     ///
-    /// None at present: that the context has gone ends the command, too.
+    /// None at present: if the context is gone, the command ends, too.
     pub async fn kill(&mut self) -> Result<(), Error> {
         let Some(mut call) = self.call.take() else { return Ok(()) };
         let killed = Exit { code: None, signal: Some(SIGKILL), open: false, written: [0; 2] };
         self.ended = Some(Ok(killed));
-        // What has not begun cannot tell of its end.
+        // A command that has not started cannot report its end.
         let exit = tokio::select! {
             biased;
             exit = &mut call => Some(exit),
@@ -132,7 +126,7 @@ impl RemoteChild {
             return Ok(());
         }
         drop(call);
-        // It says nothing more, or that it lets go.
+        // Waits for the end of the events: the far side closes them when it ends the command.
         while self.control.events.recv().await.is_ok() {}
         Ok(())
     }
@@ -144,10 +138,10 @@ async fn collect(from: &mut Option<ChildOutput>, to: &mut Vec<u8>) {
     }
 }
 
-/// What the far side says of the command itself.
+/// The events of the command itself.
 struct Control {
     events: Receiver<Event>,
-    /// Kept, also if it failed: it is told once.
+    /// The result is kept, also if it is an error, because it arrives only once.
     started: OnceCell<Result<Started, Error>>,
 }
 
@@ -163,7 +157,7 @@ impl fmt::Debug for Control {
 }
 
 impl Control {
-    /// Waits until it runs. Cancel safe.
+    /// Waits until the command runs. Cancel safe.
     async fn started(&self) -> Result<&Started, Error> {
         let started = self.started.get_or_init(|| async {
             match self.events.recv().await? {
@@ -174,15 +168,14 @@ impl Control {
         started.await.as_ref().map_err(Error::clone)
     }
 
-    /// Where its input goes.
+    /// The sender for the command's input.
     async fn input(self: Arc<Self>) -> Result<Sender<Blob>, Error> {
         let stdin = self.started().await?.stdin.clone();
         stdin.ok_or_else(|| Error::Payload("the command has no input".into()))
     }
 }
 
-/// The standard input of a command in another context: what is written here
-/// goes there. Dropping it ends the input, as shutting it down does.
+/// The standard input of a command in another context. Dropping it ends the input, as a shutdown does.
 ///
 /// The [module](crate::process) has an example.
 pub struct ChildStdin {
@@ -193,7 +186,7 @@ pub struct ChildStdin {
 
 enum State {
     Starting(Pin<Box<dyn Future<Output = Result<Sender<Blob>, Error>> + Send + Sync>>),
-    /// The last chunk is on its way into the window.
+    /// The sender, and the last chunk until there is room for it in the window.
     Open(Sender<Blob>, Option<Sending>),
     Closed,
 }
@@ -210,7 +203,7 @@ impl ChildStdin {
         Self { shared: Arc::clone(shared), control: Arc::clone(control), state }
     }
 
-    /// Ready when there is room for another chunk.
+    /// Ready when another chunk has room.
     fn poll_ready(&mut self, cx: &mut Task<'_>) -> Poll<io::Result<&mut State>> {
         if let State::Starting(starting) = &mut self.state {
             self.state = match ready!(starting.as_mut().poll(cx)) {
@@ -235,7 +228,7 @@ impl ChildStdin {
     }
 }
 
-/// A command that does not read its input is a pipe that nobody reads.
+/// If the command does not read its input, writing fails as on a broken pipe.
 fn broken(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, error)
 }
@@ -252,7 +245,7 @@ impl AsyncWrite for ChildStdin {
         }
     }
 
-    /// Ready when all that was written has room at the far end.
+    /// Ready when everything that was written has room at the far end.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
         match &self.state {
             State::Open(_, Some(_)) => self.poll_ready(cx).map(|ready| ready.map(drop)),
@@ -289,8 +282,7 @@ impl Drop for ChildStdin {
     }
 }
 
-/// An output of a command in another context, which ends when the command has
-/// closed it.
+/// An output of a command in another context. It ends when the command has closed it.
 ///
 /// The [module](crate::process) has an example.
 pub struct ChildOutput {
@@ -314,7 +306,7 @@ impl AsyncRead for ChildOutput {
                     self.rest = bytes.into();
                 }
                 Some(Ok(_)) => {}
-                // Cut off: the end would have been told.
+                // The output was cut off: its regular end would be an event.
                 Some(Err(error)) => {
                     self.ended = true;
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));

@@ -1,4 +1,4 @@
-//! The far side of a command: runs it, and sends what it says.
+//! The far side of a command: runs it, and sends its events.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use crate::wire::codec::Blob;
 
 /// Bytes of one chunk of output.
 const CHUNK: usize = 32 * 1024;
-/// Silence is counted in steps, so that a context that stands still for some
-/// time, and then goes on, takes that for one step.
+/// Silence is counted in steps of this length. If the context is stopped for some time and continues, that time
+/// counts as one step.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is to be run, wherever that will be.
+/// A command to run, in any context.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CommandLine {
     pub(crate) argv: Vec<OsString>,
@@ -34,23 +34,23 @@ pub(crate) struct CommandLine {
     pub(crate) env: BTreeMap<OsString, Option<OsString>>,
     pub(crate) clear_env: bool,
     pub(crate) stdin: Input,
-    /// Nobody wants to see what it says.
+    /// The output is not wanted.
     pub(crate) mute: bool,
 }
 
 impl CommandLine {
-    /// A program, found through PATH there, without a shell.
+    /// A program, found through PATH in its context, without a shell.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
         Self { argv: vec![program.into()], ..Self::default() }
     }
 
-    /// A line for `/bin/sh` there.
+    /// A line for `/bin/sh` in its context.
     pub(crate) fn shell(line: impl Into<OsString>) -> Self {
         Self { argv: vec!["/bin/sh".into(), "-c".into(), line.into()], ..Self::default() }
     }
 }
 
-/// What a command reads.
+/// The input of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Input {
     #[default]
@@ -59,19 +59,19 @@ pub(crate) enum Input {
     Stream,
 }
 
-/// Where goes what a command says.
+/// The senders for the events of a command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Outlets {
-    /// That it runs, and that it has ended.
+    /// For its start and its end.
     pub(crate) events: Sender<Event>,
     pub(crate) stdout: Sender<Event>,
     pub(crate) stderr: Sender<Event>,
-    /// These are three receivers, not one: each stream ends with an empty
-    /// chunk, and one that is not read does not hold up the others.
+    /// Whether these are three receivers instead of one. Then each stream ends with an empty chunk, and a
+    /// stream that is not read does not hold up the others.
     pub(crate) apart: bool,
 }
 
-/// However this ends, those who listen are told.
+/// Closes the senders on drop, so that the receivers learn the end in every case.
 struct Closing(Outlets);
 
 impl Drop for Closing {
@@ -82,7 +82,7 @@ impl Drop for Closing {
     }
 }
 
-/// Runs a command and sends what it says to `events`.
+/// Runs a command and sends its events to `outlets`.
 pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
     let outlets = Closing(outlets);
     let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
@@ -103,14 +103,14 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
         };
     }
     if let Some(cwd) = &command.cwd {
-        // Otherwise a missing directory and a missing program look the same.
+        // Without this check, a missing directory and a missing program give the same error.
         std::fs::metadata(cwd).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
         })?;
         process.current_dir(cwd);
     }
-    // Whoever does not take the output has lost interest in the command:
-    // leaving by `?` drops the group, which ends it.
+    // If the output cannot be sent, its receiver is gone. Returning by `?` then drops the group, which ends the
+    // command.
     let mut group = Group::start(&mut process).map_err(|error| not_started(&error, program))?;
     let Some(leader) = group.leader() else { unreachable!("it has just been started") };
     let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
@@ -156,7 +156,7 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
             Ok::<(), io::Error>(())
         };
         tokio::select! {
-            // What has come at the last moment is taken before it is too late.
+            // Output that arrives at the last moment is taken first.
             biased;
             result = &mut output => result.map(|()| false)?,
             result = others => result.map(|()| true)?,
@@ -173,7 +173,7 @@ enum Feed {
 }
 
 impl Feed {
-    /// A command that does not read its input to the end is no error.
+    /// Writes the input. It is not an error if the command does not read it to its end.
     async fn run(self) {
         match self {
             Self::Bytes(Blob(bytes), mut stdin) => drop(stdin.write_all(&bytes).await),
@@ -191,9 +191,9 @@ impl Feed {
 /// How far the output of a command has been read.
 #[derive(Default)]
 struct Reading {
-    /// Bytes of each stream.
+    /// Bytes that were read from each stream.
     bytes: [Cell<u64>; 2],
-    /// Streams that are not being read, as what was read waits to be taken.
+    /// Number of streams that are not read now, because a chunk of them waits for room.
     waiting: Cell<u32>,
 }
 
@@ -202,8 +202,7 @@ impl Reading {
         self.bytes.each_ref().map(Cell::get)
     }
 
-    /// Ends when nothing has come for long enough, though it would have been
-    /// read.
+    /// Ends when no output has come for [`SILENCE`] while the streams were being read.
     async fn silence(&self) {
         let (mut silent, mut last) = (Duration::ZERO, self.bytes());
         while silent < SILENCE {
@@ -228,7 +227,7 @@ async fn pump(
         let count = pipe.read_buf(&mut chunk).await?;
         if count == 0 {
             if apart {
-                // Whoever does not listen any more does not miss the end.
+                // If the receiver is gone, it does not need the end.
                 let _ = events.send(wrap(Blob(Vec::new()))).await;
             }
             return Ok(());
@@ -238,7 +237,7 @@ async fn pump(
         let sent = events.send(wrap(Blob(chunk))).await;
         reading.waiting.update(|waiting| waiting - 1);
         if apart && sent.is_err() {
-            // The command learns it from its pipe, as from any reader that has gone.
+            // The command notices through its pipe that the reader is gone.
             return Ok(());
         }
         sent.map_err(io::Error::other)?;
@@ -250,7 +249,7 @@ fn not_started(error: &io::Error, program: &OsStr) -> io::Error {
     let name = program.to_string_lossy();
     let why = match error.kind() {
         io::ErrorKind::NotFound if !name.contains('/') => "not found on the host".into(),
-        // What fork says where there are too many processes.
+        // The error of fork if there are too many processes.
         io::ErrorKind::WouldBlock => format!("{error}: no more processes can be started there (`ulimit -u`)"),
         _ => error.to_string(),
     };

@@ -5,8 +5,7 @@ use crate::cli::hosts::expression::Expansion;
 use crate::cli::hosts::fold::fold;
 use crate::cli::hosts::names::Names;
 
-/// What is printed on stdout: the hosts one per line, their number, or an
-/// expression for them.
+/// The output on stdout: the hosts one per line, their number, or an expression for them.
 pub(crate) fn listing(args: &HostsArgs, expansion: &Expansion<Names>) -> String {
     let names = &expansion.hosts;
     let mut text = match (args.count, args.fold) {

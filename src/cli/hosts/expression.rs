@@ -8,9 +8,9 @@
 //! segment     = "@" GROUP | METHOD | [METHOD ":"] [USER "@"] TARGET [":" PORT]
 //! ```
 //!
-//! Names may hold numbers, `[01-40,50]` and `[1-9/2]`. Braces keep a name
-//! together: `docker:{registry/app:1}`, `^{my hosts}`. In files and groups,
-//! white space separates as a comma does, and `#` begins a comment.
+//! Names may contain sets of numbers, `[01-40,50]` and `[1-9/2]`. Braces keep a name together:
+//! `docker:{registry/app:1}`, `^{my hosts}`. In files and groups, white space separates words as a comma does,
+//! and `#` begins a comment.
 
 mod line;
 
@@ -27,32 +27,29 @@ use crate::cli::hosts::path::{HostPath, Method, hops_of_key};
 use crate::cli::hosts::pattern::cut;
 pub(crate) use crate::connect::host_path::MAX_HOPS;
 
-/// Most hosts that a command is sent to: each takes a place in the report, and a
-/// process of ssh in its turn.
+/// Most hosts that a command is sent to. Each has an entry in the report, and in its turn a process of ssh.
 pub(crate) const MAX_HOSTS: u64 = 100_000;
-/// Most hosts that `offshoot hosts` writes out, counts or folds, which it does in
-/// half a second.
+/// Most hosts that `offshoot hosts` writes out, counts or folds. It does so in half a second.
 pub(crate) const MAX_LISTED: u64 = 1_000_000;
-/// Most hosts that the words of an expression may name together, before doubles
-/// are taken out and operators applied. With it time and memory are bounded.
+/// Most hosts that the words of an expression may name together, before duplicates are removed and operators
+/// are applied. This bounds time and memory.
 pub(crate) const MAX_NAMED: u64 = 1_500_000;
-/// Longest expression, and longest text of a file or group, in bytes: a million
-/// names of some thirty.
+/// Longest expression, and longest text of a file or group, in bytes: enough for a million names of 30 bytes.
 pub(crate) const MAX_TEXT: usize = 32 << 20;
-/// Most notes that are kept; more would tell nobody anything.
+/// Most notes that are kept. More notes would not help the user.
 const MAX_NOTES: usize = 8;
-/// How deep groups and files may refer to each other.
+/// How many levels deep groups and files may refer to each other.
 pub(crate) const MAX_DEPTH: usize = 16;
 
-/// Where the words of an expression come from that are not written in it. Each
-/// is asked for once, however often it is named.
+/// Where the words of an expression come from if they are not written in it. Each source is read once, even if
+/// it is named several times.
 pub(crate) trait Sources {
-    /// The text of a group: an expression, or a list of them. `None` if there
-    /// is no such group. An error says why it cannot be had.
+    /// The text of a group: an expression, or a list of them. `None` if there is no such group. An error
+    /// describes why the group cannot be read.
     fn group(&mut self, name: &str) -> Result<Option<String>, String>;
-    /// The text of a file. An error says why it cannot be had.
+    /// The text of a file. An error describes why it cannot be read.
     fn file(&mut self, path: &str) -> Result<String, String>;
-    /// All of stdin. An error says why it cannot be had.
+    /// All of stdin. An error describes why it cannot be read.
     fn stdin(&mut self) -> Result<String, String>;
 }
 
@@ -61,16 +58,16 @@ pub(crate) trait Sources {
 pub(crate) struct Expansion<H = Vec<HostPath>> {
     /// The hosts, each once, in the order of the expression. Never empty.
     pub(crate) hosts: H,
-    /// What is allowed but probably not what was meant, for stderr.
+    /// Notes for stderr about syntax that is allowed but probably a mistake.
     pub(crate) notes: Vec<String>,
 }
 
-/// The hosts that a command is for: at most [`MAX_HOSTS`]. Together expressions
-/// stand for what any of them does.
+/// The hosts that a command is for: at most [`MAX_HOSTS`]. Several expressions together stand for the hosts of
+/// all of them.
 ///
 /// # Errors
 ///
-/// `FaultKind::Empty` if no host is left, else what is wrong and where.
+/// `FaultKind::Empty` if no host is left; otherwise what is wrong and where.
 pub(crate) fn expand<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources) -> Result<Expansion, ExprError> {
     let Expansion { hosts: names, notes } = evaluate(expressions, sources, MAX_HOSTS)?;
     let host = |text: &str| read_back(text).map_err(|fault| ExprError::new(fault, text, None));
@@ -124,7 +121,7 @@ fn evaluate<S: AsRef<str>>(
     Ok(Expansion { hosts, notes })
 }
 
-/// The host of a name, which is an expression for it.
+/// Reads a name, which is an expression, and returns its host.
 fn read_back(text: &str) -> Result<HostPath, Fault> {
     let mut hops = Vec::new();
     for part in cut(text, 0, MAX_HOPS)? {
@@ -135,7 +132,7 @@ fn read_back(text: &str) -> Result<HostPath, Fault> {
     Ok(HostPath { text: text.to_owned(), hops })
 }
 
-/// Writes out an expression that must stand for one host, such as `--via`.
+/// Expands an expression that must stand for one host, such as the value of `--via`.
 ///
 /// # Errors
 ///
@@ -154,16 +151,16 @@ pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<HostPath, 
 
 struct Evaluator<'a> {
     sources: &'a mut dyn Sources,
-    /// Most hosts that are wanted.
+    /// Most hosts in the result.
     limit: u64,
-    /// From which all names are made, so that they can be compared.
+    /// The source of all lists of names, so that they can be compared.
     empty: Names,
     known: HashMap<ListSource, Rc<Names>>,
-    /// What is being read, the outermost first.
+    /// The sources that are being read, the outermost first.
     open: Vec<ListSource>,
-    /// Bytes of all files, groups and stdin.
+    /// Bytes that were read from files, groups and stdin.
     read: usize,
-    /// Hosts, and bytes of names, that were written out.
+    /// Number of hosts that were written out. `bytes` is the length of their names.
     named: u64,
     bytes: usize,
     notes: Vec<String>,
@@ -186,7 +183,7 @@ impl Evaluator<'_> {
                 None => return Ok(()),
                 Some(',') => {
                     at = line.skip_blanks(at + 1);
-                    // Lists in files may well be wrapped after a comma.
+                    // A list in a file may have a line break after a comma.
                     if at == line.text.len() && line.is_list() {
                         return Ok(());
                     }
@@ -196,12 +193,11 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Reads up to a comma or the end and adds the hosts to `hosts`. Returns
-    /// where it stopped.
+    /// Reads up to a comma or the end and adds the hosts to `hosts`. Returns where it stopped.
     fn chain(&mut self, line: &Line<'_>, start: usize, hosts: &mut Names) -> Result<usize, ExprError> {
         let before = hosts.len();
         let mut end = self.operand(line, start, hosts)?;
-        // Only operators need a set.
+        // A set is needed for operators only.
         let mut set: Option<Set> = None;
         loop {
             let at = line.skip_blanks(end);
@@ -278,8 +274,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Adds the hosts of a source. They were counted when it was read, and count
-    /// again each further time.
+    /// Adds the hosts of a source. Reading it has counted them. Each further use counts them again.
     fn all_of(&mut self, source: ListSource, line: &Line<'_>, span: Span, hosts: &mut Names) -> Result<(), ExprError> {
         let again = self.known.contains_key(&source);
         let all = self.source(source, line, span)?;
@@ -292,7 +287,7 @@ impl Evaluator<'_> {
 
     fn word(&mut self, word: &str, line: &Line<'_>, at: usize, hosts: &mut Names) -> Result<(), ExprError> {
         let span = Span::new(at, word.len());
-        // Most words of long lists are the names of ssh hosts and no more.
+        // In long lists, most words are plain names of ssh hosts.
         if is_bare_host(word) {
             let taken = self.take(1, span).and_then(|()| self.add(word, word, span, hosts));
             return taken.map_err(|fault| line.error(fault));
@@ -309,19 +304,19 @@ impl Evaluator<'_> {
                 Segment::Group(pattern) => Part::Paths(self.groups(&pattern, line)?),
             });
         }
-        // Before anything is written out: a few characters can name very many.
+        // The hosts are counted before any is written out, because a few characters can name very many.
         let count = segments.iter().map(Part::count).fold(1, u64::saturating_mul);
         self.take(count, span).map_err(|fault| line.error(fault))?;
         self.write_out(segments, span, hosts).map_err(|fault| line.error(fault))
     }
 
-    /// Adds every path that takes one of each part.
+    /// Adds all paths: all combinations of one member of each part.
     fn write_out(&mut self, mut parts: Vec<Part>, span: Span, hosts: &mut Names) -> Result<(), Fault> {
         if let [Part::Hop(method, pattern)] = parts.as_slice() {
             return pattern.each(*method, |text, key| self.add(text, key, span, hosts));
         }
         let has_groups = parts.iter().any(|part| matches!(part, Part::Paths(_)));
-        // Together the parts are no longer than the whole, so they may be no more.
+        // The parts together are no longer than the whole text, so the same limit holds for them.
         let mut all = Vec::new();
         let mut bytes = 0;
         for part in parts.drain(..) {
@@ -375,7 +370,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// The paths of all the groups that a pattern stands for.
+    /// The paths of all groups that a pattern stands for.
     fn groups(&mut self, pattern: &Pattern, line: &Line<'_>) -> Result<Names, ExprError> {
         let span = pattern.span;
         if pattern.count() > MAX_HOSTS {
@@ -411,8 +406,7 @@ impl Evaluator<'_> {
         over(self.bytes, span)
     }
 
-    /// The hosts of a group, of a file or of stdin, which `line` names at
-    /// `span`.
+    /// The hosts of a group, of a file or of stdin. `line` names it at `span`.
     fn source(&mut self, source: ListSource, line: &Line<'_>, span: Span) -> Result<Rc<Names>, ExprError> {
         if let Some(hosts) = self.known.get(&source) {
             return Ok(Rc::clone(hosts));
@@ -483,7 +477,7 @@ impl Part {
     }
 }
 
-/// Whether there are more bytes of names than may be.
+/// An error if the names have more bytes than allowed.
 fn over(bytes: usize, span: Span) -> Result<(), Fault> {
     if bytes <= MAX_BYTES {
         return Ok(());
@@ -494,7 +488,7 @@ fn over(bytes: usize, span: Span) -> Result<(), Fault> {
     Err(Fault::limit(span, message))
 }
 
-/// An expression that is safe and short enough to be shown.
+/// Makes an expression safe and short enough to be shown.
 fn shorten(text: &str) -> String {
     const SHOWN: usize = 100;
     let mut short: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();

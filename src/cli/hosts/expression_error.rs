@@ -6,21 +6,20 @@ pub(crate) use crate::connect::host_path::fault::{Fault, FaultKind, Span, is_unp
 
 /// How many characters of a long line are shown around the fault.
 const WINDOW: usize = 60;
-/// How many characters of a long message are shown at its beginning, and at its
-/// end. All that only explain are shorter than both.
+/// How many characters of a long message are shown at its beginning, and at its end. All messages without a
+/// name are shorter than this.
 const HALF: usize = 250;
 
 /// A host expression that cannot be expanded.
 ///
-/// Its text says what is wrong and what to write instead, then shows the line
-/// with a caret below the place.
+/// Its text describes the fault and the correct form, then shows the line with a caret below the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExprError {
     /// What kind of fault it is; the exit code depends on it.
     pub(crate) kind: FaultKind,
     /// Where in `line` the fault is.
     pub(crate) span: Span,
-    /// What is wrong, and the remedy.
+    /// What is wrong, and what to do.
     pub(crate) message: String,
     /// The line that holds the fault.
     pub(crate) line: String,
@@ -36,8 +35,8 @@ impl ExprError {
     }
 }
 
-/// Messages name what they are about, which can be as long as the expression;
-/// what is to be done stands at the end.
+/// Shortens a message in its middle. A message contains what it is about, which can be as long as the
+/// expression. The advice stands at the end.
 fn without_middle(text: String) -> String {
     let chars = text.chars().count();
     if chars <= 2 * HALF {
@@ -64,8 +63,8 @@ impl fmt::Display for ExprError {
 
 impl std::error::Error for ExprError {}
 
-/// The part of the line that is shown, and the column and width of the carets
-/// in characters. Control characters cannot be printed, so a mark stands for each.
+/// The part of the line that is shown, and the column and width of the carets in characters. A mark stands for
+/// each control character, because these cannot be printed.
 fn window(line: &str, span: Span) -> (String, usize, usize) {
     let before = line.char_indices().take_while(|(at, _)| *at < span.at).count();
     let marked = line.char_indices().filter(|(at, _)| (span.at..span.at.saturating_add(span.len)).contains(at)).count();

@@ -1,7 +1,7 @@
 //! From a list of hosts back to a short expression: `web[01-40,50]`.
 //!
-//! Hosts are divided into families by what their names share besides numbers, the
-//! numbers of each family are joined to sets, and sets are written as ranges.
+//! Hosts are divided into families: the names in a family differ only in numbers. The numbers of each family
+//! are joined to sets, and the sets are written as ranges.
 //!
 //! - `parts`: a name as words and numbers; `sets`: sets of numbers by id
 //! - `ranges`: how a set of numbers is written
@@ -16,29 +16,26 @@ use self::parts::{Parts, natural_cmp};
 use self::ranges::ranges;
 use self::sets::{FREE, Sets, mix};
 
-/// How many rows of numbers are looked at when hosts are joined, over all
-/// passes, so that any list is folded within a second. What is not joined then
-/// is written one by one.
+/// How many rows of numbers are compared when hosts are joined, over all passes, so that any list is folded
+/// within a second. Hosts that are not joined by then are written one by one.
 const MAX_WORK: usize = 20_000_000;
-/// Most numbers of a name that are looked at, so that memory is bounded; a name
-/// with more than one for each hop of the longest path is rare.
+/// Most numbers in a name that are compared, so that memory is bounded. A name with more than one number for
+/// each hop of the longest path is rare.
 const MAX_PLACES: usize = 16;
-/// Stands for a number in a family. No name of a host holds it; others that do
-/// are not folded.
+/// Stands for a number in the pattern of a family. Names of hosts do not contain it. A name that does is not
+/// folded.
 const PLACE: char = '\0';
-/// The shortest readable expression found for these hosts, in natural order.
-/// Names are those of `HostPath::text`, and the expression stands for exactly
-/// these.
+/// The shortest readable expression that is found for these hosts, in natural order. The names are those of
+/// `HostPath::text`. The expression stands for exactly these hosts.
 pub(crate) fn fold<S: AsRef<str>>(names: &[S]) -> String {
     let mut families = Families::default();
     names.iter().for_each(|name| families.add(name.as_ref()));
     let Families { list, mut sets, .. } = families;
-    // Each word with the first host it stands for, by which it is sorted.
+    // Each word, and the first host it stands for. The words are sorted by this host.
     let mut words: Vec<(String, String)> = Vec::new();
     let mut work = MAX_WORK;
     for family in list {
-        // Which numbers are joined first decides what is left over, so both
-        // ways are tried.
+        // The order in which numbers are joined changes the result, so both orders are tried.
         let last_first = family.join(&mut sets, Order::LastFirst, &mut work);
         let one = family.written(&last_first, &sets);
         if family.places < 2 || one.len() < 2 {
@@ -62,11 +59,10 @@ pub(crate) fn fold<S: AsRef<str>>(names: &[S]) -> String {
 
 /// Hosts whose names differ in numbers only.
 struct Family {
-    /// The name, with [`PLACE`] for each number; or any name that holds one.
+    /// The name, with [`PLACE`] for each number; or a name that contains [`PLACE`] itself.
     pattern: String,
     places: usize,
-    /// The sets of one number of each host, one after the other. Hosts may come
-    /// twice.
+    /// For each host, the sets of one number each, one after the other. A host may occur twice.
     rows: Vec<u32>,
 }
 
@@ -75,7 +71,7 @@ struct Families {
     list: Vec<Family>,
     by_pattern: HashMap<String, usize>,
     sets: Sets,
-    /// The family of the last name, which is likely that of the next, too.
+    /// The family of the last name. The next name is likely in the same family.
     last: usize,
     pattern: String,
     row: Vec<u32>,
@@ -126,12 +122,11 @@ enum Order {
 }
 
 impl Family {
-    /// Covers the hosts with boxes: a set of numbers for each place, which stand
-    /// for all their combinations. Boxes do not overlap. `order` says at which
-    /// place to join first.
+    /// Covers the hosts with boxes. A box has a set of numbers for each place, and stands for all their
+    /// combinations. Boxes do not overlap. `order` is the order in which the places are joined.
     fn join(&self, sets: &mut Sets, order: Order, work: &mut usize) -> Vec<u32> {
         let mut rows = self.rows.clone();
-        // Where all hosts have one number, none can be joined.
+        // If all hosts have the same number at a place, nothing can be joined there.
         let first = &self.rows[..self.places.min(self.rows.len())];
         let differs = |place: &usize| self.rows.chunks_exact(self.places).any(|row| row[*place] != first[*place]);
         let mut places: Vec<usize> = (0..self.places).filter(differs).collect();
@@ -139,13 +134,13 @@ impl Family {
             places.reverse();
         }
         if places.is_empty() {
-            // All are one host.
+            // All rows are the same host.
             rows.truncate(self.places);
         }
         loop {
             let before = rows.len();
             for place in &places {
-                // The first pass also takes out hosts that come twice.
+                // The first pass also removes duplicate hosts.
                 if *work == 0 && before < self.rows.len() {
                     return rows;
                 }
@@ -158,13 +153,13 @@ impl Family {
         }
     }
 
-    /// Makes one of boxes that differ at this place only.
+    /// Joins boxes that differ at this place only.
     fn join_at(&self, place: usize, rows: &[u32], places: &[usize], sets: &mut Sets) -> Vec<u32> {
         let row = |nth: u32| &rows[nth as usize * self.places..][..self.places];
         let count = (rows.len() / self.places) as u32;
         let mask = (count as usize * 2).next_power_of_two() - 1;
         let mut slots = vec![FREE; mask + 1];
-        // The first of each group, its last so far, and which comes behind each.
+        // The first and the last member of each group so far; `next` has the member after each one.
         let mut groups: Vec<(u32, u32)> = Vec::new();
         let mut next = vec![FREE; count as usize];
         for nth in 0..count {

@@ -1,12 +1,12 @@
-//! Files of other tools that name hosts in a way of their own. Read as a list of
-//! hosts, their settings would become hosts, so they are refused by name.
+//! Files of other tools that name hosts in their own formats. As lists of hosts, their settings would become
+//! hosts. So they are refused with an error that names the format.
 
 use std::net::IpAddr;
 
 use crate::cli::hosts::expression_error::{Fault, Span};
 
-/// What the line of a file, without its comment, looks like if it is none of a
-/// list of hosts.
+/// Checks a line of a file, without its comment. The error names the format if the line is not from a list of
+/// hosts.
 pub(crate) fn recognise(line: &str) -> Result<(), Fault> {
     let text = line.trim();
     let Some((format, remedy)) = format(text) else {
@@ -52,7 +52,7 @@ const SLOTS: (&str, &str) = (
     "take the names: sed 's/[: ].*//' FILE | offshoot ... -w -; a port of ssh is written as node1:22, and one below 22 \
      is taken with -p",
 );
-/// A smaller number behind a host is how many processors it has, and no port of ssh.
+/// A smaller number after a host is its number of processors, not a port of ssh.
 const LEAST_PORT: u16 = 22;
 
 fn format(text: &str) -> Option<(&'static str, &'static str)> {
@@ -61,7 +61,7 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
     if is_json(text) {
         return Some(JSON);
     }
-    // What stands in braces is a name, whatever it holds.
+    // Text in braces is a name, whatever it contains.
     if text.contains('{') {
         return None;
     }
@@ -119,7 +119,7 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// `[web]` and `[web:children]`; `[1-3]` and `[fe80::1]` are hosts.
+/// Whether this is `[web]` or `[web:children]`. `[1-3]` and `[fe80::1]` are hosts.
 fn is_section(text: &str) -> bool {
     let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
         return false;
@@ -130,18 +130,18 @@ fn is_section(text: &str) -> bool {
         && !inner.contains([',', '['])
 }
 
-/// `all:` and `hosts:`.
+/// Whether this is a key of YAML such as `all:` and `hosts:`.
 fn is_yaml_key(text: &str) -> bool {
     text.strip_suffix(':')
         .is_some_and(|key| key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) && !key.is_empty())
 }
 
-/// A line that begins a document, a member or an element. No host begins so.
+/// Whether the line begins a document, a member or an element of JSON. No host begins in this way.
 fn is_json(text: &str) -> bool {
     text == "{" || text == "[" || ["{\"", "[\"", "\"", "{ \"", "[{"].iter().any(|begin| text.starts_with(begin))
 }
 
-/// `web1,10.0.0.1`, and a line of titles.
+/// Whether this is a row such as `web1,10.0.0.1`, or a row of titles.
 fn is_table(text: &str) -> bool {
     const TITLES: [&str; 8] = ["host", "hostname", "name", "fqdn", "ip", "address", "user", "port"];
     let cells: Vec<&str> = text.split([',', ';']).map(str::trim).collect();
@@ -164,13 +164,13 @@ fn has_digit(word: &str) -> bool {
     word.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// `all,mgmt`. Hosts that are numbered have others beside them that are numbered.
+/// Whether this is a list of attributes such as `all,mgmt`. In a list of hosts, most names have numbers.
 fn are_attributes(word: &str) -> bool {
     let is_attribute = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
     word.contains(',') && word.split(',').all(is_attribute)
 }
 
-/// `node1:4`, and `node1:4:4`.
+/// Whether this is `node1:4` or `node1:4:4`.
 fn has_slots(word: &str) -> bool {
     let parts: Vec<&str> = word.split(':').collect();
     match parts[..] {

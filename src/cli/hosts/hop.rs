@@ -1,4 +1,4 @@
-//! What stands between two slashes of a word: a hop, or a group of paths.
+//! The text between two slashes of a word: a hop, or a group of paths.
 
 use crate::cli::hosts::expression_error::{Fault, Span};
 use crate::cli::hosts::numbers::{Cursor, Numbers};
@@ -7,12 +7,12 @@ use crate::cli::hosts::pattern::{Piece, Token};
 pub(crate) use crate::connect::host_path::hop::MAX_NAME;
 use crate::connect::host_path::hop::{Pattern as AnyPattern, Role, Spelled, strip, whole};
 
-/// A hop, or the name of a group, in which numbers make it stand for many.
+/// A hop, or the name of a group. With numbers in brackets, it stands for several.
 pub(crate) type Pattern = AnyPattern<Numbers>;
 
 #[derive(Debug)]
 pub(crate) enum Segment {
-    /// `@name`, which stands for paths.
+    /// `@name`, which stands for the paths of a group.
     Group(Pattern),
     /// `METHOD:USER@TARGET:PORT` or a part of it.
     Hop(Method, Pattern),
@@ -28,7 +28,7 @@ impl Segment {
 }
 
 impl Pattern {
-    /// How many there are, doubles included. Costs nothing, however many.
+    /// How many hops or groups it stands for, duplicates included. Takes no time, even for a large number.
     pub(crate) fn count(&self) -> u64 {
         let counts = self.parts.iter().map(|(_, token)| match &token.piece {
             Piece::Set(numbers) => numbers.count(),
@@ -37,7 +37,7 @@ impl Pattern {
         counts.fold(1, u64::saturating_mul)
     }
 
-    /// The names of groups that it stands for.
+    /// The names of the groups that it stands for.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         let collected: Result<(), Fault> = self.each_spelled(|spelled| {
@@ -48,8 +48,8 @@ impl Pattern {
         names
     }
 
-    /// The hops that it stands for, each with its spelling; the last numbers
-    /// vary fastest. Ask for [`Pattern::count`] first.
+    /// The hops that it stands for, each with its spelling. The last numbers vary fastest. Call
+    /// [`Pattern::count`] first.
     pub(crate) fn hops(&self, method: Method) -> Result<Vec<(String, Hop)>, Fault> {
         let mut hops = Vec::new();
         self.each_spelled(|spelled| {
@@ -59,8 +59,8 @@ impl Pattern {
         Ok(hops)
     }
 
-    /// Hands over the spelling and the key of each hop that it stands for, in
-    /// the order of [`Pattern::hops`].
+    /// Calls a function with the spelling and the key of each hop that it stands for, in the order of
+    /// [`Pattern::hops`].
     pub(crate) fn each<E: From<Fault>>(
         &self,
         method: Method,
@@ -82,7 +82,7 @@ impl Pattern {
             let mut at = cursors.iter();
             self.spell(&mut spelled, |_, text| at.next().into_iter().for_each(|cursor| cursor.write(text)));
             take(&spelled)?;
-            // As an odometer: the last one that is not at its end moves on.
+            // As in an odometer: the last cursor that is not at its end advances.
             if !cursors.iter_mut().rev().any(Cursor::advance) {
                 return Ok(());
             }

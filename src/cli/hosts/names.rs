@@ -1,13 +1,12 @@
 //! Many names of hosts in little memory, and sets of them.
 //!
-//! All names lie in one buffer. Each has a key, which is the same for all
-//! spellings of a host; most names are their own keys and have no other.
+//! All names are in one buffer. Each name has a key, which is the same for all spellings of a host. Most names
+//! are their own keys; then no key is stored.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Bytes of all names, and of keys that differ from them, which may be written
-/// out for one command line. With the tables for [`MAX_NAMED`] names this stays
-/// below 256 MiB.
+/// Most bytes of all names, and of keys that differ from them, for one command line. With the tables for
+/// [`MAX_NAMED`] names this stays below 256 MiB.
 ///
 /// [`MAX_NAMED`]: crate::cli::hosts::expression::MAX_NAMED
 pub(crate) const MAX_BYTES: usize = 64 << 20;
@@ -15,19 +14,19 @@ pub(crate) const MAX_BYTES: usize = 64 << 20;
 /// A slot of an [`Index`] that is free.
 const FREE: u32 = u32::MAX;
 
-/// Names in their order. A name can come twice.
+/// Names in order. A name can occur twice.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     buffer: String,
     list: Vec<Name>,
-    /// Whether each host is known to be there once.
+    /// Whether it is known that each host occurs once.
     is_once_each: bool,
-    /// The same for all names that are compared with each other. Random, since
-    /// names come from files of others, too.
+    /// The hash state. It is the same for all names that are compared with each other. It is random, because
+    /// names may come from files of other users.
     state: RandomState,
 }
 
-/// Where a name lies in the buffer; its key, if it has one, lies behind it.
+/// The position of a name in the buffer. Its key, if stored, follows it.
 #[derive(Debug, Clone, Copy)]
 struct Name {
     at: u32,
@@ -41,7 +40,7 @@ impl Names {
         Self { buffer: String::new(), list: Vec::new(), is_once_each: true, state }
     }
 
-    /// Empty, for names that are compared with these.
+    /// An empty list whose names can be compared with these.
     pub(crate) fn empty(&self) -> Self {
         Self::new(self.state.clone())
     }
@@ -54,7 +53,7 @@ impl Names {
         self.list.is_empty()
     }
 
-    /// How much memory the names take.
+    /// How many bytes the names and keys have.
     pub(crate) fn bytes(&self) -> usize {
         self.buffer.len()
     }
@@ -72,13 +71,13 @@ impl Names {
         &self.buffer[at as usize..(at + len) as usize]
     }
 
-    /// The names as their hosts are spelled.
+    /// The names, in the users' spelling.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         (0..self.len()).map(|nth| self.text(nth))
     }
 
-    /// Adds a name. Callers see to it that there are never more than
-    /// [`MAX_BYTES`] and one name more, so that places fit 32 bits.
+    /// Adds a name. The caller makes sure that the buffer never has more than [`MAX_BYTES`] and one more name,
+    /// so that positions fit in 32 bits.
     pub(crate) fn push(&mut self, text: &str, key: &str) {
         let at = self.buffer.len() as u32;
         self.buffer.push_str(text);
@@ -93,7 +92,7 @@ impl Names {
         self.is_once_each = false;
     }
 
-    /// Adds one of `other`.
+    /// Adds the `nth` name of `other`.
     fn copy(&mut self, other: &Self, nth: usize) {
         let name = other.list[nth];
         let (from, len) = (name.at as usize, (name.text + name.key) as usize);
@@ -102,7 +101,7 @@ impl Names {
         self.is_once_each = false;
     }
 
-    /// Adds all of `other`.
+    /// Adds all names of `other`.
     pub(crate) fn extend(&mut self, other: &Self) {
         let base = self.buffer.len() as u32;
         self.is_once_each = other.is_once_each && self.is_empty();
@@ -110,7 +109,7 @@ impl Names {
         self.list.extend(other.list.iter().map(|name| Name { at: base + name.at, ..*name }));
     }
 
-    /// Takes off the names from the `nth` on.
+    /// Removes the names from the `nth` on, and returns them.
     pub(crate) fn split_off(&mut self, nth: usize) -> Self {
         if nth == 0 {
             let empty = self.empty();
@@ -123,8 +122,7 @@ impl Names {
         Self { buffer, list, is_once_each: self.is_once_each, state: self.state.clone() }
     }
 
-    /// Leaves each host once, where it comes first. Costs no memory for the
-    /// names that go.
+    /// Keeps the first occurrence of each host. Needs no additional memory for the names that are removed.
     pub(crate) fn once_each(&mut self) {
         if self.is_once_each {
             return;
@@ -134,7 +132,7 @@ impl Names {
         let mut kept = Vec::with_capacity(list.len());
         std::mem::swap(&mut self.list, &mut kept);
         for name in list {
-            // Compared with those kept so far.
+            // Compares the name with the names that were kept so far.
             self.list.push(name);
             let nth = self.list.len() - 1;
             if index.insert(self, nth).is_some() {
@@ -145,11 +143,10 @@ impl Names {
     }
 }
 
-/// A table by which names are found by their keys.
+/// A hash table that finds names by their keys.
 #[derive(Debug)]
 struct Index {
-    /// The numbers of names; a power of two of them, at least twice as many as
-    /// there are names.
+    /// Indexes of names. The length is a power of two, and at least twice the number of names.
     slots: Vec<u32>,
     used: usize,
 }
@@ -159,7 +156,7 @@ impl Index {
         Self { slots: vec![FREE; (names.max(4) * 2).next_power_of_two()], used: 0 }
     }
 
-    /// The slot where a key is, or where it would be.
+    /// The slot that has a key, or that is free for it.
     fn slot(&self, names: &Names, key: &str, hash: u32) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
@@ -177,8 +174,8 @@ impl Index {
         (found != FREE).then_some(found as usize)
     }
 
-    /// Enters the `nth` of `names`, unless its host is there: then returns which
-    /// it is.
+    /// Inserts the `nth` of `names`. If its host is in the table already, returns the index of that name
+    /// instead.
     fn insert(&mut self, names: &Names, nth: usize) -> Option<usize> {
         let slot = self.slot(names, names.key(nth), names.list[nth].hash);
         if self.slots[slot] != FREE {
@@ -197,8 +194,8 @@ impl Index {
     }
 }
 
-/// A set of hosts, from which others are taken and to which others are added in
-/// the time that the others take, however large it is itself.
+/// A set of hosts. Removing or adding other hosts takes time in proportion to the others, not to the size of
+/// the set.
 #[derive(Debug)]
 pub(crate) struct Set {
     names: Names,
@@ -230,7 +227,7 @@ impl Set {
         self.len -= 1;
     }
 
-    /// `!`: takes the others out.
+    /// Operator `!`: removes the others.
     pub(crate) fn subtract(&mut self, others: &Names) {
         for nth in 0..others.len() {
             if let Some(found) = self.find(others, nth) {
@@ -239,7 +236,7 @@ impl Set {
         }
     }
 
-    /// `&`: leaves those that are among the others, in their order here.
+    /// Operator `&`: keeps the hosts that are among the others. Their order does not change.
     pub(crate) fn intersect(&mut self, others: &Names) {
         let mut both: Vec<usize> = (0..others.len()).filter_map(|nth| self.find(others, nth)).collect();
         both.sort_unstable();
@@ -249,7 +246,7 @@ impl Set {
         *self = Self::new(names);
     }
 
-    /// `^`: leaves those that are on one side only, those of this one first.
+    /// Operator `^`: keeps the hosts that are in one of the two only, those of this set first.
     pub(crate) fn differ(&mut self, mut others: Names) {
         others.once_each();
         let found: Vec<Option<usize>> = (0..others.len()).map(|nth| self.find(&others, nth)).collect();
@@ -267,13 +264,13 @@ impl Set {
         self.is_in.push(true);
         self.len += 1;
         if let Some(old) = self.index.insert(&self.names, new) {
-            // It was taken out before; its new place counts.
+            // The host was removed before. Its new position counts.
             let slot = self.index.slot(&self.names, self.names.key(old), self.names.list[old].hash);
             self.index.slots[slot] = new as u32;
         }
     }
 
-    /// Adds what is in the set to `names`.
+    /// Adds the hosts of the set to `names`.
     pub(crate) fn append_to(self, names: &mut Names) {
         if self.len == self.names.len() {
             names.extend(&self.names);

@@ -3,11 +3,11 @@
 use crate::cli::hosts::expression_error::{Fault, Span};
 use crate::connect::host_path::word::Set;
 
-/// More digits would not fit the integer that holds them.
+/// Most digits of a number: more would not fit into the integer.
 pub(crate) const MAX_DIGITS: usize = 18;
 
-/// A list of runs of numbers. It is small however many numbers it names, so
-/// that they can be counted before they are written out.
+/// A list of ranges of numbers. It is small even if it names many numbers, so they can be counted before they
+/// are written out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Numbers {
     runs: Vec<Run>,
@@ -18,16 +18,16 @@ struct Run {
     first: u64,
     last: u64,
     step: u64,
-    /// Shorter numbers get zeros in front.
+    /// The number of digits; shorter numbers get leading zeros.
     width: usize,
 }
 
 impl Numbers {
-    /// Reads what stands between the brackets; `at` is where it begins.
+    /// Reads the text between the brackets. `at` is where the text begins.
     pub(crate) fn parse(text: &str, at: usize) -> Result<Self, Fault> {
         let whole = Span::new(at, text.len());
         if text.trim().is_empty() {
-            // The caret covers the brackets, since there is nothing in them.
+            // The caret marks the brackets, because there is nothing in them.
             let span = Span::new(at.saturating_sub(1), text.len() + 2);
             return Err(Fault::syntax(span, "empty brackets; write numbers, such as [1-9] or [01,05]"));
         }
@@ -43,18 +43,17 @@ impl Numbers {
         Ok(Self { runs })
     }
 
-    /// How many numbers there are, doubles included.
+    /// How many numbers there are, duplicates included.
     pub(crate) fn count(&self) -> u64 {
         self.runs.iter().map(Run::count).fold(0, u64::saturating_add)
     }
 
-    /// The first of the numbers, from which one can move on to the others. There
-    /// is always one.
+    /// A cursor at the first number. There is always one.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         Cursor { runs: &self.runs, run: 0, nth: 0 }
     }
 
-    /// The numbers as written, zeros in front included.
+    /// The numbers as written, with leading zeros.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = String> + '_ {
         let mut cursor = Some(self.cursor());
@@ -80,7 +79,7 @@ impl Set for Numbers {
     }
 }
 
-/// A place in a list of numbers.
+/// A position in a list of numbers.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     runs: &'a [Run],
@@ -89,8 +88,7 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Moves on. Returns false if it was at the last number; then it is at the
-    /// first again.
+    /// Advances to the next number. From the last number it goes to the first and returns false.
     pub(crate) fn advance(&mut self) -> bool {
         self.nth += 1;
         if self.runs.get(self.run).is_some_and(|run| self.nth < run.count()) {
@@ -105,7 +103,7 @@ impl Cursor<'_> {
         false
     }
 
-    /// Appends the number as it is written, zeros in front included.
+    /// Appends the number as it is written, with leading zeros.
     pub(crate) fn write(&self, text: &mut String) {
         if let Some(run) = self.runs.get(self.run) {
             write_number(run.first + self.nth * run.step, run.width, text);
@@ -113,9 +111,9 @@ impl Cursor<'_> {
     }
 }
 
-/// Appends a number, with zeros in front if it is shorter than `width`.
+/// Appends a number, with leading zeros if it is shorter than `width`.
 pub(crate) fn write_number(mut value: u64, width: usize, text: &mut String) {
-    // Enough for any u64, and for any width.
+    // Large enough for any u64, and for any width.
     let mut digits = [b'0'; 20];
     let mut begin = digits.len();
     while begin == digits.len() || value > 0 {
@@ -144,7 +142,7 @@ impl Run {
         }
         let width = match (is_padded(first_text), is_padded(last_text)) {
             (false, false) => 0,
-            // Tools disagree on what [01-100] means, so it must be said.
+            // Tools disagree about the meaning of [01-100], so it is an error.
             _ if first_text.len() != last_text.len() => {
                 let width = first_text.len().max(last_text.len());
                 let message = format!(
@@ -195,7 +193,7 @@ fn number(text: &str, at: usize) -> Result<u64, Fault> {
         let message = format!("the number has {} digits; at most {MAX_DIGITS} are read", text.len());
         return Err(Fault::limit(span, message));
     }
-    // Cannot fail: 18 digits fit.
+    // This cannot fail: 18 digits fit.
     text.parse().map_err(|_| Fault::limit(span, "the number is too large"))
 }
 

@@ -1,12 +1,11 @@
-//! What tells hosts apart, however they are spelled.
+//! Keys of hosts: equal for all spellings of a host.
 
 use crate::cli::hosts::numbers::write_number;
 
 pub(crate) use crate::connect::host_path::{Hop, HostPath, MethodName as Method};
 
-/// Appends what is the same for all spellings of a hop, and for no other hop:
-/// for most ssh hosts their names. Control characters, which no name holds,
-/// mark the others.
+/// Appends the key of a hop. It is the same for all spellings of the hop, and different for other hops. For
+/// most ssh hosts it is the name. Other keys contain control characters, which names do not contain.
 pub(crate) fn write_key(method: Method, user: &str, target: &str, port: Option<u16>, key: &mut String) {
     if method == Method::Ssh && user.is_empty() && port.is_none() && !target.contains('/') {
         key.push_str(target);
@@ -29,7 +28,7 @@ const KEY_BEGIN: char = '\u{1}';
 const KEY_BETWEEN: char = '\u{2}';
 const KEY_END: char = '\u{3}';
 
-/// How many hops the path with this key has, whose hops are joined by `/`.
+/// How many hops the path with this key has. `/` separates the hops in a key.
 pub(crate) fn hops_of_key(key: &str) -> usize {
     let mut marked = false;
     let slashes = key.chars().filter(|c| {

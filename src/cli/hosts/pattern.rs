@@ -1,4 +1,4 @@
-//! One word of a host expression, cut into hops and pieces, where brackets hold numbers.
+//! One word of a host expression, split into hops and pieces, with numbers in brackets.
 
 pub(crate) use crate::connect::host_path::word::{Piece, Token, cut, enclosed};
 

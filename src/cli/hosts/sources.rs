@@ -5,13 +5,13 @@ use std::io::{IsTerminal, Read};
 
 use crate::cli::hosts::expression::{MAX_TEXT, Sources};
 
-/// Reads `^file` and `-`; groups come from `groups`.
+/// Reads `^file` and `-`. `groups` gives the groups.
 pub(crate) struct Reading<G> {
     groups: G,
 }
 
 impl<G: FnMut(&str) -> Result<Option<String>, String>> Reading<G> {
-    /// `groups` answers as [`Sources::group`] does.
+    /// `groups` returns what [`Sources::group`] returns.
     pub(crate) fn new(groups: G) -> Self {
         Self { groups }
     }
@@ -36,8 +36,7 @@ impl<G: FnMut(&str) -> Result<Option<String>, String>> Sources for Reading<G> {
     }
 }
 
-/// Reads one byte more than is allowed, which tells the caller that there is
-/// too much, whatever it is, and no more than that.
+/// Reads at most one byte more than allowed. From this byte the caller sees that the text is too long.
 fn read(from: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     from.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;

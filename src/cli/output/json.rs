@@ -1,4 +1,4 @@
-//! `--json`: one JSON document when all is over.
+//! `--json`: one JSON document at the end of the run.
 //!
 //! ```text
 //! {"v":1,"hosts":{H:{"status":"ok","code":0,"signal":null,"stdout":"...","stderr":"...",
@@ -6,12 +6,11 @@
 //!  "summary":{"hosts":N,"ok":N,...,"seconds":S}}
 //! ```
 //!
-//! Hosts are in the order of the expression. Output that is not UTF-8 is in
-//! `stdout_base64` or `stderr_base64`, and `stdout` or `stderr` is null. Output
-//! is kept until the end, so it is bounded: the beginning is kept, and
-//! `truncated` is how many bytes are missing; `--jsonl` has no such bound. A
-//! host has `"open":true` as in `--jsonl`. `offshoot call` adds what the function
-//! has returned as `result`, which counts as output.
+//! Hosts are in the order of the expression. Output that is not UTF-8 is in `stdout_base64` or `stderr_base64`,
+//! and `stdout` or `stderr` is null. Output is kept until the end, so it is bounded: the beginning is kept, and
+//! `truncated` is the number of missing bytes. `--jsonl` has no such bound. A host has `"open":true` as in
+//! `--jsonl`. `offshoot call` adds the value that the function has returned as `result`, which counts as
+//! output.
 
 use std::cell::Cell;
 use std::io::{self, BufWriter, Write};
@@ -27,7 +26,8 @@ use crate::cli::output::report::{ErrorInfo, HostExit};
 use crate::cli::output::safe_json;
 use crate::cli::output::summary::Summary;
 
-/// Writes the document. The output of one host at a time is in memory, if it is in the file of `store`.
+/// Writes the document. If output is in the file of `store`, only the output of one host at a time is in
+/// memory.
 pub(crate) fn document(
     hosts: Vec<(String, HostExit, Kept)>,
     store: Store,
@@ -48,7 +48,7 @@ struct DocumentRecord<'a> {
     summary: SummaryRecord<'a>,
 }
 
-/// The hosts by their names. They can be serialised once.
+/// The hosts by their names. They can be serialised once only.
 struct HostRecords(Cell<Vec<(String, HostExit, Kept)>>, Store);
 
 impl Serialize for HostRecords {

@@ -1,4 +1,4 @@
-//! `--jsonl`: one JSON object a line, as things happen.
+//! `--jsonl`: one JSON object per line, written as the events happen.
 //!
 //! ```text
 //! {"v":1,"event":"line","host":H,"time":T,"stream":"stdout","text":"..."}
@@ -7,12 +7,10 @@
 //! {"v":1,"event":"summary","time":T,"hosts":N,"ok":N,...,"seconds":S}
 //! ```
 //!
-//! `time` is in seconds since 1970. A line that is not UTF-8 has `base64` in
-//! place of `text`, and one that did not end in a newline, because the output
-//! ended or the line is very long, has `"partial":true`. Every host has exactly
-//! one `exit`, and `summary` is last. New keys may be added; `v` changes when
-//! one is taken away or gets another meaning. `result` is what a function has
-//! returned.
+//! `time` is in seconds since 1970. A line that is not UTF-8 has `base64` in place of `text`. A line that did
+//! not end in a newline has `"partial":true`, because the output ended or the line is very long. Every host has
+//! exactly one `exit`, and `summary` is last. New keys may be added. `v` changes if a key is removed or changes
+//! its meaning. `result` is the value that a function has returned.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,7 +24,7 @@ use crate::cli::output::report::{ErrorInfo, HostExit, Stream};
 use crate::cli::output::safe_json;
 use crate::cli::output::summary::{End, Status, Summary};
 
-/// Version of the schema, of `--json` too.
+/// Version of the schema, also for `--json`.
 pub(crate) const VERSION: u32 = 1;
 
 pub(crate) fn line(name: &str, now: SystemTime, stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
@@ -75,7 +73,7 @@ pub(crate) fn summary(now: SystemTime, summary: &Summary, out: &mut Vec<u8>) {
     push(&SummaryEvent { v, event, time, summary: SummaryRecord::new(summary) }, out);
 }
 
-/// A summary as it stands in both kinds of JSON.
+/// The summary in both kinds of JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct SummaryRecord<'a> {
     hosts: usize,
@@ -85,7 +83,7 @@ pub(crate) struct SummaryRecord<'a> {
     timeout: usize,
     cancelled: usize,
     interrupted: bool,
-    /// Why it was stopped early.
+    /// Why the run was stopped early.
     stopped: Option<&'a str>,
     seconds: f64,
 }
@@ -109,7 +107,7 @@ impl<'a> SummaryRecord<'a> {
     }
 }
 
-/// Seconds to the nearest thousandth: more digits would be noise.
+/// Rounds to milliseconds. More digits would not help.
 pub(crate) fn to_millis(seconds: f64) -> f64 {
     if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
 }

@@ -1,4 +1,4 @@
-//! What `--json` keeps of hosts until the end: in memory, and beyond [`MAX_IN_MEMORY`] in one file without a name.
+//! Output that `--json` keeps until the end: in memory, and above [`MAX_IN_MEMORY`] in one file without a name.
 
 use std::fs::File;
 use std::io;
@@ -8,23 +8,24 @@ use crate::cli::output::line::whole_characters;
 use crate::cli::output::report::Stream;
 use crate::cli::unnamed_file::unnamed_file;
 
-/// Most output that is kept of one host, both streams together.
+/// Most output that is kept from one host, both streams together, in bytes.
 pub(crate) const MAX_OF_HOST: usize = 64 << 20;
-/// Most output that is kept of all hosts together.
+/// Most output that is kept from all hosts together, in bytes.
 pub(crate) const MAX_OF_ALL: usize = 512 << 20;
-/// Most output that is kept in memory: more than most runs print, and little beside the rest of the tool.
+/// Most output that is kept in memory, in bytes: more than most runs print, and little compared with the rest
+/// of the tool.
 const MAX_IN_MEMORY: usize = 16 << 20;
 
-/// What the hosts of a run share.
+/// State that the hosts of a run share.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Bytes that are kept of all hosts.
+    /// Bytes that are kept from all hosts.
     kept: usize,
     in_memory: usize,
     file: Option<File>,
     /// Bytes in the file.
     written: u64,
-    /// The file cannot be made or written, so that all stays in memory.
+    /// Whether the file cannot be made or written. Then everything stays in memory.
     has_no_file: bool,
 }
 
@@ -33,13 +34,13 @@ pub(crate) struct Store {
 pub(crate) struct Kept {
     stdout: Part,
     stderr: Part,
-    /// What a function has returned.
+    /// The value that a function has returned.
     result: Part,
     /// How many bytes are missing at the end.
     pub(crate) truncated: u64,
 }
 
-/// The same, read back.
+/// The output of a host, read back.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
@@ -50,18 +51,18 @@ pub(crate) struct Output {
 /// A stream of bytes.
 #[derive(Debug, Default)]
 struct Part {
-    /// Where the beginning lies in the file, in order: offsets and lengths.
+    /// The offsets and lengths of its beginning in the file, in order.
     spooled: Vec<(u64, usize)>,
-    /// The rest.
+    /// The rest of the bytes.
     memory: Vec<u8>,
     size: usize,
 }
 
 impl Kept {
-    /// Keeps output, as far as the bounds allow.
+    /// Keeps output within the bounds.
     pub(crate) fn push(&mut self, stream: Stream, bytes: &[u8], store: &mut Store) {
         let room = (MAX_OF_HOST - self.stdout.size - self.stderr.size).min(MAX_OF_ALL - store.kept);
-        // Once something is missing, so is all that follows: no holes.
+        // If some output is missing, all later output is left out, too, so that there are no gaps.
         let kept = match bytes.len() <= room {
             true if self.truncated == 0 => bytes,
             false if self.truncated == 0 => &bytes[..whole_characters(&bytes[..room])],
@@ -74,7 +75,7 @@ impl Kept {
         self.truncated += (bytes.len() - kept.len()) as u64;
     }
 
-    /// Keeps a result, if there is room for all of it.
+    /// Keeps a result, if there is room for the whole text.
     pub(crate) fn keep_result(&mut self, json: &str, store: &mut Store) {
         if json.len() <= MAX_OF_ALL - store.kept {
             self.result.push(json.as_bytes(), store);
@@ -83,7 +84,7 @@ impl Kept {
         }
     }
 
-    /// All that was kept.
+    /// Returns everything that was kept.
     ///
     /// # Errors
     ///
@@ -135,12 +136,12 @@ impl Part {
 }
 
 impl Store {
-    /// Whether what is in memory is to go to the file; see [`Store::spool`].
+    /// Whether the bytes in memory should be moved to the file; see [`Store::spool`].
     pub(crate) fn is_full(&self) -> bool {
         self.in_memory > MAX_IN_MEMORY && !self.has_no_file
     }
 
-    /// Moves what is kept of these hosts to the file. If that fails, it stays in memory.
+    /// Moves the output of these hosts to the file. If that fails, it stays in memory.
     pub(crate) fn spool<'a>(&mut self, hosts: impl Iterator<Item = &'a mut Kept>) {
         let parts = hosts.flat_map(|kept| [&mut kept.stdout, &mut kept.stderr, &mut kept.result]);
         for part in parts {

@@ -1,28 +1,27 @@
-//! Cuts the output of a host into lines.
+//! Splits the output of a host into lines.
 
-/// A longer line is shown in pieces of at most this many bytes, so that a host
-/// that never ends its line cannot fill our memory: 256 KiB for each stream of
-/// the hosts that run at once.
+/// A longer line is shown in pieces of at most this many bytes. So a host that never ends its line cannot fill
+/// our memory: 256 KiB for each stream of the hosts that run at the same time.
 pub(crate) const MAX_LINE: usize = 256 * 1024;
 
 /// The output of one host on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    /// The beginning of a line whose end has not come. At most [`MAX_LINE`].
+    /// The beginning of a line whose end has not arrived. At most [`MAX_LINE`] bytes.
     begun: Vec<u8>,
-    /// A progress bar writes its frames over each other, with a carriage return
-    /// between them. Only the last one of a line is handed on.
+    /// A progress bar writes its frames over each other, with a carriage return between them. If this is set,
+    /// only the last frame of a line is passed on.
     last_frame_only: bool,
-    /// A carriage return stands behind `begun`. Never set where frames stay.
+    /// Whether a carriage return follows `begun`. Never set if all frames are passed on.
     returned: bool,
-    /// Frames that were written over and not handed on.
+    /// Number of frames that were overwritten and not passed on.
     hidden: u64,
 }
 
-/// A line, or a piece of a long one.
+/// A line, or a piece of a long line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
-    /// Without the newline; a carriage return before it is still there.
+    /// The bytes without the newline. A carriage return before it stays.
     pub(crate) bytes: &'a [u8],
     pub(crate) end: LineEnd,
 }
@@ -31,21 +30,20 @@ pub(crate) struct Line<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineEnd {
     Newline,
-    /// The rest of the same line, in a further piece.
+    /// The rest of the same line, in another piece.
     More,
     /// Nothing: the output has ended.
     Nothing,
 }
 
 impl Lines {
-    /// For output of which `last_frame_only` is to be handed on, or all.
+    /// With `last_frame_only`, only the last frame of a progress bar is passed on; otherwise all frames.
     pub(crate) fn new(last_frame_only: bool) -> Self {
         Self { last_frame_only, ..Self::default() }
     }
 
-    /// Takes the next bytes and hands on the lines that are whole with them.
-    /// Where lines are cut depends on the output alone, not on how it was
-    /// divided on the way.
+    /// Takes the next bytes and passes on the lines that are complete. Where a long line is split depends on
+    /// the output only, not on the sizes of the chunks in which it arrives.
     pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Line<'_>)) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let Some(body) = piece.strip_suffix(b"\n") else {
@@ -66,7 +64,7 @@ impl Lines {
         }
     }
 
-    /// Hands on what is left when the output has ended.
+    /// Passes on the rest when the output has ended.
     pub(crate) fn finish(&mut self, mut emit: impl FnMut(Line<'_>)) {
         let begun = std::mem::take(&mut self.begun);
         self.returned = false;
@@ -75,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// How many frames were not handed on, since this was asked last.
+    /// The number of frames that were not passed on since the last call.
     pub(crate) fn take_hidden(&mut self) -> u64 {
         std::mem::take(&mut self.hidden)
     }
@@ -100,7 +98,7 @@ impl Lines {
 
     fn append(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Line<'_>)) {
         while self.begun.len() + bytes.len() > MAX_LINE {
-            // There is more than fits, and the end is not in sight.
+            // There is more than fits, and the end of the line has not arrived.
             let (head, tail) = bytes.split_at(MAX_LINE - self.begun.len());
             self.begun.extend_from_slice(head);
             let cut = whole_characters(&self.begun);
@@ -117,7 +115,7 @@ fn has_frames(line: &[u8]) -> bool {
     line.split_last().is_some_and(|(_, before)| before.contains(&b'\r'))
 }
 
-/// How many of these bytes can be cut off without dividing a character.
+/// How many of these bytes can be split off without splitting a character.
 pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     for at in (tail..bytes.len()).rev() {
@@ -200,7 +198,7 @@ mod tests {
             let pieces = shown(&[&line]);
             assert_eq!(pieces.iter().map(|(text, _)| text.as_str()).collect::<String>(), line);
         }
-        // What is no text may be cut anywhere, but is cut.
+        // Bytes that are not text may be split at any place, but they are split.
         let pieces = cut(&[&vec![0x80; 800_000]]);
         assert_eq!(pieces.concat_len(), 800_000);
     }

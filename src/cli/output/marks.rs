@@ -1,13 +1,13 @@
-//! How far the output of each host has been queued, which tells whose output was cut when nobody reads it.
+//! How much of each host's output is queued. If output is not read, this shows whose output was cut.
 
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{HostEvent, HostIndex};
 
-/// Said of a host whose output was cut, and of the run.
+/// The note about a host whose output was cut, and about the run.
 pub(crate) const CUT: &str =
     "the output was cut, because nobody reads it: nothing was taken for 2 s after the run was to end";
 
-/// For each host, how many jobs of stdout and stderr there were behind its last output.
+/// For each host, how many jobs of stdout and stderr had been queued after its last output.
 #[derive(Debug)]
 pub(crate) struct Marks(Vec<(u64, u64)>);
 
@@ -16,7 +16,7 @@ impl Marks {
         Self(vec![(0, 0); hosts])
     }
 
-    /// Which host an event has output of.
+    /// The host whose output an event contains.
     pub(crate) fn owner(event: &HostEvent) -> Option<HostIndex> {
         match event {
             HostEvent::Output { host, .. } | HostEvent::Result { host, .. } => Some(*host),
@@ -24,7 +24,7 @@ impl Marks {
         }
     }
 
-    /// All that is queued for this host is queued now.
+    /// Notes that all output of this host so far is queued.
     pub(crate) fn set(&mut self, HostIndex(index): HostIndex, pipes: &Pipes) {
         if let Some(mark) = self.0.get_mut(index) {
             *mark = (pipes.stdout.queued(), pipes.stderr.queued());

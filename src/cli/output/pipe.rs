@@ -1,7 +1,7 @@
-//! Writes to stdout and stderr, and notices when nobody reads them any more.
+//! Writes to stdout and stderr, and notices if they are not read any more.
 //!
-//! Threads of their own write: a reader that does not read stops these threads,
-//! and never the one that has signals and timers.
+//! Separate threads write. So a reader that does not read blocks these threads, and never the thread that
+//! handles signals and timers.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -13,21 +13,22 @@ use std::time::Duration;
 use nix::sys::stat::fstat;
 use tokio::sync::watch;
 
-/// Terminals are shared, and another program may have set ours to non-blocking.
+/// How long to wait before a write is tried again. Terminals are shared, so another program may have set ours
+/// to non-blocking.
 const RETRY: Duration = Duration::from_millis(5);
-/// Bytes that may wait for a slow reader before no more output of hosts is
-/// taken: enough that a reader that pauses for a moment slows nobody down.
+/// Bytes that may wait for a slow reader before no more output of hosts is taken. This is enough that a reader
+/// may pause for a moment without slowing the hosts down.
 const MAX_WAITING: usize = 1 << 20;
-/// What the tool itself says on stderr is awaited for this long at the end: a
-/// terminal takes it at once, and a reader that does not read must not hold up
-/// the end.
+/// How long the tool's own messages on stderr are awaited at the end. A terminal takes them at once, and a
+/// reader that does not read must not delay the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Bytes of one write. A blocking write to a pipe tells nothing until all of it is taken, so that a slow
-/// reader would look like one that does not read.
+/// Bytes of one write. A blocking write to a pipe returns only when all of it is taken, so with large writes a
+/// slow reader would look like one that does not read.
 const MAX_WRITE: usize = 4096;
-/// How long a reader may take nothing before it counts as one that does not read, where the run is to end.
+/// If a reader takes nothing for this long while the run is about to end, it counts as one that does not read.
 const UNREAD: Duration = Duration::from_secs(2);
-/// That time is counted in steps, so that a tool that was stopped for some time takes that for one step.
+/// That time is counted in steps of this length. If the tool is stopped for some time, that time counts as one
+/// step.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The outputs of the tool.
@@ -37,36 +38,36 @@ pub(crate) struct Pipes {
     pub(crate) stderr: Pipe,
 }
 
-/// One of them. What is written to it is queued for its thread.
+/// One output. Bytes that are written to it are queued for its thread.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     output: Arc<Output>,
     jobs: mpsc::Sender<Job>,
 }
 
-/// An output, and how far its thread has come with it.
+/// An output, and the progress of its thread.
 #[derive(Debug)]
 struct Output {
     file: File,
-    /// Bytes that the reader's side has taken.
+    /// Bytes that were written to the output.
     taken: AtomicU64,
     progress: watch::Sender<Progress>,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// Bytes that are queued.
+    /// Bytes in the queue.
     waiting: usize,
-    /// How many jobs were queued, and how many of these are done.
+    /// How many jobs were queued. `done` is how many of these are done.
     queued: u64,
     done: u64,
     end: Option<Closed>,
 }
 
-/// Why nothing more can be written.
+/// Why the output cannot be written any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// Nobody reads it any more, which is no fault.
+    /// The reader is gone, which is not an error.
     ReaderGone,
     Failed(ErrorKind),
 }
@@ -75,7 +76,7 @@ type Job = (Arc<Output>, Work);
 
 enum Work {
     Bytes(Vec<u8>),
-    /// Makes what it writes while it writes it, so that memory does not hold it twice.
+    /// Writes a document while it is being made, so that memory does not hold it twice.
     Document(Document),
 }
 
@@ -83,8 +84,8 @@ enum Work {
 pub(crate) type Document = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
 impl Pipes {
-    /// Starts the threads: a single one if both outputs are the same file, so
-    /// that all is written in the order in which it was queued.
+    /// Starts the threads. If both outputs are the same file, there is a single thread, so that everything is
+    /// written in the order in which it was queued.
     ///
     /// # Errors
     ///
@@ -102,26 +103,26 @@ impl Pipes {
         Ok(Self { stdout: Pipe::new(stdout, jobs), stderr })
     }
 
-    /// Waits until a further event may be shown. Cancel safe.
+    /// Waits until another event may be shown. Cancel safe.
     pub(crate) async fn room(&self) {
         self.stdout.reaches(|progress| progress.waiting < MAX_WAITING).await;
         self.stderr.reaches(|progress| progress.waiting < MAX_WAITING).await;
     }
 
-    /// Waits until the readers have taken what was queued: on stdout all of it, however long that takes, on
-    /// stderr the first `owed` jobs. The rest of stderr has a second. Cancel safe.
+    /// Waits until the readers have taken the queued bytes: all of stdout, without a time limit, and the first
+    /// `owed` jobs of stderr. The rest of stderr has one second. Cancel safe.
     pub(crate) async fn flushed(&self, owed: u64) {
         let stdout = self.stdout.queued();
         self.stdout.reaches(|progress| progress.done >= stdout).await;
         self.stderr.reaches(|progress| progress.done >= owed).await;
         let stderr = self.stderr.queued();
         let all = self.stderr.reaches(|progress| progress.done >= stderr);
-        // What is not taken by then is lost, as the doc of the constant says.
+        // Bytes that are not taken by then are lost; see the constant.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
 
-    /// Ends once something has waited for [`UNREAD`] in an output of which nothing was taken, while `is_over` said
-    /// that the run is to end. Cancel safe; a new call counts anew.
+    /// Returns when one output has had something to write for [`UNREAD`], nothing of it was taken, and
+    /// `is_over` returned true all the time. Cancel safe. A new call starts to count from zero.
     pub(crate) async fn unread(&self, is_over: impl Fn() -> bool) {
         let pipes = [&self.stdout, &self.stderr];
         let (mut still, mut last) = ([Duration::ZERO; 2], [0; 2]);
@@ -135,7 +136,7 @@ impl Pipes {
         }
     }
 
-    /// Waits until all is written, or for [`UNREAD`] nothing was taken. Cancel safe.
+    /// Waits until everything is written, or until nothing was taken for [`UNREAD`]. Cancel safe.
     pub(crate) async fn drained(&self) {
         let all = async {
             for pipe in [&self.stdout, &self.stderr] {
@@ -157,14 +158,14 @@ impl Pipe {
         Self { output: Arc::new(output), jobs }
     }
 
-    /// Queues bytes. Never blocks; what comes after the end is dropped.
+    /// Queues bytes. Never blocks. Bytes after the end of the output are dropped.
     pub(crate) fn write(&self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.queue(bytes.len(), Work::Bytes(bytes));
         }
     }
 
-    /// Queues what writes a document.
+    /// Queues a function that writes a document.
     pub(crate) fn write_document(&self, document: Document) {
         self.queue(0, Work::Document(document));
     }
@@ -186,20 +187,20 @@ impl Pipe {
         self.output.progress.borrow().queued
     }
 
-    /// Why nothing more can be written, if that is so.
+    /// Why the output cannot be written any more; `None` if it can.
     pub(crate) fn end(&self) -> Option<Closed> {
         self.output.progress.borrow().end
     }
 
-    /// Waits until nothing more can be written. Cancel safe.
+    /// Waits until the output cannot be written any more. Cancel safe.
     pub(crate) async fn closed(&self) {
         self.reaches(|_| false).await;
     }
 
-    /// Waits until the thread has come so far, or can write no more.
+    /// Waits until `is_there` is true for the thread's progress, or the thread cannot write any more.
     async fn reaches(&self, is_there: impl Fn(&Progress) -> bool) {
         let mut progress = self.output.progress.subscribe();
-        // The sender lives as long as `self`.
+        // The sender exists as long as `self`, so this cannot fail.
         let _ = progress.wait_for(|progress| progress.end.is_some() || is_there(progress)).await;
     }
 
@@ -208,12 +209,12 @@ impl Pipe {
             progress.waiting += bytes;
             progress.queued += 1;
         });
-        // The thread lives as long as there is a pipe.
+        // The thread exists as long as there is a pipe, so this cannot fail.
         let _ = self.jobs.send((Arc::clone(&self.output), work));
     }
 }
 
-/// Starts a thread that carries out jobs until there can be no more.
+/// Starts a thread that carries out jobs until no more can come.
 fn writer(name: &str) -> io::Result<mpsc::Sender<Job>> {
     let (jobs, queue) = mpsc::channel::<Job>();
     std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -244,8 +245,7 @@ impl Output {
     }
 }
 
-/// Writes as soon as the reader takes something, also where the descriptor is
-/// set to non-blocking, and counts what is taken.
+/// Writes when the reader takes something, also if the descriptor is set to non-blocking, and counts the bytes.
 struct Patient<'a, W>(W, &'a AtomicU64);
 
 impl<W: Write> Write for Patient<'_, W> {
@@ -286,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers as told, then takes a byte at a time.
+    /// Returns the given results first, then takes one byte at a time.
     struct Moody {
         moods: Vec<ErrorKind>,
         written: Vec<u8>,
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    /// Runs what must end by itself.
+    /// Runs a future that must end by itself.
     fn run<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let limited = async { tokio::time::timeout(Duration::from_secs(30), work).await };
@@ -317,7 +317,7 @@ mod tests {
         run(async { tokio::time::timeout(Duration::from_millis(50), work).await }).is_err()
     }
 
-    /// Pipes whose other ends are returned.
+    /// Makes pipes, and returns their other ends.
     fn pipes() -> (Pipes, io::PipeReader, io::PipeReader) {
         let ((out, stdout), (err, stderr)) = (io::pipe().unwrap(), io::pipe().unwrap());
         (Pipes::over(stdout.into(), stderr.into(), false).unwrap(), out, err)

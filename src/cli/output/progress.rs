@@ -1,5 +1,5 @@
-//! A line on the terminal that says how far a run is, while there is nothing else to show. Each line takes the place
-//! of the one before, and goes when there is something to show.
+//! A line on the terminal that shows how far a run is, while there is no other output. Each line replaces the
+//! one before, and is removed when there is other output.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use crate::cli::output::pipe::Pipe;
 use crate::cli::output::visible;
 
-/// A run that shows nothing for so long is one that people wonder about.
+/// After this time without output, the line appears.
 const QUIET: Duration = Duration::from_secs(5);
-/// From then on the line is renewed so often: as often as the seconds in it change.
+/// How often the line is renewed after that. The seconds in it change at the same rate.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// Characters of the line. A line that the terminal wraps cannot be taken back.
+/// Most characters in the line. A line that the terminal wraps cannot be removed.
 const MAX_WIDTH: usize = 78;
-/// Hosts that are named.
+/// Most hosts that the line names.
 const MAX_NAMED: usize = 3;
 
 /// How far a run is.
@@ -28,7 +28,7 @@ pub(crate) struct State<'a> {
 
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// Without it there is never a line.
+    /// If it is false, the line never appears.
     is_on: bool,
     began: Instant,
     due: Instant,
@@ -41,7 +41,7 @@ impl Progress {
         Self { is_on, began: now, due: now + QUIET, is_shown: false }
     }
 
-    /// Waits until a line is to be shown. Cancel safe.
+    /// Waits until the line has to be shown. Cancel safe.
     pub(crate) async fn due(&self) {
         match self.is_on {
             true => tokio::time::sleep_until(self.due).await,
@@ -57,7 +57,7 @@ impl Progress {
         self.due = Instant::now() + RENEWAL;
     }
 
-    /// Takes the line back, as something else is to be shown.
+    /// Removes the line, because other output follows.
     pub(crate) fn clear(&mut self, stderr: &Pipe) {
         if std::mem::take(&mut self.is_shown) {
             stderr.write(b"\r\x1b[K".to_vec());

@@ -1,7 +1,7 @@
-//! What happened, as text or JSON.
+//! What happened in a run, as text or JSON.
 //!
-//! Events go in; bytes for stdout and stderr come out. Nothing here knows where
-//! events come from or what time it is.
+//! Events go in; bytes for stdout and stderr come out. This module does not know where events come from or what
+//! time it is.
 
 use std::time::SystemTime;
 
@@ -20,18 +20,18 @@ use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::text::Look;
 use crate::cli::output::visible;
 
-/// A host by its place in the list that the report was made with.
+/// A host by its index in the list that the report was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HostIndex(pub(crate) usize);
 
-/// What happened on a host.
+/// An event of a host.
 #[derive(Debug, Clone)]
 pub(crate) enum HostEvent {
-    /// It printed something; chunks need not be whole lines.
+    /// The host printed something. The bytes need not be whole lines.
     Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
-    /// What a function has returned, as JSON on one line.
+    /// The value that a function has returned, as JSON on one line.
     Result { host: HostIndex, json: String },
-    /// It is done. Only the first counts.
+    /// The host is done. Only the first such event counts.
     Exit { host: HostIndex, exit: HostExit },
 }
 
@@ -50,63 +50,63 @@ impl Stream {
     }
 }
 
-/// How it ended on a host.
+/// How the run ended on a host.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HostExit {
     pub(crate) status: Status,
-    /// The command's exit code, if it ended by itself.
+    /// The command's exit code, if it exited.
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
-    /// Another process held its output open, which was not read to the end.
+    /// Another process held the output open, so it was not read to the end.
     pub(crate) open: bool,
-    /// From the start of the connect to the end.
+    /// Time from the start of the connect to the end, in seconds.
     pub(crate) seconds: f64,
-    /// Why it could not be run, or not to the end.
+    /// Why the command could not be run, or not to its end.
     pub(crate) error: Option<ErrorInfo>,
 }
 
 impl HostExit {
-    /// A host that was not begun, or not ended, when the run was stopped.
+    /// The end of a host that was not started, or not finished, when the run was stopped.
     pub(crate) fn cancelled() -> Self {
         Self { status: Status::Cancelled, code: None, signal: None, open: false, seconds: 0.0, error: None }
     }
 
-    /// The code as a shell would give it.
+    /// The exit code as a shell would report it.
     fn shell_code(&self) -> u8 {
         let code = match (self.signal, self.code) {
             (Some(signal), _) => signal.saturating_add(128),
             (None, Some(code)) => code,
             (None, None) => 0,
         };
-        // What no byte can hold must not become 0, which is success.
+        // A code that does not fit into a byte must not become 0, which means success.
         u8::try_from(code).unwrap_or(u8::MAX)
     }
 }
 
-/// An error as it stands in JSON.
+/// An error in the form of the JSON output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub(crate) struct ErrorInfo {
     pub(crate) kind: String,
     pub(crate) phase: String,
-    /// The hop that failed, as `ssh.web1`.
+    /// The hop that failed, such as `ssh.web1`.
     pub(crate) hop: String,
-    /// What happened, and below it what the far side has said last.
+    /// What happened, and below it the last output of the far side.
     pub(crate) text: String,
     /// What to do about it; empty if nothing is known.
     pub(crate) advice: String,
-    /// How far the connect had come, for people.
+    /// How far the connect got, for the text output.
     #[serde(skip)]
     pub(crate) steps: String,
 }
 
-/// How to show what happens.
+/// How to show events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
     pub(crate) format: Format,
     pub(crate) stdout: Look,
     pub(crate) stderr: Look,
-    /// Whether all frames of a progress bar are shown, as they are.
+    /// Whether all frames of a progress bar are shown unchanged.
     pub(crate) all_frames: bool,
 }
 
@@ -117,7 +117,7 @@ pub(crate) enum Format {
     Jsonl,
 }
 
-/// What the style depends on besides the command line.
+/// What decides the style in addition to the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Surroundings {
     pub(crate) stdout_is_terminal: bool,
@@ -143,20 +143,20 @@ impl Style {
     }
 }
 
-/// Shows what happens on hosts, and counts.
+/// Shows the events of hosts, and counts the results.
 #[derive(Debug)]
 pub(crate) struct Report {
     style: Style,
     hosts: Vec<Host>,
-    /// What `--json` keeps of all hosts.
+    /// The output that `--json` keeps from all hosts.
     store: Store,
 }
 
-/// What comes of a run when it is over.
+/// The results of a run at its end.
 pub(crate) struct Finished {
     pub(crate) summary: Summary,
     pub(crate) shown: Shown,
-    /// For stdout, behind what is shown.
+    /// A document for stdout, after the other output.
     pub(crate) document: Option<Document>,
 }
 
@@ -177,7 +177,7 @@ impl Report {
         Self { style, hosts: hosts.into_iter().map(host).collect(), store: Store::default() }
     }
 
-    /// How far the run is.
+    /// The progress of the run.
     pub(crate) fn progress(&self) -> progress::State<'_> {
         let done = self.hosts.iter().filter(|host| host.exit.is_some()).count();
         let mut left = self.hosts.iter().filter(|host| host.exit.is_none()).map(|host| host.name.as_str());
@@ -189,7 +189,7 @@ impl Report {
         self.hosts.iter().all(|host| host.exit.is_some())
     }
 
-    /// Notes that output of this host was not read by those that the tool writes to, so that it is no success.
+    /// Notes that output of this host was not read, so that the host does not count as successful.
     pub(crate) fn cut(&mut self, HostIndex(index): HostIndex, why: &str) {
         if let Some(exit) = self.hosts.get_mut(index).and_then(|host| host.exit.as_mut())
             && exit.error.is_none()
@@ -205,7 +205,7 @@ impl Report {
         }
     }
 
-    /// What there is to show of an event.
+    /// Returns what has to be shown for an event.
     pub(crate) fn handle(&mut self, now: SystemTime, event: HostEvent) -> Shown {
         let mut shown = Shown::default();
         match event {
@@ -220,8 +220,8 @@ impl Report {
         shown
     }
 
-    /// What is left to show, and the summary. Hosts that are not done were
-    /// cancelled. `rerun` makes of an expression, and of what is to be known before, the command to run for it.
+    /// Returns the rest of the output, and the summary. Hosts that are not done count as cancelled. `rerun`
+    /// makes the command for another run from an expression and a caution.
     pub(crate) fn finish(
         mut self,
         now: SystemTime,
@@ -254,7 +254,8 @@ impl Report {
         Finished { summary, shown, document }
     }
 
-    /// Said of hosts whose connection was lost while the command ran: nobody knows how far it came.
+    /// A caution about hosts whose connection was lost while the command ran: how far the command came is not
+    /// known.
     fn caution(&self) -> Option<String> {
         let is_lost = |host: &&Host| {
             let error = host.exit.as_ref().and_then(|exit| exit.error.as_ref());
@@ -303,7 +304,7 @@ impl Report {
         }
     }
 
-    /// Bounds what is kept in memory.
+    /// Moves output to the file if there is too much in memory.
     fn spool(&mut self) {
         if self.store.is_full() {
             self.store.spool(self.hosts.iter_mut().map(|host| &mut host.kept));
@@ -321,7 +322,7 @@ impl Report {
         }
         match self.style.format {
             Format::Text => {
-                // A terminal would show the last frame alone as well.
+                // A terminal would show only the last frame anyway.
                 let hidden = [(&mut host.stdout, self.style.stdout), (&mut host.stderr, self.style.stderr)]
                     .into_iter()
                     .filter(|(_, look)| !look.is_terminal)
@@ -336,7 +337,7 @@ impl Report {
         host.exit = Some(exit);
     }
 
-    /// Shows lines that will not be ended any more.
+    /// Shows unfinished lines whose end will not come.
     fn flush(&mut self, now: SystemTime, index: usize, shown: &mut Shown) {
         let style = self.style;
         if let Some(Host { name, stdout, stderr, .. }) = self.hosts.get_mut(index) {
@@ -369,7 +370,7 @@ impl Report {
     }
 }
 
-/// What an event adds to stdout and stderr; written in one go.
+/// What an event adds to stdout and stderr. It is written at once.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     pub(crate) stdout: Vec<u8>,

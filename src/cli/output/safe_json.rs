@@ -1,8 +1,7 @@
-//! JSON as compact as serde_json's, in which characters that a terminal acts on
-//! are escaped as `\uXXXX`.
+//! JSON as compact as serde_json's. Characters that control a terminal are escaped as `\uXXXX`.
 //!
-//! They are escaped wherever the JSON goes: an escape means the same to every
-//! reader, and what goes to a file today is looked at on a terminal tomorrow.
+//! They are escaped for every destination: an escape means the same to every reader, and a file may be shown on
+//! a terminal later.
 
 use std::io::{self, Write};
 
@@ -21,10 +20,10 @@ pub(crate) fn write(value: &impl Serialize, out: &mut dyn Write) -> io::Result<(
     Ok(value.serialize(&mut Serializer::with_formatter(out, Escaping))?)
 }
 
-/// A value as a line of JSON.
+/// Returns a value as a line of JSON.
 pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::new();
-    // Strings, numbers and options in memory cannot fail to serialise.
+    // Strings, numbers and options in memory can always be serialised.
     if write(value, &mut json).is_err() {
         json.clear();
     }
@@ -39,7 +38,7 @@ impl Formatter for Escaping {
         escaped(fragment, out)
     }
 
-    /// JSON that was made elsewhere. Such characters stand in its strings only.
+    /// Writes JSON that was made elsewhere. Such characters occur only in its strings.
     fn write_raw_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         escaped(fragment, out)
     }

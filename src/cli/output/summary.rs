@@ -1,27 +1,27 @@
-//! How a run went, in numbers and names.
+//! The results of a run, in numbers and names.
 
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::fold::fold;
 
-/// How it went on one host.
+/// The result on one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Status {
-    /// The command ended with 0.
+    /// The command exited with code 0.
     Ok,
-    /// It ended with another code or by a signal, or could not be started.
+    /// The command exited with another code or by a signal, or could not be started.
     Failed,
-    /// The host could not be reached, or the way to it was lost.
+    /// The host could not be reached, or its connection was lost.
     Unreachable,
-    /// The command ran for longer than it may.
+    /// The command ran for longer than the time limit.
     Timeout,
-    /// It was stopped, or never begun, because the run was.
+    /// The run was stopped before the command ended or started.
     Cancelled,
 }
 
 impl Status {
     pub(crate) const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Unreachable, Self::Timeout, Self::Cancelled];
 
-    /// The status as it stands in JSON.
+    /// The status in the JSON output.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -32,7 +32,7 @@ impl Status {
         }
     }
 
-    /// The status as people say it.
+    /// The status in the text output.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Timeout => "timed out",
@@ -46,21 +46,21 @@ impl Status {
 pub(crate) enum End {
     /// Every host was tried.
     Complete,
-    /// It was stopped, for this reason, before all hosts were done.
+    /// The run was stopped for this reason before all hosts were done.
     Stopped(String),
-    /// Ctrl-C, or SIGTERM.
+    /// Ctrl-C or SIGTERM ended the run.
     Interrupted,
 }
 
-/// How a run went.
+/// The results of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Summary {
-    /// The hosts by how it went on them, each in the order of the expression.
+    /// The hosts and their results, in the order of the expression.
     hosts: Vec<(String, Status)>,
     pub(crate) end: End,
-    /// How long it took.
+    /// The duration of the run in seconds.
     pub(crate) seconds: f64,
-    /// The largest exit code; 128 and the number for a signal.
+    /// The largest exit code; for a signal, 128 and its number.
     pub(crate) largest_code: u8,
 }
 
@@ -74,12 +74,12 @@ impl Summary {
         self.hosts.len()
     }
 
-    /// On how many hosts it went so.
+    /// The number of hosts with this status.
     pub(crate) fn count(&self, status: Status) -> usize {
         self.hosts.iter().filter(|(_, s)| *s == status).count()
     }
 
-    /// The hosts on which it went so, as an expression.
+    /// The hosts with this status, as an expression.
     pub(crate) fn folded(&self, status: Status) -> String {
         self.fold_where(|s| s == status)
     }
@@ -89,7 +89,7 @@ impl Summary {
         self.fold_where(|status| status != Status::Ok)
     }
 
-    /// How the tool ends; `by_code` if the largest code of a host was asked for.
+    /// How the tool ends. `by_code`: whether the largest exit code of a host was asked for.
     pub(crate) fn exit(&self, by_code: bool) -> Exit {
         let outcome = Outcome {
             failed: self.count(Status::Failed) + self.count(Status::Timeout) > 0,

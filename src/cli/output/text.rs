@@ -1,4 +1,4 @@
-//! What people see: `host: line` as it happens, and a summary.
+//! Output for people: `host: line` as lines arrive, and a summary.
 
 use crate::cli::output::line::{Line, LineEnd};
 use crate::cli::output::report::{HostExit, Stream};
@@ -6,16 +6,16 @@ use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible;
 use crate::wire::error::joined;
 
-/// What is said of a command whose output was not read to its end.
+/// The note about a command whose output was not read to its end.
 const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
                     what that prints from now on is not shown\n";
 
-/// Marks the end of a piece of a line that is too long to be kept whole.
+/// Marks the end of a piece of a line that is too long for one piece.
 const CUT: &[u8] = b" [cut; the line goes on]";
 
 const RESET: &str = "\x1b[0m";
 const RED: &str = "\x1b[31m";
-/// Hosts take turns, so that neighbours can be told apart. Red means stderr.
+/// The colours of hosts, used in turn, so that adjacent hosts differ. Red is for stderr.
 const HOSTS: [&str; 5] = ["\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m"];
 
 /// How to write to one of the tool's outputs.
@@ -29,7 +29,7 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// `name: line`. What hosts print on stderr goes to stderr.
+    /// Writes `name: line`. What hosts print on stderr goes to stderr.
     pub(crate) fn line(self, (index, name): (usize, &str), stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
         let color = match stream {
             Stream::Stdout => HOSTS[index % HOSTS.len()],
@@ -46,7 +46,7 @@ impl Look {
         out.push(b'\n');
     }
 
-    /// That so many frames were not shown.
+    /// Writes how many frames were not shown.
     pub(crate) fn hidden(self, name: &str, frames: u64, out: &mut Vec<u8>) {
         if frames > 0 {
             self.name(name, RED, out);
@@ -56,7 +56,7 @@ impl Look {
         }
     }
 
-    /// What went wrong on a host, for stderr; nothing if all went well.
+    /// Writes what went wrong on a host, for stderr. Writes nothing if the host succeeded.
     pub(crate) fn exit(self, name: &str, exit: &HostExit, out: &mut Vec<u8>) {
         if exit.open {
             self.name(name, RED, out);
@@ -65,7 +65,7 @@ impl Look {
         let error = exit.error.as_ref();
         let what = match (exit.status, exit.code, exit.signal) {
             (Status::Ok, ..) => return,
-            // The summary names them; a line for each would bury the rest.
+            // The summary names these hosts. A line for each would hide the other errors.
             (Status::Cancelled, ..) if error.is_none() => return,
             (Status::Failed, _, Some(signal)) => format!("killed by signal {}", signal_name(signal)),
             (Status::Failed, Some(code), None) => format!("exited with return code {code}"),
@@ -75,7 +75,7 @@ impl Look {
         self.name(name, RED, out);
         out.extend_from_slice(what.as_bytes());
         if let Some(error) = error {
-            // What to do stands behind what happened, ahead of what the far side has said.
+            // The advice comes after the error and before the last output of the far side.
             let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
             let mut text = joined(text, &error.advice);
             if !said.is_empty() {
@@ -130,7 +130,7 @@ impl Look {
     }
 }
 
-/// The number, and the name if it is the same on all systems.
+/// The number of a signal, and its name if the name is the same on all systems.
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         1 => "SIGHUP",

@@ -1,10 +1,10 @@
-//! Text for people: output of hosts and what the tool says about them, with
-//! what a terminal acts on as escapes.
+//! Text for people: output of hosts and messages of the tool. Characters that control a terminal are shown as
+//! escapes.
 
 use crate::wire::sanitize::push;
 
-/// Appends a line to `out`. Tabs stay, and a carriage return at the end, which
-/// belongs to the newline that follows.
+/// Appends a line to `out`. Tabs stay. A carriage return at the end stays, too, because it belongs to the
+/// newline that follows.
 pub(crate) fn line(bytes: &[u8], out: &mut Vec<u8>) {
     let (body, end) = match bytes.strip_suffix(b"\r") {
         Some(body) => (body, &b"\r"[..]),
@@ -13,7 +13,7 @@ pub(crate) fn line(bytes: &[u8], out: &mut Vec<u8>) {
     let mut shown = String::with_capacity(body.len());
     for chunk in body.utf8_chunks() {
         chunk.valid().chars().for_each(|c| push(c, &mut shown));
-        // 0x9b alone is a control sequence to terminals that are not in UTF-8.
+        // A single 0x9b byte begins a control sequence on terminals that do not use UTF-8.
         for byte in chunk.invalid() {
             shown.push_str(&format!("\\x{byte:02x}"));
         }
@@ -22,7 +22,7 @@ pub(crate) fn line(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(end);
 }
 
-/// A text that may have several lines, each after the first behind `indent`.
+/// A text that may have several lines. Each line after the first begins with `indent`.
 pub(crate) fn text(text: &str, indent: &str, out: &mut Vec<u8>) {
     let mut shown = String::with_capacity(text.len());
     for (index, part) in text.trim_end().lines().enumerate() {
@@ -35,7 +35,7 @@ pub(crate) fn text(text: &str, indent: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(shown.as_bytes());
 }
 
-/// The beginning of a word of the command line, which can be very long.
+/// The beginning of a word of the command line. The word can be very long.
 pub(crate) fn word(text: &str) -> String {
     const SHOWN: usize = 100;
     let mut shown = String::new();

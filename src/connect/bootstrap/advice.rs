@@ -1,9 +1,8 @@
-//! What to do about the failures of a bootstrap, where one sentence fits all.
+//! Advice for failures of a bootstrap, where one sentence fits all cases.
 
 use crate::wire::error::Phase;
 
-/// What to do where a launcher has ended without a word that is known, with
-/// this exit code if it had one.
+/// Advice for a launcher that has ended without a known message. `code` is its exit code, if it has one.
 pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     match phase {
         Phase::Start | Phase::Login if code == Some(127) => "a command was not found there: is there an `sh` on PATH?",
@@ -26,41 +25,40 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     }
 }
 
-/// What to do where a launcher has closed its output and goes on.
+/// Advice for a launcher that has closed its output but keeps running.
 pub(super) const NO_OUTPUT: &str = "it has closed its output and goes on: is ssh told to run no command (SessionType none in ssh_config, `-N`), \
      or does a wrapper or a start-up file close or redirect the output?";
-/// What is to be said where a program that was started as a child makes a
-/// router of its own, and what to do.
+/// Text and advice for a program that was started as a child but makes a router of its own.
 pub(super) const UNCLAIMED: (&str, &str) = (
     "the program was started as a child and makes a router before it becomes one",
     "call offshoot::child(), or offshoot::run, first in its main",
 );
-/// What is to be said where the first stage had no input, and what to do.
+/// Text and advice for a first stage that had no input.
 pub(super) const NOTHING_TO_READ: (&str, &str) = (
     "the first stage had no input: what runs the command there, or the launcher here, gives it \
      none",
     "look for `StdinNull yes`, `-n` or `-f` of ssh, and for `</dev/null` in a wrapper or ForceCommand, \
      and let stdin through",
 );
-/// What is to be said where lines end as a terminal ends them.
+/// Text and advice for lines that end in CR LF, as a terminal ends them.
 pub(super) const TERMINAL_BETWEEN: (&str, &str) = (
     "a terminal is between this program and the first stage, and would change the image: \
      the first stage's line ends in CR LF",
     "let the session recorder or wrapper of the login (`script`, tlog, \
      a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)",
 );
-/// What to do where no place can hold and execute the image.
+/// Advice if no place can hold and execute the image.
 pub(super) const FREE_ONE: &str = "free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that \
      allows execution";
-/// What to do where the image did not arrive as it was sent.
+/// Advice if the image that arrived differs from the image that was sent.
 pub(crate) const DAMAGED: &str = "try again; if it stays so, something on the way changes or cuts what is sent: a proxy, a filter, \
      a terminal";
-/// What to do where a limit of the account is in the way.
+/// Advice if the account's limit on file size is too small.
 pub(super) const SMALL_FILES: &str = "the account may write small files only: look at `ulimit -f` there";
 pub(super) const FEW_FILES: &str = "the account may open too few files: look at `ulimit -n` there";
 pub(super) const FEW_PROCESSES: &str = "end some, or raise the limit: `ulimit -u` of the account (nproc in limits.conf, TasksMax of systemd), \
      --pids-limit of a container";
-/// What is to be said where the first stage may execute nothing, and what to do.
+/// Text and advice if the first stage may not execute any program.
 pub(super) const MAY_NOT_EXECUTE: (&str, &str) = (
     "the first stage may execute no other program: sudo rules with NOEXEC, or a policy like them",
     "allow it in sudoers: EXEC: for the shell in this rule, or no `Defaults noexec` for it",

@@ -1,4 +1,4 @@
-//! What the first stage says of its machine, and what it is told in return.
+//! What the first stage reports about its machine, and the request that answers it.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use crate::wire::sanitize::stripped;
 /// The announcement of a first stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Announcement {
-    /// As `uname -s` has it.
+    /// The output of `uname -s`.
     pub system: String,
-    /// As `uname -m` has it.
+    /// The output of `uname -m`.
     pub machine: String,
-    /// The best that the machine can unpack.
+    /// The best compression that the machine can unpack.
     pub compression: Compression,
-    /// Whether the machine may have kept the image, and can tell.
+    /// Whether the machine may have kept the image and can verify it.
     pub caches: bool,
-    /// What counts the bytes of the image.
+    /// The tool that counts the bytes of the image.
     pub reader: Reader,
-    /// The directory that will hold the image, where there is one.
+    /// The directory that will hold the image, if there is one.
     pub place: Option<String>,
-    /// The interpreter that can execute from memory, where there is one.
+    /// The interpreter that can execute the image from memory, if there is one.
     pub interpreter: Option<String>,
-    /// The places that were tried in vain, [`MAX_REFUSED`] at most.
+    /// The places that could not be used, at most [`MAX_REFUSED`].
     pub refused: Vec<Refusal>,
 }
 
@@ -32,9 +32,9 @@ pub(crate) struct Announcement {
 pub(crate) enum Reader {
     /// `head -c`
     Head,
-    /// `dd`, byte by byte
+    /// `dd`, byte by byte.
     Dd,
-    /// Neither is there.
+    /// The machine has neither.
     Missing,
 }
 
@@ -43,16 +43,16 @@ pub(crate) enum Reader {
 pub(crate) struct Refusal {
     /// The directory.
     pub place: String,
-    /// What the machine's tools said.
+    /// What the machine's tools printed about it.
     pub reason: String,
 }
 
 impl Announcement {
-    /// Reads what stands behind the token. The text for `None` is the caller's.
+    /// Reads what follows the token. If this returns `None`, the caller makes the error text.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let line = stripped(line);
         let mut parts = line.split('|');
-        // What `uname` prints may have more than two words, the rest never has.
+        // The output of `uname` may have more than two words. The number of the other words is fixed.
         let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();
         let (uname, [decompressor, reader, interpreter]) = words.split_last_chunk()?;
         let (system, machine) = uname.split_first()?;
@@ -91,7 +91,7 @@ impl Announcement {
         })
     }
 
-    /// Whether it says what it is, and can receive anything.
+    /// Whether the machine has identified itself and can receive an image.
     #[cfg(feature = "cli")]
     pub(crate) fn is_usable(&self) -> bool {
         self.machine != "-" && self.reader != Reader::Missing
@@ -102,8 +102,8 @@ impl Announcement {
         self.place.is_some() || self.system == "Linux" && self.interpreter.is_some()
     }
 
-    /// The line that goes ahead of the image, or asks for one that was kept. A
-    /// stage with a cache is told the digest.
+    /// The line that precedes the image, or that asks for a kept image. A first stage with a cache gets the
+    /// digest, too.
     pub(super) fn request(&self, image: &Packed, kept: bool, digest: Option<&[u8; 32]>, remote_name: &str) -> String {
         let mut hex = String::new();
         for byte in digest.into_iter().flatten() {
@@ -125,13 +125,14 @@ impl Announcement {
         )
     }
 
-    /// Why there is no route.
+    /// Text of the error if the image cannot be executed anywhere.
     pub(super) fn no_place(&self) -> String {
         let memory = match (&self.interpreter, self.system.as_str()) {
             (None, "Linux") => ", and neither perl (with /proc mounted) nor python3 is there to run it from memory",
             _ => "",
         };
-        // A place by another name, where the last try has not been tidied up yet.
+        // A refusal because the directory exists already: the place is one that was tried before, under another
+        // name, and is not cleaned up yet.
         let refused = self.refused.iter().filter(|refusal| !tool_words::is_there_already(&refusal.reason));
         let refused: Vec<String> = refused.map(Refusal::to_string).collect();
         format!("no place on the machine can hold and execute the image{memory}: {}", refused.join("; "))
@@ -139,7 +140,7 @@ impl Announcement {
 }
 
 impl fmt::Display for Refusal {
-    /// In words, as a tool's own words name its shell, a line and a path.
+    /// The refusal as text, without the parts of a tool's message that name the shell, a line or a path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (fault, cause) = tool_words::refusal(&self.reason);
         let what = match fault {
@@ -169,13 +170,13 @@ impl fmt::Display for Announcement {
     }
 }
 
-/// How many places the first stage has to try. A place more is a lie, and each
-/// refusal may cost an upload.
+/// How many places the first stage tries. An announcement with more places is false, and each refusal may cost
+/// an upload.
 pub(super) const MAX_REFUSED: usize = 6;
 
-/// The number of `memfd_create` on Linux, for perl, which knows no names.
+/// The number of the system call `memfd_create` on Linux, because perl does not know its name.
 ///
-/// 0 where it is not known: perl then reports that the call failed.
+/// 0 if the number is not known. Perl then reports that the call failed.
 fn memfd_number(machine: &str) -> u32 {
     match machine {
         "x86_64" | "amd64" => 319,

@@ -1,10 +1,10 @@
-//! What a failure means, as the reader of another program's words finds it.
+//! What a failure means, as read from the output of another program.
 
 use std::borrow::Cow;
 
 use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
-/// What the words of another program mean.
+/// The meaning of another program's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diagnosis {
     pub(crate) kind: ConnectErrorKind,
@@ -15,7 +15,7 @@ pub(crate) struct Diagnosis {
     pub(crate) advice: Cow<'static, str>,
 }
 
-/// Tells what the last lines of a launcher mean, where they mean anything.
+/// Returns what the last lines of a launcher mean; `None` if they are not known.
 pub(crate) type Interpret = fn(&[String]) -> Option<Diagnosis>;
 
 impl Diagnosis {
@@ -27,13 +27,13 @@ impl Diagnosis {
         Self { kind, cause: ConnectCause::Plain, text: text.into(), advice: advice.into() }
     }
 
-    /// A shell or a tool could not start another process, and said so.
+    /// A shell or a tool has reported that it could not start another process. `said` is its message.
     pub(crate) fn no_processes(said: &str) -> Self {
         let text = format!("no more processes can be started there: {said}");
         Self::new(ConnectErrorKind::Start, text, crate::connect::bootstrap::advice::FEW_PROCESSES)
     }
 
-    /// What is known without anything to do about it.
+    /// A diagnosis without advice.
     pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, text, "")
     }

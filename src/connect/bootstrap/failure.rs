@@ -1,4 +1,4 @@
-//! Why a dialogue has failed: what happened, what the far side has printed, and what to do.
+//! Why a dialogue has failed: what happened, what the far side printed, and what to do.
 
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ impl Dialogue {
         self.lacks_tool(text, "put `uname` on its PATH")
     }
 
-    /// The error for `TOKEN failed SIZE [REASON]`. What the tools complained of
-    /// has come ahead of it, as noise.
+    /// The error for `TOKEN failed SIZE [REASON]`. The complaints of the tools came before it, as noise.
     pub(super) fn upload_failed(&mut self, rest: &str, upload: &Upload, actions: &mut Vec<Action>) -> ConnectError {
         note(actions, self.tail.finish());
         let rest = rest.trim();
@@ -69,7 +68,7 @@ impl Dialogue {
         let lines = self.tail.lines();
         let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
         let refused = || match self.expect {
-            // As every launcher ends that has not been convinced.
+            // A launcher that does not let the user in exits with 1.
             Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
             _ => None,
         };
@@ -92,8 +91,8 @@ impl Dialogue {
         self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
     }
 
-    /// Once the first stage has spoken the login has succeeded, and lines that
-    /// look otherwise are not the launcher's.
+    /// Whether a diagnosis can be true at this point. Once the first stage has written something, the login has
+    /// succeeded. Lines that look like a failed login then do not come from the launcher.
     pub(super) fn is_credible(&self, kind: ConnectErrorKind) -> bool {
         let announced = self.phase != Phase::Login && !matches!(self.expect, Expect::Child { upload: None });
         !(announced && is_login(kind))
@@ -103,7 +102,8 @@ impl Dialogue {
         self.flush(actions);
         let after = readable(after);
         let what = match self.phase {
-            // The launcher itself uses stderr or its terminal.
+            // The launcher itself writes to stderr or its terminal, so a line on stdout comes from a command on
+            // the machine.
             Phase::Start | Phase::Login if self.tail.last_of_stdout().is_some() => {
                 let said = self.tail.last_of_stdout().unwrap_or_default();
                 let text = format!(
@@ -136,7 +136,7 @@ impl Dialogue {
         self.error(ConnectErrorKind::Timeout, text).with_advice(what)
     }
 
-    /// `reason`: what the tools said of the last place.
+    /// `reason`: what the tools printed about the last place.
     pub(super) fn no_place(&self, announcement: &Announcement, reason: &str, text: String) -> ConnectError {
         let mut reasons = announcement.refused.iter().map(|refusal| refusal.reason.as_str()).chain([reason]);
         let advice = if reasons.any(tool_words::is_limited) { advice::SMALL_FILES } else { advice::FREE_ONE };
@@ -164,7 +164,7 @@ impl Dialogue {
     }
 }
 
-/// A time without digits that nobody reads: what is left for one attempt has nanoseconds.
+/// Cuts off digits that do not help a reader: the time that is left for one attempt has nanoseconds.
 fn readable(time: Duration) -> Duration {
     if time < Duration::from_secs(1) { time } else { Duration::from_millis(time.as_millis() as u64 / 100 * 100) }
 }

@@ -1,70 +1,60 @@
 //! The line of shell that receives an image and executes it.
 //!
-//! It runs under whatever `sh` the machine has, after whatever login shell the
-//! account has, and needs `uname mkdir rmdir chmod rm` and either `head -c` or `dd`.
-//! It travels in single quotes as one argument, so it has no `'`, no newline,
-//! no backslash before a backslash or a quote mark (fish), and no `!` before
-//! anything but `;` or a space (csh and tcsh expand `!word` even inside single
-//! quotes).
+//! It runs in the machine's `sh`, started by the account's login shell, of whatever kind these are. It needs
+//! `uname mkdir rmdir chmod rm` and either `head -c` or `dd`. It travels in single quotes as one argument. So
+//! it contains no `'`, no newline, no backslash before a backslash or a quote mark (fish), and no `!` before
+//! anything but `;` or a space (csh and tcsh expand `!word` even inside single quotes).
 //!
-//! What it prints on stdout, each as one line:
+//! It prints these messages on stdout, each as one line:
 //!
 //! - `TOKEN SYSTEM MACHINE DECOMPRESSOR READER INTERPRETER |PLACE|DIR|REASON|DIR|REASON...`
-//! - `TOKEN failed SIZE [REASON]`, preceded by whatever the tools complained of
-//! - `TOKEN failed eof`: stdin was at its end before a request came
+//! - `TOKEN failed SIZE [REASON]`, preceded by the complaints of the tools
+//! - `TOKEN failed eof`: stdin ended before a request came
 //!
-//! What it reads: `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE NAME`, a newline, and
-//! `BYTES` bytes of image, which unpack to `SIZE` bytes. Where the place turns
-//! out too small for them, the line takes the next one, announces itself again,
-//! and is sent the image again.
+//! It reads `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE NAME`, a newline, and `BYTES` bytes of image, which unpack to
+//! `SIZE` bytes. If the place is too small for the image, the line takes the next place, announces itself
+//! again, and receives the image again.
 //!
-//! The image finds itself open on descriptor 9 and is started as
-//! `NAME offshoot-child:A:B DIRECTORY WATCHER`. It removes `DIRECTORY` with all
-//! that is in it, takes it off the front of `PATH`, and kills and reaps the
-//! process `WATCHER`, which is its own child. `WATCHER` is empty if there is
-//! none; in the routes through memory both are, as there is nothing to remove.
+//! The image is open on descriptor 9 and is started as `NAME offshoot-child:A:B DIRECTORY WATCHER`. It removes
+//! `DIRECTORY` and everything in it, removes it from the front of `PATH`, and kills and reaps the process
+//! `WATCHER`, which is its own child. `WATCHER` is empty if there is no such process. If the image is executed
+//! from memory, both are empty, because there is nothing to remove.
 //!
-//! # Whose the directory is
+//! # Whose directory it is
 //!
-//! Every user of the machine can read the arguments of a process, and may make
-//! directories where the line does. So the directory's name ends in random
-//! characters that no argument holds before the directory is made; and `mkdir`,
-//! which fails where there is something by that name, decides whose it is. A
-//! directory is emptied only from within, and only if it belongs to the own
-//! user and has that name itself, not by way of a link. Without `/dev/urandom`
-//! the name can be guessed, and the rest still holds.
+//! Every user of the machine can read the arguments of a process, and may create directories in the same places
+//! as the line does. So the directory's name ends in random characters, which no argument contains before the
+//! directory exists. `mkdir` fails if something has that name already, so its result decides who owns the
+//! directory. The line empties a directory only from within, only if it belongs to the same user, and only if
+//! the directory itself has that name (a link to it does not count). Without `/dev/urandom` the name can be
+//! guessed; the other checks still hold.
 //!
-//! # Into a container that has no shell, or too little beside it
+//! # Containers without a shell or without the tools
 //!
-//! There the line runs on this side, beside the engine's client: it says what
-//! the container's machine is, and has the client copy the directory in and
-//! execute the image, which removes the copy as soon as it runs. Whoever may
-//! not remove it is helped by a sweeper, which runs the image once more, as
-//! root, when the directory on this side is gone or this process is; so the
-//! parent removes that directory when the child is up.
+//! For such a container the line runs on this side, next to the engine's client. It announces the container's
+//! machine. Then it has the client copy the directory into the container and execute the image, which removes
+//! the copy as soon as it runs. If the image may not remove the copy, a sweeper does: it runs the image once
+//! more, as root, when the directory on this side is gone or this process is gone. So the parent removes that
+//! directory when the child is up.
 //!
 //! # The cache
 //!
-//! A line that may keep images adds `+` to `DECOMPRESSOR` where there is a
-//! program that hashes, and reads `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE SHA256
-//! NAME`. With 0 for `BYTES` it takes the image from the cache, and announces
-//! itself again, without the `+`, if it has not got it.
+//! A line that may keep images adds `+` to `DECOMPRESSOR` if the machine has a program that hashes. It then
+//! reads `BYTES DECOMPRESSOR MEMFD_NUMBER SIZE SHA256 NAME`. If `BYTES` is 0, it takes the image from the
+//! cache. If the cache does not have the image, the line announces itself again, without the `+`.
 //!
-//! Cached files are named by their digests, and nothing else about them is
-//! believed: at every use the file is copied into the private directory, and
-//! the copy is hashed and then executed. So it does not matter who else can
-//! write there, or what a crash has left. Files are renamed into place, and the
-//! three newest are kept beside the new one.
+//! The names of cached files are their digests. The line trusts nothing else about them: at every use it copies
+//! the file into the private directory, hashes the copy, and executes the copy. So it does not matter who else
+//! can write to the cache, or what a crash has left there. Files are renamed into place. The three newest are
+//! kept in addition to the new one.
 
 use crate::connect::bootstrap::Nonce;
 
-/// The whole line, made for one connection. `cache`: whether it may keep the
-/// image, and use one that was kept.
+/// The whole line, made for one connection. `cache`: whether it may keep the image, and use one that was kept.
 ///
-/// `copying`: shell functions that bring an image to where the line cannot run:
-/// `m` sets `u` to system and processor, and `v` to the directory there that
-/// takes the copy, if it is not `/`; `y` copies the directory `$p` to `$v/$f`,
-/// `e` executes a command there and `r` runs it as root.
+/// `copying`: shell functions that bring an image to a place where the line cannot run. `m` sets `u` to the
+/// system and the processor, and `v` to the directory there that takes the copy (empty for `/`). `y` copies the
+/// directory `$p` to `$v/$f`, `e` executes a command there, and `r` runs a command there as root.
 pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> String {
     let [a, b] = nonce.halves();
     let mut line = SECTIONS.concat().replace("@A@", a).replace("@B@", b);
@@ -75,14 +65,14 @@ pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> 
     for (mark, section) in CACHE {
         line = line.replace(mark, if cache { section } else { "" });
     }
-    // Last, as what is in it may look like anything.
+    // This comes last, because the functions may contain any text, also the marks that are replaced above.
     match (copying, line.split_once(';')) {
         (Some(functions), Some((token, rest))) => format!("{token};{functions}{rest}"),
         _ => line,
     }
 }
 
-/// Whether such a line is in a process's arguments.
+/// Whether the arguments of a process contain a first stage.
 #[cfg(any(target_os = "linux", test))]
 pub(crate) fn holds_first_stage(argv: &[u8]) -> bool {
     const FORM: &[u8] = b"A=0000000000000000 B=0000000000000000;";
@@ -91,10 +81,9 @@ pub(crate) fn holds_first_stage(argv: &[u8]) -> bool {
     })
 }
 
-/// A line such as that as a command for a login shell, or for `ssh`.
+/// A first stage as a command for a login shell or for `ssh`.
 ///
-/// `shell` is a piece of shell command such as `sh` or `busybox sh`, and is
-/// passed on as it is.
+/// `shell` is a piece of a shell command such as `sh` or `busybox sh`. It is passed on unchanged.
 pub(crate) fn login_command(shell: &str, line: &str) -> String {
     // The command must not begin with `exec`, which a restricted shell refuses.
     format!("{shell} -c '{line}'")
@@ -102,85 +91,81 @@ pub(crate) fn login_command(shell: &str, line: &str) -> String {
 
 /// The parts of the line, in the order in which they run.
 const SECTIONS: [&str; 17] = [
-    // The token stands here in two halves only: argv is repeated by `ps`, by
-    // `ssh -v` and by error texts, which could then be taken for the token.
+    // The token appears here in two halves only: `ps`, `ssh -v` and error texts repeat argv, and their output
+    // could otherwise be taken for the token.
     "A=@A@ B=@B@;@1@",
-    // An exported SHELLOPTS may have brought any of these options along. Where
-    // to try is kept in "$@", since a home directory may contain spaces.
+    // An exported SHELLOPTS may have set any of these options. The places to try are in "$@", because the name
+    // of a home directory may contain spaces.
     r#"set +Ceuvx -f -- @2@"${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
-    // The shell's own stderr is not redirected, so that one that may open too few
-    // files can still say so. Only `od` prints text, and without it what is no letter is skipped. One
-    // shell takes random bytes for characters of several bytes, which costs it
-    // most of them.
+    // The shell's own stderr is not redirected, so that a shell that may open too few files can still report
+    // it. Only `od` prints text; in the output of the other tools, every byte that is not a letter or a digit
+    // is skipped. One shell reads random bytes as multibyte characters and so loses most of them.
     concat!(
         "f=.offshoot-$A-$$;p=;o=;e=;x=$(exec 2>/dev/null;od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||",
         "dd bs=64 count=1 </dev/urandom);",
         r#"while [ "$x" ];do y=${x#?};x=${x%"$y"};case $x in "#,
         "[abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789])f=$f$x;;esac;x=$y;done;",
     ),
-    // `i` enters a directory if it is the line's own, `v` removes it. A pattern
-    // that matches nothing would end zsh.
+    // `i` enters a directory if the line owns it, `v` removes it. In zsh, a pattern that matches nothing would
+    // end the shell.
     concat!(
         r#"i(){ cd -P "$1"&&[ -O . ]&&[ "${PWD##*/}" = "$f" ];};"#,
         r#"v(){ (i "$1"&&{ rmdir "../$f"||{ set +f;rm -f -- *;rmdir "../$f";};}) >/dev/null 2>&1;};"#,
     ),
-    // The watcher removes the directory when this process is gone (exec keeps
-    // the pid, so that covers the image too), and ends when the directory has
-    // been there and is gone. It is begun before the directory is made: begun
-    // after, a kill in between leaves the directory behind. Without a `sleep`
-    // it gives up, as it would spin. (In parentheses it would be the child of
-    // what yash calls $!.)
+    // The watcher removes the directory when this process is gone. (exec keeps the pid, so this covers the
+    // image, too.) It ends when the directory has existed and is gone. It is started before the directory is
+    // made: otherwise a kill in between would leave the directory behind. Without a `sleep` it gives up,
+    // because it would use a whole processor. (If it were in parentheses, it would be the child of the process
+    // that yash calls $!.)
     concat!(
         r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
         r#"for d do [ -O "$d/$f" ]&&s=1&&continue 2;done;[ "$s" ]&&exit;done;"#,
         r#"for d do v "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
     ),
     "z=-;for c in gzip zstd;do command -v $c >/dev/null 2>&1&&z=$c;done;",
-    // perl executes through /proc/self/fd, python3 by descriptor.
+    // perl executes the image through /proc/self/fd, python3 by its descriptor.
     concat!(
         "i=none;command -v python3 >/dev/null 2>&1&&i=python3;",
         "[ -d /proc/self/fd ]&&command -v perl >/dev/null 2>&1&&i=perl;",
     ),
-    // Whether `head` knows -c shows in passing.
+    // This also shows whether `head` knows -c.
     concat!(
         r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#,
         r#"[ "$u" ]||{ h=dd;command -v dd >/dev/null 2>&1||h=none;u=$(uname -sm);};@4@"#,
     ),
     r#"q(){ [ "$p" ]&&v "$p";exit 1;};while :;do k=-;"#,
-    // The next place where a file can be made and executed. The file is a shell
-    // script of no commands, and 126 the one status that means "no": busybox
-    // without /proc says 127 for it. What `mkdir` has not made is left alone:
-    // that is status 125. A colon would split PATH. `:` instead of
-    // `echo` would end some shells where the file cannot be made.
+    // Finds the next place where a file can be made and executed. The file is an empty shell script. 126 is the
+    // only status that means "no", because busybox without /proc returns 127 for the script. If `mkdir` has
+    // failed (status 125), the directory is left alone. A place with a colon would split PATH. `:` instead of
+    // `echo` would end some shells if the file cannot be made.
     concat!(
         r#"[ "$p" ]||while [ $# -gt 0 ];do d=$1;shift;case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
         r#"x=$(exec 2>&1;mkdir -m 700 "$p"||exit 125;[ -O "$p" ]||{ echo another owner;exit 126;};"#,
         r#"echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
         r#"case $? in 125);;126)v "$p";;*)break;;esac;e="$e|$d|$x";p=;done;"#,
     ),
-    // Not before there is another one: the watcher would take it for the end.
+    // The old directory is removed only when there is a new one: otherwise the watcher would end.
     r#"[ "$o" ]&&v "$o";o=;"#,
     // $u and $e are not quoted, so that newlines in them become spaces.
     r#"echo $A$B ${u:-- -} $z@5@ $h $i "|${p:-none}"$e;"#,
-    // The watcher would remove the directory too, but only in a while. One read
-    // of a larger block from a pipe returns what is there, so dd has to read byte
-    // by byte to count right. What cannot be taken is read all the same, so that
-    // the next line is the next line.
+    // The line removes the directory itself, because the watcher would do so only after a while. One read of a
+    // larger block from a pipe returns only the bytes that are there, so dd has to read byte by byte to count
+    // correctly. An image that cannot be unpacked is read to its end all the same, so that the next request is
+    // read from its beginning.
     concat!(
         r#"read -r n z y s @6@N||{ [ "$p" ]&&v "$p";[ "$n" ]||echo $A$B failed eof;exit 1;};"#,
-        // To ksh a word is a number, too, if it is a variable's name.
+        // ksh accepts the name of a variable as a number, too.
         r#"case $n:$y:$s in [0-9]*:[0-9]*:[0-9]*);;*)q;;esac;"#,
         r#"{ [ "$n" -ge 0 ]&&[ "$y" -ge 0 ]&&[ "$s" -ge 0 ]&&[ "$N" ];} 2>/dev/null||q;"#,
         r#"c="head -c $n" x="head -c $s";[ $h = head ]||"#,
         r#"{ c="dd ibs=1 obs=65536 count=$n 2>/dev/null" x="dd bs=512 count=$((s/512+1))";};"#,
         r#"t=$c;[ "$z" = - ]||t="$z -dc";c="$c|{ $t||{ $c >/dev/null;[ ];};}";@7@"#,
     ),
-    // Complaints of the tools go to stdout, ahead of the line that says failed.
-    // Without `wc` the size is taken on trust. The image is found through PATH,
-    // as that is the only way for sh to give it a name of our choice; and some
-    // shells close descriptors that `exec 9<` alone has opened. yash goes on after
-    // an exec that failed. $b stays where the file cannot be opened, so that
-    // nothing has been read.
+    // The complaints of the tools go to stdout, before the line that reports the failure. Without `wc` the size
+    // is not checked. The image is found through PATH, because this is the only way for sh to give it a name of
+    // our choice. Descriptor 9 is opened by the command that executes the image, because some shells close
+    // descriptors that `exec 9<` alone has opened. yash continues after an exec that failed. $b stays set if the
+    // file cannot be opened; then nothing has been read.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
         r#"b=1;if { { b=;eval "$c";} 2>&1 >"$g";} 2>/dev/null&&chmod 700 "$g"&&"#,
@@ -188,14 +173,15 @@ const SECTIONS: [&str; 17] = [
         r#"kill -0 $w 2>/dev/null||w=;"#,
         r#"@X@fi;@9@"#,
     ),
-    // Is it the place's fault? As many zeros show it, and say why.
+    // Tests whether the place is the cause: if the same number of zeros cannot be written there, their error is
+    // the reason.
     concat!(
         r#"[ "$b" ]&&eval "$c" >/dev/null 2>&1;x=$(exec 2>&1;eval "$x" </dev/zero >"$g")&&{ echo $A$B failed $k;q;};"#,
         r#"(i "$p"&&rm -f -- "$N") >/dev/null 2>&1;e="$e|$d|$x";o=$p;p=;continue;fi;"#,
     ),
-    // No place: into memory. Flag 16 is MFD_EXEC, which some systems demand and
-    // kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec,
-    // and opens a handle again onto the same descriptor.
+    // If there is no place, the image is executed from memory. Flag 16 is MFD_EXEC, which some systems require
+    // and kernels before 6.3 refuse. perl keeps descriptors up to $^F open over exec, and reopens a handle on
+    // the same descriptor.
     concat!(
         r#"{ kill -9 $w;wait $w;} 2>/dev/null;c="{ $c >&9;} 2>&1";case $i in perl)"#,
         r#"exec perl -le "\$^F=9;my(\$N,\$y,\$s,\$t,\$c)=@ARGV;"#,
@@ -219,9 +205,9 @@ const SECTIONS: [&str; 17] = [
 
 const EXEC: &str = r#"PATH=$p:$PATH;exec "$N" "offshoot-child:$A:$B" "$p" "$w" 9<"$g";exit;"#;
 
-/// Anybody may have to execute it there, and nobody but root may write to it.
-/// The sweeper ignores signals from its first moment, as it takes over from the
-/// watcher. A copy that was cut short cannot be executed, so it copies again.
+/// Any user may have to execute the copy there, and only root may write to it. The sweeper ignores signals from
+/// the start, because it takes over from the watcher. A copy that was interrupted cannot be executed, so the
+/// sweeper copies again.
 const COPY_AND_EXEC: &str = concat!(
     r#"trap "" HUP INT TERM;{ while [ -d "$p" ]&&kill -0 $$;do sleep .3||sleep 1||exit;done;[ -f "$g" ]&&y;"#,
     r#"v "$p";r "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f";} </dev/null >/dev/null 2>&1&trap - HUP INT TERM;"#,
@@ -229,10 +215,10 @@ const COPY_AND_EXEC: &str = concat!(
     r#"e "$v/$f/$N" "offshoot-child:$A:$B" "$v/$f" "" "as:${N#offshoot:}";exit 1;"#,
 );
 
-/// What a line with a cache has besides, by the marks in [`SECTIONS`].
+/// What a line with a cache has in addition, by the marks in [`SECTIONS`].
 const CACHE: [(&str, &str); 9] = [
     ("@1@", "C=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};C=${C:+$C/offshoot};"),
-    // The watcher looks there too, for what is not renamed yet.
+    // The watcher looks there, too, for a file that is not renamed yet.
     ("@2@", r#""$C" "#),
     ("@3@", "shift;"),
     (
@@ -243,7 +229,7 @@ const CACHE: [(&str, &str); 9] = [
     ("@6@", "D "),
     ("@7@", r#"[ $n = 0 ]&&c="[ -f \"\$C/\$D\" ]&&head -c $s <\"\$C/\$D\"";"#),
     (
-        // Hashed before it is run and before it is kept.
+        // The image is hashed before it is executed and before it is kept.
         "@8@",
         concat!(
             r#"&&{ [ -z "$j" ]&&[ $n -gt 0 ]||{ case $j in shasum)x="shasum -a 256";;"#,
@@ -254,7 +240,7 @@ const CACHE: [(&str, &str); 9] = [
             r#"mv -f "$C/$f/i" "$C/$D";v "$C/$f") >/dev/null 2>&1;:;;*)[ $n -gt 0 ];;esac;};}"#,
         ),
     ),
-    // What is not there, or not what it says, has to be sent.
+    // If the cached file is missing or has another digest, the image has to be sent.
     ("@9@", r#"[ $n = 0 ]&&{ l=;continue;};"#),
 ];
 
@@ -278,7 +264,7 @@ mod tests {
                 assert!(matches!(next, Some(';' | ' ')), "! before {next:?}");
             }
             assert!(!line.contains(r"\\") && !line.contains(r"\'"));
-            // rbash: restricted.
+            // rbash is a restricted shell.
             assert!(!line.starts_with("exec"));
             let mark = |n: u32| line.contains(&format!("@{n}@"));
             assert!(!(1..10).any(mark), "{line}");

@@ -3,17 +3,17 @@
 use crate::connect::bootstrap::{Diagnosis, MAGIC, MAX_HELLO, VERSION};
 use crate::wire::error::ConnectErrorKind;
 
-/// What a child has said of itself, and what it wrote behind that.
+/// The hello of a child, and the bytes after it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SplitHello {
     pub(super) hello: Vec<u8>,
     pub(super) rest: Vec<u8>,
 }
 
-/// Splits what follows the token's newline into hello and the bytes behind it.
-/// `Ok(None)`: more bytes are needed.
+/// Splits what follows the token's newline into the hello and the bytes after it. `Ok(None)` means that more
+/// bytes are needed.
 pub(super) fn split(received: &[u8]) -> Result<Option<SplitHello>, Diagnosis> {
-    // Wrong bytes are refused as they come: the peer may never send eight.
+    // Wrong bytes are refused as soon as they arrive, because the peer may never send eight.
     let magic = received.len().min(MAGIC.len());
     if received[..magic] != MAGIC[..magic] {
         return Err(wrong_magic(received));
@@ -39,8 +39,8 @@ pub(super) fn split(received: &[u8]) -> Result<Option<SplitHello>, Diagnosis> {
 
 fn wrong_magic(received: &[u8]) -> Diagnosis {
     let shown = received[..received.len().min(SHOWN)].escape_ascii();
-    // The magic has CR LF, a lone LF and an end-of-file character, so that what
-    // a terminal does to a stream shows at once.
+    // The magic contains CR LF, a lone LF and an end-of-file character, so that a change by a terminal is
+    // detected.
     let hint = if received.starts_with(&MAGIC[..4]) || received.starts_with(b"\tOFS") {
         "something in between, perhaps a terminal, changes bytes"
     } else {
@@ -50,7 +50,7 @@ fn wrong_magic(received: &[u8]) -> Diagnosis {
     Diagnosis::new(ConnectErrorKind::Corrupt, text, hint)
 }
 
-/// All that a child writes before it has been welcomed.
+/// Everything that a child writes before it receives the welcome.
 pub(crate) fn hello_bytes(nonce: &crate::connect::bootstrap::Nonce, hello: &[u8]) -> Vec<u8> {
     let mut bytes = nonce.token().into_bytes();
     bytes.push(b'\n');
@@ -110,7 +110,7 @@ mod tests {
         let Diagnosis { kind, text, .. } = split(b"Segmentation\x1b[0m fault\n").unwrap_err();
         assert_eq!(kind, ConnectErrorKind::Corrupt);
         assert!(text.ends_with(r#"received "Segmentation\x1b[0m fault\n""#), "{text}");
-        // As a terminal would make it: LF becomes CR LF.
+        // A terminal changes LF to CR LF.
         let advice = split(b"\x89OFS\r\r\n\x1a\r\n").unwrap_err().advice;
         assert!(advice.contains("terminal"), "{advice}");
     }

@@ -1,10 +1,10 @@
-//! The token that tells our own lines from everything else on a connection.
+//! The token that distinguishes our own lines from all other output on a connection.
 
 /// A random token for one connection.
 ///
-/// The far side announces itself with the whole token. Command lines carry its
-/// two halves apart, so that nothing that repeats a command line (`ps`, `ssh
-/// -v`, an engine's error text) can be taken for an announcement.
+/// The far side announces itself with the whole token. Command lines contain its two halves separately, so that
+/// a program that repeats a command line (`ps`, `ssh -v`, an engine's error text) does not print the token
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Nonce {
     a: String,
@@ -12,19 +12,19 @@ pub(crate) struct Nonce {
 }
 
 impl Nonce {
-    /// The token for 16 random bytes.
+    /// Makes the token from 16 random bytes.
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         let hex = format!("{:032x}", u128::from_be_bytes(bytes));
         let (a, b) = hex.split_at(HALF);
         Self { a: a.into(), b: b.into() }
     }
 
-    /// The whole token, as it stands on stdout and nowhere else.
+    /// The whole token, which appears on stdout only.
     pub(crate) fn token(&self) -> String {
         format!("{}{}", self.a, self.b)
     }
 
-    /// [`token`](Self::token), where nothing else is needed any more.
+    /// The whole token, as [`token`](Self::token); consumes the nonce.
     pub(super) fn into_token(self) -> String {
         self.a + &self.b
     }
@@ -34,13 +34,12 @@ impl Nonce {
         [&self.a, &self.b]
     }
 
-    /// The first argument of a process that is to be a child.
+    /// The first argument of a process that has to become a child.
     pub(crate) fn child_argument(&self) -> String {
         format!("{CHILD_PREFIX}{}:{}", self.a, self.b)
     }
 
-    /// Takes [`child_argument`](Self::child_argument) apart. `None`: this is
-    /// not a child.
+    /// Parses [`child_argument`](Self::child_argument). `None` means that this process is not a child.
     pub(crate) fn parse_child_argument(argument: &str) -> Option<Self> {
         let (a, b) = argument.strip_prefix(CHILD_PREFIX)?.split_once(':')?;
         let valid =
@@ -48,9 +47,9 @@ impl Nonce {
         (valid(a) && valid(b)).then(|| Self { a: a.into(), b: b.into() })
     }
 
-    /// Whether the first stage may have given this name to its directory. The
-    /// name has the first half of the token, because tools name the directory
-    /// in what they complain about; its end is the first stage's own choice.
+    /// Whether the first stage may have given this name to its directory. The name contains the first half of
+    /// the token, because tools print the directory's name in their complaints. The first stage chooses the end
+    /// of the name.
     pub(crate) fn is_directory_name(&self, name: &str) -> bool {
         let end = name.strip_prefix(".offshoot-").and_then(|rest| rest.strip_prefix(&*self.a)?.strip_prefix('-'));
         end.is_some_and(|end| !end.is_empty() && end.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric()))

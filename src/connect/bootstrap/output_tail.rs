@@ -1,12 +1,12 @@
-//! What the far side printed besides the protocol.
+//! What the far side printed apart from the protocol.
 
 use std::collections::VecDeque;
 
 use crate::wire::sanitize::stripped;
 
-/// The last lines of both streams, in the order in which they were finished.
+/// The last lines of both streams, in the order in which they ended.
 ///
-/// Bounded in lines, in bytes, and in the length of a line that never ends.
+/// It is bounded in lines, in bytes, and in the length of a line that never ends.
 #[derive(Debug, Default)]
 pub(super) struct OutputTail {
     kept: VecDeque<String>,
@@ -14,11 +14,11 @@ pub(super) struct OutputTail {
     /// How many lines were ever kept.
     seen: u64,
     partial: [Vec<u8>; 2],
-    /// What was last printed on stdout.
+    /// The last line that was printed on stdout.
     last_of_stdout: Option<String>,
 }
 
-/// Where bytes came from.
+/// The stream that bytes came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     Stdout,
@@ -26,7 +26,7 @@ pub(super) enum Source {
 }
 
 impl OutputTail {
-    /// Adds bytes; returns the lines that they finished, for the debug log.
+    /// Adds bytes. Returns the lines that they completed, for the debug log.
     pub(super) fn push(&mut self, source: Source, bytes: &[u8]) -> Vec<String> {
         let mut finished = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -44,7 +44,7 @@ impl OutputTail {
         finished
     }
 
-    /// Ends both unfinished lines.
+    /// Completes both unfinished lines.
     pub(super) fn finish(&mut self) -> Vec<String> {
         [Source::Stdout, Source::Stderr].into_iter().filter_map(|source| self.finish_line(source)).collect()
     }
@@ -54,12 +54,12 @@ impl OutputTail {
         self.kept.iter().cloned().collect()
     }
 
-    /// The last line of stdout that was finished, shortened.
+    /// The last complete line of stdout, shortened.
     pub(super) fn last_of_stdout(&self) -> Option<&str> {
         self.last_of_stdout.as_deref()
     }
 
-    /// A position to give to [`since`](Self::since).
+    /// A position for [`since`](Self::since).
     pub(super) fn position(&self) -> u64 {
         self.seen
     }
@@ -82,7 +82,7 @@ impl OutputTail {
         if matches!(source, Source::Stdout) {
             self.last_of_stdout = Some(line.chars().take(MAX_LAST).collect());
         }
-        // Asked for with `ssh -v`, these would push out all that matters.
+        // With `ssh -v`, these lines would push out all lines that matter.
         if !is_ssh_debug(&line) {
             self.seen += 1;
             self.kept_bytes += line.len();
@@ -98,9 +98,8 @@ impl OutputTail {
     }
 }
 
-/// Whether a line is one for people, in whatever encoding. Of what is packed,
-/// two bytes in five are neither ASCII nor UTF-8; of what people write in
-/// another encoding there are fewer.
+/// Whether a line is text for people, in any encoding. In compressed data, two of five bytes are neither ASCII
+/// nor UTF-8. In text in another encoding there are fewer.
 fn is_text(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let is_odd = |char: &char| *char == char::REPLACEMENT_CHARACTER || matches!(char, '\0'..='\x06' | '\x0e'..='\x1a');
@@ -114,7 +113,7 @@ fn is_ssh_debug(line: &str) -> bool {
 const MAX_LINES: usize = 100;
 const MAX_BYTES: usize = 32 * 1024;
 const MAX_LINE: usize = 4096;
-/// As much of the last line as an error's own sentence shows, in characters.
+/// How many characters of the last line an error's own sentence shows.
 const MAX_LAST: usize = 200;
 
 #[cfg(test)]
@@ -155,7 +154,7 @@ mod tests {
         }
         let total: usize = tail.lines().iter().map(String::len).sum();
         assert_eq!(total, 32 * 1024);
-        // A megabyte without a newline is not stored either.
+        // A megabyte without a newline is not kept as a whole.
         tail.push(Source::Stdout, &vec![b'y'; 1 << 20]);
         assert!(tail.lines().iter().map(String::len).sum::<usize>() <= 32 * 1024);
         assert!(tail.partial.iter().all(|partial| partial.len() < MAX_LINE));

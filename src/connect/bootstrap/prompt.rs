@@ -1,50 +1,48 @@
-//! What a launcher asks before it lets anybody in, and what it is answered.
+//! The questions of a launcher before it lets a user in, and their answers.
 //!
-//! [`Prompts`] decides and does no I/O: what the launcher prints goes in,
-//! replies come out. A secret is typed once. A question that is not known by
-//! its words goes to the caller, or fails by name.
+//! [`Prompts`] decides and does no I/O: the output of the launcher goes in, replies come out. A secret is typed
+//! once. A question whose words are not known goes to the caller, or fails with an error that repeats it.
 
 use crate::connect::bootstrap::diagnosis::Diagnosis;
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectErrorKind;
 use crate::wire::sanitize::stripped;
 
-/// What to do about what the launcher has printed.
+/// What to do about the output of the launcher.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// Type this and a newline.
     Type(Secret),
-    /// Find an answer to this question.
+    /// Get an answer to this question.
     Ask(String),
     Fail(Diagnosis),
 }
 
-/// All that one launcher may ask.
+/// All questions that one launcher may ask.
 #[derive(Debug, Default)]
 pub(crate) struct Prompts {
-    /// The first that fits is meant.
+    /// The questions. The first one that fits is used.
     pub(crate) asks: Vec<Ask>,
-    /// Lines, in lower case, that say that a password was wrong.
+    /// Parts of lines, in lower case, that report a wrong password.
     pub(crate) refusals: Vec<String>,
-    /// They count only at the beginning of a line, or behind `user@host: `.
+    /// These parts count only at the beginning of a line, or after `user@host: `.
     pub(crate) refusals_begin: bool,
-    /// It reads from its stdin what it does not read from a terminal, and may
-    /// ask on stdout.
+    /// The launcher reads from its stdin if it does not read from a terminal, and may ask on stdout.
     pub(crate) by_stdin: bool,
-    /// Somebody answers other questions.
+    /// The caller can answer other questions.
     pub(crate) has_answerer: bool,
     lines: [Line; 2],
     password_typed: Option<String>,
-    /// The last line that was printed on the terminal after that.
+    /// The last line that was printed on the terminal after a password was typed.
     said: String,
 }
 
-/// One thing that may be asked.
+/// One possible question.
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) sign: Sign,
     pub(crate) answer: Answer,
-    /// The question as it was when the secret was typed.
+    /// The text of the question when the secret was typed.
     typed_for: Option<Vec<u8>>,
 }
 
@@ -54,30 +52,30 @@ impl Ask {
     }
 }
 
-/// How a question is known. It stands in a line that has not ended.
+/// How a question is recognised. Its line has not ended.
 #[derive(Debug)]
 pub(crate) enum Sign {
-    /// The line ends with this mark, which nobody else knows; or, from sudo-rs,
-    /// it is `[sudo: MARK] ` and some words in any language.
+    /// The line ends with this mark, which is secret; or, from sudo-rs, it is `[sudo: MARK] ` and some words in
+    /// any language.
     Mark(String),
-    /// The line has this in it, in whatever case. In lower case.
+    /// The line contains these words, in upper or lower case. They are stored in lower case.
     Within(String),
-    /// The line has the first in it, and ends with the second, blanks aside.
+    /// The line contains the words, and ends with the character (white space after it is ignored).
     Between(&'static str, char),
 }
 
-/// What a question is answered.
+/// The answer to a question.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Secret {
         secret: Option<Secret>,
-        /// What to say if there is none, or if it was wrong.
+        /// The error text if there is no secret.
         missing: String,
-        /// What to do where it is missing.
+        /// Advice if there is no secret.
         give: &'static str,
         wrong: String,
-        /// Asked in other words it is for something else, where it may be
-        /// right as well.
+        /// The secret may be typed again if the question is in other words, because it may be right for that
+        /// question as well.
         reusable: bool,
     },
     Words(&'static str),
@@ -88,17 +86,17 @@ pub(crate) enum Answer {
 #[derive(Debug, Default)]
 struct Line {
     text: Vec<u8>,
-    /// It has been answered.
+    /// The question in it has been answered.
     done: bool,
-    /// How much of it was there then.
+    /// How many bytes of the line had arrived when it was answered.
     asked: usize,
 }
 
-/// What to do where a password is asked for and there is none.
+/// Advice if a password is asked for and none is given.
 pub(crate) const GIVE_ONE: &str = "give one: -K for the tool, password() in a program";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1024;
-/// Longest secret, which a terminal takes in one line, in bytes.
+/// Longest secret that a terminal accepts in one line, in bytes.
 const MAX_SECRET: usize = 1024;
 
 impl Prompts {
@@ -106,7 +104,7 @@ impl Prompts {
         Self { asks, refusals, ..Self::default() }
     }
 
-    /// Takes what was printed on the terminal, or on `stdout`.
+    /// Takes bytes that were printed on the terminal, or on stdout if `stdout` is true.
     pub(super) fn input(&mut self, stdout: bool, bytes: &[u8]) -> Option<Reply> {
         if stdout && !self.by_stdin {
             return None;
@@ -164,15 +162,15 @@ impl Prompts {
         }
     }
 
-    /// The launcher has said nothing for a while, and the terminal shows what
-    /// is typed or does not, which tells that a secret is wanted.
+    /// The launcher has printed nothing for a while. `echoes` is whether the terminal shows what is typed. If
+    /// it does not, the launcher waits for a secret.
     pub(super) fn waiting(&mut self, echoes: bool) -> Option<Reply> {
         let line = &mut self.lines[0];
         let question = stripped(&line.text);
         if line.done || question.is_empty() {
             return None;
         }
-        // Where it is shown, only the form tells a question.
+        // If the terminal echoes, a question can be recognised by its form only.
         if echoes && !(self.has_answerer && question.ends_with([':', '?'])) {
             return None;
         }
@@ -192,20 +190,20 @@ impl Prompts {
         }
     }
 
-    /// What it means that the launcher has ended with failure, before anything
-    /// of ours ran: a password was typed, and what was said of it is in words
-    /// that nobody here knows.
+    /// The diagnosis if the launcher has failed before the first stage or the child ran: a password was typed,
+    /// and the launcher's answer to it is in unknown words. `None` if no password was typed or nothing followed
+    /// it.
     pub(super) fn ended(&mut self) -> Option<Diagnosis> {
         let wrong = self.password_typed.clone()?;
         let line = std::mem::take(&mut self.lines[0]);
         self.hear(&line);
-        // One who is let in and has nothing to run says nothing.
+        // If the password was right and the command prints nothing, there is no such line.
         let said = (!self.said.is_empty()).then_some(&self.said)?;
         Some(password(format!("{wrong}, unless this says otherwise: {said}")))
     }
 
-    /// Behind a question there are stars or nothing, unless whoever asks reads
-    /// no terminal, and goes on in the same line.
+    /// Remembers what the launcher prints after a question. On the line of the question, stars or nothing
+    /// follow. A launcher that does not read a terminal continues on the same line.
     fn hear(&mut self, line: &Line) {
         if self.password_typed.is_none() || line.done && !self.by_stdin {
             return;
@@ -230,8 +228,8 @@ impl Prompts {
         refused.then(|| Reply::Fail(password(wrong.clone())))
     }
 
-    /// Leaves in the last lines of what was printed no question that has our mark.
-    /// An error about a password says what followed on the first question.
+    /// Removes from the last lines the questions that contain our mark. For an error about a password, removes
+    /// everything from the first question on.
     pub(super) fn clean(&self, lines: &mut Vec<String>, kind: ConnectErrorKind) {
         let has_mark = |line: &String| {
             self.asks.iter().any(|ask| matches!(&ask.sign, Sign::Mark(mark) if line.contains(mark.as_str())))
@@ -247,7 +245,7 @@ impl Prompts {
 }
 
 impl Sign {
-    /// A question in the words of those who ask; the mark is ours.
+    /// The question for the user, without our mark.
     fn without_mark(&self, question: String) -> String {
         match self {
             Self::Mark(mark) => question.replace(mark.as_str(), "password:"),
@@ -260,8 +258,8 @@ impl Sign {
             Self::Mark(mark) => {
                 let text = String::from_utf8_lossy(line);
                 let by_rs = text.split_once(&format!("[sudo: {mark}] ")).is_some_and(|(_, words)| {
-                    // While it still comes in pieces nothing is lost: the
-                    // answer is not read before all of it is there.
+                    // If the question arrives in pieces, it may be answered before all of it is there. Nothing
+                    // is lost: the launcher reads the answer only after it has printed the whole question.
                     (1..=50).contains(&words.chars().count()) && !words.contains('*')
                 });
                 text.ends_with(mark.as_str()) || by_rs
@@ -275,13 +273,13 @@ impl Sign {
     }
 }
 
-/// A password was asked for.
+/// An error about a password.
 fn password(text: impl Into<std::borrow::Cow<'static, str>>) -> Diagnosis {
     Diagnosis::plain(ConnectErrorKind::Password, text)
 }
 
 fn typed(secret: &Secret) -> Reply {
-    // A terminal would take these for orders.
+    // A terminal would interpret control characters.
     if secret.expose().chars().any(char::is_control) || secret.expose().len() > MAX_SECRET {
         let text = format!("a secret cannot be typed: it has control characters, or more than {MAX_SECRET} bytes");
         return Reply::Fail(password(text));
@@ -335,8 +333,8 @@ mod tests {
         pieces.iter().filter_map(|piece| prompts.input(false, piece.as_bytes())).collect()
     }
 
-    /// The first three as sudo 1.9.13 prints them with `-p MARK`; the others in
-    /// the form that sudo-rs documents, in some of its languages.
+    /// The first three are what sudo 1.9.13 prints with `-p MARK`. The others have the form that sudo-rs
+    /// documents, in some of its languages.
     #[test]
     fn sudo_is_answered_in_any_language() {
         let lecture = "\r\nWe trust you have received the usual lecture from the local System\r\n\
@@ -377,7 +375,7 @@ mod tests {
             for cut in 0..=said.len() {
                 let mut prompts = make(Some("pw"));
                 let (head, tail) = said.split_at(cut);
-                // Feedback as by pwfeedback, and the newline that ends it.
+                // The feedback of pwfeedback, and the newline that ends it.
                 let all = replies(&mut prompts, &[head, tail, "*", "**", "\r\n"]);
                 assert_eq!(all, [Reply::Type("pw".into())], "{said} cut at {cut}");
             }
@@ -402,7 +400,7 @@ mod tests {
             assert_eq!(prompts.input(false, said.as_bytes()), type_it("pw"));
             assert_eq!(prompts.input(false, then.as_bytes()), wrong(), "{then}");
         }
-        // In pieces, as some kinds of su print it.
+        // Some kinds of su print the question in pieces.
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password: ", "\r\n", "su: ", "incorrect password", "\r\n"]).len(), 2);
     }
@@ -414,7 +412,7 @@ mod tests {
             (german, Some("sudo: 1 Fehlversuch bei der Passwort-Eingabe")),
             ("***\r\nsudo: Fehler", Some("sudo: Fehler")),
             ("\r\nTut mir leid.\r\n \r\n", Some("Tut mir leid.")),
-            // Let in, and a shell that only ends.
+            // The password was right, and the shell ends without output.
             ("\r\n", None),
             ("***\r\n", None),
         ] {
@@ -427,7 +425,7 @@ mod tests {
         let mut prompts = sudo(Some("pw"));
         assert_eq!(prompts.input(false, german.as_bytes()), None);
         assert_eq!(prompts.ended(), None, "nothing was typed");
-        // As that of util-linux, which reads its stdin.
+        // The su of util-linux reads its stdin.
         let mut prompts = su();
         assert_eq!(replies(&mut prompts, &["Password:", " ", "su: Fehler\r\n"]).len(), 1);
         assert!(prompts.ended().unwrap().text.ends_with(": su: Fehler"));

@@ -1,4 +1,4 @@
-//! The dialogue as a whole, split at every byte.
+//! Tests of the whole dialogue, with its input split at every byte.
 
 use super::*;
 use crate::connect::bootstrap::hello_parser::hello_bytes;
@@ -37,7 +37,7 @@ fn a_first_stage_becomes_a_child() {
         dialogue.input(Input::Stdout(&bytes)),
         [Action::Hello { hello: b"hello".to_vec(), rest: b"first frames".to_vec() }]
     );
-    // All that comes later is another layer's.
+    // Everything after this belongs to another layer.
     assert_eq!(dialogue.input(Input::Stdout(b"more")), []);
     assert_eq!(dialogue.input(Input::Deadline(Duration::from_secs(1))), []);
 }
@@ -55,7 +55,7 @@ fn every_split_of_a_noisy_conversation_gives_the_same_actions() {
         let mut actions = pieces(&mut dialogue, before.as_bytes());
         actions.extend(dialogue.input(Input::Image(Ok((image(), [7; 32])))));
         actions.extend(pieces(&mut dialogue, &after));
-        // What stands behind hello comes in pieces of its own.
+        // The bytes after the hello come in separate pieces.
         if let Some(Action::Hello { rest, .. }) = actions.last_mut() {
             rest.clear();
         }
@@ -180,7 +180,7 @@ fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
             let (stderr, stdout) = (Input::Stderr(said.as_bytes()), Input::Stdout(line.as_bytes()));
             let inputs = if said_first { [stderr, stdout] } else { [stdout, stderr] };
             inputs.into_iter().for_each(|input| drop(dialogue.input(input)));
-            // Where something holds the output open, there is no end of it.
+            // If a process holds the output open, the launcher's output does not end.
             let last = if said_first { exited(1) } else { Input::Deadline(Duration::from_secs(9)) };
             let error = failure(&mut dialogue, last);
             assert_eq!((error.kind, error.phase), (kind, Phase::FirstStage), "{error}");
@@ -232,7 +232,7 @@ fn a_place_that_is_full_leads_to_the_next_one_and_at_last_to_memory() {
     assert!(note.contains("image goes to /tmp") && note.contains("No space left"), "{note}");
     assert_eq!((&line[..], &image[..]), (&b"9 zstd 319 1000 offshoot:op@laptop:1\n"[..], &b"the image"[..]));
     assert_eq!(dialogue.phase(), Phase::Upload);
-    // The same once more is no news, or it could go on for ever.
+    // The same announcement once more does not count as new; otherwise the dialogue could go on for ever.
     assert_eq!(dialogue.input(Input::Stdout(again.as_bytes())), [Action::Note("head: complaint".into())]);
     let last = format!("{TOKEN} Linux x86_64 zstd head perl |none{full}{full}\n");
     assert!(matches!(&dialogue.input(Input::Stdout(last.as_bytes()))[..], [_, Action::Write(_), Action::Write(_)]));
@@ -317,7 +317,7 @@ fn an_image_that_was_kept_is_asked_for_and_sent_if_it_is_not_there() {
     let actions = dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
     let [Action::Note(_), Action::Write(line), Action::Write(_)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(&line[..], format!("9 zstd 319 1000 {digest} offshoot:n\n").as_bytes());
-    // It does not keep images at all, or would keep them in memory.
+    // The machine does not keep images, or would keep the image in memory.
     for announcement in [ANNOUNCEMENT.to_owned(), ANNOUNCEMENT.replace("zstd", "zstd+").replace("|/dev", "|none|/dev")]
     {
         let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), true, no_interpretation);
@@ -386,7 +386,7 @@ fn what_a_launcher_says_is_interpreted() {
         let error = failure(&mut dialogue, exited(255));
         assert_eq!((error.kind, error.phase, error.text.as_str()), (ConnectErrorKind::Auth, Phase::Login, "refused"));
     }
-    // After a login has succeeded it cannot have been refused.
+    // After a successful login, the login cannot have been refused.
     let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), false, interpret);
     dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
     dialogue.input(Input::Stderr(b"Permission denied by something else\n"));
@@ -480,7 +480,7 @@ proptest::proptest! {
     }
 }
 
-/// What a hostile machine might say, in parts.
+/// Parts of what a hostile machine might print.
 fn piece() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     use proptest::prelude::*;
     prop_oneof![
@@ -540,7 +540,7 @@ fn what_to_do_is_a_field_of_its_own_and_stays_with_its_cause() {
     let error = failure(&mut dialogue, exited(1));
     assert_eq!((error.cause, error.advice.as_str()), (ConnectCause::NoTool, "put `uname` on its PATH"));
     assert!(is_helpless(&error) && !error.text.contains("PATH"), "{error:?}");
-    // Of the same kind and phase, but the first stage lacks nothing.
+    // The same kind and phase, but the first stage does not lack anything.
     let no_image = ConnectError::new(ConnectErrorKind::Unsupported, Phase::FirstStage, "", "the machine is odd");
     assert!(!is_helpless(&no_image));
 

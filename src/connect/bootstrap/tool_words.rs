@@ -1,7 +1,6 @@
-//! What shells and the tools of the first stage say when they fail. Their
-//! words are read here and nowhere else.
+//! The messages of shells and of the first stage's tools when they fail. No other module interprets them.
 
-/// A file could not take the image, for want of room.
+/// A file could not hold the image, because there is not enough space.
 pub(super) fn is_full(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
     is_limited(&said) || FULL.iter().any(|words| said.contains(words))
@@ -12,14 +11,12 @@ pub(super) fn is_limited(said: &str) -> bool {
     said.to_ascii_lowercase().contains("file size limit")
 }
 
-/// The account may open too few files. Only shells that ran out of descriptors
-/// end a line so.
+/// The account may open too few files. Only shells without free descriptors print lines that end so.
 pub(super) fn lacks_files(lines: &[String]) -> bool {
     lines.iter().any(|line| FEW_FILES.iter().any(|end| line.ends_with(end)))
 }
 
-/// The line in which somebody says that no process could be started. Of shells
-/// and tools, each says so in its own way.
+/// The line that reports that a process could not be started. Each shell and tool has its own words.
 pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
     let says = |line: &&String| {
         let line = line.to_ascii_lowercase();
@@ -35,21 +32,21 @@ pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
     lines.iter().rev().find(says).map(String::as_str)
 }
 
-/// Where the first stage runs, it may execute nothing: so says a shell of the
-/// first program that the line runs.
+/// The first stage may not execute any program: its shell reports this for the first program that the line
+/// runs.
 pub(super) fn may_not_execute(lines: &[String]) -> bool {
     lines.iter().any(|line| {
         ["uname: Permission denied", "uname: Operation not permitted"].iter().any(|words| line.contains(words))
     })
 }
 
-/// A shell has not found a command. Each says so in its own way.
+/// A shell has not found a command. Each shell has its own words.
 pub(crate) fn lacks_command(said: &str) -> bool {
     NOT_FOUND.iter().any(|end| said.ends_with(end)) || NO_SUCH_COMMAND.iter().any(|words| said.contains(words))
 }
 
-/// What a tool said of a directory: whether it could not even be made, and
-/// the system's words for the cause.
+/// Parses a tool's message about a directory. Returns whether the directory could not even be made, and the
+/// system's words for the cause.
 pub(super) fn refusal(said: &str) -> (PlaceFault, &str) {
     let cause = said.rsplit(": ").next().unwrap_or_default();
     let fault = if said.starts_with("mkdir") {
@@ -62,7 +59,7 @@ pub(super) fn refusal(said: &str) -> (PlaceFault, &str) {
     (fault, cause)
 }
 
-/// The directory was there already: it is the same place by another name.
+/// The directory exists already: the place is one that was tried before, under another name.
 pub(super) fn is_there_already(said: &str) -> bool {
     said.ends_with("File exists")
 }
@@ -75,12 +72,12 @@ pub(super) enum PlaceFault {
     Unusable,
 }
 
-/// How such a line ends, and what else is in one.
+/// How such a line ends, and what else it may contain.
 const NOT_FOUND: [&str; 4] =
     [": not found", ": command not found", ": Command not found.", ": inaccessible or not found"];
 const NO_SUCH_COMMAND: [&str; 3] = [": command not found: ", ": no such command `", "fish: Unknown command: "];
 const FULL: [&str; 3] = ["file too large", "no space left", "quota exceeded"];
-/// What is done where there is no room for another process.
+/// The operations that fail if no more processes can be started.
 const FORKS: [&str; 5] = ["fork", "clone", "child process", "create new os thread", "pthread_create"];
 const FEW_FILES: [&str; 3] = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
 
@@ -104,8 +101,8 @@ mod tests {
             assert!(lacks_command(said), "{said}");
         }
         assert!(!lacks_command("sh: 1: /x: Permission denied"));
-        // Recorded of dash 0.5.12, bash 5.2, busybox 1.35, zsh 5.9, mksh 59c, yash 2.52, tcsh 6.24 and csh, fish 3.6,
-        // of timeout of coreutils 9.1, and of docker 20.10, which repeats what busybox says there.
+        // Recorded from dash 0.5.12, bash 5.2, busybox 1.35, zsh 5.9, mksh 59c, yash 2.52, tcsh 6.24 and csh,
+        // fish 3.6, from timeout of coreutils 9.1, and from docker 20.10, which repeats the message of busybox.
         for said in [
             "sh: 1: Cannot fork",
             "bash: fork: retry: Resource temporarily unavailable",
@@ -120,7 +117,8 @@ mod tests {
         ] {
             assert_eq!(cannot_fork(&["hello".to_owned(), said.to_owned()]), Some(said));
         }
-        // From their sources, as they say it only where root has a limit, or a thread more than runc wants.
+        // From the source code, because these programs print it only if root has a limit, or if one more thread
+        // fails in runc.
         for said in [
             "-bash: fork: Resource temporarily unavailable",
             "su: failed to create child process: Resource temporarily unavailable",

@@ -3,19 +3,19 @@
 /// What kind of fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// The expression is not well formed.
+    /// The expression has wrong syntax.
     Syntax,
-    /// It is larger than what is allowed.
+    /// The expression exceeds a limit.
     Limit,
     /// A group, a file or stdin could not be read.
     #[cfg(feature = "cli")]
     Source,
-    /// It is well formed, but no host is left.
+    /// The expression is correct, but no host is left.
     #[cfg(feature = "cli")]
     Empty,
 }
 
-/// A fault before it is known which line it is in.
+/// A fault whose line is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
@@ -56,8 +56,8 @@ impl Span {
     }
 }
 
-/// Control characters, and those that change how others are shown or are not
-/// seen at all: in a name they can only mislead.
+/// Control characters, and characters that are invisible or change how others are shown. In a name they can
+/// only mislead.
 pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')

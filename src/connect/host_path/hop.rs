@@ -1,4 +1,4 @@
-//! A hop of a path: who is reached, by which method, as which user.
+//! A hop of a path: the target, the method, and the user.
 
 use crate::connect::host_path::fault::{Fault, Span};
 use crate::connect::host_path::word::{Piece, Set, Token};
@@ -8,25 +8,25 @@ use crate::connect::methods::SetnsKind;
 /// Longest name of a user, host or container, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 
-/// What OpenSSH does not accept in the name of a host, and in that of a user:
-/// the user's own ProxyCommand may hand them to a shell.
+/// Characters that OpenSSH refuses in the name of a host or of a user, because the user's own ProxyCommand may
+/// pass these names to a shell.
 const NOT_IN_SSH_HOST: &str = "'`\"$\\;&<>|(){}";
 const NOT_IN_SSH_USER: &str = "'`\";&<>|(){}";
 
-/// Pieces, each with the part it plays.
+/// Pieces of a hop, each with its role.
 pub(crate) type Parts<S> = Vec<(Role, Token<S>)>;
 
-/// A hop as it was written. A set in it makes it stand for many.
+/// A hop as it was written. With a set in it, it stands for several hops.
 #[derive(Debug)]
 pub(crate) struct Pattern<S> {
     pub(crate) parts: Parts<S>,
-    /// Where it stands.
+    /// Its place in the line.
     pub(crate) span: Span,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// `ssh:`, `@` and `:`, which belong to the spelling only.
+    /// `ssh:`, `@` and `:`, which are only part of the spelling.
     Mark,
     User,
     Target,
@@ -50,7 +50,7 @@ impl<S: Set> Pattern<S> {
         Ok(Hop { method, target: spelled.target_of(method).to_owned(), user, port })
     }
 
-    /// What only the written-out name shows. Returns the port.
+    /// Checks what can be checked only in the written-out name. Returns the port.
     pub(crate) fn check_spelled(&self, spelled: &Spelled) -> Result<Option<u16>, Fault> {
         if spelled.target.len() > MAX_NAME || spelled.user.len() > MAX_NAME {
             let message = format!("a name in this is longer than {MAX_NAME} bytes; no host or user has such a name");
@@ -68,8 +68,8 @@ impl<S: Set> Pattern<S> {
         }
     }
 
-    /// Writes one of those that it stands for; `write` writes one of a set, in
-    /// their order.
+    /// Writes one of the hops that this stands for. `write` is called for each set, in order, and writes one of
+    /// its members.
     pub(crate) fn spell(&self, spelled: &mut Spelled, mut write: impl FnMut(&S, &mut String)) {
         spelled.clear();
         for (role, token) in &self.parts {
@@ -137,8 +137,7 @@ impl<S: Set> Pattern<S> {
     }
 
     fn check_setns(&self) -> Result<(), Fault> {
-        // The kind ends at the first colon, so it can be checked before sets
-        // are written out.
+        // The kind ends at the first colon, so it can be checked before sets are written out.
         let mut first = Spelled::default();
         self.spell(&mut first, S::write_first);
         match first.target.split_once(':') {
@@ -153,7 +152,7 @@ impl<S: Set> Pattern<S> {
     }
 }
 
-/// One of what a pattern stands for.
+/// One of the hops that a pattern stands for.
 #[derive(Debug, Default)]
 pub(crate) struct Spelled {
     pub(crate) text: String,
@@ -211,12 +210,12 @@ fn hop<S: Set>(tokens: Vec<Token<S>>, span: Span) -> Result<(MethodName, Parts<S
     Ok((method, parts))
 }
 
-/// Moves `USER@`, if it is there, from `body` to `parts`.
+/// Moves `USER@` from `body` to `parts`, if it is there.
 fn take_user<S: Set>(method: MethodName, body: Vec<Token<S>>, parts: &mut Parts<S>) -> Result<Vec<Token<S>>, Fault> {
     let Some(&(index, at)) = find_all(&body, '@').last() else {
         return Ok(body);
     };
-    // Names of users may hold one, in domains.
+    // The name of a user in a domain may contain `@`.
     if matches!(method, MethodName::Sudo | MethodName::Su | MethodName::Doas) {
         return Ok(body);
     }
@@ -279,7 +278,7 @@ fn user_first(method: MethodName) -> String {
     format!("a user stands behind the method: {method}:USER@NAME")
 }
 
-/// `dockr:app` is rather a slip in the method than in the port.
+/// The error for a wrong port. In `dockr:app` the mistake is more likely in the method than in the port.
 fn not_a_port<S>(host: &[Token<S>], port: &[Token<S>], is_named: bool) -> Fault {
     if let [Token { piece: Piece::Plain(name), span }] = host
         && !is_named
@@ -310,7 +309,7 @@ fn check_ssh(role: Role, text: &str, span: Span) -> Result<(), Fault> {
     }
 }
 
-/// `local1` and `local[1-3]` are children of their own names.
+/// Whether this is the name of a local child such as `local1` or `local[1-3]`.
 fn is_numbered_local<S>(tokens: &[Token<S>]) -> bool {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let Some((Token { piece: Piece::Plain(first), .. }, rest)) = tokens.split_first() else {
@@ -327,8 +326,7 @@ fn is_numbered_local<S>(tokens: &[Token<S>]) -> bool {
         })
 }
 
-/// The method that the first piece names, and the length of the name with its
-/// colon.
+/// The method that the first piece names, and the length of its name and the colon.
 fn method_prefix<S>(tokens: &[Token<S>]) -> Option<(MethodName, usize)> {
     let Piece::Plain(text) = &tokens.first()?.piece else {
         return None;
@@ -337,8 +335,7 @@ fn method_prefix<S>(tokens: &[Token<S>]) -> Option<(MethodName, usize)> {
     Some((MethodName::by_name(name)?, name.len() + 1))
 }
 
-/// Every place of an ASCII character in plain pieces: the piece, and the byte
-/// in it.
+/// The positions of an ASCII character in plain pieces: the index of the piece, and the byte in it.
 fn find_all<S>(tokens: &[Token<S>], wanted: char) -> Vec<(usize, usize)> {
     let mut places = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
@@ -349,7 +346,7 @@ fn find_all<S>(tokens: &[Token<S>], wanted: char) -> Vec<(usize, usize)> {
     places
 }
 
-/// Divides before a byte of a plain piece. Neither half has an empty piece.
+/// Splits the tokens before a byte of a plain piece. No piece of the two halves is empty.
 fn divide<S>(mut tokens: Vec<Token<S>>, (index, at): (usize, usize)) -> (Vec<Token<S>>, Vec<Token<S>>) {
     let mut right = tokens.split_off(index);
     if let Some(Token { piece: Piece::Plain(text), span }) = right.first_mut() {
@@ -367,7 +364,7 @@ fn divide<S>(mut tokens: Vec<Token<S>>, (index, at): (usize, usize)) -> (Vec<Tok
     (tokens, right)
 }
 
-/// What is behind `prefix`, for the names of groups.
+/// The tokens after `prefix`, for the names of groups.
 #[cfg(feature = "cli")]
 pub(crate) fn strip<S: Clone>(tokens: &[Token<S>], prefix: &str) -> Option<Vec<Token<S>>> {
     match &tokens.first()?.piece {

@@ -1,10 +1,10 @@
-//! The words for the methods.
+//! The names of the methods.
 
 use std::fmt;
 
 use crate::connect::methods::Engine;
 
-/// A way to start a child.
+/// A method to start a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum MethodName {
     Local,
@@ -18,7 +18,7 @@ pub(crate) enum MethodName {
 }
 
 impl MethodName {
-    /// Those that make one another user of the machine.
+    /// The methods that start a child as another user of the machine.
     pub(crate) const BECOMING: [Self; 3] = [Self::Sudo, Self::Su, Self::Doas];
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -43,7 +43,7 @@ impl MethodName {
         Self::all().find(|method| method.as_str() == name)
     }
 
-    /// The method whose name was probably meant.
+    /// The method of which `name` is probably a misspelling.
     pub(crate) fn like(name: &str) -> Option<Self> {
         let distance = |method: Self| distance(name, method.as_str());
         let nearest = Self::all().min_by_key(|method| distance(*method))?;
@@ -51,7 +51,7 @@ impl MethodName {
         (distance(nearest) <= allowed).then_some(nearest)
     }
 
-    /// What it starts when no target is given; `None` if one must be.
+    /// The target if none is given; `None` if the method needs one.
     pub(crate) fn default_target(self) -> Option<&'static str> {
         match self {
             Self::Local | Self::Fork => Some(""),
@@ -76,10 +76,10 @@ impl fmt::Display for MethodName {
     }
 }
 
-/// How many characters must be put in, taken out, replaced or swapped with
-/// their neighbour to make `b` of `a`.
+/// The edit distance of `a` and `b`: how many characters have to be inserted, deleted, replaced or swapped with
+/// their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    // Names of methods are short; nothing as long as this is a slip of one.
+    // Names of methods are short. A name of this length is not a misspelled one.
     if a.len() > 16 {
         return usize::MAX;
     }

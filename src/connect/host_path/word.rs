@@ -1,25 +1,24 @@
-//! One word, cut into hops and pieces.
+//! Splits one word into hops and pieces.
 
 use crate::connect::host_path::fault::{Fault, Span, is_unprintable};
 
-/// Characters that have a meaning to some shell, or may get one here: outside
-/// of braces they are most likely a mistake.
+/// Characters that are special in some shell, or may become special here. Outside of braces they are most
+/// likely a mistake.
 const RESERVED: &str = "()*?\"'$;<>|\\`#%";
 
-/// Most pieces of one hop. Each is a byte or more of a name, so that a hop with
-/// more of them has names that are too long.
+/// Most pieces in one hop. Each piece has at least one byte of a name, so a hop with more pieces has names that
+/// are too long.
 const MAX_PIECES: usize = 1024;
 
-/// What brackets without a colon stand for: numbers, where a word may stand
-/// for several paths.
+/// The meaning of brackets without a colon: numbers, in a word that may stand for several paths.
 pub(crate) trait Set: Clone {
-    /// Reads what stands between the brackets; `at` is where it begins.
+    /// Reads the text between the brackets. `at` is where the text begins.
     fn parse(text: &str, at: usize) -> Result<Self, Fault>;
-    /// Appends the first of them.
+    /// Appends the first member of the set.
     fn write_first(&self, out: &mut String);
 }
 
-/// A piece of a word and where it stands.
+/// A piece of a word, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token<S> {
     pub(crate) piece: Piece<S>,
@@ -28,18 +27,17 @@ pub(crate) struct Token<S> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece<S> {
-    /// Characters as they are.
+    /// Plain characters.
     Plain(String),
-    /// What stood in braces: never taken apart.
+    /// Text in braces. It is never split.
     Quoted(String),
-    /// What stood in brackets and held a colon: an IPv6 address.
+    /// Text in brackets with a colon: an IPv6 address.
     Address(String),
-    /// Any other brackets.
+    /// Any other text in brackets.
     Set(S),
 }
 
-/// Cuts a word at its slashes, and each part into pieces. `base` is where the
-/// word begins. No part is empty.
+/// Splits a word at its slashes, and each part into pieces. `base` is where the word begins. No part is empty.
 pub(crate) fn cut<S: Set>(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token<S>>>, Fault> {
     url(word, base)?;
     let mut parts = Vec::new();
@@ -86,7 +84,7 @@ pub(crate) fn cut<S: Set>(word: &str, base: usize, most: usize) -> Result<Vec<Ve
     Ok(parts)
 }
 
-/// ssh takes `ssh://deploy@web1:2222`; here a slash goes to the next hop.
+/// Refuses URLs: ssh accepts `ssh://deploy@web1:2222`, but here a slash separates hops.
 fn url(word: &str, base: usize) -> Result<(), Fault> {
     match word.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty() => {
@@ -97,8 +95,7 @@ fn url(word: &str, base: usize) -> Result<(), Fault> {
     }
 }
 
-/// What stands between the bracket or brace that `text` begins with and the one
-/// that closes it.
+/// The text between the bracket or brace at the beginning of `text` and the one that closes it.
 pub(crate) fn enclosed(text: &str, at: usize) -> Result<&str, Fault> {
     let close = if text.starts_with('{') { '}' } else { ']' };
     match text.find(close) {
@@ -131,7 +128,7 @@ fn bracketed<S: Set>(open: char, inner: &str, at: usize) -> Result<Piece<S>, Fau
     Ok(Piece::Quoted(inner.to_owned()))
 }
 
-/// What a shell would have made numbers of, as `1..3`, `1..9..2` and `1,2`, as it is written here.
+/// Rewrites a range of a shell, such as `1..3`, `1..9..2` and `1,2`, in the notation of this tool.
 fn shell_range(inner: &str) -> Option<String> {
     let are_numbers = |words: &[&str]| {
         words.len() > 1 && words.iter().all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()))
@@ -144,7 +141,7 @@ fn shell_range(inner: &str) -> Option<String> {
     }
 }
 
-/// An IPv6 address, with or without a zone.
+/// Checks an IPv6 address, with or without a zone.
 fn address(text: &str, span: Span) -> Result<(), Fault> {
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
@@ -169,7 +166,7 @@ fn address(text: &str, span: Span) -> Result<(), Fault> {
     Err(Fault::syntax(span, message))
 }
 
-/// The characters up to the next one that has a meaning.
+/// The characters before the next special one.
 fn plain(text: &str, at: usize) -> Result<&str, Fault> {
     for (n, c) in text.char_indices() {
         let span = Span::new(at + n, c.len_utf8());

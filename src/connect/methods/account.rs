@@ -1,5 +1,4 @@
-//! Accounts: other users of the same machine, whom one becomes by su or doas.
-//! These ask in words of their own.
+//! Accounts: other users of the same machine, by su or doas. These tools ask for passwords in their own words.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +7,17 @@ use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{AnyMethod, Connect, Plan, Variant, doas, su};
 use crate::wire::codec::Secret;
 
-/// What differs from tool to tool.
+/// What differs between the tools.
 pub(super) struct Facts {
-    /// The tool, and its name.
+    /// Name of the tool.
     pub(super) tool: &'static str,
-    /// What it says if the password is wrong, in lower case.
+    /// Parts of its messages about a wrong password, in lower case.
     pub(super) refusals: &'static [&'static str],
-    /// It may ask on stdout and read the answer from stdin.
+    /// Whether it may ask on stdout and read the answer from stdin.
     pub(super) by_stdin: bool,
-    /// Its arguments, to run this as that user.
+    /// Its arguments to run a command as a user.
     pub(super) arguments: fn(&str, &RemoteCommand) -> Vec<String>,
-    /// What its last lines mean.
+    /// Returns what its last lines mean.
     pub(super) interpret: Interpret,
 }
 
@@ -78,22 +77,22 @@ tools! {
     Doas doas_path "doas" doas::FACTS;
 }
 
-/// Whom to become, and how the tool is answered.
+/// The settings of a method: the user, and the answers for the tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[doc(hidden)]
 pub struct Account {
     tool: Tool,
     username: Option<String>,
     password: Option<Secret>,
-    /// The tool, if it is not to be found by its name.
+    /// Path of the tool; `None` to find it by its name.
     path: Option<String>,
     password_prompt: Option<String>,
     incorrect_prompts: Option<Vec<String>>,
-    /// Not to run the parent's own image as root, but to send one.
+    /// Whether to send an image instead of running the parent's own image as root.
     indirect: bool,
 }
 
-/// The methods that have one.
+/// The methods that become another user by su or doas.
 pub trait ToAccount {
     #[doc(hidden)]
     fn account(&mut self) -> &mut Account;
@@ -106,32 +105,28 @@ impl<M: ToAccount> Connect<M> {
         self
     }
 
-    /// What su or doas asks for: su for the password of that user, doas for
-    /// the caller's own. It goes to the machine that runs the tool, over links
-    /// alone. Default: none.
+    /// The password to type: su asks for the password of that user, doas for the caller's own. It is sent over
+    /// links only, to the machine that runs the tool. Default: none.
     pub fn password(mut self, password: impl Into<Secret>) -> Self {
         self.method.account().password = Some(password.into());
         self
     }
 
-    /// What the question for the password contains, in upper or lower case.
-    /// Default: `password:`.
+    /// Part of the question for the password. Upper and lower case do not matter. Default: `password:`.
     pub fn password_prompt(mut self, words: impl Into<String>) -> Self {
         self.method.account().password_prompt = Some(words.into());
         self
     }
 
-    /// What a line contains that says that the password is wrong, in upper or
-    /// lower case. Default, for su: `su: sorry`, `su: authentication failure`,
-    /// `su: incorrect password`, `authentication is denied`; for doas:
-    /// `doas: authentication failed`, `doas: authorization failed`.
+    /// Parts of the lines that report a wrong password. Upper and lower case do not matter. Default, for su:
+    /// `su: sorry`, `su: authentication failure`, `su: incorrect password`, `authentication is denied`; for
+    /// doas: `doas: authentication failed`, `doas: authorization failed`.
     pub fn incorrect_prompts<S: Into<String>>(mut self, lines: impl IntoIterator<Item = S>) -> Self {
         self.method.account().incorrect_prompts = Some(lines.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Whether root's child may be made from the parent's own image, without
-    /// an upload. Default: true.
+    /// Whether root's child may run the parent's own image, without an upload. Default: true.
     pub fn direct(mut self, on: bool) -> Self {
         self.method.account().indirect = !on;
         self
@@ -173,8 +168,7 @@ impl Account {
         Ok(argv)
     }
 
-    /// What the tool may ask, and by which words it says that the password is
-    /// wrong.
+    /// The questions of the tool, and its messages about a wrong password.
     fn prompts(&self) -> Prompts {
         let facts = self.tool.facts();
         let password = Answer::Secret {
@@ -199,7 +193,7 @@ pub(super) fn is_root(user: &str) -> bool {
     matches!(user, "root" | "#0" | "0")
 }
 
-/// `sudo password is required`, and for whom and where.
+/// The error text `TOOL password WHAT`, with the user and the place.
 pub(super) fn password_text(tool: &str, what: &str, user: &str) -> String {
     let (me, host) = crate::connect::handshake::whoami();
     format!("{tool} password {what}, for {me} to become {user} on {host}")

@@ -1,4 +1,4 @@
-//! How the process that has said hello becomes a context: its id, its name, the welcome, its link.
+//! How the process that has sent its hello becomes a context: its id, its name, the welcome, its link.
 
 use std::rc::Rc;
 
@@ -17,8 +17,8 @@ use crate::wire::call_payload;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::message::{ContextId, Handle, Message};
 
-/// Makes the child of an attempt a context of this router: gives it an id and a name, welcomes it, attaches its link and
-/// runs what is to run first in it.
+/// Makes the child of an attempt a context of this router: gives it an id and a name, sends the welcome,
+/// attaches its link and runs the function that has to run first in it.
 pub(super) async fn attach(
     io: &Rc<Io>,
     spec: Spec,
@@ -32,7 +32,7 @@ pub(super) async fn attach(
     };
     let id = tokio::time::timeout_at(attempt.deadline, io.ids().allocate(io)).await;
     let id = id.map_err(|_| timed_out(Phase::Handshake))??;
-    // A local child is known by its launcher's pid, which is its own.
+    // A local child is named by its launcher's pid, which is its own pid.
     let name = behind(io, &spec.context_name(attempt.launched.pid().unwrap_or(hello.pid)));
     let mut parent_ids = vec![io.shared.me];
     parent_ids.extend_from_slice(&io.shared.parent_ids());
@@ -69,8 +69,8 @@ pub(super) async fn attach(
     Ok(connected)
 }
 
-/// A child's name, with that of this context in front, unless it is the
-/// master. What is too long to be announced loses its beginning.
+/// A child's full name: this context's name comes first, unless this context is the master. If the name is too
+/// long to be announced, its beginning is cut off.
 fn behind(io: &Io, name: &str) -> String {
     let whole = match io.shared.parent_ids().first() {
         Some(_) => format!("{}.{name}", io.shared.name),
@@ -83,7 +83,7 @@ fn behind(io: &Io, name: &str) -> String {
     whole[cut..].to_owned()
 }
 
-/// Reads what a launcher says while its child is up, so that it never blocks.
+/// Reads the launcher's output while its child is up, so that the launcher never blocks.
 async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) {
     let _ended = words.ended.clone().drop_guard();
     let mut buffer = [0; 4096];
@@ -105,8 +105,8 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
     }
 }
 
-/// Calls what is to run before everything else. It is on its way before anyone
-/// has heard of the child.
+/// Calls the function that has to run before everything else. The call is sent before any other context knows
+/// the child.
 async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: Instant) -> Result<(), Error> {
     let data = call_payload::encode_call(function, &(), 0, Handle::NONE).map_err(Error::Payload)?;
     let (reply, answer) = oneshot::channel();

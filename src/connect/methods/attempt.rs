@@ -20,11 +20,11 @@ use crate::sys::pipe::{Input as Reading, Stream};
 use crate::sys::process::{self, Launch, Launched};
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 
-/// While no file can be opened, a connect looks this often whether one can. The end of a link of this router is noticed
-/// at once.
+/// While no file can be opened, a connect checks at this interval whether one can. It notices the end of one of
+/// this router's links at once.
 const FILES_POLL: Duration = Duration::from_millis(100);
 
-/// One attempt, until the child has said hello.
+/// One attempt, until the child has sent its hello.
 pub(super) struct Attempt {
     pub(super) hop: String,
     pub(super) dialogue: Dialogue,
@@ -32,21 +32,21 @@ pub(super) struct Attempt {
     pub(super) deadline: Instant,
     pub(super) launched: Launched,
     pub(super) stream: Stream,
-    /// Its stderr, or its terminal.
+    /// The launcher's stderr, or its terminal.
     pub(super) stderr: Reading,
     pub(super) answerer: Option<Answerer>,
-    /// The command may bring the child up without an upload.
+    /// Whether the command may bring the child up without an upload.
     pub(super) may_be_direct: bool,
-    /// Tells what the first stage may have called the directory that it makes.
+    /// Tells whether the first stage may have given its directory a certain name.
     pub(super) nonce: Nonce,
     /// Digest of the image that was sent.
     pub(super) sent: Option<[u8; 32]>,
 }
 
-/// Why an attempt was not started.
+/// Why an attempt could not start.
 struct Unstarted {
     error: ConnectError,
-    /// There are too many open files, which may be otherwise in a moment.
+    /// Whether there are too many open files, which may change soon.
     out_of_files: bool,
 }
 
@@ -57,8 +57,7 @@ impl From<ConnectError> for Unstarted {
 }
 
 impl Attempt {
-    /// Starts it as soon as there are descriptors for it, if that is within
-    /// the time for the connect.
+    /// Starts the launcher as soon as there are descriptors for it, within the time for the connect.
     pub(super) async fn begin(io: &Rc<Io>, spec: &Spec, answerer: Option<Answerer>) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + spec.connect_timeout;
         loop {
@@ -133,8 +132,8 @@ impl Attempt {
         let interpret = plan.interpret;
         let of_stage = nonce.clone();
         let dialogue = if staged {
-            // The usual case is prepared while the login is under way; where it
-            // is that nothing is sent, there is nothing to prepare.
+            // An image for a machine like this one is prepared during the login. If the command may bring the
+            // child up without an upload, none is prepared.
             if !plan.may_be_direct {
                 drop(on_other_thread(packing::prepare));
             }
@@ -153,9 +152,8 @@ impl Attempt {
         Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, may_be_direct, nonce, sent })
     }
 
-    /// Takes away the directory from which the image was copied, which tells
-    /// the sweeper that the child is up. The name was said by others, and may
-    /// be a lie.
+    /// Removes the directory from which the image was copied. This shows the sweeper that the child is up. The
+    /// announcement contains the directory's name and may be false, so the name is checked.
     pub(super) fn end_copying(&mut self) {
         let announced = self.dialogue.trace().announced.last();
         let place = announced.and_then(|line| Announcement::parse(line.as_bytes())?.place);
@@ -167,12 +165,12 @@ impl Attempt {
         }
     }
 
-    /// Keeps when the dialogue has come to another phase.
+    /// Records when the dialogue has reached another phase.
     fn note_phase(&mut self) {
         let phase = self.dialogue.phase();
         let at = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let reached = &mut self.dialogue.trace().reached;
-        // A first stage begins anew at most once for each place.
+        // A first stage starts again at most once for each place.
         if reached.last().is_none_or(|(last, _)| *last != phase) && reached.len() < 100 {
             reached.push((phase, at));
         }

@@ -1,4 +1,4 @@
-//! Connects as values: what is to be started, how, and from where.
+//! Connects as values: the child to start, its settings, and the context that starts it.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -22,10 +22,10 @@ use crate::wire::codec::Secret;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::Error;
 
-/// A way to start a child: the `M` of a [`Connect<M>`].
+/// A method to start a child: the `M` of a [`Connect<M>`].
 ///
-/// Sealed: the methods are those of this crate. It is there to be named where
-/// code is the same for all of them:
+/// This trait is sealed: only this crate has methods. It is public so that code can be written once for all
+/// methods:
 ///
 /// ```no_run
 /// use offshoot::connect::{Connect, Method};
@@ -58,8 +58,7 @@ macro_rules! methods {
 }
 methods! { AnyMethod Buildah Doas Docker Fork Incus Jail Kubectl Local Lxc Lxd Podman Setns Ssh Su Sudo }
 
-/// A child to start: settings, ended by `.await`, which is the same as
-/// [`Connect::connect`].
+/// A child to start: a method and its settings. `.await` starts it, as [`Connect::connect`] does.
 ///
 /// ```
 /// use offshoot::{Error, Router};
@@ -79,12 +78,12 @@ pub struct Connect<M> {
     via: Option<Context>,
     spec: Spec,
     answerer: Option<Answerer>,
-    /// The hops before the last one, the first one first.
+    /// The hops before the last one, in order.
     before: Vec<Hop>,
     pub(super) method: M,
 }
 
-/// A hop that only leads on.
+/// A hop on the way to the last one.
 #[derive(Debug, Clone)]
 struct Hop {
     method: AnyMethod,
@@ -94,7 +93,7 @@ struct Hop {
 impl<M: Method> Connect<M> {
     pub(crate) fn new(router: &Router, method: M) -> Self {
         let spec = Spec {
-            // It is put in when the connect begins.
+            // The method is filled in when the connect begins.
             method: Variant::Local(Local::default()),
             name: None,
             remote_name: None,
@@ -114,8 +113,8 @@ impl<M: Method> Connect<M> {
         Self { router: router.clone(), via: None, spec, answerer: None, before: Vec::new(), method }
     }
 
-    /// The same connect with its method's type taken away, so that connects of
-    /// different methods can be in one collection.
+    /// The same connect without its method's type, so that connects of different methods can be in one
+    /// collection.
     ///
     /// ```
     /// # use offshoot::{Error, Router};
@@ -132,55 +131,52 @@ impl<M: Method> Connect<M> {
         Connect { router, via, spec, answerer, before, method: method.into() }
     }
 
-    /// Name of the new context. Default: by the method, as `ssh.web1`. Behind
-    /// another context that one's name stands in front; of more than 255 bytes
-    /// the last are kept.
+    /// Name of the new context. Default: made by the method, such as `ssh.web1`. If another context starts the
+    /// child, the name of that context stands in front. Of a name of more than 255 bytes, the last 255 are
+    /// kept.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.spec.name = Some(name.into());
         self
     }
 
-    /// What `ps` shows of the child, as `offshoot:NAME`. Must not contain
-    /// slashes. Default: `USER@HOST:PID` of the process that starts it.
+    /// The name of the child in `ps`, as `offshoot:NAME`. It must not contain slashes. Default: `USER@HOST:PID`
+    /// of the process that starts it.
     pub fn remote_name(mut self, name: impl Into<String>) -> Self {
         self.spec.remote_name = Some(name.into());
         self
     }
 
-    /// Time for everything up to the handshake: login, upload, start.
-    /// Default: 30 s.
+    /// Time limit for everything up to the handshake: login, upload, start. Default: 30 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.spec.connect_timeout = limit;
         self
     }
 
-    /// Whether the child's children may talk only to their parents and
-    /// children. Default: as the router that starts it.
+    /// Whether the child's children may exchange messages only with their parents and children. Default: the
+    /// setting of the router that starts it.
     pub fn unidirectional(mut self, on: bool) -> Self {
         self.spec.unidirectional = Some(on);
         self
     }
 
-    /// What becomes of processes below the child when it ends; its own
-    /// children inherit it. Default: what [`Router::supervise`] has said here,
-    /// or else what the context that starts it was told, or else
-    /// [`Descendants::End`].
+    /// What happens to processes below the child when it ends. Its own children inherit this. Default: the
+    /// setting of [`Router::supervise`] in this process, or else the setting of the context that starts the
+    /// child, or else [`Descendants::End`].
     pub fn descendants(mut self, what: Descendants) -> Self {
         self.spec.descendants = Some(what);
         self
     }
 
-    /// Whether the child, and all that is started behind it, writes a debug
-    /// log; see [`Router::enable_debug`]. Default: it does if this router or the
-    /// context that starts it does.
+    /// Whether the child, and every context that is started behind it, writes a debug log; see
+    /// [`Router::enable_debug`]. Default: true if this router or the context that starts the child writes one.
     pub fn debug(mut self, on: bool) -> Self {
         self.spec.debug = Some(on);
         self
     }
 
-    /// Whether the child, and all that is started behind it, tells at its end
-    /// where its time has gone; see [`RouterBuilder::profiling`]. Default: it does
-    /// if this router or the context that starts it does.
+    /// Whether the child, and every context that is started behind it, reports at its end how it has spent its
+    /// time; see [`RouterBuilder::profiling`]. Default: true if this router or the context that starts the
+    /// child does so.
     ///
     /// [`RouterBuilder::profiling`]: crate::router::RouterBuilder::profiling
     pub fn profiling(mut self, on: bool) -> Self {
@@ -188,8 +184,7 @@ impl<M: Method> Connect<M> {
         self
     }
 
-    /// A command to put before the first stage's shell, as `["nice", "-n5"]`.
-    /// Default: none.
+    /// Command and arguments to put before the first stage's shell, such as `["nice", "-n5"]`. Default: none.
     #[doc(alias = "python_path")]
     pub fn exec_prefix<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.spec.exec_prefix = prefix.into_iter().map(Into::into).collect();
@@ -202,17 +197,15 @@ impl<M: Method> Connect<M> {
         self
     }
 
-    /// A copy of this program that is there already, to be run instead of
-    /// uploading one. It must be of this build, or have the same function
-    /// table. Default: none.
+    /// Path of a copy of this program on the machine, which is run instead of an uploaded one. It must be of
+    /// the same build, or have the same function table. Default: none.
     pub fn binary(mut self, path: impl Into<String>) -> Self {
         self.spec.binary = Some(path.into());
         self
     }
 
-    /// A function that runs in the child before its first call; if it fails,
-    /// so does the connect, and the child ends. It takes no arguments and has
-    /// to be exported. Default: none.
+    /// A function that runs in the child before its first call. If it fails, the connect fails, and the child
+    /// ends. It takes no arguments and has to be exported. Default: none.
     ///
     /// ```
     /// use offshoot::{Error, Router, export};
@@ -237,25 +230,22 @@ impl<M: Method> Connect<M> {
         self
     }
 
-    /// Answers what ssh, sudo, su or doas may ask besides the password, as for
-    /// a code that is valid once: gets the question, returns what to type, or
-    /// `None` to give up. It runs on a thread where it may block; the time that
-    /// it takes is part of [`Connect::connect_timeout`]. Default: a question
-    /// that nobody answers is an error that repeats it.
+    /// Answers questions of ssh, sudo, su or doas that the password does not answer, such as for a one-time
+    /// code. The function gets the question and returns the text to type, or `None` to give up. It runs on a
+    /// thread where it may block. Its time counts for [`Connect::connect_timeout`]. Default: such a question is
+    /// an error that repeats it.
     ///
-    /// It runs in this process, also behind [`Connect::via`]: then the question
-    /// comes from that context and the answer goes there, as a [`Secret`].
-    /// Nobody else is asked, and control characters of a question are escaped.
+    /// It runs in this process, also with [`Connect::via`]: then the question comes from that context, and the
+    /// answer goes there as a [`Secret`]. Only this function is asked. Control characters in a question are
+    /// escaped.
     pub fn on_question(mut self, answer: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
         self.answerer = Some(Answerer::Here(Arc::new(answer)));
         self
     }
 
-    /// Whether the machine keeps the image, below `$XDG_CACHE_HOME` or
-    /// `~/.cache`, so that it is sent once. It is hashed at every use by a tool
-    /// of the machine (`sha256sum`, `shasum`, `openssl` or perl; without any
-    /// nothing is kept), so whatever else is there is never run. Four images
-    /// are kept at most. Default: false.
+    /// Whether the machine keeps the image, below `$XDG_CACHE_HOME` or `~/.cache`, so that it is sent once. At
+    /// every use, a tool of the machine hashes it (`sha256sum`, `shasum`, `openssl` or perl; without any of
+    /// these, nothing is kept). So a changed file is never run. At most four images are kept. Default: false.
     pub fn cache(mut self, on: bool) -> Self {
         self.spec.cache = on;
         self
@@ -267,21 +257,19 @@ impl<M: Method> Connect<M> {
         self
     }
 
-    /// Starts the child and waits until it is up. Awaiting the connect itself
-    /// is the same.
+    /// Starts the child and waits until it is up. Awaiting the connect itself does the same.
     ///
-    /// Cancel safe in this sense: dropping the future ends what has been
-    /// started.
+    /// Dropping the future ends everything that it has started.
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] with the phase and the hop where it failed, also
-    /// when that happened behind `via`; [`Error::Channel`] if `via` has gone.
+    /// [`Error::Connect`] with the phase and the hop that failed, also if it failed behind `via`;
+    /// [`Error::Channel`] if `via` is gone.
     pub async fn connect(self) -> Result<Context, Error> {
         self.boxed().establish().await.map(|(context, _)| context)
     }
 
-    /// [`Connect::connect`], and what was tried on the way, step by step.
+    /// As [`Connect::connect`], but also returns what was tried, step by step.
     #[cfg(feature = "cli")]
     pub async fn examine(self) -> crate::connect::report::Examined {
         match self.boxed().establish().await {
@@ -290,7 +278,7 @@ impl<M: Method> Connect<M> {
         }
     }
 
-    /// [`Connect::connect`] for code that is not async: blocks.
+    /// As [`Connect::connect`], for code that is not async. It blocks the thread.
     ///
     /// # Errors
     ///
@@ -310,8 +298,7 @@ impl<M: Method> IntoFuture for Connect<M> {
 }
 
 impl Connect<AnyMethod> {
-    /// The last of these connects, by way of the others, of which only method
-    /// and name count.
+    /// The last of these connects, through the others. Of the others, only the method and the name matter.
     pub(crate) fn along(router: &Router, hops: impl Iterator<Item = Self>) -> Self {
         let mut hops: Vec<Self> = hops.collect();
         let last = hops.pop().unwrap_or_else(|| router.local().boxed());
@@ -319,7 +306,7 @@ impl Connect<AnyMethod> {
         Self { before, ..last }
     }
 
-    /// Starts the child, and tells what was seen on the way.
+    /// Starts the child. Also returns what was seen during the connect.
     async fn establish(self) -> Result<(Context, ConnectTrace), Error> {
         let Self { router, mut via, mut spec, answerer, before, method } = self;
         let shared = router.shared();
@@ -347,10 +334,10 @@ impl Connect<AnyMethod> {
     }
 }
 
-/// Hops that lead nowhere yet: they end if this is dropped.
+/// Hops of a connect that is not complete. They end if this is dropped.
 struct Unfinished<'a> {
     shared: &'a Shared,
-    /// Everything that is behind it ends with it.
+    /// The first hop. Everything behind it ends with it.
     first: Option<Context>,
 }
 

@@ -1,4 +1,4 @@
-//! One connect: attempts until a child is up, each with what the attempt before it has taught.
+//! One connect: attempts until a child is up. Each attempt uses what the one before has shown.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::engine::log::log_later;
 use crate::sys::process;
 use crate::wire::error::{ConnectError, Error, joined};
 
-/// `ssh -G` may take this long before its time counts against the time for the connect.
+/// `ssh -G` may take this long. If it takes longer, its time counts for the connect.
 const NOTICED: Duration = Duration::from_millis(100);
 
 /// Starts a child of this context.
@@ -34,7 +34,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             spec.connect_timeout = spec.connect_timeout.saturating_sub(begun.elapsed());
         }
     }
-    // Why no first stage could run, where copying is the second way.
+    // Why no first stage could run, if copying is tried next.
     let mut helpless: Option<ConnectError> = None;
     loop {
         let started = Instant::now();
@@ -52,8 +52,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             *error.trace = std::mem::take(attempt.dialogue.trace());
         }
         let was_direct = attempt.may_be_direct;
-        // The end of its link ends whatever we had started; the rest is
-        // only to leave no zombie.
+        // The end of its link ends everything that we have started. Reaping only avoids a zombie.
         let Attempt { mut launched, stream, stderr, .. } = attempt;
         drop((stream, stderr));
         launched.hang_up();

@@ -1,8 +1,6 @@
-//! Containers, pods and jails that are there already, and temporary ones: by
-//! the client of whoever runs them.
+//! Existing containers, pods and jails, and temporary containers, by the client of the engine that runs them.
 //!
-//! To us they differ in a line of `engines!` alone. None gets a terminal,
-//! which would change the bytes that pass.
+//! They differ only in one line of `engines!`. None gets a terminal, because a terminal would change the bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +16,9 @@ use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Container {
     engine: Engine,
-    /// Container, pod or jail; empty for a temporary one.
+    /// Name of the container, pod or jail; empty for a temporary one.
     target: String,
-    /// What a temporary container is made of.
+    /// The container image of a temporary container.
     image: Option<String>,
     username: Option<String>,
     program: Option<String>,
@@ -29,14 +27,13 @@ pub(crate) struct Container {
 
 const TEMPORARY: &str = "run --interactive --user=USER --rm TARGET";
 
-/// What engines differ in: the type of their method and the option for their
-/// client, the name, the client, the client's arguments up to the command, and
-/// what they run. In the arguments stand TARGET, ARGS for what the caller adds,
-/// and USER, which begins the option for a user and is left out where none is
-/// given. An engine that knows no users has no `username`.
+/// What differs between the engines: the type of their method, the option for their client, the name, the
+/// client, the client's arguments up to the command, and what kind of thing they run. In the arguments, TARGET
+/// is the container, ARGS are the caller's additional arguments, and USER begins the option for a user and is
+/// left out if no user is given. An engine without users has no `username`.
 macro_rules! engines {
     ($($method:ident $path:ident: $name:literal $client:literal $arguments:literal, $of:literal;)*) => {
-        /// Who runs a container.
+        /// The engine that runs a container.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub(crate) enum Engine {
             $($method,)*
@@ -80,8 +77,8 @@ macro_rules! engines {
     };
 }
 
-// kubectl would take `-t` too, and then warn that it has no terminal to pass on
-// (as it says itself: "input is not a terminal"); if it had, bytes would be changed.
+// kubectl accepts `-t`, too, and then warns that it has no terminal to pass on (it prints: "input is not a
+// terminal"). If it had a terminal, the terminal would change the bytes.
 engines! {
     Docker docker_path: "docker" "docker" "exec --interactive --user=USER TARGET", "a docker container";
     Podman podman_path: "podman" "podman" "exec --user=USER --interactive -- TARGET", "a podman container";
@@ -93,7 +90,7 @@ engines! {
     Jail jexec_path: "jail" "/usr/sbin/jexec" "-U=USER TARGET", "a FreeBSD jail";
 }
 
-/// For paths, which know engines by their names.
+/// For paths, which use the names of the engines.
 impl Engine {
     pub(crate) fn name(self) -> &'static str {
         self.facts().0
@@ -119,7 +116,7 @@ impl From<Container> for AnyMethod {
 macro_rules! users {
     ($($name:ident)*) => { $(
         impl Connect<$name> {
-            /// User to be there. Default: as the container says.
+            /// User to become in the container. Default: the user that the container sets.
             pub fn username(mut self, user: impl Into<String>) -> Self {
                 self.method.0.username = Some(user.into());
                 self
@@ -131,7 +128,7 @@ macro_rules! users {
 users! { Docker Podman Buildah Jail }
 
 impl Docker {
-    /// A temporary container of `image`, which goes when the context does.
+    /// A temporary container of `image`. It is removed when the context ends.
     pub(crate) fn of_image(image: String) -> Self {
         let Self(container) = Self::new(String::new());
         Self(Container { image: Some(image), ..container })
@@ -152,7 +149,7 @@ impl Container {
         Self { engine, target, image: None, username: None, program: None, args: Vec::new() }
     }
 
-    /// `docker.app`; pods of one name differ in the options.
+    /// Such as `docker.app`. Pods with the same name differ in the options.
     pub(super) fn name(&self) -> String {
         let (name, ..) = self.engine.facts();
         let args = self.args.join(" ");
@@ -160,7 +157,7 @@ impl Container {
         format!("{name}.{}{args}", self.what())
     }
 
-    /// What is to be said where a connect has ended without a reason.
+    /// Advice for a connect that has ended without a known reason.
     pub(super) fn note(&self) -> &'static str {
         match self.engine {
             Engine::Lxc | Engine::Lxd => {
@@ -181,8 +178,8 @@ impl Container {
         Ok(Plan::new(Run::Command(argv), interpret))
     }
 
-    /// Whether there is a client that copies files in, if an error says that
-    /// this is needed. That of kubectl runs `tar` in the container.
+    /// Whether the error shows that files have to be copied in, and the engine has a client for that. The
+    /// client of kubectl would run `tar` in the container.
     pub(super) fn may_copy(&self, error: &ConnectError) -> bool {
         let copies = matches!(self.engine, Engine::Docker | Engine::Podman | Engine::Buildah) && self.image.is_none();
         copies && (error.cause == ConnectCause::NoShell || is_helpless(error))
@@ -221,7 +218,7 @@ impl Container {
         self.image.as_deref().unwrap_or(&self.target)
     }
 
-    /// The client's command line, without what it is to run.
+    /// The client's command line, without the command that it runs in the container.
     fn argv(&self) -> Result<Vec<String>, String> {
         let (name, program, arguments) = self.engine.facts();
         match (self.target.is_empty(), &self.image) {
@@ -250,17 +247,17 @@ impl Container {
     }
 }
 
-/// A template, in double quotes of a shell: the image of a container, and if
-/// that is read-only what can be written to all the same, each with `|` behind
-/// it. Between them stand temporary file systems, which only podman copies to.
+/// A template, in double quotes of a shell. It prints the image of a container and, if the container's root is
+/// read-only, the places that are writable, each followed by `|`. For podman, [`TMPFS`] stands between the two
+/// parts, because only podman can copy to temporary file systems.
 const WRITABLE: [&str; 2] = [
     "{{.Image}}|{{if .HostConfig.ReadonlyRootfs}}",
     "{{range .Mounts}}{{if .RW}}{{.Destination}}|{{end}}{{end}}{{end}}",
 ];
 const TMPFS: &str = r"{{range \$k,\$o := .HostConfig.Tmpfs}}{{\$k}}|{{end}}";
 
-/// What engines say, in lower case; what it means, and what to do. From what
-/// names its cause to what may only follow from it.
+/// Messages of engines, in lower case, with their meaning and the advice. Messages that name a cause come
+/// before messages that may only follow from it.
 const FAULTS: [(ConnectErrorKind, &str, &str, &[&str]); 11] = [
     (
         ConnectErrorKind::Auth,

@@ -1,8 +1,8 @@
-//! Connects as they are asked for: by this context of its own I/O thread, or of
-//! another context, which starts the child on its behalf.
+//! Connects that are run by this context on its own I/O thread, or by another context, which starts the child
+//! on behalf of this one.
 //!
-//! Whoever asks may stop waiting at any moment, also when the child is up and
-//! the answer on its way. A child whom nobody takes ends.
+//! The caller may stop waiting at any moment, also when the child is up and the answer is on its way. A child
+//! that no caller takes is ended.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,13 +26,14 @@ use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{Closed, ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::message::{ContextId, Handle};
 
-/// The far side keeps the deadline; one that hangs has this much longer.
+/// The far side applies the deadline. If it does not answer, this much more time passes before the connect
+/// fails here.
 const HANGS: Duration = Duration::from_secs(1);
-/// The answer to a connect that was given up is awaited for this long.
+/// How long to wait for the answer to a connect that the caller has given up.
 const LATE: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer to a connect: 32 KiB of what the far side has printed,
-/// some lines of first stages, and a command.
+/// Longest answer to a connect, in bytes: 32 KiB of output of the far side, some lines of first stages, and a
+/// command.
 const MAX_ANSWER: usize = 256 * 1024;
 
 /// A child that has been started.
@@ -43,7 +44,7 @@ pub(crate) struct Connected {
     pub(crate) trace: ConnectTrace,
 }
 
-/// A child that nobody has taken yet. If nobody does, it ends.
+/// A child that no caller has taken yet. It ends if this is dropped.
 #[derive(Debug)]
 pub(crate) struct Unclaimed {
     connected: Option<Connected>,
@@ -70,7 +71,7 @@ impl Drop for Unclaimed {
     }
 }
 
-/// Has this context start a child.
+/// Starts a child of this context.
 pub(super) async fn connect_here(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Result<Connected, Error> {
     start(router, spec, answerer).await?.claim()
 }
@@ -93,8 +94,8 @@ async fn start(router: &Router, spec: Spec, answerer: Option<Answerer>) -> Resul
     result.await.unwrap_or_else(|_| Err(cancelled()))
 }
 
-/// Has another context start a child. What that is asked and does not know,
-/// `answerer` is asked here.
+/// Lets another context start a child. `answerer` answers here the questions that the other context receives
+/// and cannot answer.
 pub(super) async fn connect_there(
     router: &Router,
     via: &Context,
@@ -109,7 +110,7 @@ pub(super) async fn connect_there(
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
     let follow = Request::Do(Box::new(move |io: &Rc<Io>| {
-        // It goes ahead of the call.
+        // The id is sent before the call.
         io.ids().give_first(io, there.id());
         let asked = Asked { hop, since: io.with_routing(|routing| routing.clock()) };
         let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
@@ -141,14 +142,14 @@ pub(super) async fn connect_there(
 
 /// A request to another context.
 struct Asked {
-    /// What the child is called in errors.
+    /// The child's name in errors.
     hop: String,
-    /// When it was made.
+    /// When the request was made, by the clock of the routing.
     since: u64,
 }
 
-/// Waits for the answer of another context; or, when nobody does any more, sees
-/// to it that no child is left there: the answer may be on its way already.
+/// Waits for the answer of another context. If the caller stops waiting, makes sure that no child is left
+/// there, because the answer may be on its way already.
 async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>, mut done: Done) {
     let answer = tokio::select! {
         answer = &mut call => answer,
@@ -163,7 +164,7 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
         }
     };
     let _ = done.send(match answer {
-        // Until it is claimed it may be anybody, and must not be ended either.
+        // Until the id is claimed it may belong to any context, so that context must not be ended.
         Ok(Proxied::Connected(connected)) => {
             match io.with_routing(|routing| routing.claim(connected.id, via.id(), asked.since)) {
                 Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
@@ -181,7 +182,7 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
     });
 }
 
-/// Another context has answered with what cannot be its child.
+/// The error if another context answers with an id that cannot be its child.
 fn no_child(via: &Context, id: ContextId, hop: String, why: &str) -> Error {
     let text = format!(
         "{via} says that it has started context {id}, {why}: \
@@ -199,13 +200,13 @@ pub(crate) enum Proxied {
 
 impl Value for Proxied {}
 
-/// Starts a child of this context on behalf of another.
+/// Starts a child of this context on behalf of another context.
 async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Option<Handle>) -> Proxied {
-    // It is asked who has asked for the connect, and nobody else.
+    // Only the context that requested the connect is asked.
     let context = econtext.caller();
     let answerer = questions.map(|handle| Answerer::There(Asker { context, handle }));
     let started = start(econtext.router(), spec, answerer).await;
-    // What is answered from here on arrives, or was given up before.
+    // An answer that is given after this point arrives, or the caller gave up before.
     let claimed = if econtext.is_cancelled() { Err(cancelled()) } else { started.and_then(Unclaimed::claim) };
     claimed.map_or_else(Proxied::Failed, Proxied::Connected)
 }

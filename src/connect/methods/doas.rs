@@ -1,4 +1,4 @@
-//! `doas`: another user on the same machine, as its rules allow.
+//! `doas`: a child of another user on the same machine, as the rules of doas allow.
 
 use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::account::Facts;
@@ -16,7 +16,7 @@ pub(super) const FACTS: Facts = Facts {
     interpret,
 };
 
-/// What the last lines of doas mean.
+/// Returns what the last lines of doas mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let line = lines.iter().rev().find(|line| line.starts_with("doas: "))?;
     Some(if line.contains("not permitted") {

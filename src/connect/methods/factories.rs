@@ -1,4 +1,4 @@
-//! A way to start a child for each method.
+//! The functions that start a child, one for each method.
 
 use crate::api::router::Router;
 use crate::connect::methods::{
@@ -7,19 +7,18 @@ use crate::connect::methods::{
 };
 
 impl Router {
-    /// A child on this machine, without a shell in between.
+    /// A child on this machine, without a shell.
     pub fn local(&self) -> Connect<Local> {
         Connect::new(self, Local::default())
     }
 
-    /// As [`Router::local`], by the name that Mitogen's users know. What is to
-    /// run in the child first is said by [`Connect::on_start`].
+    /// As [`Router::local`], under the name that users of Mitogen know. [`Connect::on_start`] sets the function
+    /// that runs first in the child.
     pub fn fork(&self) -> Connect<Fork> {
         Connect::new(self, Fork::default())
     }
 
-    /// A child on another machine, by the user's own `ssh` and its
-    /// configuration.
+    /// A child on another machine, by the user's own `ssh` with the user's configuration.
     ///
     /// ```no_run
     /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
@@ -42,8 +41,7 @@ impl Router {
         Connect::new(self, Sudo::default())
     }
 
-    /// A child of another user on this machine, by `su`, which takes that
-    /// user's password.
+    /// A child of another user on this machine, by `su`, which asks for that user's password.
     ///
     /// ```no_run
     /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
@@ -65,10 +63,9 @@ impl Router {
         Connect::new(self, Doas::default())
     }
 
-    /// A child in a running docker container; for one in a temporary container
-    /// see [`Router::docker_image`]. Where there is no shell, docker copies the
-    /// image in, which the child removes as soon as it runs; podman and buildah
-    /// do so, too.
+    /// A child in a running docker container; see [`Router::docker_image`] for a temporary container. If the
+    /// container has no shell, docker copies the image into it, and the child removes the copy as soon as it
+    /// runs. podman and buildah do the same.
     ///
     /// ```no_run
     /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
@@ -79,8 +76,8 @@ impl Router {
         Connect::new(self, Docker::new(container.into()))
     }
 
-    /// A child in a temporary docker container of this image, as `alpine`. The
-    /// container goes when the context does.
+    /// A child in a temporary docker container of this container image, such as `alpine`. The container is
+    /// removed when the context ends.
     ///
     /// ```no_run
     /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
@@ -168,14 +165,13 @@ impl Router {
         Connect::new(self, Jail::new(container.into()))
     }
 
-    /// A child in a container, by joining the namespaces of its first process:
-    /// it takes no shell, no upload and no help of the engine, but for the number
-    /// of that process. `kind` says whom to ask for it. Takes root, and Linux.
+    /// A child in a container, by joining the namespaces of the container's first process. This needs no shell,
+    /// no upload, and nothing from the engine but the number of that process. `kind` says which engine to ask
+    /// for it. Needs root, and Linux.
     ///
-    /// The child has the user's groups, `HOME`, `SHELL`, `LOGNAME` and `USER`,
-    /// and of the environment no more than `PATH`, `TERM`, `TZ`, `LANG` and
-    /// `LC_*`. It is not held by what else confines the container: cgroup,
-    /// capabilities, seccomp.
+    /// The child has the user's groups, `HOME`, `SHELL`, `LOGNAME` and `USER`. Of the environment it keeps only
+    /// `PATH`, `TERM`, `TZ`, `LANG` and `LC_*`. The container's other confinement (cgroup, capabilities,
+    /// seccomp) does not hold for it.
     ///
     /// ```no_run
     /// use offshoot::connect::SetnsKind;
@@ -184,9 +180,9 @@ impl Router {
     /// # Ok(()) }
     /// ```
     ///
-    /// Errors of the connect: `could not execute` the engine's client, `exitted
-    /// with status`, `could not find PID`, a container that is not running, a
-    /// user that it does not have.
+    /// The connect fails if the engine's client cannot be executed (`could not execute`) or fails (`exitted
+    /// with status`), if its output has no process number (`could not find PID`), if the container is not
+    /// running, or if it does not have the user.
     pub fn setns(&self, container: impl Into<String>, kind: SetnsKind) -> Connect<Setns> {
         Connect::new(self, Setns::new(container.into(), kind))
     }

@@ -1,4 +1,4 @@
-//! Images on their way to a machine: found, packed, and made ready before they are asked for.
+//! Images for machines: they are found, packed, and prepared before they are needed.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,13 +11,13 @@ use crate::image::executable::{self, Compression, Image, Packed};
 use crate::sys::blocking::on_other_thread;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 
-/// What to do if there is no image for a machine.
+/// Advice if there is no image for a machine.
 const MAKE_ONE: &str = "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)";
 
 /// An image that is being packed, and its digest.
 pub(super) type Packing = Pin<Box<dyn Future<Output = Result<(Packed, [u8; 32]), ConnectError>>>>;
 
-/// Starts to find and pack an image for the machine that has announced itself.
+/// Starts to find and pack an image for the machine of this announcement.
 pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Packing {
     let (io, hop) = (Rc::clone(io), hop.to_owned());
     let (system, machine, compression) =
@@ -46,13 +46,13 @@ fn pack(image: &Image, compression: Compression) -> Result<(Packed, [u8; 32]), S
     Ok((packed, digest))
 }
 
-/// Packs what a machine like this one would get. Blocks.
+/// Packs the image that a machine like this one would get. Blocks.
 pub(super) fn prepare() {
     let (system, processor) = executable::own_machine();
     let image = match Bundle::own().and_then(|bundle| bundle.find(system, processor)) {
         Ok(Some(image)) => Ok(image),
         _ => Image::own(),
     };
-    // If it fails, it fails again when it is needed, and is reported then.
+    // If it fails here, it fails again when the image is needed, and that error is reported.
     let _ = image.and_then(|image| pack(&image, Compression::Zstd));
 }

@@ -1,5 +1,5 @@
-//! Questions of a launcher that no option answers, and who answers them: a
-//! function of this process, or the context that has asked for the connect.
+//! Questions of a launcher that no option answers. A function of this process answers them, or the context that
+//! requested the connect.
 
 use std::fmt;
 use std::future::Future;
@@ -14,18 +14,17 @@ use crate::wire::codec::{Secret, wiped};
 use crate::wire::message::{Handle, Message};
 use crate::wire::sanitize::printable;
 
-/// Questions of one connect that are answered for another context: a launcher
-/// asks a few.
+/// Most questions in one connect that are answered for another context. A launcher asks only a few.
 const MAX_QUESTIONS: usize = 32;
-/// Bytes of a question that are shown: a launcher's have 1 KiB at most.
+/// Most bytes of a question that are shown. A launcher's question has at most 1 KiB.
 const MAX_TEXT: usize = 4096;
 
 /// Answers questions of a launcher.
 #[derive(Clone)]
 pub(crate) enum Answerer {
-    /// A function of the user's, which may block.
+    /// A function of the user, which may block.
     Here(Arc<Answer>),
-    /// The context that has asked for the connect.
+    /// The context that requested the connect.
     There(Asker),
 }
 
@@ -38,7 +37,7 @@ impl fmt::Debug for Answerer {
 }
 
 impl Answerer {
-    /// Has a question answered. One that has panicked has no answer.
+    /// Starts to answer a question. A function that panics gives no answer.
     pub(super) fn ask(self, question: String) -> Answering {
         match self {
             Self::Here(answer) => {
@@ -50,10 +49,10 @@ impl Answerer {
     }
 }
 
-/// A question that somebody thinks about. Dropping it ends the wait.
+/// A question that is being answered. Dropping it ends the wait.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Option<Secret>>>>;
 
-/// How to reach the context that has asked for a connect.
+/// How to reach the context that requested a connect.
 #[derive(Clone)]
 pub(crate) struct Asker {
     pub(super) context: Context,
@@ -68,8 +67,7 @@ impl Asker {
     }
 }
 
-/// Answers the questions of another context, one after the other. That there is
-/// no answer is a dead message.
+/// Answers the questions of another context, one after the other. A dead message means that there is no answer.
 pub(super) async fn answer(questions: Receiver<()>, answerer: Answerer) {
     for _ in 0..MAX_QUESTIONS {
         let Ok(question) = questions.recv_message().await else { return };

@@ -1,51 +1,47 @@
-//! What is to run where a method leads: the first stage, or an image that is
-//! there already.
+//! The command that a method runs: the first stage, or an image that is on the machine already.
 
 use crate::connect::bootstrap::{self, Nonce};
 use crate::sys::process;
 use crate::sys::quote::quote;
 
-/// The end of a method's command line, in both forms that tools take.
+/// The end of a method's command line, in both forms that the tools accept.
 #[derive(Debug)]
 pub(super) struct RemoteCommand {
     words: Vec<String>,
-    /// What comes before the first stage in its line.
+    /// Shell commands before the first stage in its line.
     prelude: String,
     first_stage: Option<(String, String)>,
     prefix: Vec<String>,
 }
 
 impl RemoteCommand {
-    /// The first stage, run by `shell` behind `prefix`; `cache`: it may keep the
-    /// image.
+    /// The first stage, run by `shell` after `prefix`. `cache`: whether it may keep the image.
     pub(super) fn staged(nonce: &Nonce, prefix: &[String], shell: &str, cache: bool) -> Self {
         let first_stage = Some((shell.to_owned(), bootstrap::first_stage(nonce, cache, None)));
         Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: prefix.to_vec() }
     }
 
-    /// The first stage on this side, which copies the image by these shell
-    /// functions to where there is no shell.
+    /// The first stage on this side. It uses these shell functions to copy the image into a container without a
+    /// shell.
     pub(super) fn copied(nonce: &Nonce, copying: &str) -> Self {
         let first_stage = Some(("sh".to_owned(), bootstrap::first_stage(nonce, false, Some(copying))));
         Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: Vec::new() }
     }
 
-    /// An image that is there.
+    /// An image that is on the machine already.
     pub(super) fn binary(nonce: &Nonce, prefix: &[String], binary: &str) -> Self {
         let words = vec![binary.to_owned(), nonce.child_argument()];
         Self { words, prelude: String::new(), first_stage: None, prefix: prefix.to_vec() }
     }
 
-    /// Has the first stage run this process's own image, if whoever runs it
-    /// may: root may execute what any process on the machine was made from,
-    /// even where no file is left of it. The line goes on by itself where that
-    /// is forbidden, whatever forbids it. The name is the child's.
+    /// Lets the line first try to run this process's own image. Root can do so: it may execute the image of any
+    /// process on the machine, even if its file is gone. If this is not possible, for any reason, the line
+    /// continues with the first stage. `remote_name` is the child's name.
     ///
-    /// By the time that the line runs this process may have ended, and its
-    /// number may be another one's, whose image root must not run. So the line
-    /// first opens the image, then sees that the process of this number began
-    /// when this one did, and so has been this one all along, and then executes
-    /// what it has opened.
+    /// When the line runs, this process may have ended, and another process may have its number. Root must not
+    /// run the image of that process. So the line first opens the image. Then it checks that the process of
+    /// this number started at the same time as this one, so it is still this one. Then it executes the image
+    /// that it has opened.
     pub(super) fn try_own_image(&mut self, nonce: &Nonce, remote_name: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=./:,@".contains(c);
         if crate::connect::child::test_path().is_some() || !remote_name.chars().all(plain) {
@@ -55,8 +51,8 @@ impl RemoteCommand {
         let pid = std::process::id();
         let argument = nonce.child_argument();
         let name = crate::connect::child::again_argument(remote_name);
-        // 126 and 127 are the shell's own: it could not execute this.
-        // Unquoted, ksh93 takes the parenthesis for the end of something else.
+        // The shell returns 126 and 127 if it could not execute the image. Without the quotes, ksh93 takes the
+        // parenthesis for the end of the expansion.
         self.prelude = format!(
             concat!(
                 r#"[ -x /proc/{pid}/exe ]&&{{ read -r x </proc/{pid}/stat&&set -- ${{x##*")" }}&&[ "${{20-}}" = {start} ]&&"#,
@@ -73,7 +69,7 @@ impl RemoteCommand {
         !self.prelude.is_empty()
     }
 
-    /// As arguments of a tool that executes them.
+    /// As arguments for a tool that executes them.
     pub(super) fn words(&self) -> Vec<String> {
         let command = match self.line_for_sh() {
             Some((shell, line)) => vec![shell, "-c".into(), line],
@@ -82,8 +78,8 @@ impl RemoteCommand {
         self.prefix.iter().cloned().chain(command).collect()
     }
 
-    /// As arguments of a tool that joins them to a line for a login shell, and
-    /// puts a backslash before every special character but `$`.
+    /// As arguments for a tool that joins them to a line for a login shell, and puts a backslash before every
+    /// special character but `$`.
     pub(super) fn words_without_dollar(&self) -> Vec<String> {
         let command = match self.line_for_sh() {
             Some((shell, line)) => {
@@ -120,7 +116,7 @@ impl RemoteCommand {
     }
 }
 
-/// Whether a name can be given to a tool as a user's.
+/// Checks that a name can be passed to a tool as the name of a user.
 pub(super) fn check_user(tool: &str, user: &str) -> Result<(), String> {
     if user.is_empty() || user.starts_with('-') || user.contains(char::is_control) {
         return Err(format!("{tool} username {user:?} is not a user name"));
@@ -128,7 +124,7 @@ pub(super) fn check_user(tool: &str, user: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// An remote that is short enough to read.
+/// A command that is short enough to read.
 #[cfg(test)]
 pub(super) fn for_tests() -> RemoteCommand {
     RemoteCommand { words: vec!["B".into(), "x".into()], prelude: String::new(), first_stage: None, prefix: Vec::new() }

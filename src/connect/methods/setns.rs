@@ -1,6 +1,5 @@
-//! `setns`: into a container without its engine, by the namespaces of its
-//! first process. The engine is asked for that process and nothing else; what
-//! goes in is in `namespace_entry`.
+//! `setns`: a child in a container, by the namespaces of the container's first process. The engine only reports
+//! that process. `namespace_entry` has the process that enters the container.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,17 +11,17 @@ use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};
 use crate::wire::error::ConnectErrorKind;
 
-/// How to join a container; see [`Router::setns`](crate::Router::setns).
+/// The settings of a child in a container; see [`Router::setns`](crate::Router::setns).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setns {
     container: String,
     kind: SetnsKind,
     username: String,
-    /// In the order of [`KINDS`].
+    /// Paths of the clients, in the order of [`KINDS`].
     programs: [Option<String>; 6],
 }
 
-/// Who runs a container, and so knows its first process.
+/// The engine that runs a container and so knows its first process.
 ///
 /// [`Router::setns`](crate::Router::setns) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,8 +41,7 @@ pub enum SetnsKind {
     Machinectl,
 }
 
-/// The name of each kind, in their order, whom to ask for the first process,
-/// and how.
+/// For each kind, in their order: its name, the client to ask for the first process, and its arguments.
 const KINDS: [(SetnsKind, &str, &str, &str); 6] = [
     (SetnsKind::Docker, "docker", "docker", "inspect --format={{.State.Pid}}"),
     (SetnsKind::Podman, "podman", "podman", "inspect --format={{.State.Pid}}"),
@@ -64,7 +62,7 @@ impl SetnsKind {
     ///
     /// # Errors
     ///
-    /// Says which there are.
+    /// The error text lists the kinds.
     pub(crate) fn by_name(name: &str) -> Result<Self, String> {
         let kind = KINDS.iter().find(|(_, known, ..)| *known == name);
         kind.map(|(kind, ..)| *kind).ok_or_else(|| {
@@ -74,9 +72,8 @@ impl SetnsKind {
     }
 }
 
-/// What comes before the two lines that the process that goes in prints when
-/// it cannot: what happened, if that is a matter of rights or not, and what to
-/// do. The parent takes them apart.
+/// The beginning of the two lines that the entering process prints if it fails: what happened, and what to do.
+/// There is one beginning for refusals and one for other failures. The parent parses these lines.
 pub(crate) const REFUSED: &str = "setns refused: ";
 pub(crate) const FAILED: &str = "setns failed: ";
 pub(crate) const ADVICE: &str = "setns advice: ";
@@ -120,8 +117,8 @@ impl From<Setns> for AnyMethod {
 macro_rules! programs {
     ($($name:ident $at:literal $default:literal)*) => {
         impl Connect<Setns> {
-            /// User to be there, by a name that its `/etc/passwd` has. Default:
-            /// `root`, who need not be in it.
+            /// User to become in the container, by a name from its `/etc/passwd`. Default: `root`, who need not
+            /// be in that file.
             pub fn username(mut self, user: impl Into<String>) -> Self {
                 self.method.username = user.into();
                 self
@@ -147,14 +144,14 @@ programs! {
     machinectl_path 5 "machinectl"
 }
 
-/// What the process that goes in is told, as its last arguments.
+/// The last arguments of the process that enters the container.
 pub(crate) fn arguments(user: &str, ask: &[String], command: &[String]) -> Vec<OsString> {
     let head = [user.to_owned(), ask.len().to_string()];
     head.iter().chain(ask).chain(command).map(OsString::from).collect()
 }
 
-/// The first process of the container in what an engine prints: docker and
-/// podman the number alone, the others a line for it.
+/// Finds the first process of the container in the output of an engine. docker and podman print only its
+/// number, the others print a line with it.
 #[cfg(any(target_os = "linux", test))]
 pub(crate) fn leader(said: &str) -> Option<i32> {
     said.lines().find_map(|line| {
@@ -167,7 +164,7 @@ pub(crate) fn leader(said: &str) -> Option<i32> {
     })
 }
 
-/// What the process that went in has printed last.
+/// Returns what the last lines of the entering process mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let last = |mark| lines.iter().rev().find_map(|line| line.split_once("offshoot: ")?.1.strip_prefix(mark));
     let (kind, text) = match (last(REFUSED), last(FAILED)) {
@@ -227,8 +224,7 @@ mod tests {
         assert!(asked(&Setns { username: "-x".into(), ..of("lxc") }).is_err());
     }
 
-    /// As docker 20.10, podman 4.3, lxc 5.0, LXD 5.0, Incus 6.0 and systemd 252
-    /// print it.
+    /// Printed by docker 20.10, podman 4.3, lxc 5.0, LXD 5.0, Incus 6.0 and systemd 252.
     #[test]
     fn the_first_process_is_found_in_what_each_engine_prints() {
         for (said, expected) in [

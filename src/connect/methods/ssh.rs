@@ -1,8 +1,7 @@
-//! `ssh`, the user's own, with the user's own configuration.
+//! `ssh`: the user's own client, with the user's configuration.
 //!
-//! Options of ours are given only where somebody asked for them, but for the
-//! keepalive, and behind those that the user wrote, as OpenSSH takes the first
-//! value of an option.
+//! Except for the keepalive, we pass only options that were asked for. They come after the user's own options,
+//! because OpenSSH uses the first value of an option.
 
 mod diagnosis;
 mod keepalive;
@@ -24,32 +23,32 @@ use crate::wire::codec::Secret;
 pub struct SshOptions {
     /// Name or address, or an alias from `ssh_config`.
     pub hostname: String,
-    /// User to log in as. Default: what ssh decides.
+    /// User to log in as. Default: ssh decides.
     pub username: Option<String>,
     /// The client to run. Default: `ssh`.
     pub ssh_path: String,
-    /// Port. Default: what ssh decides.
+    /// Port. Default: ssh decides.
     pub port: Option<u16>,
-    /// What to do about host keys. Default: what ssh decides.
+    /// What to do about host keys. Default: ssh decides.
     pub check_host_keys: CheckHostKeys,
     /// File of a private key.
     pub identity_file: Option<String>,
-    /// What to type where a password is asked for.
+    /// The text to type if ssh asks for a password.
     pub password: Option<Secret>,
-    /// What to type where the passphrase of a key is asked for.
+    /// The text to type if ssh asks for the passphrase of a key.
     pub passphrase: Option<Secret>,
-    /// Whether to offer the key of `identity_file`, and with a password none
-    /// but that, and no key of an agent's. Default: yes.
+    /// Whether ssh offers only the key of `identity_file` and, if there is a password, no keys of an agent.
+    /// Default: true.
     pub identities_only: bool,
-    /// Whether ssh compresses. Default: what ssh decides, as compression slows
-    /// bulk data down on all but slow lines.
+    /// Whether ssh compresses. Default: ssh decides, because compression slows bulk data down on all but slow
+    /// lines.
     pub compression: Option<bool>,
-    /// Arguments for ssh that come before ours and so win over them.
+    /// Arguments for ssh. They come before ours, so they take precedence.
     pub ssh_args: Vec<String>,
-    /// How to find out that the other end has gone. Default: 15 s and 3, unless
-    /// the user's configuration says otherwise.
+    /// How ssh finds out that the other end is gone. Default: 15 s and 3, unless the user's configuration sets
+    /// it.
     pub keepalive: Option<Keepalive>,
-    /// How many `-v` to pass, 0 to 3. Default: 0, which also silences warnings.
+    /// How many `-v` to pass, 0 to 3. Default: 0, which also suppresses warnings.
     pub ssh_debug_level: u8,
 }
 
@@ -68,36 +67,36 @@ pub struct SshOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CheckHostKeys {
-    /// What the user's configuration says.
+    /// The user's configuration decides.
     #[default]
     Config,
-    /// Refuse both.
+    /// Refuse unknown keys and changed keys.
     Enforce,
-    /// Store unknown ones, refuse changed ones.
+    /// Store unknown keys, refuse changed keys.
     Accept,
-    /// Take any, store none.
+    /// Accept any key, store none.
     Ignore,
 }
 
-/// Questions from ssh to the server over an idle connection.
+/// Requests from ssh to the server over an idle connection.
 ///
 /// [`CheckHostKeys`] has an example with both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive {
-    /// Time between two questions, in whole seconds; zero for none.
+    /// Time between two requests, in whole seconds. Zero switches them off.
     pub interval: Duration,
-    /// How many may go unanswered.
+    /// How many requests may stay unanswered.
     pub count: u32,
 }
 
 impl Connect<SshOptions> {
-    /// User to log in as. Default: as ssh decides.
+    /// User to log in as. Default: ssh decides.
     pub fn username(mut self, user: impl Into<String>) -> Self {
         self.method.username = Some(user.into());
         self
     }
 
-    /// Port. Default: as ssh decides.
+    /// Port. Default: ssh decides.
     pub fn port(mut self, port: u16) -> Self {
         self.method.port = Some(port);
         self
@@ -109,21 +108,19 @@ impl Connect<SshOptions> {
         self
     }
 
-    /// What to do about host keys that are unknown or have changed. Default:
-    /// as ssh decides.
+    /// What to do about host keys that are unknown or have changed. Default: ssh decides.
     pub fn check_host_keys(mut self, check: CheckHostKeys) -> Self {
         self.method.check_host_keys = check;
         self
     }
 
-    /// File of a private key. Default: as ssh decides.
+    /// File of a private key. Default: ssh decides.
     pub fn identity_file(mut self, path: impl Into<String>) -> Self {
         self.method.identity_file = Some(path.into());
         self
     }
 
-    /// The password to type if ssh asks for one. Default: none, and then ssh
-    /// is told not to ask.
+    /// The password to type if ssh asks for one. Default: none, and then ssh is run so that it does not ask.
     pub fn password(mut self, password: impl Into<Secret>) -> Self {
         self.method.password = Some(password.into());
         self
@@ -135,25 +132,24 @@ impl Connect<SshOptions> {
         self
     }
 
-    /// Whether only the key of [`Connect::identity_file`] is offered, and with
-    /// a password none of an agent's. Default: true.
+    /// Whether ssh offers only the key of [`Connect::identity_file`] and, if there is a password, no keys of an
+    /// agent. Default: true.
     pub fn identities_only(mut self, on: bool) -> Self {
         self.method.identities_only = on;
         self
     }
 
-    /// Whether ssh compresses. Default: as ssh decides.
+    /// Whether ssh compresses. Default: ssh decides.
     pub fn compression(mut self, on: bool) -> Self {
         self.method.compression = Some(on);
         self
     }
 
-    /// How ssh finds out that the other end has gone: by a question each
-    /// `interval`, of which `count` may go unanswered. An interval of zero
-    /// switches it off. Default: 15 s and 3, unless the ssh configuration of the
-    /// user who runs ssh sets `ServerAliveInterval` for the host. (If a file of it
-    /// switches that off for some host, the default is left out for all hosts
-    /// without an interval.)
+    /// How ssh finds out that the other end is gone: it sends a request each `interval`, and `count` requests
+    /// may stay unanswered. ssh counts the interval in whole seconds. An interval of zero switches this off.
+    /// Default: 15 s and 3, unless the ssh configuration of the user who runs ssh sets `ServerAliveInterval`
+    /// for the host. (If a file of this configuration switches it off for some host, no host gets the default;
+    /// only intervals in the configuration count.)
     #[doc(alias = "keepalive_enabled")]
     #[doc(alias = "keepalive_count")]
     #[doc(alias = "keepalive_interval")]
@@ -162,13 +158,13 @@ impl Connect<SshOptions> {
         self
     }
 
-    /// Arguments for ssh. They come before all others, and so win over them.
+    /// Arguments for ssh. They come before all others, so they take precedence.
     pub fn ssh_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.method.ssh_args.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// How much ssh says about itself, 0 to 3; it goes to the log. Default: 0.
+    /// How much ssh prints about itself, 0 to 3. Its output goes to the log. Default: 0.
     pub fn ssh_debug_level(mut self, level: u8) -> Self {
         self.method.ssh_debug_level = level;
         self
@@ -176,7 +172,7 @@ impl Connect<SshOptions> {
 }
 
 impl SshOptions {
-    /// Options for `hostname`, all else as the defaults say.
+    /// Options for `hostname`. All others have their defaults.
     pub fn new(hostname: impl Into<String>) -> Self {
         Self {
             hostname: hostname.into(),
@@ -195,7 +191,7 @@ impl SshOptions {
         }
     }
 
-    /// The context's name: `ssh.web1`, or `ssh.web1:2222`.
+    /// The context's name, such as `ssh.web1` or `ssh.web1:2222`.
     pub(crate) fn name(&self) -> String {
         match self.port {
             Some(port) if port != DEFAULT_PORT => format!("ssh.{}:{port}", self.hostname),
@@ -213,7 +209,7 @@ impl SshOptions {
         })
     }
 
-    /// Whether there is something that ssh might ask and get an answer to.
+    /// Whether ssh might ask a question that can be answered.
     fn may_be_asked(&self) -> bool {
         self.password.is_some() || self.passphrase.is_some() || self.check_host_keys == CheckHostKeys::Accept
     }
@@ -235,7 +231,7 @@ impl SshOptions {
             _ => Answer::Refuse(diagnosis::unknown_host_key(&format!(" of {who}"))),
         };
         let passphrase = match (&self.passphrase, &self.password) {
-            // Without one, ssh goes on with what else there is.
+            // There is only a password: an empty passphrase lets ssh continue with it.
             (None, Some(_)) => Answer::Words(""),
             (passphrase, _) => secret(passphrase, "SSH key passphrase", true),
         };
@@ -250,11 +246,11 @@ impl SshOptions {
         prompts
     }
 
-    /// The command line that runs `remote_command` there.
+    /// The command line that runs `remote_command` on the machine.
     ///
     /// # Errors
     ///
-    /// Says which option cannot be passed on, and why.
+    /// Returns which option cannot be passed on, and why.
     fn argv(&self, remote_command: &str, connect_timeout: Duration, on_terminal: bool) -> Result<Vec<String>, String> {
         self.check()?;
         if let Some(words) = runs_no_command(&self.ssh_args) {
@@ -264,15 +260,14 @@ impl SshOptions {
         argv.extend_from_slice(&self.ssh_args);
         let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
         match self.ssh_debug_level {
-            // Also keeps banners out of what is interpreted.
+            // This also keeps banners out of the output that is interpreted.
             0 => option("LogLevel", "ERROR"),
             level => argv.push(format!("-{}", "v".repeat(usize::from(level.min(3))))),
         }
         let mut option = |name: &str, value: &str| argv.extend(["-o".into(), format!("{name}={value}")]);
-        // Where there is no terminal, nobody can answer a question; where there
-        // is one, questions are wanted.
+        // Without a terminal, questions cannot be answered. With a terminal, they are wanted.
         option("BatchMode", if on_terminal { "no" } else { "yes" });
-        // Whole seconds, and 0 would mean none at all.
+        // ssh takes whole seconds, and 0 would switch the limit off.
         option("ConnectTimeout", &whole_seconds(connect_timeout).to_string());
         if let Some(keepalive) = self.keepalive {
             let interval = if keepalive.interval.is_zero() { 0 } else { whole_seconds(keepalive.interval) };
@@ -306,20 +301,20 @@ impl SshOptions {
         {
             argv.extend(["-p".into(), port.to_string()]);
         }
-        // A terminal at the far end, as `RequestTTY force` gives, damages bytes.
+        // A terminal at the far end, as with `RequestTTY force`, would damage the bytes.
         argv.extend(["-T".into(), "--".into(), self.destination().into(), remote_command.into()]);
         Ok(argv)
     }
 
-    /// The host as ssh takes it: an address without brackets.
+    /// The host in the form that ssh takes: an address without brackets.
     fn destination(&self) -> &str {
         let host = self.hostname.as_str();
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
     fn check(&self) -> Result<(), String> {
-        // Names end up in the user's ProxyCommand and Match exec, where a shell
-        // reads them. OpenSSH refuses the same ones since 9.6.
+        // These names end up in the user's ProxyCommand and Match exec, where a shell reads them. OpenSSH has
+        // refused the same characters since 9.6.
         let dangerous = |c: char| c.is_control() || "'`\"$\\;&<>|(){}".contains(c);
         let host = self.destination();
         if host.is_empty() || host.starts_with('-') || host.contains(|c| dangerous(c) || c.is_whitespace()) {
@@ -347,7 +342,7 @@ impl SshOptions {
     }
 }
 
-/// The option that makes ssh run no command, where there is one.
+/// The option that makes ssh run no command, if there is one.
 fn runs_no_command(args: &[String]) -> Option<String> {
     let is_none = |setting: &str| {
         let setting = setting.trim().to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! `su`: another user on the same machine, by that user's password.
+//! `su`: a child of another user on the same machine, by that user's password.
 //!
-//! It runs the user's login shell. Some kinds of su ask on the terminal,
-//! others on stderr or stdout and read the answer from stdin.
+//! It runs the user's login shell. Some kinds of su ask on the terminal. Others ask on stderr or stdout and
+//! read the answer from stdin.
 
 use crate::connect::bootstrap::Diagnosis;
 use crate::connect::methods::account::Facts;
@@ -15,7 +15,7 @@ pub(super) const FACTS: Facts = Facts {
     interpret,
 };
 
-/// What the last lines of su mean.
+/// Returns what the last lines of su mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let signs = [
         "does not exist",

@@ -1,4 +1,4 @@
-//! `sudo`: another user on the same machine, as its policy allows.
+//! `sudo`: a child of another user on the same machine, as the policy of sudo allows.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,7 @@ use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectErrorKind;
 
-/// How to become another user by sudo; see
-/// [`Router::sudo`](crate::Router::sudo).
+/// The settings of a child by sudo; see [`Router::sudo`](crate::Router::sudo).
 ///
 /// The [module](crate::connect) has an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,23 +16,23 @@ use crate::wire::error::ConnectErrorKind;
 pub struct Sudo {
     /// User to become. Default: root.
     pub username: Option<String>,
-    /// Default: `sudo`.
+    /// The program to run. Default: `sudo`.
     pub sudo_path: Option<String>,
-    /// What sudo's policy asks for, mostly the caller's own.
+    /// The password that sudo's policy asks for, usually the caller's own.
     pub password: Option<Secret>,
-    /// `-E`.
+    /// Option `-E`.
     pub preserve_env: bool,
-    /// `-H`.
+    /// Option `-H`.
     pub set_home: bool,
-    /// `-i`.
+    /// Option `-i`.
     pub login: bool,
-    /// `-r`.
+    /// Option `-r`.
     pub selinux_role: Option<String>,
-    /// `-t`.
+    /// Option `-t`.
     pub selinux_type: Option<String>,
-    /// More of these, as sudo itself takes them.
+    /// More of these options, in sudo's own notation.
     pub sudo_args: Vec<String>,
-    /// Not to run the parent's own image as root, but to send one.
+    /// Whether to send an image instead of running the parent's own image as root.
     pub indirect: bool,
 }
 
@@ -56,29 +55,26 @@ impl Connect<Sudo> {
         self
     }
 
-    /// The password to type if sudo asks for it. It goes to the machine that
-    /// runs sudo, over links alone. Default: none.
+    /// The password to type if sudo asks for it. It is sent over links only, to the machine that runs sudo.
+    /// Default: none.
     pub fn password(mut self, password: impl Into<Secret>) -> Self {
         self.method.password = Some(password.into());
         self
     }
 
-    /// Whether the environment is kept, as far as sudo's policy allows.
-    /// Default: false.
+    /// Whether sudo keeps the environment, as far as its policy allows. Default: false.
     pub fn preserve_env(mut self, on: bool) -> Self {
         self.method.preserve_env = on;
         self
     }
 
-    /// Whether `HOME` becomes that of the user. Default: false, which leaves
-    /// it to sudo.
+    /// Whether `HOME` is set to the home directory of the user. Default: false; then sudo decides.
     pub fn set_home(mut self, on: bool) -> Self {
         self.method.set_home = on;
         self
     }
 
-    /// Whether the user's login shell is run, with its profiles. Default:
-    /// false.
+    /// Whether sudo runs the user's login shell, with its profiles. Default: false.
     pub fn login(mut self, on: bool) -> Self {
         self.method.login = on;
         self
@@ -96,16 +92,15 @@ impl Connect<Sudo> {
         self
     }
 
-    /// Options in sudo's own words: `-E -H -i -r -t -u` and their long forms;
-    /// `-S` and `-n` are ignored. What is set by the methods above wins.
+    /// Options in sudo's own notation: `-E -H -i -r -t -u` and their long forms; `-S` and `-n` are ignored. The
+    /// methods above take precedence.
     pub fn sudo_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.method.sudo_args.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// Whether root's child may be made from the parent's own image, which
-    /// takes no upload and no file. Where that is not possible an image is
-    /// sent, as for every other user. Default: true.
+    /// Whether root's child may run the parent's own image, which needs no upload and no file. If that is not
+    /// possible, an image is sent, as for every other user. Default: true.
     pub fn direct(mut self, on: bool) -> Self {
         self.method.indirect = !on;
         self
@@ -118,7 +113,7 @@ impl Sudo {
         format!("sudo.{}", options.user())
     }
 
-    /// Whether the parent's own image will do.
+    /// Whether the parent's own image can be used.
     pub(super) fn is_direct(&self) -> bool {
         let options = self.with_args().unwrap_or_else(|_| self.clone());
         !self.indirect && crate::connect::methods::account::is_root(options.user())
@@ -129,8 +124,8 @@ impl Sudo {
     }
 
     pub(super) fn plan(&self, nonce: &Nonce, remote: &RemoteCommand) -> Result<Plan, String> {
-        // Language does not matter when the words are ours, and nobody else
-        // can know them.
+        // The words are ours, so the language of sudo does not matter. The mark is random, so no other program
+        // can know it.
         let mark = format!("offshoot-{}-password:", nonce.halves()[0]);
         let argv = self.argv(&mark, remote)?;
         let options = self.with_args()?;
@@ -163,7 +158,7 @@ impl Sudo {
         Ok(argv)
     }
 
-    /// With what `sudo_args` has said, where nothing else has.
+    /// The settings, completed by the options in `sudo_args`.
     fn with_args(&self) -> Result<Self, String> {
         let mut options = self.clone();
         let mut args = std::mem::take(&mut options.sudo_args).into_iter();
@@ -212,8 +207,7 @@ impl Sudo {
         if operands.is_empty() { Ok(options) } else { Err(format!("unsupported sudo arguments:{operands:?}")) }
     }
 
-    /// Takes an option; false if it has no value and needs one, or the other
-    /// way round.
+    /// Takes an option. Returns false if it needs a value and has none, or has a value and needs none.
     fn take(&mut self, letter: char, value: Option<String>) -> Result<bool, String> {
         if takes_value(letter) != value.is_some() {
             return Ok(false);
@@ -222,7 +216,7 @@ impl Sudo {
             'E' => self.preserve_env = true,
             'H' => self.set_home = true,
             'i' => self.login = true,
-            // We answer on the terminal if there is anything to answer.
+            // We decide ourselves: we answer on the terminal if there is an answer.
             'S' | 'n' => {}
             'r' => self.selinux_role = self.selinux_role.take().or(value),
             't' => self.selinux_type = self.selinux_type.take().or(value),
@@ -237,20 +231,20 @@ fn takes_value(letter: char) -> bool {
     matches!(letter, 'r' | 't' | 'u')
 }
 
-/// What to do where sudo asks for a password and there is none. Rules without
-/// one are often for some commands alone, and a shell is none of them.
+/// Advice if sudo asks for a password and there is none. Rules without a password often hold for some commands
+/// only, and a shell is not among them.
 const GIVE_OR_LIST: &str = "give one: -K for the tool, password() in a program; \
      rules without a password (NOPASSWD) have to allow a shell: see `sudo -l`";
-/// What sudo says of a password that it has been given. The same question
-/// again says it too, in any language.
+/// Messages of sudo about a wrong password. If sudo asks the same question again, that means the same, in any
+/// language.
 const REFUSALS: [&str; 3] =
     ["incorrect password attempt", "no password was provided", "incorrect authentication attempt"];
 
-/// What the last lines of sudo mean.
+/// Returns what the last lines of sudo mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let with = |words: &str| lines.iter().rev().find(|line| line.contains(words));
     if let Some(line) = with(" is not allowed to execute ") {
-        // The command is ours, and long.
+        // The command is left out: it is ours, and long.
         let who = line.split(" is not allowed").next().unwrap_or_default().trim_start_matches("Sorry, ");
         let whom = line.rsplit_once("' as ").map_or("", |(_, whom)| whom).trim_end_matches('.');
         let text = format!("sudo policy: {who} may not run a shell as {whom}");
@@ -279,7 +273,7 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
         let text = format!("sudo policy: {}", line.trim_end_matches('.'));
         return Some(Diagnosis::plain(ConnectErrorKind::Auth, text));
     }
-    // What else it says goes before: sudo says this behind other refusals, too.
+    // Other messages are checked first, because sudo prints this one after other refusals, too.
     if let Some(line) = with("a password is required") {
         let text = format!("sudo policy: {line}, to run a shell");
         return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_OR_LIST));
@@ -340,8 +334,8 @@ mod tests {
         assert!(argv(&Sudo { username: Some("-x".into()), ..Sudo::default() }).is_err());
     }
 
-    /// As sudo 1.9.13p3 and sudo-rs 0.2.5 print them, with other names; of an
-    /// account that has expired and of a host without a name by the source.
+    /// Printed by sudo 1.9.13p3 and sudo-rs 0.2.5, with other names. The messages about an expired account and
+    /// about a host without a name are from the source code.
     #[test]
     fn what_sudo_complains_of_is_understood() {
         for (said, kind, part) in [

@@ -1,4 +1,4 @@
-//! A line of an expression, where it was read, and the words in it.
+//! A line of an expression, its source, and its words.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl fmt::Display for ListSource {
     }
 }
 
-/// A line and where it was read; `None` is the command line.
+/// A line and its source. `None` is the command line.
 pub(super) struct Line<'a> {
     pub(super) text: &'a str,
     pub(super) place: Option<Place<'a>>,
@@ -42,7 +42,7 @@ impl Line<'_> {
         ExprError::new(fault, self.text, place)
     }
 
-    /// In files and groups white space separates, as it does in any list.
+    /// In files and groups, white space separates words, as in any list.
     pub(super) fn is_list(&self) -> bool {
         self.place.is_some()
     }
@@ -56,7 +56,7 @@ impl Line<'_> {
     }
 }
 
-/// Whether a word can only be the name of an ssh host, which is its own key.
+/// Whether a word can only be the name of an ssh host. Such a name is its own key.
 pub(super) fn is_bare_host(word: &str) -> bool {
     word.len() <= MAX_NAME
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
@@ -96,7 +96,7 @@ pub(super) fn file_name(text: &str, at: usize) -> Result<(String, usize), Fault>
     Ok((name.to_owned(), end))
 }
 
-/// A comment begins with a `#` at the start of a word.
+/// Removes a comment, which begins with a `#` at the start of a word.
 pub(super) fn without_comment(line: &str) -> &str {
     let mut quoted = false;
     let mut blank = true;

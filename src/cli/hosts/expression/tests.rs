@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cli::hosts::expression_error::FaultKind;
 
-/// Groups and files of a test, and how often each was asked for.
+/// Groups and files of a test, and how often each was read.
 #[derive(Default)]
 struct Known {
     groups: BTreeMap<String, String>,
@@ -246,7 +246,7 @@ fn groups_that_refer_to_themselves_are_refused() {
 fn groups_can_be_deep_but_not_endless() {
     let mut sources = known();
     for n in 0..100 {
-        // Each names the next twice: without a memory this would be 2^100.
+        // Each group names the next one twice. Without a cache this would be 2^100 reads.
         sources.groups.insert(format!("g{n}"), format!("@g{},@g{}", n + 1, n + 1));
     }
     sources.groups.insert("g100".into(), "x".into());
@@ -268,17 +268,16 @@ fn the_largest_expressions_are_quick() {
     assert!(begin.elapsed().as_secs() < 20);
 }
 
-/// The time that this thread has used of a processor, so that a busy machine
-/// makes no difference.
+/// The processor time of this thread. A busy machine does not change it.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-    // The name of the thread, in parentheses, may hold blanks.
+    // The name of the thread, in parentheses, may contain spaces.
     let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
-    // Linux shows a hundred of them a second to every program.
+    // Linux reports a hundred ticks per second to every program.
     Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
 }
 
-/// What an input may take in the build for tests, which is slower than the tool.
+/// The time limit for an input in the build for tests, which is slower than the tool.
 const ENOUGH: Duration = Duration::from_secs(3);
 
 fn answered_in_time(what: &str, expression: &str, sources: &mut Known) -> Result<Expansion<Names>, ExprError> {
@@ -368,7 +367,7 @@ fn a_million_hosts_are_listed_but_not_run_on() {
     assert!(error.message.contains("at most 100000 "), "{error}");
 }
 
-/// How many mutated inputs are tried: a few, unless the variable says so.
+/// How many mutated inputs are tried: a few, unless the environment variable sets another number.
 fn mutations() -> usize {
     std::env::var("OFFSHOOT_TEST_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
 }
@@ -417,7 +416,7 @@ fn mutated_texts_are_answered_or_refused_in_time() {
     ];
     let seed = std::env::var("OFFSHOOT_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1_u64);
     let mut state = seed;
-    // A generator of Marsaglia's, so that a run can be repeated.
+    // A generator by Marsaglia, so that a run can be repeated.
     let mut random = move |below: usize| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -460,7 +459,7 @@ fn one_host_is_one_host() {
     assert_eq!(single("", &mut known()).unwrap_err().kind, FaultKind::Empty);
 }
 
-/// Texts that are expressions more often than not.
+/// Texts that are often valid expressions.
 fn likely_expression() -> impl Strategy<Value = String> {
     let atom = prop_oneof![
         Just("web".to_owned()),

@@ -1,10 +1,10 @@
-//! A name of a host as words with numbers between.
+//! The name of a host as words and the numbers between them.
 
 use std::cmp::Ordering;
 
 use crate::cli::hosts::numbers::{MAX_DIGITS, write_number};
 
-/// Compares as people do: numbers by their value, so that web9 is before web10.
+/// Compares in natural order: numbers by their value, so that web9 is before web10.
 pub(super) fn natural_cmp(a: &str, b: &str) -> Ordering {
     let (mut parts_a, mut parts_b) = (Parts::of(a), Parts::of(b));
     loop {
@@ -31,7 +31,7 @@ pub(super) struct Number {
 }
 
 impl Number {
-    /// Whether zeros stand in front.
+    /// Whether the number has leading zeros.
     pub(super) fn is_padded(self) -> bool {
         self.digits > 1 && self.value < power_of_ten(self.digits - 1)
     }
@@ -46,8 +46,7 @@ fn power_of_ten(exponent: u8) -> u64 {
     10_u64.pow(exponent.into())
 }
 
-/// A name as words with numbers between. What stands in braces or brackets is
-/// never taken apart.
+/// A name as words and the numbers between them. Text in braces or brackets is never split.
 pub(super) struct Parts<'a> {
     name: &'a str,
     pub(super) at: usize,
@@ -58,7 +57,7 @@ impl<'a> Parts<'a> {
         Self { name, at: 0 }
     }
 
-    /// The next word, and the number behind it; the last word has none.
+    /// The next word, and the number after it. The last word has no number.
     pub(super) fn next_part(&mut self) -> (&'a str, Option<Number>) {
         let bytes = self.name.as_bytes();
         let begin = self.at;

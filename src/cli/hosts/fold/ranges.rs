@@ -1,17 +1,17 @@
-//! How a set of numbers is written: which ranges it is divided into.
+//! How a set of numbers is written: its division into ranges.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::cli::hosts::fold::parts::Number;
 use crate::cli::hosts::numbers::write_number;
 
-/// From this many numbers on, equal distances are written as a step.
+/// Equal distances are written with a step if there are at least this many numbers.
 const MIN_STEPS: usize = 4;
 /// Numbers in ascending order as `1-3,5,08-10`, as short as they can be written.
 pub(super) fn ranges(numbers: &[Number]) -> String {
     let padded: BTreeSet<u8> = numbers.iter().filter(|n| n.is_padded()).map(|n| n.digits).collect();
-    // A range has one width: `08-10`. Numbers without zeros in front can belong
-    // to the padded ones of their length, or to those without.
+    // All numbers of a range have one width: `08-10`. Numbers without leading zeros can be written with the
+    // padded numbers of the same length, or with the numbers that are not padded.
     let mut taking: HashMap<u8, Taking> = padded.into_iter().map(|digits| (digits, Taking::Next)).collect();
     let mut shortest = ranges_with(numbers, &taking);
     let widths: BTreeSet<u8> = taking.keys().copied().collect();
@@ -29,18 +29,17 @@ pub(super) fn ranges(numbers: &[Number]) -> String {
     shortest
 }
 
-/// Which numbers without zeros in front are written with the padded ones of
-/// their length.
+/// Which numbers without leading zeros are written with the padded numbers of the same length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taking {
-    /// Those that go on where the padded ones end: 10 and 11 behind 09.
+    /// The numbers that follow the padded ones directly: 10 and 11 after 09.
     Next,
     All,
     Nothing,
 }
 
 fn ranges_with(numbers: &[Number], taking: &HashMap<u8, Taking>) -> String {
-    // The numbers of each width; 0 is for those without zeros in front.
+    // The numbers of each width; 0 is for numbers without leading zeros.
     let mut widths: HashMap<u8, Vec<Number>> = HashMap::new();
     for number in numbers {
         let follows = |list: &Vec<Number>| list.last().is_some_and(|last| last.value + 1 == number.value);
@@ -98,13 +97,13 @@ impl Run {
     }
 }
 
-/// Divides numbers in ascending order into runs that are as short as can be when
-/// written; of those that are, into the fewest.
+/// Divides numbers in ascending order into runs whose text is as short as possible. Among several such
+/// divisions it chooses one with the fewest runs.
 fn divide(numbers: &[Number]) -> Vec<Run> {
     let count = numbers.len();
     let step = |at: usize| numbers[at + 1].value - numbers[at].value;
-    // From behind: how many numbers from here on are at equal distances, what
-    // the rest takes at best, and how many of it are the first run then.
+    // From the last number to the first: `equal` is how many numbers from here on are at equal distances.
+    // `best` has the shortest text for the rest, its number of runs, and the length of its first run.
     let mut equal = 1;
     let mut best: Vec<(u32, u32, u32)> = vec![(0, 0, 0); count + 1];
     for at in (0..count).rev() {
@@ -116,7 +115,7 @@ fn divide(numbers: &[Number]) -> Vec<Run> {
         };
         let by = if equal > 1 { step(at) } else { 1 };
         let shortest = if by == 1 { 2 } else { MIN_STEPS };
-        // The last can also be the first of the next run.
+        // The last number of a run can also be the first of the next run.
         let lengths = [equal, equal - 1, 1];
         let choices = lengths.into_iter().filter(|len| *len == 1 || *len >= shortest).map(|len| {
             let run = Run { first: numbers[at], last: numbers[at + len - 1], step: by };

@@ -5,30 +5,29 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use crate::cli::hosts::fold::parts::Number;
 use crate::cli::hosts::numbers::MAX_DIGITS;
 
-/// Numbers below this are found in lists: 4 MiB for each count of digits, of
-/// which there are at most 18.
+/// Numbers below this are looked up in lists. There is one list of 4 MiB for each count of digits, and a number
+/// has at most 18 digits.
 const MAX_DIRECT: u64 = 1 << 20;
 
 /// A slot of a table that is free.
 pub(super) const FREE: u32 = u32::MAX;
 
-/// Spreads `value` over the hash. The seed is random, so nobody can make all of
-/// them alike.
+/// Mixes `value` into the hash. The seed is random, so that an input cannot be made to give equal hashes.
 pub(super) fn mix(hash: u64, value: u32) -> u64 {
     let product = u128::from(hash ^ u64::from(value)) * 0x9e37_79b9_7f4a_7c15;
     (product as u64) ^ (product >> 64) as u64
 }
 
-/// Sets of numbers by id, so that they are quick to compare. A set has one id.
+/// Sets of numbers by id. Equal sets have the same id, so they are quick to compare.
 pub(super) struct Sets {
     numbers: Vec<Number>,
     /// Where the numbers of each set begin and end.
     spans: Vec<(u32, u32)>,
-    /// The sets by what they hold; as many slots as a power of two.
+    /// A hash table of the sets by their numbers. Its length is a power of two.
     slots: Vec<u32>,
-    /// The sets that are in the slots.
+    /// The ids of the sets in the table.
     hashed: Vec<u32>,
-    /// The sets of one small number, by how many digits it has and by its value.
+    /// The ids of sets of one small number, by the number of digits and by the value.
     direct: Vec<Vec<u32>>,
     pub(super) seed: u64,
 }
@@ -53,8 +52,8 @@ impl Sets {
         &self.numbers[begin as usize..end as usize]
     }
 
-    /// The set of one number. Most numbers of names are small and close to each
-    /// other: a list finds these sooner than a table of hashes.
+    /// The id of the set of one number. Most numbers in names are small and close to each other, so a list is
+    /// faster than a hash table.
     pub(super) fn one(&mut self, number: Number) -> u32 {
         let value = number.value as usize;
         if number.value >= MAX_DIRECT {
@@ -82,8 +81,8 @@ impl Sets {
         self.spans.len() as u32 - 1
     }
 
-    /// The id of the set that the last `len` numbers make, which are in order;
-    /// they go if the set is known.
+    /// The id of the set of the last `len` numbers, which are in order. If the set exists already, these
+    /// numbers are removed.
     fn id_of_last(&mut self, len: usize) -> u32 {
         let begin = self.numbers.len() - len;
         let slot = self.slot(&self.numbers[begin..]);
@@ -105,7 +104,7 @@ impl Sets {
         id
     }
 
-    /// Where the id of a set is, or where it would be.
+    /// The slot that has the id of a set, or that is free for it.
     fn slot(&self, numbers: &[Number]) -> usize {
         let hash = numbers.iter().fold(self.seed, |hash, number| {
             mix(mix(hash, number.value as u32), (number.value >> 32) as u32 ^ (u32::from(number.digits) << 27))

@@ -179,8 +179,7 @@ fn name() -> impl Strategy<Value = String> {
     })
 }
 
-/// How long the shortest list of ranges without steps is, found by trying
-/// all of them.
+/// The length of the shortest list of ranges without steps. It tries all lists.
 fn shortest(numbers: &[String]) -> usize {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for first in numbers {
@@ -239,7 +238,7 @@ proptest! {
         if let Ok(expansion) = expand(&names, &mut Nothing) {
             let texts: Vec<String> = expansion.hosts.into_iter().map(|host| host.text).collect();
             let folded = fold(&texts);
-            // a1,a2 is shorter than a[1-2], but says less.
+            // a1,a2 is shorter than a[1-2], but less readable.
             prop_assert!(folded.len() <= texts.join(",").len() + 2 * folded.matches('[').count());
         }
     }

@@ -41,7 +41,7 @@ fn unreachable(host: usize) -> HostEvent {
     HostEvent::Exit { host: HostIndex(host), exit }
 }
 
-/// What comes of events on web1, web2, ...
+/// The output for events on web1, web2, ...
 fn shown(style: Style, count: usize, events: Vec<HostEvent>, end: End) -> (String, String, Summary) {
     let names = (1..=count).map(|n| format!("web{n}")).collect();
     let mut report = Report::new(style, names);
@@ -274,7 +274,7 @@ fn events() -> impl Strategy<Value = Vec<HostEvent>> {
     prop::collection::vec(event, 0..24)
 }
 
-/// What a host printed on a stream.
+/// The bytes that a host printed on a stream.
 fn printed(events: &[HostEvent], wanted: usize, on: Stream) -> Vec<u8> {
     let mut all = Vec::new();
     for event in events {

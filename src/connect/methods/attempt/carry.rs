@@ -1,4 +1,4 @@
-//! Bytes and events of a launcher to the dialogue, and what the dialogue wants to the launcher.
+//! Passes bytes and events of a launcher to the dialogue, and carries out the actions of the dialogue.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,23 +24,24 @@ use crate::sys::pty;
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectError;
 
-/// The rest of a launcher's stderr is awaited for this long after the launcher has ended.
+/// How long the rest of a launcher's stderr is awaited after the launcher has ended.
 const STDERR_GRACE: Duration = Duration::from_millis(100);
-/// A launcher that has closed its stdout has this long to exit.
+/// How long a launcher that has closed its stdout may take to exit.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// A launcher that has been silent on its terminal for this long may wait for an answer.
+/// A launcher that has printed nothing on its terminal for this long may wait for an answer.
 const QUIET: Duration = Duration::from_millis(300);
-/// A program that reads a secret from a terminal switches the echo off shortly before or after it asks. A secret is typed
-/// after this time at the latest. The second limit is for a program that may read the secret from stdin instead.
+/// A program that reads a secret from a terminal switches the echo off shortly before or after it asks. A
+/// secret is typed after this time at the latest. The second limit is for a program that may read the secret
+/// from stdin instead.
 const ECHO_OFF: Duration = Duration::from_secs(1);
 const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
-/// How often the echo is looked at.
+/// How often the echo is checked.
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
-/// A hello, and the bytes that came behind it.
+/// A hello, and the bytes after it.
 type Greeting = (Hello, Vec<u8>);
 
-/// What is under way between the dialogue and the launcher.
+/// Actions of the dialogue that are not complete yet.
 struct UnderWay {
     unsent: VecDeque<Bytes>,
     packing: Option<Packing>,
@@ -54,7 +55,7 @@ struct UnderWay {
 struct Typing {
     secret: Secret,
     by_stdin: bool,
-    /// When to look next.
+    /// When to check the echo next.
     next: Instant,
     limit: Instant,
 }
@@ -64,12 +65,12 @@ struct End {
     stdout_open: bool,
     stderr_open: bool,
     exit: Option<ExitStatus>,
-    /// From then on the launcher counts as ended, even if something of it is still open.
+    /// After this time the launcher counts as ended, even if some of its output is still open.
     at: Option<Instant>,
 }
 
 impl End {
-    /// Sets the time anew after an event.
+    /// Restarts the timer after an event.
     fn schedule(&mut self) {
         if self.stdout_open {
             return;
@@ -84,7 +85,7 @@ impl End {
     }
 }
 
-/// What has happened, before the dialogue is told.
+/// An event, before it is passed to the dialogue.
 enum Event {
     Stdout(usize),
     Stderr(usize),
@@ -100,7 +101,8 @@ enum Event {
 }
 
 impl Attempt {
-    /// Carries bytes and events to the dialogue, and carries out what it wants, until the child has said hello.
+    /// Passes bytes and events to the dialogue, and carries out its actions, until the child has sent its
+    /// hello.
     pub(in crate::connect::methods) async fn carry(
         &mut self,
         io: &Rc<Io>,
@@ -173,7 +175,7 @@ impl Attempt {
         }
     }
 
-    /// Takes in an event of what is under way.
+    /// Handles an event of the work that is under way.
     async fn progress(&mut self, under_way: &mut UnderWay, event: Event) -> Vec<Action> {
         match event {
             Event::Quiet => {
@@ -209,7 +211,8 @@ impl Attempt {
         }
     }
 
-    /// Ends a launcher that has closed its stdout and does not exit, and tells the dialogue how it ended.
+    /// Kills a launcher that has closed its stdout and does not exit, and tells the dialogue how the launcher
+    /// ended.
     async fn ended(&mut self, end: &mut End) -> Vec<Action> {
         let lingered = end.exit.is_none();
         if lingered {
@@ -220,7 +223,7 @@ impl Attempt {
         self.dialogue.input(Input::Ended { status, code: end.exit.and_then(|exit| exit.code()), lingered })
     }
 
-    /// Does what the dialogue wants.
+    /// Carries out the actions of the dialogue.
     fn carry_out(
         &mut self,
         io: &Rc<Io>,
@@ -249,7 +252,7 @@ impl Attempt {
         Ok(None)
     }
 
-    /// Types a secret where it is read. The terminal never shows it.
+    /// Types a secret. The terminal does not show it.
     async fn type_in(&self, typing: &Typing) {
         let mut line = Zeroizing::new(Vec::with_capacity(typing.secret.expose().len() + 1));
         line.extend_from_slice(typing.secret.expose().as_bytes());
@@ -260,12 +263,14 @@ impl Attempt {
         if shown {
             pty::silence(terminal);
         }
-        // A reader that has gone is known by its end. A reader that does not read runs into the deadline.
+        // If the reader is gone, its end is an event of its own. If the reader does not read, the deadline ends
+        // this.
         let _ = tokio::time::timeout_at(self.deadline, reader.write_all(&line)).await;
     }
 }
 
-/// Removes what was written. A write that failed ends the upload; stdout, stderr or the exit status says why it failed.
+/// Removes the bytes that were written. A write that failed ends the upload; stdout, stderr or the exit status
+/// shows why.
 fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
     let (Ok(count), Some(front)) = (written, unsent.front_mut()) else {
         return unsent.clear();

@@ -1,14 +1,14 @@
-//! What ssh means by what it prints.
+//! The meaning of ssh's messages.
 
 use crate::connect::bootstrap::Diagnosis;
 use crate::connect::bootstrap::tool_words::{cannot_fork, lacks_command};
 use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
-/// What the last lines of ssh mean and what to do about it.
+/// Returns what the last lines of ssh mean and what to do about it.
 ///
-/// `None`: they mean nothing that is known.
+/// `None` if their meaning is not known.
 pub(crate) fn interpret(lines: &[String]) -> Option<Diagnosis> {
-    // From what names its cause to what only tells that something has ended.
+    // Messages that name a cause come before messages that only report an end.
     let rules =
         [configuration, master, host_key, authentication, network, jump, exchange, forwarding, account, no_shell, lost];
     rules.iter().find_map(|rule| rule(lines))
@@ -43,9 +43,9 @@ fn configuration(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct -o, or the file that -F names (ssh_args in a program)"))
 }
 
-/// The socket of a shared connection, which cannot be made.
+/// The socket of a shared connection (ControlMaster) cannot be made.
 fn master(lines: &[String]) -> Reading {
-    // Of a forwarded socket it says the same, and then what it was for.
+    // ssh prints the same about a forwarded socket, and then what the socket was for.
     if line_with(lines, "Could not request local forwarding.").is_some() {
         return None;
     }
@@ -58,7 +58,7 @@ fn master(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Start, text, advice))
 }
 
-/// What ssh_config has forwarded, under `ExitOnForwardFailure`.
+/// A forwarding of ssh_config has failed, under `ExitOnForwardFailure`.
 fn forwarding(lines: &[String]) -> Reading {
     let line = line_with(lines, "Error: remote port forwarding failed for listen p")
         .or_else(|| line_with(lines, "Could not request local forwarding."))
@@ -93,14 +93,14 @@ fn bad_host_key(text: &str, advice: String) -> Diagnosis {
     Diagnosis::new(ConnectErrorKind::HostKey, format!("{seen}: {text}"), advice)
 }
 
-/// `whose`: nothing, or ` of` and a host.
+/// `whose` is empty, or ` of` and a host.
 pub(super) fn unknown_host_key(whose: &str) -> Diagnosis {
     let advice = "connect to it once by hand with ssh, or give -o StrictHostKeyChecking=accept-new \
                   (check_host_keys(Accept) in a program)";
     bad_host_key(&format!("the host key{whose} is not known yet"), advice.into())
 }
 
-/// Which file ssh-keygen has to correct, where ssh has named one.
+/// The option for ssh-keygen that names the file to correct, if ssh has named one.
 fn known_hosts_option(lines: &[String]) -> String {
     after(lines, "Offending ")
         .and_then(|rest| rest.split_once(" key in ")?.1.rsplit_once(':'))
@@ -133,7 +133,7 @@ fn authentication(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Auth, text, "check the user name, ssh-add -l, and authorized_keys there"))
 }
 
-/// What makes a key unusable, and what to do.
+/// Why a key cannot be used, and what to do.
 fn unusable_key(line: &str) -> Option<(String, &'static str)> {
     let line = line.trim_end_matches('.');
     if line.starts_with("Permissions ") && line.ends_with(" are too open") {
@@ -184,7 +184,7 @@ fn jump(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Eof, text, "try ssh from there"))
 }
 
-/// What goes wrong between the connection and the login.
+/// Failures between the connection and the login.
 fn exchange(lines: &[String]) -> Reading {
     let (text, advice) = if let Some(rest) = EXCHANGE.iter().find_map(|start| after(lines, start)) {
         if !rest.contains("invalid characters") {
@@ -232,7 +232,7 @@ fn account(lines: &[String]) -> Reading {
     if let Some(line) = cannot_fork(lines) {
         return Some(Diagnosis::no_processes(line));
     }
-    // These come on stdout.
+    // These messages come on stdout.
     let (text, advice) = if line_with(lines, "This account is currently not available.").is_some() {
         ("the account has no login shell (nologin)", "use another, or give it one with chsh -s /bin/sh")
     } else if line_with(lines, "fatal: unrecognized command '").is_some()
@@ -246,7 +246,7 @@ fn account(lines: &[String]) -> Reading {
     Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice))
 }
 
-/// Only the last line counts, as profiles print the like and go on.
+/// Only the last line counts, because profiles print such lines, too, and go on.
 fn no_shell(lines: &[String]) -> Reading {
     let last = lines.last().filter(|last| lacks_command(last))?;
     let text = format!("the login shell did not find the command it was given: {last}");
@@ -278,9 +278,8 @@ fn lost(lines: &[String]) -> Reading {
     Some(Diagnosis { cause: ConnectCause::Unexplained, ..Diagnosis::new(ConnectErrorKind::Eof, text, LOST) })
 }
 
-/// A server that says something of its own and closes the connection before
-/// anything runs, as with /etc/nologin. ssh shows it where it is not told to be
-/// quiet.
+/// A server that sends a message of its own and closes the connection before any command runs, as with
+/// /etc/nologin. ssh prints the message unless it is told to be quiet.
 fn refused_aloud(lines: &[String]) -> Reading {
     let mut said = lines.iter().rev().filter(|line| !line.is_empty());
     let (last, said) = (said.next()?, said.next()?);
@@ -297,10 +296,9 @@ fn refused_aloud(lines: &[String]) -> Reading {
     })
 }
 
-/// Takes `user@host: Permission denied (methods).` apart. Some versions leave
-/// out the first part. Shells and banners use the same words in the middle of
-/// a line, or without the methods. A user's name may hold anything; the host
-/// may be an address of version 6.
+/// Parses `user@host: Permission denied (methods).` Some versions leave out the first part. Shells and banners
+/// use the same words in the middle of a line, or without the methods. The name of a user may contain any
+/// character. The host may be an IPv6 address.
 fn denial(line: &str) -> Option<(Option<&str>, &str)> {
     let (who, rest) = match line.rsplit_once(": Permission denied (") {
         Some((who, rest)) if is_account(who) => (Some(who), rest),
@@ -309,7 +307,7 @@ fn denial(line: &str) -> Option<(Option<&str>, &str)> {
     Some((who, rest.strip_suffix(").")?))
 }
 
-/// Whether this is `user@host` and not the beginning of a sentence.
+/// Whether this is `user@host`, as opposed to the beginning of a sentence.
 fn is_account(who: &str) -> bool {
     who.rsplit_once('@').is_some_and(|(user, host)| {
         let of_name = |c: char| c.is_ascii_alphanumeric() || "-._:%[]".contains(c);
@@ -332,7 +330,7 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
 const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
 const LOST: &str = "see `offshoot doctor HOST`, or `ssh -v` to the host, and try again";
-/// How lines begin that ssh prints itself, before the connection is closed.
+/// The beginnings of lines that ssh itself prints before the connection is closed.
 const SAYS_SSH: [&str; 3] = ["Warning: ", "debug", "Received disconnect from "];
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
@@ -342,9 +340,9 @@ mod tests {
     use crate::wire::error::joined;
     use ConnectErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
 
-    /// Printed by OpenSSH 9.2p1 of Debian 12 in each of these situations, with
-    /// host and user names as they were, and by the shells and PAM 1.5.2 there.
-    /// What other versions and systems say is in [`FROM_SOURCES`].
+    /// Printed by OpenSSH 9.2p1 of Debian 12 in each of these situations, with the original names of hosts and
+    /// users, and by the shells and PAM 1.5.2 of that system. [`FROM_SOURCES`] has the messages of other
+    /// versions and systems.
     #[test]
     fn recorded_output_of_ssh_is_understood() {
         for (said, kind, parts) in RECORDED.iter().chain(FROM_SOURCES) {
@@ -379,7 +377,7 @@ mod tests {
         ] {
             assert_eq!(read(said), None, "{said}");
         }
-        // A host whose changed key was ignored, and which then had no shell.
+        // A host whose changed key was ignored, and whose shell was then missing.
         let Diagnosis { kind, .. } =
             read(&format!("{CHANGED_BANNER}This account is currently not available.\n")).unwrap();
         assert_eq!(kind, Auth);

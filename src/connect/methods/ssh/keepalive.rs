@@ -1,8 +1,8 @@
-//! How ssh finds out that the other end has gone, where nobody has said it.
+//! How ssh finds out that the other end is gone, if the program does not set it.
 //!
-//! OpenSSH by itself never does. So there is a default of ours, unless the
-//! user's configuration has one. An option on the command line would win over
-//! the configuration; so where that may say something, ssh is asked what.
+//! OpenSSH does not check this by default. So we have a default of our own, unless the user's configuration
+//! sets one. An option on the command line would override the configuration. So if the configuration may set an
+//! interval, ssh is asked for the value.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use crate::connect::methods::ssh::{Keepalive, SshOptions};
 use crate::sys::blocking::on_other_thread;
 use crate::sys::process::{self, Launch, Stdio};
 
-/// A network that has died is noticed within a minute, and a packet every 15 s
-/// keeps the tables of most firewalls.
+/// With these values, a dead network is noticed within a minute, and a packet every 15 s keeps the entry in the
+/// tables of most firewalls.
 pub(super) const DEFAULT: Keepalive = Keepalive { interval: Duration::from_secs(15), count: 3 };
 
-/// The files of the system, by where OpenSSH was built for.
+/// The system's configuration files, depending on the system that OpenSSH was built for.
 const SYSTEM: [&str; 3] = ["/etc/ssh/ssh_config", "/usr/local/etc/ssh/ssh_config", "/usr/etc/ssh/ssh_config"];
-/// Bytes of what ssh answers, which has some 4 KiB.
+/// Most bytes of the answer of `ssh -G`, which has about 4 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
-/// ssh answers at once, unless its configuration runs programs, which then
-/// takes its time again when it connects.
+/// How long to wait for the answer. ssh answers at once, unless its configuration runs programs. These run
+/// again when ssh connects.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What a configuration file says of it.
+/// What the configuration files contain about the keepalive.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Mentions {
-    /// It may say something for some hosts.
+    /// Whether they may set an interval for some hosts.
     any: bool,
-    /// It switches it off for some hosts.
+    /// Whether they switch it off for some hosts.
     off: bool,
 }
 
@@ -45,7 +45,7 @@ impl Mentions {
         mentions
     }
 
-    /// What the files of this user and of the system say. Blocks.
+    /// Reads the configuration files of this user and of the system. Blocks.
     fn read() -> Self {
         let mut texts = String::new();
         let home = std::env::var("HOME").unwrap_or_default();
@@ -53,20 +53,20 @@ impl Mentions {
         if std::fs::metadata(&home).is_ok_and(|home| home.uid() == own) {
             texts = std::fs::read_to_string(home + "/.ssh/config").unwrap_or_default();
         } else {
-            // ssh goes by the list of users, and reads another file.
+            // ssh looks up the home directory in the list of users, so it reads another file. `Include` stands
+            // for unknown text.
             texts.push_str("Include");
         }
         for path in SYSTEM {
             texts.push('\n');
-            // One that is not there says nothing.
+            // A missing file counts as empty.
             texts.push_str(&std::fs::read_to_string(path).unwrap_or_default());
         }
         Self::of(&texts)
     }
 }
 
-/// The default for a host of which `ssh -G` says this; `None` if there is an
-/// interval.
+/// The default for a host, from the output of `ssh -G`; `None` if an interval is set.
 fn default_by(settings: &str) -> Option<Keepalive> {
     let value = |name: &str| settings.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
     match value("serveraliveinterval ") {
@@ -76,8 +76,8 @@ fn default_by(settings: &str) -> Option<Keepalive> {
 }
 
 impl SshOptions {
-    /// The keepalive for a host where nobody has set one: the default, unless
-    /// the user's configuration says otherwise.
+    /// The keepalive for a host if the program does not set one: the default, unless the user's configuration
+    /// sets it. `limit` bounds the time that this takes.
     pub(in crate::connect::methods) async fn default_keepalive(&self, limit: Duration) -> Option<Keepalive> {
         let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
         let mentions = match has_own_file {
@@ -88,15 +88,15 @@ impl SshOptions {
             return Some(DEFAULT);
         }
         let settings = tokio::time::timeout(limit.min(ANSWER), self.settings()).await;
-        // Without an answer nothing is known, and so nothing overridden.
+        // Without an answer the user's settings are not known, so they are not overridden.
         default_by(&settings.ok()??).filter(|_| !mentions.off)
     }
 
-    /// What ssh would do. Dropping the future ends it.
+    /// The settings that ssh would use, as `ssh -G` prints them. Dropping the future ends ssh.
     async fn settings(&self) -> Option<String> {
         let mut argv = self.argv("true", ANSWER, false).ok()?;
         argv.insert(1 + self.ssh_args.len(), "-G".into());
-        // What it complains of, it complains of again when it connects.
+        // Its complaints are ignored here, because ssh prints them again when it connects.
         let (mut launched, stream, _stderr) = process::launch(Launch::Tool(argv), Stdio::Pipe).ok()?;
         let (mut settings, mut buffer) = (Vec::new(), [0; 4096]);
         while settings.len() < MAX_ANSWER {
