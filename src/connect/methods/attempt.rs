@@ -28,19 +28,19 @@ const FILES_POLL: Duration = Duration::from_millis(100);
 pub(super) struct Attempt {
     pub(super) hop: String,
     pub(super) dialogue: Dialogue,
-    pub(super) started: Instant,
+    started: Instant,
     pub(super) deadline: Instant,
     pub(super) launched: Launched,
     pub(super) stream: Stream,
     /// The launcher's stderr, or its terminal.
     pub(super) stderr: Reading,
-    pub(super) answerer: Option<Answerer>,
+    answerer: Option<Answerer>,
     /// Whether the command may bring the child up without an upload.
     pub(super) may_be_direct: bool,
     /// Tells whether the first stage may have given its directory a certain name.
-    pub(super) nonce: Nonce,
+    nonce: Nonce,
     /// Digest of the image that was sent.
-    pub(super) sent: Option<[u8; 32]>,
+    sent: Option<[u8; 32]>,
 }
 
 /// Why an attempt could not start.

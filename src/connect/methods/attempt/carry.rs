@@ -89,15 +89,20 @@ impl End {
 enum Event {
     Stdout(usize),
     Stderr(usize),
+    Exit(io::Result<ExitStatus>),
+    Deadline,
+    Ended,
+    Cancelled,
+    UnderWay(Progress),
+}
+
+/// What has become of something that is under way.
+enum Progress {
     Quiet,
     LookAtEcho,
     Answer(Option<Secret>),
     Written(io::Result<usize>),
     Packed(Result<(Packed, [u8; 32]), ConnectError>),
-    Exit(io::Result<ExitStatus>),
-    Deadline,
-    Ended,
-    Cancelled,
 }
 
 impl Attempt {
@@ -135,7 +140,7 @@ impl Attempt {
                 Event::Ended => self.ended(&mut end).await,
                 Event::Deadline => self.dialogue.input(Input::Deadline(spec.connect_timeout)),
                 Event::Cancelled => self.dialogue.input(Input::Cancelled),
-                event => self.progress(&mut under_way, event).await,
+                Event::UnderWay(progress) => self.progress(&mut under_way, progress).await,
             };
             self.note_phase();
             end.schedule();
@@ -161,13 +166,13 @@ impl Attempt {
         tokio::select! {
             count = self.stream.input.read(output), if end.stdout_open => Event::Stdout(count.unwrap_or(0)),
             count = self.stderr.read(errors), if end.stderr_open => Event::Stderr(count.unwrap_or(0)),
-            () = sleep_until(*waiting), if may_wait => Event::Quiet,
-            () = sleep_until(typing.as_ref().map(|typing| typing.next)), if typing.is_some() => Event::LookAtEcho,
-            answer = finished(answering) => Event::Answer(answer),
+            () = sleep_until(*waiting), if may_wait => Event::UnderWay(Progress::Quiet),
+            () = sleep_until(typing.as_ref().map(|typing| typing.next)), if typing.is_some() => Event::UnderWay(Progress::LookAtEcho),
+            answer = finished(answering) => Event::UnderWay(Progress::Answer(answer)),
             count = self.stream.output.write(unsent.front().map_or(&[], |bytes| &bytes[..])), if !unsent.is_empty() => {
-                Event::Written(count)
+                Event::UnderWay(Progress::Written(count))
             }
-            packed = finished(packing) => Event::Packed(packed),
+            packed = finished(packing) => Event::UnderWay(Progress::Packed(packed)),
             status = self.launched.wait(), if end.exit.is_none() => Event::Exit(status),
             () = tokio::time::sleep_until(self.deadline) => Event::Deadline,
             () = sleep_until(end.at) => Event::Ended,
@@ -176,14 +181,14 @@ impl Attempt {
     }
 
     /// Handles an event of the work that is under way.
-    async fn progress(&mut self, under_way: &mut UnderWay, event: Event) -> Vec<Action> {
-        match event {
-            Event::Quiet => {
+    async fn progress(&mut self, under_way: &mut UnderWay, progress: Progress) -> Vec<Action> {
+        match progress {
+            Progress::Quiet => {
                 under_way.waiting = None;
                 let echoes = self.launched.terminal().is_none_or(pty::echoes);
                 self.dialogue.input(Input::Waiting { echoes })
             }
-            Event::LookAtEcho => {
+            Progress::LookAtEcho => {
                 let shown = self.launched.terminal().is_some_and(pty::echoes);
                 match under_way.typing.take() {
                     Some(soon) if shown && soon.next < soon.limit => {
@@ -194,20 +199,19 @@ impl Attempt {
                 }
                 Vec::new()
             }
-            Event::Answer(answer) => {
+            Progress::Answer(answer) => {
                 under_way.answering = None;
                 self.dialogue.input(Input::Answer(answer.as_ref()))
             }
-            Event::Written(count) => {
+            Progress::Written(count) => {
                 advance(&mut under_way.unsent, count);
                 if under_way.unsent.is_empty() { self.dialogue.input(Input::Sent) } else { Vec::new() }
             }
-            Event::Packed(packed) => {
+            Progress::Packed(packed) => {
                 under_way.packing = None;
                 self.sent = packed.as_ref().ok().map(|(_, digest)| *digest);
                 self.dialogue.input(Input::Image(packed))
             }
-            _ => Vec::new(),
         }
     }
 
