@@ -3,9 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use sources::sources;
 
 /// From the lowest to the highest. A layer may use those before it.
 const LAYERS: [&str; 9] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli"];
@@ -15,19 +20,8 @@ const LARGEST_CIRCLE: usize = 8;
 
 /// The imports of every file, both as paths below `src` without `.rs`.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut files, mut folders) = (BTreeMap::new(), vec![root.clone()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.with_extension("").strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, code_of(&fs::read_to_string(path).unwrap()));
-            }
-        }
-    }
+    let name = |path: &str| path.trim_end_matches(".rs").to_owned();
+    let files: BTreeMap<_, _> = sources().iter().map(|(path, text)| (name(path), code_of(text))).collect();
     let exports = exports(&files["lib"]);
     let names: BTreeSet<_> = files.keys().cloned().collect();
     let resolve = |path: &str| {
@@ -51,9 +45,8 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
     files.iter().filter(|(name, _)| !["lib", "main"].contains(&name.as_str())).map(of).collect()
 }
 
-/// A file without its comments and its tests.
+/// A file without its comments.
 fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
 }
 

@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use sources::sources;
 
 /// What nearly every program names, and what is reached from nothing else. All else is in a module.
 const ROOT: [&str; 25] = [
@@ -68,17 +71,6 @@ const WITHOUT_A_LIMIT: [&str; 11] = [
     "shutdown_nowait",
 ];
 
-fn sources() -> Vec<PathBuf> {
-    let (mut files, mut folders) = (Vec::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files
-}
-
 /// The last names of `a::{b, c::d as e}`.
 fn names(path: &str) -> Vec<String> {
     let list = path.split_once('{').map_or(path, |(_, list)| list.trim_end_matches('}'));
@@ -88,7 +80,8 @@ fn names(path: &str) -> Vec<String> {
 
 /// The public names at the root that are shown in the documentation: those that are no modules, and the modules.
 fn root() -> (BTreeSet<String>, BTreeSet<String>) {
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let sources = sources();
+    let lib = &sources["lib.rs"];
     let (mut items, mut modules) = (BTreeSet::new(), BTreeSet::new());
     for path in lib.split("\npub use ").skip(1) {
         let path: String = path.split(';').next().unwrap().split_whitespace().collect();
@@ -108,8 +101,7 @@ fn root() -> (BTreeSet<String>, BTreeSet<String>) {
             (_, name) => drop(items.insert(name)),
         }
     }
-    for file in sources() {
-        let text = fs::read_to_string(file).unwrap();
+    for text in sources.values() {
         for rest in text.split("#[macro_export]\nmacro_rules! ").skip(1) {
             items.insert(rest.split(' ').next().unwrap().to_owned());
         }
@@ -128,8 +120,7 @@ fn the_root_has_the_names_that_are_listed_here_and_no_others() {
 /// The public functions in blocks that begin with `head`.
 fn verbs(head: &str) -> BTreeSet<String> {
     let mut verbs = BTreeSet::new();
-    for file in sources().iter().filter(|file| !file.components().any(|part| part.as_os_str() == "cli")) {
-        let text = fs::read_to_string(file).unwrap();
+    for (_, text) in sources().iter().filter(|(name, _)| !name.starts_with("cli")) {
         for block in text.split(head).skip(1) {
             let block = block.split("\n}\n").next().unwrap();
             for line in block.lines().filter_map(|line| line.strip_prefix("    pub ")) {
