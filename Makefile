@@ -25,7 +25,7 @@ check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every ch
 check-long: check long elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
-	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test transcripts --test mistakes
+	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --doc
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
