@@ -48,6 +48,7 @@ mod writing;
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     let mut add = |name: String, trial: Box<dyn Fn() -> Result<()> + Send>| {
         if level.includes(&name) {
             let lane = if name.trim_end_matches(')').ends_with("alone") { &mut alone } else { &mut beside };
-            lane.push(Trial::ignorable_test(name, move || completion(trial())));
+            lane.push(Trial::ignorable_test(name.clone(), move || completion(&name, trial())));
         }
     };
     for (name, trial) in first_stage::trials() {
@@ -119,6 +120,10 @@ fn main() -> ExitCode {
     support::ALONE.store(true, Ordering::Relaxed);
     arguments.test_threads = Some(1);
     let second = libtest_mimic::run(&arguments, alone);
+    // Once more, as the last lines are those that are read: each of the two sets prints its own only behind itself.
+    for failure in failures().iter() {
+        eprintln!("hosts: FAILED: {failure}");
+    }
     if first.has_failed() { first.exit_code() } else { second.exit_code() }
 }
 
@@ -153,13 +158,22 @@ impl Level {
 /// A trial that needs the hosts.
 type OnHosts = (String, Box<dyn Fn(&Fleet) -> Result<()> + Send>);
 
+/// The trials that have failed, and why.
+fn failures() -> MutexGuard<'static, Vec<String>> {
+    static FAILURES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    FAILURES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A trial that cannot run here is skipped. If `CI` is set, that is a failure.
-fn completion(outcome: Result<()>) -> Result<Completion, Failed> {
+fn completion(name: &str, outcome: Result<()>) -> Result<Completion, Failed> {
     match outcome {
         Ok(()) => Ok(Completion::Completed),
         Err(error) if error.is::<Missing>() && std::env::var_os("CI").is_none() => {
             Ok(Completion::ignored_with(format!("SKIPPED: {error}")))
         }
-        Err(error) => Err(format!("{error:#}").into()),
+        Err(error) => {
+            failures().push(format!("{name}: {error:#}"));
+            Err(format!("{error:#}").into())
+        }
     }
 }
