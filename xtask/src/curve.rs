@@ -65,17 +65,20 @@ fn build(number: usize, &(_, opt_level, flags, tokio): &Variant) -> Result<(usiz
         }
     }
     let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
-    for what in [["--bin", "offshoot"], ["--bench", "calls"]] {
-        compile::with_flags("build", target, &[&args[..], &what.map(str::to_owned)].concat(), &flags)?;
-    }
+    let build =
+        |what: [&str; 2]| compile::with_flags("build", target, &[&args[..], &what.map(str::to_owned)].concat(), &flags);
     let place = directory.join(target).join("image");
+    build(["--bin", "offshoot"])?;
+    // Before the benchmark: with it cargo builds the program again, with more features of the crates that tests use too.
+    let size = image::pack(&fs::read(place.join("offshoot"))?)?.len();
+    build(["--bench", "calls"])?;
     let newest = fs::read_dir(place.join("deps"))?.filter_map(Result::ok).filter(|entry| {
         entry.file_name().to_string_lossy().starts_with("calls-") && entry.path().extension().is_none()
     });
     let newest = newest.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok());
     let kept = directory.join(format!("calls-{number}"));
     fs::copy(newest.context("cargo has built no calls")?.path(), &kept)?;
-    Ok((image::pack(&fs::read(place.join("offshoot"))?)?.len(), kept))
+    Ok((size, kept))
 }
 
 fn rate(calls: &PathBuf) -> Result<f64> {
