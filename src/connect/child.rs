@@ -223,7 +223,7 @@ fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
         fd = STAGED_IMAGE.to_string();
     }
     let argv = [format!("offshoot:{name}"), arguments.nonce.child_argument(), String::new(), String::new(), fd];
-    let exec = process::Exec::new(image, &argv.map(OsString::from)).map_err(|error| error.to_string())?;
+    let exec = process::Program::image(image, &argv.map(OsString::from)).map_err(|error| error.to_string())?;
     Err(format!("cannot execute the own image again: {}", exec.exec()))
 }
 

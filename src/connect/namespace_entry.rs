@@ -9,15 +9,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
 use crate::connect::bootstrap::Nonce;
 use crate::connect::methods::setns::leader;
 use crate::connect::methods::setns::{ADVICE, FAILED, REFUSED};
 use crate::image::executable::{Compression, Image};
-use crate::sys::process;
+use crate::sys::process::{self, Start};
 
 /// Most bytes that are read of an engine's output, and of the files with users and groups.
 const MAX_TEXT: u64 = 1 << 20;
@@ -91,7 +89,7 @@ impl NamespaceEntry {
         );
         let error = match image {
             Some(image) => image.exec(),
-            None => Command::new(&self.command[0]).args(&self.command[1..]).exec(),
+            None => process::Program::new(&self.command).map_or_else(|error| error, |program| program.exec()),
         };
         let what = self.command.first().map_or("the image", String::as_str);
         Err(format!("cannot execute {what} in {container}: {error}").into())
@@ -104,14 +102,11 @@ impl NamespaceEntry {
             NotEntered::from(format!("could not execute {tool:?}: {error}")).but("is it installed and in PATH?")
         };
         let (reader, writer) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(tool);
-        command.args(&self.ask[1..]).stdin(std::process::Stdio::null());
-        command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        process::die_with_us(&mut command);
-        let mut child = command.spawn().map_err(failed)?;
-        drop(command);
+        let program = process::Program::new(&self.ask).map_err(failed)?;
+        let (null, output) = (File::open("/dev/null").map_err(failed)?, writer.try_clone().map_err(failed)?);
+        let mut child = Start::new(program, [null.into(), output.into(), writer.into()]).spawn().map_err(failed)?;
         let said = text_of(reader);
-        let status = child.wait().map_err(failed)?;
+        let status = child.wait_here().map_err(failed)?;
         match status.code() {
             Some(0) => leader(&said).ok_or_else(|| {
                 let text = format!("could not find PID from {tool} output ({})", said.trim());
@@ -130,13 +125,13 @@ impl NamespaceEntry {
 
     /// A copy of the image in memory that cannot be written to. Root in a container can open the images of its
     /// processes, and must not be able to open a file of the machine in this way.
-    fn image(&self, nonce: &Nonce) -> Result<Option<process::Exec>, String> {
+    fn image(&self, nonce: &Nonce) -> Result<Option<process::Program>, String> {
         if !self.command.is_empty() {
             return Ok(None);
         }
         let name = std::env::args_os().next().unwrap_or_default();
         let argv = [name, nonce.child_argument().into(), String::new().into(), String::new().into(), "{fd}".into()];
-        let copy = |bytes: &[u8]| process::Exec::new(process::sealed_copy(bytes)?, &argv);
+        let copy = |bytes: &[u8]| process::Program::image(process::sealed_copy(bytes)?, &argv);
         let packed = Image::own()?.pack(Compression::Plain);
         let exec = packed.and_then(|packed| copy(&packed.bytes));
         exec.map(Some).map_err(|error| format!("cannot copy the image to memory: {error}"))

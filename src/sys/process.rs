@@ -22,9 +22,12 @@ mod platform;
 #[cfg(target_os = "macos")]
 #[path = "process/macos.rs"]
 mod platform;
+mod program;
 mod random;
 #[cfg(feature = "cli")]
 mod secrecy;
+mod start;
+mod started;
 mod stdio;
 mod sys;
 mod usage;
@@ -41,13 +44,16 @@ pub(crate) use launch::{Launch, Launched, Stdio, launch};
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
 pub(crate) use open_files::{is_out_of_files, open_files_limit, raise_open_files};
 pub(crate) use platform::{memory, own_executable, own_start, terminal_name};
+pub(crate) use program::Program;
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};
+pub(crate) use start::Start;
+pub(crate) use started::Started;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
 pub(crate) use sys::{
-    Exec, adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,
+    adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,
 };
 #[cfg(target_os = "linux")]
-pub(crate) use sys::{die_with_parent, die_with_us, replace_environment};
+pub(crate) use sys::{die_with_parent, replace_environment};
 pub(crate) use usage::usage;

@@ -3,20 +3,21 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::ChildStdin;
 
 use crate::api::econtext::Econtext;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE};
-use crate::sys::process::Group;
+use crate::sys::pipe;
+use crate::sys::process::{Group, Program, Start};
 use crate::wire::codec::Blob;
 
 /// Bytes of one chunk of output.
@@ -86,35 +87,31 @@ impl Drop for Closing {
 pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
     let outlets = Closing(outlets);
     let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
-    let Some((program, args)) = command.argv.split_first() else {
+    let Some(name) = command.argv.first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
     };
-    let mut process = tokio::process::Command::new(program);
-    let output = || if command.mute { Stdio::null() } else { Stdio::piped() };
-    process.args(args).stdout(output()).stderr(output());
-    process.stdin(if command.stdin == Input::Null { Stdio::null() } else { Stdio::piped() });
+    let (stdin, input) = if command.stdin == Input::Null { (null()?, None) } else { to_command()? };
+    let [(stdout, from_stdout), (stderr, from_stderr)] =
+        if command.mute { [(null()?, None), (null()?, None)] } else { [from_command()?, from_command()?] };
+    let mut process = Start::new(Program::new(&command.argv)?, [stdin, stdout, stderr]);
     if command.clear_env {
-        process.env_clear();
+        process.variables.clear();
     }
-    for (name, value) in &command.env {
-        match value {
-            Some(value) => process.env(name, value),
-            None => process.env_remove(name),
-        };
-    }
+    process.variables.retain(|(name, _)| !command.env.contains_key(name));
+    let set = command.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    process.variables.extend(set);
     if let Some(cwd) = &command.cwd {
         // Without this check, a missing directory and a missing program give the same error.
         std::fs::metadata(cwd).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
         })?;
-        process.current_dir(cwd);
+        process.in_directory(cwd)?;
     }
     // If the output cannot be sent, its receiver is gone. Returning by `?` then drops the group, which ends the
     // command.
-    let mut group = Group::start(&mut process).map_err(|error| not_started(&error, program))?;
-    let Some(leader) = group.leader() else { unreachable!("it has just been started") };
-    let (stdout, stderr, stdin, pid) = (leader.stdout.take(), leader.stderr.take(), leader.stdin.take(), leader.id());
-    let (sender, feed) = match (command.stdin, stdin) {
+    let mut group = Group::start(process).map_err(|error| not_started(&error, name))?;
+    let pid = group.leader();
+    let (sender, feed) = match (command.stdin, input) {
         (Input::Stream, Some(stdin)) => {
             let input = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
             (Some(input.sender()), Some(Feed::Stream(input, stdin)))
@@ -131,8 +128,8 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     };
     let reading = Reading::default();
     let pumps = (
-        pump(stdout, out, Event::Stdout, &reading, (0, *apart)),
-        pump(stderr, err, Event::Stderr, &reading, (1, *apart)),
+        pump(from_stdout, out, Event::Stdout, &reading, (0, *apart)),
+        pump(from_stderr, err, Event::Stderr, &reading, (1, *apart)),
     );
     let output = async { tokio::try_join!(pumps.0, pumps.1).map(drop) };
     tokio::pin!(feed, output);
@@ -167,17 +164,33 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
 }
 crate::export!(bound run_process);
 
+fn null() -> io::Result<OwnedFd> {
+    File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)
+}
+
+/// The end of a pipe that a command writes to, and ours.
+fn from_command() -> io::Result<(OwnedFd, Option<pipe::Input>)> {
+    let (ours, theirs) = io::pipe()?;
+    Ok((theirs.into(), Some(pipe::Input::new(ours.into())?)))
+}
+
+/// The end of a pipe that a command reads from, and ours.
+fn to_command() -> io::Result<(OwnedFd, Option<pipe::Output>)> {
+    let (theirs, ours) = io::pipe()?;
+    Ok((theirs.into(), Some(pipe::Output::new(ours.into())?)))
+}
+
 enum Feed {
-    Bytes(Blob, ChildStdin),
-    Stream(Receiver<Blob>, ChildStdin),
+    Bytes(Blob, pipe::Output),
+    Stream(Receiver<Blob>, pipe::Output),
 }
 
 impl Feed {
     /// Writes the input. It is not an error if the command does not read it to its end.
     async fn run(self) {
         match self {
-            Self::Bytes(Blob(bytes), mut stdin) => drop(stdin.write_all(&bytes).await),
-            Self::Stream(input, mut stdin) => {
+            Self::Bytes(Blob(bytes), stdin) => drop(stdin.write_all(&bytes).await),
+            Self::Stream(input, stdin) => {
                 while let Ok(Blob(bytes)) = input.recv().await {
                     if stdin.write_all(&bytes).await.is_err() {
                         break;
@@ -215,15 +228,15 @@ impl Reading {
 }
 
 async fn pump(
-    pipe: Option<impl AsyncRead + Unpin>,
+    pipe: Option<pipe::Input>,
     events: &Sender<Event>,
     wrap: fn(Blob) -> Event,
     reading: &Reading,
     (stream, apart): (usize, bool),
 ) -> io::Result<()> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
+    let Some(pipe) = pipe else { return Ok(()) };
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut chunk = BytesMut::with_capacity(CHUNK);
         let count = pipe.read_buf(&mut chunk).await?;
         if count == 0 {
             if apart {
@@ -234,7 +247,7 @@ async fn pump(
         }
         reading.bytes[stream].update(|bytes| bytes + count as u64);
         reading.waiting.update(|waiting| waiting + 1);
-        let sent = events.send(wrap(Blob(chunk))).await;
+        let sent = events.send(wrap(Blob(chunk.into()))).await;
         reading.waiting.update(|waiting| waiting - 1);
         if apart && sent.is_err() {
             // The command notices through its pipe that the reader is gone.

@@ -3,13 +3,43 @@
 
 #![expect(unsafe_code, reason = "system calls")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::Pid;
 
 use crate::sys::process::descendants::Relative;
+
+/// Starts a process that runs `child` in a copy of the memory of this one.
+///
+/// # Safety
+///
+/// `child` makes only calls that are allowed between fork and exec.
+pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> io::Result<Pid> {
+    // SAFETY: the caller guarantees it.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        child(argument);
+    }
+    Ok(Errno::result(pid).map(Pid::from_raw)?)
+}
+
+/// # Safety
+///
+/// The new process makes only calls that are allowed between fork and exec.
+pub(super) unsafe fn bare_fork() -> libc::pid_t {
+    // SAFETY: the caller guarantees it.
+    unsafe { libc::fork() }
+}
+
+/// These systems have other ways to wait for a process.
+pub(super) fn open_process(_: Pid) -> Option<File> {
+    None
+}
 
 pub(super) fn die_with_parent(_: u32) {}
 

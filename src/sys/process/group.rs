@@ -1,7 +1,6 @@
 //! The process group of a command, and its end.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::process::ExitStatus;
@@ -12,13 +11,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::sys::process::Known;
-use crate::sys::process::platform;
-use crate::sys::process::sys;
+use crate::sys::process::{Known, Start, Started, platform};
 
 /// The time between SIGTERM and SIGKILL for a group that is to end. The children of a context that
 /// has lost its parent have no more time than this.
@@ -48,7 +44,7 @@ pub(crate) struct Group(Option<Members>);
 
 #[derive(Debug)]
 struct Members {
-    leader: Child,
+    leader: Started,
     /// The number of the leader and of the group.
     id: Option<Pid>,
     guard: Option<Guard>,
@@ -60,12 +56,11 @@ struct Members {
 
 impl Group {
     /// Starts a command.
-    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(mut command: Start) -> io::Result<Self> {
         // Closed on exec, like every descriptor that std opens.
         let (link, theirs) = UnixStream::pair()?;
-        sys::own_session(command, theirs.as_raw_fd());
+        command.with_guard(theirs.into());
         let leader = platform::adopting(|| command.spawn())?;
-        drop(theirs);
         let pid = leader.id();
         let id = pid.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let guard = Guard::of(link);
@@ -73,9 +68,9 @@ impl Group {
         Ok(Self(Some(Members { leader, id, guard, is_over: false, _known: known, _counted: counted })))
     }
 
-    /// The process that leads the group.
-    pub(crate) fn leader(&mut self) -> Option<&mut Child> {
-        self.0.as_mut().map(|members| &mut members.leader)
+    /// The number of the process that leads the group, until it has been reaped.
+    pub(crate) fn leader(&self) -> Option<u32> {
+        self.0.as_ref().and_then(|members| members.leader.id())
     }
 
     /// Waits for the end of the leader. Cancel safe.

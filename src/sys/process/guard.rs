@@ -37,9 +37,10 @@ pub(super) unsafe fn start(link: RawFd) {
     // SAFETY: plain system calls, and functions that make only plain system calls.
     unsafe {
         let leader = libc::getpid();
-        let middle = libc::fork();
+        // Not by the function of the C library, whose locks and records are those of the process that shares its memory.
+        let middle = platform::bare_fork();
         if middle == 0 {
-            if libc::fork() == 0 {
+            if platform::bare_fork() == 0 {
                 live(link, leader);
             }
             libc::_exit(0);

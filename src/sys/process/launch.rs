@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 
 use crate::sys::pipe::{Input, Output, Stream};
-use crate::sys::process::Known;
-use crate::sys::process::sys::{self, Exec};
+use crate::sys::process::{Known, Program, Start, Started};
 use crate::sys::pty;
 
 /// How long a process may live on after its link has ended, before SIGTERM.
@@ -48,7 +46,7 @@ pub(crate) enum Stdio {
 /// A launcher or child context that this process has started.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    child: Child,
+    child: Started,
     pid: Option<u32>,
     /// Our end of its terminal. It must not close before the process has ended.
     terminal: Option<Output>,
@@ -74,30 +72,18 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
             (Some(Output::new(ours.try_clone()?)?), ours, theirs.into())
         }
     };
-    let mut command = match &what {
-        Launch::Tool(argv) => {
-            let Some((tool, args)) = argv.split_first() else {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to start"));
-            };
-            let mut command = std::process::Command::new(tool);
-            command.args(args);
-            command
-        }
-        // Used only in error texts. It is never looked up.
-        Launch::Image { .. } => std::process::Command::new("/offshoot"),
+    let program = match what {
+        Launch::Tool(argv) => Program::new(&argv)?,
+        Launch::Image { image, argv } => Program::image(image, &argv)?,
     };
-    command.stdin(theirs[0].try_clone()?).stdout(theirs[1].try_clone()?).stderr(their_stderr);
+    let [stdin, stdout] = theirs;
+    let mut start = Start::new(program, [stdin, stdout, their_stderr]);
     if terminal.is_some() {
+        start.with_terminal();
         // ssh must ask on the terminal, where the answers come from.
-        command.env_remove("SSH_ASKPASS_REQUIRE");
+        start.variables.retain(|(name, _)| name != "SSH_ASKPASS_REQUIRE");
     }
-    let exec = match what {
-        Launch::Tool(_) => None,
-        Launch::Image { image, argv } => Some(Exec::new(image, &argv)?),
-    };
-    sys::start_in_own_session(&mut command, exec, terminal.is_some());
-    let mut command = Command::from(command);
-    let child = command.spawn()?;
+    let child = start.spawn()?;
     let [input, output] = ours;
     let stream = Stream { input: Input::new(input)?, output: Output::new(output)? };
     let pid = child.id();
@@ -153,7 +139,7 @@ impl Launched {
     /// gets SIGTERM, which that process ignores.
     pub(crate) fn kill(&mut self) {
         if !self.is_free && self.child.id().is_some() {
-            let _ = self.child.start_kill();
+            self.child.kill();
             signal_group(self.pid, if self.may_clean_up { Signal::SIGTERM } else { Signal::SIGKILL });
         }
     }

@@ -2,16 +2,19 @@
 
 #![expect(unsafe_code, reason = "system calls")]
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int, c_void};
+use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::UsageWho;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::Pid;
 
 use crate::sys::process::descendants::Relative;
 
@@ -27,9 +30,47 @@ pub(super) unsafe fn exec_fd(fd: RawFd, argv: *const *const c_char, env: *const 
         // Called by number, because musl has no symbol for it.
         libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH);
         // Some emulators do not know execveat. The same by name needs /proc.
-        if nix::errno::Errno::last_raw() == libc::ENOSYS {
+        if Errno::last_raw() == libc::ENOSYS {
             libc::execve(path_of(fd).as_ptr(), argv, env);
         }
+    }
+}
+
+/// Starts a process that shares the memory of this one and runs `child`. This thread waits until the process has
+/// executed a program or has ended.
+///
+/// # Safety
+///
+/// `child` makes system calls only, and writes nothing but its own stack and what `argument` leads to.
+pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> io::Result<Pid> {
+    /// More than a few frames and a signal need.
+    const STACK: usize = 32 * 1024;
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    // SAFETY: the end of the memory that was just allocated, aligned as a stack has to be. It lives until the process
+    // does not use it any more, as this thread waits. The caller guarantees the rest.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(child, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, argument)
+    };
+    Ok(Errno::result(pid).map(Pid::from_raw)?)
+}
+
+/// fork without anything that the C library does around it.
+///
+/// # Safety
+///
+/// The new process makes system calls only.
+pub(super) unsafe fn bare_fork() -> libc::pid_t {
+    // SAFETY: the caller guarantees it. No memory is shared.
+    unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), 0, 0, 0, 0) as libc::pid_t }
+}
+
+/// A descriptor of a child of this process, which becomes readable when the child ends. Linux has these since 5.3.
+pub(super) fn open_process(pid: Pid) -> Option<File> {
+    // SAFETY: a plain system call, and nobody else has the new descriptor.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).map(|fd| File::from_raw_fd(fd))
     }
 }
 
@@ -73,7 +114,7 @@ pub(crate) fn terminal_name(ours: &nix::pty::PtyMaster) -> nix::Result<String> {
 pub(super) fn outlive_parent() {
     // The setting belongs to a thread, here to the first one. That thread may be busy, so it
     // changes the setting in a signal handler.
-    extern "C" fn in_between(_: libc::c_int) {
+    extern "C" fn in_between(_: c_int) {
         // SAFETY: a plain system call, which is allowed in a signal handler.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, 0);
@@ -116,7 +157,7 @@ pub(super) fn adopt_orphans() -> bool {
 /// Starts a process whose orphans become children of this one. While this runs, orphans of other
 /// processes may do so too.
 pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
-    let mut does_always: libc::c_int = 0;
+    let mut does_always: c_int = 0;
     // SAFETY: the kernel writes one number; otherwise a plain system call.
     unsafe {
         libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut does_always);

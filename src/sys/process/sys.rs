@@ -2,12 +2,10 @@
 
 #![expect(unsafe_code, reason = "fork, exec and raw descriptors; everything else is safe code")]
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -17,14 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::process::Command;
 
-use crate::sys::process::open_files::{lower_open_files, old_open_files};
-use crate::sys::process::{guard, platform};
+use crate::sys::process::platform;
 
 /// The lowest descriptor for files of this crate. Shells and scripts use lower numbers.
 const HIGH: RawFd = 20;
-const MAX_ARGS: usize = 63;
 
 pub(super) fn random() -> nix::Result<[u8; 16]> {
     let mut bytes = [0_u8; 16];
@@ -42,85 +37,6 @@ pub(super) fn random() -> nix::Result<[u8; 16]> {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// A prepared exec, to be made between fork and exec, where nothing may be allocated.
-#[derive(Debug)]
-pub(crate) struct Exec {
-    image: OwnedFd,
-    argv: Vec<CString>,
-}
-
-impl Exec {
-    /// `{fd}` in the last argument is replaced by the descriptor of the image, which the new
-    /// process inherits.
-    pub(crate) fn new(image: OwnedFd, argv: &[OsString]) -> io::Result<Self> {
-        let number = image.as_raw_fd().to_string();
-        let argv: Vec<CString> = argv
-            .iter()
-            .map(|arg| c_string(if arg == "{fd}" { OsStr::new(&number) } else { arg }))
-            .collect::<io::Result<_>>()?;
-        if argv.len() > MAX_ARGS {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many arguments"));
-        }
-        Ok(Self { image, argv })
-    }
-
-    /// Executes it. Returns only if that fails.
-    pub(crate) fn exec(&self) -> io::Error {
-        unsafe extern "C" {
-            static environ: *const *const libc::c_char;
-        }
-        let mut argv = [std::ptr::null(); MAX_ARGS + 1];
-        for (slot, arg) in argv.iter_mut().zip(&self.argv) {
-            *slot = arg.as_ptr();
-        }
-        let fd = self.image.as_raw_fd();
-        // SAFETY: only async-signal-safe calls. The arrays are NUL-terminated and live until the
-        // new image replaces this one.
-        unsafe {
-            libc::fcntl(fd, libc::F_SETFD, 0);
-            platform::exec_fd(fd, argv.as_ptr(), environ);
-        }
-        io::Error::last_os_error()
-    }
-}
-
-/// Prepares a command to do the following between fork and exec: begin a session of its own, die
-/// with its parent and, if `exec` is given, execute it. With `terminal`, its stderr becomes the
-/// controlling terminal of that session.
-pub(crate) fn start_in_own_session(command: &mut std::process::Command, exec: Option<Exec>, terminal: bool) {
-    let (parent, open_files) = (std::process::id(), old_open_files());
-    // SAFETY: the closure makes async-signal-safe calls only and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            libc::setsid();
-            if terminal && libc::ioctl(2, libc::TIOCSCTTY as _, 0) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            platform::die_with_parent(parent);
-            lower_open_files(open_files);
-            match &exec {
-                Some(exec) => Err(exec.exec()),
-                None => Ok(()),
-            }
-        });
-    }
-}
-
-/// Does the same for a command, with a guard. The guard gets `link`, its end of the link.
-pub(super) fn own_session(command: &mut Command, link: RawFd) {
-    let (parent, open_files) = (std::process::id(), old_open_files());
-    // SAFETY: as above.
-    unsafe {
-        command.pre_exec(move || {
-            libc::setsid();
-            platform::die_with_parent(parent);
-            guard::start(link);
-            lower_open_files(open_files);
-            Ok(())
-        });
     }
 }
 
@@ -184,19 +100,6 @@ pub(super) fn close(fd: RawFd) {
     // SAFETY: the caller owns the descriptors of the whole process, and does not use this one
     // again.
     unsafe { libc::close(fd) };
-}
-
-/// Prepares a process that is about to be started to die with this thread.
-#[cfg(target_os = "linux")]
-pub(crate) fn die_with_us(command: &mut std::process::Command) {
-    let parent = std::process::id();
-    // SAFETY: async-signal-safe calls only, and nothing is allocated.
-    unsafe {
-        command.pre_exec(move || {
-            platform::die_with_parent(parent);
-            Ok(())
-        });
-    }
 }
 
 /// Makes the kernel kill this process when the one that has started it ends.
@@ -294,8 +197,4 @@ pub(crate) fn heed_children() {
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: never returns.
     unsafe { libc::_exit(code) }
-}
-
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "argument with a NUL byte"))
 }
