@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offshoot::{Context, ContextId, Error, Handle, Message, Receiver, Router, export};
 
-use super::hostile::frame;
+use super::frame::{self, frame};
 use super::{Tree, block_on, pid, reason};
 
 /// Calls `pid` in a sibling, and says what came of it.
@@ -248,12 +248,7 @@ impl Liar {
     }
 
     fn read(&mut self) -> ([u32; 5], Vec<u8>) {
-        let mut header = [0; 32];
-        self.stream.read_exact(&mut header).unwrap();
-        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
-        let mut payload = vec![0; word(24) as usize];
-        self.stream.read_exact(&mut payload).unwrap();
-        ([word(4), word(8), word(12), word(16), word(20)], payload)
+        frame::read(&mut self.stream).unwrap()
     }
 
     fn announce(&mut self, id: u32) {
