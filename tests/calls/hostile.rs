@@ -379,3 +379,31 @@ fn slowly() {
     std::thread::sleep(Duration::from_millis(300));
 }
 export!(slowly);
+
+#[test]
+fn a_child_cannot_tell_that_another_behind_the_same_hop_has_gone() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let (bad, good) = (tree.behind(&hop), tree.behind(&hop));
+    let call = good.call(slowly, ());
+    let me = bad.id().0;
+    let frames: Vec<u8> = (1000..1200).flat_map(|handle| frame(1, [0, me, me, handle, 999], b"gone")).collect();
+    let _ = bad.blocking_call(scribble, (frames,));
+    call.blocking_recv().unwrap();
+}
+
+#[test]
+fn a_child_cannot_tell_its_sibling_that_nobody_takes_what_that_sends() {
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    let heard: Receiver<Vec<u8>> = Receiver::new(&tree.0);
+    let (me, to) = (bad.id().0, good.id().0);
+    let frames: Vec<u8> = (1000..1200).flat_map(|handle| frame(1, [to, me, me, handle, 999], b"gone")).collect();
+    for _ in 0..3 {
+        good.blocking_call(tell, (heard.sender(),)).unwrap();
+        assert_eq!(heard.blocking_recv().unwrap(), [9]);
+        bad.blocking_call(scribble, (frames.clone(),)).unwrap();
+        // What comes behind it has waited for all of it.
+        bad.blocking_call(pid, ()).unwrap();
+    }
+}
