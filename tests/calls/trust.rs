@@ -390,3 +390,18 @@ fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
     liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
     assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(16 * 1024));
 }
+
+#[test]
+fn the_end_of_a_command_counts_even_if_the_connection_is_lost_right_after_it() {
+    let tree = Tree::new();
+    for _ in 0..20 {
+        let mut far = Liar::new(&tree);
+        let context = far.context.clone();
+        let output = std::thread::spawn(move || block_on(context.command("true").output()));
+        let to = far.asked();
+        // Exit code 3, no signal, nothing open, and no output.
+        far.say(to, 0, &[0, 1, 6, 0, 0, 0, 0]);
+        drop(far);
+        assert_eq!(output.join().unwrap().unwrap().exit.code, Some(3));
+    }
+}
