@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::attack::{Act, Attack, HONEST, Stays};
 use crate::frame::{self, HEADER, MORE, frame, word};
@@ -25,6 +27,8 @@ pub(crate) const PLACE: &str = "OFS_HOSTILE";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After this time a peer that does not want more has stopped to read.
 const STALLS: Duration = Duration::from_secs(1);
+/// How long a controller is stopped.
+const HALT: Duration = Duration::from_secs(2);
 /// The time between two tries to write to a full link.
 const FULL: Duration = Duration::from_millis(1);
 /// The handle at which the answers to frames arrive that only show that what was sent before was handled.
@@ -288,6 +292,19 @@ impl Far {
         let count = || fs::read_dir(&self.place).into_iter().flatten().flatten().filter(is_up).count();
         let are_up = || (count() >= HONEST).then_some(());
         wait_for(PATIENCE, are_up).ok_or_else(|| io::Error::other("the honest hosts do not come up"))
+    }
+
+    /// Stops the parent of the hop that this attacker is behind, for some time.
+    pub(crate) fn halt_controller(&self) -> io::Result<()> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", std::os::unix::process::parent_id()))?;
+        let pid = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let pid = Pid::from_raw(pid.ok_or_else(|| io::Error::other("no parent"))?);
+        kill(pid, Signal::SIGSTOP)?;
+        std::thread::spawn(move || {
+            std::thread::sleep(HALT);
+            kill(pid, Signal::SIGCONT)
+        });
+        Ok(())
     }
 
     /// Waits until the parent and the master have handled what was sent before.

@@ -4,7 +4,7 @@ use std::io;
 
 use offshoot::Handle;
 
-use crate::attack::{Attack, HOP, LOST};
+use crate::attack::{Attack, BEHIND_HOP, CHILD, HOP, LARGE, LOST};
 use crate::far_side::Far;
 use crate::frame::frame;
 use crate::kinds::{ADD_ROUTE, ALLOCATE_ID, DEL_ROUTE, Kind};
@@ -35,14 +35,23 @@ pub(crate) fn all() -> Vec<Attack> {
         },
         Attack {
             sends: &[Kind::Handle(Handle::ALLOCATE_ID.0)],
-            ..Attack::new("ids are asked for without end", "evil1", ids)
+            ..Attack::new("ids are asked for without end", CHILD, ids)
         },
-        Attack::new("ids are asked for without end, behind a hop", "local9/evil1", ids),
+        Attack::new("ids are asked for without end, behind a hop", BEHIND_HOP, ids),
         Attack {
             sends: &[Kind::Handle(Handle::ADD_ROUTE.0), Kind::Handle(Handle::DEL_ROUTE.0)],
             ..Attack::new("routes come and go without end", "evil1", come_and_go)
         },
-        Attack::new("routes come and go without end, behind a hop", "local9/evil1", come_and_go),
+        Attack::new("routes come and go without end, behind a hop", BEHIND_HOP, come_and_go),
+        Attack {
+            memory: LARGE,
+            ..Attack::new("ids are asked of a hop whose parent is slow", BEHIND_HOP, ids_meanwhile)
+        },
+        Attack::new("a context takes back the route to itself", CHILD, own_route),
+        Attack {
+            memory: LARGE,
+            ..Attack::new("routes come and go at a hop whose parent is slow", BEHIND_HOP, come_and_go_meanwhile)
+        },
         Attack { memory: 96, ..Attack::new("as many routes as may be, with long names", "evil1", many_routes) },
         Attack {
             never_said: &["ssh.local1", "local1", "offshoot"],
@@ -121,17 +130,41 @@ fn ids(far: &mut Far) -> io::Result<()> {
     far.settle()
 }
 
+fn ids_meanwhile(far: &mut Far) -> io::Result<()> {
+    far.halt_controller()?;
+    far.flood(&far.asking(ALLOCATE_ID, &far.me.to_be_bytes()), 200_000)?;
+    far.settle()
+}
+
 fn come_and_go(far: &mut Far) -> io::Result<()> {
+    let frames = routes(far)?;
+    far.flood(&frames, 3_000)?;
+    far.settle()
+}
+
+fn come_and_go_meanwhile(far: &mut Far) -> io::Result<()> {
+    let frames = routes(far)?;
+    far.halt_controller()?;
+    far.flood(&frames, 60_000)?;
+    far.settle()
+}
+
+/// Once it has taken back the route to itself, nothing that it sends counts.
+fn own_route(far: &mut Far) -> io::Result<()> {
+    let frames = [far.control(DEL_ROUTE, &route(far.me, "")), far.control(ADD_ROUTE, &route(far.me, "name"))];
+    far.flood(&frames.concat(), 10_000)
+}
+
+/// Routes that are added and removed.
+fn routes(far: &mut Far) -> io::Result<Vec<u8>> {
     let Some(first) = far.ask_for_ids()? else { return Err(io::Error::other("no ids")) };
-    let me = far.me;
     let mut frames = Vec::new();
-    for id in [first, first + 1, first + 999, first + 1_000, me, 0, 1, 2] {
+    for id in [first, first + 1, first + 999, first + 1_000, 0, 1, 2] {
         for handle in [ADD_ROUTE, DEL_ROUTE] {
             frames.extend(far.control(handle, &route(id, if handle == ADD_ROUTE { "name" } else { "" })));
         }
     }
-    far.flood(&frames, 3_000)?;
-    far.settle()
+    Ok(frames)
 }
 
 fn many_routes(far: &mut Far) -> io::Result<()> {
