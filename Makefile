@@ -7,7 +7,7 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit hosts long odd-root elsewhere test reproducible installed msrv example fmt \
+.PHONY: all check-fast check check-long lint docs unit soak hosts long odd-root elsewhere test reproducible installed msrv example fmt \
 	bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -25,8 +25,11 @@ check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every ch
 check-long: check long elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
-	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test namespace --test documentation --test transcripts --test mistakes
+	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --doc
+
+soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test
+	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --test hostile -- --test-threads 1 $(ARGS)
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts

@@ -318,7 +318,7 @@ impl<T> Receiver<T> {
     /// Creates a receiver for the values that a call in `context` sends before it ends. They may come from
     /// that context or from any context behind it.
     pub(crate) fn of_call(shared: &Arc<Shared>, context: ContextId) -> Self {
-        let settings = Settings { policy: Some(Rule::WayTo(context)), ..Settings::new(shared) };
+        let settings = Settings { policy: Some(Rule::Below(context)), ..Settings::new(shared) };
         Self::from_inner(Arc::new(settings.register_next()))
     }
 

@@ -306,13 +306,21 @@ impl Command {
         };
         let exit = loop {
             tokio::select! {
-                event = events.recv() => take(event?),
+                event = events.recv() => match event {
+                    // The end may have arrived before the connection was lost.
+                    Err(error) if error.is_disconnected() => break exit.await?,
+                    event => take(event?),
+                },
                 exit = &mut exit => break exit?,
             }
         };
         // Events that were sent before the exit have arrived before it.
-        while let Some(event) = events.try_recv()? {
-            take(event);
+        loop {
+            match events.try_recv() {
+                Ok(Some(event)) => take(event),
+                Err(error @ Error::Payload(_)) => return Err(error),
+                _ => break,
+            }
         }
         let missing = exit.missing([stdout.len() as u64, stderr.len() as u64]);
         if missing > 0 {

@@ -299,12 +299,16 @@ impl<'a> Taking<'a> {
     }
 
     /// Passes on events until the command has ended, and returns how it ended. Cancel safe: it can be called
-    /// again. It notices the end even if the report has no room.
+    /// again. It notices the end even if the report has no room, and even if the connection was lost after it.
     async fn follow(&mut self, exit: &mut Call<command::Exit>) -> Result<command::Exit, Error> {
         loop {
             tokio::select! {
                 biased;
-                passed = self.pass_on() => passed?,
+                passed = self.pass_on() => match passed {
+                    // The end may have arrived before the connection was lost.
+                    Err(error) if error.is_disconnected() => return exit.await,
+                    passed => passed?,
+                },
                 exit = &mut *exit => return exit,
             }
         }

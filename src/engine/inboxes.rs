@@ -244,7 +244,7 @@ fn check(
     routing: &Routing,
     from: Option<LinkId>,
 ) -> Result<(), DeadReason> {
-    handles.check(message, || routing.peer(from), |of| routing.is_way_to(of, from))
+    handles.check(message, || routing.peer(from), &routing.provenance(message.src, from))
 }
 
 #[cfg(test)]

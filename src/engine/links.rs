@@ -176,11 +176,15 @@ impl Links {
         link.logs_dropped.is_power_of_two().then_some(link.logs_dropped)
     }
 
-    /// Queues a message that must leave after all queued messages from `gone`.
-    pub(crate) fn push_farewell(&mut self, out: LinkId, gone: ContextId, message: Message) {
-        if let Some(link) = self.by_id.get_mut(&out) {
-            link.outbox.push_farewell(gone, message);
-            link.wake.notify_one();
+    /// Queues a message that must leave after all queued messages from `gone`. `origin` is the link that caused
+    /// it.
+    pub(crate) fn push_farewell(&mut self, out: LinkId, gone: ContextId, message: Message, origin: Option<LinkId>) {
+        let bytes = message.data.len() + QUEUED_FRAME;
+        let Some(link) = self.by_id.get_mut(&out) else { return };
+        link.outbox.push_farewell(gone, message, origin);
+        link.wake.notify_one();
+        if let Some(origin) = origin.and_then(|origin| self.by_id.get_mut(&origin)) {
+            origin.held += bytes;
         }
     }
 
@@ -377,6 +381,20 @@ mod tests {
         let log = || Message { lane: Lane::Log, ..message(1024 * 1024) };
         let told = |links: &mut Links| links.push(link, log(), false, None, false);
         assert_eq!([(); 5].map(|()| told(&mut links)), [None, Some(1), Some(2), None, Some(4)]);
+    }
+
+    #[test]
+    fn a_link_that_has_others_told_without_end_is_not_read_until_they_have_been() {
+        let mut links = Links::default();
+        let (from, out) = (open(&mut links), open(&mut links));
+        for _ in 0..=MAX_HELD / QUEUED_FRAME {
+            links.push_farewell(out, ContextId(7), message(4), Some(from));
+        }
+        assert!(links.must_wait(from).is_some());
+        let (mut batch, mut left) = (WriteBatch::default(), Vec::new());
+        while links.must_wait(from).is_some() {
+            links.fill(out, &mut batch, &mut left).unwrap();
+        }
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Lent {
         self.blocks.range_mut(..=id.0).next_back().map(|(_, block)| block).filter(|block| block.ids.contains(&id.0))
     }
 
+    /// The context that the block with an id was given to.
+    pub(crate) fn owner(&self, id: ContextId) -> Option<ContextId> {
+        let (_, block) = self.blocks.range(..=id.0).next_back()?;
+        block.ids.contains(&id.0).then_some(block.owner)
+    }
+
     /// Notes that a route has gone.
     pub(crate) fn release(&mut self, id: ContextId) -> Option<Block> {
         let block = self.block(id)?;

@@ -83,10 +83,11 @@ impl Outbox {
         true
     }
 
-    /// Queues a message that must leave after everything that is queued from `gone`.
-    pub(crate) fn push_farewell(&mut self, gone: ContextId, part: Message) {
+    /// Queues a message that must leave after everything that is queued from `gone`. `origin` is the link that has
+    /// caused it.
+    pub(crate) fn push_farewell(&mut self, gone: ContextId, part: Message, origin: Option<LinkId>) {
         self.bytes += part.data.len();
-        self.farewells.push_back((gone, Entry { part, more: false, origin: None }));
+        self.farewells.push_back((gone, Entry { part, more: false, origin }));
     }
 
     /// Moves the next frame to `out`. Returns what left, or `None` if nothing is queued.
@@ -243,7 +244,7 @@ mod tests {
         outbox.push(message(5, 0, Lane::User, MAX_PAYLOAD + 1), false, None);
         let mut farewell = message(1, 0, Lane::Control, 4);
         farewell.handle = Handle::DEL_ROUTE;
-        outbox.push_farewell(ContextId(5), farewell);
+        outbox.push_farewell(ContextId(5), farewell, None);
         let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
         assert_eq!(order, [5, 5, 1]);
     }
@@ -256,7 +257,7 @@ mod tests {
             outbox.push(message(src, 0, Lane::User, 1), false, None);
         }
         outbox.push(message(5, 0, Lane::Log, 1), false, None);
-        outbox.push_farewell(ContextId(5), message(1, 0, Lane::Control, 4));
+        outbox.push_farewell(ContextId(5), message(1, 0, Lane::Control, 4), None);
         let order: Vec<_> = leave(&mut outbox).iter().map(|f| f.0).collect();
         assert_eq!(order, [7, 5, 5, 5, 1, 6, 7, 6]);
         assert_eq!(outbox.bytes(), 0);

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::routing::directory::Directory;
-use crate::routing::handles::Peer;
+use crate::routing::handles::{Peer, Provenance};
 use crate::routing::ids::{Block, IdStock, Lent};
 use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::error::DeadReason;
@@ -34,6 +34,10 @@ pub(crate) const MAX_NAME: usize = 255;
 /// The most destinations that are remembered per link. A link that has more is told of every
 /// context that goes.
 pub(crate) const MAX_ADDRESSED: usize = 4_096;
+/// The most contexts that are looked at, one above the other. Ids that have come back can be given out so that
+/// each of two contexts seems to be above the other.
+const MAX_DEPTH: usize = 256;
+
 /// The decision about a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -90,6 +94,31 @@ pub(crate) struct Routing {
     stock: IdStock,
     /// The copy of the routes that other threads read.
     directory: Arc<Directory>,
+}
+
+/// The sender of a message and the link that the message came in by, as the routes show them.
+pub(crate) struct ByRoutes<'a> {
+    routing: &'a Routing,
+    src: ContextId,
+    from: Option<LinkId>,
+}
+
+impl Provenance for ByRoutes<'_> {
+    fn is_on_way_to(&self, context: ContextId) -> bool {
+        let Self { routing, src, from } = *self;
+        match from {
+            None => true,
+            // It also tells of contexts below, if it had to refuse what was sent before their routes were known.
+            from if from == routing.parent => routing.parent_ids.contains(&src),
+            from => routing.out(context) == from && routing.is_behind(context, src),
+        }
+    }
+
+    fn is_from(&self, context: ContextId) -> bool {
+        let Self { routing, src, from } = *self;
+        // The parent sends none of the values of those below.
+        from.is_none() || from != routing.parent && (context == routing.me || routing.is_behind(src, context))
+    }
 }
 
 impl fmt::Debug for Routing {
@@ -176,11 +205,17 @@ impl Routing {
         }
     }
 
-    /// Whether a message that came in by `from` came from the direction of `context`, or was
-    /// created here. The parent always counts: it may speak for any context, and it refuses
-    /// messages that were sent up before a route below was known.
-    pub(crate) fn is_way_to(&self, context: ContextId, from: Option<LinkId>) -> bool {
-        from.is_none_or(|from| self.out(context) == Some(from) || self.parent == Some(from))
+    /// What is known of the sender `src` of a message that came in by `from`, or was created here.
+    pub(crate) fn provenance(&self, src: ContextId, from: Option<LinkId>) -> ByRoutes<'_> {
+        ByRoutes { routing: self, src, from }
+    }
+
+    /// Whether `below` is `above`, or is behind it. Who has started whom is known of all contexts that a route
+    /// leads to: from the blocks that their ids are from.
+    fn is_behind(&self, below: ContextId, above: ContextId) -> bool {
+        let Some(link) = self.routes.get(&below).and_then(|link| self.links.get(link)) else { return false };
+        let starts = |child: &ContextId| link.lent.owner(*child);
+        link.remote == above || std::iter::successors(Some(below), starts).take(MAX_DEPTH).any(|id| id == above)
     }
 
     /// Attaches the parent.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::call_error::CallError;
+use self::call_error::{MAX_SOURCES, shorten};
 pub use self::channel_error::{ChannelError, ChannelErrorKind};
 pub use self::closed::Closed;
 pub(crate) use self::connect_error::{ConnectCause, joined};
@@ -159,11 +160,12 @@ impl Error {
     }
 
     /// Escapes the texts of an error that another context has reported, so that they cannot control
-    /// a terminal here.
+    /// a terminal here, and shortens them as that context should have done.
     pub(crate) fn escaped(mut self) -> Self {
-        let clean = |text: &mut String| *text = printable_lines(text);
+        let clean = |text: &mut String| *text = shorten(printable_lines(text));
         match &mut self {
             Self::Call(error) => {
+                error.chain.truncate(MAX_SOURCES);
                 [&mut error.type_name, &mut error.message, &mut error.context, &mut error.function]
                     .into_iter()
                     .chain(&mut error.chain)
@@ -260,6 +262,17 @@ mod tests {
             assert!(!shown.contains('\x1b') && shown.contains("a\\u{1b}[2J\nb"), "{shown}");
             assert!(!format!("{clean:?}").contains("a\\u{1b}"), "no field has it left: {clean:?}");
         }
+    }
+
+    #[test]
+    fn an_error_of_another_context_is_no_longer_than_one_of_this_context() {
+        let mut call = CallError::new("t", "m");
+        (call.message, call.chain) = ("\x1b".repeat(200_000), vec![String::new(); 200_000]);
+        let Error::Call(call) = Error::from(call).escaped() else { panic!("it was an error of a call") };
+        assert!(call.message.len() < 70_000 && call.message.ends_with(" [cut]"), "{} bytes", call.message.len());
+        assert_eq!(call.chain.len(), MAX_SOURCES);
+        let Error::Payload(text) = Error::Payload("x".repeat(1_000_000)).escaped() else { panic!("it was a text") };
+        assert!(text.len() < 70_000, "{} bytes", text.len());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use offshoot::process::Event;
 use offshoot::{ContextId, Error, Handle, Message, Receiver, Router, Sender, export};
 
+use super::frame::{fragment, frame};
 use super::{Tree, block_on, pid, reason, resident};
 
 /// Writes bytes past the library, straight to this context's link.
@@ -42,18 +43,6 @@ fn link() -> Option<RawFd> {
         .collect();
     sockets.sort_unstable();
     sockets.first().copied()
-}
-
-/// A frame as the wire has it.
-pub(crate) fn frame(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x4f, 0x53, 0, lane];
-    for field in addresses {
-        bytes.extend_from_slice(&field.to_be_bytes());
-    }
-    bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 #[test]
@@ -213,13 +202,6 @@ fn a_malformed_call_is_answered_with_an_error_and_the_child_goes_on() {
     assert_eq!(answer.data.first(), Some(&1), "a CallError");
     assert!(String::from_utf8_lossy(&answer.data).contains("arguments are not of type"));
     assert!(child.blocking_call(pid, ()).is_ok());
-}
-
-/// A frame that says that more of its message follows.
-fn fragment(lane: u8, addresses: [u32; 5], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = frame(lane, addresses, payload);
-    bytes[2] = 1;
-    bytes
 }
 
 /// The most kibibytes that this process has ever asked for.
@@ -397,3 +379,31 @@ fn slowly() {
     std::thread::sleep(Duration::from_millis(300));
 }
 export!(slowly);
+
+#[test]
+fn a_child_cannot_tell_that_another_behind_the_same_hop_has_gone() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let (bad, good) = (tree.behind(&hop), tree.behind(&hop));
+    let call = good.call(slowly, ());
+    let me = bad.id().0;
+    let frames: Vec<u8> = (1000..1200).flat_map(|handle| frame(1, [0, me, me, handle, 999], b"gone")).collect();
+    let _ = bad.blocking_call(scribble, (frames,));
+    call.blocking_recv().unwrap();
+}
+
+#[test]
+fn a_child_cannot_tell_its_sibling_that_nobody_takes_what_that_sends() {
+    let tree = Tree::new();
+    let (bad, good) = (tree.child(), tree.child());
+    let heard: Receiver<Vec<u8>> = Receiver::new(&tree.0);
+    let (me, to) = (bad.id().0, good.id().0);
+    let frames: Vec<u8> = (1000..1200).flat_map(|handle| frame(1, [to, me, me, handle, 999], b"gone")).collect();
+    for _ in 0..3 {
+        good.blocking_call(tell, (heard.sender(),)).unwrap();
+        assert_eq!(heard.blocking_recv().unwrap(), [9]);
+        bad.blocking_call(scribble, (frames.clone(),)).unwrap();
+        // What comes behind it has waited for all of it.
+        bad.blocking_call(pid, ()).unwrap();
+    }
+}

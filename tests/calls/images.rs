@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use offshoot::error::ConnectErrorKind;
 use offshoot::{Error, Handle, Router, export};
 
-use super::hostile::frame;
+use super::frame::frame;
 use super::{Tree, block_on, pid, resident};
 
 /// Plays a child of this context that asks for images and never reads. Says by how many KiB this process has grown.

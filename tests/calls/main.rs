@@ -19,6 +19,8 @@ mod errors;
 mod far;
 mod flow;
 mod forking;
+#[path = "../support/frame.rs"]
+mod frame;
 mod handlers;
 mod hostile;
 mod images;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offshoot::{Context, ContextId, Error, Handle, Message, Receiver, Router, export};
 
-use super::hostile::frame;
+use super::frame::{self, frame};
 use super::{Tree, block_on, pid, reason};
 
 /// Calls `pid` in a sibling, and says what came of it.
@@ -248,12 +248,7 @@ impl Liar {
     }
 
     fn read(&mut self) -> ([u32; 5], Vec<u8>) {
-        let mut header = [0; 32];
-        self.stream.read_exact(&mut header).unwrap();
-        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
-        let mut payload = vec![0; word(24) as usize];
-        self.stream.read_exact(&mut payload).unwrap();
-        ([word(4), word(8), word(12), word(16), word(20)], payload)
+        frame::read(&mut self.stream).unwrap()
     }
 
     fn announce(&mut self, id: u32) {
@@ -394,4 +389,19 @@ fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
     let to = liar.asked();
     liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
     assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(16 * 1024));
+}
+
+#[test]
+fn the_end_of_a_command_counts_even_if_the_connection_is_lost_right_after_it() {
+    let tree = Tree::new();
+    for _ in 0..20 {
+        let mut far = Liar::new(&tree);
+        let context = far.context.clone();
+        let output = std::thread::spawn(move || block_on(context.command("true").output()));
+        let to = far.asked();
+        // Exit code 3, no signal, nothing open, and no output.
+        far.say(to, 0, &[0, 1, 6, 0, 0, 0, 0]);
+        drop(far);
+        assert_eq!(output.join().unwrap().unwrap().exit.code, Some(3));
+    }
 }

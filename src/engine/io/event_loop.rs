@@ -355,7 +355,13 @@ impl Io {
 impl Io {
     /// Sends a message of this context's own, without a window.
     pub(crate) fn send(self: &Rc<Self>, message: Message) {
-        self.switch.send(self, message);
+        self.switch.send(self, message, None);
+    }
+
+    /// The same for a message that a frame of a neighbour has caused. If such messages fill a queue, that
+    /// neighbour is not read.
+    pub(crate) fn send_because_of(self: &Rc<Self>, cause: LinkId, message: Message) {
+        self.switch.send(self, message, Some(cause));
     }
 
     /// Handles a frame from a link.

@@ -10,11 +10,14 @@ use tokio::sync::oneshot;
 
 use crate::engine::io::Io;
 use crate::routing::table::LinkId;
+use crate::sys::hash::HashSet;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// The reason if the parent supplies no ids.
 const NO_IDS: &str = "no ids to be had";
+/// The reason if a context asks for more than it needs.
+const TOO_MANY: &str = "a context may not hold so many unused ids";
 
 /// The connects of this context that wait for an id for their child.
 #[derive(Default)]
@@ -22,6 +25,9 @@ pub(crate) struct Ids {
     waiters: RefCell<VecDeque<oneshot::Sender<ContextId>>>,
     /// More ids were requested from the parent, and it has not answered.
     is_asked: Cell<bool>,
+    /// The contexts below for which ids were requested from the parent. An honest context waits for the answer
+    /// before it asks again.
+    asked_for: RefCell<HashSet<ContextId>>,
 }
 
 impl Ids {
@@ -84,7 +90,7 @@ impl Ids {
         let may_have =
             io.with_routing(|routing| routing.link_to(owner) == Some(link) && routing.may_have_block(link, owner));
         if !may_have {
-            return io.refuse(message, &DeadReason::refused("a context may not hold so many unused ids"), from);
+            return io.refuse(message, &DeadReason::refused(TOO_MANY), from);
         }
         if io.shared.parent().is_none() {
             let ids = io.with_routing(|routing| {
@@ -94,11 +100,16 @@ impl Ids {
             });
             return io.send(block_reply(message, &ids));
         }
+        if !self.asked_for.borrow_mut().insert(owner) {
+            return io.refuse(message, &DeadReason::refused(TOO_MANY), from);
+        }
         let upstream = io.outgoing().ask_parent(io, Handle::ALLOCATE_ID, owner.0.to_be_bytes().to_vec());
         let (this, message) = (Rc::clone(io), message.clone());
         io.tasks.spawn(async move {
             let io = this;
-            match upstream.await.as_ref().map(parse_block) {
+            let answer = upstream.await;
+            io.ids().asked_for.borrow_mut().remove(&owner);
+            match answer.as_ref().map(parse_block) {
                 Ok(Some(ids)) => {
                     io.with_routing(|routing| {
                         // (A context that has gone in the meantime gets no ids, and its route is not

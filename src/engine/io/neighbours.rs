@@ -126,7 +126,7 @@ impl Neighbours {
             routing.del_route(link, target)
         });
         if let Some(gone) = gone {
-            self.contexts_gone(io, &gone);
+            self.contexts_gone(io, &gone, None);
         }
     }
 
@@ -152,7 +152,7 @@ impl Neighbours {
                 if let Some(parent) = io.shared.parent() {
                     // The name that this context has stored. It begins with the name of the neighbour.
                     let name = io.with_routing(|routing| routing.name(target).unwrap_or_default().to_owned());
-                    io.send(add_route(parent, target, &name));
+                    io.send_because_of(from, add_route(parent, target, &name));
                 }
             }
             Err(why) if io.may_complain(Some(from), Fault::Route) => log_later!(io, ERROR, "{why}: ignored"),
@@ -168,7 +168,7 @@ impl Neighbours {
         let target = ContextId(u32::from_be_bytes(target));
         let gone = io.with_routing(|routing| routing.del_route(from, target));
         if let Some(gone) = gone {
-            self.contexts_gone(io, &gone);
+            self.contexts_gone(io, &gone, Some(from));
         }
     }
 
@@ -256,7 +256,7 @@ impl Neighbours {
                 tell(watchers);
             });
         }
-        self.contexts_gone(io, &gone);
+        self.contexts_gone(io, &gone, None);
         self.link_gone.notify_waiters();
         if was_parent && !io.detaching().has_left() {
             io.ending().begin(io, ORPHAN_GRACE, None);
@@ -264,11 +264,12 @@ impl Neighbours {
     }
 
     /// Notifies all waiters for contexts that have gone, and the neighbours that have communicated with them.
-    fn contexts_gone(&self, io: &Rc<Io>, gone: &Gone) {
+    /// `cause` is the link of the neighbour that has reported it, if one has.
+    fn contexts_gone(&self, io: &Rc<Io>, gone: &Gone, cause: Option<LinkId>) {
         for &(link, context) in &gone.tell {
             let notice = del_route(io.with_routing(|routing| routing.remote(link)), context);
             let notice = Message { src: io.shared.me, auth: io.shared.me, ..notice };
-            io.with_links(|links| links.push_farewell(link, context, notice));
+            io.with_links(|links| links.push_farewell(link, context, notice, cause));
         }
         for &context in &gone.contexts {
             let orphans = io.with_inboxes(|inboxes| inboxes.forget(context));

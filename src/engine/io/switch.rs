@@ -49,8 +49,9 @@ impl Switch {
         f(&mut self.inboxes.borrow_mut())
     }
 
-    /// Sends a message of this context's own, without a window.
-    pub(super) fn send(&self, io: &Rc<Io>, mut message: Message) {
+    /// Sends a message of this context's own, without a window. `origin` is the link that caused it; see
+    /// [`Switch::route`].
+    pub(super) fn send(&self, io: &Rc<Io>, mut message: Message, origin: Option<LinkId>) {
         let me = io.shared.me;
         message.src = me;
         message.auth = match message.on_behalf.take() {
@@ -67,7 +68,7 @@ impl Switch {
             let Message { dst, handle, .. } = message;
             message = Message { dst, handle, src: me, auth: me, ..reason.to_message() };
         }
-        self.route(io, message, false, None, None);
+        self.route(io, message, false, None, origin);
     }
 
     /// Handles a frame from a link.

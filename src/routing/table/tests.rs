@@ -246,3 +246,62 @@ fn a_neighbour_ends_only_its_own_routes() {
     assert_eq!(routing.del_route(B, ContextId(1)), None);
     assert_eq!(routing.del_route(A, ContextId(1)).map(|gone| gone.contexts), Some(vec![ContextId(1)]));
 }
+
+#[test]
+fn only_a_router_on_the_way_to_a_context_can_tell_of_its_end() {
+    let mut routing = Routing::new(ContextId(7), Arc::from([ContextId(3), ContextId(0)]), false);
+    routing.add_parent(UP, ContextId(3));
+    routing.add_child(A, ContextId(1_000), "a".into(), None);
+    // 1000 has started 2000 and 2001, and 2000 has started 3000.
+    routing.hand_out(A, ContextId(1_000), 2_000..3_000);
+    for id in [2_000, 2_001] {
+        routing.add_route(A, ContextId(id), "a.b").unwrap();
+    }
+    routing.hand_out(A, ContextId(2_000), 3_000..4_000);
+    routing.add_route(A, ContextId(3_000), "a.b.c").unwrap();
+    let tells = |src, of, from| routing.provenance(ContextId(src), from).is_on_way_to(ContextId(of));
+    for (src, of, from, may) in [
+        (1_000, 3_000, A, true),
+        (2_000, 3_000, A, true),
+        (2_001, 3_000, A, false),
+        (2_000, 2_001, A, false),
+        (3_000, 2_000, A, false),
+        (1_000, 8, A, false),
+        // From the parent: those above, and nobody beside.
+        (3, 8, UP, true),
+        (0, 8, UP, true),
+        (0, 3_000, UP, true),
+        (5, 8, UP, false),
+        (5, 0, UP, false),
+    ] {
+        assert_eq!(tells(src, of, Some(from)), may, "{src} of {of}");
+    }
+    assert!(tells(7, 3_000, None), "what was created here");
+}
+
+#[test]
+fn a_context_sends_its_values_and_those_below_it_do() {
+    let mut routing = Routing::new(ContextId(7), Arc::from([ContextId(0)]), false);
+    routing.add_parent(UP, ContextId(0));
+    routing.add_child(A, ContextId(1_000), "a".into(), None);
+    routing.hand_out(A, ContextId(1_000), 2_000..3_000);
+    for id in [2_000, 2_001] {
+        routing.add_route(A, ContextId(id), "a.b").unwrap();
+    }
+    routing.hand_out(A, ContextId(2_000), 3_000..4_000);
+    routing.add_route(A, ContextId(3_000), "a.b.c").unwrap();
+    let is_from = |src, context, from| routing.provenance(ContextId(src), from).is_from(ContextId(context));
+    for (src, context, from, may) in [
+        (2_000, 2_000, A, true),
+        (3_000, 2_000, A, true),
+        (3_000, 1_000, A, true),
+        (3_000, 7, A, true),
+        (2_001, 2_000, A, false),
+        (1_000, 2_000, A, false),
+        (0, 2_000, UP, false),
+        (0, 7, UP, false),
+    ] {
+        assert_eq!(is_from(src, context, Some(from)), may, "{src} for {context}");
+    }
+    assert!(is_from(7, 2_000, None), "this context's own");
+}

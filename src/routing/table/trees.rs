@@ -216,7 +216,7 @@ impl World {
             Verdict::Local => match node.handles.check(
                 &sent.message,
                 || node.routing.peer(from),
-                |of| node.routing.is_way_to(of, from),
+                &node.routing.provenance(sent.message.src, from),
             ) {
                 Ok(()) => self.deliver(at, &sent, from),
                 Err(_) => self.refuse(at, &sent.message),

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// The most bytes of each text of an error.
 const MAX_TEXT: usize = 64 * 1024;
-/// The most sources of an error that are kept. So all its texts fit into the largest reply.
-const MAX_SOURCES: usize = 12;
+/// The most sources of an error that are kept. So all its texts fit into the largest reply, and no stack
+/// overflows when they are dropped.
+pub(super) const MAX_SOURCES: usize = 12;
 
 /// A function that was called returned `Err`, panicked, or could not be run.
 ///
@@ -141,7 +142,7 @@ impl StdError for Cause {
     }
 }
 
-fn shorten(mut text: String) -> String {
+pub(super) fn shorten(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);
