@@ -88,13 +88,13 @@ fn list(args: &HostsArgs, verbose: u8) -> Exit {
     };
     let text = match args.explain {
         true => hosts::command::explain(&expansion.hosts, &mut sources),
-        false => Ok(hosts::command::listing(args, &expansion)),
+        false => Ok(hosts::command::listing(args, &expansion).into_bytes()),
     };
     let mut notes = sources.inventories.take_notes();
     notes.extend((verbose > 0).then(|| sources.inventories.told()));
     expansion.notes.iter().chain(&notes).for_each(|note| complaint::complain(&format!("note: {note}")));
     match text {
-        Ok(text) => print(text.as_bytes()),
+        Ok(text) => print(&text),
         Err(why) => complaint::fail(Exit::Usage, &why),
     }
 }

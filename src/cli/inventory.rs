@@ -34,7 +34,7 @@ use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use crate::cli::hosts::expression::{MAX_HOPS, is_bare_host, read_back};
+use crate::cli::hosts::expression::{MAX_HOPS, is_bare_host};
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::inventory::find::{Found, Place, Surroundings, named};
 use crate::cli::inventory::format::Format;
@@ -42,7 +42,7 @@ use crate::cli::inventory::load::Loaded;
 use crate::cli::inventory::model::{Group, Members, shown};
 use crate::cli::inventory::vars::{Var, Vars};
 use crate::cli::last_run::LastRun;
-use crate::connect::host_path::distance;
+use crate::connect::host_path::{PathError, distance};
 
 /// Most close names in an error.
 const MAX_NEAR: usize = 3;
@@ -239,7 +239,7 @@ impl Inventories {
 
     /// `open` has the hosts whose paths are being followed.
     fn hops(&mut self, hops: Vec<Hop>, becomes: bool, open: &mut Vec<String>) -> Result<Vec<Hop>, String> {
-        let (mut all, last) = (Vec::new(), hops.len() - 1);
+        let (mut all, count) = (Vec::new(), hops.len());
         for (nth, hop) in hops.into_iter().enumerate() {
             if hop.method != Method::Ssh || self.load()?.inventory.host(&hop.target).is_none() {
                 all.push(hop);
@@ -261,8 +261,8 @@ impl Inventories {
             let path = match &way.path {
                 None => None,
                 Some(path) => {
-                    let read = read_back(path).map_err(|fault| {
-                        format!("offshoot_path of the host {}: {}", name.escape_debug(), fault.message)
+                    let read: HostPath = path.parse().map_err(|error: PathError| {
+                        format!("offshoot_path of the host {}: {error}", name.escape_debug())
                     })?;
                     open.push(name.clone());
                     let hops = self.hops(read.hops, false, open)?;
@@ -274,7 +274,7 @@ impl Inventories {
             way.own.user = hop.user.or(way.own.user);
             way.own.port = hop.port.or(way.own.port);
             // Who is only passed by stays the user that can log in further on.
-            way.becomes = way.becomes.filter(|_| becomes && nth == last);
+            way.becomes = way.becomes.filter(|_| becomes && nth + 1 == count);
             all.extend(connection::join(&name, way, path)?);
         }
         match all.len() > MAX_HOPS {

@@ -8,6 +8,7 @@ use crate::cli::hosts::fold::fold;
 use crate::cli::hosts::names::Names;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
+use crate::cli::output::visible;
 use crate::cli::quote;
 
 /// Most groups whose expressions are looked through for the groups of a host.
@@ -58,12 +59,12 @@ fn split(names: &Names, parts: usize) -> String {
 /// # Errors
 ///
 /// If there are too many hosts, or one cannot be reached as its inventory says.
-pub(crate) fn explain(names: &Names, sources: &mut Reading) -> Result<String, String> {
+pub(crate) fn explain(names: &Names, sources: &mut Reading) -> Result<Vec<u8>, String> {
     if names.len() as u64 > MAX_HOSTS {
         return Err(format!("--explain takes at most {MAX_HOSTS} hosts"));
     }
     let by_text = groups_of_text(sources);
-    let mut text = String::new();
+    let mut text = Vec::new();
     for (nth, name) in names.iter().enumerate() {
         let host = read_back(name).map_err(|fault| fault.message)?;
         let end = host.hops.last().map_or_else(String::new, |hop| hop.target.clone());
@@ -78,8 +79,8 @@ pub(crate) fn explain(names: &Names, sources: &mut Reading) -> Result<String, St
         if !groups.is_empty() {
             parts.push(format!("in @{}", groups.join(", @")));
         }
-        text.push_str(&parts.join("; "));
-        text.push('\n');
+        visible::text(&parts.join("; "), "", &mut text);
+        text.push(b'\n');
     }
     Ok(text)
 }

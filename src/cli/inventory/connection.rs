@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::cli::hosts::expression::{MAX_HOPS, read_back};
-use crate::cli::hosts::path::{FromInventory, Hop, Method};
+use crate::cli::hosts::expression::MAX_HOPS;
+use crate::cli::hosts::path::{FromInventory, Hop, HostPath, Method};
 use crate::cli::inventory::vars::{Value, Var, Vars};
 use crate::cli::inventory::words;
+use crate::connect::host_path::PathError;
 
 /// Values of `ansible_become` that mean yes, in small letters. Ansible takes all others for no.
 const YES: [&str; 6] = ["yes", "true", "y", "t", "on", "1"];
@@ -106,8 +107,8 @@ fn wrong(host: &str, var: Var, why: &str) -> String {
 }
 
 fn parsed(host: &str, text: &str) -> Result<Hop, String> {
-    let path = read_back(text).map_err(|fault| {
-        format!("the inventory makes {} of the host {}: {}", text.escape_debug(), host.escape_debug(), fault.message)
+    let path: HostPath = text.parse().map_err(|error: PathError| {
+        format!("the way to the host {}, as its inventory says: {error}", host.escape_debug())
     })?;
     match path.hops.into_iter().next() {
         Some(hop) => Ok(hop),

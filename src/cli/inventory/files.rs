@@ -78,7 +78,7 @@ pub(crate) fn is_program(path: &Path) -> bool {
     head[..read].starts_with(b"#!") || head[..read] == *b"\x7fELF"
 }
 
-/// The names in a directory, sorted, without hidden ones.
+/// The names in a directory, sorted, without hidden ones and those that could not be printed in an error.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub(crate) fn names(directory: &Path, most: usize) -> Result<Vec<String>, String
     for entry in std::fs::read_dir(directory).map_err(|error| error.to_string())? {
         let name = entry.map_err(|error| error.to_string())?.file_name();
         let Ok(name) = name.into_string() else { continue };
-        if !name.starts_with('.') {
+        if !name.starts_with('.') && !name.contains(char::is_control) {
             names.push(name);
         }
         if names.len() > most {

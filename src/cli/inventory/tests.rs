@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cli::hosts::command::way;
+use crate::cli::hosts::expression::read_back;
 use crate::cli::hosts::expression::{Sources as _, list};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::find::Place;
@@ -302,6 +303,8 @@ w1 ansible_connection=winrm
 b1 ansible_become=1 ansible_become_method=runas
 p1 ansible_port=none
 v1 offshoot_path=a//b
+v2 offshoot_path=@web
+v3 offshoot_path=bastion/web[1-2]
 s1 ansible_user='a;b'
 d1 ansible_host=-oProxyCommand=x
 pass1 ansible_password=x ansible_become_pass=y
@@ -315,6 +318,8 @@ fine http_port='{{ x }}'
         ("b1", "ansible_become_method of the host b1: `runas` is not sudo, su or doas"),
         ("p1", "only a port, 1 to 65535"),
         ("v1", "offshoot_path of the host v1: "),
+        ("v2", "offshoot_path of the host v2: a path is one host"),
+        ("v3", "offshoot_path of the host v3: a path is one host"),
         ("s1", "ssh does not accept"),
         ("d1", "cannot begin with `-`"),
     ] {
