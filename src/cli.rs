@@ -2,12 +2,13 @@
 //!
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
+//! - `inventory`: files and programs that name hosts and groups
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
-//! - `rerun`: the command line that repeats a run
+//! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
 pub(crate) mod args;
@@ -20,6 +21,8 @@ pub(crate) mod exit;
 pub(crate) mod hosts;
 pub(crate) mod images;
 pub(crate) mod input;
+pub(crate) mod inventory;
+pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 pub(crate) mod output;
 pub(crate) mod quote;
@@ -69,7 +72,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Doctor(args) => doctor::doctor(args),
-        ToolCommand::Hosts(args) => list(args),
+        ToolCommand::Hosts(args) => list(args, cli.verbose),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
     }));
@@ -77,14 +80,22 @@ pub fn main() -> ExitCode {
     exit.unwrap_or(Exit::Internal).into()
 }
 
-fn list(args: &HostsArgs) -> Exit {
-    let mut sources = hosts::sources::Reading::new(|_: &str| Ok(None));
-    match hosts::expression::list(&args.expressions, &mut sources) {
-        Ok(expansion) => {
-            expansion.notes.iter().for_each(|note| complaint::complain(&format!("note: {note}")));
-            print(hosts::command::listing(args, &expansion).as_bytes())
-        }
-        Err(error) => complaint::fail(error.kind.into(), &error),
+fn list(args: &HostsArgs, verbose: u8) -> Exit {
+    let mut sources = hosts::sources::Reading::new(inventory::Inventories::new(&args.choosing.inventory));
+    let expansion = match hosts::expression::list(args.choosing.choice(&args.expressions), &mut sources) {
+        Ok(expansion) => expansion,
+        Err(error) => return complaint::fail(error.kind.into(), &error),
+    };
+    let text = match args.explain {
+        true => hosts::command::explain(&expansion.hosts, &mut sources),
+        false => Ok(hosts::command::listing(args, &expansion).into_bytes()),
+    };
+    let mut notes = sources.inventories.take_notes();
+    notes.extend((verbose > 0).then(|| sources.inventories.told()));
+    expansion.notes.iter().chain(&notes).for_each(|note| complaint::complain(&format!("note: {note}")));
+    match text {
+        Ok(text) => print(&text),
+        Err(why) => complaint::fail(Exit::Usage, &why),
     }
 }
 

@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 29] = [
+const NOT_RUN: [(&str, &str, &str); 30] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -23,7 +23,8 @@ const NOT_RUN: [(&str, &str, &str); 29] = [
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
     ("docs/guide/observe.md", "offshoot run -v -w nosuchhost.invalid", "asks the network for a name"),
-    ("docs/guide/coming-from.md", "ansible web", "needs Ansible"),
+    ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
+    ("docs/guide/hosts.md", "[slurm]", "is a configuration"),
     ("docs/guide/own-programs.md", "[target.aarch64", "is a configuration of cargo"),
     ("docs/guide/own-programs.md", "rustup target add", "builds for other processors"),
     ("docs/guide/own-programs.md", "offshoot bundle --program", "needs programs for other processors"),

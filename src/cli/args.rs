@@ -1,9 +1,11 @@
 //! The command line.
 //!
+//! - `choosing`: the options that choose hosts
 //! - `checks`: what is well formed but most likely not what was meant
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 mod checks;
+pub(crate) mod choosing;
 mod help;
 mod tips;
 
@@ -16,7 +18,8 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use self::help::{CALL_EXAMPLES, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
+use self::choosing::{ChoiceArgs, how_else};
+use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
@@ -94,7 +97,7 @@ pub(crate) struct RunArgs {
 
 /// `offshoot call`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = CALL_EXAMPLES)]
+#[command(after_help = CALL_EXAMPLES, override_usage = CALL_USAGE)]
 pub(crate) struct CallArgs {
     /// How long the call may take on each host, as 30s or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
@@ -120,6 +123,9 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// The inventory that has the host; may be given again
+    #[arg(short = 'I', long, value_name = "PATH")]
+    pub(crate) inventory: Vec<String>,
     /// How long each hop may take
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
@@ -143,6 +149,7 @@ impl DoctorArgs {
     pub(crate) fn reach(&self) -> ReachArgs {
         ReachArgs {
             hosts: vec![self.host.clone()],
+            choosing: ChoiceArgs { inventory: self.inventory.clone(), ..ChoiceArgs::default() },
             via: None,
             fanout: 1,
             connect_timeout: self.connect_timeout,
@@ -172,9 +179,11 @@ pub(crate) struct FunctionsArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Hosts")]
 pub(crate) struct ReachArgs {
-    /// The hosts, as web[01-40,50], bastion/web1/sudo or ^FILE; may be given again
-    #[arg(short = 'w', long, value_name = "HOSTS", required = true)]
+    /// The hosts, as web[01-40,50], @GROUP, web*, bastion/web1/sudo or ^FILE; may be given again
+    #[arg(short = 'w', long, value_name = "HOSTS", required_unless_present_any = how_else())]
     pub(crate) hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) choosing: ChoiceArgs,
     /// Reach all of them through this path
     #[arg(long, value_name = "PATH")]
     pub(crate) via: Option<String>,
@@ -256,14 +265,22 @@ pub(crate) struct OutputArgs {
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
     /// Host expressions; the result has the hosts of all of them
-    #[arg(value_name = "EXPR", required = true)]
+    #[arg(value_name = "EXPR", required_unless_present_any = how_else())]
     pub(crate) expressions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) choosing: ChoiceArgs,
     /// Print only how many there are
-    #[arg(short, long, conflicts_with = "fold")]
+    #[arg(short, long, conflicts_with_all = ["fold", "split", "explain"])]
     pub(crate) count: bool,
     /// Print them as one short expression
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "explain")]
     pub(crate) fold: bool,
+    /// Divide them into this many parts, and print each as a short expression
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "explain")]
+    pub(crate) split: Option<u32>,
+    /// Print of each host the way there, and where it comes from
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 /// `offshoot images`.

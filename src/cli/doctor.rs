@@ -12,12 +12,13 @@ use crate::{Context, Error, Router};
 use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
-use crate::cli::complaint::fail;
+use crate::cli::complaint::{complain, fail};
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{HostPath, Method};
 use crate::cli::hosts::sources::Reading;
+use crate::cli::inventory::Inventories;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::safe_json;
 use crate::cli::output::visible;
@@ -42,11 +43,16 @@ impl HopReport {
 
 /// Tries the way to a host and prints a report.
 pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
-    let mut sources = Reading::new(|_: &str| Ok(None));
+    let mut sources = Reading::new(Inventories::new(&args.inventory));
     let host = match expression::single(&args.host, &mut sources) {
         Ok(host) => host,
         Err(error) => return fail(error.kind.into(), &error),
     };
+    let host = match sources.inventories.resolve(host, true) {
+        Ok(host) => host,
+        Err(why) => return fail(Exit::Usage, &why),
+    };
+    sources.inventories.take_notes().iter().for_each(|note| complain(&format!("note: {note}")));
     // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&args.reach()) {
         Ok(secrets) => secrets,

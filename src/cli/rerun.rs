@@ -10,11 +10,14 @@ use crate::cli::args::Cli;
 use crate::cli::quote;
 
 /// Returns `argv` with `hosts` in place of its own hosts, as a line for a shell. The tool has accepted `argv`.
+/// What it says about choosing hosts is left out, except for inventories. If it names none, those that were
+/// found are added, because the names of the hosts are theirs.
+///
 /// The line is shown, and values of variables may be secret. So only their names stay: `-e NAME` takes the
 /// value from the environment. A comment at the end of the line has the notes for the user, with `caution`
 /// among them.
-pub(crate) fn line(argv: &[OsString], hosts: &str, caution: Option<&str>) -> String {
-    let Again { words, hidden } = rewritten(argv, hosts);
+pub(crate) fn line(argv: &[OsString], hosts: &str, inventories: &[String], caution: Option<&str>) -> String {
+    let Again { words, hidden } = rewritten(argv, hosts, inventories);
     let mut notes = Vec::new();
     if !hidden.is_empty() {
         let values = if hidden.len() == 1 { "its value is" } else { "their values are" };
@@ -25,10 +28,17 @@ pub(crate) fn line(argv: &[OsString], hosts: &str, caution: Option<&str>) -> Str
     if notes.is_empty() { line } else { format!("{line}  # {}", notes.join("; ")) }
 }
 
-fn rewritten(argv: &[OsString], hosts: &str) -> Again {
+fn rewritten(argv: &[OsString], hosts: &str, inventories: &[String]) -> Again {
     let mut tool = Cli::command();
     tool.build();
-    let mut rewriter = Rewriter { command: &tool, hosts: Some(hosts), words: Vec::new(), hidden: Vec::new() };
+    let mut rewriter = Rewriter {
+        command: &tool,
+        hosts: Some(hosts),
+        has_inventory: false,
+        begin: 0,
+        words: Vec::new(),
+        hidden: Vec::new(),
+    };
     let mut rest = argv.iter();
     rewriter.words.extend(rest.next().cloned());
     while let Some(word) = rest.next() {
@@ -45,11 +55,15 @@ fn rewritten(argv: &[OsString], hosts: &str) -> Again {
                     // The words from here on are the command for the hosts.
                     break;
                 }
-                rewriter.command = rewriter.command.find_subcommand(word).unwrap_or(rewriter.command);
+                if let Some(command) = rewriter.command.find_subcommand(word) {
+                    rewriter.command = command;
+                    rewriter.begin = rewriter.words.len();
+                }
             }
         }
     }
     rewriter.words.extend(rest.cloned());
+    rewriter.add(inventories);
     Again { words: rewriter.words, hidden: rewriter.hidden }
 }
 
@@ -64,11 +78,36 @@ struct Rewriter<'a> {
     command: &'a Command,
     /// The new hosts, until they are put into the line.
     hosts: Option<&'a str>,
+    has_inventory: bool,
+    /// Where the options of the subcommand begin.
+    begin: usize,
     words: Vec<OsString>,
     hidden: Vec<String>,
 }
 
 impl Rewriter<'_> {
+    /// Adds what the line does not say: the hosts, if they were chosen in another way, and inventories.
+    fn add(&mut self, inventories: &[String]) {
+        let mut added: Vec<OsString> = Vec::new();
+        if let Some(hosts) = self.hosts.take() {
+            added.extend(["-w".into(), hosts.into()]);
+        }
+        if !self.has_inventory {
+            added.extend(inventories.iter().flat_map(|path| [OsString::from("-I"), path.into()]));
+        }
+        self.words.splice(self.begin..self.begin, added);
+    }
+
+    /// A cluster of flags, without those that choose hosts; `None` if nothing is left of it.
+    fn flags(&self, cluster: &[u8]) -> Option<OsString> {
+        let chooses = |flag: u8| {
+            let is_it = |arg: &&Arg| arg.get_short() == Some(char::from(flag));
+            self.command.get_arguments().find(is_it).is_some_and(|arg| arg.get_id() == "all")
+        };
+        let left: Vec<u8> = cluster.iter().copied().filter(|flag| !chooses(*flag)).collect();
+        (left.len() > 1).then(|| OsString::from_vec(left))
+    }
+
     fn long(&mut self, word: &OsStr, name: &[u8], rest: &mut Iter<'_, OsString>) {
         let equals = name.iter().position(|b| *b == b'=');
         let (name, value) = match equals {
@@ -97,7 +136,7 @@ impl Rewriter<'_> {
             is_last.then_some((at, arg))
         });
         let Some((at, arg)) = option else {
-            self.words.push(word.to_owned());
+            self.words.extend(self.flags(bytes));
             return;
         };
         let attached = &bytes[at + 1..];
@@ -107,12 +146,12 @@ impl Rewriter<'_> {
             None => OsStr::from_bytes(attached.strip_prefix(b"=").unwrap_or(attached)),
         };
         let flags = self.words.len();
-        if at > 1 {
-            self.words.push(OsString::from_vec(bytes[..at].to_vec()));
-        }
+        self.words.extend(self.flags(&bytes[..at]));
         if !self.replaced(arg, value) {
             self.words.truncate(flags);
-            self.words.push(word.to_owned());
+            let mut cluster = self.flags(&bytes[..at]).unwrap_or_else(|| "-".into());
+            cluster.push(OsStr::from_bytes(&bytes[at..]));
+            self.words.push(cluster);
             self.words.extend(following.cloned());
         }
     }
@@ -133,6 +172,11 @@ impl Rewriter<'_> {
                     self.hidden.push(shown);
                 }
             }
+            "all" | "exclude" | "pick" => {}
+            "inventory" => {
+                self.has_inventory = true;
+                return false;
+            }
             _ => return false,
         }
         true
@@ -151,11 +195,12 @@ mod tests {
 
     use super::*;
     use crate::cli::args::ToolCommand;
+    use crate::cli::args::choosing::ChoiceArgs;
 
     fn rerun(words: &[&str], hosts: &str) -> String {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
         Cli::try_parse_from(&argv).unwrap_or_else(|error| panic!("{error}"));
-        line(&argv, hosts, None)
+        line(&argv, hosts, &[], None)
     }
 
     #[test]
@@ -173,10 +218,22 @@ mod tests {
             (&["o", "run", "-vwa", "-f9", "--", "x"], "o run -v -w 'web[2,5]' -f9 -- x"),
             (&["o", "run", "-b=bob", "-w=a", "true"], "o run -b=bob -w 'web[2,5]' true"),
             (&["o", "call", "f", "-w", "a", "[1, \"x y\"]"], r#"o call f -w 'web[2,5]' '[1, "x y"]'"#),
+            (&["o", "-v", "run", "-a", "-xb", "--pick=2", "-I", "f", "id"], "o -v run -w 'web[2,5]' -I f id"),
             (&["o", "call", "-w", "a", "--", "f"], "o call -w 'web[2,5]' -- f"),
         ] {
             assert_eq!(rerun(typed, "web[2,5]"), again);
         }
+    }
+
+    #[test]
+    fn inventories_that_were_found_are_named_by_the_rerun() {
+        let rerun = |words: &[&str]| {
+            let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+            line(&argv, "web2", &["/a b".to_owned(), "genders:/g".to_owned()], None)
+        };
+        assert_eq!(rerun(&["o", "run", "-w", "@web", "id"]), "o run -I '/a b' -I genders:/g -w web2 id");
+        assert_eq!(rerun(&["o", "run", "-a", "id"]), "o run -w web2 -I '/a b' -I genders:/g id");
+        assert_eq!(rerun(&["o", "run", "-I", "f", "-a", "id"]), "o run -w web2 -I f id");
     }
 
     #[test]
@@ -195,13 +252,25 @@ mod tests {
         assert!(several.ends_with("true  # export A and B first: their values are not shown"), "{several}");
         let argv = ["o", "run", "-w", "a", "-eA=1", "true"].map(OsString::from);
         assert!(
-            line(&argv, "b", Some("look first")).ends_with("  # export A first: its value is not shown; look first")
+            line(&argv, "b", &[], Some("look first"))
+                .ends_with("  # export A first: its value is not shown; look first")
         );
     }
 
     fn option() -> impl Strategy<Value = Vec<OsString>> {
         let spelled = [
             "-w a",
+            "-a",
+            "-va",
+            "-aS",
+            "-aw b",
+            "--all",
+            "-x b",
+            "-axb",
+            "--exclude=b",
+            "--pick 3",
+            "-I f",
+            "-aIf",
             "-wa",
             "-w=a",
             "--hosts a,b",
@@ -263,9 +332,11 @@ mod tests {
             argv.extend(command);
             // Combinations of options that are refused are not run again.
             let Ok(mut wanted) = Cli::try_parse_from(&argv) else { return Ok(()) };
-            let again = rewritten(&argv, "web[1-3]").words;
+            let again = rewritten(&argv, "web[1-3]", &[]).words;
             if let ToolCommand::Run(run) = &mut wanted.command {
                 run.reach.hosts = vec!["web[1-3]".into()];
+                let inventory = std::mem::take(&mut run.reach.choosing.inventory);
+                run.reach.choosing = ChoiceArgs { inventory, ..ChoiceArgs::default() };
             }
             prop_assert_eq!(Cli::try_parse_from(&again).map_err(|error| error.to_string()), Ok(wanted), "{:?}", again);
         }

@@ -21,6 +21,8 @@ use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
+use crate::cli::inventory::{self, Inventories};
+use crate::cli::last_run::LastRun;
 use crate::cli::output::marks::{self, Marks};
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::progress::Progress;
@@ -56,11 +58,12 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
 }
 
-fn carry_out(cli: &Cli, job: Job) -> Exit {
-    let hosts = match expand(&job.reach) {
-        Ok(hosts) => hosts,
+fn carry_out(cli: &Cli, mut job: Job) -> Exit {
+    let (hosts, found) = match expand(&job.reach) {
+        Ok(found) => found,
         Err(exit) => return exit,
     };
+    job.reach.choosing.inventory.extend(found);
     // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&job.reach) {
         Ok(secrets) => secrets,
@@ -115,22 +118,29 @@ fn start(debug: bool) -> Result<Router, Error> {
     Ok(router)
 }
 
-/// The hosts of the command line. The error is how the tool ends.
-fn expand(reach: &ReachArgs) -> Result<Vec<HostPath>, Exit> {
-    let mut sources = Reading::new(|_: &str| Ok(None));
-    let expansion = expression::expand(&reach.hosts, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
-    for note in &expansion.notes {
-        complain(&format!("note: {note}"));
-    }
-    let mut hosts = expansion.hosts;
-    if let Some(via) = &reach.via {
-        let via = expression::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+/// The hosts of the command line, and the inventories that were found and read for them. The error is how the
+/// tool ends.
+fn expand(reach: &ReachArgs) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
+    let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory));
+    let choice = reach.choosing.choice(&reach.hosts);
+    let expansion = expression::expand(choice, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+    let via = reach.via.as_ref().map(|via| expression::single(via, &mut sources));
+    let via = via.transpose().map_err(|error| fail(error.kind.into(), &error))?;
+    let inventories = &mut sources.inventories;
+    let becomes = reach.become_user.is_none();
+    let resolved = expansion.hosts.into_iter().map(|host| inventories.resolve(host, becomes));
+    let mut hosts = resolved.collect::<Result<Vec<_>, _>>().map_err(|why| fail(Exit::Usage, &why))?;
+    if let Some(via) = via {
+        let via = inventories.resolve(via, false).map_err(|why| fail(Exit::Usage, &why))?;
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
+    }
+    for note in expansion.notes.iter().chain(&inventories.take_notes()) {
+        complain(&format!("note: {note}"));
     }
     if let Some(user) = &reach.become_user {
         hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
     }
-    Ok(hosts)
+    Ok((hosts, inventories.found()))
 }
 
 /// Output that has to be written at the end of a run.
@@ -151,7 +161,7 @@ async fn report(
     pipes: &Pipes,
     signals: &mut Signals,
 ) -> (Exit, Option<Last>) {
-    let output = job.output;
+    let (output, inventories) = (job.output, job.reach.choosing.inventory.clone());
     let around = surroundings();
     let style = Style::new(output, cli.color, around);
     let mut marks = Marks::new(hosts.len());
@@ -228,19 +238,28 @@ async fn report(
             .map_or(End::Complete, End::Stopped),
     };
     let owed = pipes.stderr.queued();
-    let summary = conclude(report, end, started, pipes);
+    let summary = conclude(report, end, started, &inventories, pipes);
+    keep(&summary, &inventories, pipes);
     (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
 }
 
 /// Queues the last output: the summary, or the document.
-fn conclude(report: Report, end: End, started: Instant, pipes: &Pipes) -> Summary {
+fn conclude(report: Report, end: End, started: Instant, inventories: &[String], pipes: &Pipes) -> Summary {
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&argv, hosts, caution);
+    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&argv, hosts, inventories, caution);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
     summary
+}
+
+/// Keeps the hosts that did not succeed for `@failed`.
+fn keep(summary: &Summary, inventories: &[String], pipes: &Pipes) {
+    let inventories = inventories.iter().map(|path| inventory::find::named(path).text()).collect();
+    if let Err(why) = LastRun::new(summary.not_ok(), inventories).keep() {
+        pipes.stderr.write(format!("note: {why}\n").into_bytes());
+    }
 }
 
 /// Why a run has stopped, if its hosts are not all done.

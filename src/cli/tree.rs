@@ -183,6 +183,8 @@ impl Tree {
         if let Some(port) = hop.port {
             args.extend(["-p".to_owned(), port.to_string()]);
         }
+        // What an inventory says of the host is its own, too.
+        args.extend(hop.inventory.iter().flat_map(|known| known.ssh_args.iter().cloned()));
         args.extend(self.ssh_args.iter().cloned());
         // Keys are tried first, as without a password.
         let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);

@@ -17,6 +17,8 @@ use crate::connect::methods::{AnyMethod, Connect, SetnsKind};
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 
 pub(crate) use method_name::MethodName;
+#[cfg(feature = "cli")]
+pub(crate) use method_name::distance;
 
 /// Most hops in one path.
 pub(crate) const MAX_HOPS: usize = 16;
@@ -63,8 +65,16 @@ impl HostPath {
 
     /// The path with one more hop at its end. The text stays the same.
     pub(crate) fn then(mut self, method: MethodName, target: &str) -> Self {
-        self.hops.push(Hop { method, target: target.into(), user: None, port: None });
+        self.hops.push(Hop::plain(method, target));
         self
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Hop {
+    /// A hop with nothing but a target.
+    pub(crate) fn plain(method: MethodName, target: &str) -> Self {
+        Self { method, target: target.into(), user: None, port: None, inventory: None }
     }
 }
 
@@ -184,6 +194,19 @@ pub(crate) struct Hop {
     pub(crate) user: Option<String>,
     /// Port of sshd at the target.
     pub(crate) port: Option<u16>,
+    /// What an inventory of the tool says of the target.
+    #[cfg(feature = "cli")]
+    pub(crate) inventory: Option<std::sync::Arc<FromInventory>>,
+}
+
+/// What an inventory says of a host, besides what a hop has in any case.
+#[cfg(feature = "cli")]
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FromInventory {
+    /// The name of the host there. Two hosts of an inventory are two children, even at one address.
+    pub(crate) name: String,
+    /// Arguments for ssh.
+    pub(crate) ssh_args: Vec<String>,
 }
 
 impl Hop {
@@ -294,7 +317,7 @@ mod tests {
     #[test]
     #[cfg(feature = "cli")]
     fn the_way_there_makes_the_host_not_its_spelling() {
-        let hop = |target: &str| Hop { method: MethodName::Ssh, target: target.into(), user: None, port: None };
+        let hop = |target: &str| Hop::plain(MethodName::Ssh, target);
         let host = |text: &str, target: &str| HostPath { text: text.into(), hops: vec![hop(target)] };
         assert_eq!(host("web1", "web1"), host("ssh:web1", "web1"));
         assert_ne!(host("web1", "web1"), host("web1", "web2"));

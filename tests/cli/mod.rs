@@ -1,6 +1,7 @@
 //! The tool, from its command line to its exit code, on children of this machine.
 
 mod calling;
+mod choosing;
 mod ending;
 mod exits;
 mod input;
@@ -77,6 +78,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_function_is_called_by_any_end_of_its_name
             results_are_part_of_both_kinds_of_json
             what_cannot_be_called_is_told_before_anything_is_connected
+        ;
+        choosing:
+            groups_wildcards_and_exclusions_choose_hosts
+            an_inventory_selects_nobody
+            two_hosts_at_one_address_are_two_children
+            ssh_gets_what_the_inventory_says_of_a_host
+            the_hosts_that_failed_are_chosen_again
+            the_rerun_names_the_inventory_that_was_found
+            a_program_that_prints_an_inventory_is_run
+            what_an_expression_stands_for_is_explained
+            a_variable_of_pdsh_names_a_file_of_hosts
+            what_cannot_be_chosen_is_told
         ;
         ending:
             a_command_that_takes_too_long_is_ended

@@ -146,7 +146,8 @@ pub(crate) fn what_did_not_succeed_can_be_run_again() -> Result<()> {
     let (program, rest) = rerun.split_once(' ').context("it has arguments")?;
     assert_eq!((program, rest), (env!("CARGO_BIN_EXE_offshoot"), "run -w 'local[1-3]' -s 'exit 4'"));
     let mut shell = std::process::Command::new("sh");
-    assert_eq!(run(shell.args(["-c", rerun]))?.code, Some(2));
+    shell.args(["-c", rerun]).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    assert_eq!(run(&mut shell)?.code, Some(2));
     Ok(())
 }
 

@@ -25,7 +25,9 @@ pub(crate) fn tool(args: &[&str]) -> (Command, Trace) {
 pub(crate) fn program(path: &Path, args: &[&str]) -> (Command, Trace) {
     let mark = unique();
     let mut command = Command::new(path);
-    command.args(args).env(MARK, &mark).env_remove("NO_COLOR");
+    command.args(args).env(MARK, &mark).env_remove("NO_COLOR").env_remove("WCOLL");
+    // What a run keeps for the next one is not the user's.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     (command, Trace::new(&mark))
 }
 

@@ -3,11 +3,13 @@
 pub(super) const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
        offshoot run [OPTIONS] -w HOSTS -s LINE";
 
+pub(super) const CALL_USAGE: &str = "offshoot call [OPTIONS] -w HOSTS FUNCTION [JSON-ARGS]";
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   offshoot run -w web1,web2 -- uptime
   offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
-  offshoot run -w '^hosts.txt' --jsonl -s 'df -P | tail -n +2'
+  offshoot run -w '@web' -x web3 --jsonl -s 'df -P | tail -n +2'
   offshoot hosts --fold 'web[1-9]!web5,db1'
 
 Exit codes:
@@ -37,6 +39,8 @@ Expressions:
   web[01-40,50] n[1-9/2]  numbers, with steps; rack[1-4]n[1-20] combines them
   a!b  a&b  a^b           in a but not in b, in both, in one only; left to right,
                           each up to the next comma
+  @web  @rack:r1          a group of the inventory; @all, @failed
+  web*  db?  @*           hosts of the inventory with such names; all
   ^file  -                from a file, from stdin
   deploy@web1:2222        by ssh; [fe80::1]:22 is an address
   bastion/web1/sudo:root/docker:app
@@ -49,4 +53,5 @@ Expressions:
 Examples:
   offshoot hosts 'web[01-03]!web02'
   offshoot hosts --count 'web[1-99]&^up.txt'
-  sort -u hosts.txt | offshoot hosts --fold -";
+  sort -u hosts.txt | offshoot hosts --fold -
+  offshoot hosts -I prod/hosts.yml --explain '@web'";

@@ -243,6 +243,6 @@ fn a_line_of_shell_as_one_word_is_noted() {
 }
 
 #[test]
-fn help_names_no_groups() {
-    assert!(!HOSTS_HELP.contains("@group") && !HOSTS_HELP.contains("@all"));
+fn help_names_groups() {
+    assert!(HOSTS_HELP.contains("@web") && HOSTS_HELP.contains("@all"));
 }

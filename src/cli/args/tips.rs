@@ -9,19 +9,19 @@ use crate::cli::output::visible::word as visible;
 const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["-H", "--host"], "names a host for pssh", "write -w HOST"),
     (
-        &["--hostfile", "--inventory", "--inventory-file"],
+        &["--hostfile", "--inventory-file"],
         "names a file of hosts",
-        "write -w '^FILE'; there is no inventory",
+        "write -w '^FILE' for the hosts in it, or -I FILE -w '@GROUP' for some of an inventory",
     ),
-    (&["--limit"], "takes some of the hosts for ansible", "write -w 'web[1-9]&web[3-5]', or name only those"),
+    (&["--limit"], "takes some of the hosts for ansible", "write -w '@web&@eu', or name only those"),
     (
         &["-m", "--module-name"],
         "names a module for ansible",
         "there are no modules; write -- CMD ARG..., or -s LINE for a line of shell",
     ),
     (
-        &["-a", "--args"],
-        "has the arguments of a module for ansible, and means all hosts for pdsh and clush",
+        &["--args"],
+        "has the arguments of a module for ansible",
         "write -- CMD ARG..., or -s LINE for a line of shell; name the hosts with -w",
     ),
     (
@@ -30,11 +30,10 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
         "write -l USER, or -w USER@HOST; write -t TIME for a limit",
     ),
     (&["--user", "--remote-user"], "is the user to log in as", "write -l USER, or -w USER@HOST"),
-    (&["-x"], "leaves out hosts for pdsh and clush", "write -w 'web[1-9]!web5'"),
     (
         &["-g", "--group", "-G", "-X"],
         "names a group of hosts for pdsh and clush",
-        "there are no groups; write -w '^FILE' for a file of hosts",
+        "write -w '@GROUP', or -x '@GROUP' to leave it out",
     ),
     (&["-A", "--askpass", "-k"], "asks for a password of ssh", "write --ask-pass"),
     (&["--become-user"], "is the user to become for ansible", "write --become=USER, or -b for root"),
@@ -54,7 +53,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
         "sets variables for ansible",
         "write -e NAME=VALUE, which sets one in the environment of the command",
     ),
-    (&["-I", "--stdin"], "is about the input of the command", "stdin goes to all commands; -n keeps it from them"),
+    (&["--stdin"], "is about the input of the command", "stdin goes to all commands; -n keeps it from them"),
     (&["-N"], "leaves out the names of hosts for pdsh", "write --json, and take `stdout` of each host"),
     (&["--check", "--diff"], "shows what ansible would change", "there are no modules that could tell"),
 ];
@@ -77,7 +76,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["all"],
         "ansible's `all -m shell -a LINE` is offshoot run -w HOSTS -s LINE, and `all -a CMD` is offshoot run -w HOSTS -- CMD; \
-         there is no inventory, so -w names the hosts, or '^FILE' a file of them",
+         -w names the hosts, as '@GROUP' or all of the inventory, -a",
     ),
     (&["setup", "facts"], "for facts about hosts write offshoot call -w HOSTS host_facts"),
     (
@@ -144,17 +143,16 @@ mod tests {
     fn what_other_tools_take_is_told_in_our_words() {
         for (words, there, here) in [
             (&["run", "-H", "web1", "uptime"][..], "pssh", "-w HOST"),
-            (&["run", "-w", "a", "--limit", "b", "uptime"], "ansible", "-w 'web[1-9]&web[3-5]'"),
-            (&["run", "-w", "a", "--limit=b", "uptime"], "ansible", "-w 'web[1-9]&web[3-5]'"),
+            (&["run", "-w", "a", "--limit", "b", "uptime"], "ansible", "-w '@web&@eu'"),
+            (&["run", "-w", "a", "--limit=b", "uptime"], "ansible", "-w '@web&@eu'"),
             (&["run", "-w", "a", "-m", "shell", "-a", "uptime"], "ansible", "-s LINE"),
             (&["run", "-u", "root", "-w", "a", "uptime"], "ansible", "-l USER"),
-            (&["run", "-a", "uptime"], "clush", "-w"),
-            (&["run", "-w", "a", "-x", "b", "uptime"], "pdsh", "!web5"),
+            (&["run", "-g", "web", "uptime"], "clush", "-w '@GROUP'"),
             (&["exec", "web1", "uptime"], "exec", "offshoot run -w HOSTS -- CMD"),
             (&["cp", "a", "web1:"], "cp", "scp"),
             (&["ping", "web1"], "ping", "offshoot doctor HOST"),
             (&["all", "-m", "shell", "-a", "uptime"], "ansible", "offshoot run -w HOSTS -s LINE"),
-            (&["all", "-m", "ping"], "ansible", "no inventory"),
+            (&["all", "-m", "ping"], "ansible", "'@GROUP'"),
             (&["completions"], "completions", "no completions for shells yet"),
             (&["nonsense"], "nonsense", "there are run, call"),
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),

@@ -5,20 +5,25 @@
 //! chain       = operand { ("!" | "&" | "^") operand }      left to right
 //! operand     = path | "^" FILE | "-"
 //! path        = segment { "/" segment }
-//! segment     = "@" GROUP | METHOD | [METHOD ":"] [USER "@"] TARGET [":" PORT]
+//! segment     = "@" GROUP | "@*" | WILDCARD | METHOD | [METHOD ":"] [USER "@"] TARGET [":" PORT]
 //! ```
 //!
+//! A wildcard such as `web*` stands for the known hosts of that name, and `@*` for all of them.
 //! Names may contain sets of numbers, `[01-40,50]` and `[1-9/2]`. Braces keep a name together:
 //! `docker:{registry/app:1}`, `^{my hosts}`. In files and groups, white space separates words as a comma does,
 //! and `#` begins a comment.
 
+mod choice;
 mod line;
+pub(crate) mod wildcard;
 
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::rc::Rc;
 
-use self::line::{Line, ListSource, Place, file_name, is_bare_host, without_comment, word_end};
+pub(crate) use self::choice::Choice;
+pub(crate) use self::line::is_bare_host;
+use self::line::{Line, ListSource, Place, file_name, without_comment, word_end};
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
 use crate::cli::hosts::foreign;
 use crate::cli::hosts::hop::{Pattern, Segment};
@@ -49,6 +54,10 @@ pub(crate) trait Sources {
     fn group(&mut self, name: &str) -> Result<Option<String>, String>;
     /// The text of a file. An error describes why it cannot be read.
     fn file(&mut self, path: &str) -> Result<String, String>;
+    /// The text of all known hosts, over which wildcards go. An error describes why they cannot be read.
+    fn known(&mut self) -> Result<String, String>;
+    /// What is known instead, if there is no group, or no known host, of a name.
+    fn instead(&mut self, name: &str) -> String;
     /// All of stdin. An error describes why it cannot be read.
     fn stdin(&mut self) -> Result<String, String>;
 }
@@ -68,8 +77,8 @@ pub(crate) struct Expansion<H = Vec<HostPath>> {
 /// # Errors
 ///
 /// `FaultKind::Empty` if no host is left; otherwise what is wrong and where.
-pub(crate) fn expand<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources) -> Result<Expansion, ExprError> {
-    let Expansion { hosts: names, notes } = evaluate(expressions, sources, MAX_HOSTS)?;
+pub(crate) fn expand(choice: impl Into<Choice>, sources: &mut dyn Sources) -> Result<Expansion, ExprError> {
+    let Expansion { hosts: names, notes } = evaluate(&choice.into(), sources, MAX_HOSTS)?;
     let host = |text: &str| read_back(text).map_err(|fault| ExprError::new(fault, text, None));
     Ok(Expansion { hosts: names.iter().map(host).collect::<Result<_, _>>()?, notes })
 }
@@ -79,15 +88,11 @@ pub(crate) fn expand<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources
 /// # Errors
 ///
 /// As [`expand`].
-pub(crate) fn list<S: AsRef<str>>(expressions: &[S], sources: &mut dyn Sources) -> Result<Expansion<Names>, ExprError> {
-    evaluate(expressions, sources, MAX_LISTED)
+pub(crate) fn list(choice: impl Into<Choice>, sources: &mut dyn Sources) -> Result<Expansion<Names>, ExprError> {
+    evaluate(&choice.into(), sources, MAX_LISTED)
 }
 
-fn evaluate<S: AsRef<str>>(
-    expressions: &[S],
-    sources: &mut dyn Sources,
-    limit: u64,
-) -> Result<Expansion<Names>, ExprError> {
+fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Expansion<Names>, ExprError> {
     let mut hosts = Names::new(RandomState::new());
     let mut evaluator = Evaluator {
         sources,
@@ -100,16 +105,21 @@ fn evaluate<S: AsRef<str>>(
         bytes: 0,
         notes: Vec::new(),
     };
-    for text in expressions {
-        let line = Line { text: text.as_ref(), place: None };
+    for text in &choice.expressions {
+        let line = Line { text, place: None };
         evaluator.line(&line, &mut hosts)?;
     }
-    let notes = evaluator.notes;
     hosts.once_each();
-    let whole = || expressions.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",");
+    let before = hosts.len();
+    evaluator.exclude(&choice.excluded, &mut hosts)?;
+    let notes = evaluator.notes;
+    let whole = || choice.whole();
     if hosts.is_empty() {
         let whole = whole();
-        let message = format!("no host matches `{}`", shorten(&whole));
+        let message = match before {
+            0 => format!("no host matches `{}`", shorten(&whole)),
+            _ => format!("no host is left: -x takes away all that `{}` names", shorten(&whole)),
+        };
         return Err(ExprError::new(Fault::empty(message), &whole, None));
     }
     let count = hosts.len() as u64;
@@ -118,11 +128,15 @@ fn evaluate<S: AsRef<str>>(
         let span = Span::new(0, whole.len());
         return Err(ExprError::new(too_many(count, limit, span), &whole, None));
     }
+    if let Some(most) = choice.pick {
+        let seed = hosts.seed();
+        hosts = hosts.only(&choice::picked(hosts.len(), most, choice::generator(seed)));
+    }
     Ok(Expansion { hosts, notes })
 }
 
 /// Reads a name, which is an expression, and returns its host.
-fn read_back(text: &str) -> Result<HostPath, Fault> {
+pub(crate) fn read_back(text: &str) -> Result<HostPath, Fault> {
     let mut hops = Vec::new();
     for part in cut(text, 0, MAX_HOPS)? {
         if let Segment::Hop(method, pattern) = Segment::parse(part)? {
@@ -167,6 +181,25 @@ struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
+    /// Takes away the hosts of other expressions.
+    fn exclude(&mut self, excluded: &[String], hosts: &mut Names) -> Result<(), ExprError> {
+        if excluded.is_empty() {
+            return Ok(());
+        }
+        let mut set = Set::new(hosts.split_off(0));
+        for text in excluded {
+            let mut others = self.empty.empty();
+            self.line(&Line { text, place: None }, &mut others)?;
+            let before = set.len();
+            set.subtract(&others);
+            if before == set.len() && before > 0 && self.notes.len() < MAX_NOTES {
+                self.notes.push(format!("-x {} takes nothing away", shorten(text)));
+            }
+        }
+        set.append_to(hosts);
+        Ok(())
+    }
+
     fn line(&mut self, line: &Line<'_>, hosts: &mut Names) -> Result<(), ExprError> {
         let whole = Span::new(0, line.text.len());
         if line.text.len() > MAX_TEXT {
@@ -292,11 +325,38 @@ impl Evaluator<'_> {
             let taken = self.take(1, span).and_then(|()| self.add(word, word, span, hosts));
             return taken.map_err(|fault| line.error(fault));
         }
-        let parts = cut(word, at, MAX_HOPS).map_err(|fault| line.error(fault))?;
-        if parts.len() > MAX_HOPS {
+        let mut segments = Vec::new();
+        if wildcard::is_in(word) {
+            for (segment, span) in wildcard::segments(word, at).map_err(|fault| line.error(fault))? {
+                match segment {
+                    wildcard::Segment::All => segments.push(Part::Paths(self.known(None, line, span)?)),
+                    wildcard::Segment::AllOf(group) => {
+                        let mut paths = self.empty.empty();
+                        self.all_of(ListSource::Group(group.to_owned()), line, span, &mut paths)?;
+                        segments.push(Part::Paths(paths));
+                    }
+                    wildcard::Segment::Wild(text) => segments.push(Part::Paths(self.known(Some(text), line, span)?)),
+                    wildcard::Segment::Other(text) => self.parts(text, line, span.at, &mut segments)?,
+                }
+            }
+        } else {
+            self.parts(word, line, at, &mut segments)?;
+        }
+        if segments.len() > MAX_HOPS {
             return Err(line.error(too_many_hops(span)));
         }
-        let mut segments = Vec::new();
+        // The hosts are counted before any is written out, because a few characters can name very many.
+        let count = segments.iter().map(Part::count).fold(1, u64::saturating_mul);
+        self.take(count, span).map_err(|fault| line.error(fault))?;
+        self.write_out(segments, span, hosts).map_err(|fault| line.error(fault))
+    }
+
+    /// Adds the parts of a word without wildcards.
+    fn parts(&mut self, word: &str, line: &Line<'_>, at: usize, segments: &mut Vec<Part>) -> Result<(), ExprError> {
+        let parts = cut(word, at, MAX_HOPS).map_err(|fault| line.error(fault))?;
+        if parts.len() > MAX_HOPS {
+            return Err(line.error(too_many_hops(Span::new(at, word.len()))));
+        }
         for part in parts {
             let segment = Segment::parse(part).map_err(|fault| line.error(fault))?;
             segments.push(match segment {
@@ -304,10 +364,25 @@ impl Evaluator<'_> {
                 Segment::Group(pattern) => Part::Paths(self.groups(&pattern, line)?),
             });
         }
-        // The hosts are counted before any is written out, because a few characters can name very many.
-        let count = segments.iter().map(Part::count).fold(1, u64::saturating_mul);
-        self.take(count, span).map_err(|fault| line.error(fault))?;
-        self.write_out(segments, span, hosts).map_err(|fault| line.error(fault))
+        Ok(())
+    }
+
+    /// The known hosts, or those with names of a pattern. An error if there is none.
+    fn known(&mut self, pattern: Option<&str>, line: &Line<'_>, span: Span) -> Result<Names, ExprError> {
+        let all = self.source(ListSource::Known, line, span)?;
+        let mut found = self.empty.empty();
+        for nth in 0..all.len() {
+            let (text, key) = (all.text(nth), all.key(nth));
+            if pattern.is_none_or(|pattern| wildcard::matches(pattern, text)) {
+                self.add(text, key, span, &mut found).map_err(|fault| line.error(fault))?;
+            }
+        }
+        if found.is_empty() {
+            let pattern = pattern.unwrap_or("*");
+            let message = format!("no known host matches `{}`; {}", shorten(pattern), self.sources.instead(pattern));
+            return Err(line.error(Fault::empty(message)));
+        }
+        Ok(found)
     }
 
     /// Adds all paths: all combinations of one member of each part.
@@ -423,13 +498,14 @@ impl Evaluator<'_> {
         let text = match &source {
             ListSource::Group(name) => match self.sources.group(name) {
                 Ok(Some(text)) => Ok(text),
-                Ok(None) => Err(format!("there is no group {source}; groups are those of the inventory")),
+                Ok(None) => Err(format!("there is no group {source}; {}", self.sources.instead(name))),
                 Err(why) => Err(format!("the group {source} cannot be read: {why}")),
             },
             ListSource::File(path) => self
                 .sources
                 .file(path)
                 .map_err(|why| format!("the file `{}` cannot be read: {why}", path.escape_debug())),
+            ListSource::Known => self.sources.known().map_err(|why| format!("the known hosts cannot be read: {why}")),
             ListSource::Stdin => self.sources.stdin().map_err(|why| format!("stdin cannot be read: {why}")),
         };
         let text = text.map_err(fault)?;
@@ -452,7 +528,7 @@ impl Evaluator<'_> {
         for (index, line) in text.lines().enumerate() {
             let place = Some(Place { source, line: index + 1 });
             let line = Line { text: without_comment(line), place };
-            if !matches!(source, ListSource::Group(_)) {
+            if !matches!(source, ListSource::Group(_) | ListSource::Known) {
                 foreign::recognise(line.text).map_err(|fault| line.error(fault))?;
             }
             self.line(&line, &mut hosts)?;

@@ -20,27 +20,26 @@ pub(crate) fn recognise(line: &str) -> Result<(), Fault> {
     Err(Fault::syntax(Span::new(at, text.len()), message))
 }
 
-const ANSIBLE: (&str, &str) = (
-    "an Ansible inventory",
-    "let Ansible list the hosts: ansible all -i FILE --list-hosts | tail -n +2 | offshoot ... -w -",
-);
+const ANSIBLE: (&str, &str) = ("an Ansible inventory", "name it with -I FILE, and hosts of it with -w '@GROUP' or -a");
 const KNOWN_HOSTS: (&str, &str) = ("a known_hosts file", "write the names alone");
-const SSH_CONFIG: (&str, &str) = ("an ssh_config", "pass the file to ssh with -F FILE, and name hosts of it with -w");
+const SSH_CONFIG: (&str, &str) = (
+    "an ssh_config",
+    "pass the file to ssh with -F FILE, and name hosts of it with -w; -I ssh_config:FILE is for wildcards",
+);
 const MPI: (&str, &str) =
     ("an MPI hostfile", "take the first word of each line: awk '{print $1}' FILE | offshoot ... -w -");
 const GENDERS: (&str, &str) =
-    ("a genders file", "let genders list the hosts: nodeattr -n ATTRIBUTE | offshoot ... -w -");
+    ("a genders file", "name it with -I genders:FILE, and hosts of it with -w '@ATTRIBUTE' or -a");
 const PSSH: (&str, &str) = ("a pssh host file", "write the user in front: USER@HOST:PORT");
 const ETC_HOSTS: (&str, &str) = (
     "a hosts file as /etc/hosts",
     "take the names: awk '{print $2}' FILE | offshoot ... -w -, or write one host a line",
 );
 
-const JSON: (&str, &str) = ("JSON", "write the names alone, for instance with jq -r");
-const GROUPS: (&str, &str) = (
-    "a file of groups, as clush's or YAML",
-    "write the hosts behind the colon alone, as clush's nodeset -e @GROUP does",
-);
+const JSON: (&str, &str) =
+    ("JSON", "if it is an inventory, name it with -I FILE; else write the names alone, for instance with jq -r");
+const GROUPS: (&str, &str) =
+    ("a file of groups, as clush's or YAML", "name it with -I FILE, and hosts of it with -w '@GROUP' or -a");
 const NETRC: (&str, &str) = ("a .netrc", "write the names behind `machine` alone");
 const CSV: (&str, &str) = ("a table, as CSV", "take the column of names: cut -d, -f1 FILE | offshoot ... -w -");
 const REVERSED: (&str, &str) = (

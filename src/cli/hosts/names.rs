@@ -92,6 +92,19 @@ impl Names {
         self.is_once_each = false;
     }
 
+    /// A number by chance.
+    pub(crate) fn seed(&self) -> u64 {
+        self.state.build_hasher().finish()
+    }
+
+    /// The names with these indexes.
+    pub(crate) fn only(&self, indexes: &[usize]) -> Self {
+        let mut names = self.empty();
+        indexes.iter().for_each(|nth| names.copy(self, *nth));
+        names.is_once_each = self.is_once_each;
+        names
+    }
+
     /// Adds the `nth` name of `other`.
     fn copy(&mut self, other: &Self, nth: usize) {
         let name = other.list[nth];

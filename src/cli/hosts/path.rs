@@ -2,7 +2,7 @@
 
 use crate::cli::hosts::numbers::write_number;
 
-pub(crate) use crate::connect::host_path::{Hop, HostPath, MethodName as Method};
+pub(crate) use crate::connect::host_path::{FromInventory, Hop, HostPath, MethodName as Method};
 
 /// Appends the key of a hop. It is the same for all spellings of the hop, and different for other hops. For
 /// most ssh hosts it is the name. Other keys contain control characters, which names do not contain.

@@ -1,25 +1,42 @@
-//! The files that host expressions name, and stdin.
+//! The files and groups that host expressions name, and stdin.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 
 use crate::cli::hosts::expression::{MAX_TEXT, Sources};
+use crate::cli::inventory::Inventories;
+use crate::cli::last_run::LastRun;
 
-/// Reads `^file` and `-`. `groups` gives the groups.
-pub(crate) struct Reading<G> {
-    groups: G,
+/// The group of the hosts on which the last run did not succeed.
+const FAILED: &str = "failed";
+
+/// Reads `^file`, `-`, and the inventories that have the groups.
+pub(crate) struct Reading {
+    pub(crate) inventories: Inventories,
 }
 
-impl<G: FnMut(&str) -> Result<Option<String>, String>> Reading<G> {
-    /// `groups` returns what [`Sources::group`] returns.
-    pub(crate) fn new(groups: G) -> Self {
-        Self { groups }
+impl Reading {
+    pub(crate) fn new(inventories: Inventories) -> Self {
+        Self { inventories }
     }
 }
 
-impl<G: FnMut(&str) -> Result<Option<String>, String>> Sources for Reading<G> {
+impl Sources for Reading {
     fn group(&mut self, name: &str) -> Result<Option<String>, String> {
-        (self.groups)(name)
+        if name == FAILED {
+            let run = LastRun::read()?;
+            self.inventories.use_those_of(&run);
+            return Ok(Some(run.hosts));
+        }
+        self.inventories.group(name)
+    }
+
+    fn known(&mut self) -> Result<String, String> {
+        self.inventories.known()
+    }
+
+    fn instead(&mut self, name: &str) -> String {
+        self.inventories.instead(name)
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
@@ -70,9 +87,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hosts");
         std::fs::write(&path, "web1\n").unwrap();
-        let mut sources = Reading::new(|_: &str| Ok(None));
+        let mut sources = Reading::new(Inventories::new(&[]));
         assert_eq!(sources.file(path.to_str().unwrap()).unwrap(), "web1\n");
         assert!(sources.file("/nowhere/at/all").unwrap_err().contains("No such file"));
-        assert_eq!(sources.group("web"), Ok(None));
     }
 }

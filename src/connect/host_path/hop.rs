@@ -47,7 +47,14 @@ impl<S: Set> Pattern<S> {
     pub(crate) fn hop(&self, method: MethodName, spelled: &Spelled) -> Result<Hop, Fault> {
         let port = self.check_spelled(spelled)?;
         let user = (!spelled.user.is_empty()).then(|| spelled.user.clone());
-        Ok(Hop { method, target: spelled.target_of(method).to_owned(), user, port })
+        Ok(Hop {
+            method,
+            target: spelled.target_of(method).to_owned(),
+            user,
+            port,
+            #[cfg(feature = "cli")]
+            inventory: None,
+        })
     }
 
     /// Checks what can be checked only in the written-out name. Returns the port.

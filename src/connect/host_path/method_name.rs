@@ -45,6 +45,10 @@ impl MethodName {
 
     /// The method of which `name` is probably a misspelling.
     pub(crate) fn like(name: &str) -> Option<Self> {
+        // Names of methods are short. A name of this length is not a misspelled one.
+        if name.len() > 16 {
+            return None;
+        }
         let distance = |method: Self| distance(name, method.as_str());
         let nearest = Self::all().min_by_key(|method| distance(*method))?;
         let allowed = if nearest.as_str().len() > 4 { 2 } else { 1 };
@@ -78,11 +82,7 @@ impl fmt::Display for MethodName {
 
 /// The edit distance of `a` and `b`: how many characters have to be inserted, deleted, replaced or swapped with
 /// their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    // Names of methods are short. A name of this length is not a misspelled one.
-    if a.len() > 16 {
-        return usize::MAX;
-    }
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

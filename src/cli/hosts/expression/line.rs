@@ -11,6 +11,8 @@ use crate::cli::hosts::pattern::enclosed;
 pub(super) enum ListSource {
     Group(String),
     File(String),
+    /// All known hosts.
+    Known,
     Stdin,
 }
 
@@ -19,6 +21,7 @@ impl fmt::Display for ListSource {
         match self {
             Self::Group(name) => write!(f, "@{}", name.escape_debug()),
             Self::File(path) => write!(f, "^{}", path.escape_debug()),
+            Self::Known => f.write_str("the known hosts"),
             Self::Stdin => f.write_str("stdin"),
         }
     }
@@ -57,7 +60,7 @@ impl Line<'_> {
 }
 
 /// Whether a word can only be the name of an ssh host. Such a name is its own key.
-pub(super) fn is_bare_host(word: &str) -> bool {
+pub(crate) fn is_bare_host(word: &str) -> bool {
     word.len() <= MAX_NAME
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && word.starts_with(|c: char| c != '-')

@@ -29,6 +29,15 @@ impl Sources for Known {
         self.files.get(path).cloned().ok_or_else(|| "no such file".into())
     }
 
+    fn known(&mut self) -> Result<String, String> {
+        self.asked.push("known".into());
+        Ok(self.groups.get("all").cloned().unwrap_or_default())
+    }
+
+    fn instead(&mut self, _: &str) -> String {
+        "groups are those of the inventory".into()
+    }
+
     fn stdin(&mut self) -> Result<String, String> {
         self.asked.push("-".into());
         self.stdin.clone().ok_or_else(|| "it is a terminal".into())

@@ -15,6 +15,12 @@ impl Sources for Nothing {
     fn file(&mut self, _: &str) -> Result<String, String> {
         Err("no".into())
     }
+    fn known(&mut self) -> Result<String, String> {
+        Err("no".into())
+    }
+    fn instead(&mut self, _: &str) -> String {
+        "no".into()
+    }
     fn stdin(&mut self) -> Result<String, String> {
         Err("no".into())
     }
@@ -211,7 +217,7 @@ proptest! {
             .filter_map(|name| Some(expand(&[name], &mut Nothing).ok()?.hosts.remove(0).text))
             .collect();
         // Two spellings of one host are one host.
-        let hosts = match expand(&names, &mut Nothing) {
+        let hosts = match expand(names.as_slice(), &mut Nothing) {
             Ok(expansion) => expansion.hosts,
             Err(_) => return Ok(()),
         };
@@ -235,7 +241,7 @@ proptest! {
 
     #[test]
     fn a_fold_is_no_longer_than_the_list(names in prop::collection::vec(name(), 1..40)) {
-        if let Ok(expansion) = expand(&names, &mut Nothing) {
+        if let Ok(expansion) = expand(names.as_slice(), &mut Nothing) {
             let texts: Vec<String> = expansion.hosts.into_iter().map(|host| host.text).collect();
             let folded = fold(&texts);
             // a1,a2 is shorter than a[1-2], but less readable.

@@ -26,7 +26,7 @@ fn one(text: &str) -> Hop {
 }
 
 fn hop_of(method: Method, target: &str) -> Hop {
-    Hop { method, target: target.into(), user: None, port: None }
+    Hop::plain(method, target)
 }
 
 fn texts(text: &str) -> Vec<String> {

@@ -1,0 +1,49 @@
+//! The options that choose hosts, beside the expressions.
+
+use clap::Args;
+
+use crate::cli::hosts::expression::Choice;
+
+/// Which of the hosts, and where groups come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+pub(crate) struct ChoiceArgs {
+    /// All hosts of the inventories
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Leave out these hosts; may be given again
+    #[arg(short = 'x', long, value_name = "HOSTS")]
+    pub(crate) exclude: Vec<String>,
+    /// Take only this many of the hosts, by chance
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pick: Option<u32>,
+    /// The inventory with the groups, PATH or FORMAT:PATH; may be given again [default: those that are found]
+    #[arg(short = 'I', long, value_name = "PATH")]
+    pub(crate) inventory: Vec<String>,
+}
+
+/// The variable that pdsh has for a file of hosts.
+pub(crate) const WCOLL: &str = "WCOLL";
+
+fn wcoll() -> Option<String> {
+    std::env::var(WCOLL).ok().filter(|path| !path.is_empty())
+}
+
+/// The options that name hosts if there are no expressions. If there are none of these, the variable does.
+pub(super) fn how_else() -> Vec<&'static str> {
+    if wcoll().is_some() { Vec::new() } else { vec!["all"] }
+}
+
+impl ChoiceArgs {
+    /// What is chosen, beside `expressions`.
+    pub(crate) fn choice(&self, expressions: &[String]) -> Choice {
+        let mut expressions = expressions.to_vec();
+        if self.all {
+            expressions.push("@all".into());
+        }
+        if expressions.is_empty() {
+            expressions.extend(wcoll().map(|path| format!("^{{{path}}}")));
+        }
+        let pick = self.pick.map(|count| count as usize);
+        Choice { expressions, excluded: self.exclude.clone(), pick }
+    }
+}
