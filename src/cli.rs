@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
     }));
-    crate::engine::log::pace::tell_dropped_records();
+    crate::engine::log::rate_limit::tell_dropped_records();
     exit.unwrap_or(Exit::Internal).into()
 }
 
@@ -108,6 +108,6 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    crate::engine::log::pace::limit_records();
+    crate::engine::log::rate_limit::limit_records();
     crate::log::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }
