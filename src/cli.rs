@@ -58,9 +58,13 @@ pub fn main() -> ExitCode {
         return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
     }
     raise_open_files();
-    if let Some(limit) = open_files_limit().filter(|limit| *limit < FEWEST_FILES) {
-        let few =
-            format!("at most {limit} files can be open; offshoot needs {FEWEST_FILES}: raise the limit (`ulimit -n`)");
+    if cli.command.starts_hosts()
+        && let Some(limit) = open_files_limit().filter(|limit| *limit < FEWEST_FILES)
+    {
+        let few = format!(
+            "at most {limit} files can be open; to start hosts offshoot needs {FEWEST_FILES}: raise the limit \
+             (`ulimit -n`)"
+        );
         return complaint::fail(Exit::Internal, &few).into();
     }
     // A fault of ours has a code of its own.

@@ -63,6 +63,13 @@ pub(crate) enum ToolCommand {
     Bundle(BundleArgs),
 }
 
+impl ToolCommand {
+    /// Whether the command starts a context on each host.
+    pub(crate) fn starts_hosts(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_))
+    }
+}
+
 /// `offshoot run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = RUN_EXAMPLES, override_usage = RUN_USAGE)]

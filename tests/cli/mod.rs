@@ -40,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_connection_that_is_lost_while_the_command_runs_is_told_as_such
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
             where_files_are_too_few_the_limit_is_named
+            few_open_files_are_enough_for_what_starts_no_host
             what_happens_is_told_on_demand_by_hops_too
             debug_logs_are_written_on_demand
             a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_environment

@@ -176,10 +176,7 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
     ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
     // With so few that the tool itself cannot work, it says so, whatever it would have opened first.
     for limit in 6..32 {
-        let (command, _) = tool(&["run", "-w", "local1", "--", "true"]);
-        let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
-        let ended = run(shell.arg(command.get_program()).args(command.get_args()))?;
+        let ended = with_open_files(limit, &["run", "-w", "local1", "--", "true"])?;
         ensure!(
             ended.code == Some(70) && ended.stderr.len() == 1 && ended.stderr[0].contains("`ulimit -n`"),
             "{limit}: {:?} {:?}",
@@ -188,6 +185,26 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
         );
     }
     Ok(())
+}
+
+pub(crate) fn few_open_files_are_enough_for_what_starts_no_host() -> Result<()> {
+    for args in [&["hosts", "web[1-3]"][..], &["images"], &["functions"], &["--help"], &["run", "--help"]] {
+        let ended = with_open_files(6, args)?;
+        ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{args:?}: {ended:?}");
+    }
+    for args in [&["call", "-w", "local1", "host_facts"][..], &["doctor", "local1"]] {
+        let ended = with_open_files(6, args)?;
+        ensure!(ended.code == Some(70) && ended.stderr[0].contains("`ulimit -n`"), "{args:?}: {ended:?}");
+    }
+    Ok(())
+}
+
+/// Runs the tool with a limit of open files.
+fn with_open_files(limit: u32, args: &[&str]) -> Result<Ended> {
+    let (command, _) = tool(args);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+    run(shell.arg(command.get_program()).args(command.get_args()))
 }
 
 /// A directory with an `ssh` that runs the command here, and then a line.
