@@ -168,6 +168,10 @@ impl Worker {
         let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
         if let Some(info) = &mut exit.error {
             info.advice.clone_from(&error.advice);
+            if error.is_unexplained() {
+                // The doctor asks ssh again, without silence.
+                info.advice.push_str(&format!(", or run `offshoot doctor {}`", host.text));
+            }
             info.steps = match error.phase {
                 // The text already has everything.
                 Phase::Start => String::new(),

@@ -36,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_a_login_prints_after_our_child_has_ended_is_no_matter
             where_the_own_image_is_killed_one_is_sent
             what_ssh_hides_of_a_refused_login_is_told_by_doctor
+            doctor_advises_what_to_try_next_and_not_itself
             a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends
             a_connection_that_is_lost_while_the_command_runs_is_told_as_such
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit

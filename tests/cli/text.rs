@@ -249,7 +249,18 @@ exit 255"#;
     assert_eq!(std::fs::read_to_string(directory.path().join("asked"))?, "quiet\nloud\n");
     let (mut command, _) = tool(&["run", "-F", "none", "-w", "web1", "--", "true"]);
     let ended = run(command.env("PATH", &path))?;
-    ensure!(ended.stderr.iter().any(|line| line.contains("offshoot doctor")), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.contains("or run `offshoot doctor web1`")), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn doctor_advises_what_to_try_next_and_not_itself() -> Result<()> {
+    for says in ["", "echo 'Connection to 127.0.0.1 closed by remote host.' >&2; "] {
+        let (_directory, path) = launcher("ssh", &format!("case \"$*\" in *' -G '*) exit 0 ;; esac; {says}exit 255"))?;
+        let (mut command, _) = tool(&["doctor", "-F", "none", "web1"]);
+        let ended = run(command.env("PATH", &path))?;
+        let text = ended.stdout.join("\n");
+        ensure!(text.contains("ssh -v HOST true") && !text.contains("offshoot doctor"), "{ended:?}");
+    }
     Ok(())
 }
 

@@ -7,8 +7,8 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     match phase {
         Phase::Start | Phase::Login if code == Some(127) => "a command was not found there: is there an `sh` on PATH?",
         Phase::Start | Phase::Login if code == Some(255) => {
-            "an ssh that says no more was refused in words that it hides, has lost the connection, \
-             or found no common algorithm: see `offshoot doctor HOST`, or `ssh -v`"
+            "ssh ends like this if it was refused in words that it hides, if it has lost the connection, or if the two \
+             sides have no algorithm in common: see what `ssh -v HOST true` prints"
         }
         Phase::Start | Phase::Login => {
             "nothing of ours has run: does the account's shell accept `sh -c`, \
