@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::log::cut;
+use crate::wire::repeated_line::RepeatedLine;
 
 /// Maximum number of lines that are kept. A launcher that loses its connection prints one or two lines,
 /// possibly after banners and warnings.
@@ -17,7 +18,7 @@ const MAX_LINE: usize = 500;
 /// The last lines of one process.
 #[derive(Debug, Default)]
 pub(crate) struct LastWords {
-    lines: RefCell<VecDeque<String>>,
+    lines: RefCell<VecDeque<RepeatedLine>>,
     /// Cancelled when no further lines follow.
     pub(crate) ended: CancellationToken,
 }
@@ -25,8 +26,11 @@ pub(crate) struct LastWords {
 impl LastWords {
     /// Adds a line, which is already safe to print.
     pub(crate) fn push(&self, line: &str) {
-        let mut lines = self.lines.borrow_mut();
-        lines.push_back(cut(line, MAX_LINE));
+        let (mut lines, line) = (self.lines.borrow_mut(), cut(line, MAX_LINE));
+        match lines.back_mut().filter(|last| last.text == line) {
+            Some(last) => last.times += 1,
+            None => lines.push_back(RepeatedLine::new(line)),
+        }
         if lines.len() > MAX_LINES {
             lines.pop_front();
         }
@@ -34,6 +38,6 @@ impl LastWords {
 
     #[cfg(feature = "cli")]
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.borrow().iter().cloned().collect()
+        self.lines.borrow().iter().map(ToString::to_string).collect()
     }
 }

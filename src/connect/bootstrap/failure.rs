@@ -158,8 +158,9 @@ impl Dialogue {
 
     pub(super) fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
         let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
-        error.tail = self.tail.lines();
-        self.prompts.clean(&mut error.tail, kind);
+        let mut lines = self.tail.repeated_lines();
+        self.prompts.clean(&mut lines, kind);
+        error.tail = lines.iter().map(ToString::to_string).collect();
         error
     }
 }
