@@ -37,6 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             where_the_own_image_is_killed_one_is_sent
             what_ssh_hides_of_a_refused_login_is_told_by_doctor
             doctor_advises_what_to_try_next_and_not_itself
+            doctor_asks_ssh_whether_it_has_logged_in
+            a_login_shell_that_does_not_come_to_our_command_is_told_by_what_it_does
             a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends
             a_connection_that_is_lost_while_the_command_runs_is_told_as_such
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
