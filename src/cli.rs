@@ -39,7 +39,7 @@ use self::exit::Exit;
 use crate::sys::process::{open_files_limit, raise_open_files, stdout_was_closed};
 
 /// Said where stdout was closed from the beginning, as by `>&-`.
-const STDOUT_CLOSED: &str = "stdout is closed; to see nothing of the output write >/dev/null";
+const STDOUT_CLOSED: &str = "stdout is closed; to discard the output, write >/dev/null";
 
 /// The files that the tool opens for one host and for itself; with fewer, what fails depends on who comes first.
 const FEWEST_FILES: u64 = 32;

@@ -32,13 +32,13 @@ const LONG_VERSION: &str =
 #[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Say on stderr what happens; -vv says more, -vvv each frame
+    /// Log to stderr what happens; -vv logs more, -vvv every frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Each process writes a debug log, /tmp/offshoot.PID.TIME.log
+    /// Have each process write a debug log, /tmp/offshoot.PID.TIME.log
     #[arg(long, global = true, display_order = 901)]
     pub(crate) debug: bool,
-    /// Whether to use colour
+    /// When to use colour
     #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     #[command(subcommand)]
@@ -51,15 +51,15 @@ pub(crate) enum ToolCommand {
     Run(Box<RunArgs>),
     /// Call a function of this program on hosts and show its result as JSON
     Call(Box<CallArgs>),
-    /// Show the functions that `call` knows
+    /// List the functions that `call` can call
     Functions(FunctionsArgs),
-    /// Try the way to a host step by step, and say what is wrong with it
+    /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
-    /// Show which hosts an expression stands for
+    /// List the hosts that an expression names
     Hosts(HostsArgs),
-    /// Show the images of other targets that a program carries
+    /// List the images for other targets that a program carries
     Images(ImagesArgs),
-    /// Make a program that carries images of other targets
+    /// Make a program that carries images for other targets
     Bundle(BundleArgs),
 }
 
@@ -83,10 +83,10 @@ pub(crate) struct RunArgs {
     /// Run in this directory [default: where the login begins]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) chdir: Option<PathBuf>,
-    /// Set an environment variable on the hosts; NAME alone takes its value here; may be given again
+    /// Set an environment variable on the hosts; NAME alone passes on its value here; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
-    /// Give the commands no input; by default they get what comes on stdin, unless that is a terminal
+    /// Give the commands no input; by default they get stdin, unless it is a terminal
     #[arg(short, long)]
     pub(crate) no_stdin: bool,
     /// The command and its arguments, which are passed on as they are, without a shell
@@ -106,7 +106,7 @@ pub(crate) struct CallArgs {
     /// How long the call may take on each host, as 30s or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// The function: its name, or the end of its name if no other function has that, as host_facts
+    /// The name of the function, or the end of its name if no other name ends so, as host_facts
     #[arg(value_name = "FUNCTION")]
     pub(crate) function: String,
     /// Its arguments, as a JSON array
@@ -127,7 +127,7 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// How long each hop may take
+    /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
     /// As for run
@@ -167,7 +167,7 @@ impl DoctorArgs {
 /// `offshoot functions`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct FunctionsArgs {
-    /// Show only functions whose names contain this text
+    /// List only functions whose names contain this text
     #[arg(value_name = "TEXT")]
     pub(crate) text: Option<String>,
     /// Print JSON
@@ -179,7 +179,7 @@ pub(crate) struct FunctionsArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Hosts")]
 pub(crate) struct ReachArgs {
-    /// The hosts, as web[01-40,50], bastion/web1/sudo or ^FILE; may be given again
+    /// The hosts, as web[01-40,50], bastion/web1/sudo or ^FILE; may be repeated
     #[arg(short = 'w', long, value_name = "HOSTS", required = true)]
     pub(crate) hosts: Vec<String>,
     /// Reach all of them through this path
@@ -189,7 +189,7 @@ pub(crate) struct ReachArgs {
     #[arg(short, long, value_name = "N", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) fanout: u32,
-    /// How long the way to each host may take
+    /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
     /// Become this user on each host, root if none is named
@@ -223,7 +223,7 @@ pub(crate) struct SshArgs {
     /// Configuration file
     #[arg(short = 'F', long, value_name = "FILE")]
     pub(crate) ssh_config: Option<PathBuf>,
-    /// An option as in the configuration file; may be given again
+    /// An option as in the configuration file; may be repeated
     #[arg(short = 'o', long, value_name = "OPT")]
     pub(crate) ssh_option: Vec<OsString>,
     /// Jump through these hosts
@@ -235,7 +235,7 @@ pub(crate) struct SshArgs {
     /// User to log in as
     #[arg(short = 'l', long, value_name = "USER")]
     pub(crate) login: Option<OsString>,
-    /// File with a private key; may be given again
+    /// File with a private key; may be repeated
     #[arg(short = 'i', long, value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
 }
@@ -262,13 +262,13 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
-    /// Host expressions; the result has the hosts of all of them
+    /// Host expressions; the list has the hosts of all of them
     #[arg(value_name = "EXPR", required = true)]
     pub(crate) expressions: Vec<String>,
-    /// Print only how many there are
+    /// Print only the number of hosts
     #[arg(short, long, conflicts_with = "fold")]
     pub(crate) count: bool,
-    /// Print them as one short expression
+    /// Print the hosts as one short expression
     #[arg(short, long)]
     pub(crate) fold: bool,
 }
@@ -287,7 +287,7 @@ pub(crate) struct ImagesArgs {
 /// `offshoot bundle`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct BundleArgs {
-    /// The program that is to carry them; what it carries already is left out [default: this one]
+    /// The program that will carry the images; those that it carries now are not kept [default: this one]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) program: Option<PathBuf>,
     /// Where to write the bundle
@@ -404,7 +404,7 @@ fn become_method() -> impl TypedValueParser<Value = Method> {
 
 fn user(name: &str) -> Result<String, String> {
     if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {
-        return Err("that is not the name of a user".into());
+        return Err("this is not the name of a user".into());
     }
     Ok(name.to_owned())
 }

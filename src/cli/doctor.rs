@@ -166,7 +166,7 @@ fn all_steps(hop: &HopReport) -> Vec<Value> {
     let mut steps: Vec<Value> = hop.steps.iter().map(|step| json!(step)).collect();
     let (status, got, advice) = match &hop.call {
         Some(Ok(got)) => ("ok", got.as_str(), ""),
-        Some(Err(why)) => ("failed", why.as_str(), "see what the host logs; the child was up and has gone or hangs"),
+        Some(Err(why)) => ("failed", why.as_str(), "the child was up and has ended, or hangs: see what the host logs"),
         None => ("pending", "", ""),
     };
     let tried = if hop.call.is_some() { "host_facts" } else { "" };

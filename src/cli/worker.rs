@@ -138,7 +138,8 @@ impl Worker {
         let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
         let done = match done {
             Err(Error::Channel(_)) => {
-                let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
+                let mut text =
+                    format!("the connection was lost while the {what} ran; the {what} may have come to its end");
                 for line in tree.last_words(&host.hops).await {
                     text.push_str(&format!("\n{line}"));
                 }

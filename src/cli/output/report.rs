@@ -285,7 +285,7 @@ impl Report {
             error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
         };
         let lost: Vec<String> = self.hosts.iter().filter(is_lost).map(|host| host.name.clone()).collect();
-        (!lost.is_empty()).then(|| format!("it may have been carried out on {} already", fold(&lost)))
+        (!lost.is_empty()).then(|| format!("it may have run to its end on {} already", fold(&lost)))
     }
 
     fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {

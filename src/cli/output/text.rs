@@ -52,8 +52,9 @@ impl Look {
     pub(crate) fn hidden(self, name: &str, frames: u64, out: &mut Vec<u8>) {
         if frames > 0 {
             self.name(name, RED, out);
-            let text =
-                format!("note: {frames} pieces of output that end with a carriage return are not shown; use --raw\n");
+            let text = format!(
+                "note: {frames} pieces of output that end with a carriage return are not shown; --raw shows them\n"
+            );
             out.extend_from_slice(text.as_bytes());
         }
     }
