@@ -90,7 +90,9 @@ pub(crate) enum Input<'a> {
         lingered: bool,
     },
     /// The launcher's stdin was closed, because the time allowed for the whole connect has nearly passed and the
-    /// first stage has not come. What reads that input goes on or ends, and so shows itself.
+    /// first stage has not come. What reads that input goes on or ends, and so shows itself. Images, which have to be
+    /// small, do without.
+    #[cfg(feature = "cli")]
     StdinClosed(Duration),
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
@@ -145,6 +147,7 @@ pub(crate) struct Dialogue {
     tail: OutputTail,
     trace: ConnectTrace,
     /// The time allowed for the whole connect, once the launcher's stdin was closed.
+    #[cfg(feature = "cli")]
     stdin_closed: Option<Duration>,
 }
 
@@ -223,6 +226,7 @@ impl Dialogue {
     }
 
     /// Whether nothing has come from the first stage yet.
+    #[cfg(feature = "cli")]
     pub(crate) fn awaits_first_stage(&self) -> bool {
         matches!(self.expect, Expect::Announcement { .. })
     }
@@ -267,6 +271,7 @@ impl Dialogue {
             }
             Input::Ended { .. } if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
             Input::Ended { status, code, lingered } => Err(self.ended(&status, code, lingered, &mut actions)),
+            #[cfg(feature = "cli")]
             Input::StdinClosed(after) => {
                 self.stdin_closed = Some(after);
                 Ok(())
@@ -298,6 +303,7 @@ impl Dialogue {
             noise: 0,
             tail: OutputTail::default(),
             trace: ConnectTrace::default(),
+            #[cfg(feature = "cli")]
             stdin_closed: None,
         }
     }
@@ -407,6 +413,7 @@ impl Dialogue {
     }
 
     fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
+        #[cfg(feature = "cli")]
         if let Some(after) = self.stdin_closed {
             return Err(self.came_after_input(after));
         }

@@ -19,6 +19,7 @@ use crate::sys::hash::HashMap;
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, Runs};
+#[cfg(feature = "cli")]
 use crate::wire::sanitize::printable;
 
 /// The reason for refusing a message that is too long for the handles of the router.
@@ -61,6 +62,7 @@ impl Target {
     }
 
     /// Tells a caller whose time limit was reached which function the call has waited for, if that is known.
+    #[cfg(feature = "cli")]
     pub(crate) fn tell_waits(self, me: ContextId) {
         if let Self::Reply { to, asked: Asked { waits_for: Some(name), .. }, .. } = self {
             // An error means that the caller has dropped the call.
@@ -90,13 +92,20 @@ impl fmt::Debug for Target {
 pub(crate) struct Asked {
     function: &'static str,
     since: Instant,
-    /// The function that the call waits for in the called context, if that context has said so.
+    /// The function that the call waits for in the called context, if that context has said so. Images, which have
+    /// to be small, tell their parents and do not ask themselves.
+    #[cfg(feature = "cli")]
     waits_for: Option<String>,
 }
 
 impl Asked {
     pub(crate) fn now(function: &'static str) -> Self {
-        Self { function, since: Instant::now(), waits_for: None }
+        Self {
+            function,
+            since: Instant::now(),
+            #[cfg(feature = "cli")]
+            waits_for: None,
+        }
     }
 }
 
@@ -148,6 +157,7 @@ impl Inboxes {
     }
 
     /// Records the function that a call waits for, as the called context says.
+    #[cfg(feature = "cli")]
     pub(crate) fn on_waits(&mut self, message: &Message) {
         if let Some((handle, name)) = message.data.split_first_chunk()
             && let handle = Handle(u32::from_be_bytes(*handle))

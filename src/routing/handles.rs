@@ -144,6 +144,7 @@ impl<S> Handles<S> {
     }
 
     /// The sink of a handle that awaits a reply of `respondent`.
+    #[cfg(feature = "cli")]
     pub(crate) fn awaiting(&mut self, handle: Handle, respondent: ContextId) -> Option<&mut S> {
         let registration = self.by_handle.get_mut(&handle)?;
         (registration.respondent == Some(respondent)).then_some(&mut registration.sink)

@@ -33,6 +33,7 @@ pub(super) const NOTHING_RUNS: &str = "nothing of ours has run on the machine ye
 pub(super) const START_UP: &str = "does a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) wait for something, execute another \
      program or redirect its output, or is ssh told to run no command (SessionType in ssh_config)?";
 /// Advice if something else than the first stage has read the input.
+#[cfg(feature = "cli")]
 pub(super) const READS_INPUT: &str = "a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) reads input, executes another program \
      (`exec`) or redirects the output: let it do so in interactive shells only";
 /// Advice for a launcher that has closed its output but keeps running.

@@ -80,6 +80,7 @@ impl Dialogue {
             }
             return self.diagnosed(diagnosis);
         }
+        #[cfg(feature = "cli")]
         if let Some(after) = self.stdin_closed.filter(|_| code != Some(SSH_FAILED)) {
             let what = "nothing has come from our command, and what runs in its place ended when its input was closed";
             return self.late(after, format_args!("{what} ({status})"), advice::READS_INPUT);
@@ -127,21 +128,28 @@ impl Dialogue {
 
     /// The error if the time is over and something is known about why the first stage has not come.
     fn without_first_stage(&self, after: Duration) -> Option<ConnectError> {
+        #[cfg(feature = "cli")]
         let reads = if self.stdin_closed.is_some() { " and does not read its input" } else { "" };
+        #[cfg(not(feature = "cli"))]
+        let reads = "";
         // The launcher itself writes to stderr or its terminal, so a line on stdout comes from a command on the
         // machine.
         if self.tail.last_of_stdout().is_some() {
             let what = "the login shell, or a start-up file of it, has not come to our command";
             return Some(self.late(after, format_args!("{what}{reads}"), advice::START_UP));
         }
-        tool_words::has_logged_in(&self.tail.lines()).then(|| {
+        // Only the tool has ssh say so.
+        #[cfg(feature = "cli")]
+        if tool_words::has_logged_in(&self.tail.lines()) {
             let what = "ssh has logged in, and what runs there has not come to our command";
             let error = self.late(after, format_args!("{what}{reads}"), advice::START_UP);
-            error.with_cause(ConnectCause::LoggedIn)
-        })
+            return Some(error.with_cause(ConnectCause::LoggedIn));
+        }
+        None
     }
 
     /// The error for a first stage that has come only after its input was closed.
+    #[cfg(feature = "cli")]
     pub(super) fn came_after_input(&self, after: Duration) -> ConnectError {
         self.late(after, format_args!("our command began only when its input was closed"), advice::READS_INPUT)
     }
@@ -193,9 +201,8 @@ impl Dialogue {
 
     pub(super) fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
         let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
-        let mut lines = self.tail.repeated_lines();
-        self.prompts.clean(&mut lines, kind);
-        error.tail = lines.iter().map(ToString::to_string).collect();
+        error.tail = self.tail.shown();
+        self.prompts.clean(&mut error.tail, kind);
         error
     }
 }

@@ -64,9 +64,9 @@ impl OutputTail {
         self.kept.iter().map(|kept| kept.line.text.clone()).collect()
     }
 
-    /// The same lines, and how many times in a row each of them was printed.
-    pub(super) fn repeated_lines(&self) -> Vec<RepeatedLine> {
-        self.kept.iter().map(|kept| kept.line.clone()).collect()
+    /// The same lines for people, with how many times in a row each of them was printed.
+    pub(super) fn shown(&self) -> Vec<String> {
+        self.kept.iter().map(|kept| kept.line.to_string()).collect()
     }
 
     /// The last complete line of stdout, shortened.
@@ -216,8 +216,7 @@ mod tests {
         tail.push(Source::Stdout, b"bye\nbye");
         tail.finish();
         assert_eq!(tail.lines(), ["Welcome", "there is no end to this", "bye"]);
-        let shown: Vec<String> = tail.repeated_lines().iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["Welcome", "there is no end to this (98 times)", "bye (2 times)"]);
+        assert_eq!(tail.shown(), ["Welcome", "there is no end to this (98 times)", "bye (2 times)"]);
     }
 
     #[test]

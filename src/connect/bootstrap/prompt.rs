@@ -6,7 +6,6 @@
 use crate::connect::bootstrap::diagnosis::Diagnosis;
 use crate::wire::codec::Secret;
 use crate::wire::error::ConnectErrorKind;
-use crate::wire::repeated_line::RepeatedLine;
 use crate::wire::sanitize::stripped;
 
 /// What to do about the output of the launcher.
@@ -231,11 +230,11 @@ impl Prompts {
 
     /// Removes from the last lines the questions that contain our mark. For an error about a password, removes
     /// everything from the first question on.
-    pub(super) fn clean(&self, lines: &mut Vec<RepeatedLine>, kind: ConnectErrorKind) {
-        let has_mark = |line: &RepeatedLine| {
-            self.asks.iter().any(|ask| matches!(&ask.sign, Sign::Mark(mark) if line.text.contains(mark.as_str())))
+    pub(super) fn clean(&self, lines: &mut Vec<String>, kind: ConnectErrorKind) {
+        let has_mark = |line: &String| {
+            self.asks.iter().any(|ask| matches!(&ask.sign, Sign::Mark(mark) if line.contains(mark.as_str())))
         };
-        let is_question = |line: &RepeatedLine| self.asks.iter().any(|ask| ask.sign.fits(line.text.as_bytes()));
+        let is_question = |line: &String| self.asks.iter().any(|ask| ask.sign.fits(line.as_bytes()));
         if kind == ConnectErrorKind::Password
             && let Some(first) = lines.iter().position(|line| has_mark(line) || is_question(line))
         {
@@ -435,9 +434,9 @@ mod tests {
     #[test]
     fn what_is_kept_for_an_error_has_no_mark_and_says_nothing_twice() {
         let left = |prompts: Prompts, lines: &[&str], kind| {
-            let mut lines: Vec<_> = lines.iter().map(|line| RepeatedLine::new((*line).to_owned())).collect();
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
             prompts.clean(&mut lines, kind);
-            lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("/")
+            lines.join("/")
         };
         let said = ["motd", MARK, "Sorry, try again.", "[sudo: offshoot-0123-password:] Password:"];
         assert_eq!(left(sudo(Some("pw")), &said, ConnectErrorKind::Password), "motd");

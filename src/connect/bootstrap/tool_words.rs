@@ -33,6 +33,7 @@ pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
 }
 
 /// ssh has logged in. It reports that if it was told to be verbose.
+#[cfg(feature = "cli")]
 pub(super) fn has_logged_in(lines: &[String]) -> bool {
     lines.iter().any(|line| line.starts_with("Authenticated to "))
 }

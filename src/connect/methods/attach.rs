@@ -97,6 +97,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
             let line = crate::wire::sanitize::printable(line);
+            #[cfg(feature = "cli")]
             if !line.trim().is_empty() {
                 words.push(&line);
             }

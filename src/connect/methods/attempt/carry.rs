@@ -38,14 +38,6 @@ const ECHO_OFF_OR_STDIN: Duration = Duration::from_millis(80);
 /// How often the echo is checked.
 const ECHO_POLL: Duration = Duration::from_millis(2);
 
-/// If the first stage has not come when this part of the time is left, but at most [`MAX_PROBE`], the launcher's
-/// stdin is closed. How the other side reacts shows what reads it.
-const PROBE: u32 = 20;
-/// A reaction takes a round trip.
-const MAX_PROBE: Duration = Duration::from_millis(500);
-/// If a login shell has printed something and then nothing for this long, that is logged.
-const STALLED: Duration = Duration::from_secs(10);
-
 /// A hello, and the bytes after it.
 type Greeting = (Hello, Vec<u8>);
 
@@ -55,10 +47,9 @@ struct UnderWay {
     packing: Option<Packing>,
     typing: Option<Typing>,
     answering: Option<Answering>,
-    /// When a silent launcher with a terminal counts as waiting for an answer.
+    /// When a silent launcher with a terminal counts as waiting for an answer, and when to look at one without a
+    /// terminal.
     waiting: Option<Instant>,
-    /// When to look at a launcher from which the first stage has not come.
-    look: Option<Instant>,
 }
 
 /// A secret that is typed once the terminal does not show it, or at the limit.
@@ -109,7 +100,6 @@ enum Event {
 /// What has become of something that is under way.
 enum Progress {
     Quiet,
-    Look,
     LookAtEcho,
     Answer(Option<Secret>),
     Written(io::Result<usize>),
@@ -126,14 +116,10 @@ impl Attempt {
     ) -> Result<Greeting, ConnectError> {
         let (mut output, mut errors) = (vec![0; 32 * 1024], vec![0; 4 * 1024]);
         let mut end = End { stdout_open: true, stderr_open: true, exit: None, at: None };
-        let mut under_way = UnderWay {
-            unsent: VecDeque::new(),
-            packing: None,
-            typing: None,
-            answering: None,
-            waiting: None,
-            look: Some(self.probe_at(spec).min(Instant::now() + STALLED)),
-        };
+        let unsent = VecDeque::new();
+        let mut under_way = UnderWay { unsent, packing: None, typing: None, answering: None, waiting: None };
+        #[cfg(feature = "cli")]
+        self.look_later(spec, &mut under_way.waiting);
         loop {
             let event = self.next(io, &mut under_way, &end, &mut output, &mut errors).await;
             let actions = match event {
@@ -142,8 +128,8 @@ impl Attempt {
                     Vec::new()
                 }
                 Event::Stdout(count) => {
-                    under_way.look =
-                        under_way.look.map(|look| look.max(self.probe_at(spec).min(Instant::now() + STALLED)));
+                    #[cfg(feature = "cli")]
+                    self.look_later(spec, &mut under_way.waiting);
                     self.dialogue.input(Input::Stdout(&output[..count]))
                 }
                 Event::Stderr(0) => {
@@ -151,7 +137,9 @@ impl Attempt {
                     Vec::new()
                 }
                 Event::Stderr(count) => {
-                    under_way.waiting = self.launched.terminal().map(|_| Instant::now() + QUIET);
+                    if self.launched.terminal().is_some() {
+                        under_way.waiting = Some(Instant::now() + QUIET);
+                    }
                     self.dialogue.input(Input::Stderr(&errors[..count]))
                 }
                 Event::Exit(status) => {
@@ -161,7 +149,11 @@ impl Attempt {
                 Event::Ended => self.ended(&mut end).await,
                 Event::Deadline => self.dialogue.input(Input::Deadline(spec.connect_timeout)),
                 Event::Cancelled => self.dialogue.input(Input::Cancelled),
-                Event::UnderWay(progress) => self.progress(io, spec, &mut under_way, progress).await,
+                #[cfg(feature = "cli")]
+                Event::UnderWay(Progress::Quiet) if self.launched.terminal().is_none() => {
+                    self.look(io, spec, &mut under_way.waiting)
+                }
+                Event::UnderWay(progress) => self.progress(&mut under_way, progress).await,
             };
             self.note_phase();
             end.schedule();
@@ -182,14 +174,12 @@ impl Attempt {
         output: &mut [u8],
         errors: &mut [u8],
     ) -> Event {
-        let UnderWay { unsent, packing, typing, answering, waiting, look } = under_way;
+        let UnderWay { unsent, packing, typing, answering, waiting } = under_way;
         let may_wait = typing.is_none() && answering.is_none();
-        let may_look = may_wait && self.dialogue.awaits_first_stage();
         tokio::select! {
             count = self.stream.input.read(output), if end.stdout_open => Event::Stdout(count.unwrap_or(0)),
             count = self.stderr.read(errors), if end.stderr_open => Event::Stderr(count.unwrap_or(0)),
             () = sleep_until(*waiting), if may_wait => Event::UnderWay(Progress::Quiet),
-            () = sleep_until(*look), if may_look => Event::UnderWay(Progress::Look),
             () = sleep_until(typing.as_ref().map(|typing| typing.next)), if typing.is_some() => Event::UnderWay(Progress::LookAtEcho),
             answer = finished(answering) => Event::UnderWay(Progress::Answer(answer)),
             count = self.stream.output.write(unsent.front().map_or(&[], |bytes| &bytes[..])), if !unsent.is_empty() => {
@@ -204,19 +194,8 @@ impl Attempt {
     }
 
     /// Handles an event of the work that is under way.
-    async fn progress(&mut self, io: &Io, spec: &Spec, under_way: &mut UnderWay, progress: Progress) -> Vec<Action> {
+    async fn progress(&mut self, under_way: &mut UnderWay, progress: Progress) -> Vec<Action> {
         match progress {
-            Progress::Look => {
-                let probe_at = self.probe_at(spec);
-                let is_probed = Instant::now() >= probe_at;
-                under_way.look = (!is_probed).then_some(probe_at);
-                if !is_probed {
-                    self.tell_stalled(io);
-                }
-                // On a terminal, the input may be that of a question.
-                let is_closed = is_probed && self.launched.terminal().is_none() && self.stream.output.end();
-                if is_closed { self.dialogue.input(Input::StdinClosed(spec.connect_timeout)) } else { Vec::new() }
-            }
             Progress::Quiet => {
                 under_way.waiting = None;
                 let echoes = self.launched.terminal().is_none_or(pty::echoes);
@@ -247,21 +226,6 @@ impl Attempt {
                 self.dialogue.input(Input::Image(packed))
             }
         }
-    }
-
-    /// When to close the launcher's stdin if the first stage has not come.
-    fn probe_at(&self, spec: &Spec) -> Instant {
-        self.deadline - MAX_PROBE.min(spec.connect_timeout / PROBE)
-    }
-
-    /// Logs that a login shell does not come to our command. Images do not have this text.
-    fn tell_stalled(&self, io: &Io) {
-        #[cfg(feature = "cli")]
-        if let Some(text) = self.dialogue.stalled(STALLED) {
-            log_later!(io, WARN, "{}: {text}", self.hop);
-        }
-        #[cfg(not(feature = "cli"))]
-        let _ = (self, io);
     }
 
     /// Kills a launcher that has closed its stdout and does not exit, and tells the dialogue how the launcher
