@@ -42,7 +42,7 @@ use self::exit::Exit;
 use crate::sys::process::{open_files_limit, raise_open_files, stdout_was_closed};
 
 /// Said where stdout was closed from the beginning, as by `>&-`.
-const STDOUT_CLOSED: &str = "stdout is closed; to see nothing of the output write >/dev/null";
+const STDOUT_CLOSED: &str = "stdout is closed; to discard the output, write >/dev/null";
 
 /// The files that the tool opens for one host and for itself; with fewer, what fails depends on who comes first.
 const FEWEST_FILES: u64 = 32;
@@ -61,9 +61,13 @@ pub fn main() -> ExitCode {
         return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
     }
     raise_open_files();
-    if let Some(limit) = open_files_limit().filter(|limit| *limit < FEWEST_FILES) {
-        let few =
-            format!("at most {limit} files can be open; offshoot needs {FEWEST_FILES}: raise the limit (`ulimit -n`)");
+    if cli.command.starts_hosts()
+        && let Some(limit) = open_files_limit().filter(|limit| *limit < FEWEST_FILES)
+    {
+        let few = format!(
+            "at most {limit} files can be open; to start hosts offshoot needs {FEWEST_FILES}: raise the limit \
+             (`ulimit -n`)"
+        );
         return complaint::fail(Exit::Internal, &few).into();
     }
     // A fault of ours has a code of its own.
@@ -76,7 +80,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
     }));
-    crate::engine::log::pace::tell_dropped_records();
+    crate::engine::log::rate_limit::tell_dropped_records();
     exit.unwrap_or(Exit::Internal).into()
 }
 
@@ -119,6 +123,6 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         2 => "debug",
         _ => "io",
     };
-    crate::engine::log::pace::limit_records();
+    crate::engine::log::rate_limit::limit_records();
     crate::log::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

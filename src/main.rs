@@ -22,6 +22,6 @@ fn main() -> ExitCode {
 #[cfg(not(feature = "cli"))]
 fn main() -> ExitCode {
     offshoot::child();
-    eprintln!("offshoot: this is an image for children; it is started by the tool, not by hand");
+    eprintln!("offshoot: this program is an image: the tool starts it on hosts; started by hand it does nothing");
     ExitCode::from(64)
 }

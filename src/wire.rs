@@ -8,5 +8,6 @@ pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod port;
 pub(crate) mod reassembly;
+pub(crate) mod repeated_line;
 pub(crate) mod sanitize;
 pub(crate) mod write_batch;

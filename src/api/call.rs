@@ -170,12 +170,16 @@ impl RawCall {
     fn finish(&mut self, answer: Option<Message>) -> Result<Bytes, Error> {
         let Some(message) = answer else {
             return Err(match self.timeout {
-                Some((started, limit)) if started.elapsed() >= limit => {
-                    Error::Timeout { after: limit, what: format!("call of {} in {}", self.function, self.context) }
-                }
+                Some((started, limit)) if started.elapsed() >= limit => self.timed_out(limit, ""),
                 _ => Error::router_ended(self.shared().me),
             });
         };
+        #[cfg(feature = "cli")]
+        if message.handle == Handle::WAITS {
+            let limit = self.timeout.map_or(Duration::ZERO, |(_, limit)| limit);
+            let waited = format!(", which waited there for the end of {},", String::from_utf8_lossy(&message.data));
+            return Err(self.timed_out(limit, &waited));
+        }
         if message.is_dead() {
             return Err(self.named(message.dead_error(self.shared().me)));
         }
@@ -187,6 +191,10 @@ impl RawCall {
             return converted.map(Bytes::from).map_err(|why| self.unreadable(&why));
         }
         Ok(value)
+    }
+
+    fn timed_out(&self, after: Duration, waited: &str) -> Error {
+        Error::Timeout { after, what: format!("call of {} in {}{waited}", self.function, self.context) }
     }
 
     /// Adds the name of the function to the error if its context has gone during the call.

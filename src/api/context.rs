@@ -97,7 +97,8 @@ impl Context {
     }
 
     /// Calls `function` in the context. The call is sent immediately, in the order of the calls. Await the
-    /// returned future to get the result. Dropping it cancels the call.
+    /// returned future to get the result. Dropping it cancels the call, but a blocking function that runs already
+    /// runs to its end: see [`Call`].
     ///
     /// Plain functions of one context run one at a time, in the order of their calls. If a function calls
     /// back into a context that waits for this function, both wait forever: a deadlock.

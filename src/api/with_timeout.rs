@@ -56,7 +56,8 @@ pub struct WithTimeout<'a> {
 
 impl WithTimeout<'_> {
     /// As [`Context::call`], but ends with [`Error::Timeout`] when the time limit is reached, even if the
-    /// function could not be stopped.
+    /// function could not be stopped. If another function of the context ran until shortly before, the error
+    /// names it (with the feature `cli`).
     ///
     /// # Errors
     ///

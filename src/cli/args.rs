@@ -35,13 +35,13 @@ const LONG_VERSION: &str =
 #[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Say on stderr what happens; -vv says more, -vvv each frame
+    /// Log to stderr what happens; -vv logs more, -vvv every frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Each process writes a debug log, /tmp/offshoot.PID.TIME.log
+    /// Have each process write a debug log, /tmp/offshoot.PID.TIME.log
     #[arg(long, global = true, display_order = 901)]
     pub(crate) debug: bool,
-    /// Whether to use colour
+    /// When to use colour
     #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     #[command(subcommand)]
@@ -54,16 +54,23 @@ pub(crate) enum ToolCommand {
     Run(Box<RunArgs>),
     /// Call a function of this program on hosts and show its result as JSON
     Call(Box<CallArgs>),
-    /// Show the functions that `call` knows
+    /// List the functions that `call` can call
     Functions(FunctionsArgs),
-    /// Try the way to a host step by step, and say what is wrong with it
+    /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
-    /// Show which hosts an expression stands for
+    /// List the hosts that an expression names
     Hosts(HostsArgs),
-    /// Show the images of other targets that a program carries
+    /// List the images for other targets that a program carries
     Images(ImagesArgs),
-    /// Make a program that carries images of other targets
+    /// Make a program that carries images for other targets
     Bundle(BundleArgs),
+}
+
+impl ToolCommand {
+    /// Whether the command starts a context on each host.
+    pub(crate) fn starts_hosts(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_))
+    }
 }
 
 /// `offshoot run`.
@@ -79,10 +86,10 @@ pub(crate) struct RunArgs {
     /// Run in this directory [default: where the login begins]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) chdir: Option<PathBuf>,
-    /// Set an environment variable on the hosts; NAME alone takes its value here; may be given again
+    /// Set an environment variable on the hosts; NAME alone passes on its value here; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
-    /// Give the commands no input; by default they get what comes on stdin, unless that is a terminal
+    /// Give the commands no input; by default they get stdin, unless it is a terminal
     #[arg(short, long)]
     pub(crate) no_stdin: bool,
     /// The command and its arguments, which are passed on as they are, without a shell
@@ -102,7 +109,7 @@ pub(crate) struct CallArgs {
     /// How long the call may take on each host, as 30s or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// The function: its name, or the end of its name if no other function has that, as host_facts
+    /// The name of the function, or the end of its name if no other name ends so, as host_facts
     #[arg(value_name = "FUNCTION")]
     pub(crate) function: String,
     /// Its arguments, as a JSON array
@@ -123,10 +130,10 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The inventory that has the host; may be given again
+    /// The inventory that has the host; may be repeated
     #[arg(short = 'I', long, value_name = "PATH")]
     pub(crate) inventory: Vec<String>,
-    /// How long each hop may take
+    /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
     /// As for run
@@ -167,7 +174,7 @@ impl DoctorArgs {
 /// `offshoot functions`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct FunctionsArgs {
-    /// Show only functions whose names contain this text
+    /// List only functions whose names contain this text
     #[arg(value_name = "TEXT")]
     pub(crate) text: Option<String>,
     /// Print JSON
@@ -179,7 +186,7 @@ pub(crate) struct FunctionsArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Hosts")]
 pub(crate) struct ReachArgs {
-    /// The hosts, as web[01-40,50], @GROUP, web*, bastion/web1/sudo or ^FILE; may be given again
+    /// The hosts, as web[01-40,50], @GROUP, web*, bastion/web1/sudo or ^FILE; may be repeated
     #[arg(short = 'w', long, value_name = "HOSTS", required_unless_present_any = how_else())]
     pub(crate) hosts: Vec<String>,
     #[command(flatten)]
@@ -191,7 +198,7 @@ pub(crate) struct ReachArgs {
     #[arg(short, long, value_name = "N", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) fanout: u32,
-    /// How long the way to each host may take
+    /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
     /// Become this user on each host, root if none is named
@@ -225,7 +232,7 @@ pub(crate) struct SshArgs {
     /// Configuration file
     #[arg(short = 'F', long, value_name = "FILE")]
     pub(crate) ssh_config: Option<PathBuf>,
-    /// An option as in the configuration file; may be given again
+    /// An option as in the configuration file; may be repeated
     #[arg(short = 'o', long, value_name = "OPT")]
     pub(crate) ssh_option: Vec<OsString>,
     /// Jump through these hosts
@@ -237,7 +244,7 @@ pub(crate) struct SshArgs {
     /// User to log in as
     #[arg(short = 'l', long, value_name = "USER")]
     pub(crate) login: Option<OsString>,
-    /// File with a private key; may be given again
+    /// File with a private key; may be repeated
     #[arg(short = 'i', long, value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
 }
@@ -264,15 +271,15 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
-    /// Host expressions; the result has the hosts of all of them
+    /// Host expressions; the list has the hosts of all of them
     #[arg(value_name = "EXPR", required_unless_present_any = how_else())]
     pub(crate) expressions: Vec<String>,
     #[command(flatten)]
     pub(crate) choosing: ChoiceArgs,
-    /// Print only how many there are
+    /// Print only the number of hosts
     #[arg(short, long, conflicts_with_all = ["fold", "split", "explain"])]
     pub(crate) count: bool,
-    /// Print them as one short expression
+    /// Print the hosts as one short expression
     #[arg(short, long, conflicts_with = "explain")]
     pub(crate) fold: bool,
     /// Divide them into this many parts, and print each as a short expression
@@ -297,7 +304,7 @@ pub(crate) struct ImagesArgs {
 /// `offshoot bundle`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct BundleArgs {
-    /// The program that is to carry them; what it carries already is left out [default: this one]
+    /// The program that will carry the images; those that it carries now are not kept [default: this one]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) program: Option<PathBuf>,
     /// Where to write the bundle
@@ -414,7 +421,7 @@ fn become_method() -> impl TypedValueParser<Value = Method> {
 
 fn user(name: &str) -> Result<String, String> {
     if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {
-        return Err("that is not the name of a user".into());
+        return Err("this is not the name of a user".into());
     }
     Ok(name.to_owned())
 }

@@ -15,7 +15,7 @@ pub(crate) fn functions(args: &FunctionsArgs) -> Exit {
     functions.retain(|function| args.text.as_ref().is_none_or(|text| function.name().contains(text.as_str())));
     if functions.is_empty() {
         let text = visible::word(args.text.as_deref().unwrap_or_default());
-        return fail(Exit::Usage, &format!("no function has {text:?} in its name; `offshoot functions` shows all"));
+        return fail(Exit::Usage, &format!("no function has {text:?} in its name; `offshoot functions` lists all"));
     }
     print(&if args.json { to_json(&functions) } else { list(&functions).into_bytes() })
 }
@@ -36,7 +36,7 @@ fn to_json(functions: &[Exported]) -> Vec<u8> {
 fn list(functions: &[Exported]) -> String {
     let line = |function: &Exported| match function.takes_json() {
         true => format!("{function}\n"),
-        false => format!("{function}    # not by `call`: takes what JSON cannot express\n"),
+        false => format!("{function}    # `call` cannot call it: JSON cannot express its arguments\n"),
     };
     functions.iter().map(line).collect()
 }
@@ -49,7 +49,7 @@ pub(crate) fn find<'a>(functions: &'a [Exported], wanted: &str) -> Result<&'a Ex
     if function.takes_json() {
         Ok(function)
     } else {
-        Err(format!("{function} cannot be called with JSON: a Sender or a Context exists in a connected program only"))
+        Err(format!("`call` cannot call {function}: JSON cannot express its arguments, such as a Sender or a Context"))
     }
 }
 

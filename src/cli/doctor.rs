@@ -2,12 +2,14 @@
 //! back, and what to do.
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::builtin::facts::{HostFacts, host_facts};
 use crate::connect::report::Examined;
 use crate::connect::{Step, StepStatus};
+use crate::wire::error::{ConnectErrorKind, Phase};
 use crate::{Context, Error, Router};
 use serde_json::{Value, json};
 
@@ -16,7 +18,7 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
-use crate::cli::hosts::path::{HostPath, Method};
+use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::output::pipe::Pipes;
@@ -95,15 +97,7 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
     let mut via: Option<Context> = None;
     for depth in 1..=host.hops.len() {
         let path = &host.hops[..depth];
-        let mut examined = tree.examine(path, via.as_ref()).await;
-        let is_unexplained = |examined: &Examined| match &examined.context {
-            Err(Error::Connect(error)) => error.is_unexplained(),
-            _ => false,
-        };
-        if path.last().is_some_and(|hop| hop.method == Method::Ssh) && examined.as_ref().is_ok_and(is_unexplained) {
-            examined = tree.examine_aloud(path, via.as_ref()).await;
-        }
-        let examined = match examined {
+        let examined = match Box::pin(examine_hop(tree, path, via.as_ref(), args.connect_timeout)).await {
             Ok(examined) => examined,
             Err(error) => {
                 hops.push(HopReport { name: host.text.clone(), steps: Vec::new(), call: Some(Err(error.to_string())) });
@@ -126,6 +120,39 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
     hops
 }
 
+/// Tries the last hop. If ssh may know more than it has printed, another one is started that prints more: when the
+/// first has ended without a reason, or beside the first if that takes long.
+async fn examine_hop(tree: &Rc<Tree>, path: &[Hop], via: Option<&Context>, limit: Duration) -> Result<Examined, Error> {
+    if path.last().is_none_or(|hop| hop.method != Method::Ssh) {
+        return tree.examine(path, via).await;
+    }
+    let mut quiet = pin!(tree.examine(path, via));
+    let mut aloud = pin!(async {
+        tokio::time::sleep(limit / 2).await;
+        // It ends a little earlier than the first.
+        tree.examine_aloud(path, via, limit / 2 - limit / 20).await
+    });
+    let mut told = None;
+    let examined = loop {
+        tokio::select! {
+            examined = &mut quiet => break examined?,
+            examined = &mut aloud, if told.is_none() => told = Some(examined),
+        }
+    };
+    match &examined.context {
+        Err(Error::Connect(error)) if error.is_unexplained() => tree.examine_aloud(path, via, limit).await,
+        Err(Error::Connect(error)) if error.kind == ConnectErrorKind::Timeout && error.phase == Phase::Login => {
+            let told = match told {
+                Some(told) => told?,
+                None => aloud.await?,
+            };
+            let is_better = matches!(&told.context, Err(Error::Connect(error)) if error.has_logged_in());
+            Ok(if is_better { told } else { examined })
+        }
+        _ => Ok(examined),
+    }
+}
+
 async fn first_call(context: &Context, args: &DoctorArgs) -> Result<String, String> {
     let started = Instant::now();
     let facts: HostFacts =
@@ -145,7 +172,7 @@ fn all_steps(hop: &HopReport) -> Vec<Value> {
     let mut steps: Vec<Value> = hop.steps.iter().map(|step| json!(step)).collect();
     let (status, got, advice) = match &hop.call {
         Some(Ok(got)) => ("ok", got.as_str(), ""),
-        Some(Err(why)) => ("failed", why.as_str(), "see what the host logs; the child was up and has gone or hangs"),
+        Some(Err(why)) => ("failed", why.as_str(), "the child was up and has ended, or hangs: see what the host logs"),
         None => ("pending", "", ""),
     };
     let tried = if hop.call.is_some() { "host_facts" } else { "" };

@@ -97,7 +97,7 @@ pub(super) async fn end(
         biased;
         exit = signals.next() => {
             if pipes.stdout.waits() {
-                pipes.stderr.write(b"offshoot: the output was cut, because a signal came before it was read\n".to_vec());
+                pipes.stderr.write(b"offshoot: the output was cut: a signal came before all of it was read\n".to_vec());
                 tokio::time::timeout(LAST_WORD, pipes.drained()).await.ok();
             }
             Some(exit)

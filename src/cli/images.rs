@@ -64,8 +64,7 @@ pub(crate) fn bundle(args: &BundleArgs) -> Exit {
     match make(args) {
         Ok(entries) => {
             // The list is for information only, so errors of this write are ignored.
-            let note =
-                "note: the build of the library in them is the same; that they are the same program is not checked\n";
+            let note = "note: all images have the same build of the library; whether they are the same program is not checked\n";
             let _ = std::io::stderr().write_all((table(&entries) + note).as_bytes());
             Exit::Done(Outcome::default())
         }
@@ -77,7 +76,7 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
     let name = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let program = match &args.program {
         Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(|error| format!("the own program cannot be found: {error}"))?,
+        None => std::env::current_exe().map_err(|error| format!("cannot find the file of this program: {error}"))?,
     };
     let build = ours(&program).map_err(|error| name(&program, error))?;
     let bundle = Bundle::open(&program).map_err(|error| name(&program, error))?;
@@ -91,7 +90,10 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
         let triple = check(triple.or_else(|| triple_in(&path)), &image, &build)
             .map_err(|why| format!("{}: {why}", path.display()))?;
         if images.iter().any(|(_, other)| machine_of(other) == machine_of(&image)) {
-            return Err(format!("{}: there is an image for the machines of {triple} already", path.display()));
+            return Err(format!(
+                "{}: another image is for the machines of {triple}, too; name one of the two",
+                path.display()
+            ));
         }
         images.push((triple, image));
     }
@@ -119,12 +121,12 @@ fn ours(program: &Path) -> std::io::Result<String> {
     build_in(&bytes).map(str::to_owned).ok_or_else(|| std::io::Error::other(NOT_OURS))
 }
 
-const NOT_OURS: &str = "this is no program that is built with offshoot, or of an older build than can be told";
+const NOT_OURS: &str = "this program was not built with offshoot, or with a version that is too old to be recognised";
 
 /// Checks that an image is for its target and of the same build as the rest. Returns its target.
 fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, String> {
     let Some(machine) = machine_of(image) else {
-        return Err("this is no executable, ELF or Mach-O, for a processor that we know".into());
+        return Err("this is not an ELF or Mach-O executable for a known processor".into());
     };
     let (system, processor) = machine;
     let triple = triple.unwrap_or_else(|| format!("{processor}-{system}"));
@@ -133,7 +135,7 @@ fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, St
         _ if is_plain => {}
         None => {
             return Err(format!(
-                "{triple} is no target that we know; write TRIPLE=FILE as rustc names it, such as x86_64-unknown-linux-musl"
+                "{triple} is not a known target; write TRIPLE=FILE with the name that rustc uses, such as x86_64-unknown-linux-musl"
             ));
         }
         Some(other) if other != machine => {
@@ -144,7 +146,7 @@ fn check(triple: Option<String>, image: &[u8], build: &str) -> Result<String, St
     match build_in(image) {
         None => Err(NOT_OURS.into()),
         Some(other) if other != build => {
-            Err("this has another build of offshoot than the program; build both from the same sources".into())
+            Err("the image and the program have different builds of offshoot; build both from the same sources".into())
         }
         Some(_) => Ok(triple),
     }
@@ -203,12 +205,12 @@ mod tests {
         assert_eq!(check(None, &elf(183, 2, MARK), build).as_deref(), Ok("aarch64-Linux"));
         let other = MARK.replace(&build[..8], if build.starts_with("00000000") { "11111111" } else { "00000000" });
         for (triple, image, says) in [
-            (triple(), b"#!/bin/sh\n# a script of some length\n".to_vec(), "no executable"),
+            (triple(), b"#!/bin/sh\n# a script of some length\n".to_vec(), "not an ELF or Mach-O executable"),
             (triple(), elf(62, 2, MARK), "for x86_64 and Linux, not for aarch64-unknown-linux-musl"),
-            (Some("aarch64-linux".into()), elf(183, 2, MARK), "no target that we know"),
-            (Some("sparc-unknown-linux-gnu".into()), elf(183, 2, MARK), "no target that we know"),
-            (triple(), elf(183, 2, ""), "no program that is built with offshoot"),
-            (triple(), elf(183, 2, &other), "another build"),
+            (Some("aarch64-linux".into()), elf(183, 2, MARK), "is not a known target"),
+            (Some("sparc-unknown-linux-gnu".into()), elf(183, 2, MARK), "is not a known target"),
+            (triple(), elf(183, 2, ""), "was not built with offshoot"),
+            (triple(), elf(183, 2, &other), "different builds"),
         ] {
             let why = check(triple, &image, build).unwrap_err();
             assert!(why.contains(says), "{why}");
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn this_program_is_known_by_its_file_and_others_are_not() {
         assert_eq!(ours(Path::new("/proc/self/exe")).unwrap(), env!("OFFSHOOT_OWN_BUILD"));
-        assert!(ours(Path::new("/bin/sh")).unwrap_err().to_string().contains("no program"));
+        assert!(ours(Path::new("/bin/sh")).unwrap_err().to_string().contains("was not built with offshoot"));
     }
 
     #[test]

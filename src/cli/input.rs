@@ -211,7 +211,7 @@ impl Shared {
                 log = self.log();
             }
             if let Err(error) = &written {
-                log.fault = Some(format!("the input for slow hosts cannot be kept in a file: {error}"));
+                log.fault = Some(format!("cannot keep stdin for slow hosts in a file: {error}"));
             }
             if !is_needed || written.is_err() {
                 log.spooled_from = after;
@@ -246,8 +246,8 @@ impl Shared {
             let behind = log.end - at;
             return Next::Lost(log.fault.clone().unwrap_or_else(|| {
                 format!(
-                    "it is {behind} bytes of stdin behind the fastest host, and at most {} are kept for slow hosts; \
-                     put the input in a file on the host, or run it with the hosts that are as slow",
+                    "the host is {behind} bytes of stdin behind the fastest host, and at most {} are kept for slow hosts; \
+                     put the input in a file on the host, or run the command on slow hosts separately",
                     self.max_spool,
                 )
             }));
@@ -260,7 +260,7 @@ impl Shared {
         // in memory.
         match spool.read_exact_at(&mut bytes, place) {
             Ok(()) => Next::Bytes(bytes),
-            Err(error) => Next::Lost(format!("the input for slow hosts cannot be read again: {error}")),
+            Err(error) => Next::Lost(format!("cannot read what was kept of stdin for slow hosts: {error}")),
         }
     }
 

@@ -110,9 +110,11 @@ fn start(debug: bool) -> Result<Router, Error> {
     router.dump_on_sigusr2()?;
     if debug {
         match router.enable_debug() {
-            Ok(Some(path)) => complain(&format!("debug log: {}; those on the hosts are there", path.display())),
+            Ok(Some(path)) => {
+                complain(&format!("debug log: {}; each process on a host writes its own there", path.display()));
+            }
             Ok(None) => {}
-            Err(error) => complain(&format!("no debug log here: {error}")),
+            Err(error) => complain(&format!("cannot write a debug log here: {error}")),
         }
     }
     Ok(router)

@@ -57,7 +57,7 @@ impl Secrets {
 
 fn ask(question: &str) -> Result<Secret, Unasked> {
     let failed = |error: io::Error| {
-        Unasked::Failed(format!("a password is asked for on the terminal, and there is none: /dev/tty: {error}"))
+        Unasked::Failed(format!("cannot ask for a password: there is no terminal (/dev/tty: {error})"))
     };
     let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
     let quiet = Quiet::new(&tty).map_err(failed)?;

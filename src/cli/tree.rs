@@ -124,21 +124,31 @@ impl Tree {
     /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
     /// the connect.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
-        self.examine_as(hops, via, Voice::Quiet).await
+        self.examine_as(hops, via, self.connect_timeout, Voice::Quiet).await
     }
 
-    /// As [`Tree::examine`], by a separate connection on which ssh prints the messages of the server. The
-    /// reason why an account may not log in comes as such a message.
-    pub(crate) async fn examine_aloud(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {
-        self.examine_as(hops, via, Voice::Loud).await
+    /// As [`Tree::examine`], by a separate connection, on which ssh says when it has logged in and prints the
+    /// messages of the server. The reason why an account may not log in comes as such a message.
+    pub(crate) async fn examine_aloud(
+        &self,
+        hops: &[Hop],
+        via: Option<&Context>,
+        limit: Duration,
+    ) -> Result<Examined, Error> {
+        self.examine_as(hops, via, limit, Voice::Loud).await
     }
 
-    async fn examine_as(&self, hops: &[Hop], via: Option<&Context>, voice: Voice) -> Result<Examined, Error> {
+    async fn examine_as(
+        &self,
+        hops: &[Hop],
+        via: Option<&Context>,
+        limit: Duration,
+        voice: Voice,
+    ) -> Result<Examined, Error> {
         let Some(hop) = hops.last() else {
             return Err(Error::Misuse("a host without a hop".into()));
         };
         let server = self.login_key(hops);
-        let limit = self.connect_timeout;
         let mut last = None;
         let attempt = async |left| {
             let examined = self.attempt(hop, via, left, voice).await;
@@ -174,7 +184,7 @@ impl Tree {
         // line, then ours.
         let mut args = Vec::new();
         if voice == Voice::Loud {
-            let loud = ["-o", "LogLevel=INFO", "-o", "ControlMaster=no", "-o", "ControlPath=none"];
+            let loud = ["-o", "LogLevel=VERBOSE", "-o", "ControlMaster=no", "-o", "ControlPath=none"];
             args.extend(loud.map(str::to_owned));
         }
         if let Some(user) = &hop.user {
@@ -212,7 +222,7 @@ impl Tree {
 enum Voice {
     /// Errors only.
     Quiet,
-    /// Errors, and the messages of the server.
+    /// Errors, the login, and the messages of the server.
     Loud,
 }
 

@@ -15,7 +15,7 @@ use crate::cli::args::{OutputArgs, ReachArgs};
 use crate::cli::doctor;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::input::Input;
-use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
+use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Open, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
@@ -138,7 +138,8 @@ impl Worker {
         let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
         let done = match done {
             Err(Error::Channel(_)) => {
-                let mut text = format!("the connection was lost while the {what} ran, which may have been carried out");
+                let mut text =
+                    format!("the connection was lost while the {what} ran; the {what} may have come to its end");
                 for line in tree.last_words(&host.hops).await {
                     text.push_str(&format!("\n{line}"));
                 }
@@ -168,6 +169,10 @@ impl Worker {
         let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
         if let Some(info) = &mut exit.error {
             info.advice.clone_from(&error.advice);
+            if error.is_unexplained() {
+                // The doctor asks ssh again, without silence.
+                info.advice.push_str(&format!(", or run `offshoot doctor {}`", host.text));
+            }
             info.steps = match error.phase {
                 // The text already has everything.
                 Phase::Start => String::new(),
@@ -194,47 +199,38 @@ impl Worker {
         let mut taking = Taking::new(self, events, stdin);
         let refused = self.feed(started);
         tokio::pin!(refused);
-        let mut deadline = limit.map(|limit| Instant::now() + limit);
-        let exit = loop {
-            let late = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                exit = taking.follow(&mut exit) => break Some(exit?),
-                why = &mut refused => {
+        let late = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let exit = tokio::select! {
+            exit = taking.follow(&mut exit) => Some(exit?),
+            why = &mut refused => {
                 taking.leave_rest();
                 return Ok(failed(Status::Failed, "stdin", "command", context.name(), why));
             }
-            () = late => {}
-            }
-            // If only a silent daemon is waited for, the host is not late: the deadline moves.
-            let more = taking.ended.map(|(ended, ..)| ended + command::SILENCE + LAST_WORD);
-            if more <= deadline {
-                break None;
-            }
-            deadline = more;
+            () = late => taking.follow_silence(&mut exit).await?,
         };
         // Events that have arrived are still shown.
         taking.leave_rest();
         let Some(exit) = exit else {
-            // The command has ended. Only other processes hold its output.
+            let limit = limit.unwrap_or_default();
             if let Some((_, code, signal)) = taking.ended {
                 let status = if code == Some(0) { Status::Ok } else { Status::Failed };
-                return Ok(HostExit { status, code, signal, open: true, ..HostExit::cancelled() });
+                return Ok(HostExit { status, code, signal, open: Open::OverTime(limit), ..HostExit::cancelled() });
             }
-            return Err(Error::Timeout { after: limit.unwrap_or_default(), what: "command".into() });
+            return Err(Error::Timeout { after: limit, what: "command".into() });
         };
         let missing = exit.missing(taking.received);
         if missing > 0 {
             let text = format!("{missing} bytes of the output of the command were lost on the way");
             let cut = failed(Status::Failed, "output_cut", "command", context.name(), text);
-            return Ok(HostExit { code: exit.code, signal: exit.signal, open: exit.open, ..cut });
+            return Ok(HostExit { code: exit.code, signal: exit.signal, open: exit.open.into(), ..cut });
         }
         let status = if exit.success() { Status::Ok } else { Status::Failed };
-        Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open, ..HostExit::cancelled() })
+        Ok(HostExit { status, code: exit.code, signal: exit.signal, open: exit.open.into(), ..HostExit::cancelled() })
     }
 
     /// Sends stdin to the command when it runs. Returns only if the command cannot get all of it, with the
@@ -311,6 +307,25 @@ impl<'a> Taking<'a> {
                 },
                 exit = &mut *exit => return exit,
             }
+        }
+    }
+
+    /// Goes on when the time limit is over, for a command that has ended in time. If other processes hold its
+    /// output open and are silent, the host is not late: it reports that after the silence. `None` if the command
+    /// has not ended, or if more output comes.
+    async fn follow_silence(&mut self, exit: &mut Call<command::Exit>) -> Result<Option<command::Exit>, Error> {
+        let Some((ended, ..)) = self.ended else { return Ok(None) };
+        if self.pending.is_some() {
+            return Ok(None);
+        }
+        tokio::select! {
+            biased;
+            exit = exit => exit.map(Some),
+            event = self.events.recv() => {
+                self.take(event?);
+                Ok(None)
+            }
+            () = tokio::time::sleep_until((ended + command::SILENCE + LAST_WORD).into()) => Ok(None),
         }
     }
 

@@ -89,6 +89,11 @@ pub(crate) enum Input<'a> {
         /// The launcher closed its output but did not exit, so it was killed.
         lingered: bool,
     },
+    /// The launcher's stdin was closed, because the time allowed for the whole connect has nearly passed and the
+    /// first stage has not come. What reads that input goes on or ends, and so shows itself. Images, which have to be
+    /// small, do without.
+    #[cfg(feature = "cli")]
+    StdinClosed(Duration),
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
     /// The router has begun to shut down.
@@ -141,6 +146,9 @@ pub(crate) struct Dialogue {
     noise: usize,
     tail: OutputTail,
     trace: ConnectTrace,
+    /// The time allowed for the whole connect, once the launcher's stdin was closed.
+    #[cfg(feature = "cli")]
+    stdin_closed: Option<Duration>,
 }
 
 /// What must come next.
@@ -217,6 +225,12 @@ impl Dialogue {
         self.phase
     }
 
+    /// Whether nothing has come from the first stage yet.
+    #[cfg(feature = "cli")]
+    pub(crate) fn awaits_first_stage(&self) -> bool {
+        matches!(self.expect, Expect::Announcement { .. })
+    }
+
     /// What was seen during the connect. Every error carries it, too.
     pub(crate) fn trace(&mut self) -> &mut ConnectTrace {
         &mut self.trace
@@ -257,6 +271,11 @@ impl Dialogue {
             }
             Input::Ended { .. } if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
             Input::Ended { status, code, lingered } => Err(self.ended(&status, code, lingered, &mut actions)),
+            #[cfg(feature = "cli")]
+            Input::StdinClosed(after) => {
+                self.stdin_closed = Some(after);
+                Ok(())
+            }
             Input::Deadline(_) if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
             Input::Deadline(after) => Err(self.timeout(after, &mut actions)),
             Input::Cancelled => Err(self.error(ConnectErrorKind::Cancelled, CANCELLED)),
@@ -284,6 +303,8 @@ impl Dialogue {
             noise: 0,
             tail: OutputTail::default(),
             trace: ConnectTrace::default(),
+            #[cfg(feature = "cli")]
+            stdin_closed: None,
         }
     }
 
@@ -392,6 +413,10 @@ impl Dialogue {
     }
 
     fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
+        #[cfg(feature = "cli")]
+        if let Some(after) = self.stdin_closed {
+            return Err(self.came_after_input(after));
+        }
         match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
             (Mark::Child, _) => {
                 self.phase = Phase::Handshake;

@@ -30,7 +30,7 @@ use crate::sys::hash::HashMap;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
-use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// Maximum number of threads for concurrent functions. Further calls wait.
 const MAX_THREADS: usize = 64;
@@ -61,6 +61,8 @@ struct Call {
     cancelled: CancellationToken,
     served: Arc<Served>,
     timer: Option<TimerKey>,
+    /// The time limit, as long as the timer is set to an earlier time.
+    deadline: Option<Instant>,
 }
 
 /// The information that [`Dispatcher::serving`] reports of a call that runs here or is queued.
@@ -68,6 +70,8 @@ struct Served {
     name: &'static str,
     caller: ContextId,
     since: Instant,
+    /// Whether it runs on the main thread.
+    is_queued: bool,
     running: AtomicBool,
     /// The caller has cancelled the call, or its time limit was reached. The result is discarded.
     given_up: AtomicBool,
@@ -157,10 +161,12 @@ impl Dispatcher {
             // The call still takes its place in the chain. There it ends the chain.
             cancelled.cancel();
         }
-        let served = self.serve(callee.name(), message.src);
+        let served = self.serve(&*callee, message.src);
         if message.wants_reply() {
-            let timer = message.deadline.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
-            let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer };
+            let late = message.deadline.filter(|_| served.is_queued);
+            let first = late.map_or(message.deadline, |when| Some(before(when)));
+            let timer = first.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
+            let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer, deadline: late };
             self.calls.borrow_mut().insert(key, call);
         }
         self.active.set(self.active.get() + 1);
@@ -188,11 +194,12 @@ impl Dispatcher {
     }
 
     /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
-    fn serve(&self, name: &'static str, caller: ContextId) -> Arc<Served> {
+    fn serve(&self, callee: &dyn Callee, caller: ContextId) -> Arc<Served> {
         let served = Arc::new(Served {
-            name,
+            name: callee.name(),
             caller,
             since: Instant::now(),
+            is_queued: callee.runs_on() == RunsOn::Queued,
             running: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
         });
@@ -240,6 +247,26 @@ impl Dispatcher {
         }
         if message.wants_reply() {
             io.send(Message::new(message.src, message.reply_to, data));
+        }
+    }
+
+    /// Handles the timer of a call. If the call still waits when its time limit comes near, its caller learns
+    /// which function it waits for: the caller's own timer does not wait for an answer.
+    pub(crate) fn on_timer(&self, io: &Rc<Io>, src: ContextId, handle: Handle) {
+        let mut calls = self.calls.borrow_mut();
+        let near = calls.get_mut(&(src, handle)).and_then(|call| Some((call.deadline.take()?, call)));
+        let Some((deadline, call)) = near else {
+            drop(calls);
+            return self.cancel(src, handle);
+        };
+        call.timer = Some(io.set_timer(deadline, Timer::Call(src, handle)));
+        let all = self.served.borrow();
+        let mut running = all.iter().filter_map(Weak::upgrade).filter(|other| other.running.load(Ordering::Relaxed));
+        if !call.served.running.load(Ordering::Relaxed)
+            && let Some(other) = running.find(|other| other.is_queued)
+        {
+            let data = [&handle.0.to_be_bytes(), cut(other.name, MAX_NAME).as_bytes()].concat();
+            io.send(Message { lane: Lane::Control, raw: true, ..Message::new(src, Handle::WAITS, data) });
         }
     }
 
@@ -410,6 +437,12 @@ impl Invocation {
         let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
         Request::Answer { call, chain, values: self.values, reply, grant }
     }
+}
+
+/// When to tell a caller what its call waits for: late, as it may still begin, and early enough that the caller
+/// hears it before the deadline.
+fn before(deadline: Instant) -> Instant {
+    deadline - deadline.saturating_duration_since(Instant::now()) / 4
 }
 
 /// Runs user code. A panic becomes a failure with its text and place.

@@ -19,6 +19,8 @@ use crate::sys::hash::HashMap;
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, Runs};
+#[cfg(feature = "cli")]
+use crate::wire::sanitize::printable;
 
 /// The reason for refusing a message that is too long for the handles of the router.
 const TOO_LARGE_FOR_HANDLE: DeadReason =
@@ -59,6 +61,15 @@ impl Target {
         if let Self::Reply { timer, .. } = self { *timer } else { None }
     }
 
+    /// Tells a caller whose time limit was reached which function the call has waited for, if that is known.
+    #[cfg(feature = "cli")]
+    pub(crate) fn tell_waits(self, me: ContextId) {
+        if let Self::Reply { to, asked: Asked { waits_for: Some(name), .. }, .. } = self {
+            // An error means that the caller has dropped the call.
+            let _ = to.send(Message::new(me, Handle::WAITS, name.into_bytes()));
+        }
+    }
+
     /// The number of the call that waits for a reply at this target; 0 if there is none.
     pub(crate) fn number(&self) -> u64 {
         if let Self::Reply { number, .. } = self { *number } else { 0 }
@@ -81,11 +92,20 @@ impl fmt::Debug for Target {
 pub(crate) struct Asked {
     function: &'static str,
     since: Instant,
+    /// The function that the call waits for in the called context, if that context has said so. Images, which have
+    /// to be small, tell their parents and do not ask themselves.
+    #[cfg(feature = "cli")]
+    waits_for: Option<String>,
 }
 
 impl Asked {
     pub(crate) fn now(function: &'static str) -> Self {
-        Self { function, since: Instant::now() }
+        Self {
+            function,
+            since: Instant::now(),
+            #[cfg(feature = "cli")]
+            waits_for: None,
+        }
     }
 }
 
@@ -134,6 +154,17 @@ impl Inboxes {
     /// The number of the call whose reply is awaited at a handle; 0 if there is none.
     pub(crate) fn number_of(&self, handle: Handle) -> u64 {
         self.handles.get(handle).map_or(0, Target::number)
+    }
+
+    /// Records the function that a call waits for, as the called context says.
+    #[cfg(feature = "cli")]
+    pub(crate) fn on_waits(&mut self, message: &Message) {
+        if let Some((handle, name)) = message.data.split_first_chunk()
+            && let handle = Handle(u32::from_be_bytes(*handle))
+            && let Some(Target::Reply { asked, .. }) = self.handles.awaiting(handle, message.src)
+        {
+            asked.waits_for = Some(cut(&printable(&String::from_utf8_lossy(name)), MAX_NAME));
+        }
     }
 
     /// Removes a handle that the user holds. If `queue` is given, the handle is removed only if it still

@@ -4,7 +4,7 @@ mod debug;
 mod file;
 pub(crate) mod levels;
 #[cfg(feature = "cli")]
-pub(crate) mod pace;
+pub(crate) mod rate_limit;
 mod relay;
 mod sink;
 mod source;

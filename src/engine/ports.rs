@@ -57,7 +57,7 @@ impl Ports {
         let refuse = |reason: &str| Err(Error::Handle { handle, reason: reason.into() });
         match handle.0 {
             0 | 999 => return refuse("cannot be registered: it has a meaning of its own"),
-            100..=116 => return refuse("cannot be registered: it is the router's own"),
+            100..=117 => return refuse("cannot be registered: it is the router's own"),
             _ => {}
         }
         if held.contains_key(&handle) && !overwrite {

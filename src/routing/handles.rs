@@ -154,6 +154,13 @@ impl<S> Handles<S> {
         self.by_handle.get(&handle).map(|registration| &registration.sink)
     }
 
+    /// The sink of a handle that awaits a reply of `respondent`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn awaiting(&mut self, handle: Handle, respondent: ContextId) -> Option<&mut S> {
+        let registration = self.by_handle.get_mut(&handle)?;
+        (registration.respondent == Some(respondent)).then_some(&mut registration.sink)
+    }
+
     /// Removes and returns all handles whose respondent is `gone`.
     pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
         let handles = self.by_respondent.remove(&gone).unwrap_or_default();

@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
+#[cfg(feature = "cli")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+#[cfg(feature = "cli")]
+use nix::sys::socket::{Shutdown, shutdown};
 use nix::sys::stat::{SFlag, fstat};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -106,6 +110,12 @@ impl Output {
             bytes = &bytes[count..];
         }
         Ok(())
+    }
+
+    /// Ends what the other side reads, if this is a socket. Returns whether it is one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn end(&self) -> bool {
+        shutdown(self.file.as_raw_fd(), Shutdown::Write).is_ok()
     }
 
     async fn write_some(&self, write: impl Fn(&File) -> io::Result<usize>) -> io::Result<usize> {

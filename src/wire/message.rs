@@ -74,6 +74,8 @@ impl Handle {
     pub const CANCEL: Self = Self(115);
     /// Asks for statistics.
     pub const STATS: Self = Self(116);
+    /// Says that a call waits, and which function it waits for.
+    pub const WAITS: Self = Self(117);
     /// As `reply_to` it means that this message ends a conversation.
     pub const IS_DEAD: Self = Self(999);
     /// The first handle that is given out dynamically.

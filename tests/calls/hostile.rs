@@ -94,6 +94,7 @@ fn a_child_can_neither_call_its_parent_nor_end_it_nor_steal_routes() {
         (Handle::DEL_ROUTE, &good.id().0.to_be_bytes()),
         (Handle::CREDIT, &[0xff; 16]),
         (Handle::CANCEL, b"\0\0\x03\xe8"),
+        (Handle::WAITS, b"\0\0\x03\xe8\x1b[2J"),
         (Handle::FORWARD_LOG, b"nonsense"),
         (Handle::ALLOCATE_ID, b"\0\0\0\x02"),
         (Handle::STATS, b""),

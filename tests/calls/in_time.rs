@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot::{Error, Sender, export};
+use offshoot::{Error, Receiver, Sender, export};
 
 use super::{Tree, block, block_on, pid};
 
@@ -16,7 +16,11 @@ async fn succeed() -> u32 {
 fn say(to: Sender<String>) -> Result<(), Error> {
     to.blocking_send("said".into())
 }
-export!(succeed, say);
+fn occupy(to: Sender<String>) {
+    to.blocking_send("begun".into()).ok();
+    std::thread::sleep(AMPLE);
+}
+export!(succeed, say, occupy);
 
 fn assert_late<T: std::fmt::Debug>(what: &str, begun: Instant, result: Result<T, Error>) {
     let error = result.expect_err(what);
@@ -56,6 +60,44 @@ fn commands_files_chains_and_facts_end_with_the_limit() {
     let begun = Instant::now();
     assert_late("chain", begun, chain.blocking_call(pid, ()));
     drop(busy);
+}
+
+/// Calls `pid` with growing limits until the error names `occupy`.
+fn late_behind_occupy(child: &offshoot::Context) -> String {
+    let mut limit = Duration::from_millis(200);
+    loop {
+        let error = child.timeout(limit).blocking_call(pid, ()).unwrap_err();
+        assert!(matches!(error, Error::Timeout { after, .. } if after == limit), "{error:?}");
+        let text = error.to_string();
+        if text.contains("occupy") || limit > AMPLE / 4 {
+            return text;
+        }
+        limit *= 2;
+    }
+}
+
+#[test]
+fn a_call_that_is_late_names_the_function_that_it_has_waited_for() {
+    let tree = Tree::new();
+    let child = tree.child();
+    for context in [&child, &tree.behind(&child)] {
+        // A blocking function runs on though nobody waits for it any more.
+        let heard: Receiver<String> = Receiver::new(&tree.0);
+        let call = context.call(occupy, (heard.sender(),));
+        assert_eq!(heard.blocking_recv().unwrap(), "begun");
+        drop(call);
+        let text = late_behind_occupy(context);
+        let (_, after) = text.split_once("pid").expect("its own name");
+        assert!(after.contains("which waited there for the end of ") && after.contains("::occupy, did not"), "{text}");
+    }
+}
+
+#[test]
+fn a_call_that_runs_when_its_time_is_over_has_waited_for_nothing() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let error = child.timeout(LIMIT).blocking_call(block, (60,)).unwrap_err();
+    assert!(!error.to_string().contains("waited"), "{error}");
 }
 
 #[test]

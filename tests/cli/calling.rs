@@ -56,7 +56,7 @@ pub(crate) fn what_cannot_be_called_is_told_before_anything_is_connected() -> Re
         (&["nothing_of_ours"], "see `offshoot functions`"),
         (&["host_facts", "[1]"], "offshoot::builtin::facts::host_facts() -> HostFacts do not fit"),
         (&["host_facts", "{}"], "write a JSON array"),
-        (&["read_file", "[\"/etc/passwd\"]"], "cannot be called with JSON"),
+        (&["read_file", "[\"/etc/passwd\"]"], "JSON cannot express its arguments"),
     ] {
         let ended = offshoot(&[&["call", "-w", "local1"], args].concat())?;
         assert_eq!((ended.code, ended.stdout.len()), (Some(64), 0), "{ended:?}");

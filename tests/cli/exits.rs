@@ -1,6 +1,7 @@
 //! Exit codes of ends that are not the hosts'.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -51,12 +52,21 @@ pub(crate) fn help_is_found_where_it_is_looked_for() -> Result<()> {
 pub(crate) fn a_command_that_has_ended_in_time_has_its_code_whoever_writes_on() -> Result<()> {
     for (code, exit) in [(3, 2), (0, 0)] {
         let line = format!("(while :; do echo x; sleep 0.2; done) & exit {code}");
-        let ended = run(&mut tool(&["run", "-t", "3s", "-w", "local1", "-s", &line]).0)?;
+        let (mut command, mut trace) = tool(&["run", "-t", "3s", "-w", "local1", "-s", &line]);
+        let ended = run(&mut command)?;
+        trace.expect_nothing_left(ONE_SECOND)?;
         let told = ended.stderr.join("\n");
         ensure!(ended.code == Some(exit) && !told.contains("timed out"), "{told}");
-        ensure!(told.contains("return code 3") == (code == 3), "{told}");
+        ensure!(told.contains(&format!("exited with return code {code}")) == (code == 3), "{told}");
+        let note = format!("note: the command has ended with return code {code}, but its output was still open");
+        ensure!(told.contains(&note) && told.contains("its time of 3s") && !told.contains("silent"), "{told}");
         ensure!(ended.elapsed < promised(A_WHILE), "{:?}", ended.elapsed);
     }
+    // The reading ends with the time, not with a silence that never comes.
+    let line = "(while :; do echo x; sleep 0.1; done) & exit 0";
+    let ended = run(&mut tool(&["run", "-t", "1s", "-w", "local1", "-s", line]).0)?;
+    ensure!(ended.stderr.concat().contains("its time of 1s was over"), "{ended:?}");
+    ensure!(ended.elapsed < promised(Duration::from_secs(2)), "{:?}", ended.elapsed);
     Ok(())
 }
 

@@ -37,10 +37,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_a_login_prints_after_our_child_has_ended_is_no_matter
             where_the_own_image_is_killed_one_is_sent
             what_ssh_hides_of_a_refused_login_is_told_by_doctor
+            doctor_advises_what_to_try_next_and_not_itself
+            doctor_asks_ssh_whether_it_has_logged_in
+            a_login_shell_that_does_not_come_to_our_command_is_told_by_what_it_does
             a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends
             a_connection_that_is_lost_while_the_command_runs_is_told_as_such
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
             where_files_are_too_few_the_limit_is_named
+            few_open_files_are_enough_for_what_starts_no_host
             what_happens_is_told_on_demand_by_hops_too
             debug_logs_are_written_on_demand
             a_child_of_the_tool_is_known_by_its_name_and_passes_on_a_clean_environment

@@ -84,7 +84,7 @@ pub(crate) fn of_a_progress_bar_the_last_frame_is_shown() -> Result<()> {
     let line = r"for n in 1 50 100; do printf '\r%3d%%' $n; sleep 0.01; done; echo; printf '\r%3d%%' 7";
     let ended = offshoot(&["run", "-w", "local1", "-s", line])?;
     assert_eq!(ended.stdout, ["local1: 100%", "local1:   7%"]);
-    let note = "local1: note: 2 pieces of output that end with a carriage return are not shown; use --raw";
+    let note = "local1: note: 2 pieces of output that end with a carriage return are not shown; --raw shows them";
     ensure!(ended.stderr.iter().any(|line| line == note), "{ended:?}");
     let raw = offshoot(&["run", "--raw", "-w", "local1", "-s", line])?.stdout.join("\n");
     ensure!(raw.contains("\r  1%\r 50%\r100%"), "{raw:?}");
@@ -194,7 +194,7 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
         (&["run", "-H", "web1", "uptime"][..], "pssh; write -w HOST"),
         (&["all", "-m", "shell", "-a", "uptime"], "offshoot run -w HOSTS -s LINE"),
         (&["exec", "web1", "uptime"], "offshoot run -w HOSTS -- CMD"),
-        (&["run", "web1", "uptime"], "tip: hosts stand behind -w"),
+        (&["run", "web1", "uptime"], "tip: -w names the hosts"),
     ] {
         let ended = offshoot(args)?;
         let told = ended.stderr.join("\n");

@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
-use crate::support::{A_WHILE, AT_ONCE, ONE_SECOND};
+use crate::support::{A_WHILE, AT_ONCE, ONE_SECOND, promised};
 
 /// Runs the tool to its end, after which nothing of it may be left.
 pub(crate) fn offshoot(args: &[&str]) -> Result<Ended> {
@@ -177,10 +178,7 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
     ensure!(ended.stderr.iter().any(|line| named(&line)), "{:?}", ended.stderr);
     // With so few that the tool itself cannot work, it says so, whatever it would have opened first.
     for limit in 6..32 {
-        let (command, _) = tool(&["run", "-w", "local1", "--", "true"]);
-        let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
-        let ended = run(shell.arg(command.get_program()).args(command.get_args()))?;
+        let ended = with_open_files(limit, &["run", "-w", "local1", "--", "true"])?;
         ensure!(
             ended.code == Some(70) && ended.stderr.len() == 1 && ended.stderr[0].contains("`ulimit -n`"),
             "{limit}: {:?} {:?}",
@@ -189,6 +187,26 @@ pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
         );
     }
     Ok(())
+}
+
+pub(crate) fn few_open_files_are_enough_for_what_starts_no_host() -> Result<()> {
+    for args in [&["hosts", "web[1-3]"][..], &["images"], &["functions"], &["--help"], &["run", "--help"]] {
+        let ended = with_open_files(6, args)?;
+        ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{args:?}: {ended:?}");
+    }
+    for args in [&["call", "-w", "local1", "host_facts"][..], &["doctor", "local1"]] {
+        let ended = with_open_files(6, args)?;
+        ensure!(ended.code == Some(70) && ended.stderr[0].contains("`ulimit -n`"), "{args:?}: {ended:?}");
+    }
+    Ok(())
+}
+
+/// Runs the tool with a limit of open files.
+fn with_open_files(limit: u32, args: &[&str]) -> Result<Ended> {
+    let (command, _) = tool(args);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+    run(shell.arg(command.get_program()).args(command.get_args()))
 }
 
 /// A directory with an `ssh` that runs the command here, and then a line.
@@ -220,7 +238,7 @@ pub(crate) fn what_a_login_prints_after_our_child_has_ended_is_no_matter() -> Re
 pub(crate) fn what_ssh_hides_of_a_refused_login_is_told_by_doctor() -> Result<()> {
     const REFUSES: &str = r#"case "$*" in
 *' -G '*) exit 0 ;;
-*LogLevel=INFO*ControlPath=none*LogLevel=ERROR*)
+*LogLevel=VERBOSE*ControlPath=none*LogLevel=ERROR*)
     echo loud >>"${0%/*}/asked"
     echo 'Your account has expired; please contact your system administrator.' >&2 ;;
 *) echo quiet >>"${0%/*}/asked" ;;
@@ -233,8 +251,66 @@ exit 255"#;
     assert_eq!(std::fs::read_to_string(directory.path().join("asked"))?, "quiet\nloud\n");
     let (mut command, _) = tool(&["run", "-F", "none", "-w", "web1", "--", "true"]);
     let ended = run(command.env("PATH", &path))?;
-    ensure!(ended.stderr.iter().any(|line| line.contains("offshoot doctor")), "{ended:?}");
+    ensure!(ended.stderr.iter().any(|line| line.contains("or run `offshoot doctor web1`")), "{ended:?}");
     Ok(())
+}
+
+pub(crate) fn doctor_advises_what_to_try_next_and_not_itself() -> Result<()> {
+    for says in ["", "echo 'Connection to 127.0.0.1 closed by remote host.' >&2; "] {
+        let (_directory, path) = launcher("ssh", &format!("case \"$*\" in *' -G '*) exit 0 ;; esac; {says}exit 255"))?;
+        let (mut command, _) = tool(&["doctor", "-F", "none", "web1"]);
+        let ended = run(command.env("PATH", &path))?;
+        let text = ended.stdout.join("\n");
+        ensure!(text.contains("ssh -v HOST true") && !text.contains("offshoot doctor"), "{ended:?}");
+    }
+    Ok(())
+}
+
+pub(crate) fn a_login_shell_that_does_not_come_to_our_command_is_told_by_what_it_does() -> Result<()> {
+    const COMMAND: &str = "case \"$*\" in *' -G '*) exit 0 ;; esac; for command; do :; done";
+    let reads = "reads input, executes another program (`exec`) or redirects the output";
+    for (start_up, said, advice) in [
+        ("read x", "our command began only when its input was closed", reads),
+        ("echo 'Which project?'; read x", "was closed; \"Which project?\" was printed last", reads),
+        ("exec cat", "ended when its input was closed (exited with return code 0)", reads),
+        (
+            r#"sh -c 'exec >/dev/null; sh -c "$0"' "$command"; exit $?"#,
+            "what runs in its place ended when its input was closed",
+            reads,
+        ),
+        ("exec sleep 1000", "timed out after 2s in phase login", "ssh -v HOST true"),
+        ("echo hello; exec sleep 1000", "does not read its input; \"hello\" was printed last", "wait for something"),
+        (
+            "echo 'Authenticated to web1 ([127.0.0.1]:22) using \"publickey\".' >&2; exec sleep 1000",
+            "ssh has logged in, and what runs there has not come to our command and does not read its input",
+            "start-up file",
+        ),
+    ] {
+        let (_directory, path) = launcher("ssh", &format!("{COMMAND}\n{start_up}\nsh -c \"$command\""))?;
+        let (mut command, mut trace) =
+            tool(&["run", "--connect-timeout", "2s", "-F", "none", "-w", "web1", "--", "true"]);
+        let ended = run(command.env("PATH", &path))?;
+        let told = ended.stderr.join("\n");
+        ensure!(ended.code == Some(4) && told.contains(said) && told.contains(advice), "{start_up}: {told}");
+        ensure!(told.contains("connection timed out after 2s"), "{start_up}: {told}");
+        trace.expect_nothing_left(A_WHILE)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn doctor_asks_ssh_whether_it_has_logged_in() -> Result<()> {
+    const HANGS: &str = r#"case "$*" in
+*' -G '*) exit 0 ;;
+*LogLevel=VERBOSE*) echo 'Authenticated to web1 ([127.0.0.1]:22) using "publickey".' >&2 ;;
+esac
+exec sleep 1000"#;
+    let (_directory, path) = launcher("ssh", HANGS)?;
+    let (mut command, mut trace) = tool(&["doctor", "-F", "none", "web1"]);
+    let ended = run(command.env("PATH", &path))?;
+    let told = ended.stdout.join("\n");
+    ensure!(told.contains("ssh has logged in") && told.contains("start-up file"), "{ended:?}");
+    ensure!(ended.elapsed < promised(Duration::from_secs(5)), "{:?}", ended.elapsed);
+    trace.expect_nothing_left(A_WHILE)
 }
 
 pub(crate) fn a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends() -> Result<()> {
@@ -283,9 +359,9 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
         let at = ended.stderr.iter().position(|line| line.starts_with(&told)).with_context(|| format!("{ended:?}"))?;
         ensure!(
             ended.stderr[at]
-                .ends_with("the connection was lost while the command ran, which may have been carried out")
+                .ends_with("the connection was lost while the command ran; the command may have come to its end")
         );
-        let caution = format!("  # it may have been carried out on {host} already");
+        let caution = format!("  # it may have run to its end on {host} already");
         ensure!(ended.stderr.iter().any(|line| line.contains("rerun: ") && line.ends_with(&caution)), "{ended:?}");
         let words = "    Connection to web1 closed by remote host.";
         ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");

@@ -96,10 +96,10 @@ const BAD: [Bad; 32] = [
         alias: "account-expired",
         kind: ConnectErrorKind::Eof,
         phase: Phase::Login,
-        says: &["return code 255", "offshoot doctor"],
+        says: &["return code 255", "ssh -v HOST true"],
     },
-    Bad { alias: "no-logins", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["offshoot doctor"] },
-    Bad { alias: "no-sessions", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["offshoot doctor"] },
+    Bad { alias: "no-logins", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["ssh -v HOST"] },
+    Bad { alias: "no-sessions", kind: ConnectErrorKind::Eof, phase: Phase::Login, says: &["ssh -v HOST"] },
     Bad {
         alias: "password-expired",
         kind: ConnectErrorKind::Auth,

@@ -42,7 +42,7 @@ pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<()
     let options = argv.get(1..argv.len().saturating_sub(command)).unwrap_or_default();
     let found = options.iter().take_while(|word| *word != "--").find_map(|word| behind_become(word));
     match found.map(visible) {
-        Some(user) => Err(format!("`{user}` stands right behind -b; if it is the user to become, write -b={user}")),
+        Some(user) => Err(format!("`{user}` follows -b without a `=`; to become that user, write -b={user}")),
         None => Ok(()),
     }
 }
@@ -72,13 +72,13 @@ impl Cli {
         let first = args.argv.first().map(|word| word.to_string_lossy()).unwrap_or_default();
         let shown = visible(&first);
         if before.is_some_and(|word| is_become(word)) {
-            return Err(format!("`{shown}` stands before `--`; if it is the user to become, write -b={shown}"));
+            return Err(format!("`{shown}` comes before `--`; to become that user, write -b={shown}"));
         }
         let words = quote::line(&args.argv[..dashes]);
         let hosts = args.reach.hosts.last().map(String::as_str).unwrap_or_default();
         Err(format!(
-            "`{}` stands before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
-             the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` in front of it",
+            "`{}` comes before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
+             the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` before it",
             visible(&words),
             visible(hosts),
             visible(&words.replace(' ', ",")),
@@ -99,14 +99,14 @@ impl Cli {
             if Path::new(word).is_file() {
                 let word = visible(word);
                 notes.push(format!(
-                    "{word} is taken for a host, but there is a file of that name; for its hosts write '^{word}'"
+                    "{word} is read as a host, but a file has this name; to name the hosts in the file, write '^{word}'"
                 ));
             }
         }
         for file in identities.iter().filter(|file| is_no_key(file)) {
             let file = visible(&file.to_string_lossy());
             notes.push(format!(
-                "-i names a key of ssh, and {file} holds none; for the hosts in a file write -w '^{file}'"
+                "-i names a file with a private key, and {file} contains none; to name the hosts in it, write -w '^{file}'"
             ));
         }
         if let ToolCommand::Run(args) = &self.command
@@ -115,7 +115,7 @@ impl Cli {
             && text.contains(|c: char| c.is_whitespace() || ";|&<>$`*()".contains(c))
         {
             notes.push(format!(
-                "the command is one word, {}, and is run as a program of that name; for a line of shell write -s {}",
+                "the command is the one word {}, which is run as a program of that name; to run a line of shell, write -s {}",
                 visible(&quote::quote(word)),
                 visible(&quote::quote(word)),
             ));

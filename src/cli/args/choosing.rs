@@ -10,13 +10,13 @@ pub(crate) struct ChoiceArgs {
     /// All hosts of the inventories
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Leave out these hosts; may be given again
+    /// Leave out these hosts; may be repeated
     #[arg(short = 'x', long, value_name = "HOSTS")]
     pub(crate) exclude: Vec<String>,
     /// Take only this many of the hosts, by chance
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pick: Option<u32>,
-    /// The inventory with the groups, PATH or FORMAT:PATH; may be given again [default: those that are found]
+    /// The inventory with the groups, PATH or FORMAT:PATH; may be repeated [default: those that are found]
     #[arg(short = 'I', long, value_name = "PATH")]
     pub(crate) inventory: Vec<String>,
 }

@@ -86,7 +86,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["playbook", "play", "apply"], "there are no playbooks and no modules; offshoot runs commands and functions"),
     (
         &["completions", "completion", "complete"],
-        "there are no completions for shells yet; offshoot --help has the options",
+        "offshoot has no completions for shells yet; offshoot --help lists the options",
     ),
     (&["version"], "for the version write offshoot --version"),
     (&["check", "test", "diagnose"], "to try the way to a host write offshoot doctor HOST"),
@@ -98,7 +98,7 @@ pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word)), _) => {
             let name = word.split('=').next().unwrap_or(word);
             let (_, there, here) = OPTIONS.iter().find(|(names, ..)| names.contains(&name))?;
-            Some(format!("there is no option {}; it {there}; {here}", visible(name)))
+            Some(format!("offshoot has no option {}, which {there}; {here}", visible(name)))
         }
         (ErrorKind::InvalidSubcommand, _, Some(ContextValue::String(word))) => Some(subcommand(word)),
         _ => None,
@@ -108,9 +108,9 @@ pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
 fn subcommand(word: &str) -> String {
     let shown = visible(word);
     match COMMANDS.iter().find(|(names, _)| names.contains(&word)) {
-        Some((_, tip)) => format!("there is no command {shown}; {tip}"),
+        Some((_, tip)) => format!("offshoot has no command {shown}; {tip}"),
         None => format!(
-            "there is no command {shown}; there are run, call, functions, doctor, hosts, images and bundle; \
+            "offshoot has no command {shown}; its commands are run, call, functions, doctor, hosts, images and bundle; \
              to run a command on hosts write offshoot run -w HOSTS -- CMD ARG..."
         ),
     }
@@ -123,7 +123,7 @@ pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
         _ => false,
     };
     (error.kind() == ErrorKind::MissingRequiredArgument && lacks_hosts)
-        .then_some("hosts stand behind -w, as in -w 'web[1-3]'; a word that is no option begins the command")
+        .then_some("-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command")
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
             (&["all", "-m", "shell", "-a", "uptime"], "ansible", "offshoot run -w HOSTS -s LINE"),
             (&["all", "-m", "ping"], "ansible", "'@GROUP'"),
             (&["completions"], "completions", "no completions for shells yet"),
-            (&["nonsense"], "nonsense", "there are run, call"),
+            (&["nonsense"], "nonsense", "its commands are run, call"),
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
         ] {
             let said = said(words);

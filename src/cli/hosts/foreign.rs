@@ -31,6 +31,14 @@ const MPI: (&str, &str) =
 const GENDERS: (&str, &str) =
     ("a genders file", "name it with -I genders:FILE, and hosts of it with -w '@ATTRIBUTE' or -a");
 const PSSH: (&str, &str) = ("a pssh host file", "write the user in front: USER@HOST:PORT");
+const NAMES_AND_USERS: (&str, &str) = (
+    "a pssh host file (a host and its user)",
+    "write the user in front, as root@web1, or one host a line if both words are hosts",
+);
+/// Names of accounts that are on many systems, and of few hosts. In a list of hosts, `web1 root` is two hosts; in a
+/// file of pssh it is one.
+const USERS: [&str; 11] =
+    ["root", "admin", "ubuntu", "ec2-user", "debian", "centos", "fedora", "rocky", "vagrant", "ansible", "deploy"];
 const ETC_HOSTS: (&str, &str) = (
     "a hosts file as /etc/hosts",
     "take the names: awk '{print $2}' FILE | offshoot ... -w -, or write one host a line",
@@ -98,6 +106,7 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
             [second] if has_port(first) && second.bytes().all(|b| b.is_ascii_alphabetic() || b"_-".contains(&b)) => {
                 Some(PSSH)
             }
+            [second] if USERS.contains(second) && is_host(first) => Some(NAMES_AND_USERS),
             [second, ..] if first.parse::<IpAddr>().is_ok() && is_name(second) => Some(ETC_HOSTS),
             [second] if is_name(first) && second.parse::<IpAddr>().is_ok() => Some(REVERSED),
             [second] if is_number(second) && !is_number(first) => Some(SLOTS),
@@ -205,6 +214,11 @@ fn is_name(word: &str) -> bool {
         && !word.contains([',', '/', '[', '!'])
 }
 
+/// Whether this is one host.
+fn is_host(word: &str) -> bool {
+    is_name(word) || word.parse::<IpAddr>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +235,9 @@ mod tests {
             ("---", "Ansible"),
             ("web1:22 root", "pssh"),
             ("10.0.0.1:2222 deploy", "pssh"),
+            ("web1 root", "pssh"),
+            ("  web1.example.com\tec2-user", "root@web1, or one host a line"),
+            ("10.0.0.1 admin", "pssh"),
             ("node1 slots=4", "MPI"),
             ("node1 slots=4 max_slots=8", "MPI"),
             ("Host web1", "ssh_config"),
@@ -265,6 +282,11 @@ mod tests {
             "",
             "web1",
             "web1 web2",
+            "root",
+            "web1, root",
+            "web1 web2 root",
+            "root web1",
+            "web[1-3] roots",
             "web1:22 web2:22",
             "web1:22 web2",
             "web1:22, root",

@@ -93,7 +93,7 @@ impl<'a> HostRecord<'a> {
             status: exit.status.as_str(),
             code: exit.code,
             signal: exit.signal,
-            open: exit.open,
+            open: exit.open.is_open(),
             stdout,
             stdout_base64,
             stderr,
@@ -121,12 +121,12 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::report::Stream;
+    use crate::cli::output::report::{Open, Stream};
     use crate::cli::output::summary::{End, Status};
 
     fn exit(code: i32) -> HostExit {
         let status = if code == 0 { Status::Ok } else { Status::Failed };
-        HostExit { status, code: Some(code), signal: None, open: false, seconds: 0.5, error: None }
+        HostExit { status, code: Some(code), signal: None, open: Open::No, seconds: 0.5, error: None }
     }
 
     fn kept(stdout: &[u8], stderr: &[u8]) -> Kept {

@@ -60,7 +60,7 @@ pub(crate) fn exit(name: &str, now: SystemTime, exit: &HostExit, out: &mut Vec<u
             status: exit.status.as_str(),
             code: exit.code,
             signal: exit.signal,
-            open: exit.open,
+            open: exit.open.is_open(),
             seconds: to_millis(exit.seconds),
             error: exit.error.as_ref(),
         },

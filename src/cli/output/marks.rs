@@ -4,8 +4,7 @@ use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{HostEvent, HostIndex};
 
 /// The note about a host whose output was cut, and about the run.
-pub(crate) const CUT: &str =
-    "the output was cut, because nobody reads it: nothing was taken for 2 s after the run was to end";
+pub(crate) const CUT: &str = "the output was cut: nobody read any of it for 2 s after the run was to end";
 
 /// For each host, how many jobs of stdout and stderr had been queued after its last output.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Events go in; bytes for stdout and stderr come out. This module does not know where events come from or what
 //! time it is.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -50,6 +50,29 @@ impl Stream {
     }
 }
 
+/// Whether the output of a command was still open when the tool stopped reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Open {
+    #[default]
+    No,
+    /// Another process held it open and was silent.
+    Silent,
+    /// The command had ended, and this time limit was over.
+    OverTime(Duration),
+}
+
+impl Open {
+    pub(crate) fn is_open(self) -> bool {
+        self != Self::No
+    }
+}
+
+impl From<bool> for Open {
+    fn from(is_silent: bool) -> Self {
+        if is_silent { Self::Silent } else { Self::No }
+    }
+}
+
 /// How the run ended on a host.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HostExit {
@@ -58,8 +81,8 @@ pub(crate) struct HostExit {
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
-    /// Another process held the output open, so it was not read to the end.
-    pub(crate) open: bool,
+    /// Whether the output was still open, so that it was not read to the end.
+    pub(crate) open: Open,
     /// Time from the start of the connect to the end, in seconds.
     pub(crate) seconds: f64,
     /// Why the command could not be run, or not to its end.
@@ -69,7 +92,7 @@ pub(crate) struct HostExit {
 impl HostExit {
     /// The end of a host that was not started, or not finished, when the run was stopped.
     pub(crate) fn cancelled() -> Self {
-        Self { status: Status::Cancelled, code: None, signal: None, open: false, seconds: 0.0, error: None }
+        Self { status: Status::Cancelled, code: None, signal: None, open: Open::No, seconds: 0.0, error: None }
     }
 
     /// The exit code as a shell would report it.
@@ -262,7 +285,7 @@ impl Report {
             error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
         };
         let lost: Vec<String> = self.hosts.iter().filter(is_lost).map(|host| host.name.clone()).collect();
-        (!lost.is_empty()).then(|| format!("it may have been carried out on {} already", fold(&lost)))
+        (!lost.is_empty()).then(|| format!("it may have run to its end on {} already", fold(&lost)))
     }
 
     fn output(&mut self, now: SystemTime, index: usize, stream: Stream, bytes: &[u8], shown: &mut Shown) {

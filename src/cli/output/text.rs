@@ -1,14 +1,16 @@
 //! Output for people: `host: line` as lines arrive, and a summary.
 
+use std::time::Duration;
+
 use crate::cli::output::line::{Line, LineEnd};
-use crate::cli::output::report::{HostExit, Stream};
+use crate::cli::output::report::{HostExit, Open, Stream};
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible;
 use crate::wire::error::joined;
 
 /// The note about a command whose output was not read to its end.
-const OPEN: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
-                    what that prints from now on is not shown\n";
+const SILENT: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
+                      what that prints from now on is not shown\n";
 
 /// Marks the end of a piece of a line that is too long for one piece.
 const CUT: &[u8] = b" [cut; the line goes on]";
@@ -50,17 +52,25 @@ impl Look {
     pub(crate) fn hidden(self, name: &str, frames: u64, out: &mut Vec<u8>) {
         if frames > 0 {
             self.name(name, RED, out);
-            let text =
-                format!("note: {frames} pieces of output that end with a carriage return are not shown; use --raw\n");
+            let text = format!(
+                "note: {frames} pieces of output that end with a carriage return are not shown; --raw shows them\n"
+            );
             out.extend_from_slice(text.as_bytes());
         }
     }
 
     /// Writes what went wrong on a host, for stderr. Writes nothing if the host succeeded.
     pub(crate) fn exit(self, name: &str, exit: &HostExit, out: &mut Vec<u8>) {
-        if exit.open {
-            self.name(name, RED, out);
-            out.extend_from_slice(OPEN.as_bytes());
+        match exit.open {
+            Open::No => {}
+            Open::Silent => {
+                self.name(name, RED, out);
+                out.extend_from_slice(SILENT.as_bytes());
+            }
+            Open::OverTime(limit) => {
+                self.name(name, RED, out);
+                out.extend_from_slice(over_time(exit, limit).as_bytes());
+            }
         }
         let error = exit.error.as_ref();
         let what = match (exit.status, exit.code, exit.signal) {
@@ -130,6 +140,20 @@ impl Look {
     }
 }
 
+/// The note about a command that has ended in time, but whose output has not.
+fn over_time(exit: &HostExit, limit: Duration) -> String {
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!(" with return code {code}"),
+        (None, Some(signal)) => format!(" by signal {}", signal_name(signal)),
+        (None, None) => String::new(),
+    };
+    format!(
+        "note: the command has ended{how}, but its output was still open when its time of {limit:?} was over: a \
+         process that it has left behind still wrote, or some of the output was on its way; the rest is not shown, and \
+         the process group of the command was stopped\n"
+    )
+}
+
 /// The number of a signal, and its name if the name is the same on all systems.
 fn signal_name(signal: i32) -> String {
     let name = match signal {
@@ -174,7 +198,7 @@ mod tests {
             steps: String::new(),
         });
         let mut out = Vec::new();
-        let exit = HostExit { status, code, signal, open: false, seconds: 30.04, error };
+        let exit = HostExit { status, code, signal, open: Open::No, seconds: 30.04, error };
         Look::default().exit("web1", &exit, &mut out);
         String::from_utf8(out).unwrap()
     }
@@ -218,9 +242,17 @@ mod tests {
     #[test]
     fn output_that_was_left_open_is_noted() {
         let mut out = Vec::new();
-        let exit = HostExit { status: Status::Ok, code: Some(0), open: true, ..HostExit::cancelled() };
+        let exit = HostExit { status: Status::Ok, code: Some(0), open: Open::Silent, ..HostExit::cancelled() };
         Look::default().exit("web1", &exit, &mut out);
-        assert_eq!(out, format!("web1: {OPEN}").into_bytes());
+        assert_eq!(out, format!("web1: {SILENT}").into_bytes());
+        for (code, signal, how) in [(Some(3), None, "with return code 3"), (None, Some(9), "by signal 9 (SIGKILL)")] {
+            let (status, open) = (Status::Failed, Open::OverTime(Duration::from_secs(1)));
+            let mut out = Vec::new();
+            Look::default().exit("web1", &HostExit { status, code, signal, open, ..HostExit::cancelled() }, &mut out);
+            let begin =
+                format!("web1: note: the command has ended {how}, but its output was still open when its time of 1s");
+            assert!(out.starts_with(begin.as_bytes()), "{}", String::from_utf8_lossy(&out));
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     match phase {
         Phase::Start | Phase::Login if code == Some(127) => "a command was not found there: is there an `sh` on PATH?",
         Phase::Start | Phase::Login if code == Some(255) => {
-            "an ssh that says no more was refused in words that it hides, has lost the connection, \
-             or found no common algorithm: see `offshoot doctor HOST`, or `ssh -v`"
+            "ssh ends like this if it was refused in words that it hides, if it has lost the connection, or if the two \
+             sides have no algorithm in common: see what `ssh -v HOST true` prints"
         }
         Phase::Start | Phase::Login => {
             "nothing of ours has run: does the account's shell accept `sh -c`, \
@@ -25,6 +25,17 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     }
 }
 
+/// Advice if the time is over and nothing is known of what happens on the machine.
+pub(super) const NOTHING_RUNS: &str = "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, is it told to run no \
+     command (SessionType in ssh_config), or does a start-up file of the login shell (.bashrc, .profile, .zshenv, \
+     .cshrc) not return? `ssh -v HOST true` shows how far it comes";
+/// Advice if the machine is reached and does not come to our command.
+pub(super) const START_UP: &str = "does a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) wait for something, execute another \
+     program or redirect its output, or is ssh told to run no command (SessionType in ssh_config)?";
+/// Advice if something else than the first stage has read the input.
+#[cfg(feature = "cli")]
+pub(super) const READS_INPUT: &str = "a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) reads input, executes another program \
+     (`exec`) or redirects the output: let it do so in interactive shells only";
 /// Advice for a launcher that has closed its output but keeps running.
 pub(super) const NO_OUTPUT: &str = "it has closed its output and goes on: is ssh told to run no command (SessionType none in ssh_config, `-N`), \
      or does a wrapper or a start-up file close or redirect the output?";

@@ -1,5 +1,6 @@
 //! Why a dialogue has failed: what happened, what the far side printed, and what to do.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::{Action, Announcement, Diagnosis, Dialogue, Expect, SSH_FAILED, Upload, advice, note, tool_words};
@@ -79,6 +80,11 @@ impl Dialogue {
             }
             return self.diagnosed(diagnosis);
         }
+        #[cfg(feature = "cli")]
+        if let Some(after) = self.stdin_closed.filter(|_| code != Some(SSH_FAILED)) {
+            let what = "nothing has come from our command, and what runs in its place ended when its input was closed";
+            return self.late(after, format_args!("{what} ({status})"), advice::READS_INPUT);
+        }
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
         let advice = match lingered && matches!(self.phase, Phase::Start | Phase::Login) {
@@ -100,33 +106,17 @@ impl Dialogue {
 
     pub(super) fn timeout(&mut self, after: Duration, actions: &mut Vec<Action>) -> ConnectError {
         self.flush(actions);
-        let after = readable(after);
         let what = match self.phase {
-            // The launcher itself writes to stderr or its terminal, so a line on stdout comes from a command on
-            // the machine.
-            Phase::Start | Phase::Login if self.tail.last_of_stdout().is_some() => {
-                let said = self.tail.last_of_stdout().unwrap_or_default();
-                let text = format!(
-                    "connection timed out after {after:?} in phase {}: a command runs on the machine, has printed \
-                     {said:?} last, and has not come to ours",
-                    self.phase,
-                );
-                return self.error(ConnectErrorKind::Timeout, text).with_advice(
-                    "does a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) wait for input, \
-                     or execute another program?",
-                );
-            }
-            Phase::Start | Phase::Login => {
-                "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, \
-                 is it told to run no command (SessionType in ssh_config), or does a start-up file of the login shell \
-                 (.bashrc, .profile, .zshenv, .cshrc) wait for input, execute another program or redirect its output?"
-            }
+            Phase::Start | Phase::Login => match self.without_first_stage(after) {
+                Some(error) => return error,
+                None => advice::NOTHING_RUNS,
+            },
             Phase::FirstStage => "no image was chosen in that time",
             Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
             Phase::Exec => "the image was sent or started, but no child has spoken",
             Phase::Handshake => "the child did not finish introducing itself",
         };
-        let text = format!("connection timed out after {after:?} in phase {}", self.phase);
+        let text = self.timed_out(after);
         let lines = self.tail.lines();
         let what = match tool_words::lacks_files(&lines) {
             true => advice::FEW_FILES,
@@ -134,6 +124,59 @@ impl Dialogue {
             false => what,
         };
         self.error(ConnectErrorKind::Timeout, text).with_advice(what)
+    }
+
+    /// The error if the time is over and something is known about why the first stage has not come.
+    fn without_first_stage(&self, after: Duration) -> Option<ConnectError> {
+        #[cfg(feature = "cli")]
+        let reads = if self.stdin_closed.is_some() { " and does not read its input" } else { "" };
+        #[cfg(not(feature = "cli"))]
+        let reads = "";
+        // The launcher itself writes to stderr or its terminal, so a line on stdout comes from a command on the
+        // machine.
+        if self.tail.last_of_stdout().is_some() {
+            let what = "the login shell, or a start-up file of it, has not come to our command";
+            return Some(self.late(after, format_args!("{what}{reads}"), advice::START_UP));
+        }
+        // Only the tool has ssh say so.
+        #[cfg(feature = "cli")]
+        if tool_words::has_logged_in(&self.tail.lines()) {
+            let what = "ssh has logged in, and what runs there has not come to our command";
+            let error = self.late(after, format_args!("{what}{reads}"), advice::START_UP);
+            return Some(error.with_cause(ConnectCause::LoggedIn));
+        }
+        None
+    }
+
+    /// The error for a first stage that has come only after its input was closed.
+    #[cfg(feature = "cli")]
+    pub(super) fn came_after_input(&self, after: Duration) -> ConnectError {
+        self.late(after, format_args!("our command began only when its input was closed"), advice::READS_INPUT)
+    }
+
+    /// The error for a time that is over, with the last line of stdout.
+    fn late(&self, after: Duration, what: fmt::Arguments<'_>, advice: &str) -> ConnectError {
+        let mut text = format!("{}: {what}", self.timed_out(after));
+        if let Some(said) = self.tail.last_of_stdout() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "; {said:?} was printed last");
+        }
+        self.error(ConnectErrorKind::Timeout, text).with_advice(advice)
+    }
+
+    fn timed_out(&self, after: Duration) -> String {
+        format!("connection timed out after {:?} in phase {}", readable(after), self.phase)
+    }
+
+    /// The text of a warning if nothing has come for `silent` after a line on stdout: the machine has begun, and has
+    /// stopped before our command.
+    #[cfg(feature = "cli")]
+    pub(crate) fn stalled(&self, silent: Duration) -> Option<String> {
+        let said = self.tail.last_of_stdout()?;
+        Some(format!(
+            "the login shell has printed {said:?} and then nothing for {silent:?}, and has not come to our command; \
+             does a start-up file of it wait for input?"
+        ))
     }
 
     /// `reason`: what the tools printed about the last place.
@@ -158,7 +201,7 @@ impl Dialogue {
 
     pub(super) fn error(&self, kind: ConnectErrorKind, text: impl Into<String>) -> ConnectError {
         let mut error = ConnectError::new(kind, self.phase, &self.hop, text);
-        error.tail = self.tail.lines();
+        error.tail = self.tail.shown();
         self.prompts.clean(&mut error.tail, kind);
         error
     }

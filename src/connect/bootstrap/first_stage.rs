@@ -75,8 +75,25 @@ pub(crate) fn first_stage(nonce: &Nonce, cache: bool, copying: Option<&str>) -> 
 /// Whether the arguments of a process contain a first stage.
 #[cfg(any(target_os = "linux", test))]
 pub(crate) fn holds_first_stage(argv: &[u8]) -> bool {
+    beginning(argv).is_some()
+}
+
+/// A line of another program, without the first stage that it repeats. A reader learns nothing from that.
+///
+/// A first stage contains no `'` and is always passed on between two of them. In a line without the second, or
+/// that was cut before it, nothing shows where the first stage ends.
+pub(super) fn without_first_stage(line: String) -> String {
+    let Some((said, stage)) = beginning(line.as_bytes()).and_then(|start| line.split_at_checked(start)) else {
+        return line;
+    };
+    let rest = stage.find('\'').map_or("", |end| &stage[end..]);
+    format!("{said}...{rest}")
+}
+
+/// Where a first stage begins.
+fn beginning(text: &[u8]) -> Option<usize> {
     const FORM: &[u8] = b"A=0000000000000000 B=0000000000000000;";
-    argv.windows(FORM.len()).any(|words| {
+    text.windows(FORM.len()).position(|words| {
         FORM.iter().zip(words).all(|(form, byte)| if *form == b'0' { byte.is_ascii_hexdigit() } else { form == byte })
     })
 }
@@ -283,6 +300,10 @@ mod tests {
         assert!(command.starts_with(&format!("sh -c 'A={a} B={b};set ")), "{command}");
         assert!(!command.contains(&nonce.token()) && !line.contains("@A@") && !line.contains("@B@"));
         assert!(nonce.is_directory_name(&format!(".offshoot-{a}-71x")) && line.contains(";f=.offshoot-$A-$$;"));
+        let quoted = format!("fatal: unrecognized command '{command}'");
+        assert_eq!(without_first_stage(quoted.clone()), "fatal: unrecognized command 'sh -c '...''");
+        assert_eq!(without_first_stage(quoted[..1000].into()), "fatal: unrecognized command 'sh -c '...");
+        assert_eq!(without_first_stage("it's A=1 B=2;".into()), "it's A=1 B=2;");
         assert!(holds_first_stage(command.as_bytes()) && !holds_first_stage(nonce.child_argument().as_bytes()));
     }
 }

@@ -2,20 +2,30 @@
 
 use std::collections::VecDeque;
 
+use super::first_stage::without_first_stage;
+use crate::wire::repeated_line::RepeatedLine;
 use crate::wire::sanitize::stripped;
 
-/// The last lines of both streams, in the order in which they ended.
+/// The last lines of both streams, in the order in which they ended. A line that comes several times in a row
+/// is one of them.
 ///
 /// It is bounded in lines, in bytes, and in the length of a line that never ends.
 #[derive(Debug, Default)]
 pub(super) struct OutputTail {
-    kept: VecDeque<String>,
+    kept: VecDeque<Kept>,
     kept_bytes: usize,
-    /// How many lines were ever kept.
+    /// How many lines were ever kept, each repetition included.
     seen: u64,
     partial: [Vec<u8>; 2],
     /// The last line that was printed on stdout.
     last_of_stdout: Option<String>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    line: RepeatedLine,
+    /// The value of `seen` when the line was printed last.
+    last: u64,
 }
 
 /// The stream that bytes came from.
@@ -49,9 +59,14 @@ impl OutputTail {
         [Source::Stdout, Source::Stderr].into_iter().filter_map(|source| self.finish_line(source)).collect()
     }
 
-    /// At most 100 lines and 32 KiB, oldest first.
+    /// At most 100 lines and 32 KiB, oldest first, as they were printed.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.kept.iter().cloned().collect()
+        self.kept.iter().map(|kept| kept.line.text.clone()).collect()
+    }
+
+    /// The same lines for people, with how many times in a row each of them was printed.
+    pub(super) fn shown(&self) -> Vec<String> {
+        self.kept.iter().map(|kept| kept.line.to_string()).collect()
     }
 
     /// The last complete line of stdout, shortened.
@@ -66,13 +81,12 @@ impl OutputTail {
 
     /// The lines that were kept after `position`, oldest first.
     pub(super) fn since(&self, position: u64) -> impl Iterator<Item = &str> {
-        let new = usize::try_from(self.seen - position).unwrap_or(usize::MAX);
-        self.kept.iter().skip(self.kept.len().saturating_sub(new)).map(String::as_str)
+        self.kept.iter().skip_while(move |kept| kept.last <= position).map(|kept| &*kept.line.text)
     }
 
     fn finish_line(&mut self, source: Source) -> Option<String> {
         let bytes = std::mem::take(&mut self.partial[source as usize]);
-        let line = stripped(&bytes);
+        let line = without_first_stage(stripped(&bytes));
         if line.is_empty() {
             return None;
         }
@@ -85,13 +99,18 @@ impl OutputTail {
         // With `ssh -v`, these lines would push out all lines that matter.
         if !is_ssh_debug(&line) {
             self.seen += 1;
+            if let Some(kept) = self.kept.back_mut().filter(|kept| kept.line.text == line) {
+                kept.line.times += 1;
+                kept.last = self.seen;
+                return Some(line);
+            }
             self.kept_bytes += line.len();
-            self.kept.push_back(line.clone());
+            self.kept.push_back(Kept { line: RepeatedLine::new(line.clone()), last: self.seen });
             while self.kept.len() > MAX_LINES || self.kept_bytes > MAX_BYTES {
                 let Some(oldest) = self.kept.pop_front() else {
                     break;
                 };
-                self.kept_bytes -= oldest.len();
+                self.kept_bytes -= oldest.line.text.len();
             }
         }
         Some(line)
@@ -112,13 +131,15 @@ fn is_ssh_debug(line: &str) -> bool {
 
 const MAX_LINES: usize = 100;
 const MAX_BYTES: usize = 32 * 1024;
-const MAX_LINE: usize = 4096;
+/// Length of a line, in bytes. A line in which a program repeats the first stage is shorter.
+const MAX_LINE: usize = 8192;
 /// How many characters of the last line an error's own sentence shows.
 const MAX_LAST: usize = 200;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::bootstrap::{Nonce, first_stage, login_command};
 
     #[test]
     fn lines_of_both_streams_keep_the_order_in_which_they_ended() {
@@ -141,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_stage_that_a_program_repeats_is_left_out() {
+        let stage = first_stage(&Nonce::from_bytes([7; 16]), true, None);
+        let said = format!("fatal: unrecognized command '{}'\n", login_command("sh", &stage));
+        assert!(said.len() < MAX_LINE, "{}", said.len());
+        let mut tail = OutputTail::default();
+        assert_eq!(tail.push(Source::Stdout, said.as_bytes()), ["fatal: unrecognized command 'sh -c '...''"]);
+        assert_eq!(tail.lines(), ["fatal: unrecognized command 'sh -c '...''"]);
+        assert_eq!(tail.last_of_stdout(), Some("fatal: unrecognized command 'sh -c '...''"));
+    }
+
+    #[test]
     fn it_keeps_a_hundred_lines_and_32_kib() {
         let mut tail = OutputTail::default();
         for n in 0..1000 {
@@ -149,8 +181,8 @@ mod tests {
         assert_eq!(tail.lines().len(), 100);
         assert_eq!(tail.lines()[99], "line 999");
 
-        for _ in 0..20 {
-            tail.push(Source::Stdout, &[b'x'; 4096]);
+        for letter in b'a'..=b't' {
+            tail.push(Source::Stdout, &[letter; MAX_LINE]);
         }
         let total: usize = tail.lines().iter().map(String::len).sum();
         assert_eq!(total, 32 * 1024);
@@ -168,8 +200,23 @@ mod tests {
         assert_eq!(tail.since(position).count(), 0);
         tail.push(Source::Stderr, b"one\ntwo\n");
         assert_eq!(tail.since(position).collect::<Vec<_>>(), ["one", "two"]);
-        tail.push(Source::Stderr, &b"x\n".repeat(200));
+        tail.push(Source::Stderr, b"two\n");
+        assert_eq!(tail.since(tail.position() - 1).collect::<Vec<_>>(), ["two"]);
+        for n in 0..200 {
+            tail.push(Source::Stderr, format!("{n}\n").as_bytes());
+        }
         assert_eq!(tail.since(position).count(), 100);
+    }
+
+    #[test]
+    fn a_line_that_is_printed_again_and_again_is_kept_once() {
+        let mut tail = OutputTail::default();
+        tail.push(Source::Stdout, b"Welcome\n");
+        tail.push(Source::Stderr, &b"there is no end to this\n".repeat(98));
+        tail.push(Source::Stdout, b"bye\nbye");
+        tail.finish();
+        assert_eq!(tail.lines(), ["Welcome", "there is no end to this", "bye"]);
+        assert_eq!(tail.shown(), ["Welcome", "there is no end to this (98 times)", "bye (2 times)"]);
     }
 
     #[test]

@@ -296,7 +296,7 @@ fn a_start_up_file_that_does_not_return_is_named_with_what_it_printed() {
     dialogue.input(Input::Stdout(b"Which project? "));
     let error = failure(&mut dialogue, Input::Deadline(after));
     assert_eq!((error.kind, error.phase), (ConnectErrorKind::Timeout, Phase::Login));
-    assert!(error.text_with_advice().contains(r#"has printed "Which project?" last"#), "{}", error.text);
+    assert!(error.text_with_advice().contains(r#""Which project?" was printed last"#), "{}", error.text);
     assert!(error.text_with_advice().contains("start-up file of the login shell"), "{}", error.text);
     let error = failure(&mut staged(), Input::Deadline(after));
     assert!(
@@ -305,6 +305,38 @@ fn a_start_up_file_that_does_not_return_is_named_with_what_it_printed() {
         "{}",
         error.text
     );
+}
+
+#[test]
+fn what_happens_when_the_input_is_closed_shows_what_keeps_the_first_stage_from_coming() {
+    let after = Duration::from_secs(30);
+    let closed = |stderr: &[u8]| {
+        let mut dialogue = staged();
+        assert!(dialogue.awaits_first_stage());
+        dialogue.input(Input::Stderr(stderr));
+        assert_eq!(dialogue.input(Input::StdinClosed(after)), []);
+        dialogue
+    };
+    let said = |mut dialogue: Dialogue, input: Input<'_>| {
+        let error = failure(&mut dialogue, input);
+        assert_eq!((error.kind, error.phase), (ConnectErrorKind::Timeout, Phase::Login), "{error}");
+        assert!(error.text.starts_with("connection timed out after 30s in phase login: "), "{error}");
+        error.text_with_advice()
+    };
+    let text = said(closed(b""), Input::Stdout(ANNOUNCEMENT.as_bytes()));
+    assert!(text.contains("began only when its input was closed; a start-up file"), "{text}");
+    let text = said(closed(b""), exited(0));
+    assert!(text.contains("ended when its input was closed (exited with return code 0)"), "{text}");
+    let text = said(closed(b"Authenticated to web1 ([10.0.0.1]:22) using \"publickey\".\n"), Input::Deadline(after));
+    assert!(text.contains("ssh has logged in"), "{text}");
+    let mut dialogue = staged();
+    assert_eq!(dialogue.stalled(after), None);
+    dialogue.input(Input::Stdout(b"Which project?\n"));
+    let text = dialogue.stalled(after).unwrap();
+    assert!(text.contains("has printed \"Which project?\" and then nothing for 30s"), "{text}");
+    // An ssh that fails at that moment fails as ever.
+    let error = failure(&mut closed(b"Connection timed out during banner exchange\r\n"), exited(255));
+    assert!(!error.text.contains("input"), "{error}");
 }
 
 #[test]

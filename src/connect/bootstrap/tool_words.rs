@@ -32,6 +32,12 @@ pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
     lines.iter().rev().find(says).map(String::as_str)
 }
 
+/// ssh has logged in. It reports that if it was told to be verbose.
+#[cfg(feature = "cli")]
+pub(super) fn has_logged_in(lines: &[String]) -> bool {
+    lines.iter().any(|line| line.starts_with("Authenticated to "))
+}
+
 /// The first stage may not execute any program: its shell reports this for the first program that the line
 /// runs.
 pub(super) fn may_not_execute(lines: &[String]) -> bool {

@@ -97,6 +97,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
         }
         for line in String::from_utf8_lossy(&buffer[..count]).lines() {
             let line = crate::wire::sanitize::printable(line);
+            #[cfg(feature = "cli")]
             if !line.trim().is_empty() {
                 words.push(&line);
             }
@@ -114,7 +115,8 @@ async fn run_on_start(io: &Rc<Io>, child: ContextId, function: &str, deadline: I
     let message = Message { reply_to, ..Message::new(child, Handle::CALL_FUNCTION, data) };
     let limit = deadline.saturating_duration_since(Instant::now());
     io.outgoing().call(io, message, reply, Some(limit), "on_start");
-    let answer = answer.await.map_err(|_| match io.stop.is_cancelled() {
+    let answer = answer.await.ok().filter(|answer| answer.handle != Handle::WAITS);
+    let answer = answer.ok_or_else(|| match io.stop.is_cancelled() {
         true => Error::router_ended(io.shared.me),
         false => Error::Timeout { after: limit, what: format!("{function}, which is to run at the start of {child}") },
     })?;

@@ -1,6 +1,8 @@
 //! One attempt to start a child: a launcher, its streams, and the dialogue with it.
 
 mod carry;
+#[cfg(feature = "cli")]
+mod login_probe;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ enum Writer {
 }
 
 /// The control handles that every router has.
-const ALL: [(Handle, Writer); 8] = [
+const ALL: [(Handle, Writer); 9] = [
     (Handle::GET_IMAGE, Writer::Neighbour),
     (Handle::ADD_ROUTE, Writer::Neighbour),
     (Handle::DEL_ROUTE, Writer::Neighbour),
@@ -25,6 +25,7 @@ const ALL: [(Handle, Writer); 8] = [
     (Handle::STATS, Writer::Parent),
     (Handle::CREDIT, Writer::Anybody),
     (Handle::CANCEL, Writer::Anybody),
+    (Handle::WAITS, Writer::Anybody),
 ];
 const OF_CHILDREN: [(Handle, Writer); 3] =
     [(Handle::LOAD_IMAGE, Writer::Parent), (Handle::CALL_FUNCTION, Writer::Parent), (Handle::SHUTDOWN, Writer::Parent)];
@@ -61,9 +62,9 @@ mod tests {
     }
 
     #[test]
-    fn credit_and_cancellations_may_come_from_anybody_and_calls_only_from_parents() {
+    fn what_is_checked_against_a_record_may_come_from_anybody_and_calls_only_from_parents() {
         for (handle, registration) in all(true) {
-            let is_open = [Handle::CREDIT, Handle::CANCEL].contains(&handle);
+            let is_open = [Handle::CREDIT, Handle::CANCEL, Handle::WAITS].contains(&handle);
             assert_eq!(registration.policy.is_none(), is_open, "{handle}");
         }
     }

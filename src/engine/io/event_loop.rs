@@ -68,7 +68,7 @@ pub(crate) struct Parent {
 pub(crate) enum Timer {
     /// A call that was made here has reached its time limit.
     Reply(Handle),
-    /// A call that runs here has reached its time limit.
+    /// A call that runs or waits here has reached its time limit, or will reach it soon.
     Call(ContextId, Handle),
     /// A child that was ordered to end has not ended.
     Kill(LinkId),
@@ -252,6 +252,8 @@ impl Io {
             }
             Handle::CREDIT => self.outgoing.on_credit(self, message),
             Handle::CANCEL => self.on_cancel(message),
+            #[cfg(feature = "cli")]
+            Handle::WAITS => self.with_inboxes(|inboxes| inboxes.on_waits(message)),
             Handle::FORWARD_LOG => self.logs.on_record(self, message, from),
             Handle::ADD_ROUTE => self.neighbours.on_add_route(self, message, from),
             Handle::DEL_ROUTE => self.neighbours.on_del_route(self, message, from),
@@ -341,7 +343,7 @@ impl Io {
                 Ok(Timer::Reply(handle)) => self.outgoing.give_up(self, handle),
                 Ok(Timer::Call(src, handle)) => {
                     if let Some(dispatcher) = &self.dispatcher {
-                        dispatcher.cancel(src, handle);
+                        dispatcher.on_timer(self, src, handle);
                     }
                 }
                 Ok(Timer::Kill(link)) => self.with_links(|links| links.kill(link)),

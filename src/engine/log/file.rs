@@ -182,7 +182,7 @@ fn write_to_stderr(_context: Option<&str>, line: &str) -> io::Result<()> {
 }
 
 #[cfg(feature = "cli")]
-use super::pace::write_to_stderr;
+use super::rate_limit::write_to_stderr;
 
 /// Writes a record of this context, if [`log_to_file`] was called and wants it.
 pub(super) fn write_own(target: &str, level: u8, message: &str, fields: &[(String, String)]) {
@@ -223,6 +223,10 @@ impl Taker for ToFile {
     }
 }
 
+/// Length of the time at the beginning of a [`line`].
+#[cfg(any(feature = "cli", test))]
+pub(super) const TIME: usize = "hh:mm:ss.uuuuuu".len();
+
 /// Formats a record as one line.
 pub(super) fn line(
     target: &str,
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_with_time_level_target_and_context() {
         let text = line("stdout", Some("ssh.web1"), 3, "hello", &[("a".into(), "1\n2".into())]);
-        let (time, rest) = text.split_at(15);
+        let (time, rest) = text.split_at(TIME);
         assert_eq!(rest, " I stdout.[ssh.web1]: hello a=1\\n2\n");
         let digits = |at: usize| time.as_bytes()[at].is_ascii_digit();
         assert!((0..15).all(|at| digits(at) || [2, 5, 8].contains(&at)), "{time}");

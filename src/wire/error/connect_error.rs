@@ -73,6 +73,12 @@ impl ConnectError {
         self.cause == ConnectCause::Unexplained
     }
 
+    /// Whether the time was over after ssh had logged in.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_logged_in(&self) -> bool {
+        self.cause == ConnectCause::LoggedIn
+    }
+
     /// What happened and what to do about it, in one line.
     pub fn text_with_advice(&self) -> String {
         joined(&self.text, &self.advice)
@@ -110,6 +116,8 @@ pub(crate) enum ConnectCause {
     NoTool,
     /// ssh has ended. If the server has sent a reason, ssh has not shown it.
     Unexplained,
+    /// ssh has logged in, and nothing has come from the machine.
+    LoggedIn,
 }
 
 /// The kinds of [`ConnectError`].

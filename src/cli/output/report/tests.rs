@@ -24,7 +24,7 @@ fn out(host: usize, text: &str) -> HostEvent {
 
 fn exited(host: usize, code: i32) -> HostEvent {
     let status = if code == 0 { Status::Ok } else { Status::Failed };
-    let exit = HostExit { status, code: Some(code), signal: None, open: false, seconds: 1.0, error: None };
+    let exit = HostExit { status, code: Some(code), signal: None, open: Open::No, seconds: 1.0, error: None };
     HostEvent::Exit { host: HostIndex(host), exit }
 }
 

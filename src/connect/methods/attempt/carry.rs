@@ -47,7 +47,8 @@ struct UnderWay {
     packing: Option<Packing>,
     typing: Option<Typing>,
     answering: Option<Answering>,
-    /// When a silent launcher with a terminal counts as waiting for an answer.
+    /// When a silent launcher with a terminal counts as waiting for an answer, and when to look at one without a
+    /// terminal.
     waiting: Option<Instant>,
 }
 
@@ -117,6 +118,8 @@ impl Attempt {
         let mut end = End { stdout_open: true, stderr_open: true, exit: None, at: None };
         let unsent = VecDeque::new();
         let mut under_way = UnderWay { unsent, packing: None, typing: None, answering: None, waiting: None };
+        #[cfg(feature = "cli")]
+        self.look_later(spec, &mut under_way.waiting);
         loop {
             let event = self.next(io, &mut under_way, &end, &mut output, &mut errors).await;
             let actions = match event {
@@ -124,13 +127,19 @@ impl Attempt {
                     end.stdout_open = false;
                     Vec::new()
                 }
-                Event::Stdout(count) => self.dialogue.input(Input::Stdout(&output[..count])),
+                Event::Stdout(count) => {
+                    #[cfg(feature = "cli")]
+                    self.look_later(spec, &mut under_way.waiting);
+                    self.dialogue.input(Input::Stdout(&output[..count]))
+                }
                 Event::Stderr(0) => {
                     end.stderr_open = false;
                     Vec::new()
                 }
                 Event::Stderr(count) => {
-                    under_way.waiting = self.launched.terminal().map(|_| Instant::now() + QUIET);
+                    if self.launched.terminal().is_some() {
+                        under_way.waiting = Some(Instant::now() + QUIET);
+                    }
                     self.dialogue.input(Input::Stderr(&errors[..count]))
                 }
                 Event::Exit(status) => {
@@ -140,6 +149,10 @@ impl Attempt {
                 Event::Ended => self.ended(&mut end).await,
                 Event::Deadline => self.dialogue.input(Input::Deadline(spec.connect_timeout)),
                 Event::Cancelled => self.dialogue.input(Input::Cancelled),
+                #[cfg(feature = "cli")]
+                Event::UnderWay(Progress::Quiet) if self.launched.terminal().is_none() => {
+                    self.look(io, spec, &mut under_way.waiting)
+                }
                 Event::UnderWay(progress) => self.progress(&mut under_way, progress).await,
             };
             self.note_phase();

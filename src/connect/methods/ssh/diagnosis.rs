@@ -329,7 +329,7 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
 const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
-const LOST: &str = "see `offshoot doctor HOST`, or `ssh -v` to the host, and try again";
+const LOST: &str = "try again; if it stays so, see what `ssh -v HOST true` prints";
 /// The beginnings of lines that ssh itself prints before the connection is closed.
 const SAYS_SSH: [&str; 3] = ["Warning: ", "debug", "Received disconnect from "];
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
