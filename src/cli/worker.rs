@@ -139,7 +139,7 @@ impl Worker {
         let done = match done {
             Err(Error::Channel(_)) => {
                 let mut text =
-                    format!("the connection was lost while the {what} ran; the {what} may have come to its end");
+                    format!("the connection was lost while the {what} ran; the {what} may have been carried out");
                 for line in tree.last_words(&host.hops).await {
                     text.push_str(&format!("\n{line}"));
                 }

@@ -359,7 +359,7 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
         let at = ended.stderr.iter().position(|line| line.starts_with(&told)).with_context(|| format!("{ended:?}"))?;
         ensure!(
             ended.stderr[at]
-                .ends_with("the connection was lost while the command ran; the command may have come to its end")
+                .ends_with("the connection was lost while the command ran; the command may have been carried out")
         );
         let caution = format!("  # it may have run to its end on {host} already");
         ensure!(ended.stderr.iter().any(|line| line.contains("rerun: ") && line.ends_with(&caution)), "{ended:?}");

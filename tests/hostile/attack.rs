@@ -64,7 +64,7 @@ const MEMORY: u64 = 32;
 pub(crate) const LARGE: u64 = 64;
 const CPU: u64 = 5;
 /// The link has ended while the command ran.
-pub(crate) const LOST: &str = "the connection was lost while the command ran, which may have been carried out";
+pub(crate) const LOST: &str = "the connection was lost while the command ran; the command may have been carried out";
 
 impl Attack {
     pub(crate) const fn new(name: &'static str, hosts: &'static str, act: fn(&mut Far) -> io::Result<()>) -> Self {

@@ -32,6 +32,10 @@ pub(crate) fn all() -> Vec<Attack> {
             ..Attack::new("the end of others and of their calls", CHILD, ends)
         },
         Attack {
+            sends: &[Kind::Handle(Handle::WAITS.0)],
+            ..Attack::new("what its calls and those of others wait for", CHILD, waits)
+        },
+        Attack {
             sends: &[
                 Kind::Handle(Handle::IS_DEAD.0),
                 Kind::Handle(Handle::FIRST_DYNAMIC.0),
@@ -144,6 +148,19 @@ fn ends(far: &mut Far) -> io::Result<()> {
         }
     }
     far.flood(&frames, 1_000)?;
+    far.settle()
+}
+
+fn waits(far: &mut Far) -> io::Result<()> {
+    let me = far.me;
+    let mut frames = Vec::new();
+    for handle in 1_000..1_040_u32 {
+        for name in [&b""[..], b"\x1b[31m\xff", &[b'x'; 60_000]] {
+            let payload = [&handle.to_be_bytes(), name].concat();
+            frames.extend(frame(0, [0, me, me, Handle::WAITS.0, 0], &payload));
+        }
+    }
+    far.flood(&frames, 20)?;
     far.settle()
 }
 
