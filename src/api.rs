@@ -10,6 +10,7 @@ pub(crate) mod ended;
 pub(crate) mod exported;
 pub(crate) mod function;
 pub(crate) mod handler;
+pub(crate) mod latch;
 pub(crate) mod manual_routes;
 mod messages;
 pub(crate) mod receiver;

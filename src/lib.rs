@@ -185,8 +185,9 @@ pub mod router {
     pub use crate::engine::broker::Timer;
 }
 
-/// Members of a [`Select`], and the events that it returns.
+/// Members of a [`Select`], the events that it returns, and queues of values that stay in this process.
 pub mod select {
+    pub use crate::api::latch::Latch;
     pub use crate::api::select::{Event, Iter, Member, MemberId};
 }
 

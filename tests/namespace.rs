@@ -54,15 +54,16 @@ const MODULES: [&str; 16] = [
 ];
 
 /// Verbs of a context that wait for nothing, or for what has an end in itself.
-const WITHOUT_A_LIMIT: [&str; 11] = [
+const WITHOUT_A_LIMIT: [&str; 13] = [
     "id",
     "name",
+    "router",
+    "via",
+    "exit_status",
     "timeout",
     "is_closed",
     "pause",
     "resume",
-    // Nobody hears of its end.
-    "call_no_reply",
     // They return at once; what comes is received with `recv_timeout`.
     "send",
     "send_async",

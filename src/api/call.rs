@@ -18,6 +18,7 @@ use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
+use crate::sys::process::describe;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
@@ -197,11 +198,14 @@ impl RawCall {
         Error::Timeout { after, what: format!("call of {} in {}{waited}", self.function, self.context) }
     }
 
-    /// Adds the name of the function to the error if its context has gone during the call.
+    /// Adds to the error of a context that has gone during the call the name of the function, and how the
+    /// process has ended if this context has started it.
     fn named(&self, error: Error) -> Error {
         match error {
             Error::Channel(mut error) if error.kind == ChannelErrorKind::Disconnected => {
-                error.reason = format!("{}, in a call of {} in {}", error.reason, self.function, self.context);
+                let status = self.context.exit_status().map(|status| format!(": its process {}", describe(status)));
+                let (function, context, status) = (self.function, &self.context, status.unwrap_or_default());
+                error.reason = format!("{}, in a call of {function} in {context}{status}", error.reason);
                 Error::Channel(error)
             }
             error => error,

@@ -67,7 +67,8 @@ impl Context {
 
 impl WithTimeout<'_> {
     /// As [`Context::call_chain`], but each awaited call of the chain ends with [`Error::Timeout`] when the
-    /// time limit is reached. The time that a call waits for earlier calls counts.
+    /// time limit is reached, and each other one as [`WithTimeout::call_no_reply`]. The time that a call waits
+    /// for earlier calls counts.
     pub fn call_chain(&self) -> CallChain {
         CallChain::new(self.context, Some(self.limit))
     }
@@ -118,7 +119,7 @@ impl CallChain {
     ///
     /// As [`Context::call_no_reply`].
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        self.context.start_no_reply(function, &args, self.number())
+        self.context.start_no_reply(function, &args, self.limit, self.number())
     }
 
     /// Starts a new chain: calls from now on run, even if earlier ones have failed. Calls that were made

@@ -3,8 +3,10 @@
 use std::any::type_name;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::api::call::Convert;
 use crate::api::call::{Call, RawCall};
 use crate::api::function::{Function, Table};
+use crate::api::router::WeakRouter;
 use crate::engine::broker::Broker;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
@@ -96,6 +99,70 @@ impl Context {
         &self.name
     }
 
+    /// The router that the context belongs to: the one that has made it, or has received it in a message. The
+    /// context does not keep that router alive.
+    ///
+    /// ```
+    /// use offshoot::{Context, Error, Router, export};
+    ///
+    /// /// Needs no router of its own.
+    /// fn start_below(parent: &Context) -> Result<Context, Error> {
+    ///     let router = parent.router().upgrade().ok_or_else(|| Error::Misuse("the router has ended".into()))?;
+    ///     router.local().via(parent).blocking_connect()
+    /// }
+    ///
+    /// fn main() -> Result<(), Error> {
+    ///     offshoot::child();
+    ///     let router = Router::new()?;
+    ///     let child = router.local().blocking_connect()?;
+    ///     let below = start_below(&child)?;
+    ///     assert_eq!((below.via(), child.via()), (Some(child.clone()), None));
+    ///     router.blocking_shutdown();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn router(&self) -> WeakRouter {
+        WeakRouter::of(&self.shared)
+    }
+
+    /// The context that has started this one for this process, by
+    /// [`Connect::via`](crate::connect::Connect::via) or as a hop of a path. `None` for children of this
+    /// context, for contexts that another process has started, and for those that have gone.
+    ///
+    /// [`Context::router`] has an example.
+    pub fn via(&self) -> Option<Self> {
+        let via = self.shared.directory().via(self.id)?;
+        Some(Self::known(Arc::clone(&self.shared), via))
+    }
+
+    /// How the process of this child has ended. It is the process that this context has started, so for `ssh`
+    /// it is the ssh client. `None` if it has not ended, or if another context has started it. It is known
+    /// when a call fails because the context has gone and when [`Context::closed`] is ready, unless the
+    /// process still runs half a second after its link has ended. The last 1024 children are remembered.
+    ///
+    /// ```
+    /// use offshoot::{Error, Router, export};
+    ///
+    /// fn exit(code: i32) {
+    ///     std::process::exit(code);
+    /// }
+    /// export!(exit);
+    ///
+    /// fn main() -> Result<(), Error> {
+    ///     offshoot::child();
+    ///     let router = Router::new()?;
+    ///     let child = router.local().blocking_connect()?;
+    ///     let error = child.blocking_call(exit, (3,)).unwrap_err();
+    ///     assert!(error.is_disconnected() && error.to_string().ends_with("its process exited with return code 3"));
+    ///     assert_eq!(child.exit_status().and_then(|status| status.code()), Some(3));
+    ///     router.blocking_shutdown();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.shared.directory().status(self.id).map(ExitStatus::from_raw)
+    }
+
     /// Calls `function` in the context. The call is sent immediately, in the order of the calls. Await the
     /// returned future to get the result. Dropping it cancels the call, but a blocking function that runs already
     /// runs to its end: see [`Call`].
@@ -134,7 +201,7 @@ impl Context {
     /// The errors that are known before the call is sent: [`Error::NotExported`], [`Error::Payload`],
     /// [`Error::TooLarge`], and [`Error::Channel`] if the router has ended.
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        self.start_no_reply(function, &args, 0)
+        self.start_no_reply(function, &args, None, 0)
     }
 
     /// Requests the state of the context: counters, links, calls, queues. The context answers even while its
@@ -217,8 +284,15 @@ impl Context {
         Call::converted(RawCall::start(self, function, message, timeout), convert)
     }
 
-    pub(crate) fn start_no_reply<F: Function<K>, K>(&self, _: F, args: &F::Args, chain: u32) -> Result<(), Error> {
-        let message = self.call_message::<F, K>(args, chain, Handle::NONE)?;
+    pub(crate) fn start_no_reply<F: Function<K>, K>(
+        &self,
+        _: F,
+        args: &F::Args,
+        timeout: Option<Duration>,
+        chain: u32,
+    ) -> Result<(), Error> {
+        let mut message = self.call_message::<F, K>(args, chain, Handle::NONE)?;
+        message.deadline = timeout.map(|limit| Instant::now() + limit);
         self.queue(Request::SendMetered { message, accepted: None })
     }
 

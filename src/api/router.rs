@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
@@ -11,7 +11,7 @@ use crate::api::context::Context;
 use crate::engine::broker::{Broker, Thread};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::{self, Record};
-use crate::engine::shared::{Request, Shared};
+use crate::engine::shared::{Alive, Request, Shared};
 use crate::engine::stats::Stats;
 use crate::wire::error::{Closed, Error};
 use crate::wire::message::{ContextId, Message};
@@ -55,11 +55,6 @@ pub struct Router {
     alive: Arc<Alive>,
 }
 
-struct Alive {
-    shared: Arc<Shared>,
-    thread: Arc<Thread>,
-}
-
 /// A router that does not keep its children alive.
 ///
 /// Use it in handlers and hooks that need the router they belong to. A handler that held a [`Router`] would
@@ -69,13 +64,16 @@ struct Alive {
 #[derive(Clone)]
 pub struct WeakRouter {
     shared: Arc<Shared>,
-    alive: Weak<Alive>,
 }
 
 impl WeakRouter {
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
     /// Returns the router, or `None` if its last clone has been dropped.
     pub fn upgrade(&self) -> Option<Router> {
-        Some(Router { alive: self.alive.upgrade()?, shared: Arc::clone(&self.shared) })
+        Some(Router { alive: self.shared.alive()?, shared: Arc::clone(&self.shared) })
     }
 }
 
@@ -88,13 +86,6 @@ impl fmt::Debug for WeakRouter {
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        // The thread runs until the children have ended. This drop does not wait for it.
-        self.shared.request(Request::Shutdown { done: None });
     }
 }
 
@@ -177,8 +168,7 @@ impl Router {
     }
 
     pub(crate) fn from_parts(shared: Arc<Shared>, thread: &Arc<Thread>) -> Self {
-        let alive = Alive { shared: Arc::clone(&shared), thread: Arc::clone(thread) };
-        Self { shared, alive: Arc::new(alive) }
+        Self { alive: Alive::new(&shared, thread), shared }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -199,7 +189,7 @@ impl Router {
     /// # Ok(()) }
     /// ```
     pub fn downgrade(&self) -> WeakRouter {
-        WeakRouter { shared: Arc::clone(&self.shared), alive: Arc::downgrade(&self.alive) }
+        WeakRouter::of(&self.shared)
     }
 
     /// Whether this context is the root of its tree: no other context started it, or it has detached.

@@ -16,16 +16,17 @@ use serde::de::DeserializeOwned;
 use self::core::{Core, Item, Source, Value, late};
 use crate::api::call::Call;
 use crate::api::channel::Channel;
+use crate::api::latch::Latch;
 use crate::api::receiver::Receiver;
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
 use crate::wire::error::Error;
 
-/// Waits for several receivers, calls and other selects at once, and returns their values in the order of
-/// arrival.
+/// Waits for several receivers, calls, [latches](crate::select::Latch) and other selects at once, and returns
+/// their values in the order of arrival.
 ///
-/// All members have values of the same type; for members of different types, use `tokio::select!`. A receiver
-/// or select belongs to at most one select at a time. Cloning is cheap, and clones are the same select. Each
+/// All members have values of the same type; for members of different types, use `tokio::select!`. A receiver,
+/// latch or select belongs to at most one select at a time. Cloning is cheap, and clones are the same select. Each
 /// value goes to one waiting task or thread: the one that has waited longest. Every function can be called
 /// from any thread, with or without an executor.
 ///
@@ -87,6 +88,8 @@ pub enum Member<T> {
     Call(Call<T>),
     /// Another select.
     Select(Select<T>),
+    /// A latch: values of this process.
+    Latch(Latch<T>),
     /// A member that could not be added when the select was collected, with the reason.
     Failed(Error),
 }
@@ -140,21 +143,38 @@ impl<T> From<&Select<T>> for Member<T> {
     }
 }
 
+impl<T> From<Latch<T>> for Member<T> {
+    fn from(latch: Latch<T>) -> Self {
+        Self::Latch(latch)
+    }
+}
+
+impl<T> From<&Latch<T>> for Member<T> {
+    fn from(latch: &Latch<T>) -> Self {
+        Self::Latch(latch.clone())
+    }
+}
+
 impl<T> Member<T> {
     fn into_source(self) -> Source {
         match self {
             Self::Receiver(receiver) => Source::Receiver(receiver.inner),
             Self::Call(call) => Source::Call(call.inner),
             Self::Select(select) => Source::Select(select.core),
+            Self::Latch(latch) => Source::Latch(latch.member()),
             Self::Failed(error) => Source::Failed(error),
         }
     }
 
-    fn from_source(source: Source) -> Self {
+    fn from_source(source: Source) -> Self
+    where
+        T: 'static,
+    {
         match source {
             Source::Receiver(inner) => Self::Receiver(Receiver::from_inner(inner)),
             Source::Call(inner) => Self::Call(Call::from_raw(inner)),
             Source::Select(core) => Self::Select(Select::from_core(core)),
+            Source::Latch(latch) => Latch::of_member(latch).map_or_else(|| Self::Failed(wrong_type()), Self::Latch),
             Source::Failed(error) => Self::Failed(error),
         }
     }
@@ -209,13 +229,14 @@ impl<T> Select<T> {
         self
     }
 
-    /// Adds a member: a receiver, a call, another select, or a reference to a receiver or select. Values that
-    /// already wait in the member are received, too. Does not block.
+    /// Adds a member: a receiver, a call, a latch, another select, or a reference to a receiver, latch or
+    /// select. Values that already wait in the member are received, too. Does not block.
     ///
     /// # Errors
     ///
-    /// - [`Error::Select`] if the member already belongs to a select, was built with
-    ///   [`notify`](crate::channel::ReceiverBuilder::notify), or would make a select a member of itself
+    /// - [`Error::Select`] if the member already belongs to a select, has a
+    ///   [`notify`](crate::channel::ReceiverBuilder::notify) function, or would make a select a member of
+    ///   itself
     /// - [`Error::Closed`] if this select was closed
     ///
     /// A call that is refused is cancelled.
@@ -228,7 +249,10 @@ impl<T> Select<T> {
     /// # Errors
     ///
     /// [`Error::Select`] if `member` is not a member of this select.
-    pub fn remove(&self, member: MemberId) -> Result<Member<T>, Error> {
+    pub fn remove(&self, member: MemberId) -> Result<Member<T>, Error>
+    where
+        T: 'static,
+    {
         self.core.remove(member).map(Member::from_source)
     }
 
@@ -257,7 +281,7 @@ impl<T> Select<T> {
     }
 }
 
-impl<T: DeserializeOwned> Select<T> {
+impl<T: DeserializeOwned + 'static> Select<T> {
     /// Returns the next value, and the receiver or call that it comes from. Cancel safe.
     ///
     /// # Errors
@@ -365,7 +389,7 @@ impl<T: DeserializeOwned> Select<T> {
 #[derive(Debug)]
 pub struct Iter<'a, T>(&'a Select<T>);
 
-impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+impl<T: DeserializeOwned + 'static> Iterator for Iter<'_, T> {
     type Item = Result<(MemberId, T), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -373,7 +397,7 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     }
 }
 
-impl<'a, T: DeserializeOwned> IntoIterator for &'a Select<T> {
+impl<'a, T: DeserializeOwned + 'static> IntoIterator for &'a Select<T> {
     type Item = Result<(MemberId, T), Error>;
     type IntoIter = Iter<'a, T>;
 
@@ -383,7 +407,7 @@ impl<'a, T: DeserializeOwned> IntoIterator for &'a Select<T> {
 }
 
 /// Ends when no member is left. An error of a member is an item.
-impl<T: DeserializeOwned> Stream for Select<T> {
+impl<T: DeserializeOwned + 'static> Stream for Select<T> {
     type Item = Result<(MemberId, T), Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
@@ -391,15 +415,21 @@ impl<T: DeserializeOwned> Stream for Select<T> {
     }
 }
 
-fn plain<T: DeserializeOwned>(item: Item) -> Result<(MemberId, T), Error> {
+fn plain<T: DeserializeOwned + 'static>(item: Item) -> Result<(MemberId, T), Error> {
     let Event { source, value, .. } = event(item);
     Ok((source, value?))
 }
 
-fn event<T: DeserializeOwned>(item: Item) -> Event<T> {
+fn event<T: DeserializeOwned + 'static>(item: Item) -> Event<T> {
     let value = item.value.and_then(|value| match value {
         Value::Message(message) => message.decode(),
         Value::Result(call, value) => call.decode(&value),
+        Value::Local(value) => value.downcast().map(|value| *value).map_err(|_| wrong_type()),
     });
     Event { member: item.member, source: item.source, value }
+}
+
+/// Cannot happen: all members of a select have values of its type.
+fn wrong_type() -> Error {
+    Error::Select("the value of a Latch has another type than its Select".into())
 }

@@ -75,6 +75,37 @@ impl WithTimeout<'_> {
         block_on(self.call(function, args))
     }
 
+    /// As [`Context::call_no_reply`], but the called context ends the call when the time limit is reached, as
+    /// if the caller had cancelled it, and logs that. The time that the call waits for other calls counts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use offshoot::{Econtext, Error, Receiver, Router, Sender, export};
+    /// fn work(econtext: &Econtext, ended: Sender<String>) -> Result<(), Error> {
+    ///     while !econtext.is_cancelled() {
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///     }
+    ///     ended.blocking_send("out of time".into())
+    /// }
+    /// export!(work);
+    /// # fn main() -> Result<(), Error> {
+    /// # offshoot::child();
+    /// # let router = Router::new()?;
+    /// # let child = router.local().blocking_connect()?;
+    /// let ended = Receiver::new(&router);
+    /// child.timeout(Duration::from_millis(50)).call_no_reply(work, (ended.sender(),))?;
+    /// assert_eq!(ended.blocking_recv()?, "out of time");
+    /// # router.blocking_shutdown();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call_no_reply`]. A timeout is not among them, because this returns at once.
+    pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
+        self.context.start_no_reply(function, &args, Some(self.limit), 0)
+    }
+
     /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time limit is reached.
     ///
     /// # Errors

@@ -84,6 +84,9 @@ pub(crate) struct Invocation {
     args: Bytes,
     /// The size that the message occupies in the window of its sender.
     size: usize,
+    /// The key of the call in [`Dispatcher::calls`]. If no reply is wanted but there is a time limit, it is a
+    /// handle of this context that nothing is sent to.
+    key: (ContextId, Handle),
     reply_to: Handle,
     /// The handle of the caller that receives the values that the function sends.
     values: Handle,
@@ -156,14 +159,20 @@ impl Dispatcher {
             let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
             return self.fail(io, message, chain, &error);
         };
-        let cancelled = if message.wants_reply() { CancellationToken::new() } else { self.root.child_token() };
+        // A call without a reply and without a time limit cannot be cancelled by itself.
+        let is_known = message.wants_reply() || message.deadline.is_some();
+        let cancelled = if is_known { CancellationToken::new() } else { self.root.child_token() };
         if overtaken {
             // The call still takes its place in the chain. There it ends the chain.
             cancelled.cancel();
         }
         let served = self.serve(&*callee, message.src);
-        if message.wants_reply() {
-            let late = message.deadline.filter(|_| served.is_queued);
+        let key = match is_known && !message.wants_reply() {
+            true => (io.shared.me, io.shared.next_handle()),
+            false => key,
+        };
+        if is_known {
+            let late = message.deadline.filter(|_| served.is_queued && message.wants_reply());
             let first = late.map_or(message.deadline, |when| Some(before(when)));
             let timer = first.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
             let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer, deadline: late };
@@ -177,6 +186,7 @@ impl Dispatcher {
             callee,
             args: message.data.slice(args..),
             size: message.data.len(),
+            key,
             reply_to: message.reply_to,
             values,
             chain,
@@ -243,7 +253,7 @@ impl Dispatcher {
         if let Some((_, failed)) = chain {
             let _ = failed.set(data.clone());
         } else if !message.wants_reply() {
-            tracing::error!("No-reply function call failed: {error}");
+            log_failure(&error);
         }
         if message.wants_reply() {
             io.send(Message::new(message.src, message.reply_to, data));
@@ -418,7 +428,7 @@ impl Invocation {
                 let error = failure.into_call_error(&shared.name, self.callee.name());
                 // In a chain, the next call returns the error.
                 if self.reply_to == Handle::NONE && self.chain.is_none() {
-                    tracing::error!("No-reply function call failed: {error}");
+                    log_failure(&error);
                 }
                 (Some(encode_error(CALL_ERROR, &error)), true)
             }
@@ -431,9 +441,13 @@ impl Invocation {
                 encode_error(OTHER_ERROR, &DeadReason::refused(reason).at(shared.me))
             }));
         }
-        let call = (self.call.caller, self.reply_to);
-        let reply: Option<Bytes> = reply.filter(|_| self.reply_to != Handle::NONE);
-        let reply = reply.map(|data| Message::new(call.0, call.1, data));
+        let has_reply = self.reply_to != Handle::NONE;
+        if !has_reply && self.chain.is_none() && self.served.given_up.load(Ordering::Acquire) {
+            log_failure(&format_args!("{} did not finish within its time limit", self.callee.name()));
+        }
+        let reply: Option<Bytes> = reply.filter(|_| has_reply);
+        let reply = reply.map(|data| Message::new(self.call.caller, self.reply_to, data));
+        let call = self.key;
         let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
         Request::Answer { call, chain, values: self.values, reply, grant }
     }
@@ -443,6 +457,12 @@ impl Invocation {
 /// hears it before the deadline.
 fn before(deadline: Instant) -> Instant {
     deadline - deadline.saturating_duration_since(Instant::now()) / 4
+}
+
+/// Logs that a call has failed whose caller gets no reply.
+#[inline(never)]
+fn log_failure(error: &dyn std::fmt::Display) {
+    tracing::error!("No-reply function call failed: {error}");
 }
 
 /// Runs user code. A panic becomes a failure with its text and place.

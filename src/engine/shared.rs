@@ -4,11 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::broker::Thread;
 use crate::engine::descendants::Descendants;
 use crate::engine::inboxes::Target;
 use crate::engine::io;
@@ -45,7 +46,30 @@ pub(crate) struct Shared {
     ports: Ports,
     /// The contexts below this one.
     directory: Arc<Directory>,
+    /// What the handles to the router share, and ends it when the last of them is dropped.
+    owner: Mutex<Weak<Alive>>,
     requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What all handles to a router share. It ends the router when it is dropped.
+pub(crate) struct Alive {
+    shared: Arc<Shared>,
+    pub(crate) thread: Arc<Thread>,
+}
+
+impl Alive {
+    pub(crate) fn new(shared: &Arc<Shared>, thread: &Arc<Thread>) -> Arc<Self> {
+        let alive = Arc::new(Self { shared: Arc::clone(shared), thread: Arc::clone(thread) });
+        *shared.owner() = Arc::downgrade(&alive);
+        alive
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // The thread runs until the children have ended. This drop does not wait for it.
+        self.shared.request(Request::Shutdown { done: None });
+    }
 }
 
 /// Stands for no [`Descendants`] setting.
@@ -210,6 +234,7 @@ impl Shared {
             hooked: AtomicBool::new(false),
             ports: Ports::default(),
             directory: Arc::default(),
+            owner: Mutex::default(),
             requests,
         };
         (Arc::new(shared), queue)
@@ -268,6 +293,15 @@ impl Shared {
     /// The current time, if there is a profile.
     pub(crate) fn profile_clock(&self) -> Option<Instant> {
         self.profile.is_some().then(Instant::now)
+    }
+
+    /// What the handles to the router share, if one of them is left.
+    pub(crate) fn alive(&self) -> Option<Arc<Alive>> {
+        self.owner().upgrade()
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Weak<Alive>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn next_handle(&self) -> Handle {

@@ -50,6 +50,38 @@ fn a_connect_along_a_path_goes_through_each_hop() {
     });
 }
 
+fn via_of(context: Context) -> Option<Context> {
+    context.via()
+}
+export!(via_of);
+
+#[test]
+fn a_context_knows_its_router_and_through_which_context_this_process_has_started_it() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let below = tree.behind(&child);
+    assert_eq!((child.via(), below.via()), (None, Some(child.clone())));
+    // By its id, too.
+    let same = tree.0.context_by_id(below.id());
+    assert_eq!(same.via().map(|via| via.name().to_owned()), Some(child.name().to_owned()));
+    let path: HostPath = "local:first/local:second".parse().unwrap();
+    let last = block_on(tree.0.connect(path).via(&child).connect()).unwrap();
+    let first = last.via().unwrap();
+    assert!(first.name().ends_with(".local.first") && first.via() == Some(child.clone()), "{first}");
+    // Another process has not started it.
+    assert_eq!(child.blocking_call(via_of, (below.clone(),)).unwrap(), None);
+    below.blocking_shutdown();
+    assert_eq!(below.via(), None, "its id may belong to another one");
+
+    let weak = child.router();
+    let again = weak.upgrade().unwrap();
+    assert_eq!(again.myself(), tree.0.myself());
+    assert!(again.children().contains(&child));
+    drop(again);
+    drop(tree);
+    assert!(weak.upgrade().is_none() && child.router().upgrade().is_none());
+}
+
 #[test]
 fn the_hops_of_a_path_end_if_it_leads_nowhere() {
     let tree = Tree::new();

@@ -1,5 +1,6 @@
 //! Ends: of contexts, of hops, of whole trees; and what is left of them.
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -21,6 +22,49 @@ fn a_call_whose_process_ends_is_named() {
     let Err(Error::Channel(error)) = child.blocking_call(die, ()) else { panic!("it lives") };
     let rest = error.reason.strip_prefix("the respondent Context has disconnected, in a call of ").unwrap();
     assert!(rest.contains("ending::die") && rest.contains(&name), "{error}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the process is to end in the middle of a call")]
+fn exit(code: i32) {
+    std::process::exit(code);
+}
+export!(exit);
+
+#[test]
+fn the_error_of_a_call_tells_how_its_process_has_ended() {
+    let tree = Tree::new();
+    let child = tree.child();
+    assert_eq!(child.exit_status(), None);
+    let error = child.blocking_call(exit, (3,)).unwrap_err();
+    assert!(error.to_string().ends_with(": its process exited with return code 3"), "{error}");
+    assert_eq!(child.exit_status().and_then(|status| status.code()), Some(3));
+
+    let hop = tree.child();
+    let far = tree.behind(&hop);
+    let error = far.blocking_call(exit, (3,)).unwrap_err();
+    assert!(!error.to_string().contains("its process"), "another context has started it: {error}");
+    assert_eq!(far.exit_status(), None);
+    let ended = hop.closed();
+    let error = hop.blocking_call(die, ()).unwrap_err();
+    assert!(error.to_string().ends_with(": its process exited due to signal 9 (SIGKILL)"), "{error}");
+    block_on(ended);
+    let status = hop.exit_status().unwrap();
+    assert_eq!((status.code(), status.signal()), (None, Some(9)));
+}
+
+#[test]
+fn a_process_that_does_not_end_with_its_link_hardly_delays_the_error() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let process = child.blocking_call(pid, ()).unwrap();
+    let call = child.call(block, (1000,));
+    stop(process);
+    let start = Instant::now();
+    tree.0.disconnect(&child);
+    let error = block_on(call).unwrap_err();
+    assert!(!error.to_string().contains("its process"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    eventually("its end", || !is_alive(process));
 }
 
 pub(super) fn kill(pid: u32, signal: Signal) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot::{Error, Receiver, Sender, export};
+use offshoot::{Econtext, Error, Receiver, Sender, export};
 
 use super::{Tree, block, block_on, pid};
 
@@ -98,6 +98,82 @@ fn a_call_that_runs_when_its_time_is_over_has_waited_for_nothing() {
     let child = tree.child();
     let error = child.timeout(LIMIT).blocking_call(block, (60,)).unwrap_err();
     assert!(!error.to_string().contains("waited"), "{error}");
+}
+
+/// Says when it begins, and whether it was told to stop.
+fn work(econtext: &Econtext, told: Sender<bool>) -> Result<(), Error> {
+    told.blocking_send(false)?;
+    while !econtext.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    told.blocking_send(true)
+}
+async fn work_async(told: Sender<bool>) -> Result<(), Error> {
+    struct Tell(Sender<bool>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            drop(self.0.send(true));
+        }
+    }
+    let _tell = Tell(told.clone());
+    told.send(false).await?;
+    std::future::pending().await
+}
+export!(work, work_async);
+
+#[test]
+fn a_call_that_nobody_awaits_ends_with_the_limit_and_its_context_logs_that() {
+    let tree = Tree::new();
+    let records = super::logs::Records::of(&tree.0);
+    let child = tree.child();
+    let told = Receiver::new(&tree.0);
+    let timed = child.timeout(LIMIT);
+    for is_async in [false, true] {
+        let begun = Instant::now();
+        match is_async {
+            false => timed.call_no_reply(work, (told.sender(),)).unwrap(),
+            true => timed.call_no_reply(work_async, (told.sender(),)).unwrap(),
+        }
+        assert!(!told.blocking_recv().unwrap() && told.blocking_recv().unwrap());
+        // The limit travels in whole milliseconds.
+        let took = begun.elapsed();
+        assert!(took >= LIMIT - Duration::from_millis(2) && took < AMPLE / 2, "{took:?}");
+        let name = if is_async { "in_time::work_async" } else { "in_time::work " };
+        let record = records.wait_for("offshoot::engine::dispatch", name);
+        let ends_so = record.message.ends_with("did not finish within its time limit");
+        assert!(record.message.starts_with("No-reply function call failed: ") && ends_so, "{record}");
+    }
+    // One that waits for its turn too long does not run, and one that ends in time is no failure.
+    let busy = child.call(rest, (3 * LIMIT,));
+    timed.call_no_reply(work, (told.sender(),)).unwrap();
+    block_on(busy).unwrap();
+    child.timeout(AMPLE).call_no_reply(tell, (told.sender(),)).unwrap();
+    assert!(told.blocking_recv().unwrap(), "it comes from the last");
+    child.blocking_call(pid, ()).unwrap();
+    assert!(told.is_empty());
+    let failures = records.texts("offshoot::engine::dispatch");
+    super::eventually("the third failure", || records.texts("offshoot::engine::dispatch").len() >= 3);
+    assert!(failures.len() <= 3, "{failures:?}");
+}
+
+fn rest(time: Duration) {
+    std::thread::sleep(time);
+}
+fn tell(told: Sender<bool>) -> Result<(), Error> {
+    told.blocking_send(true)
+}
+export!(rest, tell);
+
+#[test]
+fn a_chain_fails_with_a_call_that_nobody_awaits_and_that_is_late() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let told = Receiver::new(&tree.0);
+    let chain = child.timeout(LIMIT).call_chain();
+    chain.call_no_reply(work, (told.sender(),)).unwrap();
+    assert!(!told.blocking_recv().unwrap() && told.blocking_recv().unwrap());
+    let error = chain.blocking_call(pid, ()).unwrap_err();
+    assert!(error.to_string().contains("an earlier call of this chain was cancelled or ran out of time"), "{error}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod images;
 mod in_time;
 mod introspection;
 mod isolation;
+mod latches;
 mod launching;
 mod logs;
 mod receivers;

@@ -1,10 +1,12 @@
 //! Receivers, senders and channels: who gets what, and how it ends.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_core::Stream;
 use offshoot::error::ChannelError;
 use offshoot::{Blob, Channel, Context, Error, Handle, Message, Receiver, Router, Sender, export};
 
@@ -301,6 +303,28 @@ fn a_disconnect_is_one_item_and_then_the_iteration_is_over() {
     assert!(matches!(items.next(), Some(Err(Error::Channel { .. }))));
     assert_eq!((items.next(), items.next()), (None, None));
     assert_eq!(receiver.iter().next(), None);
+}
+
+#[test]
+fn an_iteration_ends_with_an_error_even_if_more_comes() {
+    let tree = Tree::new();
+    let numbers: Receiver<u32> = Receiver::new(&tree.0);
+    let send = |message: Message| tree.0.myself().send(message.to_handle(numbers.handle())).unwrap();
+    for number in [1, 2] {
+        send(Message::dead("not now"));
+        send(Message::encoded(&number).unwrap());
+        let mut items = numbers.iter();
+        assert!(matches!(items.next(), Some(Err(Error::Channel(_)))));
+        assert_eq!((items.next(), items.next()), (None, None));
+        assert_eq!(numbers.blocking_recv().unwrap(), number, "it is still there");
+    }
+    // The same for a stream.
+    send(Message::dead("not now"));
+    send(Message::encoded(&3).unwrap());
+    let mut stream = numbers.clone();
+    let mut next = || block_on(std::future::poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)));
+    assert!(matches!(next(), Some(Err(Error::Channel(_)))));
+    assert_eq!((next(), next()), (None, None));
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Ok("quiet") => Program::new().quiet().run(print),
         Ok("informs") => Program::new().log("info").run(print),
         Ok("profiles") => Program::new().profiling(true).run(print),
+        Ok("profiles_to_a_file") => profiles_to_a_file(),
         Ok("misspells") => Program::new().log("loud").run(print),
         Ok("is_asked") => offshoot::run(is_asked),
         _ => trials(),
@@ -80,6 +81,21 @@ fn late() -> ExitCode {
 async fn print(router: Router) -> Result<(), Error> {
     let child = router.local().name("somebody").await?;
     child.call(say, ()).await
+}
+
+/// A program that has the profiles of all its processes in one file.
+fn profiles_to_a_file() -> ExitCode {
+    offshoot::child();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("profiles");
+    offshoot::log::log_to_file(Some(&path), "off").unwrap();
+    let router = Router::builder().profiling(true).build().unwrap();
+    let child = router.local().name("somebody").blocking_connect().unwrap();
+    let below = router.local().name("below").via(&child).blocking_connect().unwrap();
+    below.blocking_call(add, (1, 2)).unwrap();
+    router.blocking_shutdown();
+    print!("{}", std::fs::read_to_string(path).unwrap());
+    ExitCode::SUCCESS
 }
 
 /// A program that asks like a PAM module, and then becomes sudo.
@@ -165,6 +181,11 @@ fn trials() -> ExitCode {
         assert!(stderr.contains("somebody: info: programs: an information\n"), "{stderr}");
         let (_, _, stderr) = run("profiles");
         assert!(stderr.contains("somebody: info: offshoot::profile: "), "{stderr}");
+        let (_, stdout, _) = run("profiles_to_a_file");
+        for whose in ["context 0 master: ", "context 1 somebody: ", "context 2 somebody.below: "] {
+            assert!(stdout.contains(&format!("profile of {whose}")), "{whose}: {stdout}");
+        }
+        assert!(stdout.contains("function programs::add: 1 times"), "{stdout}");
         let (output, _, stderr) = run("misspells");
         assert!(output.status.code() == Some(1) && stderr.contains("loud is no level"), "{stderr}");
     });

@@ -1,5 +1,6 @@
 //! The part of a select that does not depend on the type of its values.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::api::call::RawCall;
+use crate::api::latch::AnyLatch;
 use crate::api::receiver;
 use crate::api::select::MemberId;
 use crate::engine::shared::Shared;
@@ -36,6 +38,7 @@ pub(super) enum Source {
     Receiver(Arc<receiver::Inner>),
     Call(RawCall),
     Select(Arc<Core>),
+    Latch(Arc<dyn AnyLatch>),
     /// A member that could not be added. Its only value is the reason.
     Failed(Error),
 }
@@ -50,6 +53,8 @@ pub(super) struct Item {
 pub(super) enum Value {
     Message(Message),
     Result(Box<RawCall>, Bytes),
+    /// A value of a latch.
+    Local(Box<dyn Any + Send>),
 }
 
 /// Notifies a select that a call has ended.
@@ -130,6 +135,11 @@ impl Core {
                     .ok_or_else(|| misuse("Cannot add: Select is already owned by another Select"))?;
                 *inner.owner() = core;
                 present
+            }
+            Source::Latch(latch) => {
+                let bell = core.clone();
+                let hook: Hook = Arc::new(move || announce(&bell, id));
+                latch.set_hook(hook).ok_or_else(|| misuse("Cannot add: Latch is already owned by another Select"))?
             }
             // A call cannot belong to another select, since it cannot be cloned.
             Source::Call(call) => usize::from(call.is_ready(&Waker::from(Arc::new(Bell(core, id))))),
@@ -257,6 +267,13 @@ impl Core {
                     Err(error)
                 }
             },
+            Source::Latch(latch) => match latch.try_take() {
+                Ok(value) => Ok(Value::Local(value?)),
+                Err(error) => {
+                    done = true;
+                    Err(error)
+                }
+            },
             Source::Call(call) => {
                 let value = call.try_recv()?;
                 let Some(Source::Call(call)) = members.remove(&id) else { return None };
@@ -318,6 +335,7 @@ impl Core {
             Source::Receiver(inner) => Some(Arc::clone(inner.shared())),
             Source::Call(call) => Some(Arc::clone(call.shared())),
             Source::Select(inner) => inner.shared(),
+            Source::Latch(latch) => Some(Arc::clone(latch.shared())),
             Source::Failed(_) => None,
         })
     }
@@ -346,6 +364,7 @@ impl Source {
                 inner.ready.clear_hook();
                 *inner.owner() = Weak::new();
             }
+            Self::Latch(latch) => latch.clear_hook(),
             // When its bell rings, the select does not find the member and ignores it.
             Self::Call(_) | Self::Failed(_) => {}
         }
@@ -355,6 +374,7 @@ impl Source {
         match self {
             Self::Receiver(inner) => inner.fair_queue().len(),
             Self::Select(inner) => inner.waiting(),
+            Self::Latch(latch) => latch.waiting(),
             Self::Call(call) => usize::from(call.has_ended()),
             Self::Failed(_) => 1,
         }

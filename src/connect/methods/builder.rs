@@ -358,7 +358,11 @@ async fn start(
     let shared = router.shared();
     let connected = match via.filter(|via| via.id() != shared.me) {
         None => connect_here(router, spec, answerer).await?,
-        Some(via) => connect_there(router, via, spec, answerer).await?,
+        Some(via) => {
+            let connected = connect_there(router, via, spec, answerer).await?;
+            shared.directory().set_via(connected.id, via.id());
+            connected
+        }
     };
     Ok((Context::new(shared.clone(), connected.id, &connected.name), connected.trace))
 }

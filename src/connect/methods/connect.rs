@@ -57,7 +57,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         drop((stream, stderr));
         launched.hang_up();
         io.tasks.spawn(async move {
-            launched.reap().await;
+            launched.reap(Box::new(|_| {})).await;
         });
         if was_direct && spec.sends_from_now_on(&error) {
             log_later!(io, DEBUG, "{}: the parent's own image did not come up, so one is sent: {error}", error.hop);

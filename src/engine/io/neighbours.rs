@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -126,7 +128,7 @@ impl Neighbours {
             routing.del_route(link, target)
         });
         if let Some(gone) = gone {
-            self.contexts_gone(io, &gone, None);
+            self.contexts_gone(io, &gone, None, None);
         }
     }
 
@@ -168,7 +170,7 @@ impl Neighbours {
         let target = ContextId(u32::from_be_bytes(target));
         let gone = io.with_routing(|routing| routing.del_route(from, target));
         if let Some(gone) = gone {
-            self.contexts_gone(io, &gone, Some(from));
+            self.contexts_gone(io, &gone, Some(from), None);
         }
     }
 
@@ -248,15 +250,24 @@ impl Neighbours {
         if was_parent {
             self.parent_gone.set(true);
         }
+        let ending = closed.process.is_some().then_some(child);
         if let Some(process) = closed.process {
-            // Waiters for the end of this child are notified only after the child has been reaped.
-            let watchers = self.watchers.borrow_mut().remove(&child).unwrap_or_default();
+            // Waiters for the end of this child are notified only after the child has been reaped. Its callers
+            // are told how it has ended, which is known right after the end of its link, unless the process
+            // was stopped or only the link was lost.
+            let (watchers, here) = (self.watchers.borrow_mut().remove(&child).unwrap_or_default(), Rc::clone(io));
+            let told = Box::new(move |status: Option<ExitStatus>| {
+                if let Some(status) = status {
+                    here.shared.directory().set_status(child, status.into_raw());
+                }
+                here.neighbours().tell_orphans(&here, child);
+            });
             io.tasks.spawn(async move {
-                process.reap().await;
+                process.reap(told).await;
                 tell(watchers);
             });
         }
-        self.contexts_gone(io, &gone, None);
+        self.contexts_gone(io, &gone, None, ending);
         self.link_gone.notify_waiters();
         if was_parent && !io.detaching().has_left() {
             io.ending().begin(io, ORPHAN_GRACE, None);
@@ -264,28 +275,36 @@ impl Neighbours {
     }
 
     /// Notifies all waiters for contexts that have gone, and the neighbours that have communicated with them.
-    /// `cause` is the link of the neighbour that has reported it, if one has.
-    fn contexts_gone(&self, io: &Rc<Io>, gone: &Gone, cause: Option<LinkId>) {
+    /// `cause` is the link of the neighbour that has reported it, if one has. Who waits for messages of `ending` is told
+    /// later.
+    fn contexts_gone(&self, io: &Rc<Io>, gone: &Gone, cause: Option<LinkId>, ending: Option<ContextId>) {
         for &(link, context) in &gone.tell {
             let notice = del_route(io.with_routing(|routing| routing.remote(link)), context);
             let notice = Message { src: io.shared.me, auth: io.shared.me, ..notice };
             io.with_links(|links| links.push_farewell(link, context, notice, cause));
         }
         for &context in &gone.contexts {
-            let orphans = io.with_inboxes(|inboxes| inboxes.forget(context));
-            let watchers = self.watchers.borrow_mut().remove(&context).unwrap_or_default();
             if let Some(dispatcher) = &io.dispatcher
                 && !io.detaching().outlives(io, context)
             {
                 dispatcher.forget(context);
             }
             io.outgoing().forget(io, context);
-            let dead = io.own_reason(DeadReason::DISCONNECTED).to_message();
-            for orphan in orphans {
-                io.hand_over_last(orphan, Message { src: io.shared.me, ..dead.clone() });
+            if Some(context) != ending {
+                self.tell_orphans(io, context);
             }
-            tell(watchers);
         }
+    }
+
+    /// Notifies all that wait for messages of a context that has gone, or for its end.
+    fn tell_orphans(&self, io: &Rc<Io>, context: ContextId) {
+        let orphans = io.with_inboxes(|inboxes| inboxes.forget(context));
+        let watchers = self.watchers.borrow_mut().remove(&context).unwrap_or_default();
+        let dead = io.own_reason(DeadReason::DISCONNECTED).to_message();
+        for orphan in orphans {
+            io.hand_over_last(orphan, Message { src: io.shared.me, ..dead.clone() });
+        }
+        tell(watchers);
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct Launched {
     _known: Known,
 }
 
+/// Gets the status of a process that has ended by itself.
+pub(crate) type Told = Box<dyn FnOnce(Option<ExitStatus>)>;
+
 /// Starts a process in a session of its own, with its link as stdin and stdout. The process dies
 /// with this thread, which must be the I/O thread. The last returned value is its stderr, or the
 /// terminal.
@@ -160,11 +163,14 @@ impl Launched {
         self.child.wait().await
     }
 
-    /// Ends the process and reaps it. The process first gets time to end by itself, then SIGTERM,
-    /// then SIGKILL.
-    pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
-        if let Ok(status) = tokio::time::timeout(TERM_AFTER, self.child.wait()).await {
-            return status.ok();
+    /// Ends the process and reaps it. The process first gets time to end by itself; `told` gets its
+    /// status if it does, and `None` if not. Then it gets SIGTERM, then SIGKILL.
+    pub(crate) async fn reap(mut self, told: Told) -> Option<ExitStatus> {
+        let ended = tokio::time::timeout(TERM_AFTER, self.child.wait()).await;
+        let status = if let Ok(Ok(status)) = &ended { Some(*status) } else { None };
+        told(status);
+        if ended.is_ok() {
+            return status;
         }
         self.hang_up();
         signal_group(self.pid, Signal::SIGTERM);

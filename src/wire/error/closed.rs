@@ -22,4 +22,7 @@ pub enum Closed {
     /// The call has given its result already.
     #[error("the call has already ended")]
     Call,
+    /// The latch has been closed.
+    #[error("the Latch has been closed")]
+    Latch,
 }

@@ -11,6 +11,10 @@ use crate::kinds::{IS_DEAD, Kind};
 use crate::wire::{bytes, exited, other_error, output, record, route};
 
 pub(crate) fn all() -> Vec<Attack> {
+    against_others().into_iter().chain(leaving()).collect()
+}
+
+fn against_others() -> Vec<Attack> {
     vec![
         Attack::new("frames in the name of others, and under their authority", CHILD, forged),
         Attack::new("frames in the name of others, behind a hop", BEHIND_HOP, forged),
@@ -72,6 +76,12 @@ pub(crate) fn all() -> Vec<Attack> {
             says: &["lied"],
             ..Attack::new("an error of another kind than functions have", CHILD, error)
         },
+    ]
+}
+
+/// Its own end.
+fn leaving() -> Vec<Attack> {
+    vec![
         Attack {
             sends: &[Kind::Handle(Handle::DETACHING.0)],
             ..Attack::new("it leaves the tree again and again", CHILD, leaves)
