@@ -78,7 +78,7 @@ impl Econtext {
     }
 
     /// The context that started this one; `None` if there is none, or if this context has detached. It is
-    /// printed as `context 0`, with its number, because a context does not know the names of those above it.
+    /// printed as its number, such as `context 0` for the master: a context does not know the names above it.
     #[doc(alias = "parent_id")]
     pub fn parent(&self) -> Option<Context> {
         self.parent_ids().first().map(|&id| self.router.context_by_id(id))
@@ -125,8 +125,8 @@ impl Econtext {
         block_on(self.detach())
     }
 
-    /// The context that made this call. It is printed as `context 0`, with its number, if this context does
-    /// not know its name; see [`Econtext::parent`].
+    /// The context that made this call. It is printed as its number, such as `context 0` for the master; see
+    /// [`Econtext::parent`].
     pub fn caller(&self) -> Context {
         self.router.context_by_id(self.call.caller)
     }

@@ -214,8 +214,8 @@ impl Router {
         children.into_iter().map(|(id, name)| Context::new(Arc::clone(&self.shared), id, &name)).collect()
     }
 
-    /// The contexts above this one, the parent first. They are printed as `context 0`, with their numbers,
-    /// because a context does not know the names of those above it.
+    /// The contexts above this one, the parent first. They are printed as their numbers, such as
+    /// `context 0` for the master: a context does not know the names above it.
     pub fn parents(&self) -> Vec<Context> {
         self.shared.parent_ids().iter().map(|&id| self.context_by_id(id)).collect()
     }
