@@ -22,7 +22,7 @@ const NOT_RUN: [(&str, &str, &str); 30] = [
     ("docs/guide/first-run.md", "export PATH", "changes the shell of the reader"),
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
-    ("docs/guide/observe.md", "offshoot run -v -w nosuchhost.invalid", "asks the network for a name"),
+    ("docs/guide/observe.md", "offshoot run -w nosuchhost.invalid", "asks the network for a name"),
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
     ("docs/guide/hosts.md", "[slurm]", "is a configuration"),
     ("docs/guide/own-programs.md", "[target.aarch64", "is a configuration of cargo"),

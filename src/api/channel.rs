@@ -19,6 +19,43 @@ use crate::wire::message::{ContextId, Handle};
 /// handles is fixed, or is passed as an argument; [`Channel::set_dst_handle`] sets it at this end as soon as
 /// it is known. If only one side sends, a [`Receiver`] and its [`Sender`] are simpler.
 ///
+/// The other end must exist before the first value is sent to it. Its context drops a value that arrives
+/// earlier. That [`Channel::send`] succeeds, and only a later one fails, with `invalid handle`
+/// ([`ChannelErrorKind::InvalidHandle`](crate::error::ChannelErrorKind::InvalidHandle)). So the side that makes
+/// its end last sends first:
+///
+/// ```
+/// use offshoot::{Channel, Econtext, Error, Handle, Router, export};
+///
+/// /// Doubles numbers until the caller closes its end.
+/// async fn double(econtext: &Econtext, caller: Handle) -> Result<(), Error> {
+///     let numbers: Channel<u32> = Channel::new(econtext.router(), &econtext.caller(), caller);
+///     numbers.send(numbers.handle().0).await?; // this end exists now, and this is its handle
+///     while let Ok(number) = numbers.recv().await {
+///         numbers.send(2 * number).await?;
+///     }
+///     Ok(())
+/// }
+/// export!(concurrent double); // it waits for numbers, and must not hold up other calls
+///
+/// fn main() -> Result<(), Error> {
+///     offshoot::child();
+///     let router = Router::new()?;
+///     let child = router.local().blocking_connect()?;
+///     let mut numbers: Channel<u32> = Channel::new(&router, &child, Handle::NONE);
+///     let call = child.call(double, (numbers.handle(),));
+///     numbers.set_dst_handle(Handle(numbers.blocking_recv()?));
+///     numbers.blocking_send(21)?;
+///     assert_eq!(numbers.blocking_recv()?, 42);
+///     numbers.close();
+///     call.blocking_recv()?;
+///     router.blocking_shutdown();
+///     Ok(())
+/// }
+/// ```
+///
+/// Both ends may also be in one context:
+///
 /// ```
 /// use offshoot::{Channel, Error, Handle, Router};
 ///

@@ -167,8 +167,10 @@ impl Context {
     /// returned future to get the result. Dropping it cancels the call, but a blocking function that runs already
     /// runs to its end: see [`Call`].
     ///
-    /// Plain functions of one context run one at a time, in the order of their calls. If a function calls
-    /// back into a context that waits for this function, both wait forever: a deadlock.
+    /// All functions of a context, plain or async, run one at a time, in the order of their calls, unless they
+    /// are exported as `concurrent`. So an async function that waits, for example for the next value of a
+    /// [`Channel`](crate::Channel), holds up every later call. If a function calls back into a context that
+    /// waits for this function, both wait forever: a deadlock.
     ///
     /// # Errors
     ///

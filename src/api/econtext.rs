@@ -72,12 +72,13 @@ impl Econtext {
         &self.router
     }
 
-    /// This context.
+    /// This context. It is printed as `self`, whatever its name in other contexts is.
     pub fn myself(&self) -> Context {
         self.router.myself()
     }
 
-    /// The context that started this one; `None` if there is none, or if this context has detached.
+    /// The context that started this one; `None` if there is none, or if this context has detached. It is
+    /// printed as its number, such as `context 0` for the master: a context does not know the names above it.
     #[doc(alias = "parent_id")]
     pub fn parent(&self) -> Option<Context> {
         self.parent_ids().first().map(|&id| self.router.context_by_id(id))
@@ -124,7 +125,8 @@ impl Econtext {
         block_on(self.detach())
     }
 
-    /// The context that made this call.
+    /// The context that made this call. It is printed as its number, such as `context 0` for the master; see
+    /// [`Econtext::parent`].
     pub fn caller(&self) -> Context {
         self.router.context_by_id(self.call.caller)
     }

@@ -362,6 +362,14 @@ impl Callee for LocalFunction {
 /// # fn main() {}
 /// ```
 ///
+/// All functions of a context, plain or async, run one at a time, in the order of their calls, unless they are
+/// exported as `concurrent`. An async function that waits for something else than its own calls and values, such
+/// as one that serves a [`Channel`](crate::Channel), holds up every later call of its context: export it as
+/// `concurrent`. At most 64 concurrent functions run at once.
+///
+/// The words `io` and `bound`, which the macro also takes, are for functions of this crate. Do not use them: such
+/// a function runs on the I/O thread.
+///
 /// The linker omits a crate that the program does not refer to. The functions of such a crate are then
 /// missing from the table. To include it, write `use that_crate as _;`.
 #[macro_export]

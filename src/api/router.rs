@@ -204,12 +204,13 @@ impl Router {
         children.into_iter().map(|(id, name)| Context::new(Arc::clone(&self.shared), id, &name)).collect()
     }
 
-    /// The contexts above this one, the parent first.
+    /// The contexts above this one, the parent first. They are printed as their numbers, such as
+    /// `context 0` for the master: a context does not know the names above it.
     pub fn parents(&self) -> Vec<Context> {
         self.shared.parent_ids().iter().map(|&id| self.context_by_id(id)).collect()
     }
 
-    /// This context.
+    /// This context. It is printed as `self`, whatever its name in other contexts is.
     pub fn myself(&self) -> Context {
         Context::new(Arc::clone(&self.shared), self.shared.me, "self")
     }

@@ -233,7 +233,7 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Running {
     /// The events of the command. They arrive at the pace at which they are received: if the receiver does not
-    /// read, the command stops when its pipe is full.
+    /// read, the command stops when its pipe is full. After the last event it waits, and does not end.
     pub events: Receiver<Event>,
     /// How the command ends. All its output is queued before this.
     pub exit: Call<Exit>,
@@ -353,6 +353,10 @@ impl Command {
     /// Starts the command, with both its outputs in one receiver, in the order in which they were read. Returns
     /// at once.
     ///
+    /// The receiver does not end with the command: after the last event, [`Receiver::recv`] waits until the
+    /// context has gone. The end of the command is [`Running::exit`]. Wait for both, and then take the events
+    /// that are left. (`tokio::select!` needs the crate `tokio` with its feature `macros`.)
+    ///
     /// ```
     /// use offshoot::process::{Event, Running};
     /// # use offshoot::{Error, Router};
@@ -360,14 +364,25 @@ impl Command {
     /// # offshoot::run(app) }
     /// # async fn app(router: Router) -> Result<(), Error> {
     /// # let web = router.local().await?;
-    /// let Running { events, exit } = web.command("uname").events();
-    /// while let Ok(event) = events.recv().await {
-    ///     if let Event::Stdout(bytes) = event {
-    ///         println!("{}", String::from_utf8_lossy(&bytes.0));
-    ///         break;
+    /// let Running { events, mut exit } = web.shell("echo out; echo err >&2").events();
+    /// let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    /// let mut take = |event| match event {
+    ///     Event::Stdout(bytes) => stdout.extend(bytes.0),
+    ///     Event::Stderr(bytes) => stderr.extend(bytes.0),
+    ///     _ => {}
+    /// };
+    /// let exit = loop {
+    ///     tokio::select! {
+    ///         event = events.recv() => take(event?),
+    ///         exit = &mut exit => break exit?,
     ///     }
+    /// };
+    /// // All events have arrived before the exit.
+    /// while let Some(event) = events.try_recv()? {
+    ///     take(event);
     /// }
-    /// assert!(exit.await?.success());
+    /// assert!(exit.success());
+    /// assert_eq!((&stdout[..], &stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
     /// # Ok(()) }
     /// ```
     pub fn events(mut self) -> Running {

@@ -80,7 +80,7 @@ pub(crate) struct RunArgs {
     /// Run this line in a shell on each host, instead of CMD
     #[arg(short, long, value_name = "LINE", conflicts_with = "argv")]
     pub(crate) shell: Option<OsString>,
-    /// How long the command may run on each host, as 30s or 5m [default: no limit]
+    /// How long the command may run on each host, as 30 (seconds) or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// Run in this directory [default: where the login begins]
@@ -106,7 +106,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = CALL_EXAMPLES, override_usage = CALL_USAGE)]
 pub(crate) struct CallArgs {
-    /// How long the call may take on each host, as 30s or 5m [default: no limit]
+    /// How long the call may take on each host, as 30 (seconds) or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// The name of the function, or the end of its name if no other name ends so, as host_facts

@@ -115,6 +115,10 @@ impl Arguments {
 /// }
 /// ```
 ///
+/// Unlike [`run`](crate::run()), such a program shows nothing of its children by itself: what they print and log is
+/// dropped, unless the program has a `tracing` subscriber or a hook ([`Router::on_log`]), or calls
+/// [`log_to_file(None, "info")`](crate::log::log_to_file), before it connects.
+///
 /// It may be called inside a runtime, as in the example. Then the child serves on a thread of its own. Two
 /// features need a process without other threads, so they need `child` before the runtime starts:
 /// [`Router::setns`], and [`Descendants::Supervise`](crate::connect::Descendants::Supervise). If the supervisor
@@ -190,6 +194,8 @@ pub(crate) fn test_path() -> Option<&'static str> {
 /// ```
 /// offshoot::testing!();
 /// ```
+///
+/// It adds a test `offshoot_child`, which does nothing in a normal run. In a child, this test serves the parent.
 #[macro_export]
 macro_rules! testing {
     () => {

@@ -1,7 +1,7 @@
 //! Received calls: which thread runs them, and how they are cancelled.
 //!
-//! Plain functions run on the main thread, one at a time, in the order of the calls. Concurrent functions run
-//! on a bounded pool of threads. Built-in functions are tasks of the I/O thread.
+//! Functions, plain or async, run on the main thread, one at a time, in the order of the calls. Concurrent
+//! functions run on a bounded pool of threads. Built-in functions are tasks of the I/O thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
