@@ -95,6 +95,8 @@ impl RawCall {
         timeout: Option<Duration>,
     ) -> Self {
         let shared = context.shared();
+        // Before the request, as the I/O thread counts the time from when it handles that.
+        let begun = timeout.map(|limit| (Instant::now(), limit));
         let sent = message.and_then(|mut message| {
             let (reply, answer) = oneshot::channel();
             let handle = shared.next_handle();
@@ -108,12 +110,11 @@ impl RawCall {
             Ok(pending) => (Some(pending), None),
             Err(error) => (None, Some(Err(error))),
         };
-        let timeout = timeout.map(|limit| (Instant::now(), limit));
         Self {
             context: context.clone(),
             state,
             ended,
-            timeout,
+            timeout: begun,
             function,
             by: (shared.me, shared.me),
             max: usize::MAX,
