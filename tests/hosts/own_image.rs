@@ -1,5 +1,7 @@
 //! Root's child by sudo, su or doas, which is made from the image of the context that starts it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use offshoot::Context;
 
@@ -120,7 +122,10 @@ fn another(fleet: &Fleet) -> Result<()> {
     block_on(async {
         let stage = Stage::new(fleet)?;
         let local = || stage.router.local().remote_name(&stage.mark);
-        let (parent, other) = (local().connect().await?, local().name("other").connect().await?);
+        let parent = local().connect().await?;
+        // The kernel counts starts in steps of 10 ms. No number is used twice within one.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let other = local().name("other").connect().await?;
         // It would do as well, being of the same program, and so it shows.
         let (_directory, sudo) = program(&ANOTHER.replace("OTHER", &other.call(pid, ()).await?.to_string()))?;
         let sudo = stage.router.sudo().sudo_path(&sudo).remote_name(&stage.mark).connect_timeout(CONNECT);
