@@ -21,13 +21,14 @@ use crate::sys::process::{guard, platform};
 /// The first number above all signals.
 const SIGNALS: c_int = 65;
 
-/// A process to start in a session of its own. It dies with the thread that starts it.
+/// A process to start. It dies with the thread that starts it.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) program: Program,
     pub(crate) variables: Variables,
     pub(crate) stdio: [OwnedFd; 3],
     directory: Option<CString>,
+    has_session: bool,
     has_terminal: bool,
     guarded_by: Option<OwnedFd>,
 }
@@ -37,6 +38,7 @@ struct Prepared<'a> {
     program: program::Prepared<'a>,
     stdio: [RawFd; 3],
     directory: Option<&'a CString>,
+    has_session: bool,
     has_terminal: bool,
     guarded_by: Option<RawFd>,
     parent: u32,
@@ -46,16 +48,21 @@ struct Prepared<'a> {
 }
 
 impl Start {
-    /// With the variables of this process.
+    /// In a session of its own, with the variables of this process.
     pub(crate) fn new(program: Program, stdio: [OwnedFd; 3]) -> Self {
         let variables = std::env::vars_os().collect();
-        Self { program, variables, stdio, directory: None, has_terminal: false, guarded_by: None }
+        Self { program, variables, stdio, directory: None, has_session: true, has_terminal: false, guarded_by: None }
     }
 
     /// Its directory, if not that of this process.
     pub(crate) fn in_directory(&mut self, directory: &Path) -> io::Result<()> {
         self.directory = Some(CString::new(directory.as_os_str().as_bytes())?);
         Ok(())
+    }
+
+    /// Leaves it in the session and in the group of this process, so that it is ended with them.
+    pub(crate) fn in_this_session(&mut self) {
+        self.has_session = false;
     }
 
     /// Makes its stderr the controlling terminal of its session.
@@ -78,6 +85,7 @@ impl Start {
             program: self.program.prepare(&self.variables)?,
             stdio: stdio.each_ref().map(AsRawFd::as_raw_fd),
             directory: self.directory.as_ref(),
+            has_session: self.has_session,
             has_terminal: self.has_terminal,
             guarded_by: self.guarded_by.as_ref().map(AsRawFd::as_raw_fd),
             parent: std::process::id(),
@@ -137,7 +145,9 @@ impl Prepared<'_> {
             {
                 return io::Error::last_os_error();
             }
-            libc::setsid();
+            if self.has_session {
+                libc::setsid();
+            }
             if self.has_terminal && libc::ioctl(2, libc::TIOCSCTTY as _, 0) != 0 {
                 return io::Error::last_os_error();
             }
