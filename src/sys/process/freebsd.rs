@@ -10,8 +10,8 @@ use nix::sys::resource::UsageWho;
 
 use crate::sys::process::bsd;
 pub(super) use crate::sys::process::bsd::{
-    adopt_orphans, adopting, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
-    outlive_parent, rename, rename_in_fork,
+    adopt_orphans, adopting, bare_fork, children_of, close_from, die_softly_with_parent, die_with_parent, is_cleaner,
+    open_process, outlive_parent, rename, rename_in_fork, vfork,
 };
 pub(crate) use crate::sys::process::bsd::{own_executable, own_start, terminal_name};
 

@@ -61,6 +61,7 @@ impl Start {
     }
 
     /// Leaves it in the session and in the group of this process, so that it is ended with them.
+    #[cfg(target_os = "linux")]
     pub(crate) fn in_this_session(&mut self) {
         self.has_session = false;
     }
