@@ -103,8 +103,8 @@ impl NamespaceEntry {
         };
         let (reader, writer) = io::pipe().map_err(failed)?;
         let program = process::Program::new(&self.ask).map_err(failed)?;
-        let (null, output) = (File::open("/dev/null").map_err(failed)?, writer.try_clone().map_err(failed)?);
-        let mut start = Start::new(program, [null.into(), output.into(), writer.into()]);
+        let (null, output) = (process::null().map_err(failed)?, writer.try_clone().map_err(failed)?);
+        let mut start = Start::new(program, [null, output.into(), writer.into()]);
         start.in_this_session();
         let mut child = start.spawn().map_err(failed)?;
         let said = text_of(reader);

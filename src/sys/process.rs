@@ -48,7 +48,7 @@ pub(crate) use program::Program;
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};
-pub(crate) use start::Start;
+pub(crate) use start::{Start, null};
 pub(crate) use started::Started;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
 pub(crate) use sys::{

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -17,7 +16,7 @@ use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE};
 use crate::sys::pipe;
-use crate::sys::process::{Group, Program, Start};
+use crate::sys::process::{Group, Program, Start, null};
 use crate::wire::codec::Blob;
 
 /// Bytes of one chunk of output.
@@ -163,10 +162,6 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     Ok(Exit { code, signal, open, written: reading.bytes() })
 }
 crate::export!(bound run_process);
-
-fn null() -> io::Result<OwnedFd> {
-    File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)
-}
 
 /// The end of a pipe that a command writes to, and ours.
 fn from_command() -> io::Result<(OwnedFd, Option<pipe::Input>)> {

@@ -34,9 +34,7 @@ impl Place {
     fn found(path: PathBuf, format: Option<Format>) -> Self {
         Self { path, format, is_named: false }
     }
-}
 
-impl Place {
     /// The place as `-I` takes it, from any directory.
     pub(crate) fn text(&self) -> String {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::cli::unnamed_file::unnamed_file;
-use crate::sys::process::{Group, Program, Start, describe, groups_ended};
+use crate::sys::process::{Group, Program, Start, describe, groups_ended, null};
 
 /// How long a program may run. Those that ask a cloud take some seconds.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -42,10 +42,10 @@ fn output_within(task: &Task<'_>, limit: Duration) -> Result<String, String> {
     let (mut stdout, mut stderr) = (unnamed_file("inventory").map_err(io)?, unnamed_file("inventory").map_err(io)?);
     let ended = runtime.block_on(async {
         let program = Program::new(&[&[task.program], task.args].concat()).map_err(io)?;
-        let null = File::open("/dev/null").map_err(io)?;
+        let input = null().map_err(io)?;
         let outputs = [stdout.try_clone().map_err(io)?, stderr.try_clone().map_err(io)?].map(OwnedFd::from);
         let [output, errors] = outputs;
-        let mut group = Group::start(Start::new(program, [null.into(), output, errors])).map_err(io)?;
+        let mut group = Group::start(Start::new(program, [input, output, errors])).map_err(io)?;
         let ended = tokio::select! {
             status = group.wait() => status.map_err(|error| error.to_string()),
             why = too_much(&stdout, &stderr, task.most as u64) => Err(why),

@@ -247,18 +247,25 @@ fn a_neighbour_ends_only_its_own_routes() {
     assert_eq!(routing.del_route(A, ContextId(1)).map(|gone| gone.contexts), Some(vec![ContextId(1)]));
 }
 
-#[test]
-fn only_a_router_on_the_way_to_a_context_can_tell_of_its_end() {
-    let mut routing = Routing::new(ContextId(7), Arc::from([ContextId(3), ContextId(0)]), false);
-    routing.add_parent(UP, ContextId(3));
+/// Context 7 with these parents, nearest first. Below it is 1000, which has started 2000 and 2001; 2000 has started 3000.
+fn deep(parents: &[u32]) -> Routing {
+    let parents: Arc<[ContextId]> = parents.iter().copied().map(ContextId).collect();
+    let parent = parents[0];
+    let mut routing = Routing::new(ContextId(7), parents, false);
+    routing.add_parent(UP, parent);
     routing.add_child(A, ContextId(1_000), "a".into(), None);
-    // 1000 has started 2000 and 2001, and 2000 has started 3000.
     routing.hand_out(A, ContextId(1_000), 2_000..3_000);
     for id in [2_000, 2_001] {
         routing.add_route(A, ContextId(id), "a.b").unwrap();
     }
     routing.hand_out(A, ContextId(2_000), 3_000..4_000);
     routing.add_route(A, ContextId(3_000), "a.b.c").unwrap();
+    routing
+}
+
+#[test]
+fn only_a_router_on_the_way_to_a_context_can_tell_of_its_end() {
+    let routing = deep(&[3, 0]);
     let tells = |src, of, from| routing.provenance(ContextId(src), from).is_on_way_to(ContextId(of));
     for (src, of, from, may) in [
         (1_000, 3_000, A, true),
@@ -281,15 +288,7 @@ fn only_a_router_on_the_way_to_a_context_can_tell_of_its_end() {
 
 #[test]
 fn a_context_sends_its_values_and_those_below_it_do() {
-    let mut routing = Routing::new(ContextId(7), Arc::from([ContextId(0)]), false);
-    routing.add_parent(UP, ContextId(0));
-    routing.add_child(A, ContextId(1_000), "a".into(), None);
-    routing.hand_out(A, ContextId(1_000), 2_000..3_000);
-    for id in [2_000, 2_001] {
-        routing.add_route(A, ContextId(id), "a.b").unwrap();
-    }
-    routing.hand_out(A, ContextId(2_000), 3_000..4_000);
-    routing.add_route(A, ContextId(3_000), "a.b.c").unwrap();
+    let routing = deep(&[0]);
     let is_from = |src, context, from| routing.provenance(ContextId(src), from).is_from(ContextId(context));
     for (src, context, from, may) in [
         (2_000, 2_000, A, true),

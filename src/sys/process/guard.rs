@@ -17,7 +17,7 @@ use crate::sys::process::platform;
 /// The process name of a guard, as `ps` shows it.
 pub(super) const NAME: &std::ffi::CStr = c"offshoot-guard";
 /// The first number above all signals.
-const SIGNALS: libc::c_int = 65;
+pub(super) const SIGNALS: libc::c_int = 65;
 /// The number of descriptors to close one by one, if the system cannot close all at once. No
 /// context has more open.
 const MAX_OPEN: RawFd = 65_536;

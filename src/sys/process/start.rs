@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "what happens between fork and exec")]
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,15 +19,12 @@ use crate::sys::process::started::Started;
 use crate::sys::process::sys::dup_high;
 use crate::sys::process::{guard, platform};
 
-/// The first number above all signals.
-const SIGNALS: c_int = 65;
-
 /// A process to start. It dies with the thread that starts it.
 #[derive(Debug)]
 pub(crate) struct Start {
-    pub(crate) program: Program,
+    program: Program,
     pub(crate) variables: Variables,
-    pub(crate) stdio: [OwnedFd; 3],
+    stdio: [OwnedFd; 3],
     directory: Option<CString>,
     has_session: bool,
     has_terminal: bool,
@@ -111,6 +109,11 @@ impl Start {
     }
 }
 
+/// A standard descriptor without input, and whose output is not wanted.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)
+}
+
 fn apart(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { dup_high(fd.as_raw_fd()) }
 }
@@ -172,7 +175,7 @@ unsafe fn reset_signals() {
     // SAFETY: the kernel writes and reads values of this function.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        for number in 1..SIGNALS {
+        for number in 1..guard::SIGNALS {
             // The C library takes a lock for this one. exec resets it.
             if number == libc::SIGABRT || libc::sigaction(number, std::ptr::null(), &raw mut action) != 0 {
                 continue;
@@ -190,7 +193,6 @@ unsafe fn reset_signals() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
     use std::time::{Duration, Instant};
@@ -199,7 +201,6 @@ mod tests {
 
     fn start(argv: &[&str], without: Option<&str>) -> io::Result<(Started, File)> {
         let (output, theirs) = io::pipe()?;
-        let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
         let mut start = Start::new(Program::new(argv)?, [null()?, theirs.into(), null()?]);
         start.variables.retain(|(name, _)| without.is_none_or(|without| name != without));
         Ok((start.spawn()?, OwnedFd::from(output).into()))
