@@ -48,10 +48,22 @@ pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], fla
     // The driver of zig has another verb for `build`.
     cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
     cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
-    let flags: Vec<_> = remapped()?.iter().chain(flags).map(|flag| format!("{flag:?}")).collect();
+    let packed = by_rustc && has_packed_relocations()?;
+    let packed = packed.then(|| "-Clink-arg=-zpack-relative-relocs".to_owned());
+    let flags: Vec<_> = remapped()?.iter().chain(flags).chain(&packed).map(|flag| format!("{flag:?}")).collect();
     // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
     cargo.arg("--config").arg(format!("target.{target}.rustflags=[{}]", flags.join(", ")));
     check(&mut cargo)
+}
+
+/// Whether the libc that rustc brings applies packed relocations, which are a fifteenth as large. A program with an
+/// older libc would crash at its start.
+fn has_packed_relocations() -> Result<bool> {
+    const FIRST: u32 = 93;
+    let output = Command::new("rustc").arg("--version").output().context("rustc cannot be run")?;
+    let version = String::from_utf8(output.stdout)?;
+    let minor = version.strip_prefix("rustc 1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    Ok(minor.is_some_and(|minor| minor >= FIRST))
 }
 
 /// Flags that keep the paths of this machine out of the result.
