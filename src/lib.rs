@@ -71,7 +71,8 @@
 //! # Async and blocking
 //!
 //! The futures of this crate need no specific runtime: any executor can poll them. Code that is not async
-//! uses the functions whose names begin with `blocking_`, or [`block_on`].
+//! uses the functions whose names begin with `blocking_`, or [`block_on`]. The documentation of each async
+//! function says which, and `docs/reference/blocking.md` in the sources lists them.
 //!
 //! # Features
 //!
@@ -218,6 +219,11 @@ mod your_own_functions {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
+
+/// This reference page is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/reference/blocking.md")]
+mod blocking {}
 
 /// The items that the macros expand to. Do not use them directly.
 #[doc(hidden)]

@@ -1,5 +1,6 @@
-//! The documentation of the library, read from its sources: every public item has an example or says where one is, and
-//! every name of Mitogen that is ours by another name leads to it.
+//! The documentation of the library, read from its sources: every public item has an example or says where one is, every
+//! async function says how code that is not async calls it, and every name of Mitogen that is ours by another name leads to
+//! it.
 
 #![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
 
@@ -176,4 +177,91 @@ fn every_name_of_mitogen_leads_to_ours() {
     let listed: BTreeSet<_> = table.iter().filter(|(_, right)| !has_none(right)).map(|(name, _)| name).collect();
     let unknown: Vec<_> = aliases.iter().filter(|alias| !listed.contains(alias) && !ours.contains(*alias)).collect();
     assert!(unknown.is_empty(), "the table has no row for the aliases {unknown:?}");
+}
+
+/// The type whose block of functions, or whose trait, begins in this line.
+fn implemented(line: &str) -> Option<&str> {
+    let mut rest = line.strip_prefix("impl")?;
+    if rest.starts_with('<') {
+        let mut depth = 0;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '<') - i32::from(c == '>');
+            depth == 0
+        });
+        rest = &rest[end? + 1..];
+    }
+    let of = rest.split_once(" for ").map_or(rest, |(_, of)| of);
+    Some(word(of.trim_start()))
+}
+
+/// The public functions of types, and those at the top of a file: the name with its type, whether it is async, and the
+/// documentation. Those that are hidden, or that only the tool has, are left out.
+fn functions() -> Vec<(String, bool, String)> {
+    let mut all = Vec::new();
+    for text in library().values() {
+        let lines: Vec<_> = text.lines().collect();
+        let mut within = None;
+        for (at, line) in lines.iter().enumerate() {
+            if let Some(name) = implemented(line) {
+                within = Some(name);
+            }
+            let function = line.trim_start().strip_prefix("pub ").map(|rest| (rest, rest.strip_prefix("async ")));
+            let Some((rest, is_async)) = function else { continue };
+            let Some(name) = is_async.unwrap_or(rest).strip_prefix("fn ").map(word) else { continue };
+            let trimmed: Vec<_> = lines[..at].iter().map(|line| line.trim_start()).collect();
+            let doc = above(&trimmed);
+            if doc.contains("#[cfg(feature = \"cli\")]") || within == Some("HangUp") {
+                continue;
+            }
+            let name = match within.filter(|_| line.starts_with(' ')) {
+                Some(within) => format!("{within}::{name}"),
+                None => name.to_owned(),
+            };
+            all.push((name, is_async.is_some(), doc));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_list_of_async_functions_says_how_each_is_called_by_code_that_blocks() {
+    let functions = functions();
+    let names: BTreeSet<_> = functions.iter().map(|(name, ..)| name.as_str()).collect();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/blocking.md");
+    let page = fs::read_to_string(page).unwrap();
+    let rows = |heading: &str| {
+        let part = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap().to_owned();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | `"));
+        rows.map(|(left, right)| (left.to_owned(), right.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let listed = rows("## Async functions");
+    let (mut right, mut silent) = (BTreeMap::new(), Vec::new());
+    for (name, _, doc) in functions.iter().filter(|(_, is_async, _)| *is_async) {
+        let twin = match name.rsplit_once("::") {
+            Some((of, name)) => format!("{of}::blocking_{name}"),
+            None => format!("blocking_{name}"),
+        };
+        let way = if names.contains(twin.as_str()) { twin } else { "block_on".to_owned() };
+        if !doc.contains(&format!("Code that is not async uses [`{way}`]")) {
+            silent.push(format!("{name}: {way}"));
+        }
+        right.insert(name.clone(), format!("{way}`"));
+    }
+    assert!(right.len() > 40, "{right:?}");
+    assert!(silent.is_empty(), "write `Code that is not async uses [`..`]` where these are: {silent:#?}");
+    let pairs = |rows: &BTreeMap<String, String>| rows.clone().into_iter().collect::<BTreeSet<_>>();
+    let (listed, right) = (pairs(&listed), pairs(&right));
+    let lacks: Vec<_> = right.difference(&listed).collect();
+    let more: Vec<_> = listed.difference(&right).collect();
+    assert!(lacks.is_empty() && more.is_empty(), "docs/reference/blocking.md lacks {lacks:#?}, and has {more:#?}");
+    // What can be awaited, and the functions that the page names for it.
+    let library = library();
+    let public = library.iter().filter(|(file, _)| file.starts_with("api/") || file.starts_with("connect/"));
+    let futures = public.flat_map(|(_, text)| text.lines().filter(|line| line.contains("Future for ")));
+    let awaited: BTreeSet<String> = futures.filter_map(implemented).map(str::to_owned).collect();
+    let types = rows("## Values that can be awaited");
+    assert_eq!(types.keys().cloned().collect::<BTreeSet<_>>(), awaited);
+    for name in types.values().flat_map(|ways| ways.split('`').step_by(2)).filter(|name| name.contains("::")) {
+        assert!(names.contains(name), "there is no {name}");
+    }
 }

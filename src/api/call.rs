@@ -324,6 +324,7 @@ impl<R: DeserializeOwned> Call<R> {
     /// Waits for the result for at most `limit`. After a timeout the call continues, and a later call of this
     /// function can still return the result. To end the call itself after a time, see
     /// [`Context::timeout`](crate::Context::timeout). Cancel safe.
+    /// Code that is not async uses [`Call::blocking_recv_timeout`].
     ///
     /// # Errors
     ///

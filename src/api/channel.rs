@@ -171,7 +171,7 @@ impl<In, Out: Serialize> Channel<In, Out> {
 }
 
 impl<In: DeserializeOwned, Out> Channel<In, Out> {
-    /// As [`Receiver::recv`]. Cancel safe.
+    /// As [`Receiver::recv`]. Cancel safe. Code that is not async uses [`Channel::blocking_recv`].
     ///
     /// # Errors
     ///
@@ -180,7 +180,8 @@ impl<In: DeserializeOwned, Out> Channel<In, Out> {
         self.receiver.recv().await
     }
 
-    /// As [`Receiver::recv_timeout`]. Cancel safe.
+    /// As [`Receiver::recv_timeout`]. Cancel safe. Code that is not async uses
+    /// [`Channel::blocking_recv_timeout`].
     ///
     /// # Errors
     ///
@@ -196,5 +197,14 @@ impl<In: DeserializeOwned, Out> Channel<In, Out> {
     /// As [`Receiver::recv`].
     pub fn blocking_recv(&self) -> Result<In, Error> {
         self.receiver.blocking_recv()
+    }
+
+    /// As [`Receiver::blocking_recv_timeout`]: blocks for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::recv_timeout`].
+    pub fn blocking_recv_timeout(&self, timeout: Duration) -> Result<In, Error> {
+        self.receiver.blocking_recv_timeout(timeout)
     }
 }

@@ -104,7 +104,7 @@ impl Econtext {
     /// such as `sudo`, which waits for its command to end, keeps running as long as the context.
     ///
     /// Has no effect if the context has already detached. Not cancel safe: if the future is dropped while it
-    /// waits, the context may still detach.
+    /// waits, the context may still detach. Code that is not async uses [`Econtext::blocking_detach`].
     ///
     /// # Errors
     ///

@@ -102,7 +102,7 @@ impl<T> Latch<T> {
         self.inner.queue.put(value).map_err(|_| closed())
     }
 
-    /// Waits for the next value. Cancel safe.
+    /// Waits for the next value. Cancel safe. Code that is not async uses [`Latch::blocking_recv`].
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl<T> Latch<T> {
     }
 
     /// As [`Latch::recv`], but waits for at most `limit`. After the router has ended, a wait ends at once.
-    /// Cancel safe.
+    /// Cancel safe. Code that is not async uses [`Latch::blocking_recv_timeout`].
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use crate::wire::message::ContextId;
 
 impl Router {
     /// Allocates a context id that is unique in the tree, and is not used again. Children request ids from
-    /// their parents, 1,000 at a time.
+    /// their parents, 1,000 at a time. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Router {
     /// If `authority` is given, the messages that arrive on the stream get it instead of their own authority.
     /// With this context's own id, they have the rights of this context in all contexts behind this one. In a
     /// child, the id of `context` must come from [`Router::allocate_id`]; otherwise the parent does not
-    /// register the context.
+    /// register the context. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -68,6 +68,7 @@ impl Router {
 
     /// The neighbour through which a message to `id` leaves. If no route is known, this is the parent. `None`
     /// if there is no parent either, or if `id` is this context. Cancel safe.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Router {
     }
 
     /// Adds a route: messages to `target` leave through the neighbour `via`, until that neighbour has gone.
-    /// The route is not announced to other contexts.
+    /// The route is not announced to other contexts. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

@@ -50,6 +50,7 @@ impl Context {
     }
 
     /// Sends a message to the context and waits for the reply. Dropping the future only ends the wait.
+    /// Code that is not async uses [`Context::blocking_send_await`].
     ///
     /// # Errors
     ///

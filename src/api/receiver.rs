@@ -374,6 +374,7 @@ impl<T> Receiver<T> {
     }
 
     /// Waits for the next message and returns it undecoded. Cancel safe.
+    /// Code that is not async uses [`Receiver::blocking_recv_message`].
     ///
     /// # Errors
     ///
@@ -393,7 +394,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
-    /// Waits for the next value. Cancel safe.
+    /// Waits for the next value. Cancel safe. Code that is not async uses [`Receiver::blocking_recv`].
     ///
     /// # Errors
     ///
@@ -408,6 +409,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Waits for the next value, and returns it with the id of the context that sent it. Cancel safe.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -418,6 +420,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Waits for the next value for at most `timeout`. Cancel safe.
+    /// Code that is not async uses [`Receiver::blocking_recv_timeout`].
     ///
     /// # Errors
     ///

@@ -272,7 +272,7 @@ impl Router {
     }
 
     /// Returns the state of this context: counters, links, calls, queues. [`Context::stats`] does the same
-    /// for another context. Cancel safe.
+    /// for another context. Cancel safe. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -330,6 +330,7 @@ impl Router {
     /// Ends all children and waits for them. Children that have not ended after 5 s are killed;
     /// [`Broker::set_shutdown_timeout`] changes this time. Pending calls fail. Every later use of the router
     /// fails with [`Error::Closed`]. After the first poll, dropping the future only ends the wait.
+    /// Code that is not async uses [`Router::blocking_shutdown`].
     pub async fn shutdown(&self) {
         let (done, ended) = oneshot::channel();
         if self.shared.request(Request::Shutdown { done: Some(done) }) {

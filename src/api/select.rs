@@ -283,6 +283,7 @@ impl<T> Select<T> {
 
 impl<T: DeserializeOwned + 'static> Select<T> {
     /// Returns the next value, and the receiver or call that it comes from. Cancel safe.
+    /// Code that is not async uses [`Select::blocking_recv`].
     ///
     /// # Errors
     ///
@@ -306,7 +307,7 @@ impl<T: DeserializeOwned + 'static> Select<T> {
     }
 
     /// As [`Select::recv`], but waits for at most `limit`. After a timeout the select is unchanged and can be
-    /// used again. Cancel safe.
+    /// used again. Cancel safe. Code that is not async uses [`Select::blocking_recv_timeout`].
     ///
     /// # Errors
     ///
@@ -335,6 +336,7 @@ impl<T: DeserializeOwned + 'static> Select<T> {
     }
 
     /// As [`Select::recv`], but returns the member also if it has failed. Cancel safe.
+    /// Code that is not async uses [`Select::blocking_recv_event`].
     ///
     /// # Errors
     ///
@@ -361,6 +363,7 @@ impl<T: DeserializeOwned + 'static> Select<T> {
 
     /// Returns one value of each member, in the order of arrival. The first error ends the wait, and cancels
     /// the calls that have not ended. Dropping the future drops the members.
+    /// Code that is not async uses [`Select::blocking_all`].
     ///
     /// # Errors
     ///

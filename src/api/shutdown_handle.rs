@@ -18,6 +18,7 @@ impl Context {
     /// If a context does not end by itself within 3 s, its parent kills it;
     /// [`Broker::set_shutdown_timeout`](crate::Broker::set_shutdown_timeout) of the parent changes this time.
     /// Has no effect if the context has already gone.
+    /// Code that is not async uses [`Context::blocking_shutdown`].
     pub async fn shutdown(&self) {
         self.shutdown_nowait().await;
     }

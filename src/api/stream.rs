@@ -165,7 +165,7 @@ where
 
 impl<T: DeserializeOwned, R: DeserializeOwned> CallStream<T, R> {
     /// Waits for the next value. Returns `None` when the call has ended and all values have been taken.
-    /// Cancel safe.
+    /// Cancel safe. Code that is not async uses [`CallStream::blocking_next`].
     ///
     /// # Errors
     ///
@@ -182,6 +182,7 @@ impl<T: DeserializeOwned, R: DeserializeOwned> CallStream<T, R> {
 
     /// Waits for the result of the function. Takes and discards the remaining values, so that the call can
     /// end. Can be called repeatedly, and returns the same result each time. Cancel safe.
+    /// Code that is not async uses [`CallStream::blocking_result`].
     ///
     /// # Errors
     ///

@@ -116,7 +116,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::send_await`], but ends with [`Error::Timeout`] when the time limit is reached. Cancel
-    /// safe.
+    /// safe. Code that is not async uses [`WithTimeout::blocking_send_await`].
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::shutdown`], but waits no longer than the time limit. The context ends even after a
-    /// timeout.
+    /// timeout. Code that is not async uses [`WithTimeout::blocking_shutdown`].
     ///
     /// # Errors
     ///
@@ -159,6 +159,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::closed`], but waits no longer than the time limit. Cancel safe.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

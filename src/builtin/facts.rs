@@ -75,6 +75,7 @@ impl WithTimeout<'_> {
 }
 
 /// Returns facts about the machine that this runs on. [`Context::facts`] calls it.
+/// Code that is not async uses [`block_on`](crate::block_on).
 ///
 /// # Errors
 ///

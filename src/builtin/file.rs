@@ -51,6 +51,7 @@ impl Value for Piece {}
 impl Context {
     /// Reads a file on the machine of the context, into memory. Dropping the future ends the
     /// reading. The [module](crate::file) has an example.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl Context {
 
     /// Copies a file on the machine of the context into `sink`, and returns its size in bytes.
     /// Keeps at most one window of it in memory (1 MiB). Dropping the future ends the copying.
-    /// `sink` then has a part of the file.
+    /// `sink` then has a part of the file. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl Context {
     /// Writes a file on the machine of the context. The file is written whole or not at all, also if the future
     /// is dropped: the function writes another file in the same directory and renames it. A file that is
     /// replaced keeps its mode. A new file gets the mode 0666, reduced by the umask there. [`Context::copy_to`]
-    /// sets another mode.
+    /// sets another mode. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -109,6 +110,7 @@ impl Context {
 
     /// Copies `source` into a file on the machine of the context, sets its `mode`, and returns its
     /// size in bytes. The file is written whole or not at all, as by [`Context::write_file`].
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -121,6 +123,7 @@ impl Context {
 
 impl WithTimeout<'_> {
     /// As [`Context::read_file`], but fails with [`Error::Timeout`] when the time limit has passed.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -130,6 +133,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::copy_from`], but fails with [`Error::Timeout`] when the time limit has passed.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -139,7 +143,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::write_file`], but fails with [`Error::Timeout`] when the time limit has passed. Then the
-    /// file is unchanged.
+    /// file is unchanged. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -149,7 +153,7 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::copy_to`], but fails with [`Error::Timeout`] when the time limit has passed. Then the file
-    /// is unchanged.
+    /// is unchanged. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

@@ -290,6 +290,7 @@ impl Command {
     /// Runs the command and collects its output in memory. Dropping the future ends the command.
     ///
     /// An exit code other than 0 is not an error: see [`Exit::success`].
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -331,7 +332,7 @@ impl Command {
     }
 
     /// Runs the command, discards its output in the other context, and returns how the command ended. Dropping
-    /// the future ends the command.
+    /// the future ends the command. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

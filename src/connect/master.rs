@@ -70,6 +70,7 @@ impl Router {
 }
 
 /// Runs `f` with a new router. Ends the router and its I/O thread when `f` returns or panics.
+/// Code that is not async uses [`block_on`](crate::block_on).
 ///
 /// # Errors
 ///

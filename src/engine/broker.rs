@@ -245,6 +245,7 @@ impl Broker {
 
     /// Whether the thread would have to wait for something if it were shut down now: children, connects,
     /// processes that have to be reaped, or timers. Cancel safe.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     pub async fn keep_alive(&self) -> bool {
         let (reply, answer) = oneshot::channel();
         self.queue(Job::KeepAlive(reply)).is_ok() && answer.await.unwrap_or(false)

@@ -35,6 +35,8 @@ pub(crate) enum Target {
         asked: Asked,
         /// Identifies the call while it waits for room; 0 if it never waits.
         number: u64,
+        /// The called context and the size of the call, if it takes room in the window of that context.
+        room: Option<(ContextId, u32)>,
     },
     /// The queue of a receiver.
     Queue(Arc<Queue>),
@@ -299,7 +301,10 @@ mod tests {
     fn a_reply_is_delivered_once() {
         let (mut inboxes, (to, _reply)) = (Inboxes::new(1000), oneshot::channel());
         inboxes
-            .add(Handle(1000), registration(Target::Reply { to, timer: None, asked: Asked::now("f"), number: 0 }))
+            .add(
+                Handle(1000),
+                registration(Target::Reply { to, timer: None, asked: Asked::now("f"), number: 0, room: None }),
+            )
             .unwrap();
         assert_eq!(inboxes.pending(&HashSet::new())[0].waits_for, WaitsFor::Answer);
         assert_eq!(inboxes.pending(&HashSet::from([Handle(1000)]))[0].waits_for, WaitsFor::Room);

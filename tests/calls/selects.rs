@@ -401,3 +401,64 @@ fn a_channel_is_a_member_by_its_receiver() {
     channel.receiver().sender().blocking_send(7).unwrap();
     assert_eq!(select.blocking_recv().unwrap(), (member, 7));
 }
+
+#[test]
+fn what_was_in_a_nested_select_before_it_was_added_comes_out() {
+    let tree = Tree::new();
+    let (inner, outer) = (Select::new().oneshot(false), Select::new());
+    let id = inner.add(filled(&tree, [1, 2])).unwrap();
+    outer.add(&inner).unwrap();
+    assert_eq!(outer.try_recv().unwrap(), Some((id, 1)));
+}
+
+#[test]
+fn a_wait_for_a_nested_select_alone_ends_in_time() {
+    let tree = Tree::new();
+    let (inner, outer) = (Select::new(), Select::new());
+    inner.add(filled(&tree, [])).unwrap();
+    outer.add(&inner).unwrap();
+    assert!(matches!(block_on(outer.recv_timeout(SHORT)), Err(Error::Timeout { .. })));
+}
+
+#[test]
+fn a_nested_select_that_is_closed_leaves_and_one_that_was_removed_may_go_elsewhere() {
+    let tree = Tree::new();
+    let (inner, outer) = (Select::new(), Select::new().oneshot(false));
+    inner.add(filled(&tree, [])).unwrap();
+    let id = outer.add(&inner).unwrap();
+    outer.remove(id).unwrap();
+    let other = Select::new().oneshot(false);
+    other.add(&inner).unwrap();
+    inner.close();
+    assert_eq!(misuse(other.try_recv()), EMPTY);
+    assert!(other.is_empty());
+}
+
+#[test]
+fn who_still_waits_when_the_last_member_has_given_its_value_finds_the_select_empty() {
+    let tree = Tree::new();
+    let receiver = filled(&tree, []);
+    let select = Select::new();
+    select.add(&receiver).unwrap();
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| select.blocking_recv())).collect();
+        std::thread::sleep(SHORT);
+        receiver.sender().blocking_send(7).unwrap();
+        let results: Vec<_> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(results.iter().filter(|result| matches!(result, Ok((_, 7)))).count(), 1, "{results:?}");
+        let empty = |result: &Result<_, Error>| matches!(result, Err(Error::Select(text)) if text == EMPTY);
+        assert_eq!(results.iter().filter(|result| empty(result)).count(), 2, "{results:?}");
+    });
+}
+
+#[test]
+fn the_reason_why_a_member_was_not_added_comes_once_and_ends_all() {
+    let tree = Tree::new();
+    let receiver = filled(&tree, []);
+    let select: Select<u32> = [&receiver, &receiver].into_iter().collect();
+    let select = select.oneshot(false);
+    assert!(misuse(select.blocking_recv()).contains("already owned"));
+    assert_eq!((select.members(), select.try_recv().unwrap()), (1, None));
+    drop(select);
+    assert!(misuse(Select::blocking_all([&receiver, &receiver])).contains("already owned"));
+}

@@ -16,6 +16,16 @@ async fn call_sibling(sibling: Context) -> Result<u32, Error> {
 }
 export!(call_sibling);
 
+/// Calls `pid` in a sibling more often than calls can be under way, and counts the refusals.
+async fn call_sibling_often(sibling: Context) -> u32 {
+    let mut refused = 0;
+    for _ in 0..1500 {
+        refused += u32::from(sibling.call(pid, ()).await.is_err_and(|error| error.is_refused()));
+    }
+    refused
+}
+export!(call_sibling_often);
+
 /// Sends one byte to a handle of a sibling, which nobody has registered.
 async fn write_to_sibling(sibling: Context) -> Result<(), Error> {
     sibling.send_await::<()>(Message::new(sibling.id(), Handle(77_777), vec![1])).await
@@ -68,6 +78,14 @@ fn siblings_may_exchange_messages_but_not_call_functions() {
     let (one, two) = (tree.child(), tree.child());
     assert_eq!(text(one.blocking_call(write_to_sibling, (two.clone(),))), "invalid handle");
     assert_eq!(text(one.blocking_call(call_sibling, (two,))), "refused by policy");
+}
+
+#[test]
+fn calls_that_are_refused_take_no_room_from_those_that_follow() {
+    let tree = Tree::new();
+    let (one, two) = (tree.child(), tree.child());
+    let refused = one.timeout(Duration::from_secs(60)).blocking_call(call_sibling_often, (two,));
+    assert_eq!(refused.unwrap(), 1500);
 }
 
 #[test]

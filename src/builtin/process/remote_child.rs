@@ -63,6 +63,7 @@ impl RemoteChild {
     }
 
     /// Waits until the command runs, and returns its process id in its context. Cancel safe.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -75,7 +76,7 @@ impl RemoteChild {
     /// Ends the input and waits for the end of the command. Cancel safe. Repeated calls return the same result.
     ///
     /// It does not return while there is more unread output than fits into a pipe and a window. Read the
-    /// output, or drop its stream.
+    /// output, or drop its stream. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -91,7 +92,7 @@ impl RemoteChild {
     }
 
     /// Ends the input, waits for the end of the command, and collects the unread output in memory. Dropping the
-    /// future ends the command.
+    /// future ends the command. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -107,6 +108,7 @@ impl RemoteChild {
     /// Ends the command and its whole process group: by SIGTERM, and half a second later by SIGKILL. Returns
     /// when the context has begun to do so. After that, [`RemoteChild::wait`] reports signal 9. Does nothing if
     /// the command has ended. If the future is dropped, the command ends all the same.
+    /// Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

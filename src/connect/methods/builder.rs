@@ -260,6 +260,7 @@ impl<M: Method> Connect<M> {
     /// Starts the child and waits until it is up. Awaiting the connect itself does the same.
     ///
     /// Dropping the future ends everything that it has started.
+    /// Code that is not async uses [`Connect::blocking_connect`].
     ///
     /// # Errors
     ///

@@ -13,8 +13,9 @@ use crate::engine::io::{Io, Timer};
 use crate::engine::log::log_later;
 use crate::engine::stats::Stats;
 use crate::routing::handles::Registration;
-use crate::routing::window::Grant;
-use crate::wire::error::{DeadReason, Error};
+use crate::routing::window::{Grant, WINDOW};
+use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
+use crate::wire::frame::HEADER;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
 /// The messages that leave this context when the windows of their receivers have room.
@@ -41,8 +42,10 @@ impl Outgoing {
         message.src = io.shared.me;
         let reaches = io.with_routing(|routing| routing.reaches(message.dst));
         let number = self.credit.borrow_mut().number();
+        let is_metered = message.handle == Handle::CALL_FUNCTION;
+        let room = is_metered.then(|| (message.dst, u32::try_from(message.data.len()).unwrap_or(u32::MAX)));
         let registration = Registration {
-            sink: Target::Reply { to: reply, timer, asked: Asked::now(function), number },
+            sink: Target::Reply { to: reply, timer, asked: Asked::now(function), number, room },
             once: true,
             respondent: reaches.then_some(message.dst),
             policy: None,
@@ -53,7 +56,7 @@ impl Outgoing {
             return log_later!(io, ERROR, "a call was not made: {error}");
         }
         message.single_reply = true;
-        if message.handle == Handle::CALL_FUNCTION {
+        if is_metered {
             self.offer(io, Metered { message, accepted: None, number });
         } else {
             io.send(message);
@@ -68,7 +71,7 @@ impl Outgoing {
         };
         let reply_to = io.shared.next_handle();
         let asked = Asked::now(if handle == Handle::ALLOCATE_ID { "ALLOCATE_ID" } else { "DETACHING" });
-        let sink = Target::Reply { to, timer: None, asked, number: 0 };
+        let sink = Target::Reply { to, timer: None, asked, number: 0, room: None };
         let registration = Registration { sink, once: true, respondent: Some(parent), policy: None };
         if io.add_handler(reply_to, registration).is_ok() {
             let lane = Lane::Control;
@@ -126,6 +129,19 @@ impl Outgoing {
             return self.close_window(io, message.src, grant.handle, error, false);
         }
         let ready = self.credit.borrow_mut().give(message.src, &grant);
+        ready.into_iter().for_each(|metered| leave(io, metered));
+    }
+
+    /// Takes back the room of a call that was refused on its way, or by the policy of the called context. That
+    /// context has not counted the call, so it gives no room back.
+    pub(super) fn take_room_back(&self, io: &Rc<Io>, callee: ContextId, payload: u32, why: ChannelErrorKind) {
+        use ChannelErrorKind::{InvalidHandle, NoRoute, Refused};
+        if !matches!(why, Refused | InvalidHandle | NoRoute) {
+            return;
+        }
+        let bytes = payload.saturating_add(HEADER as u32);
+        let grant = Grant { to: io.shared.me, handle: Handle::CALL_FUNCTION, bytes, messages: 1, size: WINDOW };
+        let ready = self.credit.borrow_mut().give(callee, &grant);
         ready.into_iter().for_each(|metered| leave(io, metered));
     }
 

@@ -153,9 +153,12 @@ impl Switch {
     /// Delivers a message to a target. `last`: the handle has been released, so no further messages follow.
     pub(super) fn hand_over(&self, io: &Rc<Io>, target: Target, message: Message, from: Option<LinkId>, last: bool) {
         match target {
-            Target::Reply { to, timer, .. } => {
+            Target::Reply { to, timer, room, .. } => {
                 if let Some(timer) = timer {
                     io.clear_timer(timer);
+                }
+                if let Some((callee, payload)) = room.filter(|_| message.is_dead()) {
+                    io.outgoing().take_room_back(io, callee, payload, message.dead_kind);
                 }
                 // The caller may have dropped the call in the meantime.
                 drop(to.send(message));

@@ -91,6 +91,39 @@ fn unidirectional_routing_keeps_siblings_apart_unless_one_is_stamped() {
 }
 
 #[test]
+fn a_link_that_is_stamped_with_a_parent_s_id_is_as_free_as_one_with_its_own() {
+    for (stamp, is_free) in [(0, true), (7, true), (2, false)] {
+        let mut routing: Routing = Routing::new(ContextId(7), Arc::new([ContextId(0)]), true);
+        routing.add_parent(UP, ContextId(0));
+        routing.add_child(A, ContextId(1), "a".into(), Some(ContextId(stamp)));
+        routing.add_child(B, ContextId(2), "b".into(), None);
+        let verdict = routing.route(&mut from_to(1, 2), Some(A));
+        assert_eq!(verdict == Verdict::Forward(B), is_free, "{stamp}: {verdict:?}");
+        // What the other one sends to it passes just as well.
+        let verdict = routing.route(&mut from_to(2, 1), Some(B));
+        assert_eq!(verdict == Verdict::Forward(A), is_free, "{stamp}: {verdict:?}");
+    }
+}
+
+#[test]
+fn what_is_sent_for_another_context_acts_under_its_authority_where_the_next_hop_accepts_that() {
+    let mut routing: Routing = Routing::new(ContextId(7), Arc::new([ContextId(3), ContextId(0)]), false);
+    routing.add_parent(UP, ContextId(3));
+    routing.add_child(A, ContextId(1), "a".into(), None);
+    routing.add_child(B, ContextId(2), "b".into(), None);
+    let authority = |of, dst| routing.authority(ContextId(of), ContextId(dst)).0;
+    // A context below keeps its own, wherever the message goes.
+    assert_eq!([authority(1, 2), authority(1, 7), authority(1, 3), authority(1, 99)], [1; 4]);
+    // One from elsewhere keeps it towards those below and this context. The parent would not accept it from here.
+    assert_eq!([authority(50, 2), authority(50, 7)], [50; 2]);
+    assert_eq!([authority(50, 3), authority(50, 99)], [7; 2]);
+    // This context, and those above it: never more than this context's own.
+    for of in [7, 3, 0] {
+        assert_eq!([authority(of, 2), authority(of, 7), authority(of, 3), authority(of, 99)], [7; 4], "{of}");
+    }
+}
+
+#[test]
 fn a_child_announces_only_what_was_handed_to_it() {
     let mut routing = master();
     assert_eq!(routing.take_id(), Some(ContextId(1)));
