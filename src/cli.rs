@@ -9,21 +9,27 @@
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
+//! - `config`: the user's configuration
+//! - `completions`, `man`, `help_topics`: what the tool tells about itself
 //! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
 pub(crate) mod args;
 pub(crate) mod call;
 mod complaint;
+mod completions;
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod duration;
 mod ending;
 pub(crate) mod exit;
+mod help_topics;
 pub(crate) mod hosts;
 pub(crate) mod images;
 pub(crate) mod input;
 pub(crate) mod inventory;
 pub(crate) mod last_run;
 pub(crate) mod login_limiter;
+mod man;
 pub(crate) mod output;
 pub(crate) mod quote;
 pub(crate) mod rerun;
@@ -75,17 +81,23 @@ pub fn main() -> ExitCode {
         ToolCommand::Run(args) => run::run(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
-        ToolCommand::Doctor(args) => doctor::doctor(args),
-        ToolCommand::Hosts(args) => list(args, cli.verbose),
+        ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),
+        ToolCommand::Hosts(args) => list(args, &cli),
+        ToolCommand::Tree(args) => tree::view::view(&cli, args),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
+        ToolCommand::Completions(args) => completions::completions(args),
+        ToolCommand::Man(args) => man::man(args),
+        ToolCommand::Help(args) => help_topics::help(args),
+        ToolCommand::Complete(args) => completions::complete(args),
     }));
     crate::engine::log::rate_limit::tell_dropped_records();
     exit.unwrap_or(Exit::Internal).into()
 }
 
-fn list(args: &HostsArgs, verbose: u8) -> Exit {
-    let mut sources = hosts::sources::Reading::new(inventory::Inventories::new(&args.choosing.inventory));
+fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {
+    let inventories = inventory::Inventories::new(&args.choosing.inventory).with_config(&cli.config);
+    let mut sources = hosts::sources::Reading::new(inventories);
     let expansion = match hosts::expression::list(args.choosing.choice(&args.expressions), &mut sources) {
         Ok(expansion) => expansion,
         Err(error) => return complaint::fail(error.kind.into(), &error),
@@ -95,7 +107,7 @@ fn list(args: &HostsArgs, verbose: u8) -> Exit {
         false => Ok(hosts::command::listing(args, &expansion).into_bytes()),
     };
     let mut notes = sources.inventories.take_notes();
-    notes.extend((verbose > 0).then(|| sources.inventories.told()));
+    notes.extend((cli.verbose > 0).then(|| sources.inventories.told()));
     expansion.notes.iter().chain(&notes).for_each(|note| complaint::complain(&format!("note: {note}")));
     match text {
         Ok(text) => print(&text),

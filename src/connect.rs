@@ -32,7 +32,7 @@ pub use host_path::{HostPath, PathError};
 pub use master::run_with_router;
 pub use methods::{
     AnyMethod, Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
-    Local, Lxc, Lxd, Method, Podman, Setns, SetnsKind, Ssh, Su, Sudo,
+    Launcher, Local, Lxc, Lxd, Method, Passes, Podman, Setns, SetnsKind, Ssh, Su, Sudo,
 };
 #[cfg(feature = "cli")]
 #[doc(hidden)]

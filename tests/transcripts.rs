@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 30] = [
+const NOT_RUN: [(&str, &str, &str); 36] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -25,6 +25,12 @@ const NOT_RUN: [(&str, &str, &str); 30] = [
     ("docs/guide/observe.md", "offshoot run -w nosuchhost.invalid", "asks the network for a name"),
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
     ("docs/guide/hosts.md", "[slurm]", "is a configuration"),
+    ("docs/guide/own-methods.md", "[methods.srun]", "is a configuration"),
+    ("docs/guide/own-methods.md", "[methods.nsenter]", "is a configuration"),
+    ("docs/guide/own-methods.md", "let job", "is Rust; the example of Router::launcher is a test of the documentation"),
+    ("docs/reference/configuration.md", "[groups]", "is a configuration; `offshoot help config` has it, too"),
+    ("docs/reference/configuration.md", "[commands]", "is a configuration"),
+    ("docs/reference/configuration.md", "[hosts]", "is a configuration"),
     ("docs/guide/own-programs.md", "[target.aarch64", "is a configuration of cargo"),
     ("docs/guide/own-programs.md", "rustup target add", "builds for other processors"),
     ("docs/guide/own-programs.md", "offshoot bundle --program", "needs programs for other processors"),

@@ -1,9 +1,10 @@
 //! The command line.
 //!
-//! - `choosing`: the options that choose hosts
+//! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
 //! - `checks`: what is well formed but most likely not what was meant
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
+pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
 mod help;
@@ -18,9 +19,11 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use crate::cli::complaint::{complain, fail};
+use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::Method;
@@ -33,7 +36,7 @@ const LONG_VERSION: &str =
 /// Runs commands on many machines that have nothing but a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
-#[command(arg_required_else_help = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Log to stderr what happens; -vv logs more, -vvv every frame
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
@@ -44,8 +47,17 @@ pub(crate) struct Cli {
     /// When to use colour
     #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
+    /// The configuration [default: ~/.config/offshoot/config.toml]; none takes none
+    #[arg(long = "config", global = true, display_order = 903, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: ToolCommand,
+    /// What the configuration says, besides the defaults of options.
+    #[arg(skip)]
+    pub(crate) config: Config,
+    /// The command line, with a command of the configuration written out.
+    #[arg(skip)]
+    pub(crate) argv: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -60,16 +72,32 @@ pub(crate) enum ToolCommand {
     Doctor(Box<DoctorArgs>),
     /// List the hosts that an expression names
     Hosts(HostsArgs),
+    /// Connect to hosts and show the tree of processes that leads to them
+    Tree(Box<TreeArgs>),
     /// List the images for other targets that a program carries
     Images(ImagesArgs),
     /// Make a program that carries images for other targets
     Bundle(BundleArgs),
+    /// Print a script that completes command lines in a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them into a directory
+    Man(ManArgs),
+    /// Tell about a topic or a command
+    Help(HelpArgs),
+    /// What can stand at the cursor
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteArgs),
 }
 
 impl ToolCommand {
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_))
+        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_))
+    }
+
+    /// Whether the configuration has anything to say for the command.
+    pub(crate) fn takes_config(&self) -> bool {
+        self.starts_hosts() || matches!(self, Self::Hosts(_))
     }
 }
 
@@ -169,6 +197,17 @@ impl DoctorArgs {
             ssh: self.ssh.clone(),
         }
     }
+}
+
+/// `offshoot tree`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(override_usage = "offshoot tree [OPTIONS] -w HOSTS")]
+pub(crate) struct TreeArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
 }
 
 /// `offshoot functions`.
@@ -349,8 +388,8 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
-    let parsed = Cli::try_parse_from(&argv);
+    let argv = argv.into_iter().map(Into::into).collect();
+    let Parsed { cli: parsed, argv } = config::parse(argv).map_err(|why| fail(Exit::Usage, &why))?;
     let is_in_question = parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
     if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
         return Err(fail(Exit::Usage, &why));
@@ -358,7 +397,7 @@ where
     let cli = parsed.map_err(|error| refuse(&error))?;
     cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
-    Ok(cli)
+    Ok(Cli { argv, ..cli })
 }
 
 /// Prints help, or what is wrong with the command line, and returns the exit code.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::DoctorArgs;
 use crate::cli::complaint::{complain, fail};
+use crate::cli::config::Config;
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
@@ -44,8 +45,8 @@ impl HopReport {
 }
 
 /// Tries the way to a host and prints a report.
-pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
-    let mut sources = Reading::new(Inventories::new(&args.inventory));
+pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
+    let mut sources = Reading::new(Inventories::new(&args.inventory).with_config(config));
     let host = match expression::single(&args.host, &mut sources) {
         Ok(host) => host,
         Err(error) => return fail(error.kind.into(), &error),

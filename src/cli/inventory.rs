@@ -8,6 +8,7 @@
 //! - `ranges`, `words`: small notations of Ansible
 //! - `model`: hosts and groups; `vars`, `vars_files`: their variables
 //! - `connection`: from the variables of a host to the way there
+//! - `own`: the groups and hosts of the configuration
 
 pub(crate) mod connection;
 pub(crate) mod files;
@@ -20,6 +21,7 @@ pub(crate) mod json;
 pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod node;
+mod own;
 pub(crate) mod program;
 pub(crate) mod ranges;
 pub(crate) mod ssh_config;
@@ -40,6 +42,7 @@ use crate::cli::inventory::find::{Found, Place, Surroundings, named};
 use crate::cli::inventory::format::Format;
 use crate::cli::inventory::load::Loaded;
 use crate::cli::inventory::model::{Group, Members, shown};
+use crate::cli::inventory::own::Own;
 use crate::cli::inventory::vars::{Var, Vars};
 use crate::cli::last_run::LastRun;
 use crate::connect::host_path::{PathError, distance};
@@ -59,6 +62,8 @@ pub(crate) struct Inventories {
     /// Those that were found instead.
     found: Vec<Place>,
     loaded: Option<Loaded>,
+    /// The groups and hosts of the configuration.
+    own: Own,
     looked: Vec<String>,
     /// The user's `ssh_config`.
     ssh_config: Option<PathBuf>,
@@ -74,6 +79,7 @@ impl Inventories {
             named: paths.iter().map(|path| named(path)).collect(),
             found: Vec::new(),
             loaded: None,
+            own: Own::default(),
             looked: Vec::new(),
             ssh_config: None,
             ignored: BTreeMap::new(),
@@ -155,6 +161,9 @@ impl Inventories {
     ///
     /// If the inventories cannot be read.
     pub(crate) fn group(&mut self, name: &str) -> Result<Option<String>, String> {
+        if let Some(text) = self.own.groups.get(name) {
+            return Ok(Some(text.clone()));
+        }
         let Loaded { inventory, groups, budget, .. } = self.load()?;
         if name == model::ALL && inventory.sources.is_empty() {
             return Ok(None);
@@ -189,6 +198,11 @@ impl Inventories {
     ///
     /// If the inventories cannot be read.
     pub(crate) fn known(&mut self) -> Result<String, String> {
+        Ok(self.known_elsewhere()? + &self.own.names())
+    }
+
+    /// The known hosts that are not those of the configuration.
+    fn known_elsewhere(&mut self) -> Result<String, String> {
         if let Some(text) = self.group(model::ALL)? {
             return Ok(text);
         }
@@ -209,7 +223,8 @@ impl Inventories {
             return format!("no inventory was found (looked for {looked}); name one with -I");
         }
         let _ = write!(text, "read: {}", some_of(&sources));
-        let groups: Vec<&str> = self.loaded.iter().flat_map(|loaded| loaded.inventory.group_names()).collect();
+        let groups = self.loaded.iter().flat_map(|loaded| loaded.inventory.group_names());
+        let groups: Vec<&str> = groups.chain(self.own.groups.keys().map(String::as_str)).collect();
         let near = near(name, &groups);
         match (groups.is_empty(), near.is_empty()) {
             (true, _) => text.push_str("; there are no groups in it but @all"),
@@ -230,7 +245,7 @@ impl Inventories {
     ///
     /// If the variables of a host do not say how to reach it.
     pub(crate) fn resolve(&mut self, host: HostPath, becomes: bool) -> Result<HostPath, String> {
-        if self.loaded.is_none() && self.named.is_empty() {
+        if !self.counts() && self.own.hosts.is_empty() {
             return Ok(host);
         }
         let hops = self.hops(host.hops, becomes, &mut Vec::new())?;
@@ -241,7 +256,13 @@ impl Inventories {
     fn hops(&mut self, hops: Vec<Hop>, becomes: bool, open: &mut Vec<String>) -> Result<Vec<Hop>, String> {
         let (mut all, count) = (Vec::new(), hops.len());
         for (nth, hop) in hops.into_iter().enumerate() {
-            if hop.method != Method::Ssh || self.load()?.inventory.host(&hop.target).is_none() {
+            if let Some(path) = self.own.path(&hop, open.last())? {
+                enter(open, &hop.target)?;
+                all.extend(self.hops(path.hops, becomes && nth + 1 == count, open)?);
+                open.pop();
+                continue;
+            }
+            if hop.method != Method::Ssh || !self.counts() || self.load()?.inventory.host(&hop.target).is_none() {
                 all.push(hop);
                 continue;
             }
@@ -251,11 +272,7 @@ impl Inventories {
                 continue;
             }
             let name = hop.target.clone();
-            if open.contains(&name) {
-                open.push(name);
-                let way: Vec<String> = open.iter().map(|name| name.escape_debug().to_string()).collect();
-                return Err(format!("the path of a host leads through itself: {}", way.join(" > ")));
-            }
+            enter(open, &name)?;
             let vars = self.vars(&name)?;
             let mut way = connection::way(&name, &vars)?;
             let path = match &way.path {
@@ -264,12 +281,10 @@ impl Inventories {
                     let read: HostPath = path.parse().map_err(|error: PathError| {
                         format!("offshoot_path of the host {}: {error}", name.escape_debug())
                     })?;
-                    open.push(name.clone());
-                    let hops = self.hops(read.hops, false, open)?;
-                    open.pop();
-                    Some(hops)
+                    Some(self.hops(read.hops, false, open)?)
                 }
             };
+            open.pop();
             // What the user has written comes first.
             way.own.user = hop.user.or(way.own.user);
             way.own.port = hop.port.or(way.own.port);
@@ -318,6 +333,17 @@ impl Inventories {
         }
         notes
     }
+}
+
+/// Adds a host to those whose paths are being followed.
+fn enter(open: &mut Vec<String>, name: &str) -> Result<(), String> {
+    let is_open = open.iter().any(|open| open == name);
+    open.push(name.to_owned());
+    if !is_open {
+        return Ok(());
+    }
+    let way: Vec<String> = open.iter().map(|name| name.escape_debug().to_string()).collect();
+    Err(format!("the path of a host leads through itself: {}", way.join(" > ")))
 }
 
 /// The members of a group, one a line.

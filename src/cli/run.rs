@@ -1,6 +1,5 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::{CallArgs, Cli, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
+use crate::cli::config::Config;
 use crate::cli::ending::{self, Readers, Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
@@ -59,7 +59,7 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
 }
 
 fn carry_out(cli: &Cli, mut job: Job) -> Exit {
-    let (hosts, found) = match expand(&job.reach) {
+    let (hosts, found) = match expand(&job.reach, &cli.config) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
@@ -122,11 +122,12 @@ fn start(debug: bool) -> Result<Router, Error> {
 
 /// The hosts of the command line, and the inventories that were found and read for them. The error is how the
 /// tool ends.
-fn expand(reach: &ReachArgs) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
-    let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory));
+pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
+    let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory).with_config(config));
     let choice = reach.choosing.choice(&reach.hosts);
     let expansion = expression::expand(choice, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
-    let via = reach.via.as_ref().map(|via| expression::single(via, &mut sources));
+    // An empty one takes back that of the configuration.
+    let via = reach.via.as_ref().filter(|via| !via.is_empty()).map(|via| expression::single(via, &mut sources));
     let via = via.transpose().map_err(|error| fail(error.kind.into(), &error))?;
     let inventories = &mut sources.inventories;
     let becomes = reach.become_user.is_none();
@@ -240,15 +241,14 @@ async fn report(
             .map_or(End::Complete, End::Stopped),
     };
     let owed = pipes.stderr.queued();
-    let summary = conclude(report, end, started, &inventories, pipes);
+    let summary = conclude(cli, report, end, started, &inventories, pipes);
     keep(&summary, &inventories, pipes);
     (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
 }
 
 /// Queues the last output: the summary, or the document.
-fn conclude(report: Report, end: End, started: Instant, inventories: &[String], pipes: &Pipes) -> Summary {
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&argv, hosts, inventories, caution);
+fn conclude(cli: &Cli, report: Report, end: End, started: Instant, inventories: &[String], pipes: &Pipes) -> Summary {
+    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&cli.argv, hosts, inventories, caution);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
     show(pipes, shown);

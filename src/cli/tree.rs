@@ -1,4 +1,8 @@
 //! The contexts of a run. Hosts behind the same hops share the contexts of these hops.
+//!
+//! - `view`: `offshoot tree`
+
+pub(crate) mod view;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -10,7 +14,9 @@ use crate::cli::args::ReachArgs;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::login_limiter::LoginLimiter;
 use crate::cli::secret::Secrets;
+use crate::connect::host_path::own_methods::Asks;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
+use crate::wire::connect_trace::ConnectTrace;
 use crate::{Context, Error, Router};
 
 /// Contexts by the hops that lead to them.
@@ -26,11 +32,14 @@ pub(crate) struct Tree {
     binary: Option<String>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
     login_limiter: LoginLimiter,
+    keeps_traces: bool,
 }
 
 #[derive(Default)]
 struct Node {
     context: OnceCell<Result<Context, Error>>,
+    /// What the connect has seen, if the tree keeps that.
+    trace: std::cell::OnceCell<ConnectTrace>,
     /// Whether other hosts are behind it.
     is_hop: bool,
 }
@@ -73,7 +82,20 @@ impl Tree {
             binary: reach.binary.clone(),
             nodes,
             login_limiter: LoginLimiter::new([]),
+            keeps_traces: false,
         })
+    }
+
+    /// Keeps what the connects see.
+    pub(crate) fn with_traces(self) -> Self {
+        Self { keeps_traces: true, ..self }
+    }
+
+    /// The outcome of a connect with what it has seen; `None` if nothing was connected.
+    fn outcome(&self, hops: &[Hop]) -> Option<Result<(Context, ConnectTrace), Error>> {
+        let node = self.nodes.get(hops)?;
+        let trace = node.trace.get().cloned().unwrap_or_default();
+        Some(node.context.get()?.clone().map(|context| (context, trace)))
     }
 
     /// Adds the turns for logins to the same sshd. Call it before the first connect.
@@ -92,7 +114,11 @@ impl Tree {
                 [] | [_] => None,
                 [before @ .., _] => Some(self.context(before).await?),
             };
-            self.examine(hops, via.as_ref()).await?.context
+            let examined = self.examine(hops, via.as_ref()).await?;
+            if self.keeps_traces {
+                node.trace.get_or_init(|| examined.trace);
+            }
+            examined.context
         });
         node.context.get_or_init(|| connect).await.clone()
     }
@@ -170,6 +196,12 @@ impl Tree {
     /// The connect for a hop, with the settings of the command line.
     fn connect(&self, hop: &Hop, voice: Voice) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
+        if let Some(own) = hop.method.own() {
+            return own.connect(&self.router, user, hop.user.as_ref(), |asks| match asks {
+                Asks::Login => self.secrets.ssh.clone(),
+                _ => self.secrets.become_.clone(),
+            });
+        }
         match hop.method {
             Method::Sudo => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
             Method::Su => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),

@@ -3,6 +3,8 @@
 pub(crate) mod fault;
 pub(crate) mod hop;
 mod method_name;
+#[cfg(feature = "cli")]
+pub(crate) mod own_methods;
 pub(crate) mod word;
 
 use std::fmt;
@@ -235,6 +237,12 @@ impl Hop {
             MethodName::Su => router.su().username(target).boxed(),
             MethodName::Doas => router.doas().username(target).boxed(),
             MethodName::Container(engine) => engine.connect(router, target, self.user.as_ref()),
+            #[cfg(feature = "cli")]
+            MethodName::Own(_) => match self.method.own() {
+                Some(own) => own.connect(router, target, self.user.as_ref(), |_| None),
+                // Only names of methods become methods.
+                None => router.local().boxed(),
+            },
             MethodName::Setns => {
                 let (kind, container) = target.split_once(':').unwrap_or((target, ""));
                 // The parser has checked it.

@@ -14,6 +14,7 @@ mod delegated_connect;
 mod doas;
 mod factories;
 mod launch;
+mod launcher;
 mod local;
 mod packing;
 mod question;
@@ -35,6 +36,10 @@ use container::Container;
 pub(crate) use container::Engine;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub(crate) use delegated_connect::{Connected, Unclaimed};
+use launcher::Launch;
+#[cfg(feature = "cli")]
+pub(crate) use launcher::TARGET;
+pub use launcher::{Launcher, Passes};
 pub use local::{Fork, Local};
 use remote_command::RemoteCommand;
 pub use setns::{Setns, SetnsKind};
@@ -93,6 +98,7 @@ pub(crate) enum Variant {
     Account(Account),
     Container(Container),
     Setns(Setns),
+    Launcher(Launch),
 }
 
 /// What a method needs.
@@ -158,6 +164,7 @@ impl Spec {
             Variant::Account(account) => account.plan(&remote)?,
             Variant::Container(container) if self.copied => container.plan_copying(nonce)?,
             Variant::Container(container) => container.plan(&remote)?,
+            Variant::Launcher(launcher) => launcher.plan(&remote)?,
             Variant::Setns(setns) => {
                 let own = self.exec_prefix.is_empty() && self.binary.is_none();
                 setns.plan((!own).then_some(&remote))?
@@ -182,6 +189,7 @@ impl Spec {
             Variant::Account(account) => account.name(),
             Variant::Container(container) => container.name(),
             Variant::Setns(setns) => setns.name(),
+            Variant::Launcher(launcher) => launcher.name(),
         }
     }
 

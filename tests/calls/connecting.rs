@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use offshoot::connect::{AnyMethod, Connect, HostPath, Method, SetnsKind};
+use offshoot::connect::{AnyMethod, Connect, HostPath, Method, Passes, SetnsKind};
+use offshoot::error::ConnectErrorKind;
 use offshoot::{Context, Error, export};
 
 use super::{Tree, block_on, eventually, is_alive, pid};
@@ -125,4 +126,28 @@ fn a_kind_of_container_has_its_name() {
     let error = "setns:jail:x".parse::<HostPath>().unwrap_err();
     let error = Error::from(error).to_string();
     assert!(error.contains("there are docker, podman, lxc, lxd, incus, machinectl"), "{error}");
+}
+
+#[test]
+fn a_launcher_of_the_users_own_starts_a_child_and_explains_its_end() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    block_on(async {
+        for via in [None, Some(&hop)] {
+            let mut words = tree.0.launcher(["env", "NAME={user}-{target}", "{command}"]).target("a").username("amy");
+            let mut line =
+                tree.0.launcher(["sh", "-c", "NAME=x; exec {command}"]).passes(Passes::String).called("line");
+            let mut fails = tree.0.launcher(["sh", "-c", "echo 'no such box' >&2; exit 4", "{command}"]);
+            fails = fails.called("dial").target("b").text("No such BOX", ConnectErrorKind::HostKey, "look again");
+            if let Some(via) = via {
+                (words, line, fails) = (words.via(via), line.via(via), fails.via(via));
+            }
+            let before = via.map_or_else(String::new, |via| format!("{}.", via.name()));
+            assert_eq!(words.await.unwrap().name(), format!("{before}env.a"));
+            assert_eq!(line.await.unwrap().name(), format!("{before}line"));
+            let Err(Error::Connect(error)) = fails.await else { panic!("it starts") };
+            assert_eq!((error.kind, error.advice.as_str()), (ConnectErrorKind::HostKey, "look again"), "{error}");
+            assert!(error.hop.ends_with("dial.b") && error.text.contains("no such box"), "{error}");
+        }
+    });
 }

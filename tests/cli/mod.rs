@@ -1,14 +1,19 @@
 //! The tool, from its command line to its exit code, on children of this machine.
 
+mod about;
 mod calling;
 mod choosing;
+mod config;
 mod ending;
 mod exits;
 mod input;
 mod json;
+mod methods;
+mod schema;
 mod showing;
 mod text;
 mod transcripts;
+mod tree;
 
 /// A trial: its sentence and its function.
 type Trial = (String, fn() -> anyhow::Result<()>);
@@ -77,6 +82,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             jsonl_tells_everything_as_it_happens
             a_command_that_cannot_be_started_is_an_error_in_json
         ;
+        schema:
+            all_json_is_as_its_schema_says
+            the_schema_refuses_what_is_not_as_it_says
+        ;
         calling:
             functions_are_listed_with_their_signatures
             a_function_is_called_by_any_end_of_its_name
@@ -94,6 +103,28 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_an_expression_stands_for_is_explained
             a_variable_of_pdsh_names_a_file_of_hosts
             what_cannot_be_chosen_is_told
+        ;
+        config:
+            groups_commands_and_hosts_of_the_configuration_are_used
+            the_command_line_comes_before_the_configuration
+            a_configuration_that_is_wrong_is_refused_where_it_is_wrong
+            a_configuration_that_everyone_may_write_is_not_read
+        ;
+        methods:
+            a_method_of_the_configuration_is_a_hop_wherever_it_stands
+            what_a_method_prints_has_the_meaning_that_the_configuration_gives
+            nsenter_and_chroot_are_methods
+        ;
+        tree:
+            the_tree_shows_each_context_once_below_the_one_that_has_started_it
+            the_tree_as_json_has_what_failed_and_what_was_sent
+        ;
+        about:
+            bash_completes_options_hosts_and_groups
+            zsh_completes_options_hosts_and_groups
+            fish_completes_options_hosts_and_groups
+            help_has_topics_and_commands
+            manual_pages_are_printed_and_written
         ;
         ending:
             a_command_that_takes_too_long_is_ended

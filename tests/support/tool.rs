@@ -26,8 +26,8 @@ pub(crate) fn program(path: &Path, args: &[&str]) -> (Command, Trace) {
     let mark = unique();
     let mut command = Command::new(path);
     command.args(args).env(MARK, &mark).env_remove("NO_COLOR").env_remove("WCOLL");
-    // What a run keeps for the next one is not the user's.
-    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    // What a run keeps for the next one is not the user's, and neither is its configuration.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR")).env("XDG_CONFIG_HOME", "/nonexistent");
     (command, Trace::new(&mark))
 }
 

@@ -116,8 +116,9 @@ fn printed(command: &str, directory: &Path) -> Result<Vec<String>> {
     shell.arg("-c").arg(format!("{{ {command}\n}} 2>&1")).current_dir(directory).stdin(Stdio::null());
     shell
         .env("PATH", format!("{}:{path}", directory.join("dist").display()))
-        // What a run keeps for the next one is not the user's.
+        // What a run keeps for the next one is not the user's, and neither is its configuration.
         .env("XDG_STATE_HOME", directory)
+        .env("XDG_CONFIG_HOME", directory.join("config"))
         .env_remove("COLUMNS")
         .env_remove("NO_COLOR");
     let output = shell.output().with_context(|| command.to_owned())?;

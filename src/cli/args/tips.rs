@@ -84,10 +84,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "to see which hosts an expression stands for write offshoot hosts EXPR, with --fold or --count",
     ),
     (&["playbook", "play", "apply"], "there are no playbooks and no modules; offshoot runs commands and functions"),
-    (
-        &["completions", "completion", "complete"],
-        "offshoot has no completions for shells yet; offshoot --help lists the options",
-    ),
+    (&["completion", "complete"], "for completions in a shell write offshoot completions bash, zsh or fish"),
+    (&["config", "configure", "settings"], "the configuration is a file; offshoot help config tells about it"),
     (&["version"], "for the version write offshoot --version"),
     (&["check", "test", "diagnose"], "to try the way to a host write offshoot doctor HOST"),
 ];
@@ -110,7 +108,7 @@ fn subcommand(word: &str) -> String {
     match COMMANDS.iter().find(|(names, _)| names.contains(&word)) {
         Some((_, tip)) => format!("offshoot has no command {shown}; {tip}"),
         None => format!(
-            "offshoot has no command {shown}; its commands are run, call, functions, doctor, hosts, images and bundle; \
+            "offshoot has no command {shown}; offshoot --help lists them, and [commands] of the configuration adds some; \
              to run a command on hosts write offshoot run -w HOSTS -- CMD ARG..."
         ),
     }
@@ -153,8 +151,8 @@ mod tests {
             (&["ping", "web1"], "ping", "offshoot doctor HOST"),
             (&["all", "-m", "shell", "-a", "uptime"], "ansible", "offshoot run -w HOSTS -s LINE"),
             (&["all", "-m", "ping"], "ansible", "'@GROUP'"),
-            (&["completions"], "completions", "no completions for shells yet"),
-            (&["nonsense"], "nonsense", "its commands are run, call"),
+            (&["completion"], "completion", "offshoot completions bash"),
+            (&["nonsense"], "nonsense", "offshoot --help lists them"),
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
         ] {
             let said = said(words);

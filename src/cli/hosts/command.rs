@@ -101,7 +101,8 @@ pub(crate) fn way(host: &HostPath) -> String {
     host.hops.iter().map(hop).collect::<Vec<_>>().join("/")
 }
 
-fn hop(hop: &Hop) -> String {
+/// A hop, with what an inventory has added.
+pub(crate) fn hop(hop: &Hop) -> String {
     let method = match hop.method {
         Method::Ssh => String::new(),
         method => format!("{method}:"),

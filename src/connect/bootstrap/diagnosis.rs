@@ -37,4 +37,28 @@ impl Diagnosis {
     pub(crate) fn plain(kind: ConnectErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(kind, text, "")
     }
+
+    /// What the last lines of a launcher mean, by words that the user has given. Upper and lower case do not
+    /// matter.
+    pub(crate) fn by_words(texts: &[(String, ConnectErrorKind, String)], lines: &[String]) -> Option<Self> {
+        lines.iter().rev().find_map(|line| {
+            let lower = line.to_lowercase();
+            let (_, kind, advice) = texts.iter().find(|(words, ..)| lower.contains(&words.to_lowercase()))?;
+            Some(Self::new(*kind, line.clone(), advice.clone()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_the_meaning_that_was_given() {
+        let texts = [("Invalid job".to_owned(), ConnectErrorKind::Auth, "see squeue".to_owned())];
+        let lines = ["srun: error: invalid job id specified", "srun: exiting"].map(str::to_owned);
+        let found = Diagnosis::by_words(&texts, &lines).unwrap();
+        assert_eq!(found, Diagnosis::new(ConnectErrorKind::Auth, lines[0].clone(), "see squeue"));
+        assert_eq!(Diagnosis::by_words(&texts, &lines[1..]), None);
+    }
 }

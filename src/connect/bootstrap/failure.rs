@@ -67,7 +67,9 @@ impl Dialogue {
     ) -> ConnectError {
         self.flush(actions);
         let lines = self.tail.lines();
-        let meaning = (self.interpret)(&lines).filter(|diagnosis| self.is_credible(diagnosis.kind));
+        let meaning = (self.interpret)(&lines)
+            .or_else(|| Diagnosis::by_words(&self.prompts.texts, &lines))
+            .filter(|diagnosis| self.is_credible(diagnosis.kind));
         let refused = || match self.expect {
             // A launcher that does not let the user in exits with 1.
             Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),

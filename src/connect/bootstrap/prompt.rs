@@ -29,6 +29,8 @@ pub(crate) struct Prompts {
     pub(crate) refusals_begin: bool,
     /// The launcher reads from its stdin if it does not read from a terminal, and may ask on stdout.
     pub(crate) by_stdin: bool,
+    /// Parts of messages with their meanings, if the launcher is one of the user's own.
+    pub(crate) texts: Vec<(String, ConnectErrorKind, String)>,
     /// The caller can answer other questions.
     pub(crate) has_answerer: bool,
     lines: [Line; 2],

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "cli")]
+use crate::connect::host_path::own_methods::{self, OwnMethod};
 use crate::connect::methods::Engine;
 
 /// A method to start a child.
@@ -15,6 +17,9 @@ pub(crate) enum MethodName {
     Doas,
     Container(Engine),
     Setns,
+    /// The method of the user's own with this index.
+    #[cfg(feature = "cli")]
+    Own(u8),
 }
 
 impl MethodName {
@@ -23,7 +28,20 @@ impl MethodName {
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let engines = Engine::ALL.iter().map(|engine| Self::Container(*engine));
-        [Self::Local, Self::Fork, Self::Ssh].into_iter().chain(Self::BECOMING).chain(engines).chain([Self::Setns])
+        let own = [Self::Local, Self::Fork, Self::Ssh].into_iter();
+        let all = own.chain(Self::BECOMING).chain(engines).chain([Self::Setns]);
+        #[cfg(feature = "cli")]
+        let all = all.chain((0..own_methods::all().len()).map(|nth| Self::Own(nth as u8)));
+        all
+    }
+
+    /// The method of the user's own.
+    #[cfg(feature = "cli")]
+    pub(crate) fn own(self) -> Option<&'static OwnMethod> {
+        match self {
+            Self::Own(nth) => own_methods::all().get(usize::from(nth)),
+            _ => None,
+        }
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -36,6 +54,8 @@ impl MethodName {
             Self::Doas => "doas",
             Self::Container(engine) => engine.name(),
             Self::Setns => "setns",
+            #[cfg(feature = "cli")]
+            Self::Own(_) => self.own().map_or("", |own| own.name.as_str()),
         }
     }
 
@@ -60,6 +80,8 @@ impl MethodName {
         match self {
             Self::Local | Self::Fork => Some(""),
             Self::Sudo | Self::Su | Self::Doas => Some("root"),
+            #[cfg(feature = "cli")]
+            Self::Own(_) => self.own().is_some_and(|own| !own.needs_target()).then_some(""),
             _ => None,
         }
     }
@@ -69,6 +91,8 @@ impl MethodName {
         match self {
             Self::Ssh | Self::Setns => true,
             Self::Container(engine) => engine.takes_user(),
+            #[cfg(feature = "cli")]
+            Self::Own(_) => self.own().is_some_and(OwnMethod::takes_user),
             Self::Local | Self::Fork | Self::Sudo | Self::Su | Self::Doas => false,
         }
     }

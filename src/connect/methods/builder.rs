@@ -12,8 +12,8 @@ use crate::api::router::Router;
 use crate::connect::methods::delegated_connect::{connect_here, connect_there};
 use crate::connect::methods::question::Answerer;
 use crate::connect::methods::{
-    Buildah, CONNECT_TIMEOUT, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, Spec, Ssh, Su,
-    Sudo, Variant,
+    Buildah, CONNECT_TIMEOUT, Doas, Docker, Fork, Incus, Jail, Kubectl, Launcher, Local, Lxc, Lxd, Podman, Setns, Spec,
+    Ssh, Su, Sudo, Variant,
 };
 use crate::engine::descendants::Descendants;
 use crate::engine::shared::{Request, Shared};
@@ -56,7 +56,7 @@ macro_rules! methods {
         impl Method for $name {}
     )* };
 }
-methods! { AnyMethod Buildah Doas Docker Fork Incus Jail Kubectl Local Lxc Lxd Podman Setns Ssh Su Sudo }
+methods! { AnyMethod Buildah Doas Docker Fork Incus Jail Kubectl Launcher Local Lxc Lxd Podman Setns Ssh Su Sudo }
 
 /// A child to start: a method and its settings. `.await` starts it, as [`Connect::connect`] does.
 ///

@@ -2,8 +2,8 @@
 
 use crate::api::router::Router;
 use crate::connect::methods::{
-    Buildah, Connect, Doas, Docker, Fork, Incus, Jail, Kubectl, Local, Lxc, Lxd, Podman, Setns, SetnsKind, Ssh, Su,
-    Sudo,
+    Buildah, Connect, Doas, Docker, Fork, Incus, Jail, Kubectl, Launcher, Local, Lxc, Lxd, Podman, Setns, SetnsKind,
+    Ssh, Su, Sudo,
 };
 
 impl Router {
@@ -185,5 +185,26 @@ impl Router {
     /// running, or if it does not have the user.
     pub fn setns(&self, container: impl Into<String>, kind: SetnsKind) -> Connect<Setns> {
         Connect::new(self, Setns::new(container.into(), kind))
+    }
+
+    /// A child by any program that runs a command somewhere: the program and its arguments. In them,
+    /// `{target}`, `{user}` and `{user@}` are the places of what [`Connect::target`] and
+    /// [`Connect::username`] set. The argument `{command}` is the place of the command; without it, the command
+    /// comes last. [`Connect::passes`] says how the command is passed.
+    ///
+    /// The program has to connect its stdin and stdout with those of the command, without a terminal in between.
+    ///
+    /// ```no_run
+    /// # async fn demo(router: offshoot::Router) -> Result<(), offshoot::Error> {
+    /// use offshoot::connect::Passes;
+    /// use offshoot::error::ConnectErrorKind;
+    ///
+    /// let job = router.launcher(["srun", "--jobid={target}", "--overlap"]).target("42");
+    /// let job = job.text("invalid job id", ConnectErrorKind::Auth, "squeue lists the jobs").await?;
+    /// let web = router.launcher(["tsh", "ssh", "{user@}{target}", "{command}"]).target("web1").passes(Passes::String).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn launcher<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>) -> Connect<Launcher> {
+        Connect::new(self, Launcher::new(argv.into_iter().map(Into::into).collect()))
     }
 }

@@ -1,0 +1,104 @@
+//! `offshoot help`: topics that concern several commands. The help of a command is that of its `--help`.
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::args::Cli;
+use crate::cli::args::about::HelpArgs;
+use crate::cli::complaint::fail;
+use crate::cli::exit::Exit;
+use crate::cli::output::visible;
+use crate::cli::print;
+
+/// A topic.
+pub(crate) struct Topic {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    text: &'static str,
+}
+
+/// The topics.
+pub(crate) const TOPICS: [Topic; 6] = [
+    Topic { name: "hosts", title: "How hosts are written", text: include_str!("help_topics/hosts.txt") },
+    Topic { name: "paths", title: "The way to a host, hop by hop", text: include_str!("help_topics/paths.txt") },
+    Topic {
+        name: "inventories",
+        title: "Where groups of hosts come from",
+        text: include_str!("help_topics/inventories.txt"),
+    },
+    Topic { name: "become", title: "Another user on the hosts", text: include_str!("help_topics/become.txt") },
+    Topic { name: "config", title: "The configuration", text: include_str!("help_topics/config.txt") },
+    Topic { name: "exit-codes", title: "How the tool ends", text: include_str!("help_topics/exit-codes.txt") },
+];
+
+/// The names of the topics, to be listed.
+pub(crate) fn names_of_topics() -> String {
+    TOPICS.map(|topic| topic.name).join(", ")
+}
+
+/// Prints a topic, the help of a command, or the help of the tool.
+pub(crate) fn help(args: &HelpArgs) -> Exit {
+    let Some(name) = &args.topic else {
+        let mut text = text_of(&[]).unwrap_or_default();
+        text.push_str("\nTopics of `offshoot help TOPIC`:\n");
+        TOPICS.iter().for_each(|topic| text.push_str(&format!("  {:<12} {}\n", topic.name, topic.title)));
+        return print(text.as_bytes());
+    };
+    let is_command = Cli::command().find_subcommand(name).is_some_and(|command| !command.is_hide_set());
+    let topic = TOPICS.iter().find(|topic| topic.name == name);
+    match (topic, is_command) {
+        (Some(topic), is_command) => {
+            let mut text = format!("{}\n\n{}", topic.title, topic.text);
+            if is_command {
+                text.push_str(&format!("\noffshoot {name} --help has the options of the command {name}.\n"));
+            }
+            print(text.as_bytes())
+        }
+        (None, true) => print(text_of(&[name]).unwrap_or_default().as_bytes()),
+        (None, false) => {
+            let (name, topics) = (visible::word(name), names_of_topics());
+            let text = format!("there is no topic and no command {name}; the topics are {topics}");
+            fail(Exit::Usage, &text)
+        }
+    }
+}
+
+/// What `--help` prints.
+fn text_of(command: &[&str]) -> Option<String> {
+    let line = ["offshoot"].iter().chain(command).chain(&["--help"]);
+    Cli::try_parse_from(line).err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_fits_a_screen() {
+        for topic in TOPICS {
+            let lines: Vec<&str> = topic.text.lines().collect();
+            assert!((5..=36).contains(&lines.len()), "{}: {} lines", topic.name, lines.len());
+            assert!(lines.iter().all(|line| line.len() <= 100 && !line.ends_with(' ')), "{}", topic.name);
+            assert!(topic.text.ends_with('\n'), "{}", topic.name);
+        }
+    }
+
+    #[test]
+    fn the_topic_about_exit_codes_has_all_of_them() {
+        use crate::cli::exit;
+        let text = TOPICS.iter().find(|topic| topic.name == "exit-codes").unwrap().text;
+        for code in [
+            exit::OK,
+            exit::FAILED,
+            exit::UNREACHABLE,
+            exit::STOPPED,
+            exit::USAGE,
+            exit::NO_HOSTS,
+            exit::INTERNAL,
+            exit::HUNG_UP,
+            exit::INTERRUPTED,
+            exit::TERMINATED,
+        ] {
+            assert!(text.lines().any(|line| line.split_whitespace().next() == Some(&code.to_string())), "{code}");
+        }
+    }
+}
