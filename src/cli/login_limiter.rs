@@ -51,9 +51,16 @@ impl LoginLimiter {
             if !matches!(&result, Err(Error::Connect(error)) if error.was_turned_away()) {
                 break;
             }
-            tokio::time::sleep(spread(WAIT * 2u32.pow(tried))).await;
-            let _turn = self.turn(Some(&self.turned_away)).await;
-            let left = limit.saturating_sub(start.elapsed());
+            let left = || limit.saturating_sub(start.elapsed());
+            let wait = spread(WAIT * 2u32.pow(tried));
+            // A wait that is longer than the rest of the time would only delay the answer.
+            if wait >= left() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            let turn = self.turn(Some(&self.turned_away));
+            let Ok(_turn) = tokio::time::timeout(left(), turn).await else { break };
+            let left = left();
             if left.is_zero() {
                 break;
             }
@@ -114,6 +121,14 @@ mod tests {
         let (tries, took) = paced(Duration::from_millis(200), |_| turned_away());
         assert!((2..=4).contains(&tries), "{tries}");
         assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+
+    #[test]
+    fn the_last_wait_is_not_begun_if_it_would_take_longer_than_the_time_that_is_left() {
+        // The waits add up to 6.3 s, and the last one alone has 1.6 s at least.
+        let limit = Duration::from_millis(1500);
+        let (tries, took) = paced(limit, |_| turned_away());
+        assert!((3..=6).contains(&tries) && took < limit, "{tries} tries in {took:?}");
     }
 
     #[test]

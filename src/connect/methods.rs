@@ -50,7 +50,7 @@ use crate::connect::bootstrap::{Interpret, Nonce, Prompts};
 use crate::engine::descendants::Descendants;
 use crate::engine::log::Levels;
 use crate::sys::process::Stdio;
-use crate::wire::error::{ConnectError, ConnectErrorKind, Phase, joined};
+use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase, joined};
 
 /// Advice if a copy of the program runs but does not become a child.
 const NO_CHILD: &str =
@@ -225,7 +225,10 @@ impl Spec {
         {
             error.advice = joined(&error.advice, container.note());
         }
-        if error.phase == Phase::Exec && matches!(error.kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout) {
+        if error.phase == Phase::Exec
+            && matches!(error.kind, ConnectErrorKind::Eof | ConnectErrorKind::Timeout)
+            && error.cause != ConnectCause::Killed
+        {
             error.advice = joined(&error.advice, NO_CHILD);
         }
     }

@@ -80,7 +80,7 @@ impl Cli {
             "`{}` comes before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
              the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` before it",
             visible(&words),
-            visible(hosts),
+            visible(hosts.trim_end_matches(',')),
             visible(&words.replace(' ', ",")),
         ))
     }
@@ -97,7 +97,12 @@ impl Cli {
         };
         let mut notes = Vec::new();
         for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
-            if Path::new(word).is_file() {
+            // The names of groups seldom look like those of files.
+            let marked = word.strip_prefix(['@', '<']).filter(|name| name.contains(['.', '/']));
+            if let Some(name) = marked.filter(|name| Path::new(name).is_file()) {
+                let name = visible(name);
+                notes.push(format!("{name} is a file; to name the hosts in it, write '^{name}'"));
+            } else if Path::new(word).is_file() {
                 let word = visible(word);
                 notes.push(format!(
                     "{word} is read as a host, but a file has this name; to name the hosts in the file, write '^{word}'"

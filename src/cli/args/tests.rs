@@ -182,6 +182,8 @@ fn words_refused(line: &[&str]) -> Result<(), String> {
 fn words_before_the_dashes_are_no_command() {
     let refused = words_refused(&["-w", "local1", "local2", "local3", "--", "true"]).unwrap_err();
     assert!(refused.contains("-w local1,local2,local3"), "{refused}");
+    let refused = words_refused(&["-w", "local1,", "local2", "--", "true"]).unwrap_err();
+    assert!(refused.contains("-w local1,local2,"), "{refused}");
     for become_ in ["-b", "-Kb", "--become"] {
         let refused = words_refused(&["-w", "a", become_, "root", "--", "id"]).unwrap_err();
         assert!(refused.contains("write -b=root"), "{refused}");
@@ -232,7 +234,11 @@ fn files_that_are_taken_for_hosts_or_keys_are_noted() {
     };
     assert!(notes(&["-w", list, "true"]).contains(&format!("write '^{list}'")));
     assert!(notes(&["-w", "web", "-i", list, "true"]).contains(&format!("-w '^{list}'")));
-    assert_eq!(notes(&["-w", &format!("^{list},web1"), "-i", key, "-i", "/nowhere", "true"]), "");
+    for mark in ["@", "<"] {
+        let told = notes(&["-w", &format!("{mark}{list}"), "true"]);
+        assert!(told.contains(&format!("{list} is a file; to name the hosts in it, write '^{list}'")), "{told}");
+    }
+    assert_eq!(notes(&["-w", &format!("^{list},web1,@web"), "-i", key, "-i", "/nowhere", "true"]), "");
 }
 
 #[test]

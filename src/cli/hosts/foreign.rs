@@ -108,7 +108,7 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
             }
             [second] if USERS.contains(second) && is_host(first) => Some(NAMES_AND_USERS),
             [second, ..] if first.parse::<IpAddr>().is_ok() && is_name(second) => Some(ETC_HOSTS),
-            [second] if is_name(first) && second.parse::<IpAddr>().is_ok() => Some(REVERSED),
+            [second, ..] if is_name(first) && second.parse::<IpAddr>().is_ok() => Some(REVERSED),
             [second] if is_number(second) && !is_number(first) => Some(SLOTS),
             [second] if has_digit(first) && are_attributes(second) => Some(GENDERS),
             _ if text.split([' ', '\t', ',']).any(has_slots) => Some(SLOTS),
@@ -257,6 +257,7 @@ mod tests {
             ("web1 4", "slots"),
             ("web1 10.0.0.1", "names and addresses"),
             ("web1 fe80::1", "names and addresses"),
+            ("web1\t10.0.0.1\tup", "names and addresses"),
             ("web1,10.0.0.1", "CSV"),
             ("10.0.0.1,web1,prod", "CSV"),
             ("hostname,ip", "CSV"),

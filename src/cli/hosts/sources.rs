@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
 use crate::cli::hosts::expression::{MAX_TEXT, Sources};
 use crate::cli::inventory::Inventories;
@@ -40,7 +41,7 @@ impl Sources for Reading {
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
+        let file = File::open(in_home(path)).map_err(|error| error.to_string())?;
         read(file)
     }
 
@@ -50,6 +51,14 @@ impl Sources for Reading {
             return Err("it is a terminal; pipe the hosts in, or name them".into());
         }
         read(stdin.lock())
+    }
+}
+
+/// Expands `~/`, which no shell does behind a `^`.
+fn in_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => path.into(),
     }
 }
 
@@ -89,6 +98,11 @@ mod tests {
         std::fs::write(&path, "web1\n").unwrap();
         let mut sources = Reading::new(Inventories::new(&[]));
         assert_eq!(sources.file(path.to_str().unwrap()).unwrap(), "web1\n");
+        let home = std::env::var("HOME").unwrap();
+        assert_eq!(in_home("~/hosts"), Path::new(&home).join("hosts"));
+        for path in ["~", "~bob/hosts", "a/~/hosts", "hosts"] {
+            assert_eq!(in_home(path), Path::new(path));
+        }
         assert!(sources.file("/nowhere/at/all").unwrap_err().contains("No such file"));
     }
 }

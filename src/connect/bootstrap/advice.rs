@@ -11,8 +11,8 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
              sides have no algorithm in common: see what `ssh -v HOST true` prints"
         }
         Phase::Start | Phase::Login => {
-            "nothing of ours has run: does the account's shell accept `sh -c`, \
-             and is the key bound to another command (ForceCommand, command= in authorized_keys)?"
+            "nothing of ours has run: does the account's shell accept `sh -c`, is the key bound to another command \
+             (ForceCommand, command= in authorized_keys), or does a start-up file (.bashrc, .profile) end the shell?"
         }
         Phase::FirstStage | Phase::Upload => "the first stage ended before it had the whole image",
         Phase::Exec if code == Some(127) => "there is no such program",
@@ -68,7 +68,10 @@ pub(crate) const DAMAGED: &str = "try again; if it stays so, something on the wa
 pub(super) const SMALL_FILES: &str = "the account may write small files only: look at `ulimit -f` there";
 pub(super) const FEW_FILES: &str = "the account may open too few files: look at `ulimit -n` there";
 pub(super) const FEW_PROCESSES: &str = "end some, or raise the limit: `ulimit -u` of the account (nproc in limits.conf, TasksMax of systemd), \
-     --pids-limit of a container";
+     `ulimit -v`, --pids-limit of a container";
+/// Advice if the image was sent, and SIGKILL has ended what should have become a child.
+pub(super) const WAS_KILLED: &str = "it was killed (SIGKILL): was the container restarted, is there too little memory, or does a security program \
+     kill what it does not know?";
 /// Text and advice if the first stage may not execute any program.
 pub(super) const MAY_NOT_EXECUTE: (&str, &str) = (
     "the first stage may execute no other program: sudo rules with NOEXEC, or a policy like them",

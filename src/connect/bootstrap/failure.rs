@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::{Action, Announcement, Diagnosis, Dialogue, Expect, SSH_FAILED, Upload, advice, note, tool_words};
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 
+/// The exit code by which a shell, or the client of an engine, reports a process that SIGKILL has ended.
+const KILLED: i32 = 128 + 9;
+
 impl Dialogue {
     /// The error for a machine whose `uname` has printed nothing.
     pub(super) fn does_not_say(&mut self, actions: &mut Vec<Action>) -> ConnectError {
@@ -32,6 +35,7 @@ impl Dialogue {
         let by_tools = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let unpacked = upload.image.unpacked;
         let is_full = tool_words::is_full(&reason);
+        let said: Vec<String> = complaints.iter().map(|line| (*line).to_owned()).collect();
         match (&upload.announcement.place, size) {
             (None, size) if size == "-" || is_full => {
                 let text = format!(
@@ -39,6 +43,10 @@ impl Dialogue {
                     upload.announcement.no_place()
                 );
                 self.no_place(&upload.announcement, &reason, text)
+            }
+            (Some(_), _) if tool_words::cannot_fork(&said).is_some() => {
+                let text = format!("the machine could not start the programs that take the image{by_tools}");
+                self.error(ConnectErrorKind::Start, text).with_advice(advice::FEW_PROCESSES)
             }
             (_, "-") => {
                 let text = format!("the machine could not unpack the image{by_tools}");
@@ -89,13 +97,19 @@ impl Dialogue {
         }
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
+        let was_killed = matches!(self.phase, Phase::Exec | Phase::Handshake) && code == Some(KILLED);
         let advice = match lingered && matches!(self.phase, Phase::Start | Phase::Login) {
+            _ if was_killed => advice::WAS_KILLED,
             _ if tool_words::lacks_files(&lines) => advice::FEW_FILES,
             true => advice::NO_OUTPUT,
             false => advice::hint(self.phase, code),
         };
         let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
-        let cause = if is_silent { ConnectCause::Unexplained } else { ConnectCause::Plain };
+        let cause = match (is_silent, was_killed) {
+            (true, _) => ConnectCause::Unexplained,
+            (false, true) => ConnectCause::Killed,
+            (false, false) => ConnectCause::Plain,
+        };
         self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
     }
 

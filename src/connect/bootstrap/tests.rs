@@ -166,6 +166,17 @@ fn a_launcher_that_closes_its_output_and_goes_on_may_have_been_told_to_run_nothi
 }
 
 #[test]
+fn an_image_that_was_killed_and_a_start_up_file_that_ends_the_shell_have_advice_of_their_own() {
+    let mut dialogue = uploading();
+    dialogue.input(Input::Sent);
+    let error = failure(&mut dialogue, exited(137));
+    assert_eq!((error.phase, error.cause), (Phase::Exec, ConnectCause::Killed), "{error}");
+    assert!(error.advice.contains("SIGKILL") && error.advice.contains("memory"), "{error}");
+    let error = failure(&mut staged(), exited(0));
+    assert!(error.advice.contains("a start-up file (.bashrc, .profile)"), "{error}");
+}
+
+#[test]
 fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
     for (said, kind, part) in [
         // sudo 1.9.13 with NOEXEC, under dash.
@@ -196,6 +207,19 @@ fn failed_uploads_say_why() {
             "zstd: /*stdin*\\: unexpected end of file \nTOKEN failed -\n",
             ConnectErrorKind::Corrupt,
             "the machine could not unpack the image: zstd: /*stdin*\\: unexpected end of file",
+        ),
+        // busybox in a container with --pids-limit, and zstd with `ulimit -v`.
+        (
+            "sh: eval: line 0: can't fork: Resource temporarily unavailable\nTOKEN failed -\n",
+            ConnectErrorKind::Start,
+            "the machine could not start the programs that take the image: sh: eval: line 0: can't fork: Resource \
+             temporarily unavailable",
+        ),
+        (
+            "zstd: error 104 : Failed creating I/O thread pool\nTOKEN failed -\n",
+            ConnectErrorKind::Start,
+            "the machine could not start the programs that take the image: zstd: error 104 : Failed creating I/O thread \
+             pool",
         ),
         ("TOKEN failed 999\r\n", ConnectErrorKind::Corrupt, "the image arrived with size 999 instead of 1000"),
     ] {

@@ -11,7 +11,7 @@ pub(super) fn is_limited(said: &str) -> bool {
     said.to_ascii_lowercase().contains("file size limit")
 }
 
-/// The account may open too few files. Only shells without free descriptors print lines that end so.
+/// The account may open too few files. Only shells and loaders without free descriptors print lines that end so.
 pub(super) fn lacks_files(lines: &[String]) -> bool {
     lines.iter().any(|line| FEW_FILES.iter().any(|end| line.ends_with(end)))
 }
@@ -26,6 +26,7 @@ pub(crate) fn cannot_fork(lines: &[String]) -> Option<&str> {
         let forks = FORKS.iter().any(|word| line.contains(word));
         forks && out_of_processes
             || line.ends_with(": cannot fork")
+            || line.ends_with("failed creating i/o thread pool")
             || line.ends_with("cannot fork user shell")
             || line == "no more processes."
     };
@@ -85,7 +86,9 @@ const NO_SUCH_COMMAND: [&str; 3] = [": command not found: ", ": no such command 
 const FULL: [&str; 3] = ["file too large", "no space left", "quota exceeded"];
 /// The operations that fail if no more processes can be started.
 const FORKS: [&str; 5] = ["fork", "clone", "child process", "create new os thread", "pthread_create"];
-const FEW_FILES: [&str; 3] = ["Too many open files", "Bad file descriptor", ": Invalid argument"];
+/// The last one is what the loader of glibc prints for a library.
+const FEW_FILES: [&str; 4] =
+    ["Too many open files", "Bad file descriptor", ": Invalid argument", "cannot open shared object file: Error 24"];
 
 #[cfg(test)]
 mod tests {
@@ -101,6 +104,7 @@ mod tests {
         assert!(!is_full("gzip: stdin: unexpected end of file"));
         let lacks = |said: &str| lacks_files(&[said.to_owned()]);
         assert!(lacks("sh: 1: 1: Invalid argument") && lacks("-bash: start_pipeline: pgrp pipe: Too many open files"));
+        assert!(lacks("sh: error while loading shared libraries: libc.so.6: cannot open shared object file: Error 24"));
         assert!(!lacks("Too many open files here") && !lacks("Invalid argument"));
         for said in ["dash: 1: nosuch: not found", "zsh:1: command not found: nosuch", "yash: no such command `nosuch'"]
         {
@@ -120,6 +124,9 @@ mod tests {
             "No more processes.",
             "pthread_create: Resource temporarily unavailable",
             "timeout: fork system call failed: Resource temporarily unavailable",
+            "sh: eval: line 0: can't fork: Resource temporarily unavailable",
+            // zstd 1.5.4 with `ulimit -v`.
+            "zstd: error 104 : Failed creating I/O thread pool",
         ] {
             assert_eq!(cannot_fork(&["hello".to_owned(), said.to_owned()]), Some(said));
         }

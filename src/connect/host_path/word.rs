@@ -40,6 +40,7 @@ pub(crate) enum Piece<S> {
 /// Splits a word at its slashes, and each part into pieces. `base` is where the word begins. No part is empty.
 pub(crate) fn cut<S: Set>(word: &str, base: usize, most: usize) -> Result<Vec<Vec<Token<S>>>, Fault> {
     url(word, base)?;
+    addresses(word, base)?;
     let mut parts = Vec::new();
     let mut part: Vec<Token<S>> = Vec::new();
     let mut at = 0;
@@ -93,6 +94,24 @@ fn url(word: &str, base: usize) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses networks and ranges of addresses as other tools write them. They would silently be other hosts: the first
+/// one a host behind a host.
+fn addresses(word: &str, base: usize) -> Result<(), Fault> {
+    let is_number = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = word.split('.').take(5).collect();
+    let [a, b, c, last] = parts[..] else { return Ok(()) };
+    if ![a, b, c].into_iter().all(is_number) {
+        return Ok(());
+    }
+    let (what, write) = match (last.split_once('/'), last.split_once('-')) {
+        (Some((first, bits)), _) if is_number(first) && is_number(bits) => ("a network", "[1-254]".to_owned()),
+        (_, Some((first, end))) if is_number(first) && is_number(end) => ("a range", format!("[{first}-{end}]")),
+        _ => return Ok(()),
+    };
+    let message = format!("{what} is not written so here; write {a}.{b}.{c}.{write}");
+    Err(Fault::syntax(Span::new(base, word.len()), message))
 }
 
 /// The text between the bracket or brace at the beginning of `text` and the one that closes it.
@@ -159,6 +178,14 @@ fn address(text: &str, span: Span) -> Result<(), Fault> {
         let message = format!("`{text}` is not an IPv6 address; if it is a range, write [{first}-{last}]");
         return Err(Fault::syntax(span, message));
     }
+    if text.matches(':').count() == 1 {
+        let message = format!(
+            "`{}` is not an IPv6 address, and brackets hold no other range than one of numbers, such as [01-40,50]; \
+             for other names write a list: a,b,c",
+            text.escape_debug()
+        );
+        return Err(Fault::syntax(span, message));
+    }
     let message = format!(
         "`{}` is not an IPv6 address, which brackets with a colon in them hold: [fe80::1]:22",
         text.escape_debug()
@@ -180,9 +207,9 @@ fn plain(text: &str, at: usize) -> Result<&str, Fault> {
                     '%' if text[..n].matches(':').count() > 1 => {
                         format!("an IPv6 address stands in brackets: [{text}]")
                     }
-                    '\\' => match text.split_once('@') {
+                    '\\' | '%' | '#' | '$' => match user_around(text, n) {
                         Some((user, host)) => format!("such a user is quoted with braces: {{{user}}}@{host}"),
-                        None => "it is quoted with braces, as in {DOMAIN\\USER}@HOST".into(),
+                        None => "it is quoted with braces, as in docker:{NAME} and {DOMAIN\\USER}@HOST".into(),
                     },
                     _ => "a name that holds it is quoted with braces: docker:{NAME}".into(),
                 };
@@ -193,6 +220,12 @@ fn plain(text: &str, at: usize) -> Result<&str, Fault> {
         }
     }
     Ok(text)
+}
+
+/// The user that holds the character at `at`, and what follows the `@` behind it.
+fn user_around(text: &str, at: usize) -> Option<(&str, &str)> {
+    let (user, host) = text.split_at_checked(at + text[at..].find('@')?)?;
+    (!user.contains(['/', ':', '[', '{'])).then_some((user, &host[1..]))
 }
 
 fn unprintable(c: char, span: Span) -> Fault {

@@ -347,14 +347,14 @@ fn runs_no_command(args: &[String]) -> Option<String> {
     let is_none = |setting: &str| {
         let setting = setting.trim().to_ascii_lowercase();
         let value = setting.strip_prefix("sessiontype").map(|value| value.trim_start_matches([' ', '\t', '=']));
-        value.is_some_and(|value| value.trim_matches('"') == "none")
+        value.is_some_and(|value| matches!(value.trim_matches('"'), "none" | "subsystem"))
     };
     let mut before = "";
     for word in args {
         if before == "-o" && is_none(word) {
             return Some(format!("-o {word}"));
         }
-        if word == "-N" || word.strip_prefix("-o").is_some_and(is_none) {
+        if word == "-N" || word == "-s" || word.strip_prefix("-o").is_some_and(is_none) {
             return Some(word.clone());
         }
         before = word;
@@ -470,8 +470,14 @@ mod tests {
             let ssh_args = args.iter().map(|word| (*word).to_owned()).collect();
             SshOptions { ssh_args, ..SshOptions::new("h") }.argv("c", TEN, false)
         };
-        for args in [&["-N"][..], &["-v", "-o", "SessionType=none"], &["-oSessionType none"], &["-osessiontype = none"]]
-        {
+        for args in [
+            &["-N"][..],
+            &["-s"],
+            &["-v", "-o", "SessionType=none"],
+            &["-oSessionType none"],
+            &["-osessiontype = none"],
+            &["-o", "SessionType=subsystem"],
+        ] {
             let error = argv(args).unwrap_err();
             assert!(error.contains(args[args.len() - 1]) && error.contains("run no command"), "{error}");
         }

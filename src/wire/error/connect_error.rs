@@ -118,6 +118,8 @@ pub(crate) enum ConnectCause {
     Unexplained,
     /// ssh has logged in, and nothing has come from the machine.
     LoggedIn,
+    /// SIGKILL has ended what should have become a child.
+    Killed,
 }
 
 /// The kinds of [`ConnectError`].

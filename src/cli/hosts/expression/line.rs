@@ -64,6 +64,8 @@ pub(crate) fn is_bare_host(word: &str) -> bool {
     word.len() <= MAX_NAME
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && word.starts_with(|c: char| c != '-')
+        // It may be a range of addresses, which is refused.
+        && !(word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('-'))
         && !word.starts_with(Method::Local.as_str())
         && Method::by_name(word).is_none()
 }

@@ -187,6 +187,10 @@ fn jump(lines: &[String]) -> Reading {
 /// Failures between the connection and the login.
 fn exchange(lines: &[String]) -> Reading {
     let (text, advice) = if let Some(rest) = EXCHANGE.iter().find_map(|start| after(lines, start)) {
+        if let Some(failed) = proxy_command(lines) {
+            let text = format!("the ProxyCommand, through which ssh should reach the server, has failed: {failed}");
+            return Some(Diagnosis::new(ConnectErrorKind::Eof, text, "correct it (-o ProxyCommand, or ssh_config)"));
+        }
         if !rest.contains("invalid characters") {
             let text = format!(
                 "the server closed the connection before the login ({rest}): too many logins at once (MaxStartups, \
@@ -203,6 +207,18 @@ fn exchange(lines: &[String]) -> Reading {
         (format!("the server speaks only version 1 of the ssh protocol ({versions})"), "it takes a newer server")
     };
     Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice))
+}
+
+/// What the shell has said of a ProxyCommand that it could not start. ssh gives it to the user's shell, with `exec` in
+/// front. So it is not the login that has failed, and trying again does not help.
+fn proxy_command(lines: &[String]) -> Option<&str> {
+    let at = lines.iter().position(|line| EXCHANGE.iter().any(|start| line.starts_with(start)))?;
+    let is_of_shell = |line: &str| !["Load key ", "no such identity: "].iter().any(|start| line.starts_with(start));
+    let says = |line: &&String| {
+        let is_missing = line.ends_with(": No such file or directory") || line.ends_with(": Permission denied");
+        lacks_command(line) || is_missing && is_of_shell(line)
+    };
+    lines[..at].iter().rev().find(says).map(String::as_str)
 }
 
 /// Accounts that may log in but not run a command.
@@ -222,6 +238,10 @@ fn account(lines: &[String]) -> Reading {
     if let Some(line) = line_with(lines, "channel 0: open failed: ") {
         let text = format!("the server lets the account in and gives it no session: {line}");
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, "see MaxSessions in sshd_config there"));
+    }
+    if let Some(line) = line_with(lines, "subsystem request failed on channel ") {
+        let text = format!("ssh was told to start a subsystem instead of our command: {line}");
+        return Some(Diagnosis::new(ConnectErrorKind::Start, text, "give -o SessionType=default"));
     }
     if let Some(line) = line_with(lines, "exec request failed on channel ") {
         let text = format!("the server lets the account in and runs no command for it: {line}");
@@ -249,8 +269,21 @@ fn account(lines: &[String]) -> Reading {
 /// Only the last line counts, because profiles print such lines, too, and go on.
 fn no_shell(lines: &[String]) -> Reading {
     let last = lines.last().filter(|last| lacks_command(last))?;
+    if let Some(file) = start_up_file(last) {
+        let text =
+            format!("a start-up file of the login shell executes another program (`exec`), which is not there: {last}");
+        let advice = format!("let {file} do so in interactive shells only");
+        return Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice));
+    }
     let text = format!("the login shell did not find the command it was given: {last}");
     Some(Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there"))
+}
+
+/// The file of `FILE: line 1: exec: PROGRAM: not found` and its like. The command that a login shell gets has no `exec`
+/// in front.
+fn start_up_file(said: &str) -> Option<&str> {
+    let (file, _) = said.split_once(": ").filter(|(_, rest)| rest.contains("exec: "))?;
+    file.contains('/').then_some(file)
 }
 
 fn lost(lines: &[String]) -> Reading {
@@ -445,7 +478,9 @@ mod tests {
         ("This service allows sftp connections only.\n", Auth, &["sftp only"]),
         ("stdio forwarding failed\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["jump host"]),
         ("ssh: Could not resolve hostname nosuch.invalid: Name or service not known\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["nosuch.invalid"]),
-        ("/bin/bash: line 1: exec: no-such-connect: not found\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["proxy command that failed"]),
+        ("/bin/bash: line 1: exec: no-such-connect: not found\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["the ProxyCommand", "has failed: /bin/bash: line 1: exec: no-such-connect: not found", "-o ProxyCommand"]),
+        ("/bin/bash: line 1: /no/such/connect: No such file or directory\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["the ProxyCommand", "/no/such/connect"]),
+        ("/home/op/.bashrc: line 1: exec: screen: not found\n", Eof, &["a start-up file of the login shell executes another program", "let /home/op/.bashrc do so in interactive shells only"]),
         ("bash: line 1: nosuch: command not found\n", Eof, &["did not find", "nosuch"]),
         ("dash: 1: nosuch: not found\n", Eof, &["did not find"]),
         ("zsh:1: command not found: nosuch\n", Eof, &["did not find"]),
@@ -466,6 +501,7 @@ mod tests {
         ("Your account has expired; please contact your system administrator.\nConnection closed by 127.0.0.34 port 2222\r\n", Auth, &["the account has expired", "chage -E"]),
         ("Closed until the new disks are in.\n\nConnection closed by 127.0.0.17 port 2222\r\n", Eof, &["after these words: Closed until the new disks are in", "/etc/nologin"]),
         ("exec request failed on channel 0\r\n", Auth, &["exec request failed on channel 0", "ulimit -u"]),
+        ("subsystem request failed on channel 0\r\n", Start, &["a subsystem instead of our command", "-o SessionType=default"]),
         ("permitted by applicable law.\nThere were too many logins for 'ofs-too-many'.\n", Auth, &["too many logins for 'ofs-too-many'", "maxlogins"]),
         ("bash: fork: retry: Resource temporarily unavailable\nbash: fork: Resource temporarily unavailable\n", Start, &["no more processes", "ulimit -u"]),
         ("sh: 1: Cannot fork\n", Start, &["no more processes"]),
