@@ -250,7 +250,8 @@ fn account(lines: &[String]) -> Reading {
 fn no_shell(lines: &[String]) -> Reading {
     let last = lines.last().filter(|last| lacks_command(last))?;
     let text = format!("the login shell did not find the command it was given: {last}");
-    Some(Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there"))
+    let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there");
+    Some(Diagnosis { cause: ConnectCause::NoShell, ..diagnosis })
 }
 
 fn lost(lines: &[String]) -> Reading {
