@@ -3,3 +3,22 @@
 pub mod facts;
 pub mod file;
 pub mod process;
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use crate::api::exported::Exported;
+    use crate::wire::error::builtin_words::in_words;
+
+    #[test]
+    fn errors_have_words_for_each_function_that_every_copy_has() {
+        let all = Exported::all();
+        let ours = all.iter().filter(|function| !function.name().contains("::tests::"));
+        let names: Vec<&str> =
+            ours.map(|function| function.name()).filter(|name| name.starts_with("offshoot::")).collect();
+        assert!(names.len() >= 5, "{names:?}");
+        for name in names {
+            assert!(in_words(name).is_some(), "{name}");
+        }
+        assert_eq!(in_words("program::run_process"), None);
+    }
+}

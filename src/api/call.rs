@@ -21,6 +21,7 @@ use crate::sys::blocking::block_until;
 use crate::sys::process::describe;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
+use crate::wire::error::builtin_words::{in_words, shown};
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -196,7 +197,11 @@ impl RawCall {
     }
 
     fn timed_out(&self, after: Duration, waited: &str) -> Error {
-        Error::Timeout { after, what: format!("call of {} in {}{waited}", self.function, self.context) }
+        let what = match in_words(self.function) {
+            Some(words) => format!("{words} in {}{waited}", self.context),
+            None => format!("call of {} in {}{waited}", self.function, self.context),
+        };
+        Error::Timeout { after, what }
     }
 
     /// Adds to the error of a context that has gone during the call the name of the function, and how the
@@ -205,8 +210,12 @@ impl RawCall {
         match error {
             Error::Channel(mut error) if error.kind == ChannelErrorKind::Disconnected => {
                 let status = self.context.exit_status().map(|status| format!(": its process {}", describe(status)));
-                let (function, context, status) = (self.function, &self.context, status.unwrap_or_default());
-                error.reason = format!("{}, in a call of {function} in {context}{status}", error.reason);
+                let (context, status) = (&self.context, status.unwrap_or_default());
+                let during = match in_words(self.function) {
+                    Some(words) => format!("during {words}"),
+                    None => format!("in a call of {}", self.function),
+                };
+                error.reason = format!("{}, {during} in {context}{status}", error.reason);
                 Error::Channel(error)
             }
             error => error,
@@ -225,7 +234,7 @@ impl RawCall {
     }
 
     fn unreadable(&self, why: &str) -> Error {
-        Error::Payload(format!("the result of {} in {} cannot be read: {why}", self.function, self.context))
+        Error::Payload(format!("the result of {} in {} cannot be read: {why}", shown(self.function), self.context))
     }
 
     async fn recv_timeout(&mut self, limit: Duration) -> Result<Bytes, Error> {
@@ -241,7 +250,7 @@ impl RawCall {
     }
 
     fn late(&self, after: Duration) -> Error {
-        Error::Timeout { after, what: format!("waiting for {} in {}", self.function, self.context) }
+        Error::Timeout { after, what: format!("waiting for {} in {}", shown(self.function), self.context) }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::sys::blocking::block_on;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
+use crate::wire::error::builtin_words::shown;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 use crate::wire::sanitize::printable;
 
@@ -317,7 +318,7 @@ impl Context {
             return Err(Error::NotExported { function: function.to_owned(), context: self.shared.name.clone() });
         }
         let data = call_payload::encode_call(function, args, chain, values)
-            .map_err(|why| Error::Payload(format!("the arguments of {function} cannot be sent: {why}")))?;
+            .map_err(|why| Error::Payload(format!("the arguments of {} cannot be sent: {why}", shown(function))))?;
         if codec::held_secret() {
             return Ok(Message { secret: true, ..self.message_of(codec::wiped(data))? });
         }

@@ -203,9 +203,9 @@ async fn write<R: AsyncRead>(
 
 async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
     let name = path.clone();
-    let mut file = blocking(&path, move || File::open(name)).await?;
+    let mut file = blocking("read", &path, move || File::open(name)).await?;
     loop {
-        let (rest, chunk) = blocking(&path, move || {
+        let (rest, chunk) = blocking("read", &path, move || {
             let mut chunk = vec![0; CHUNK];
             let count = file.read(&mut chunk)?;
             chunk.truncate(count);
@@ -238,12 +238,12 @@ async fn write_file(
         let file = OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(name);
         file.map(|file| (file, mode))
     };
-    let (mut file, mode) = blocking(&path, open).await?;
+    let (mut file, mode) = blocking("write", &path, open).await?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
     while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
         size += bytes.len() as u64;
-        file = blocking(&path, move || file.write_all(&bytes).map(|()| file)).await?;
+        file = blocking("write", &path, move || file.write_all(&bytes).map(|()| file)).await?;
     }
     let name = unfinished.0.clone();
     let finish = move || {
@@ -253,18 +253,19 @@ async fn write_file(
         }
         std::fs::rename(name, target)
     };
-    blocking(&path, finish).await?;
+    blocking("write", &path, finish).await?;
     Ok(size)
 }
 crate::export!(bound write_file);
 
-/// Runs blocking work on another thread. `path` is named in errors.
+/// Runs blocking work on another thread. Errors say that the file at `path` cannot be read or written.
 async fn blocking<T: Send + 'static>(
+    what: &str,
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let result = on_other_thread(work).await.map_err(io::Error::other)?;
-    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    result.map_err(|error| io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display())))
 }
 
 /// A file that is removed on drop, unless it was renamed.

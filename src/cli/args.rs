@@ -256,7 +256,7 @@ pub(crate) struct ReachArgs {
     /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
     #[arg(long)]
     pub(crate) cache: bool,
-    /// Send nothing: run this copy of the program, which is on the hosts already
+    /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     pub(crate) binary: Option<String>,
     #[command(flatten)]

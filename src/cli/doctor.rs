@@ -18,7 +18,7 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::hosts::expression;
+use crate::cli::hosts::expression::{self, Expansion};
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
@@ -47,15 +47,15 @@ impl HopReport {
 /// Tries the way to a host and prints a report.
 pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
     let mut sources = Reading::new(Inventories::new(&args.inventory).with_config(config));
-    let host = match expression::single(&args.host, &mut sources) {
-        Ok(host) => host,
+    let Expansion { hosts: host, notes } = match expression::single(&args.host, &mut sources) {
+        Ok(single) => single,
         Err(error) => return fail(error.kind.into(), &error),
     };
     let host = match sources.inventories.resolve(host, true) {
         Ok(host) => host,
         Err(why) => return fail(Exit::Usage, &why),
     };
-    sources.inventories.take_notes().iter().for_each(|note| complain(&format!("note: {note}")));
+    notes.iter().chain(&sources.inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
     // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&args.reach()) {
         Ok(secrets) => secrets,

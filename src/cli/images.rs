@@ -1,16 +1,16 @@
 //! `offshoot images` and `offshoot bundle`: list the images in a program, and make a program with more images.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::image::bundle::{Bundle, Entry, machine_of};
-use crate::image::executable::build_in;
+use crate::image::executable::{build_in, has_debug_information};
 use serde_json::json;
 
 use crate::cli::args::{BundleArgs, ImagesArgs};
-use crate::cli::complaint::fail;
+use crate::cli::complaint::{complain, fail};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::output::safe_json;
 
@@ -23,7 +23,7 @@ pub(crate) fn images(args: &ImagesArgs) -> Exit {
                 opened = bundle;
                 &opened
             }
-            Err(error) => return fail(Exit::Internal, &format!("{}: {error}", program.display())),
+            Err(error) => return fail(Exit::Usage, &format!("{}: {error}", program.display())),
         },
         None => match Bundle::own() {
             Ok(bundle) => bundle,
@@ -95,15 +95,30 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
                 path.display()
             ));
         }
+        if has_debug_information(&image) {
+            complain(&format!(
+                "note: {} has debug information, which makes it {} MiB; strip it (`strip = true` in the profile, or \
+                 strip --strip-debug), and it is packed sooner and sent faster",
+                path.display(),
+                mebibytes(&image)
+            ));
+        }
         images.push((triple, image));
     }
+    let is_watched = std::io::stderr().is_terminal();
+    // Packing as small as possible takes seconds for each MiB or two.
+    let tell = |triple: &str, image: &[u8]| {
+        if is_watched {
+            complain(&format!("offshoot: packing the image for {triple}, {} MiB", mebibytes(image)));
+        }
+    };
     // The file is written next to its destination and renamed, so that a running copy is not changed.
     let directory =
         args.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let unfinished = directory.join(format!(".offshoot-bundle.{}", std::process::id()));
     let result = (|| {
         let mut out = BufWriter::new(File::create(&unfinished)?);
-        let entries = bundle.write(&images, &mut out)?;
+        let entries = bundle.write_telling(&images, &mut out, tell)?;
         let out = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         out.set_permissions(std::fs::Permissions::from_mode(0o755))?;
         std::fs::rename(&unfinished, &args.output)?;
@@ -113,6 +128,11 @@ fn make(args: &BundleArgs) -> Result<Vec<Entry>, String> {
         let _ = std::fs::remove_file(&unfinished);
         name(&args.output, error)
     })
+}
+
+/// The size of an image in MiB, rounded up.
+fn mebibytes(image: &[u8]) -> usize {
+    image.len().div_ceil(1 << 20)
 }
 
 /// The build of the library in a program.
@@ -221,6 +241,14 @@ mod tests {
     fn this_program_is_known_by_its_file_and_others_are_not() {
         assert_eq!(ours(Path::new("/proc/self/exe")).unwrap(), env!("OFFSHOOT_OWN_BUILD"));
         assert!(ours(Path::new("/bin/sh")).unwrap_err().to_string().contains("was not built with offshoot"));
+    }
+
+    #[test]
+    fn debug_information_is_seen_by_the_name_of_its_section() {
+        assert!(has_debug_information(b"\x7fELF..text\0.debug_info\0.strtab\0"));
+        for other in [&b""[..], b".", b".debug_info", b"\0.debug_info", b"names: .debug_info\0", b"\0.debug_infos\0"] {
+            assert!(!has_debug_information(other));
+        }
     }
 
     #[test]

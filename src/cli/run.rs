@@ -133,11 +133,13 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     let becomes = reach.become_user.is_none();
     let resolved = expansion.hosts.into_iter().map(|host| inventories.resolve(host, becomes));
     let mut hosts = resolved.collect::<Result<Vec<_>, _>>().map_err(|why| fail(Exit::Usage, &why))?;
+    let mut notes = expansion.notes;
     if let Some(via) = via {
-        let via = inventories.resolve(via, false).map_err(|why| fail(Exit::Usage, &why))?;
+        notes.extend(via.notes);
+        let via = inventories.resolve(via.hosts, false).map_err(|why| fail(Exit::Usage, &why))?;
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
     }
-    for note in expansion.notes.iter().chain(&inventories.take_notes()) {
+    for note in notes.iter().chain(&inventories.take_notes()) {
         complain(&format!("note: {note}"));
     }
     if let Some(user) = &reach.become_user {

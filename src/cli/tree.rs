@@ -4,6 +4,8 @@
 
 pub(crate) mod view;
 
+mod here;
+
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::cli::secret::Secrets;
 use crate::connect::host_path::own_methods::Asks;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
 use crate::wire::connect_trace::ConnectTrace;
+use crate::wire::error::joined;
 use crate::{Context, Error, Router};
 
 /// Contexts by the hops that lead to them.
@@ -49,13 +52,23 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// If an argument is not UTF-8.
+    /// If an argument is not UTF-8, or `--binary` is given for a hop that cannot run another program.
     pub(crate) fn new(
         router: &Router,
         reach: &ReachArgs,
         hosts: &[HostPath],
         secrets: Secrets,
     ) -> Result<Self, String> {
+        let is_fork = |host: &&HostPath| host.hops.iter().any(|hop| hop.method == Method::Fork);
+        if reach.binary.is_some()
+            && let Some(host) = hosts.iter().find(is_fork)
+        {
+            return Err(format!(
+                "--binary does not apply to the hop fork of {}, which always runs this program itself; it applies to \
+                 local and to all other hops",
+                host.text
+            ));
+        }
         let mut hops = HashSet::new();
         for host in hosts {
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
@@ -187,27 +200,43 @@ impl Tree {
     async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration, voice: Voice) -> Examined {
         // A service that a command has started keeps running, as with ssh.
         let connect = self.connect(hop, voice).connect_timeout(limit).descendants(Descendants::Leave);
-        match via {
+        let mut examined = match via {
             Some(via) => connect.via(via).examine().await,
             None => connect.examine().await,
+        };
+        if let Err(Error::Connect(error)) = &mut examined.context
+            && via.is_none()
+            && self.is_here(hop)
+        {
+            error.advice = joined(&error.advice, "for this machine write local1").trim_start_matches("; ").to_owned();
         }
+        examined
+    }
+
+    /// Whether ssh is to reach this machine itself. Behind a port there is often another, through a tunnel.
+    fn is_here(&self, hop: &Hop) -> bool {
+        hop.method == Method::Ssh
+            && (hop.port.is_none() && self.jump.is_none() && !self.ssh_args.iter().any(|arg| arg == "-p"))
+            && here::is_here(&hop.target)
     }
 
     /// The connect for a hop, with the settings of the command line.
     fn connect(&self, hop: &Hop, voice: Voice) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
-        if let Some(own) = hop.method.own() {
-            return own.connect(&self.router, user, hop.user.as_ref(), |asks| match asks {
+        let connect = match (hop.method.own(), &hop.method) {
+            (Some(own), _) => own.connect(&self.router, user, hop.user.as_ref(), |asks| match asks {
                 Asks::Login => self.secrets.ssh.clone(),
                 _ => self.secrets.become_.clone(),
-            });
-        }
-        match hop.method {
-            Method::Sudo => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
-            Method::Su => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
-            Method::Doas => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
-            Method::Ssh => self.ssh(hop, voice).boxed(),
-            _ => hop.connect(&self.router),
+            }),
+            (None, Method::Sudo) => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
+            (None, Method::Su) => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
+            (None, Method::Doas) => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
+            (None, Method::Ssh) => self.ssh(hop, voice).boxed(),
+            (None, _) => hop.connect(&self.router),
+        };
+        match &self.binary {
+            Some(binary) => connect.binary(binary),
+            None => connect,
         }
     }
 
@@ -235,10 +264,7 @@ impl Tree {
             Some(port) => ssh.port(port),
             None => ssh,
         };
-        match &self.binary {
-            Some(binary) => ssh.binary(binary),
-            None => ssh.cache(self.cache),
-        }
+        ssh.cache(self.cache)
     }
 
     /// The sshd that sees the login of the last hop; `None` if there is none.

@@ -1,5 +1,7 @@
 //! The work on each host: the worker connects, runs the command or function, and reports the result.
 
+mod failure;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::failure::failed;
 use crate::api::exported::{EncodedArgs, Exported};
 use crate::builtin::process as command;
 use crate::builtin::process::run_process::{self, CommandLine};
@@ -15,7 +18,7 @@ use crate::cli::args::{OutputArgs, ReachArgs};
 use crate::cli::doctor;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::input::Input;
-use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Open, Stream};
+use crate::cli::output::report::{HostEvent, HostExit, HostIndex, Open, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
@@ -135,35 +138,25 @@ impl Worker {
             Work::Command(command) => ("command", self.command(&context, command, job.timeout).await),
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
         };
-        let fail = |status, kind, text| failed(status, kind, what, context.name(), text);
-        let done = match done {
-            Err(Error::Channel(_)) => {
-                let mut text =
-                    format!("the connection was lost while the {what} ran; the {what} may have been carried out");
-                for line in tree.last_words(&host.hops).await {
-                    text.push_str(&format!("\n{line}"));
+        match done {
+            Ok(exit) => exit,
+            Err(error) => {
+                let is_lost = matches!(error, Error::Channel(_)) && error.is_disconnected();
+                let mut exit = failure::of_work(error, what, context.name());
+                if let Some(info) = exit.error.as_mut().filter(|_| is_lost) {
+                    for line in tree.last_words(&host.hops).await {
+                        info.text.push_str(&format!("\n{line}"));
+                    }
                 }
-                return fail(Status::Unreachable, "disconnect", text);
+                exit
             }
-            done => done,
-        };
-        done.unwrap_or_else(|error| match error {
-            Error::Call(error) if matches!(job.work, Work::Command(_)) => fail(Status::Failed, "call", error.message),
-            Error::Call(error) => fail(Status::Failed, "call", error.to_string()),
-            Error::Timeout { after, .. } => {
-                let text = format!("the {what} did not end within {after:?} and was stopped");
-                failed(Status::Timeout, "timeout", what, "", text)
-            }
-            Error::Closed(_) => fail(Status::Unreachable, "disconnect", error.to_string()),
-            Error::Io(_) => fail(Status::Failed, "io", error.to_string()),
-            Error::Payload(_) | Error::TooLarge { .. } => fail(Status::Failed, "payload", error.to_string()),
-            error => fail(Status::Failed, "internal", error.to_string()),
-        })
+        }
     }
 
     fn unreachable(&self, error: &Error, host: &HostPath) -> HostExit {
         let Error::Connect(error) = error else {
-            return failed(Status::Unreachable, "disconnect", "start", "", error.to_string());
+            let before = if host.hops.len() > 1 { "a hop on the way to it was lost: " } else { "" };
+            return failed(Status::Unreachable, "disconnect", "start", "", format!("{before}{error}"));
         };
         let text = std::iter::once(&error.text).chain(&error.tail).cloned().collect::<Vec<_>>().join("\n");
         let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
@@ -373,9 +366,4 @@ impl Drop for Taking<'_> {
     fn drop(&mut self) {
         self.leave_rest();
     }
-}
-
-fn failed(status: Status, kind: &str, phase: &str, hop: &str, text: String) -> HostExit {
-    let error = ErrorInfo { kind: kind.into(), phase: phase.into(), hop: hop.into(), text, ..ErrorInfo::default() };
-    HostExit { status, error: Some(error), ..HostExit::cancelled() }
 }

@@ -93,11 +93,21 @@ pub(crate) enum Input<'a> {
     /// first stage has not come. What reads that input goes on or ends, and so shows itself. Images, which have to be
     /// small, do without.
     #[cfg(feature = "cli")]
-    StdinClosed(Duration),
+    StdinClosed(Closing),
     /// The time allowed for the whole connect has passed.
     Deadline(Duration),
     /// The router has begun to shut down.
     Cancelled,
+}
+
+/// When the launcher's stdin was closed.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// Time since the start of the connect.
+    pub(crate) at: Duration,
+    /// The time allowed for the whole connect.
+    pub(crate) limit: Duration,
 }
 
 /// What the caller has to do.
@@ -146,9 +156,9 @@ pub(crate) struct Dialogue {
     noise: usize,
     tail: OutputTail,
     trace: ConnectTrace,
-    /// The time allowed for the whole connect, once the launcher's stdin was closed.
+    /// Set once the launcher's stdin was closed.
     #[cfg(feature = "cli")]
-    stdin_closed: Option<Duration>,
+    stdin_closed: Option<Closing>,
 }
 
 /// What must come next.
@@ -272,8 +282,8 @@ impl Dialogue {
             Input::Ended { .. } if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
             Input::Ended { status, code, lingered } => Err(self.ended(&status, code, lingered, &mut actions)),
             #[cfg(feature = "cli")]
-            Input::StdinClosed(after) => {
-                self.stdin_closed = Some(after);
+            Input::StdinClosed(closing) => {
+                self.stdin_closed = Some(closing);
                 Ok(())
             }
             Input::Deadline(_) if matches!(self.expect, Expect::Reason) => Err(self.does_not_say(&mut actions)),
@@ -414,8 +424,8 @@ impl Dialogue {
 
     fn take_mark(&mut self, mark: Mark, actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         #[cfg(feature = "cli")]
-        if let Some(after) = self.stdin_closed {
-            return Err(self.came_after_input(after));
+        if let Some(closing) = self.stdin_closed {
+            return Err(self.came_late(closing));
         }
         match (mark, std::mem::replace(&mut self.expect, Expect::Nothing)) {
             (Mark::Child, _) => {

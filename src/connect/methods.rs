@@ -56,6 +56,10 @@ use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase, jo
 const NO_CHILD: &str =
     "does `main` of a program of your own call offshoot::child(), or offshoot::run, before anything else?";
 
+/// Advice if the program that `binary` names is not there.
+const NO_BINARY: &str =
+    "install this program there, or leave --binary out, so that a copy is sent (in a program, binary())";
+
 /// Default time limit for a whole connect.
 ///
 /// The [module](crate::connect) has an example of connects.
@@ -219,6 +223,14 @@ impl Spec {
     /// Adds advice to an error without a known reason: what is known about its method, and what the program may
     /// have left out.
     fn annotate(&self, error: &mut ConnectError) {
+        if let Some(binary) = &self.binary
+            && error.cause == ConnectCause::NoShell
+        {
+            error.phase = Phase::Exec;
+            error.text = format!("there is no program {binary} at {}, where --binary looks for it", error.hop);
+            error.advice = NO_BINARY.into();
+            return;
+        }
         if let Variant::Container(container) = &self.method
             && error.kind == ConnectErrorKind::Eof
             && !container.note().is_empty()

@@ -210,13 +210,20 @@ fn said(error: &ConnectError) -> (String, String) {
     for line in &error.tail[skip..] {
         let _ = write!(got, "\n{line}");
     }
+    let launcher = error.trace.command.first().map_or("", String::as_str);
+    let tool = launcher.rsplit('/').next().unwrap_or_default();
+    let by_hand = match tool {
+        "" => "see the lines above".to_owned(),
+        tool => format!("see the lines above, and what {} does by hand there", printable(tool)),
+    };
     let advice = match (error.kind, error.phase) {
         _ if !error.advice.is_empty() => &error.advice,
         (ConnectErrorKind::Corrupt, _) => DAMAGED,
+        (ConnectErrorKind::Password, _) => "give the right one",
+        _ if tool != "ssh" => &by_hand,
         (ConnectErrorKind::Eof, Phase::Login) => {
             "see that sshd runs there and listens on that port, and what `ssh -v` says"
         }
-        (ConnectErrorKind::Password, _) => "give the right one",
         _ => "see `ssh -v` to the host, and the lines above",
     };
     (got, advice.to_owned())
@@ -276,6 +283,10 @@ mod tests {
     #[test]
     fn each_failure_has_its_step_and_its_remedy() {
         use ConnectErrorKind::{Auth, Corrupt, NoPlace, Timeout, Unsupported};
+        let by = |words: &[&str]| ConnectTrace {
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..trace(&[], &[])
+        };
         let announced = trace(&[" Linux x86_64 zstd head none |none|/tmp|x"], &[]);
         for (error, at, advice) in [
             (failure(Auth, Phase::Login, "no login shell", "use another", trace(&[], &[])), LOGIN, "use another"),
@@ -295,6 +306,8 @@ mod tests {
                 "try again",
             ),
             (failure(Timeout, Phase::Login, "timed out", "", trace(&[], &[])), LOGIN, "ssh -v"),
+            (failure(Auth, Phase::Login, "refused", "", by(&["/usr/bin/sudo", "sh"])), LOGIN, "what sudo does by hand"),
+            (failure(Auth, Phase::Login, "refused", "", by(&[])), LOGIN, "see the lines above"),
         ] {
             let steps = error.steps();
             assert_eq!(steps.iter().position(|step| step.status == StepStatus::Failed), Some(at), "{error}");

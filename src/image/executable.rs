@@ -39,6 +39,28 @@ pub(crate) fn build_in(executable: &[u8]) -> Option<&str> {
     }
 }
 
+/// Whether an executable contains debug information, by the name of the section that has it.
+#[cfg(feature = "cli")]
+pub(crate) fn has_debug_information(executable: &[u8]) -> bool {
+    const SECTION: &[u8] = b"debug_info";
+    // In the table of names, a NUL stands on both sides. In the text of a program that knows the name, none does.
+    // Its first character is left out of the constant, so that the tool does not find the constant.
+    let is_name = |at: usize| {
+        executable[at + 1..].starts_with(SECTION)
+            && executable.get(at + 1 + SECTION.len()) == Some(&0)
+            && at.checked_sub(1).and_then(|before| executable.get(before)) == Some(&0)
+    };
+    let mut from = 0;
+    while let Some(dot) = executable[from..].iter().position(|byte| *byte == b'.') {
+        from += dot;
+        if is_name(from) {
+            return true;
+        }
+        from += 1;
+    }
+    false
+}
+
 /// The formats in which an image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Compression {

@@ -1,5 +1,6 @@
 //! Errors, by the phase in which they happen and by the side that caused them.
 
+pub(crate) mod builtin_words;
 mod call_error;
 mod channel_error;
 mod closed;

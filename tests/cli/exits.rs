@@ -87,3 +87,11 @@ pub(crate) fn hosts_that_were_interrupted_have_their_seconds() -> Result<()> {
     }
     Ok(())
 }
+
+pub(crate) fn a_program_without_images_is_a_wrong_argument() -> Result<()> {
+    for (program, says) in [("/bin/ls", "was not built with offshoot"), ("/nope", "No such file")] {
+        let ended = offshoot(&["images", program])?;
+        ensure!(ended.code == Some(64) && ended.stderr.concat().contains(says), "{ended:?}");
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! The tool, from its command line to its exit code, on children of this machine.
 
 mod about;
+mod advising;
 mod calling;
 mod choosing;
 mod config;
@@ -68,6 +69,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             help_is_found_where_it_is_looked_for
             a_command_that_has_ended_in_time_has_its_code_whoever_writes_on
             hosts_that_were_interrupted_have_their_seconds
+            a_program_without_images_is_a_wrong_argument
+        ;
+        advising:
+            a_copy_that_is_there_is_run_at_every_hop_that_can
+            a_copy_that_is_not_there_is_told_as_such
+            advice_is_about_the_program_that_failed
+            this_machine_needs_no_ssh
+            a_hop_that_is_lost_is_told_in_plain_words
+            a_hop_that_is_almost_a_method_is_asked_about
         ;
         input:
             stdin_goes_to_a_command_by_hops_too

@@ -215,7 +215,7 @@ fn wrapper(line: &str) -> Result<(tempfile::TempDir, String)> {
 }
 
 /// A directory with this script in it, and a PATH that begins there.
-fn launcher(name: &str, script: &str) -> Result<(tempfile::TempDir, String)> {
+pub(crate) fn launcher(name: &str, script: &str) -> Result<(tempfile::TempDir, String)> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
@@ -270,8 +270,8 @@ pub(crate) fn a_login_shell_that_does_not_come_to_our_command_is_told_by_what_it
     const COMMAND: &str = "case \"$*\" in *' -G '*) exit 0 ;; esac; for command; do :; done";
     let reads = "reads input, executes another program (`exec`) or redirects the output";
     for (start_up, said, advice) in [
-        ("read x", "our command began only when its input was closed", reads),
-        ("echo 'Which project?'; read x", "was closed; \"Which project?\" was printed last", reads),
+        ("read x", "slow: its first stage came after more than 1.9s of 2s; raise --connect-timeout", reads),
+        ("echo 'Which project?'; read x", "of 2s; \"Which project?\" was printed last", reads),
         ("exec cat", "ended when its input was closed (exited with return code 0)", reads),
         (
             r#"sh -c 'exec >/dev/null; sh -c "$0"' "$command"; exit $?"#,

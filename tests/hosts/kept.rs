@@ -86,7 +86,7 @@ fn installed(fleet: &Fleet) -> Result<()> {
         ensure!(there.call(double, (4,)).await? == 8, "it is up");
         for (binary, says) in [
             ("/bin/true", "is it a copy of this program"),
-            ("/no/such/file", "there is no such program"),
+            ("/no/such/file", "there is no program /no/such/file at ssh."),
             ("/etc/passwd", "may not be executed"),
         ] {
             let error = stream_error(connect(binary).connect().await)?;

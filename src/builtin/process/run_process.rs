@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -100,8 +100,7 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     let set = command.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     process.variables.extend(set);
     if let Some(cwd) = &command.cwd {
-        // Without this check, a missing directory and a missing program give the same error.
-        std::fs::metadata(cwd).map_err(|error| {
+        check_directory(cwd).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
         })?;
         process.in_directory(cwd)?;
@@ -250,6 +249,15 @@ async fn pump(
         }
         sent.map_err(io::Error::other)?;
     }
+}
+
+/// Checks that a command can run in a directory. Without this, what is wrong with the directory looks like an error
+/// of the program.
+fn check_directory(directory: &Path) -> io::Result<()> {
+    if !std::fs::metadata(directory)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK)?)
 }
 
 /// Why a command could not be started.

@@ -120,8 +120,17 @@ pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
         Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name.starts_with("--hosts")),
         _ => false,
     };
-    (error.kind() == ErrorKind::MissingRequiredArgument && lacks_hosts)
-        .then_some("-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command")
+    let is_become =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--become["));
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument if lacks_hosts => {
+            Some("-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command")
+        }
+        ErrorKind::ArgumentConflict if is_become => {
+            Some("-b is short for --become, so one of them is enough: write --become=USER, or -b=USER, or -b for root")
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +163,8 @@ mod tests {
             (&["completion"], "completion", "offshoot completions bash"),
             (&["nonsense"], "nonsense", "offshoot --help lists them"),
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
+            (&["run", "-w", "a", "-b", "--become=joe", "id"], "one of them is enough", "--become=USER"),
+            (&["run", "-w", "a", "-b", "-b", "id"], "one of them is enough", "-b for root"),
         ] {
             let said = said(words);
             assert!(said.contains(there) && said.contains(here), "{words:?}: {said}");

@@ -15,6 +15,7 @@
 
 mod choice;
 mod line;
+mod misspelled;
 pub(crate) mod wildcard;
 
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ pub(crate) const MAX_NAMED: u64 = 1_500_000;
 pub(crate) const MAX_TEXT: usize = 32 << 20;
 /// Most notes that are kept. More notes would not help the user.
 const MAX_NOTES: usize = 8;
+/// Most hops behind others that are compared with the names of methods, which takes some time.
+const MAX_SUSPECTED: usize = 1_000;
 /// How many levels deep groups and files may refer to each other.
 pub(crate) const MAX_DEPTH: usize = 16;
 
@@ -104,6 +107,7 @@ fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Ex
         named: 0,
         bytes: 0,
         notes: Vec::new(),
+        suspected: 0,
     };
     for text in &choice.expressions {
         let line = Line { text, place: None };
@@ -151,10 +155,10 @@ pub(crate) fn read_back(text: &str) -> Result<HostPath, Fault> {
 /// # Errors
 ///
 /// As [`expand`], and if it stands for several hosts.
-pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<HostPath, ExprError> {
-    let mut hosts = expand(&[text], sources)?.hosts;
+pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<Expansion<HostPath>, ExprError> {
+    let Expansion { mut hosts, notes } = expand(&[text], sources)?;
     match hosts.pop() {
-        Some(host) if hosts.is_empty() => Ok(host),
+        Some(host) if hosts.is_empty() => Ok(Expansion { hosts: host, notes }),
         _ => {
             let span = Span::new(0, text.len());
             let message = format!("one host is wanted here, not {}", hosts.len() + 1);
@@ -178,6 +182,8 @@ struct Evaluator<'a> {
     named: u64,
     bytes: usize,
     notes: Vec<String>,
+    /// How many hops were compared with the names of methods.
+    suspected: usize,
 }
 
 impl Evaluator<'_> {
@@ -360,11 +366,25 @@ impl Evaluator<'_> {
         for part in parts {
             let segment = Segment::parse(part).map_err(|fault| line.error(fault))?;
             segments.push(match segment {
-                Segment::Hop(method, pattern) => Part::Hop(method, pattern),
+                Segment::Hop(method, pattern) => {
+                    if !segments.is_empty() && !line.is_list() {
+                        self.suspect(&pattern);
+                    }
+                    Part::Hop(method, pattern)
+                }
                 Segment::Group(pattern) => Part::Paths(self.groups(&pattern, line)?),
             });
         }
         Ok(())
+    }
+
+    /// Notes that a hop behind another was probably meant as a method.
+    fn suspect(&mut self, pattern: &Pattern) {
+        if self.suspected < MAX_SUSPECTED && self.notes.len() < MAX_NOTES {
+            self.suspected += 1;
+            let note = misspelled::note(pattern).filter(|note| !self.notes.contains(note));
+            self.notes.extend(note);
+        }
     }
 
     /// The known hosts, or those with names of a pattern. An error if there is none.

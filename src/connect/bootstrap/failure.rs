@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+use super::Closing;
 use super::{Action, Announcement, Diagnosis, Dialogue, Expect, SSH_FAILED, Upload, advice, note, tool_words};
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 
@@ -91,9 +93,9 @@ impl Dialogue {
             return self.diagnosed(diagnosis);
         }
         #[cfg(feature = "cli")]
-        if let Some(after) = self.stdin_closed.filter(|_| code != Some(SSH_FAILED)) {
+        if let Some(Closing { limit, .. }) = self.stdin_closed.filter(|_| code != Some(SSH_FAILED)) {
             let what = "nothing has come from our command, and what runs in its place ended when its input was closed";
-            return self.late(after, format_args!("{what} ({status})"), advice::READS_INPUT);
+            return self.late(limit, format_args!("{what} ({status})"), advice::READS_INPUT);
         }
         let none = if lines.is_empty() { " none" } else { "" };
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
@@ -105,10 +107,11 @@ impl Dialogue {
             false => advice::hint(self.phase, code),
         };
         let is_silent = self.phase == Phase::Login && code == Some(SSH_FAILED) && lines.is_empty();
-        let cause = match (is_silent, was_killed) {
-            (true, _) => ConnectCause::Unexplained,
-            (false, true) => ConnectCause::Killed,
-            (false, false) => ConnectCause::Plain,
+        let cause = match code {
+            _ if is_silent => ConnectCause::Unexplained,
+            _ if was_killed => ConnectCause::Killed,
+            Some(NOT_FOUND) if matches!(self.expect, Expect::Child { upload: None }) => ConnectCause::NoShell,
+            _ => ConnectCause::Plain,
         };
         self.error(ConnectErrorKind::Eof, text).with_advice(advice).with_cause(cause)
     }
@@ -164,10 +167,12 @@ impl Dialogue {
         None
     }
 
-    /// The error for a first stage that has come only after its input was closed.
+    /// The error for a first stage that has come only after its input was closed. Either the machine is slow, or
+    /// something before our command has read the input to its end. Which of the two is not known.
     #[cfg(feature = "cli")]
-    pub(super) fn came_after_input(&self, after: Duration) -> ConnectError {
-        self.late(after, format_args!("our command began only when its input was closed"), advice::READS_INPUT)
+    pub(super) fn came_late(&self, Closing { at, limit }: Closing) -> ConnectError {
+        let (at, of) = (readable(at), readable(limit));
+        self.late(limit, format_args!("slow: its first stage came after more than {at:?} of {of:?}"), advice::SLOW)
     }
 
     /// The error for a time that is over, with the last line of stdout.
@@ -222,6 +227,9 @@ impl Dialogue {
         error
     }
 }
+
+/// The exit code of a shell that has not found the command.
+const NOT_FOUND: i32 = 127;
 
 /// Cuts off digits that do not help a reader: the time that is left for one attempt has nanoseconds.
 fn readable(time: Duration) -> Duration {

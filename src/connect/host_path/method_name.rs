@@ -75,6 +75,20 @@ impl MethodName {
         (distance(nearest) <= allowed).then_some(nearest)
     }
 
+    /// The method that was probably meant by a name that stands for a host of ssh. Methods are words, so a name with
+    /// anything but letters in it is a host's.
+    #[cfg(feature = "cli")]
+    pub(crate) fn meant_by(name: &str) -> Option<Self> {
+        // Shorter names are too similar to others, and the longest method has seven letters.
+        if !(3..=9).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_lowercase()) {
+            return None;
+        }
+        let (far, nearest) =
+            Self::all().map(|method| (distance(name, method.as_str()), method)).min_by_key(|(far, _)| *far)?;
+        let allowed = if nearest.as_str().len() > 3 { 2 } else { 1 };
+        (nearest.as_str().len() > 2 && far <= allowed).then_some(nearest)
+    }
+
     /// The target if none is given; `None` if the method needs one.
     pub(crate) fn default_target(self) -> Option<&'static str> {
         match self {
@@ -139,6 +153,19 @@ mod tests {
         }
         assert_eq!(MethodName::by_name("SSH"), None);
         assert_eq!(MethodName::by_name(""), None);
+    }
+
+    #[test]
+    #[cfg(feature = "cli")]
+    fn a_host_that_is_called_almost_like_a_method_may_be_meant_as_one() {
+        for (name, method) in
+            [("sodu", "sudo"), ("sduo", "sudo"), ("dokcer", "docker"), ("docer", "docker"), ("shh", "ssh")]
+        {
+            assert_eq!(MethodName::meant_by(name).map(MethodName::as_str), Some(method), "{name}");
+        }
+        for name in ["web1", "db", "sud0", "web", "bastion", "node", "host", "sud-o", "database", ""] {
+            assert_eq!(MethodName::meant_by(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -18,18 +18,28 @@ pub(super) const FACTS: Facts = Facts {
 /// Returns what the last lines of su mean.
 fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let signs = [
-        "does not exist",
-        "unknown user",
-        "No passwd entry",
-        "This account is currently not available",
-        "must be run from a terminal",
-        "Permission denied",
-        "must be suid",
-        "Authentication failure",
+        ("does not exist", CHECK_NAME),
+        ("unknown user", CHECK_NAME),
+        ("No passwd entry", CHECK_NAME),
+        (
+            "This account is currently not available",
+            "give it a login shell there (chsh), or use sudo, which needs none",
+        ),
+        ("must be run from a terminal", "see what su says by hand there"),
+        ("Permission denied", MAY_NOT),
+        ("must be suid", MAY_NOT),
+        ("Authentication failure", MAY_NOT),
     ];
-    let line = signs.iter().find_map(|sign| lines.iter().rev().find(|line| line.contains(sign)))?;
-    Some(Diagnosis::plain(ConnectErrorKind::Auth, format!("su refuses: {}", line.trim_end_matches('.'))))
+    let (line, advice) = signs
+        .iter()
+        .find_map(|(sign, advice)| Some((lines.iter().rev().find(|line| line.contains(sign))?, *advice)))?;
+    Some(Diagnosis::new(ConnectErrorKind::Auth, format!("su refuses: {}", line.trim_end_matches('.')), advice))
 }
+
+/// Advice about a user who is not known.
+const CHECK_NAME: &str = "check the name of the user (`getent passwd` there lists them)";
+/// Advice about a su that may not do it.
+const MAY_NOT: &str = "see who may use su there (pam_wheel in /etc/pam.d/su), and that su is setuid root";
 
 #[cfg(test)]
 mod tests {
@@ -38,7 +48,8 @@ mod tests {
     #[test]
     fn recorded_output_of_su_is_understood() {
         let said = "su: user bob does not exist or the user entry does not contain all the required fields";
-        assert_eq!(interpret(&[said.to_owned()]).unwrap().kind, ConnectErrorKind::Auth);
+        let diagnosis = interpret(&[said.to_owned()]).unwrap();
+        assert_eq!((diagnosis.kind, &diagnosis.advice[..]), (ConnectErrorKind::Auth, CHECK_NAME));
         assert_eq!(interpret(&["hello".to_owned()]), None);
     }
 }

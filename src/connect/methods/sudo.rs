@@ -6,7 +6,7 @@ use crate::connect::bootstrap::{Answer, Ask, Diagnosis, Nonce, Prompts, Sign};
 use crate::connect::methods::remote_command::{RemoteCommand, check_user};
 use crate::connect::methods::{AnyMethod, Connect, Plan, Variant};
 use crate::wire::codec::Secret;
-use crate::wire::error::ConnectErrorKind;
+use crate::wire::error::{ConnectCause, ConnectErrorKind};
 
 /// The settings of a child by sudo; see [`Router::sudo`](crate::Router::sudo).
 ///
@@ -271,7 +271,9 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
     ];
     if let Some(line) = policy.iter().find_map(|words| with(words)) {
         let text = format!("sudo policy: {}", line.trim_end_matches('.'));
-        return Some(Diagnosis::plain(ConnectErrorKind::Auth, text));
+        let is_missing = line.ends_with(": command not found");
+        let cause = if is_missing { ConnectCause::NoShell } else { ConnectCause::Plain };
+        return Some(Diagnosis { cause, ..Diagnosis::new(ConnectErrorKind::Auth, text, what_to_do(line)) });
     }
     // Other messages are checked first, because sudo prints this one after other refusals, too.
     if let Some(line) = with("a password is required") {
@@ -280,7 +282,24 @@ fn interpret(lines: &[String]) -> Option<Diagnosis> {
     }
     let broken = ["must be owned by uid 0", "effective uid is not 0", "no new privileges", "syntax error"];
     let line = broken.iter().find_map(|words| with(words))?;
-    Some(Diagnosis::plain(ConnectErrorKind::Start, format!("sudo does not work here: {line}")))
+    let advice = "see that sudo there is owned by root and setuid, and what `visudo -c` says";
+    Some(Diagnosis::new(ConnectErrorKind::Start, format!("sudo does not work here: {line}"), advice))
+}
+
+/// Advice about a refusal of sudo.
+fn what_to_do(line: &str) -> &'static str {
+    let is_about = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    if is_about(&["unknown user", "sudo-rs: user "]) {
+        "check the name of the user (`getent passwd` there lists them)"
+    } else if is_about(&["unknown group", "sudo-rs: group "]) {
+        "check the name of the group (`getent group` there lists them)"
+    } else if is_about(&["command not found"]) {
+        "see secure_path in sudoers there"
+    } else if is_about(&["xpired", "validation failure", "management error"]) {
+        "see `chage -l` for the account there"
+    } else {
+        "see `sudo -l` and sudoers there"
+    }
 }
 
 #[cfg(test)]

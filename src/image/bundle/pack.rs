@@ -16,7 +16,17 @@ impl Bundle {
     /// # Errors
     ///
     /// If a file cannot be read or written, or is not an executable.
-    pub fn write(&self, images: &[(String, Vec<u8>)], mut out: impl io::Write) -> io::Result<Vec<Entry>> {
+    pub fn write(&self, images: &[(String, Vec<u8>)], out: impl io::Write) -> io::Result<Vec<Entry>> {
+        self.write_telling(images, out, |_, _| {})
+    }
+
+    /// As [`Bundle::write`], and tells of each image, which is given with its target, before it is packed.
+    pub(crate) fn write_telling(
+        &self,
+        images: &[(String, Vec<u8>)],
+        mut out: impl io::Write,
+        tell: impl Fn(&str, &[u8]),
+    ) -> io::Result<Vec<Entry>> {
         let mut program = vec![0; usize::try_from(self.program).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut program, 0)?;
         out.write_all(&program)?;
@@ -25,6 +35,7 @@ impl Bundle {
         for (triple, image) in images {
             let (system, processor) = machine_of(image)
                 .ok_or_else(|| io::Error::other(format!("the image for {triple} is no executable that we know")))?;
+            tell(triple, image);
             let packed = crate::image::executable::zstd_smallest(image)?;
             out.write_all(&packed)?;
             entries.push(Entry {

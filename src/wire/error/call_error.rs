@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::error::builtin_words::in_words;
+
 /// The most bytes of each text of an error.
 const MAX_TEXT: usize = 64 * 1024;
 /// The most sources of an error that are kept. So all its texts fit into the largest reply, and no stack
@@ -16,7 +18,8 @@ pub(super) const MAX_SOURCES: usize = 12;
 /// A function that was called returned `Err`, panicked, or could not be run.
 ///
 /// Its text is `type_name: message`, the texts of the sources, and in
-/// parentheses the function and the context that it happened in. Its
+/// parentheses the function and the context that it happened in. The commands
+/// and files of this library leave out their type and function. Its
 /// [`source`](StdError::source) is the first of those sources.
 ///
 /// [`CallError::new`] has an example.
@@ -85,12 +88,18 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.type_name, self.message)?;
+        // A panic is a fault of the library, which the whole name helps to find.
+        let is_plain = in_words(&self.function).is_some() && self.type_name != "panic";
+        if !is_plain {
+            write!(f, "{}: ", self.type_name)?;
+        }
+        f.write_str(&self.message)?;
         for cause in &self.chain {
             write!(f, ": {cause}")?;
         }
         match (self.function.as_str(), self.context.as_str()) {
             ("", "") => Ok(()),
+            (_, context) if is_plain => write!(f, " (in {context})"),
             (function, context) => write!(f, " (in {function}, {context})"),
         }
     }
@@ -163,6 +172,10 @@ mod tests {
         assert_eq!(error.to_string(), "std::io::Error: no such file: cause");
         (error.context, error.function) = ("ssh.web1".into(), "prog::read".into());
         assert_eq!(error.to_string(), "std::io::Error: no such file: cause (in prog::read, ssh.web1)");
+        error.function = "offshoot::builtin::file::read_file".into();
+        assert_eq!(error.to_string(), "no such file: cause (in ssh.web1)");
+        error.type_name = "panic".into();
+        assert_eq!(error.to_string(), "panic: no such file: cause (in offshoot::builtin::file::read_file, ssh.web1)");
     }
 
     #[test]

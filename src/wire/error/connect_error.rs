@@ -110,7 +110,7 @@ pub(crate) enum ConnectCause {
     Plain,
     /// The server has too many logins under way.
     TurnedAway,
-    /// The container has no shell to run the first stage.
+    /// The command was not found there: a shell for the first stage, or the program that `binary` names.
     NoShell,
     /// The machine lacks a tool that the first stage needs.
     NoTool,

@@ -461,8 +461,21 @@ fn mutated_texts_are_answered_or_refused_in_time() {
 }
 
 #[test]
+fn a_hop_that_is_called_almost_like_a_method_gives_a_note() {
+    let notes = |text: &str| expand(&[text], &mut known()).unwrap().notes;
+    assert_eq!(notes("web1/sodu"), ["sodu is read as a host of ssh; did you mean sudo? if not, write ssh:sodu"]);
+    assert_eq!(notes("web[1-3]/sodu,web9/sodu/dokcer").len(), 2, "each is told once");
+    assert_eq!(single("web1/sodu", &mut known()).unwrap().notes.len(), 1);
+    for text in ["web1/sudo", "web1/ssh:sodu", "sodu", "web1/sodu:22", "web1/joe@sodu", "web1/{sodu}", "web1/web2"] {
+        assert_eq!(notes(text), [""; 0], "{text}");
+    }
+    let mut sources = Known { stdin: Some("web1/sodu".into()), ..Known::default() };
+    assert_eq!(expand(&["-"], &mut sources).unwrap().notes, [""; 0], "lists are written once and used often");
+}
+
+#[test]
 fn one_host_is_one_host() {
-    assert_eq!(single("bastion/web1", &mut known()).unwrap().text, "bastion/web1");
+    assert_eq!(single("bastion/web1", &mut known()).unwrap().hosts.text, "bastion/web1");
     let error = single("web[1-2]", &mut known()).unwrap_err();
     assert!(error.message.contains("not 2"), "{error}");
     assert_eq!(single("", &mut known()).unwrap_err().kind, FaultKind::Empty);
@@ -509,7 +522,7 @@ proptest! {
     fn the_text_of_a_host_is_that_host(text in likely_expression()) {
         if let Ok(expansion) = expand(&[&text], &mut known()) {
             for host in expansion.hosts {
-                let again = single(&host.text, &mut Known::default());
+                let again = single(&host.text, &mut Known::default()).map(|single| single.hosts);
                 prop_assert_eq!(again.as_ref().map(|h| &h.hops), Ok(&host.hops), "{}", host.text);
                 prop_assert_eq!(again.map(|h| h.text), Ok(host.text));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::connect::bootstrap::{Action, Input};
+use crate::connect::bootstrap::{Action, Closing, Input};
 use crate::connect::methods::Spec;
 use crate::engine::io::Io;
 use crate::engine::log::log_later;
@@ -43,12 +43,20 @@ impl Attempt {
             return Vec::new();
         }
         match self.stream.output.end() {
-            true => self.dialogue.input(Input::StdinClosed(spec.connect_timeout)),
+            true => {
+                let limit = spec.connect_timeout;
+                self.dialogue.input(Input::StdinClosed(Closing { at: limit.saturating_sub(left(spec)), limit }))
+            }
             false => Vec::new(),
         }
     }
 
     fn probe_at(&self, spec: &Spec) -> Instant {
-        self.deadline - MAX_PROBE.min(spec.connect_timeout / PROBE)
+        self.deadline - left(spec)
     }
+}
+
+/// The time that is left for the reaction.
+fn left(spec: &Spec) -> Duration {
+    MAX_PROBE.min(spec.connect_timeout / PROBE)
 }

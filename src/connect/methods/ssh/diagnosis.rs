@@ -276,7 +276,8 @@ fn no_shell(lines: &[String]) -> Reading {
         return Some(Diagnosis::new(ConnectErrorKind::Eof, text, advice));
     }
     let text = format!("the login shell did not find the command it was given: {last}");
-    Some(Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there"))
+    let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, "name a POSIX shell that is there");
+    Some(Diagnosis { cause: ConnectCause::NoShell, ..diagnosis })
 }
 
 /// The file of `FILE: line 1: exec: PROGRAM: not found` and its like. The command that a login shell gets has no `exec`
