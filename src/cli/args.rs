@@ -2,11 +2,13 @@
 //!
 //! - `choosing`: the options that choose hosts
 //! - `checks`: what is well formed but most likely not what was meant
+//! - `running`: the options about the order, the attempts and the end of a run
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 mod checks;
 pub(crate) mod choosing;
 mod help;
+pub(crate) mod running;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +22,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
+use self::running::RunningArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
@@ -99,6 +102,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
     #[command(flatten)]
+    pub(crate) running: RunningArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -117,6 +122,8 @@ pub(crate) struct CallArgs {
     pub(crate) arguments: String,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) running: RunningArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -1,5 +1,6 @@
 //! The contexts of a run. Hosts behind the same hops share the contexts of these hops.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::cli::login_limiter::LoginLimiter;
 use crate::cli::secret::Secrets;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
 use crate::{Context, Error, Router};
+
+/// A context that does not say within this time how it does counts as lost when its host is tried again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -30,9 +34,18 @@ pub(crate) struct Tree {
 
 #[derive(Default)]
 struct Node {
-    context: OnceCell<Result<Context, Error>>,
+    context: RefCell<Rc<OnceCell<Result<Context, Error>>>>,
     /// Whether other hosts are behind it.
     is_hop: bool,
+    /// How often it was to be connected again.
+    renewed: Cell<u32>,
+}
+
+impl Node {
+    /// The context, if it is connected.
+    fn connected(&self) -> Option<Context> {
+        self.context.borrow().get()?.as_ref().ok().cloned()
+    }
 }
 
 impl Tree {
@@ -94,14 +107,35 @@ impl Tree {
             };
             self.examine(hops, via.as_ref()).await?.context
         });
-        node.context.get_or_init(|| connect).await.clone()
+        let cell = Rc::clone(&node.context.borrow());
+        cell.get_or_init(|| connect).await.clone()
+    }
+
+    /// Lets the contexts on the way be connected again that could not be connected or were lost, each of them at
+    /// most `most` times. So a hop that does not come back is not tried again for each host behind it.
+    pub(crate) async fn renew(&self, hops: &[Hop], most: u32) {
+        for depth in 1..=hops.len() {
+            let Some(node) = self.nodes.get(&hops[..depth]) else { return };
+            let cell = Rc::clone(&node.context.borrow());
+            let is_gone = match cell.get() {
+                None => false,
+                Some(Err(_)) => true,
+                Some(Ok(context)) => context.ask_stats(Some(SIGN_OF_LIFE)).await.is_err(),
+            };
+            // Another host may have done this in the meantime.
+            let is_same = Rc::ptr_eq(&cell, &node.context.borrow());
+            if is_gone && is_same && node.renewed.get() < most {
+                node.renewed.update(|renewed| renewed + 1);
+                node.context.take();
+            }
+        }
     }
 
     /// Ends the context of a host that is done, unless other hosts are behind it.
     pub(crate) async fn leave(&self, hops: &[Hop]) {
         if let Some(node) = self.nodes.get(hops)
             && !node.is_hop
-            && let Some(Ok(context)) = node.context.get()
+            && let Some(context) = node.connected()
         {
             context.shutdown().await;
         }
@@ -111,7 +145,7 @@ impl Tree {
     pub(crate) async fn last_words(&self, hops: &[Hop]) -> Vec<String> {
         for depth in 1..=hops.len() {
             if let Some(node) = self.nodes.get(&hops[..depth])
-                && let Some(Ok(context)) = node.context.get()
+                && let Some(context) = node.connected()
                 && let words = context.last_words().await
                 && !words.is_empty()
             {

@@ -215,7 +215,7 @@ fn wrapper(line: &str) -> Result<(tempfile::TempDir, String)> {
 }
 
 /// A directory with this script in it, and a PATH that begins there.
-fn launcher(name: &str, script: &str) -> Result<(tempfile::TempDir, String)> {
+pub(crate) fn launcher(name: &str, script: &str) -> Result<(tempfile::TempDir, String)> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
