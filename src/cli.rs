@@ -5,19 +5,22 @@
 //! - `inventory`: files and programs that name hosts and groups
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
-//! - `worker`: what is done on each host
+//! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
+//!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
-//! - `output`: what is printed, as text, JSON or lines of JSON
+//! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
 //! - `completions`, `man`, `help_topics`: what the tool tells about itself
 //! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
 pub(crate) mod args;
+pub(crate) mod batches;
 pub(crate) mod call;
 mod complaint;
 mod completions;
 pub(crate) mod config;
+mod display;
 pub(crate) mod doctor;
 pub(crate) mod duration;
 mod ending;
@@ -33,8 +36,11 @@ mod man;
 pub(crate) mod output;
 pub(crate) mod quote;
 pub(crate) mod rerun;
+pub(crate) mod retry;
+mod rollout;
 pub(crate) mod run;
 pub(crate) mod secret;
+pub(crate) mod share;
 pub(crate) mod tree;
 mod unnamed_file;
 mod worker;

@@ -2,12 +2,14 @@
 //!
 //! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
 //! - `checks`: what is well formed but most likely not what was meant
+//! - `running`: the options about the order, the attempts and the end of a run
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
 mod help;
+pub(crate) mod running;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -22,6 +24,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
+use self::running::RunningArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
@@ -127,6 +130,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
     #[command(flatten)]
+    pub(crate) running: RunningArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -145,6 +150,8 @@ pub(crate) struct CallArgs {
     pub(crate) arguments: String,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) running: RunningArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -1,20 +1,20 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
-use std::io::{self, IsTerminal};
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::exported::Exported;
 use crate::builtin::process::run_process::CommandLine;
 use crate::{Error, Router};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{CallArgs, Cli, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
+use crate::cli::display::Display;
 use crate::cli::ending::{self, Readers, Signals, end};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::expression;
@@ -23,12 +23,13 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
 use crate::cli::inventory::{self, Inventories};
 use crate::cli::last_run::LastRun;
-use crate::cli::output::marks::{self, Marks};
+use crate::cli::output::marks;
 use crate::cli::output::pipe::Pipes;
-use crate::cli::output::progress::Progress;
-use crate::cli::output::report::{Finished, Report, Shown, Style, Surroundings};
+use crate::cli::output::report::{Finished, HostEvent, Report};
 use crate::cli::output::summary::{End, Summary};
 use crate::cli::rerun;
+use crate::cli::retry::RetryOn;
+use crate::cli::rollout::Rollout;
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
@@ -36,11 +37,16 @@ use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
 /// Events that may wait for stdout. If stdout is slow, the hosts become slow, too.
 const WAITING: usize = 256;
 
+/// Why commands that are tried again get no input.
+const NO_INPUT_AGAIN: &str = "--retry-on all starts a command more than once, and stdin can be sent only once; write -n to \
+                              send none";
+
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
     let work = Work::Command(command(args));
     let takes_stdin = !args.no_stdin;
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
+    let (reach, running) = (args.reach.clone(), args.running.clone());
+    carry_out(cli, Job { work, reach, running, output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 /// Calls the function on all hosts and reports.
@@ -55,7 +61,8 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     };
     let work = Work::Call(function, arguments);
     let takes_stdin = false;
-    carry_out(cli, Job { work, reach: args.reach.clone(), output: args.output, timeout: args.timeout, takes_stdin })
+    let (reach, running) = (args.reach.clone(), args.running.clone());
+    carry_out(cli, Job { work, reach, running, output: args.output, timeout: args.timeout, takes_stdin })
 }
 
 fn carry_out(cli: &Cli, mut job: Job) -> Exit {
@@ -83,6 +90,9 @@ fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Err(error) => return fail(Exit::Usage, &error),
     };
     let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
+        Ok(Some(_)) if job.running.retries > 0 && job.running.retry_on == RetryOn::All => {
+            return fail(Exit::Usage, &NO_INPUT_AGAIN);
+        }
         Ok(input) => input,
         Err(error) => return fail(Exit::Internal, &error),
     };
@@ -155,6 +165,114 @@ struct Last {
     readers: Readers,
 }
 
+/// What can end a run before its hosts are done.
+struct Control<'a> {
+    router: &'a Router,
+    /// Stops the workers.
+    stop: CancellationToken,
+    ends: Rc<Ends>,
+    starting: AbortHandle,
+    deadline: Option<Duration>,
+    started: Instant,
+}
+
+/// How a run went.
+#[derive(Default)]
+struct Course {
+    interrupted: Option<Exit>,
+    reader_has_gone: bool,
+    is_unread: bool,
+    is_overdue: bool,
+}
+
+impl Course {
+    /// Why the run has stopped, if its hosts are not all done.
+    fn why_stopped(&self) -> Option<String> {
+        match (self.reader_has_gone, self.is_unread) {
+            (true, _) => Some("stdout cannot be written any more".into()),
+            (false, true) => Some("nobody reads the output".into()),
+            (false, false) => None,
+        }
+    }
+}
+
+impl Control<'_> {
+    /// Stops all workers, and starts no others.
+    async fn stop(&self) {
+        self.stop.cancel();
+        self.starting.abort();
+        // This comes before the output that has arrived is formatted, which can take seconds.
+        ending::begin(self.router).await;
+    }
+
+    /// Waits until the deadline of the run.
+    async fn overdue(&self) {
+        match self.deadline {
+            Some(limit) => tokio::time::sleep_until((self.started + limit).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Shows events until all workers have ended or the reader has gone.
+    ///
+    /// # Errors
+    ///
+    /// The second signal, which ends everything at once.
+    async fn follow(
+        &self,
+        display: &mut Display<'_>,
+        mut incoming: mpsc::Receiver<HostEvent>,
+        signals: &mut Signals,
+    ) -> Result<Course, Exit> {
+        let mut course = Course::default();
+        let pipes = display.pipes;
+        let unread = pipes.unread(|| self.ends.is_over_time());
+        let overdue = self.overdue();
+        tokio::pin!(unread, overdue);
+        loop {
+            let event = tokio::select! {
+                biased;
+                signal = signals.next() => {
+                    if course.interrupted.replace(signal).is_some() {
+                        return Err(signal);
+                    }
+                    self.stop().await;
+                    continue;
+                }
+                () = &mut overdue, if !course.is_overdue && course.interrupted.is_none() => {
+                    course.is_overdue = true;
+                    self.ends.stop(format!("the deadline of {:?} has passed", self.deadline.unwrap_or_default()));
+                    self.stop().await;
+                    continue;
+                }
+                () = pipes.stdout.closed() => {
+                    course.reader_has_gone = true;
+                    None
+                }
+                event = async {
+                    // If the hosts have to stop, all events that have arrived are taken.
+                    if !self.stop.is_cancelled() && !course.is_unread {
+                        pipes.room().await;
+                    }
+                    incoming.recv().await
+                } => event,
+                () = &mut unread, if !course.is_unread => {
+                    // From now on events are taken without waiting for room, so that hosts can report their end.
+                    course.is_unread = true;
+                    self.starting.abort();
+                    continue;
+                }
+                () = display.due() => {
+                    display.renew();
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(course) };
+            display.take(event);
+        }
+    }
+}
+
 /// Starts the hosts, shows their output, and prints the summary. Returns how the tool ends, and the output that
 /// is still awaited; `None` if no output is awaited.
 async fn report(
@@ -167,67 +285,27 @@ async fn report(
     signals: &mut Signals,
 ) -> (Exit, Option<Last>) {
     let (output, inventories) = (job.output, job.reach.choosing.inventory.clone());
-    let around = surroundings();
-    let style = Style::new(output, cli.color, around);
-    let mut marks = Marks::new(hosts.len());
-    let names = hosts.iter().map(|host| host.text.clone()).collect();
-    let mut report = Report::new(style, names);
-    let mut progress = Progress::new(has_progress(around, cli.verbose));
-    let started = Instant::now();
-    let (events, mut incoming) = mpsc::channel(WAITING);
-    let stop = CancellationToken::new();
-    let ends = Rc::new(Ends::default());
+    let mut display = Display::new(cli, output, &hosts, pipes);
+    let (events, incoming) = mpsc::channel(WAITING);
+    let (stop, deadline, started) = (CancellationToken::new(), job.running.deadline, Instant::now());
+    let rollout = Rollout::new(hosts.len(), job.running.batch.as_ref(), job.running.max_fail);
+    let ends = Rc::new(Ends::new(rollout));
     let input = input.map(Rc::new);
     let workers = Workers { tree, events, stop: stop.clone(), ends: Rc::clone(&ends), input };
-    let starting = tokio::task::spawn_local(start_all(job, hosts, workers));
-    let mut interrupted = None;
-    let mut is_unread = false;
-    let unread = pipes.unread(|| ends.is_over_time());
-    tokio::pin!(unread);
-    let reader_has_gone = loop {
-        let event = tokio::select! {
-            biased;
-            signal = signals.next() => {
-                if interrupted.replace(signal).is_some() {
-                    return (signal, None);
-                }
-                stop.cancel();
-                starting.abort();
-                // This comes before the output that has arrived is formatted, which can take seconds.
-                ending::begin(router).await;
-                continue;
-            }
-            () = pipes.stdout.closed() => break true,
-            event = async {
-                // If the hosts have to stop, all events that have arrived are taken.
-                if !stop.is_cancelled() && !is_unread {
-                    pipes.room().await;
-                }
-                incoming.recv().await
-            } => event,
-            () = &mut unread, if !is_unread => {
-                // From now on events are taken without waiting for room, so that hosts can report their end.
-                is_unread = true;
-                starting.abort();
-                continue;
-            }
-            () = progress.due() => {
-                progress.show(report.progress(), &pipes.stderr);
-                continue;
-            }
-        };
-        let Some(event) = event else { break false };
-        let host = Marks::owner(&event);
-        let shown = report.handle(SystemTime::now(), event);
-        show_instead(&mut progress, pipes, shown);
-        host.into_iter().for_each(|host| marks.set(host, pipes));
+    let starting = tokio::task::spawn_local(start_all(job, hosts, workers)).abort_handle();
+    let control = Control { router, stop, ends, starting, deadline, started };
+    let course = match control.follow(&mut display, incoming, signals).await {
+        Ok(course) => course,
+        Err(signal) => return (signal, None),
     };
+    let Control { ends, starting, .. } = control;
     starting.abort();
-    progress.clear(&pipes.stderr);
-    let is_over_time = interrupted.is_some() || ends.timed_out.get();
+    let (mut report, marks) = display.end();
+    report.skip_from(ends.started());
+    let is_over_time = course.interrupted.is_some() || course.is_overdue || ends.timed_out.get();
     let mut readers = if is_over_time { Readers::MustRead } else { Readers::AreAwaited };
     if is_over_time {
-        match end_in_order(router, pipes, signals, is_unread).await {
+        match end_in_order(router, pipes, signals, course.is_unread).await {
             Err(signal) => return (signal, None),
             Ok(()) => marks.unwritten(pipes).for_each(|host| report.cut(host, marks::CUT)),
         }
@@ -236,16 +314,18 @@ async fn report(
             pipes.stderr.write(format!("offshoot: {}\n", marks::CUT).into_bytes());
         }
     }
-    let end = match interrupted {
+    let end = match course.interrupted {
         Some(_) => End::Interrupted,
-        None => why_stopped(reader_has_gone, is_unread)
+        None => course
+            .why_stopped()
             .filter(|_| !report.is_complete())
+            .or_else(|| ends.why_stopped().filter(|_| report.is_cut_short()))
             .map_or(End::Complete, End::Stopped),
     };
     let owed = pipes.stderr.queued();
     let summary = conclude(cli, report, end, started, &inventories, pipes);
     keep(&summary, &inventories, pipes);
-    (interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
+    (course.interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
 }
 
 /// Queues the last output: the summary, or the document.
@@ -253,7 +333,7 @@ fn conclude(cli: &Cli, report: Report, end: End, started: Instant, inventories: 
     let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&cli.argv, hosts, inventories, caution);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
-    show(pipes, shown);
+    shown.write(pipes);
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
     summary
 }
@@ -263,23 +343,6 @@ fn keep(summary: &Summary, inventories: &[String], pipes: &Pipes) {
     let inventories = inventories.iter().map(|path| inventory::find::named(path).text()).collect();
     if let Err(why) = LastRun::new(summary.not_ok(), inventories).keep() {
         pipes.stderr.write(format!("note: {why}\n").into_bytes());
-    }
-}
-
-/// Why a run has stopped, if its hosts are not all done.
-fn why_stopped(reader_has_gone: bool, is_unread: bool) -> Option<String> {
-    match (reader_has_gone, is_unread) {
-        (true, _) => Some("stdout cannot be written any more".into()),
-        (false, true) => Some("nobody reads the output".into()),
-        (false, false) => None,
-    }
-}
-
-fn surroundings() -> Surroundings {
-    Surroundings {
-        stdout_is_terminal: io::stdout().is_terminal(),
-        stderr_is_terminal: io::stderr().is_terminal(),
-        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     }
 }
 
@@ -300,27 +363,6 @@ async fn end_in_order(router: &Router, pipes: &Pipes, signals: &mut Signals, is_
         signal = signals.next() => Err(signal),
         _ = async { tokio::join!(router.shutdown(), drained) } => Ok(()),
     }
-}
-
-/// Whether the progress line may be shown on stderr: it needs a terminal that can erase it, and no other
-/// program may write to the terminal.
-fn has_progress(around: Surroundings, verbose: u8) -> bool {
-    let can_erase = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    around.stderr_is_terminal && can_erase && verbose == 0
-}
-
-/// Queues output, and removes the progress line if there is any output.
-fn show_instead(progress: &mut Progress, pipes: &Pipes, shown: Shown) {
-    if !shown.is_empty() {
-        progress.clear(&pipes.stderr);
-    }
-    show(pipes, shown);
-}
-
-/// Queues output.
-fn show(pipes: &Pipes, shown: Shown) {
-    pipes.stdout.write(shown.stdout);
-    pipes.stderr.write(shown.stderr);
 }
 
 fn command(args: &RunArgs) -> CommandLine {

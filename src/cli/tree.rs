@@ -6,6 +6,7 @@ pub(crate) mod view;
 
 mod here;
 
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,9 @@ use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, S
 use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::joined;
 use crate::{Context, Error, Router};
+
+/// A context that does not say within this time how it does counts as lost when its host is tried again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -40,11 +44,20 @@ pub(crate) struct Tree {
 
 #[derive(Default)]
 struct Node {
-    context: OnceCell<Result<Context, Error>>,
+    context: RefCell<Rc<OnceCell<Result<Context, Error>>>>,
     /// What the connect has seen, if the tree keeps that.
     trace: std::cell::OnceCell<ConnectTrace>,
     /// Whether other hosts are behind it.
     is_hop: bool,
+    /// How often it was to be connected again.
+    renewed: Cell<u32>,
+}
+
+impl Node {
+    /// The context, if it is connected.
+    fn connected(&self) -> Option<Context> {
+        self.context.borrow().get()?.as_ref().ok().cloned()
+    }
 }
 
 impl Tree {
@@ -108,7 +121,7 @@ impl Tree {
     fn outcome(&self, hops: &[Hop]) -> Option<Result<(Context, ConnectTrace), Error>> {
         let node = self.nodes.get(hops)?;
         let trace = node.trace.get().cloned().unwrap_or_default();
-        Some(node.context.get()?.clone().map(|context| (context, trace)))
+        Some(node.context.borrow().get()?.clone().map(|context| (context, trace)))
     }
 
     /// Adds the turns for logins to the same sshd. Call it before the first connect.
@@ -133,14 +146,35 @@ impl Tree {
             }
             examined.context
         });
-        node.context.get_or_init(|| connect).await.clone()
+        let cell = Rc::clone(&node.context.borrow());
+        cell.get_or_init(|| connect).await.clone()
+    }
+
+    /// Lets the contexts on the way be connected again that could not be connected or were lost, each of them at
+    /// most `most` times. So a hop that does not come back is not tried again for each host behind it.
+    pub(crate) async fn renew(&self, hops: &[Hop], most: u32) {
+        for depth in 1..=hops.len() {
+            let Some(node) = self.nodes.get(&hops[..depth]) else { return };
+            let cell = Rc::clone(&node.context.borrow());
+            let is_gone = match cell.get() {
+                None => false,
+                Some(Err(_)) => true,
+                Some(Ok(context)) => context.ask_stats(Some(SIGN_OF_LIFE)).await.is_err(),
+            };
+            // Another host may have done this in the meantime.
+            let is_same = Rc::ptr_eq(&cell, &node.context.borrow());
+            if is_gone && is_same && node.renewed.get() < most {
+                node.renewed.update(|renewed| renewed + 1);
+                node.context.take();
+            }
+        }
     }
 
     /// Ends the context of a host that is done, unless other hosts are behind it.
     pub(crate) async fn leave(&self, hops: &[Hop]) {
         if let Some(node) = self.nodes.get(hops)
             && !node.is_hop
-            && let Some(Ok(context)) = node.context.get()
+            && let Some(context) = node.connected()
         {
             context.shutdown().await;
         }
@@ -150,7 +184,7 @@ impl Tree {
     pub(crate) async fn last_words(&self, hops: &[Hop]) -> Vec<String> {
         for depth in 1..=hops.len() {
             if let Some(node) = self.nodes.get(&hops[..depth])
-                && let Some(Ok(context)) = node.context.get()
+                && let Some(context) = node.connected()
                 && let words = context.last_words().await
                 && !words.is_empty()
             {

@@ -7,19 +7,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::failed;
 use crate::api::exported::{EncodedArgs, Exported};
 use crate::builtin::process as command;
 use crate::builtin::process::run_process::{self, CommandLine};
+use crate::cli::args::running::RunningArgs;
 use crate::cli::args::{OutputArgs, ReachArgs};
 use crate::cli::doctor;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::input::Input;
 use crate::cli::output::report::{HostEvent, HostExit, HostIndex, Open, Stream};
 use crate::cli::output::summary::Status;
+use crate::cli::retry;
+use crate::cli::rollout::{Next, Rollout};
 use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
@@ -40,6 +43,7 @@ pub(super) enum Work {
 pub(super) struct Job {
     pub(super) work: Work,
     pub(super) reach: ReachArgs,
+    pub(super) running: RunningArgs,
     pub(super) output: OutputArgs,
     pub(super) timeout: Option<Duration>,
     /// Whether stdin is sent to the hosts.
@@ -58,26 +62,75 @@ pub(super) struct Workers {
 }
 
 /// The state of the workers, even if their results could not be shown yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ends {
     /// Number of hosts with a running worker.
     running: Cell<usize>,
     pub(super) timed_out: Cell<bool>,
+    rollout: RefCell<Rollout>,
+    /// Wakes the start of further hosts when a host has ended.
+    ended: Notify,
+    /// Why hosts were not started, if the run has decided so itself.
+    stopped: RefCell<Option<String>>,
 }
 
 impl Ends {
+    pub(super) fn new(rollout: Rollout) -> Self {
+        let (running, timed_out) = (Cell::default(), Cell::default());
+        Self { running, timed_out, rollout: rollout.into(), ended: Notify::new(), stopped: RefCell::default() }
+    }
+
+    /// The next host to start, when its batch has begun; `None` if no more hosts are started.
+    async fn next(&self) -> Option<usize> {
+        loop {
+            let next = self.rollout.borrow_mut().next();
+            match next {
+                Next::Start(index) => return Some(index),
+                Next::Wait => self.ended.notified().await,
+                Next::Done => return None,
+                Next::Stop(why) => {
+                    self.stop(why);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Notes that a host has ended.
+    fn end(&self, is_ok: bool) {
+        self.rollout.borrow_mut().ended(is_ok);
+        self.ended.notify_one();
+    }
+
+    /// Notes why the run is stopped early.
+    pub(super) fn stop(&self, why: String) {
+        self.stopped.borrow_mut().get_or_insert(why);
+    }
+
+    /// Why the run was stopped early, if it was.
+    pub(super) fn why_stopped(&self) -> Option<String> {
+        self.stopped.borrow().clone()
+    }
+
+    /// How many hosts have been started: those before this index.
+    pub(super) fn started(&self) -> usize {
+        self.rollout.borrow().started()
+    }
+
     /// Whether a time limit has passed and all workers have finished, so that only readers are waited for.
     pub(super) fn is_over_time(&self) -> bool {
         self.timed_out.get() && self.running.get() == 0
     }
 }
 
-/// Starts the workers in the order of the hosts. The fan-out limits how many run at the same time.
+/// Starts the workers in the order of the hosts. The fan-out limits how many run at the same time, and the
+/// rollout decides when and whether the next one starts.
 pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) {
     let places = Arc::new(Semaphore::new(job.reach.fanout as usize));
     let (job, alone) = (Rc::new(job), hosts.len() == 1);
-    for (index, host) in hosts.into_iter().enumerate() {
+    for host in hosts {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some(index) = workers.ends.next().await else { return };
         let (job, workers) = (Rc::clone(&job), workers.clone());
         tokio::task::spawn_local(async move {
             let Workers { tree, events, stop, ends, input } = workers;
@@ -103,9 +156,11 @@ pub(super) async fn start_all(job: Job, hosts: Vec<HostPath>, workers: Workers) 
             }
             let is_cancelled = ended.is_none();
             let exit = ended.unwrap_or_else(HostExit::cancelled);
+            let is_ok = exit.status == Status::Ok;
             // An error means that the report is gone.
             let _ = worker.events.send(HostEvent::Exit { host: worker.host, exit: HostExit { seconds, ..exit } }).await;
             drop(worker);
+            ends.end(is_ok);
             if is_cancelled {
                 // Its context ends together with all others.
                 return;
@@ -129,7 +184,26 @@ struct Worker {
 }
 
 impl Worker {
+    /// Works on the host until an attempt is the last one, and returns how that ended.
     async fn work(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
+        let retries = job.running.retries();
+        for attempts in 1.. {
+            let began = Instant::now();
+            let exit = HostExit { attempts, ..Box::pin(self.attempt(tree, host, job)).await };
+            let Some(wait) = retries.wait(attempts, &exit, retry::chance()) else { return exit };
+            for event in self.rest.take() {
+                self.show(event).await;
+            }
+            let exit = HostExit { seconds: began.elapsed().as_secs_f64(), ..exit };
+            // An error means that the report is gone.
+            let _ = self.events.send(HostEvent::Retry { host: self.host, exit, wait }).await;
+            tokio::time::sleep(wait).await;
+            tree.renew(&host.hops, retries.most).await;
+        }
+        HostExit::cancelled()
+    }
+
+    async fn attempt(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
         let context = match tree.context(&host.hops).await {
             Ok(context) => context,
             Err(error) => return self.unreachable(&error, host),

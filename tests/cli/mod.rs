@@ -10,6 +10,7 @@ mod exits;
 mod input;
 mod json;
 mod methods;
+mod running;
 mod schema;
 mod showing;
 mod text;
@@ -156,6 +157,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             ctrl_c_shows_what_has_arrived_and_ends_everything
             ctrl_c_twice_ends_it_at_once_and_is_tried_alone
             ctrl_c_while_hosts_are_being_reached_is_heard
+        ;
+        running:
+            a_batch_begins_when_the_one_before_is_done
+            no_more_hosts_are_started_when_too_many_have_failed
+            a_host_that_cannot_be_reached_is_tried_again
+            what_another_attempt_cannot_mend_is_not_tried_again
+            a_hop_is_tried_again_once_for_all_hosts_behind_it
+            commands_that_failed_are_tried_again_if_that_is_asked_for
+            a_run_ends_at_its_deadline
         ;
         transcripts:
             transcripts_that_need_more_than_this_machine_are_true

@@ -9,7 +9,7 @@
 //! Hosts are in the order of the expression. Output that is not UTF-8 is in `stdout_base64` or `stderr_base64`,
 //! and `stdout` or `stderr` is null. Output is kept until the end, so it is bounded: the beginning is kept, and
 //! `truncated` is the number of missing bytes. `--jsonl` has no such bound. A host has `"open":true` as in
-//! `--jsonl`. `offshoot call` adds the value that the function has returned as `result`, which counts as
+//! `--jsonl`, and `attempts` if there were several; the output is that of the last one. `offshoot call` adds the value that the function has returned as `result`, which counts as
 //! output.
 
 use std::cell::Cell;
@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::cli::output::jsonl::{SummaryRecord, VERSION, to_millis};
+use crate::cli::output::jsonl::{SummaryRecord, VERSION, is_one, to_millis};
 use crate::cli::output::kept::{Kept, Output, Store};
 use crate::cli::output::report::{ErrorInfo, HostExit};
 use crate::cli::output::safe_json;
@@ -71,6 +71,8 @@ struct HostRecord<'a> {
     signal: Option<i32>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     open: bool,
+    #[serde(skip_serializing_if = "is_one")]
+    attempts: u32,
     stdout: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout_base64: Option<String>,
@@ -94,6 +96,7 @@ impl<'a> HostRecord<'a> {
             code: exit.code,
             signal: exit.signal,
             open: exit.open.is_open(),
+            attempts: exit.attempts,
             stdout,
             stdout_base64,
             stderr,
@@ -121,12 +124,12 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::report::{Open, Stream};
+    use crate::cli::output::report::Stream;
     use crate::cli::output::summary::{End, Status};
 
     fn exit(code: i32) -> HostExit {
         let status = if code == 0 { Status::Ok } else { Status::Failed };
-        HostExit { status, code: Some(code), signal: None, open: Open::No, seconds: 0.5, error: None }
+        HostExit { status, code: Some(code), seconds: 0.5, ..HostExit::cancelled() }
     }
 
     fn kept(stdout: &[u8], stderr: &[u8]) -> Kept {
@@ -154,7 +157,7 @@ mod tests {
              \"web1\":{\"status\":\"failed\",\"code\":3,\"signal\":null,\"stdout\":null,\
              \"stdout_base64\":\"/w==\",\"stderr\":\"e\\n\",\"seconds\":0.5,\"error\":null}},\
              \"summary\":{\"hosts\":2,\"ok\":1,\"failed\":1,\"unreachable\":0,\"timeout\":0,\
-             \"cancelled\":0,\"interrupted\":false,\"stopped\":null,\"seconds\":1.0}}\n"
+             \"cancelled\":0,\"skipped\":0,\"interrupted\":false,\"stopped\":null,\"seconds\":1.0}}\n"
         );
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! {"v":1,"event":"line","host":H,"time":T,"stream":"stdout","text":"..."}
 //! {"v":1,"event":"result","host":H,"time":T,"result":ANY}
+//! {"v":1,"event":"retry","host":H,"time":T,"attempt":N,"status":"failed","code":1,...,"wait":S,"error":null}
 //! {"v":1,"event":"exit","host":H,"time":T,"status":"ok","code":0,"signal":null,"seconds":S,"error":null}
 //! {"v":1,"event":"summary","time":T,"hosts":N,"ok":N,...,"seconds":S}
 //! ```
@@ -10,9 +11,10 @@
 //! `time` is in seconds since 1970. A line that is not UTF-8 has `base64` in place of `text`. A line that did
 //! not end in a newline has `"partial":true`, because the output ended or the line is very long. Every host has
 //! exactly one `exit`, and `summary` is last. New keys may be added. `v` changes if a key is removed or changes
-//! its meaning. `result` is the value that a function has returned.
+//! its meaning. `result` is the value that a function has returned. `retry` is the end of an attempt; the lines
+//! before it are of that attempt. `exit` is about the last attempt, and has `attempts` if there were several.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +63,27 @@ pub(crate) fn exit(name: &str, now: SystemTime, exit: &HostExit, out: &mut Vec<u
             code: exit.code,
             signal: exit.signal,
             open: exit.open.is_open(),
+            attempts: exit.attempts,
             seconds: to_millis(exit.seconds),
+            error: exit.error.as_ref(),
+        },
+        out,
+    );
+}
+
+/// The end of an attempt after which there is another.
+pub(crate) fn retry(name: &str, now: SystemTime, exit: &HostExit, wait: Duration, out: &mut Vec<u8>) {
+    push(
+        &RetryRecord {
+            v: VERSION,
+            event: "retry",
+            host: name,
+            time: unix_time(now),
+            attempt: exit.attempts,
+            status: exit.status.as_str(),
+            code: exit.code,
+            signal: exit.signal,
+            wait: to_millis(wait.as_secs_f64()),
             error: exit.error.as_ref(),
         },
         out,
@@ -82,6 +104,7 @@ pub(crate) struct SummaryRecord<'a> {
     unreachable: usize,
     timeout: usize,
     cancelled: usize,
+    skipped: usize,
     interrupted: bool,
     /// Why the run was stopped early.
     stopped: Option<&'a str>,
@@ -97,6 +120,7 @@ impl<'a> SummaryRecord<'a> {
             unreachable: summary.count(Status::Unreachable),
             timeout: summary.count(Status::Timeout),
             cancelled: summary.count(Status::Cancelled),
+            skipped: summary.count(Status::Skipped),
             interrupted: summary.end == End::Interrupted,
             stopped: match &summary.end {
                 End::Stopped(reason) => Some(reason),
@@ -147,7 +171,23 @@ struct ExitRecord<'a> {
     signal: Option<i32>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     open: bool,
+    #[serde(skip_serializing_if = "is_one")]
+    attempts: u32,
     seconds: f64,
+    error: Option<&'a ErrorInfo>,
+}
+
+#[derive(Serialize)]
+struct RetryRecord<'a> {
+    v: u32,
+    event: &'a str,
+    host: &'a str,
+    time: f64,
+    attempt: u32,
+    status: &'a str,
+    code: Option<i32>,
+    signal: Option<i32>,
+    wait: f64,
     error: Option<&'a ErrorInfo>,
 }
 
@@ -160,6 +200,11 @@ struct SummaryEvent<'a> {
     summary: SummaryRecord<'a>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
 fn push(record: &impl Serialize, out: &mut Vec<u8>) {
     out.append(&mut safe_json::line(record));
 }
@@ -170,8 +215,6 @@ fn unix_time(now: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn now() -> SystemTime {
@@ -236,7 +279,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"v\":1,\"event\":\"summary\",\"time\":1700000000.123,\"hosts\":2,\"ok\":1,\"failed\":0,\
-             \"unreachable\":0,\"timeout\":0,\"cancelled\":1,\"interrupted\":false,\
+             \"unreachable\":0,\"timeout\":0,\"cancelled\":1,\"skipped\":0,\"interrupted\":false,\
              \"stopped\":\"too many failed\",\"seconds\":1.0}\n"
         );
     }

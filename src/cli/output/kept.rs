@@ -84,6 +84,15 @@ impl Kept {
         }
     }
 
+    /// Forgets all output. What is in the file stays there and is not read.
+    pub(crate) fn clear(&mut self, store: &mut Store) {
+        let Self { stdout, stderr, result, .. } = std::mem::take(self);
+        for part in [stdout, stderr, result] {
+            store.kept -= part.size;
+            store.in_memory -= part.memory.len();
+        }
+    }
+
     /// Returns everything that was kept.
     ///
     /// # Errors
@@ -183,6 +192,18 @@ mod tests {
         other.push(Stream::Stdout, b"abc", &mut store);
         other.keep_result("[1]", &mut store);
         assert_eq!((other.truncated, store.kept), (6, MAX_OF_ALL));
+    }
+
+    #[test]
+    fn output_that_is_forgotten_makes_room() {
+        let (mut kept, mut store) = (Kept::default(), Store::default());
+        kept.push(Stream::Stdout, b"first", &mut store);
+        store.spool(std::iter::once(&mut kept));
+        kept.push(Stream::Stderr, b"err", &mut store);
+        kept.clear(&mut store);
+        assert_eq!((store.kept, store.in_memory), (0, 0));
+        kept.push(Stream::Stdout, b"second", &mut store);
+        assert_eq!(kept.read(&store).unwrap().stdout, b"second");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cli::output::json;
 use crate::cli::output::jsonl;
 use crate::cli::output::kept::{self, Kept, Store};
 use crate::cli::output::line::{Line, LineEnd, Lines};
-use crate::cli::output::pipe::Document;
+use crate::cli::output::pipe::{Document, Pipes};
 use crate::cli::output::progress;
 use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::text::Look;
@@ -31,6 +31,8 @@ pub(crate) enum HostEvent {
     Output { host: HostIndex, stream: Stream, bytes: Vec<u8> },
     /// The value that a function has returned, as JSON on one line.
     Result { host: HostIndex, json: String },
+    /// An attempt has ended like this, and another follows after the wait.
+    Retry { host: HostIndex, exit: HostExit, wait: Duration },
     /// The host is done. Only the first such event counts.
     Exit { host: HostIndex, exit: HostExit },
 }
@@ -83,16 +85,25 @@ pub(crate) struct HostExit {
     pub(crate) signal: Option<i32>,
     /// Whether the output was still open, so that it was not read to the end.
     pub(crate) open: Open,
-    /// Time from the start of the connect to the end, in seconds.
+    /// Time from the start of the first connect to the end, in seconds.
     pub(crate) seconds: f64,
+    /// The number of this attempt, which is how many there were.
+    pub(crate) attempts: u32,
     /// Why the command could not be run, or not to its end.
     pub(crate) error: Option<ErrorInfo>,
 }
 
 impl HostExit {
-    /// The end of a host that was not started, or not finished, when the run was stopped.
+    /// The end of a host that was not finished when the run was stopped.
     pub(crate) fn cancelled() -> Self {
-        Self { status: Status::Cancelled, code: None, signal: None, open: Open::No, seconds: 0.0, error: None }
+        let (status, open) = (Status::Cancelled, Open::No);
+        Self { status, code: None, signal: None, open, seconds: 0.0, attempts: 1, error: None }
+    }
+
+    /// Whether the connection was lost while the command or function ran: how far that came is not known.
+    pub(crate) fn may_have_run(&self) -> bool {
+        let error = self.error.as_ref();
+        error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
     }
 
     /// The exit code as a shell would report it.
@@ -171,6 +182,8 @@ impl Style {
 pub(crate) struct Report {
     style: Style,
     hosts: Vec<Host>,
+    /// The hosts before this index have been started.
+    started: usize,
     /// The output that `--json` keeps from all hosts.
     store: Store,
 }
@@ -197,7 +210,8 @@ impl Report {
     pub(crate) fn new(style: Style, hosts: Vec<String>) -> Self {
         let lines = || Lines::new(!style.all_frames);
         let host = |name| Host { name, stdout: lines(), stderr: lines(), ..Host::default() };
-        Self { style, hosts: hosts.into_iter().map(host).collect(), store: Store::default() }
+        let hosts: Vec<Host> = hosts.into_iter().map(host).collect();
+        Self { style, started: hosts.len(), hosts, store: Store::default() }
     }
 
     /// The progress of the run.
@@ -210,6 +224,12 @@ impl Report {
     /// Whether every host is done.
     pub(crate) fn is_complete(&self) -> bool {
         self.hosts.iter().all(|host| host.exit.is_some())
+    }
+
+    /// Whether the run was stopped before some host was done.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        let is_done = |exit: &HostExit| !matches!(exit.status, Status::Cancelled | Status::Skipped);
+        !self.hosts.iter().all(|host| host.exit.as_ref().is_some_and(is_done))
     }
 
     /// Notes that output of this host was not read, so that the host does not count as successful.
@@ -236,6 +256,7 @@ impl Report {
                 self.output(now, index, stream, &bytes, &mut shown);
             }
             HostEvent::Result { host: HostIndex(index), json } => self.result(now, index, json, &mut shown),
+            HostEvent::Retry { host: HostIndex(index), exit, wait } => self.retry(now, index, &exit, wait, &mut shown),
             HostEvent::Exit { host: HostIndex(index), exit } => {
                 self.exit(now, index, exit, &mut shown);
             }
@@ -243,8 +264,13 @@ impl Report {
         shown
     }
 
-    /// Returns the rest of the output, and the summary. Hosts that are not done count as cancelled. `rerun`
-    /// makes the command for another run from an expression and a caution.
+    /// Notes that the hosts from this index on were not started and will not be.
+    pub(crate) fn skip_from(&mut self, index: usize) {
+        self.started = index;
+    }
+
+    /// Returns the rest of the output, and the summary. Hosts that are not done count as cancelled, or as skipped
+    /// if they were not started. `rerun` makes the command for another run from an expression and a caution.
     pub(crate) fn finish(
         mut self,
         now: SystemTime,
@@ -255,7 +281,8 @@ impl Report {
         let mut shown = Shown::default();
         for index in 0..self.hosts.len() {
             self.flush(now, index, &mut shown);
-            self.exit(now, index, HostExit::cancelled(), &mut shown);
+            let status = if index < self.started { Status::Cancelled } else { Status::Skipped };
+            self.exit(now, index, HostExit { status, ..HostExit::cancelled() }, &mut shown);
         }
         let statuses = |host: &Host| {
             let status = host.exit.as_ref().map_or(Status::Cancelled, |exit| exit.status);
@@ -277,13 +304,9 @@ impl Report {
         Finished { summary, shown, document }
     }
 
-    /// A caution about hosts whose connection was lost while the command ran: how far the command came is not
-    /// known.
+    /// A caution about hosts on which the command may have run to its end.
     fn caution(&self) -> Option<String> {
-        let is_lost = |host: &&Host| {
-            let error = host.exit.as_ref().and_then(|exit| exit.error.as_ref());
-            error.is_some_and(|error| error.kind == "disconnect" && matches!(&error.phase[..], "command" | "call"))
-        };
+        let is_lost = |host: &&Host| host.exit.as_ref().is_some_and(HostExit::may_have_run);
         let lost: Vec<String> = self.hosts.iter().filter(is_lost).map(|host| host.name.clone()).collect();
         (!lost.is_empty()).then(|| format!("it may have run to its end on {} already", fold(&lost)))
     }
@@ -360,6 +383,21 @@ impl Report {
         host.exit = Some(exit);
     }
 
+    fn retry(&mut self, now: SystemTime, index: usize, exit: &HostExit, wait: Duration, shown: &mut Shown) {
+        self.flush(now, index, shown);
+        let Some(host) = self.hosts.get_mut(index) else {
+            debug_assert!(false, "host {index} is not in the list");
+            return;
+        };
+        match self.style.format {
+            Format::Text => self.style.stderr.retry(&host.name, exit, wait, &mut shown.stderr),
+            Format::Jsonl => jsonl::retry(&host.name, now, exit, wait, &mut shown.stdout),
+            Format::Json => {}
+        }
+        // The document is about the last attempt.
+        host.kept.clear(&mut self.store);
+    }
+
     /// Shows unfinished lines whose end will not come.
     fn flush(&mut self, now: SystemTime, index: usize, shown: &mut Shown) {
         let style = self.style;
@@ -403,6 +441,12 @@ pub(crate) struct Shown {
 impl Shown {
     pub(crate) fn is_empty(&self) -> bool {
         self.stdout.is_empty() && self.stderr.is_empty()
+    }
+
+    /// Queues the output.
+    pub(crate) fn write(self, pipes: &Pipes) {
+        pipes.stdout.write(self.stdout);
+        pipes.stderr.write(self.stderr);
     }
 
     fn line(&mut self, style: Style, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {

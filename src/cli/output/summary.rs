@@ -14,12 +14,15 @@ pub(crate) enum Status {
     Unreachable,
     /// The command ran for longer than the time limit.
     Timeout,
-    /// The run was stopped before the command ended or started.
+    /// The run was stopped before the command ended.
     Cancelled,
+    /// The run was stopped before the host was started: nothing was done there.
+    Skipped,
 }
 
 impl Status {
-    pub(crate) const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Unreachable, Self::Timeout, Self::Cancelled];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ok, Self::Failed, Self::Unreachable, Self::Timeout, Self::Cancelled, Self::Skipped];
 
     /// The status in the JSON output.
     pub(crate) fn as_str(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Status {
             Self::Unreachable => "unreachable",
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
         }
     }
 
@@ -94,7 +98,8 @@ impl Summary {
         let outcome = Outcome {
             failed: self.count(Status::Failed) + self.count(Status::Timeout) > 0,
             unreachable: self.count(Status::Unreachable) > 0,
-            stopped: matches!(self.end, End::Stopped(_)) || self.count(Status::Cancelled) > 0,
+            stopped: matches!(self.end, End::Stopped(_))
+                || self.count(Status::Cancelled) + self.count(Status::Skipped) > 0,
         };
         match self.end {
             End::Interrupted => Exit::Interrupted,
@@ -121,17 +126,17 @@ mod tests {
 
     #[test]
     fn hosts_are_counted_and_folded_by_status() {
-        use Status::{Cancelled, Failed, Ok, Timeout, Unreachable};
-        let summary = summary(&[Ok, Failed, Failed, Unreachable, Timeout, Ok, Cancelled], End::Complete);
-        assert_eq!(Status::ALL.map(|status| summary.count(status)), [2, 2, 1, 1, 1]);
-        assert_eq!(summary.total(), 7);
+        use Status::{Cancelled, Failed, Ok, Skipped, Timeout, Unreachable};
+        let summary = summary(&[Ok, Failed, Failed, Unreachable, Timeout, Ok, Cancelled, Skipped], End::Complete);
+        assert_eq!(Status::ALL.map(|status| summary.count(status)), [2, 2, 1, 1, 1, 1]);
+        assert_eq!(summary.total(), 8);
         assert_eq!(summary.folded(Failed), "web[2-3]");
-        assert_eq!(summary.not_ok(), "web[2-5,7]");
+        assert_eq!(summary.not_ok(), "web[2-5,7-8]");
     }
 
     #[test]
     fn the_exit_code_follows_from_it() {
-        use Status::{Cancelled, Failed, Ok, Timeout, Unreachable};
+        use Status::{Cancelled, Failed, Ok, Skipped, Timeout, Unreachable};
         let code = |statuses: &[Status], end| summary(statuses, end).exit(false).code();
         assert_eq!(code(&[Ok, Ok], End::Complete), 0);
         assert_eq!(code(&[Ok, Failed], End::Complete), 2);
@@ -141,6 +146,7 @@ mod tests {
         assert_eq!(code(&[Ok, Cancelled], End::Stopped("enough".into())), 8);
         assert_eq!(code(&[Failed, Unreachable], End::Stopped("enough".into())), 14);
         assert_eq!(code(&[Cancelled], End::Complete), 8);
+        assert_eq!(code(&[Failed, Skipped], End::Stopped("enough".into())), 10);
         assert_eq!(code(&[Failed, Cancelled], End::Interrupted), 130);
     }
 

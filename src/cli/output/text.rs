@@ -73,17 +73,17 @@ impl Look {
             }
         }
         let error = exit.error.as_ref();
-        let what = match (exit.status, exit.code, exit.signal) {
-            (Status::Ok, ..) => return,
+        match exit.status {
+            Status::Ok => return,
             // The summary names these hosts. A line for each would hide the other errors.
-            (Status::Cancelled, ..) if error.is_none() => return,
-            (Status::Failed, _, Some(signal)) => format!("killed by signal {}", signal_name(signal)),
-            (Status::Failed, Some(code), None) => format!("exited with return code {code}"),
-            (Status::Timeout, ..) => format!("timed out after {:.1} s", exit.seconds),
-            (status, ..) => status.as_str().to_owned(),
-        };
+            Status::Cancelled | Status::Skipped if error.is_none() => return,
+            _ => {}
+        }
         self.name(name, RED, out);
-        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(outcome(exit).as_bytes());
+        if exit.attempts > 1 {
+            out.extend_from_slice(format!(" in attempt {}", exit.attempts).as_bytes());
+        }
         if let Some(error) = error {
             // The advice comes after the error and before the last output of the far side.
             let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
@@ -104,6 +104,18 @@ impl Look {
             }
         }
         out.push(b'\n');
+    }
+
+    /// Writes how an attempt ended, and when the next one begins. What a failed connect has to say at length is
+    /// said of the last attempt.
+    pub(crate) fn retry(self, name: &str, exit: &HostExit, wait: Duration, out: &mut Vec<u8>) {
+        self.name(name, RED, out);
+        let mut text = format!("attempt {}: {}", exit.attempts, outcome(exit));
+        if let Some(error) = &exit.error {
+            text.push_str(&format!(": {}", error.text.lines().next().unwrap_or_default()));
+        }
+        visible::text(&text, "    ", out);
+        out.extend_from_slice(format!("; the next attempt begins in {:.1} s\n", wait.as_secs_f64()).as_bytes());
     }
 
     /// The counts, the hosts that did not succeed, and the command that runs them again.
@@ -137,6 +149,16 @@ impl Look {
     fn name(self, name: &str, color: &str, out: &mut Vec<u8>) {
         let (on, off) = if self.color { (color, RESET) } else { ("", "") };
         out.extend_from_slice(format!("{on}{name}:{off} ").as_bytes());
+    }
+}
+
+/// How a host has ended, in short.
+fn outcome(exit: &HostExit) -> String {
+    match (exit.status, exit.code, exit.signal) {
+        (Status::Failed, _, Some(signal)) => format!("killed by signal {}", signal_name(signal)),
+        (Status::Failed, Some(code), None) => format!("exited with return code {code}"),
+        (Status::Timeout, ..) => format!("timed out after {:.1} s", exit.seconds),
+        (status, ..) => status.as_str().to_owned(),
     }
 }
 
@@ -198,7 +220,7 @@ mod tests {
             steps: String::new(),
         });
         let mut out = Vec::new();
-        let exit = HostExit { status, code, signal, open: Open::No, seconds: 30.04, error };
+        let exit = HostExit { status, code, signal, seconds: 30.04, error, ..HostExit::cancelled() };
         Look::default().exit("web1", &exit, &mut out);
         String::from_utf8(out).unwrap()
     }
@@ -237,6 +259,23 @@ mod tests {
             "web1: unreachable: ssh.web1: connection refused\n    last \\u{1b}words\n"
         );
         assert_eq!(exit(Status::Failed, None, None, "no such program"), "web1: failed: ssh.web1: no such program\n");
+    }
+
+    #[test]
+    fn an_attempt_that_is_not_the_last_is_told_in_one_line() {
+        let error = ErrorInfo { text: "connection \x1brefused\nlast words".into(), ..ErrorInfo::default() };
+        let mut exit = HostExit { status: Status::Unreachable, error: Some(error), ..HostExit::cancelled() };
+        let mut out = Vec::new();
+        Look::default().retry("web1", &exit, Duration::from_millis(1_240), &mut out);
+        exit = HostExit { status: Status::Failed, code: Some(3), attempts: 2, error: None, ..exit };
+        Look::default().retry("web1", &exit, Duration::from_secs(2), &mut out);
+        Look::default().exit("web1", &HostExit { attempts: 3, ..exit }, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "web1: attempt 1: unreachable: connection \\u{1b}refused; the next attempt begins in 1.2 s\n\
+             web1: attempt 2: exited with return code 3; the next attempt begins in 2.0 s\n\
+             web1: exited with return code 3 in attempt 3\n"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn out(host: usize, text: &str) -> HostEvent {
 
 fn exited(host: usize, code: i32) -> HostEvent {
     let status = if code == 0 { Status::Ok } else { Status::Failed };
-    let exit = HostExit { status, code: Some(code), signal: None, open: Open::No, seconds: 1.0, error: None };
+    let exit = HostExit { status, code: Some(code), seconds: 1.0, ..HostExit::cancelled() };
     HostEvent::Exit { host: HostIndex(host), exit }
 }
 
@@ -120,6 +120,54 @@ fn a_run_that_was_stopped_says_why() {
     assert_eq!(summary.exit(false).code(), 10);
     let (stdout, ..) = shown(style(Format::Jsonl), 2, vec![exited(0, 1)], end());
     assert_eq!(json_lines(&stdout).last().unwrap()["stopped"], "3 hosts failed");
+}
+
+#[test]
+fn hosts_that_were_not_started_are_skipped() {
+    for format in [Format::Text, Format::Jsonl] {
+        let mut report = Report::new(style(format), (1..=4).map(|n| format!("web{n}")).collect());
+        report.handle(NOW, exited(0, 0));
+        assert!(report.is_cut_short());
+        report.skip_from(2);
+        let end = End::Stopped("enough".into());
+        let Finished { summary, shown, .. } = report.finish(NOW, end, 1.0, &|hosts, _| hosts.to_owned());
+        assert_eq!(
+            (summary.folded(Status::Cancelled), summary.folded(Status::Skipped)),
+            ("web2".into(), "web[3-4]".into())
+        );
+        assert_eq!((summary.not_ok(), summary.exit(false).code()), ("web[2-4]".into(), 8));
+        let stderr = String::from_utf8(shown.stderr).unwrap();
+        assert!(
+            format != Format::Text || stderr.contains("4 hosts: 1 ok, 1 cancelled, 2 skipped in 1.0 s"),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("web4:"), "{stderr}");
+    }
+}
+
+#[test]
+fn an_attempt_that_is_not_the_last_is_told_and_its_output_is_not_kept() {
+    let events = || {
+        let HostEvent::Exit { host, exit } = exited(0, 3) else { unreachable!() };
+        let again = HostEvent::Retry { host, exit, wait: Duration::from_millis(1_500) };
+        let last =
+            HostEvent::Exit { host, exit: HostExit { status: Status::Ok, attempts: 2, ..HostExit::cancelled() } };
+        vec![out(0, "first"), again, out(0, "second\n"), last]
+    };
+    let (stdout, stderr, _) = shown(style(Format::Text), 1, events(), End::Complete);
+    assert_eq!(stdout, "web1: first\nweb1: second\n");
+    assert!(stderr.starts_with("web1: attempt 1: exited with return code 3; the next attempt begins in 1.5 s\n"));
+    let (stdout, ..) = shown(style(Format::Json), 1, events(), End::Complete);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (&document["hosts"]["web1"]["stdout"], &document["hosts"]["web1"]["attempts"]),
+        (&"second\n".into(), &2.into())
+    );
+    let (stdout, ..) = shown(style(Format::Jsonl), 1, events(), End::Complete);
+    let lines = json_lines(&stdout);
+    let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["line", "retry", "line", "exit", "summary"]);
+    assert_eq!((&lines[1]["attempt"], &lines[1]["wait"], &lines[3]["attempts"]), (&1.into(), &1.5.into(), &2.into()));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! What shows a run while it goes on: the output of its hosts, and on a terminal how far it is.
+
+use std::io::{self, IsTerminal};
+use std::time::SystemTime;
+
+use crate::cli::args::{Cli, OutputArgs};
+use crate::cli::hosts::path::HostPath;
+use crate::cli::output::marks::Marks;
+use crate::cli::output::pipe::Pipes;
+use crate::cli::output::progress::Progress;
+use crate::cli::output::report::{HostEvent, Report, Shown, Style, Surroundings};
+
+/// The report of a run, and the outputs that it goes to.
+pub(super) struct Display<'a> {
+    report: Report,
+    marks: Marks,
+    progress: Progress,
+    pub(super) pipes: &'a Pipes,
+}
+
+impl<'a> Display<'a> {
+    pub(super) fn new(cli: &Cli, output: OutputArgs, hosts: &[HostPath], pipes: &'a Pipes) -> Self {
+        let around = surroundings();
+        let names = hosts.iter().map(|host| host.text.clone()).collect();
+        Self {
+            report: Report::new(Style::new(output, cli.color, around), names),
+            marks: Marks::new(hosts.len()),
+            progress: Progress::new(has_progress(around, cli.verbose)),
+            pipes,
+        }
+    }
+
+    /// Shows an event.
+    pub(super) fn take(&mut self, event: HostEvent) {
+        let host = Marks::owner(&event);
+        let shown = self.report.handle(SystemTime::now(), event);
+        self.show(shown);
+        host.into_iter().for_each(|host| self.marks.set(host, self.pipes));
+    }
+
+    /// Waits until something has to be shown although there is no event. Cancel safe.
+    pub(super) async fn due(&self) {
+        self.progress.due().await;
+    }
+
+    /// Shows what is due.
+    pub(super) fn renew(&mut self) {
+        self.progress.show(self.report.progress(), &self.pipes.stderr);
+    }
+
+    /// Removes what is not to stay on the screen.
+    pub(super) fn end(mut self) -> (Report, Marks) {
+        self.progress.clear(&self.pipes.stderr);
+        (self.report, self.marks)
+    }
+
+    /// Queues output, and removes the progress line if there is any output.
+    fn show(&mut self, shown: Shown) {
+        if !shown.is_empty() {
+            self.progress.clear(&self.pipes.stderr);
+        }
+        shown.write(self.pipes);
+    }
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        stdout_is_terminal: io::stdout().is_terminal(),
+        stderr_is_terminal: io::stderr().is_terminal(),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    }
+}
+
+/// Whether the progress line may be shown on stderr: it needs a terminal that can erase it, and no other
+/// program may write to the terminal.
+fn has_progress(around: Surroundings, verbose: u8) -> bool {
+    let can_erase = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    around.stderr_is_terminal && can_erase && verbose == 0
+}
