@@ -129,25 +129,20 @@ fn a_kind_of_container_has_its_name() {
 }
 
 #[test]
-fn a_launcher_of_the_users_own_starts_a_child_and_explains_its_end() {
+fn a_launcher_of_the_users_own_gets_its_words_and_explains_its_end() {
     let tree = Tree::new();
     let hop = tree.child();
-    block_on(async {
-        for via in [None, Some(&hop)] {
-            let mut words = tree.0.launcher(["env", "NAME={user}-{target}", "{command}"]).target("a").username("amy");
-            let mut line =
-                tree.0.launcher(["sh", "-c", "NAME=x; exec {command}"]).passes(Passes::String).called("line");
-            let mut fails = tree.0.launcher(["sh", "-c", "echo 'no such box' >&2; exit 4", "{command}"]);
-            fails = fails.called("dial").target("b").text("No such BOX", ConnectErrorKind::HostKey, "look again");
-            if let Some(via) = via {
-                (words, line, fails) = (words.via(via), line.via(via), fails.via(via));
-            }
-            let before = via.map_or_else(String::new, |via| format!("{}.", via.name()));
-            assert_eq!(words.await.unwrap().name(), format!("{before}env.a"));
-            assert_eq!(line.await.unwrap().name(), format!("{before}line"));
-            let Err(Error::Connect(error)) = fails.await else { panic!("it starts") };
+    let tell = r#"printf '%s %s\n' "$0" "$1" >&2; echo 'no such box' >&2; exit 4"#;
+    for via in [None, Some(&hop)] {
+        let words = tree.0.launcher(["sh", "-c", tell, "{user}-{target}", "{command}"]).target("a").username("amy");
+        let line = tree.0.launcher(["sh", "-c", tell, "line", "<{command}"]).passes(Passes::String).called("dial");
+        for (connect, told, hop) in [(words, "amy-a sh", "sh.a"), (line, "line <sh -c ", "dial")] {
+            let connect = connect.text("No such BOX", ConnectErrorKind::HostKey, "look again");
+            let connect = if let Some(via) = via { connect.via(via) } else { connect };
+            let Err(Error::Connect(error)) = block_on(connect.connect()) else { panic!("it starts") };
             assert_eq!((error.kind, error.advice.as_str()), (ConnectErrorKind::HostKey, "look again"), "{error}");
-            assert!(error.hop.ends_with("dial.b") && error.text.contains("no such box"), "{error}");
+            assert!(error.hop.ends_with(hop) && error.text.contains("no such box"), "{error}");
+            assert!(error.tail.iter().any(|line| line.starts_with(told)), "{:?}", error.tail);
         }
-    });
+    }
 }
