@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{DEFAULT_TARGETS, check, compile, target_directory, top};
+use super::{DEFAULT_TARGETS, check, compile, elf, target_directory, top};
 
 /// The most bytes of an image of a default target, packed by zstd -19.
 const IMAGE_BUDGET: usize = 850 * 1024;
@@ -40,7 +40,11 @@ fn put(from: &Path, to: &Path) -> Result<()> {
 pub(super) fn image(target: &str) -> Result<PathBuf> {
     let args = ["--quiet", "--profile", "image", "--no-default-features", "--bin", "offshoot"];
     compile::cargo("build", target, &args)?;
-    Ok(executable(target, "image", "offshoot"))
+    let image = executable(target, "image", "offshoot");
+    if DEFAULT_TARGETS.contains(&target) {
+        elf::check(&image)?;
+    }
+    Ok(image)
 }
 
 /// Builds the tool with the images of `targets`.

@@ -2,6 +2,7 @@
 
 mod compile;
 mod curve;
+mod elf;
 mod image;
 mod installed;
 mod msrv;

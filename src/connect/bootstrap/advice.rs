@@ -63,6 +63,12 @@ pub(super) const TERMINAL_BETWEEN: (&str, &str) = (
     "let the session recorder or wrapper of the login (`script`, tlog, \
      a ForceCommand) pass sessions that have no terminal as they are, and have no terminal allocated (ssh `-tt`)",
 );
+/// Text and advice if the image is on the machine, and the shell does not find what executes it.
+pub(super) const NO_LOADER: (&str, &str) = (
+    "the machine has the image, and not the loader or the libraries that the image needs",
+    "build the program for a target whose programs need none: cargo build --target x86_64-unknown-linux-musl, or that of \
+     the machine's processor",
+);
 /// Advice if no place can hold and execute the image.
 pub(super) const FREE_ONE: &str = "free or mount one of them without noexec, or let XDG_RUNTIME_DIR or HOME name a directory that \
      allows execution";

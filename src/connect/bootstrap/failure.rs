@@ -8,6 +8,8 @@ use super::Closing;
 use super::{Action, Announcement, Diagnosis, Dialogue, Expect, SSH_FAILED, Upload, advice, note, tool_words};
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 
+/// The exit code of a shell that has not found what it should execute.
+const NOT_FOUND: i32 = 127;
 /// The exit code by which a shell, or the client of an engine, reports a process that SIGKILL has ended.
 const KILLED: i32 = 128 + 9;
 
@@ -80,6 +82,12 @@ impl Dialogue {
         let meaning = (self.interpret)(&lines)
             .or_else(|| Diagnosis::by_words(&self.prompts.texts, &lines))
             .filter(|diagnosis| self.is_credible(diagnosis.kind));
+        // The first stage has written the image, so it is the image's loader that is not there.
+        let lacks_loader = matches!(self.expect, Expect::Child { upload: Some(_) })
+            && self.phase == Phase::Exec
+            && code == Some(NOT_FOUND);
+        // Shells say the same of a missing command.
+        let meaning = meaning.filter(|diagnosis| !(lacks_loader && diagnosis.kind == ConnectErrorKind::Eof));
         let refused = || match self.expect {
             // A launcher that does not let the user in exits with 1.
             Expect::Announcement { .. } | Expect::Child { upload: None } if code == Some(1) => self.prompts.ended(),
@@ -91,6 +99,10 @@ impl Dialogue {
                 self.phase = Phase::Login;
             }
             return self.diagnosed(diagnosis);
+        }
+        if lacks_loader {
+            let (text, advice) = advice::NO_LOADER;
+            return self.error(ConnectErrorKind::Unsupported, format!("{text} ({status})")).with_advice(advice);
         }
         #[cfg(feature = "cli")]
         if let Some(Closing { limit, .. }) = self.stdin_closed.filter(|_| code != Some(SSH_FAILED)) {

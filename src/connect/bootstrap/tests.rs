@@ -177,6 +177,25 @@ fn an_image_that_was_killed_and_a_start_up_file_that_ends_the_shell_have_advice_
 }
 
 #[test]
+fn an_image_whose_loader_the_machine_lacks_is_told_from_a_missing_command() {
+    // busybox and dash say this of a program that is linked to glibc, and of a command that is not there.
+    for said in
+        ["sh: exec: line 0: offshoot:op@laptop:1: not found\n", "sh: 1: exec: offshoot:op@laptop:1: not found\n"]
+    {
+        // What launchers know of these words is about a command.
+        let interpret: Interpret = |_| Some(Diagnosis::plain(ConnectErrorKind::Eof, "a command was not found"));
+        let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "op@laptop:1".into(), false, interpret);
+        dialogue.input(Input::Stdout(ANNOUNCEMENT.as_bytes()));
+        dialogue.input(Input::Image(Ok((image(), [7; 32]))));
+        dialogue.input(Input::Sent);
+        dialogue.input(Input::Stderr(said.as_bytes()));
+        let error = failure(&mut dialogue, exited(127));
+        assert_eq!((error.kind, error.phase), (ConnectErrorKind::Unsupported, Phase::Exec), "{error}");
+        assert!(error.text.contains("not the loader") && error.advice.contains("-musl"), "{error}");
+    }
+}
+
+#[test]
 fn a_first_stage_that_may_execute_nothing_is_told_from_one_without_uname() {
     for (said, kind, part) in [
         // sudo 1.9.13 with NOEXEC, under dash.

@@ -48,21 +48,7 @@ impl RemoteCommand {
             return;
         }
         let Some(start) = process::own_start() else { return };
-        let pid = std::process::id();
-        let argument = nonce.child_argument();
-        let name = crate::connect::child::again_argument(remote_name);
-        // The shell returns 126 and 127 if it could not execute the image. Without the quotes, ksh93 takes the
-        // parenthesis for the end of the expansion.
-        self.prelude = format!(
-            concat!(
-                r#"[ -x /proc/{pid}/exe ]&&{{ read -r x </proc/{pid}/stat&&set -- ${{x##*")" }}&&[ "${{20-}}" = {start} ]&&"#,
-                r#"{{ /proc/self/fd/9 {argument} "" "" {name};r=$?;case $r in 126|127);;*)exit $r;;esac;}};}} 9</proc/{pid}/exe;"#,
-            ),
-            pid = pid,
-            start = start,
-            argument = argument,
-            name = name,
-        );
+        self.prelude = image_of(std::process::id(), start, &nonce.child_argument(), remote_name);
     }
 
     pub(super) fn may_be_direct(&self) -> bool {
@@ -114,6 +100,23 @@ impl RemoteCommand {
     fn line_for_sh(&self) -> Option<(String, String)> {
         self.first_stage.as_ref().map(|(shell, line)| (shell.clone(), format!("{}{line}", self.prelude)))
     }
+}
+
+/// A line that executes the image of the process with this number, if that process has begun at `start`.
+fn image_of(pid: u32, start: u64, argument: &str, remote_name: &str) -> String {
+    let name = crate::connect::child::again_argument(remote_name);
+    // The shell returns 126 and 127 if it could not execute the image. Without the quotes, ksh93 takes the
+    // parenthesis for the end of the expansion.
+    format!(
+        concat!(
+            r#"[ -x /proc/{pid}/exe ]&&{{ read -r x </proc/{pid}/stat&&set -- ${{x##*")" }}&&[ "${{20-}}" = {start} ]&&"#,
+            r#"{{ /proc/self/fd/9 {argument} "" "" {name};r=$?;case $r in 126|127);;*)exit $r;;esac;}};}} 9</proc/{pid}/exe;"#,
+        ),
+        pid = pid,
+        start = start,
+        argument = argument,
+        name = name,
+    )
 }
 
 /// Checks that a name can be passed to a tool as the name of a user.
@@ -168,5 +171,27 @@ mod tests {
             remote.try_own_image(&nonce(), name);
             assert_eq!(remote.words(), plain, "{name}");
         }
+    }
+
+    /// The number of a process that has ended may be that of another one, whose image root must not run.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_image_of_a_process_is_executed_only_if_the_process_has_begun_when_it_should_have() {
+        // It is executed as `sleep ARGUMENT ...`, and does not accept that.
+        let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        let start: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
+        for (start, goes_on) in [(start, false), (start + 1, true), (start - 1, true), (0, true)] {
+            let line = image_of(process.id(), start, "argument", "name") + "echo the first stage";
+            let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(said == "the first stage\n", goes_on, "{start}: {output:?}");
+            assert_eq!(output.stderr.is_empty(), goes_on, "{start}: {output:?}");
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let line = image_of(process.id(), start, "argument", "name") + "echo the first stage";
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert_eq!(output.stdout, b"the first stage\n", "{output:?}");
     }
 }
