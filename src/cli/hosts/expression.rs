@@ -607,4 +607,4 @@ fn too_many_hops(span: Span) -> Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

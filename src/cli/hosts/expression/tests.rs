@@ -278,7 +278,7 @@ fn the_largest_expressions_are_quick() {
 }
 
 /// The processor time of this thread. A busy machine does not change it.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
     // The name of the thread, in parentheses, may contain spaces.
     let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
@@ -432,6 +432,7 @@ fn mutated_texts_are_answered_or_refused_in_time() {
         state ^= state << 17;
         (state % below as u64) as usize
     };
+    let mut slowest = (Duration::ZERO, String::new());
     for nth in 0..mutations() {
         let mut text: Vec<char> = SEEDS[random(SEEDS.len())].chars().collect();
         for _ in 0..1 + random(8) {
@@ -453,11 +454,14 @@ fn mutated_texts_are_answered_or_refused_in_time() {
         let what = format!("text {nth} of seed {seed}");
         let mut sources = Known { stdin: Some(text.clone()), ..known() };
         for expression in [&text, "-"] {
+            let begin = processor_time();
             if let Err(error) = answered_in_time(&what, expression, &mut sources) {
                 assert!(error.to_string().len() < 4000, "{what}: {error}");
             }
+            slowest = slowest.max((processor_time() - begin, what.clone()));
         }
     }
+    eprintln!("the slowest was {} with {:?}", slowest.1, slowest.0);
 }
 
 #[test]

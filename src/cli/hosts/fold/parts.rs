@@ -49,7 +49,7 @@ fn power_of_ten(exponent: u8) -> u64 {
 /// A name as words and the numbers between them. Text in braces or brackets is never split.
 pub(super) struct Parts<'a> {
     name: &'a str,
-    pub(super) at: usize,
+    at: usize,
 }
 
 impl<'a> Parts<'a> {
@@ -80,5 +80,36 @@ impl<'a> Parts<'a> {
             }
         }
         (&self.name[begin..], None)
+    }
+}
+
+/// A name as words and at most a certain number of numbers. What follows is part of the last word, which has no
+/// number.
+pub(super) struct Pieces<'a> {
+    parts: Parts<'a>,
+    /// How many more numbers are taken; `None` after the last word.
+    left: Option<usize>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn of(name: &'a str, most: usize) -> Self {
+        Self { parts: Parts::of(name), left: Some(most) }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = (&'a str, Option<Number>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let left = self.left?;
+        let begin = self.parts.at;
+        if left > 0
+            && let (word, Some(number)) = self.parts.next_part()
+        {
+            self.left = Some(left - 1);
+            return Some((word, Some(number)));
+        }
+        self.left = None;
+        Some((&self.parts.name[begin..], None))
     }
 }

@@ -9,6 +9,10 @@ use crate::cli::hosts::numbers::write_number;
 const MIN_STEPS: usize = 4;
 /// Numbers in ascending order as `1-3,5,08-10`, as short as they can be written.
 pub(super) fn ranges(numbers: &[Number]) -> String {
+    // Most sets are small, and most numbers have no leading zeros.
+    if !numbers.iter().any(|number| number.is_padded()) {
+        return written(&divide(numbers));
+    }
     let padded: BTreeSet<u8> = numbers.iter().filter(|n| n.is_padded()).map(|n| n.digits).collect();
     // All numbers of a range have one width: `08-10`. Numbers without leading zeros can be written with the
     // padded numbers of the same length, or with the numbers that are not padded.
@@ -54,6 +58,10 @@ fn ranges_with(numbers: &[Number], taking: &HashMap<u8, Taking>) -> String {
     }
     let mut runs: Vec<Run> = widths.into_values().flat_map(|numbers| divide(&numbers)).collect();
     runs.sort_unstable_by_key(|run| run.first);
+    written(&runs)
+}
+
+fn written(runs: &[Run]) -> String {
     let mut text = String::new();
     for (nth, run) in runs.iter().enumerate() {
         if nth > 0 {

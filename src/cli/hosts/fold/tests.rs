@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::cli::hosts::expression::tests::processor_time;
 use crate::cli::hosts::expression::{Sources, expand, list};
+use crate::cli::hosts::fold::parts::natural_cmp;
 use crate::cli::hosts::numbers::Numbers;
 
 struct Nothing;
@@ -130,6 +132,45 @@ fn a_million_hosts_are_folded() {
     assert!(hosts == names);
     assert_eq!(fold(&list(&["h[1-1000000]"], &mut Nothing).unwrap().hosts.iter().collect::<Vec<_>>()), "h[1-1000000]");
     assert!(begin.elapsed().as_secs() < 30);
+}
+
+#[test]
+fn what_can_be_joined_in_two_ways_goes_to_the_larger_group() {
+    // Joining place by place takes r3n0 or r6n8 away from the larger group, depending on the order.
+    let folded = refolded("r[0,3,21,38]n0,r3n11,r[2,6]n8,r6n[55,63]");
+    assert_eq!(folded, "r[0,3,21,38]n0,r2n8,r3n11,r6n[8,55,63]");
+}
+
+#[test]
+#[ignore = "the time is that of an optimised build"]
+fn a_million_hosts_in_any_order_are_folded_within_half_a_second() {
+    let mut state = 1_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut shuffled: Vec<String> = (0..1_000_000).map(|n| format!("h{n}.example.com")).collect();
+    for nth in (1..shuffled.len()).rev() {
+        shuffled.swap(nth, random() as usize % (nth + 1));
+    }
+    let letters = |mut number: u64| {
+        std::iter::repeat_with(|| {
+            let letter = b'a' + (number % 26) as u8;
+            number /= 26;
+            char::from(letter)
+        })
+        .take(10)
+        .collect::<String>()
+    };
+    let unlike: Vec<String> = (0..1_000_000).map(|_| letters(random())).collect();
+    for names in [shuffled, unlike] {
+        let begin = processor_time();
+        let folded = fold(&names);
+        let took = processor_time() - begin;
+        assert!(took.as_secs_f64() < 0.5, "{took:?} for {} bytes", folded.len());
+    }
 }
 
 #[test]
