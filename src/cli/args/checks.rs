@@ -90,6 +90,7 @@ impl Cli {
         let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
             ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Hosts(args) => (&args.expressions, &[]),
             ToolCommand::Functions(_) | ToolCommand::Images(_) | ToolCommand::Bundle(_) => (&[], &[]),
