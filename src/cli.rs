@@ -4,10 +4,12 @@
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `inventory`: files and programs that name hosts and groups
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
+//! - `question`: whether to run on many hosts; `dry_run`: what would be run; `substitution`: what differs from host to
+//!   host
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
-//! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `run`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -22,6 +24,7 @@ mod completions;
 pub(crate) mod config;
 mod display;
 pub(crate) mod doctor;
+mod dry_run;
 pub(crate) mod duration;
 mod ending;
 pub(crate) mod exit;
@@ -34,6 +37,8 @@ pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 mod man;
 pub(crate) mod output;
+mod plan;
+mod question;
 pub(crate) mod quote;
 pub(crate) mod rerun;
 pub(crate) mod retry;
@@ -41,6 +46,7 @@ mod rollout;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod share;
+mod substitution;
 pub(crate) mod tree;
 mod unnamed_file;
 mod worker;
@@ -88,6 +94,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),
+        ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
         ToolCommand::Images(args) => images::images(args),

@@ -4,6 +4,8 @@
 pub(crate) mod allocator;
 pub(crate) mod blocking;
 pub(crate) mod hash;
+#[cfg(feature = "cli")]
+pub(crate) mod local_time;
 pub(crate) mod panic;
 pub(crate) mod pipe;
 pub(crate) mod process;

@@ -2,14 +2,17 @@
 //!
 //! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
 //! - `checks`: what is well formed but most likely not what was meant
-//! - `running`: the options about the order, the attempts and the end of a run
+//! - `plan`: those of `plan`
+//! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
 mod help;
+pub(crate) mod plan;
 pub(crate) mod running;
+pub(crate) mod showing;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -24,7 +27,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
+use self::plan::PlanArgs;
 use self::running::RunningArgs;
+use self::showing::ShowingArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
@@ -73,6 +78,8 @@ pub(crate) enum ToolCommand {
     Functions(FunctionsArgs),
     /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
+    /// Print the hops that a run would make, and the command of each hop, without a connection
+    Plan(Box<PlanArgs>),
     /// List the hosts that an expression names
     Hosts(HostsArgs),
     /// Connect to hosts and show the tree of processes that leads to them
@@ -100,7 +107,7 @@ impl ToolCommand {
 
     /// Whether the configuration has anything to say for the command.
     pub(crate) fn takes_config(&self) -> bool {
-        self.starts_hosts() || matches!(self, Self::Hosts(_))
+        self.starts_hosts() || matches!(self, Self::Hosts(_) | Self::Plan(_))
     }
 }
 
@@ -120,6 +127,9 @@ pub(crate) struct RunArgs {
     /// Set an environment variable on the hosts; NAME alone passes on its value here; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
     pub(crate) env: Vec<Variable>,
+    /// In the command, replace %h by the host, %n by its number, and %% by a %
+    #[arg(long)]
+    pub(crate) subst: bool,
     /// Give the commands no input; by default they get stdin, unless it is a terminal
     #[arg(short, long)]
     pub(crate) no_stdin: bool,
@@ -311,6 +321,8 @@ pub(crate) struct OutputArgs {
     /// End with the largest exit code of any host
     #[arg(short = 'S', long)]
     pub(crate) remote_code: bool,
+    #[command(flatten)]
+    pub(crate) showing: ShowingArgs,
 }
 
 /// `offshoot hosts`.

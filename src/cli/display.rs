@@ -3,8 +3,12 @@
 use std::io::{self, IsTerminal};
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::cli::args::{Cli, OutputArgs};
 use crate::cli::hosts::path::HostPath;
+use crate::cli::output::files::Files;
+use crate::cli::output::folding::WINDOW;
 use crate::cli::output::marks::Marks;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::progress::Progress;
@@ -15,36 +19,68 @@ pub(super) struct Display<'a> {
     report: Report,
     marks: Marks,
     progress: Progress,
+    files: Option<Files>,
+    /// When lines that wait for equal ones have waited long enough.
+    release: Option<Instant>,
     pub(super) pipes: &'a Pipes,
 }
 
 impl<'a> Display<'a> {
-    pub(super) fn new(cli: &Cli, output: OutputArgs, hosts: &[HostPath], pipes: &'a Pipes) -> Self {
+    pub(super) fn new(
+        cli: &Cli,
+        output: OutputArgs,
+        files: Option<Files>,
+        hosts: &[HostPath],
+        pipes: &'a Pipes,
+    ) -> Self {
         let around = surroundings();
         let names = hosts.iter().map(|host| host.text.clone()).collect();
         Self {
             report: Report::new(Style::new(output, cli.color, around), names),
             marks: Marks::new(hosts.len()),
-            progress: Progress::new(has_progress(around, cli.verbose)),
+            progress: Progress::new(has_progress(around, cli.verbose) && !output.showing.quiet),
+            files,
+            release: None,
             pipes,
         }
     }
 
     /// Shows an event.
-    pub(super) fn take(&mut self, event: HostEvent) {
+    pub(super) fn take(&mut self, mut event: HostEvent) {
+        self.files.iter_mut().for_each(|files| files.take(&mut event));
         let host = Marks::owner(&event);
         let shown = self.report.handle(SystemTime::now(), event);
         self.show(shown);
         host.into_iter().for_each(|host| self.marks.set(host, self.pipes));
+        self.release = match self.report.waits() {
+            true => self.release.or_else(|| Some(Instant::now() + WINDOW)),
+            false => None,
+        };
     }
 
     /// Waits until something has to be shown although there is no event. Cancel safe.
     pub(super) async fn due(&self) {
-        self.progress.due().await;
+        let released = async {
+            match self.release {
+                Some(time) => tokio::time::sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.progress.due() => {}
+            () = released => {}
+        }
     }
 
     /// Shows what is due.
     pub(super) fn renew(&mut self) {
+        if self.release.is_some_and(|time| time <= Instant::now()) {
+            self.release = None;
+            let hosts = self.report.waiting();
+            let shown = self.report.release();
+            self.show(shown);
+            return hosts.into_iter().for_each(|host| self.marks.set(host, self.pipes));
+        }
         self.progress.show(self.report.progress(), &self.pipes.stderr);
     }
 

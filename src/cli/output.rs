@@ -1,5 +1,10 @@
 //! The output of the tool: events of a run, as text, JSON or lines of JSON.
 
+pub(crate) mod diff;
+pub(crate) mod file_name;
+pub(crate) mod files;
+pub(crate) mod folding;
+pub(crate) mod gathered;
 pub(crate) mod json;
 pub(crate) mod jsonl;
 pub(crate) mod kept;

@@ -35,6 +35,8 @@ fn rewritten(argv: &[OsString], hosts: &str, inventories: &[String]) -> Again {
         command: &tool,
         hosts: Some(hosts),
         has_inventory: false,
+        has_files: false,
+        overwrites: false,
         begin: 0,
         words: Vec::new(),
         hidden: Vec::new(),
@@ -79,6 +81,9 @@ struct Rewriter<'a> {
     /// The new hosts, until they are put into the line.
     hosts: Option<&'a str>,
     has_inventory: bool,
+    /// Whether the line names files that exist now.
+    has_files: bool,
+    overwrites: bool,
     /// Where the options of the subcommand begin.
     begin: usize,
     words: Vec<OsString>,
@@ -94,6 +99,9 @@ impl Rewriter<'_> {
         }
         if !self.has_inventory {
             added.extend(inventories.iter().flat_map(|path| [OsString::from("-I"), path.into()]));
+        }
+        if self.has_files && !self.overwrites {
+            added.push("--overwrite".into());
         }
         self.words.splice(self.begin..self.begin, added);
     }
@@ -173,6 +181,14 @@ impl Rewriter<'_> {
                 }
             }
             "all" | "exclude" | "pick" => {}
+            "outdir" => {
+                self.has_files = true;
+                return false;
+            }
+            "overwrite" => {
+                self.overwrites = true;
+                return false;
+            }
             "inventory" => {
                 self.has_inventory = true;
                 return false;
@@ -220,6 +236,11 @@ mod tests {
             (&["o", "call", "f", "-w", "a", "[1, \"x y\"]"], r#"o call f -w 'web[2,5]' '[1, "x y"]'"#),
             (&["o", "-v", "run", "-a", "-xb", "--pick=2", "-I", "f", "id"], "o -v run -w 'web[2,5]' -I f id"),
             (&["o", "call", "-w", "a", "--", "f"], "o call -w 'web[2,5]' -- f"),
+            (&["o", "run", "-w", "a", "--outdir", "d", "id"], "o run --overwrite -w 'web[2,5]' --outdir d id"),
+            (
+                &["o", "run", "-w", "a", "--outdir=d", "--overwrite", "id"],
+                "o run -w 'web[2,5]' --outdir=d --overwrite id",
+            ),
         ] {
             assert_eq!(rerun(typed, "web[2,5]"), again);
         }

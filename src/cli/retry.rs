@@ -3,8 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use clap::ValueEnum;
-
+use crate::cli::args::running::{RetryOn, RunningArgs};
 use crate::cli::output::report::HostExit;
 use crate::cli::output::summary::Status;
 
@@ -16,16 +15,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// host key, stay, and to repeat them can lock the account.
 const PASSING: [&str; 4] = ["eof", "timeout", "corrupt", "disconnect"];
 
-/// What is tried again: with `Connect`, hosts that could not be reached, so that nothing was run there; with `All`,
-/// also commands that failed, were too slow, or lost their connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum RetryOn {
-    // Documentation of the values would make the help of all options long.
-    #[default]
-    Connect,
-    All,
-}
-
 /// How often a host is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Retries {
@@ -34,6 +23,10 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
+    pub(crate) fn new(args: &RunningArgs) -> Self {
+        Self { most: args.retries, on: args.retry_on }
+    }
+
     /// How long to wait until the next attempt; `None` if there is none. `attempt` is the number of the attempt
     /// that has ended like this, from 1 on. `chance` is between 0 and 1.
     pub(crate) fn wait(self, attempt: u32, exit: &HostExit, chance: f64) -> Option<Duration> {

@@ -10,25 +10,28 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::args::running::RetryOn;
 use crate::cli::args::{CallArgs, Cli, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
 use crate::cli::display::Display;
+use crate::cli::dry_run;
 use crate::cli::ending::{self, Readers, Signals, end};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::HostPath;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
 use crate::cli::inventory::{self, Inventories};
 use crate::cli::last_run::LastRun;
+use crate::cli::output::files::Files;
 use crate::cli::output::marks;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{Finished, HostEvent, Report};
 use crate::cli::output::summary::{End, Summary};
+use crate::cli::question;
 use crate::cli::rerun;
-use crate::cli::retry::RetryOn;
 use crate::cli::rollout::Rollout;
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
@@ -43,10 +46,20 @@ const NO_INPUT_AGAIN: &str = "--retry-on all starts a command more than once, an
 
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
-    let work = Work::Command(command(args));
-    let takes_stdin = !args.no_stdin;
-    let (reach, running) = (args.reach.clone(), args.running.clone());
-    carry_out(cli, Job { work, reach, running, output: args.output, timeout: args.timeout, takes_stdin })
+    carry_out(cli, job(args))
+}
+
+pub(super) fn job(args: &RunArgs) -> Job {
+    Job {
+        work: Work::Command(command(args)),
+        reach: args.reach.clone(),
+        running: args.running.clone(),
+        output: args.output,
+        timeout: args.timeout,
+        substitutes: args.subst,
+        is_shell: args.shell.is_some(),
+        takes_stdin: !args.no_stdin,
+    }
 }
 
 /// Calls the function on all hosts and reports.
@@ -60,9 +73,10 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
         Err(exit) => return exit,
     };
     let work = Work::Call(function, arguments);
-    let takes_stdin = false;
     let (reach, running) = (args.reach.clone(), args.running.clone());
-    carry_out(cli, Job { work, reach, running, output: args.output, timeout: args.timeout, takes_stdin })
+    let (output, timeout) = (args.output, args.timeout);
+    let job = Job { work, reach, running, output, timeout, substitutes: false, is_shell: false, takes_stdin: false };
+    carry_out(cli, job)
 }
 
 fn carry_out(cli: &Cli, mut job: Job) -> Exit {
@@ -71,6 +85,19 @@ fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Err(exit) => return exit,
     };
     job.reach.choosing.inventory.extend(found);
+    if let Err(why) = dry_run::check(&job, &hosts) {
+        return fail(Exit::Usage, &why);
+    }
+    if job.running.dry_run {
+        return dry_run::print(&job, &hosts);
+    }
+    if !job.running.yes && !question::agreed(&hosts) {
+        return fail(Exit::Done(Outcome { stopped: true, ..Outcome::default() }), &"nothing was run");
+    }
+    let files = match files(&job, &hosts) {
+        Ok(files) => files,
+        Err(why) => return fail(Exit::Usage, &why),
+    };
     // The tool asks before it starts another thread, which could write to the terminal.
     let secrets = match Secrets::ask(&job.reach) {
         Ok(secrets) => secrets,
@@ -107,11 +134,19 @@ fn carry_out(cli: &Cli, mut job: Job) -> Exit {
     };
     drop(guard);
     let local = LocalSet::new();
-    let (exit, last) = local.block_on(&runtime, report(cli, job, hosts, (tree, input), &router, &pipes, &mut signals));
+    let (exit, last) =
+        local.block_on(&runtime, report(cli, job, hosts, (tree, input, files), &router, &pipes, &mut signals));
     // Everything that still runs stops here.
     drop(local);
     let Some(Last { owed, readers }) = last else { return exit };
     runtime.block_on(end(&router, &mut signals, &pipes, owed, readers)).unwrap_or(exit)
+}
+
+/// The files of `--outdir`.
+fn files(job: &Job, hosts: &[HostPath]) -> Result<Option<Files>, String> {
+    let Some(outdir) = &job.running.outdir else { return Ok(None) };
+    let names: Vec<String> = hosts.iter().map(|host| host.text.clone()).collect();
+    Files::new(outdir, job.running.overwrite, &names).map(Some)
 }
 
 /// Makes the router. On SIGUSR2 it prints what it waits for.
@@ -279,13 +314,13 @@ async fn report(
     cli: &Cli,
     job: Job,
     hosts: Vec<HostPath>,
-    (tree, input): (Rc<Tree>, Option<Input>),
+    (tree, input, files): (Rc<Tree>, Option<Input>, Option<Files>),
     router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
 ) -> (Exit, Option<Last>) {
     let (output, inventories) = (job.output, job.reach.choosing.inventory.clone());
-    let mut display = Display::new(cli, output, &hosts, pipes);
+    let mut display = Display::new(cli, output, files, &hosts, pipes);
     let (events, incoming) = mpsc::channel(WAITING);
     let (stop, deadline, started) = (CancellationToken::new(), job.running.deadline, Instant::now());
     let rollout = Rollout::new(hosts.len(), job.running.batch.as_ref(), job.running.max_fail);
@@ -333,8 +368,9 @@ fn conclude(cli: &Cli, report: Report, end: End, started: Instant, inventories: 
     let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&cli.argv, hosts, inventories, caution);
     let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
     let Finished { summary, shown, document } = finished;
-    shown.write(pipes);
+    // What is gathered comes before the summary, where both go to one terminal.
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));
+    shown.write(pipes);
     summary
 }
 

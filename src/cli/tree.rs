@@ -194,6 +194,12 @@ impl Tree {
         Vec::new()
     }
 
+    /// The name of the last hop and its command.
+    pub(crate) fn preview(&self, hops: &[Hop]) -> Result<(String, Vec<String>), String> {
+        let hop = hops.last().ok_or("a host without a hop")?;
+        self.connect(hop, Voice::Quiet).connect_timeout(self.connect_timeout).preview()
+    }
+
     /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
     /// the connect.
     pub(crate) async fn examine(&self, hops: &[Hop], via: Option<&Context>) -> Result<Examined, Error> {

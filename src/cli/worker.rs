@@ -21,8 +21,9 @@ use crate::cli::hosts::path::HostPath;
 use crate::cli::input::Input;
 use crate::cli::output::report::{HostEvent, HostExit, HostIndex, Open, Stream};
 use crate::cli::output::summary::Status;
-use crate::cli::retry;
+use crate::cli::retry::{self, Retries};
 use crate::cli::rollout::{Next, Rollout};
+use crate::cli::substitution::{self, Values};
 use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
@@ -46,6 +47,10 @@ pub(super) struct Job {
     pub(super) running: RunningArgs,
     pub(super) output: OutputArgs,
     pub(super) timeout: Option<Duration>,
+    /// Whether the words of the command have values that differ from host to host.
+    pub(super) substitutes: bool,
+    /// Whether a shell of the host reads the command.
+    pub(super) is_shell: bool,
     /// Whether stdin is sent to the hosts.
     pub(super) takes_stdin: bool,
 }
@@ -186,7 +191,7 @@ struct Worker {
 impl Worker {
     /// Works on the host until an attempt is the last one, and returns how that ended.
     async fn work(&self, tree: &Rc<Tree>, host: &HostPath, job: &Job) -> HostExit {
-        let retries = job.running.retries();
+        let retries = Retries::new(&job.running);
         for attempts in 1.. {
             let began = Instant::now();
             let exit = HostExit { attempts, ..Box::pin(self.attempt(tree, host, job)).await };
@@ -209,7 +214,10 @@ impl Worker {
             Err(error) => return self.unreachable(&error, host),
         };
         let (what, done) = match &job.work {
-            Work::Command(command) => ("command", self.command(&context, command, job.timeout).await),
+            Work::Command(command) => {
+                let command = self.substituted(command, host, job);
+                ("command", self.command(&context, &command, job.timeout).await)
+            }
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
         };
         match done {
@@ -225,6 +233,19 @@ impl Worker {
                 exit
             }
         }
+    }
+
+    /// The command for this host.
+    fn substituted(&self, command: &CommandLine, host: &HostPath, job: &Job) -> CommandLine {
+        let mut command = command.clone();
+        if job.substitutes {
+            let values = Values { host: &host.text, number: self.host.0 };
+            for word in &mut command.argv {
+                // The tool has checked the words before the run.
+                *word = substitution::apply(word, values).unwrap_or_default();
+            }
+        }
+        command
     }
 
     fn unreachable(&self, error: &Error, host: &HostPath) -> HostExit {

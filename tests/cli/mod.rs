@@ -9,6 +9,7 @@ mod ending;
 mod exits;
 mod input;
 mod json;
+mod many;
 mod methods;
 mod running;
 mod schema;
@@ -166,6 +167,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_hop_is_tried_again_once_for_all_hosts_behind_it
             commands_that_failed_are_tried_again_if_that_is_asked_for
             a_run_ends_at_its_deadline
+        ;
+        many:
+            lines_that_hosts_print_at_the_same_time_are_shown_once
+            equal_output_is_gathered_and_the_odd_ones_are_told_by_their_difference
+            the_output_of_each_host_is_written_to_files
+            files_are_complete_if_the_run_is_stopped
+            lines_can_have_their_time
+            a_command_has_its_host_in_it_if_that_is_asked_for
+            many_hosts_are_asked_about_on_a_terminal_alone
+            a_quiet_run_tells_failures_only
+            a_dry_run_prints_what_would_be_run_and_connects_to_nothing
+            a_plan_shows_each_hop_once_with_its_command
         ;
         transcripts:
             transcripts_that_need_more_than_this_machine_are_true

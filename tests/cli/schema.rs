@@ -108,6 +108,9 @@ pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
         &["run", "--jsonl", "-F", "none", "-w", hosts, "-s", line][..],
         &["run", "--jsonl", "-w", "local1", "-t", "300ms", "-s", "sleep 60"],
         &["run", "--jsonl", "-w", "local1", "-s", "sleep 5 & exit 3"],
+        &["run", "--jsonl", "-w", "local1", "-n", "--retries", "1", "--retry-on", "all", "--", "false"],
+        &["run", "--json", "-w", "local1", "-n", "--retries", "1", "--retry-on", "all", "--", "false"],
+        &["run", "--jsonl", "-w", "local[1-3]", "--batch", "1", "--max-fail", "0", "--", "false"],
         &["call", "--jsonl", "-w", "local1", "host_facts"],
         &["run", "--json", "-F", "none", "-w", hosts, "-s", line],
         &["run", "--json", "-w", "local1", "--", "/no/such/program"],
@@ -123,7 +126,7 @@ pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
             events.extend(value["event"].as_str().map(str::to_owned));
         }
     }
-    for event in ["line", "result", "exit", "summary"] {
+    for event in ["line", "result", "retry", "exit", "summary"] {
         ensure!(events.iter().any(|seen| seen == event), "{event} was not printed");
     }
     Ok(())

@@ -23,7 +23,7 @@ fn script(path: &Path, lines: &str) -> Result<()> {
 }
 
 /// The tool on a terminal, with `directory` in front on its path.
-fn on_terminal(args: &[&str], directory: &Path) -> Result<Command> {
+pub(crate) fn on_terminal(args: &[&str], directory: &Path) -> Result<Command> {
     let (command, _trace) = tool(&[]);
     let line = directory.join("line");
     let words: Vec<String> = args.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();

@@ -91,6 +91,7 @@ impl Cli {
             ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Hosts(args) => (&args.expressions, &[]),
             _ => (&[], &[]),

@@ -1,12 +1,12 @@
 //! The options of `run` and `call` about the order, the attempts and the end of a run.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::batches::Batches;
 use crate::cli::duration;
-use crate::cli::retry::{Retries, RetryOn};
 use crate::cli::share::Share;
 
 /// In which order hosts are started, how often, and what stops the run.
@@ -28,12 +28,28 @@ pub(crate) struct RunningArgs {
     /// Stop the whole run after this time, as 30 (seconds) or 5m
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) deadline: Option<Duration>,
+    /// Print what would be run where, and connect to nothing
+    #[arg(long, conflicts_with_all = ["json", "jsonl"])]
+    pub(crate) dry_run: bool,
+    /// Do not ask whether to run on many hosts
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Write the output of each host to DIR/HOST.out and DIR/HOST.err, too; %h and %n in DIR stand for the host
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) outdir: Option<PathBuf>,
+    /// Replace files of --outdir that exist
+    #[arg(long, requires = "outdir", help_heading = "Output")]
+    pub(crate) overwrite: bool,
 }
 
-impl RunningArgs {
-    pub(crate) fn retries(&self) -> Retries {
-        Retries { most: self.retries, on: self.retry_on }
-    }
+/// What is tried again: with `Connect`, hosts that could not be reached, so that nothing was run there; with `All`,
+/// also commands that failed, were too slow, or lost their connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum RetryOn {
+    // Documentation of the values would make the help of all options long.
+    #[default]
+    Connect,
+    All,
 }
 
 #[cfg(test)]
@@ -63,7 +79,7 @@ mod tests {
         let args = parsed(&words).unwrap();
         assert_eq!(args.batch, Some(Batches::parse("1,10%,rest").unwrap()));
         assert_eq!(args.max_fail, Some(Share::Percent(5)));
-        assert_eq!(args.retries(), Retries { most: 2, on: RetryOn::All });
+        assert_eq!((args.retries, args.retry_on), (2, RetryOn::All));
         assert_eq!(args.deadline, Some(Duration::from_secs(300)));
         let line = [&["offshoot", "call", "-w", "a"], &words[..], &["f"]].concat();
         let ToolCommand::Call(call) = Cli::try_parse_from(line).unwrap().command else { panic!() };
@@ -79,11 +95,13 @@ mod tests {
             (&["--retries", "many"], "invalid digit"),
             (&["--retries", "101"], "101 is not in 0..=100"),
             (&["--retries", "1", "--retry-on", "never"], "[possible values: connect, all]"),
-            (&["--retry-on", "all"], "--retries"),
             (&["--deadline", "soon"], "write 30s"),
+            (&["--dry-run", "--json"], "cannot be used with"),
         ] {
             let error = parsed(words).unwrap_err();
             assert!(error.contains(words[words.len() - 2]) && error.contains(says), "{words:?}: {error}");
         }
+        assert!(parsed(&["--retry-on", "all"]).unwrap_err().contains("--retries <N>"));
+        assert!(parsed(&["--overwrite"]).unwrap_err().contains("--outdir <DIR>"));
     }
 }

@@ -42,11 +42,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["-O", "--option", "--ssh-common-args", "--ssh-extra-args"], "passes an option to ssh", "write -o OPT"),
     (&["-c", "--copy", "--rcopy", "--dest"], "copies files for clush", "nothing is copied here; use scp or rsync"),
     (&["--connection"], "is how ansible reaches a host", "a path says so: web1, web1/docker:app, local1"),
-    (
-        &["-B", "-L", "--gather"],
-        "gathers equal output for clush",
-        "output is not gathered; --json has that of each host",
-    ),
+    (&["-L"], "shows the lines of all hosts in the order of the hosts for clush", "-B shows output at the end"),
     (&["-R"], "chooses how pdsh reaches a host", "a path says so: web1, web1/docker:app, local1"),
     (
         &["--extra-vars"],
@@ -55,7 +51,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     ),
     (&["--stdin"], "is about the input of the command", "stdin goes to all commands; -n keeps it from them"),
     (&["-N"], "leaves out the names of hosts for pdsh", "write --json, and take `stdout` of each host"),
-    (&["--check", "--diff"], "shows what ansible would change", "there are no modules that could tell"),
+    (&["--check"], "shows what ansible would change", "there are no modules that could tell"),
 ];
 
 /// Commands of other tools, with what is written here.

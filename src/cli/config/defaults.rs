@@ -26,16 +26,22 @@ enum Kind {
 }
 
 /// The keys, each with what it can be.
-const KEYS: [(&str, Kind); 13] = [
+const KEYS: [(&str, Kind); 19] = [
+    ("batch", Kind::Text("sizes, as \"1,10%\"")),
     ("become-method", Kind::OneOf(&["sudo", "su", "doas"])),
     ("color", Kind::OneOf(&["auto", "always", "never"])),
     ("connect-timeout", Kind::Time),
+    ("deadline", Kind::Time),
     ("fanout", Kind::Number(10_000)),
+    ("fold", Kind::OneOf(&["auto", "always", "never"])),
     ("identity", Kind::Files),
     ("inventory", Kind::Inventories),
     ("jump", Kind::Text("hosts of ssh, as \"bastion\"")),
     ("login", Kind::Text("the name of a user")),
+    ("max-fail", Kind::Text("a number or a share, as \"3\" or \"10%\"")),
     ("port", Kind::Number(65_535)),
+    ("retries", Kind::Number(100)),
+    ("retry-on", Kind::OneOf(&["connect", "all"])),
     ("ssh-config", Kind::File),
     ("ssh-option", Kind::Texts("an option of ssh, as \"Compression=yes\", or a list of them")),
     ("timeout", Kind::Time),

@@ -41,7 +41,7 @@ pub(crate) struct Kept {
 }
 
 /// The output of a host, read back.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
@@ -82,6 +82,10 @@ impl Kept {
         } else {
             self.truncated += json.len() as u64;
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stdout.size + self.stderr.size + self.result.size == 0
     }
 
     /// Forgets all output. What is in the file stays there and is not read.

@@ -8,8 +8,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::cli::args::showing::{Fold, ShowingArgs};
 use crate::cli::args::{Color, OutputArgs};
 use crate::cli::hosts::fold::fold;
+use crate::cli::output::folding::Folding;
+use crate::cli::output::gathered::Gathering;
 use crate::cli::output::json;
 use crate::cli::output::jsonl;
 use crate::cli::output::kept::{self, Kept, Store};
@@ -17,8 +20,9 @@ use crate::cli::output::line::{Line, LineEnd, Lines};
 use crate::cli::output::pipe::{Document, Pipes};
 use crate::cli::output::progress;
 use crate::cli::output::summary::{End, Status, Summary};
-use crate::cli::output::text::Look;
+use crate::cli::output::text::{self, Look};
 use crate::cli::output::visible;
+use crate::sys::local_time::local_time;
 
 /// A host by its index in the list that the report was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +41,7 @@ pub(crate) enum HostEvent {
     Exit { host: HostIndex, exit: HostExit },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
@@ -142,6 +146,15 @@ pub(crate) struct Style {
     pub(crate) stderr: Look,
     /// Whether all frames of a progress bar are shown unchanged.
     pub(crate) all_frames: bool,
+    /// Whether output is shown at the end only.
+    pub(crate) gathers: bool,
+    /// Whether the differences between hosts are shown at the end.
+    pub(crate) diffs: bool,
+    /// Whether equal lines of several hosts are joined.
+    pub(crate) folds: bool,
+    pub(crate) timestamps: bool,
+    /// Whether there is no summary.
+    pub(crate) is_quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +186,33 @@ impl Style {
             _ => Format::Text,
         };
         let (stdout, stderr) = (look(around.stdout_is_terminal), look(around.stderr_is_terminal));
-        Self { format, stdout, stderr, all_frames: args.raw || format != Format::Text }
+        let ShowingArgs { gather, diff, fold, timestamps, quiet } = args.showing;
+        let folds = match fold {
+            Fold::Auto => around.stdout_is_terminal && !args.raw,
+            Fold::Always => true,
+            Fold::Never => false,
+        };
+        Self {
+            format,
+            stdout,
+            stderr,
+            all_frames: args.raw || format != Format::Text,
+            gathers: gather,
+            diffs: diff,
+            folds: folds && format == Format::Text,
+            timestamps,
+            is_quiet: quiet,
+        }
+    }
+
+    /// Whether output is kept to the end.
+    fn keeps(self) -> bool {
+        self.format == Format::Json || self.gathers || self.diffs
+    }
+
+    /// What comes before the name of a host in each line.
+    fn prefix(self, now: SystemTime) -> String {
+        if self.timestamps { format!("{} ", local_time(now)) } else { String::new() }
     }
 }
 
@@ -182,6 +221,8 @@ impl Style {
 pub(crate) struct Report {
     style: Style,
     hosts: Vec<Host>,
+    /// Lines that wait for equal lines of other hosts, if they are folded.
+    folding: Option<Folding>,
     /// The hosts before this index have been started.
     started: usize,
     /// The output that `--json` keeps from all hosts.
@@ -211,7 +252,9 @@ impl Report {
         let lines = || Lines::new(!style.all_frames);
         let host = |name| Host { name, stdout: lines(), stderr: lines(), ..Host::default() };
         let hosts: Vec<Host> = hosts.into_iter().map(host).collect();
-        Self { style, started: hosts.len(), hosts, store: Store::default() }
+        // A single host waits for nobody.
+        let folding = (style.folds && hosts.len() > 1).then(Folding::default);
+        Self { style, folding, started: hosts.len(), hosts, store: Store::default() }
     }
 
     /// The progress of the run.
@@ -261,7 +304,39 @@ impl Report {
                 self.exit(now, index, exit, &mut shown);
             }
         }
+        if self.folding.as_ref().is_some_and(Folding::is_full) {
+            self.unfold(&mut shown);
+        }
         shown
+    }
+
+    /// The hosts with lines that wait for equal lines of other hosts.
+    pub(crate) fn waiting(&self) -> Vec<HostIndex> {
+        let hosts = self.folding.as_ref().map(Folding::hosts);
+        hosts.unwrap_or_default().into_iter().map(HostIndex).collect()
+    }
+
+    /// Whether lines wait for equal lines of other hosts.
+    pub(crate) fn waits(&self) -> bool {
+        self.folding.as_ref().is_some_and(|folding| !folding.is_empty())
+    }
+
+    /// Returns the lines that wait.
+    pub(crate) fn release(&mut self) -> Shown {
+        let mut shown = Shown::default();
+        self.unfold(&mut shown);
+        shown
+    }
+
+    fn unfold(&mut self, shown: &mut Shown) {
+        let Self { style, hosts, folding: Some(folding), .. } = self else { return };
+        for line in folding.take(|host| hosts[host].name.clone()) {
+            let (look, out) = match line.to {
+                Stream::Stdout => (style.stdout, &mut shown.stdout),
+                Stream::Stderr => (style.stderr, &mut shown.stderr),
+            };
+            look.labelled((line.first, &format!("{}{}", line.prefix, line.hosts)), line.to, &line.body, out);
+        }
     }
 
     /// Notes that the hosts from this index on were not started and will not be.
@@ -284,19 +359,25 @@ impl Report {
             let status = if index < self.started { Status::Cancelled } else { Status::Skipped };
             self.exit(now, index, HostExit { status, ..HostExit::cancelled() }, &mut shown);
         }
+        self.unfold(&mut shown);
         let statuses = |host: &Host| {
             let status = host.exit.as_ref().map_or(Status::Cancelled, |exit| exit.status);
             (host.name.clone(), status)
         };
         let codes = self.hosts.iter().filter_map(|host| host.exit.as_ref()).map(HostExit::shell_code);
         let summary = Summary::new(self.hosts.iter().map(statuses).collect(), end, seconds, codes.max().unwrap_or(0));
-        let mut document = None;
-        match self.style.format {
+        let (mut document, style) = (None, self.style);
+        match style.format {
             Format::Text => {
                 let not_ok = summary.not_ok();
                 let caution = self.caution();
                 let rerun = (!not_ok.is_empty()).then(|| rerun(&not_ok, caution.as_deref()));
-                self.style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
+                if self.style.keeps() {
+                    document = Some(self.gathered(&mut shown));
+                }
+                if !style.is_quiet {
+                    style.stderr.summary(&summary, rerun.as_deref(), &mut shown.stderr);
+                }
             }
             Format::Jsonl => jsonl::summary(now, &summary, &mut shown.stdout),
             Format::Json => document = Some(self.document(summary.clone(), &mut shown)),
@@ -316,16 +397,19 @@ impl Report {
             debug_assert!(false, "host {index} is not in the list");
             return;
         };
-        if self.style.format == Format::Json {
-            host.kept.push(stream, bytes, &mut self.store);
-            return self.spool();
+        let Host { name, stdout, stderr, kept, .. } = host;
+        if self.style.format != Format::Json && !self.style.gathers {
+            let lines = match stream {
+                Stream::Stdout => stdout,
+                Stream::Stderr => stderr,
+            };
+            let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
+            lines.push(bytes, |line| sink.line(now, (index, name), stream, line));
         }
-        let Host { name, stdout, stderr, .. } = host;
-        let lines = match stream {
-            Stream::Stdout => stdout,
-            Stream::Stderr => stderr,
-        };
-        lines.push(bytes, |line| shown.line(self.style, now, (index, name), stream, line));
+        if self.style.keeps() {
+            kept.push(stream, bytes, &mut self.store);
+            self.spool();
+        }
     }
 
     fn result(&mut self, now: SystemTime, index: usize, json: String, shown: &mut Shown) {
@@ -338,15 +422,17 @@ impl Report {
             return;
         };
         match self.style.format {
-            Format::Text => {
+            Format::Text if !self.style.gathers => {
                 let line = Line { bytes: value.get().as_bytes(), end: LineEnd::Newline };
-                self.style.stdout.line((index, &host.name), Stream::Stdout, line, &mut shown.stdout);
+                let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
+                sink.line(now, (index, &host.name), Stream::Stdout, line);
             }
             Format::Jsonl => jsonl::result(&host.name, now, &value, &mut shown.stdout),
-            Format::Json => {
-                host.kept.keep_result(value.get(), &mut self.store);
-                self.spool();
-            }
+            Format::Json | Format::Text => {}
+        }
+        if self.style.keeps() {
+            host.kept.keep_result(value.get(), &mut self.store);
+            self.spool();
         }
     }
 
@@ -374,8 +460,11 @@ impl Report {
                     .filter(|(_, look)| !look.is_terminal)
                     .map(|(lines, _)| lines.take_hidden())
                     .sum();
-                self.style.stderr.hidden(&host.name, hidden, &mut shown.stderr);
-                self.style.stderr.exit(&host.name, &exit, &mut shown.stderr);
+                let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
+                let hidden = text::hidden(hidden).map(String::into_bytes);
+                for body in hidden.into_iter().chain(text::exit(&exit)) {
+                    sink.notice(now, (index, &host.name), &body);
+                }
             }
             Format::Jsonl => jsonl::exit(&host.name, now, &exit, &mut shown.stdout),
             Format::Json => {}
@@ -390,7 +479,10 @@ impl Report {
             return;
         };
         match self.style.format {
-            Format::Text => self.style.stderr.retry(&host.name, exit, wait, &mut shown.stderr),
+            Format::Text => {
+                let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
+                sink.notice(now, (index, &host.name), &text::retry(exit, wait));
+            }
             Format::Jsonl => jsonl::retry(&host.name, now, exit, wait, &mut shown.stdout),
             Format::Json => {}
         }
@@ -400,34 +492,95 @@ impl Report {
 
     /// Shows unfinished lines whose end will not come.
     fn flush(&mut self, now: SystemTime, index: usize, shown: &mut Shown) {
-        let style = self.style;
         if let Some(Host { name, stdout, stderr, .. }) = self.hosts.get_mut(index) {
             let host = (index, name.as_str());
-            stdout.finish(|line| shown.line(style, now, host, Stream::Stdout, line));
-            stderr.finish(|line| shown.line(style, now, host, Stream::Stderr, line));
+            let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
+            stdout.finish(|line| sink.line(now, host, Stream::Stdout, line));
+            stderr.finish(|line| sink.line(now, host, Stream::Stderr, line));
         }
+    }
+
+    /// What `-B` and `--diff` show.
+    fn gathered(self, shown: &mut Shown) -> Document {
+        let Style { gathers, diffs, all_frames, stdout, .. } = self.style;
+        let gathering = Gathering { whole: gathers, diff: diffs, visible: stdout.visible, all_frames };
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in self.hosts {
+            truncated(&host, "-B and --diff keep", shown);
+            let has_run = |exit: &HostExit| matches!(exit.status, Status::Ok | Status::Failed | Status::Timeout);
+            // A host that was not reached has no output that could be equal or different.
+            if host.exit.as_ref().is_some_and(has_run) || !host.kept.is_empty() {
+                hosts.push((host.name, host.kept));
+            }
+        }
+        let store = self.store;
+        Box::new(move |out| gathering.write(hosts, &store, out))
     }
 
     fn document(self, summary: Summary, shown: &mut Shown) -> Document {
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for host in self.hosts {
-            if host.kept.truncated > 0 {
-                let note = format!(
-                    "offshoot: {}: the last {} bytes of output are missing, because --json keeps \
-                     at most {} MiB of a host and {} MiB of all; --jsonl has no such limit\n",
-                    host.name,
-                    host.kept.truncated,
-                    kept::MAX_OF_HOST >> 20,
-                    kept::MAX_OF_ALL >> 20,
-                );
-                visible::text(&note, "", &mut shown.stderr);
-                shown.stderr.push(b'\n');
-            }
+            truncated(&host, "--json keeps", shown);
             let exit = host.exit.unwrap_or_else(HostExit::cancelled);
             hosts.push((host.name, exit, host.kept));
         }
         let store = self.store;
         Box::new(move |out| json::document(hosts, store, &summary, out))
+    }
+}
+
+/// Notes that output of a host could not be kept.
+fn truncated(host: &Host, who_keeps: &str, shown: &mut Shown) {
+    if host.kept.truncated > 0 {
+        let note = format!(
+            "offshoot: {}: the last {} bytes of output are missing, because {who_keeps} at most {} MiB of a host and {} \
+             MiB of all; --jsonl has no such limit\n",
+            host.name,
+            host.kept.truncated,
+            kept::MAX_OF_HOST >> 20,
+            kept::MAX_OF_ALL >> 20,
+        );
+        visible::text(&note, "", &mut shown.stderr);
+        shown.stderr.push(b'\n');
+    }
+}
+
+/// Where the lines of hosts go: to an output, or to the lines that wait for equal ones.
+struct Sink<'a> {
+    style: Style,
+    folding: &'a mut Option<Folding>,
+    shown: &'a mut Shown,
+}
+
+impl Sink<'_> {
+    /// Shows a line that a host has printed.
+    fn line(&mut self, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {
+        let (look, out) = match stream {
+            Stream::Stdout => (self.style.stdout, &mut self.shown.stdout),
+            Stream::Stderr => (self.style.stderr, &mut self.shown.stderr),
+        };
+        match (self.style.format, &mut self.folding) {
+            (Format::Text, Some(folding)) => {
+                folding.push(index, stream, false, self.style.prefix(now), &look.body(line));
+            }
+            (Format::Text, None) if self.style.timestamps => {
+                look.line((index, &format!("{}{name}", self.style.prefix(now))), stream, line, out);
+            }
+            (Format::Text, None) => look.line((index, name), stream, line, out),
+            _ => jsonl::line(name, now, stream, line, &mut self.shown.stdout),
+        }
+    }
+
+    /// Shows what the tool has to say of a host.
+    fn notice(&mut self, now: SystemTime, (index, name): (usize, &str), body: &[u8]) {
+        let prefix = self.style.prefix(now);
+        match &mut self.folding {
+            Some(folding) => folding.push(index, Stream::Stderr, true, prefix, body),
+            None => {
+                let name = format!("{prefix}{name}");
+                self.style.stderr.labelled((index, &name), Stream::Stderr, body, &mut self.shown.stderr);
+            }
+        }
     }
 }
 
@@ -447,18 +600,6 @@ impl Shown {
     pub(crate) fn write(self, pipes: &Pipes) {
         pipes.stdout.write(self.stdout);
         pipes.stderr.write(self.stderr);
-    }
-
-    fn line(&mut self, style: Style, now: SystemTime, (index, name): (usize, &str), stream: Stream, line: Line<'_>) {
-        match (style.format, stream) {
-            (Format::Text, Stream::Stdout) => {
-                style.stdout.line((index, name), stream, line, &mut self.stdout);
-            }
-            (Format::Text, Stream::Stderr) => {
-                style.stderr.line((index, name), stream, line, &mut self.stderr);
-            }
-            _ => jsonl::line(name, now, stream, line, &mut self.stdout),
-        }
     }
 }
 

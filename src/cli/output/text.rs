@@ -10,7 +10,7 @@ use crate::wire::error::joined;
 
 /// The note about a command whose output was not read to its end.
 const SILENT: &str = "note: the command has ended, but another process holds its output open and was silent for 2 s; \
-                      what that prints from now on is not shown\n";
+                      what that prints from now on is not shown";
 
 /// Marks the end of a piece of a line that is too long for one piece.
 const CUT: &[u8] = b" [cut; the line goes on]";
@@ -33,89 +33,32 @@ pub(crate) struct Look {
 impl Look {
     /// Writes `name: line`. What hosts print on stderr goes to stderr.
     pub(crate) fn line(self, (index, name): (usize, &str), stream: Stream, line: Line<'_>, out: &mut Vec<u8>) {
+        self.labelled((index, name), stream, &self.body(line), out);
+    }
+
+    /// A line without the name of its host and without its end.
+    pub(crate) fn body(self, line: Line<'_>) -> Vec<u8> {
+        let mut body = Vec::with_capacity(line.bytes.len());
+        match self.visible {
+            true => visible::line(line.bytes, &mut body),
+            false => body.extend_from_slice(line.bytes),
+        }
+        if line.end == LineEnd::More {
+            body.extend_from_slice(CUT);
+        }
+        body
+    }
+
+    /// Writes a body with the name of its host, in the colour of this host or stream.
+    pub(crate) fn labelled(self, (index, name): (usize, &str), stream: Stream, body: &[u8], out: &mut Vec<u8>) {
         let color = match stream {
             Stream::Stdout => HOSTS[index % HOSTS.len()],
             Stream::Stderr => RED,
         };
-        self.name(name, color, out);
-        match self.visible {
-            true => visible::line(line.bytes, out),
-            false => out.extend_from_slice(line.bytes),
-        }
-        if line.end == LineEnd::More {
-            out.extend_from_slice(CUT);
-        }
+        let (on, off) = if self.color { (color, RESET) } else { ("", "") };
+        out.extend_from_slice(format!("{on}{name}:{off} ").as_bytes());
+        out.extend_from_slice(body);
         out.push(b'\n');
-    }
-
-    /// Writes how many frames were not shown.
-    pub(crate) fn hidden(self, name: &str, frames: u64, out: &mut Vec<u8>) {
-        if frames > 0 {
-            self.name(name, RED, out);
-            let text = format!(
-                "note: {frames} pieces of output that end with a carriage return are not shown; --raw shows them\n"
-            );
-            out.extend_from_slice(text.as_bytes());
-        }
-    }
-
-    /// Writes what went wrong on a host, for stderr. Writes nothing if the host succeeded.
-    pub(crate) fn exit(self, name: &str, exit: &HostExit, out: &mut Vec<u8>) {
-        match exit.open {
-            Open::No => {}
-            Open::Silent => {
-                self.name(name, RED, out);
-                out.extend_from_slice(SILENT.as_bytes());
-            }
-            Open::OverTime(limit) => {
-                self.name(name, RED, out);
-                out.extend_from_slice(over_time(exit, limit).as_bytes());
-            }
-        }
-        let error = exit.error.as_ref();
-        match exit.status {
-            Status::Ok => return,
-            // The summary names these hosts. A line for each would hide the other errors.
-            Status::Cancelled | Status::Skipped if error.is_none() => return,
-            _ => {}
-        }
-        self.name(name, RED, out);
-        out.extend_from_slice(outcome(exit).as_bytes());
-        if exit.attempts > 1 {
-            out.extend_from_slice(format!(" in attempt {}", exit.attempts).as_bytes());
-        }
-        if let Some(error) = error {
-            // The advice comes after the error and before the last output of the far side.
-            let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
-            let mut text = joined(text, &error.advice);
-            if !said.is_empty() {
-                text.push('\n');
-                text.push_str(said);
-            }
-            for part in [&error.hop, &text] {
-                if !part.is_empty() {
-                    out.extend_from_slice(b": ");
-                    visible::text(part, "    ", out);
-                }
-            }
-            if !error.steps.is_empty() {
-                out.extend_from_slice(b"\n    ");
-                visible::text(&error.steps, "    ", out);
-            }
-        }
-        out.push(b'\n');
-    }
-
-    /// Writes how an attempt ended, and when the next one begins. What a failed connect has to say at length is
-    /// said of the last attempt.
-    pub(crate) fn retry(self, name: &str, exit: &HostExit, wait: Duration, out: &mut Vec<u8>) {
-        self.name(name, RED, out);
-        let mut text = format!("attempt {}: {}", exit.attempts, outcome(exit));
-        if let Some(error) = &exit.error {
-            text.push_str(&format!(": {}", error.text.lines().next().unwrap_or_default()));
-        }
-        visible::text(&text, "    ", out);
-        out.extend_from_slice(format!("; the next attempt begins in {:.1} s\n", wait.as_secs_f64()).as_bytes());
     }
 
     /// The counts, the hosts that did not succeed, and the command that runs them again.
@@ -145,11 +88,68 @@ impl Look {
         visible::text(&text, "", out);
         out.push(b'\n');
     }
+}
 
-    fn name(self, name: &str, color: &str, out: &mut Vec<u8>) {
-        let (on, off) = if self.color { (color, RESET) } else { ("", "") };
-        out.extend_from_slice(format!("{on}{name}:{off} ").as_bytes());
+/// How many frames were not shown; `None` if there are none.
+pub(crate) fn hidden(frames: u64) -> Option<String> {
+    (frames > 0).then(|| {
+        format!("note: {frames} pieces of output that end with a carriage return are not shown; --raw shows them")
+    })
+}
+
+/// What went wrong on a host, as lines for stderr without its name; none if the host succeeded.
+pub(crate) fn exit(exit: &HostExit) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    match exit.open {
+        Open::No => {}
+        Open::Silent => all.push(SILENT.as_bytes().to_vec()),
+        Open::OverTime(limit) => all.push(over_time(exit, limit).into_bytes()),
     }
+    let error = exit.error.as_ref();
+    match exit.status {
+        Status::Ok => return all,
+        // The summary names these hosts. A line for each would hide the other errors.
+        Status::Cancelled | Status::Skipped if error.is_none() => return all,
+        _ => {}
+    }
+    let mut out = outcome(exit).into_bytes();
+    if exit.attempts > 1 {
+        out.extend_from_slice(format!(" in attempt {}", exit.attempts).as_bytes());
+    }
+    if let Some(error) = error {
+        // The advice comes after the error and before the last output of the far side.
+        let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
+        let mut text = joined(text, &error.advice);
+        if !said.is_empty() {
+            text.push('\n');
+            text.push_str(said);
+        }
+        for part in [&error.hop, &text] {
+            if !part.is_empty() {
+                out.extend_from_slice(b": ");
+                visible::text(part, "    ", &mut out);
+            }
+        }
+        if !error.steps.is_empty() {
+            out.extend_from_slice(b"\n    ");
+            visible::text(&error.steps, "    ", &mut out);
+        }
+    }
+    all.push(out);
+    all
+}
+
+/// How an attempt ended, and when the next one begins. What a failed connect has to say at length is said of the
+/// last attempt.
+pub(crate) fn retry(exit: &HostExit, wait: Duration) -> Vec<u8> {
+    let mut text = format!("attempt {}: {}", exit.attempts, outcome(exit));
+    if let Some(error) = &exit.error {
+        text.push_str(&format!(": {}", error.text.lines().next().unwrap_or_default()));
+    }
+    let mut out = Vec::new();
+    visible::text(&text, "    ", &mut out);
+    out.extend_from_slice(format!("; the next attempt begins in {:.1} s", wait.as_secs_f64()).as_bytes());
+    out
 }
 
 /// How a host has ended, in short.
@@ -172,7 +172,7 @@ fn over_time(exit: &HostExit, limit: Duration) -> String {
     format!(
         "note: the command has ended{how}, but its output was still open when its time of {limit:?} was over: a \
          process that it has left behind still wrote, or some of the output was on its way; the rest is not shown, and \
-         the process group of the command was stopped\n"
+         the process group of the command was stopped"
     )
 }
 
@@ -206,6 +206,14 @@ mod tests {
         out
     }
 
+    fn written(exit: &HostExit) -> String {
+        let mut out = Vec::new();
+        for body in super::exit(exit) {
+            Look::default().labelled((0, "web1"), Stream::Stderr, &body, &mut out);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
     fn exit(status: Status, code: Option<i32>, signal: Option<i32>, text: &str) -> String {
         advised(status, code, signal, text, "")
     }
@@ -219,10 +227,7 @@ mod tests {
             advice: advice.into(),
             steps: String::new(),
         });
-        let mut out = Vec::new();
-        let exit = HostExit { status, code, signal, seconds: 30.04, error, ..HostExit::cancelled() };
-        Look::default().exit("web1", &exit, &mut out);
-        String::from_utf8(out).unwrap()
+        written(&HostExit { status, code, signal, seconds: 30.04, error, ..HostExit::cancelled() })
     }
 
     #[test]
@@ -265,32 +270,25 @@ mod tests {
     fn an_attempt_that_is_not_the_last_is_told_in_one_line() {
         let error = ErrorInfo { text: "connection \x1brefused\nlast words".into(), ..ErrorInfo::default() };
         let mut exit = HostExit { status: Status::Unreachable, error: Some(error), ..HostExit::cancelled() };
-        let mut out = Vec::new();
-        Look::default().retry("web1", &exit, Duration::from_millis(1_240), &mut out);
+        let first = retry(&exit, Duration::from_millis(1_240));
+        let wanted = "attempt 1: unreachable: connection \\u{1b}refused; the next attempt begins in 1.2 s";
+        assert_eq!(String::from_utf8(first).unwrap(), wanted);
         exit = HostExit { status: Status::Failed, code: Some(3), attempts: 2, error: None, ..exit };
-        Look::default().retry("web1", &exit, Duration::from_secs(2), &mut out);
-        Look::default().exit("web1", &HostExit { attempts: 3, ..exit }, &mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "web1: attempt 1: unreachable: connection \\u{1b}refused; the next attempt begins in 1.2 s\n\
-             web1: attempt 2: exited with return code 3; the next attempt begins in 2.0 s\n\
-             web1: exited with return code 3 in attempt 3\n"
-        );
+        let second = retry(&exit, Duration::from_secs(2));
+        assert_eq!(second, b"attempt 2: exited with return code 3; the next attempt begins in 2.0 s");
+        assert_eq!(written(&HostExit { attempts: 3, ..exit }), "web1: exited with return code 3 in attempt 3\n");
     }
 
     #[test]
     fn output_that_was_left_open_is_noted() {
-        let mut out = Vec::new();
         let exit = HostExit { status: Status::Ok, code: Some(0), open: Open::Silent, ..HostExit::cancelled() };
-        Look::default().exit("web1", &exit, &mut out);
-        assert_eq!(out, format!("web1: {SILENT}").into_bytes());
+        assert_eq!(written(&exit), format!("web1: {SILENT}\n"));
         for (code, signal, how) in [(Some(3), None, "with return code 3"), (None, Some(9), "by signal 9 (SIGKILL)")] {
             let (status, open) = (Status::Failed, Open::OverTime(Duration::from_secs(1)));
-            let mut out = Vec::new();
-            Look::default().exit("web1", &HostExit { status, code, signal, open, ..HostExit::cancelled() }, &mut out);
+            let out = written(&HostExit { status, code, signal, open, ..HostExit::cancelled() });
             let begin =
                 format!("web1: note: the command has ended {how}, but its output was still open when its time of 1s");
-            assert!(out.starts_with(begin.as_bytes()), "{}", String::from_utf8_lossy(&out));
+            assert!(out.starts_with(&begin), "{out}");
         }
     }
 

@@ -240,9 +240,6 @@ impl Dialogue {
     }
 }
 
-/// The exit code of a shell that has not found the command.
-const NOT_FOUND: i32 = 127;
-
 /// Cuts off digits that do not help a reader: the time that is left for one attempt has nanoseconds.
 fn readable(time: Duration) -> Duration {
     if time < Duration::from_secs(1) { time } else { Duration::from_millis(time.as_millis() as u64 / 100 * 100) }

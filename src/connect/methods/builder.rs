@@ -9,7 +9,13 @@ use std::time::{Duration, Instant};
 use crate::api::context::Context;
 use crate::api::function::Function;
 use crate::api::router::Router;
+#[cfg(feature = "cli")]
+use crate::connect::bootstrap::Nonce;
+#[cfg(feature = "cli")]
+use crate::connect::methods::Run;
 use crate::connect::methods::delegated_connect::{connect_here, connect_there};
+#[cfg(feature = "cli")]
+use crate::connect::methods::launch::without_stage;
 use crate::connect::methods::question::Answerer;
 use crate::connect::methods::{
     Buildah, CONNECT_TIMEOUT, Doas, Docker, Fork, Incus, Jail, Kubectl, Launcher, Local, Lxc, Lxd, Podman, Setns, Spec,
@@ -305,6 +311,27 @@ impl Connect<AnyMethod> {
         let last = hops.pop().unwrap_or_else(|| router.local().boxed());
         let before = hops.into_iter().map(|hop| Hop { method: hop.method, name: hop.spec.name }).collect();
         Self { before, ..last }
+    }
+
+    /// The name of the hop, and the command that would start it, without the first stage, as errors show it. The
+    /// command is empty if the parent executes its own image.
+    ///
+    /// # Errors
+    ///
+    /// Which option is not possible, and why.
+    #[cfg(feature = "cli")]
+    pub(crate) fn preview(self) -> Result<(String, Vec<String>), String> {
+        let Self { spec, method, .. } = self;
+        let spec = Spec { method: method.0, ..spec };
+        // Nothing is started, so nobody has to guess it.
+        let nonce = Nonce::from_bytes([0; 16]);
+        let plan = spec.plan(&nonce, &spec.remote_name()?, false)?;
+        let command = match plan.run {
+            Run::OwnImage => Vec::new(),
+            Run::Inside { ask, .. } => ask,
+            Run::Command(argv) => without_stage(&argv, &nonce),
+        };
+        Ok((spec.hop(), command))
     }
 
     /// Starts the child. Also returns what was seen during the connect.

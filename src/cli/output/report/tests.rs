@@ -11,7 +11,8 @@ use crate::cli::exit::Exit;
 const NOW: SystemTime = UNIX_EPOCH;
 
 fn style(format: Format) -> Style {
-    Style { format, stdout: Look::default(), stderr: Look::default(), all_frames: format != Format::Text }
+    let args = OutputArgs { json: format == Format::Json, jsonl: format == Format::Jsonl, ..OutputArgs::default() };
+    Style::new(args, Color::Never, Surroundings::default())
 }
 
 fn output(host: usize, stream: Stream, text: &str) -> HostEvent {
@@ -240,7 +241,7 @@ fn output_after_the_exit_is_not_lost() {
 
 #[test]
 fn escapes_are_neutralised_on_terminals_only_and_never_in_json() {
-    let args = |json, jsonl, raw| OutputArgs { json, jsonl, raw, remote_code: false };
+    let args = |json, jsonl, raw| OutputArgs { json, jsonl, raw, ..OutputArgs::default() };
     let terminal = Surroundings { stdout_is_terminal: true, stderr_is_terminal: true, no_color: true };
     let print = |style| {
         let events = vec![out(0, "\x1b[2J\n"), output(0, Stream::Stderr, "\x1b[3J\n"), exited(0, 0)];

@@ -1,0 +1,242 @@
+//! `--outdir`: the output of each host in files, written as it comes.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use crate::cli::output::file_name::file_name;
+use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
+use crate::cli::output::summary::Status;
+use crate::cli::substitution::{self, Values, names_host};
+
+/// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// The paths by the index of the host, without the endings.
+    stems: Vec<PathBuf>,
+    overwrite: bool,
+    open: HashMap<usize, Pair>,
+    /// Why output of a host is missing in its files.
+    failed: HashMap<usize, String>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    stdout: File,
+    stderr: File,
+}
+
+impl Files {
+    /// Prepares files for these hosts. `pattern` is a directory; or with `%h` or `%n` in it, the path of the files
+    /// without the endings.
+    ///
+    /// # Errors
+    ///
+    /// If the pattern is wrong, a directory cannot be made, or a file exists and may not be replaced.
+    pub(crate) fn new(pattern: &Path, overwrite: bool, hosts: &[String]) -> Result<Self, String> {
+        let pattern = match names_host(pattern.as_os_str()) {
+            true => pattern.to_owned(),
+            false => pattern.join("%h"),
+        };
+        let stem = |(number, host): (usize, &String)| {
+            let values = Values { host: &file_name(host), number };
+            substitution::apply(pattern.as_os_str(), values).map(PathBuf::from)
+        };
+        let stems: Vec<PathBuf> = hosts.iter().enumerate().map(stem).collect::<Result<_, _>>()?;
+        if !overwrite && let Some(file) = stems.iter().flat_map(|stem| both(stem)).find(|file| exists(file)) {
+            return Err(format!(
+                "{} exists already; name another directory, or write --overwrite to replace it",
+                file.display()
+            ));
+        }
+        // That of the first host tells what is wrong before anything is run.
+        stems.first().map_or(Ok(()), |stem| make_parent(stem))?;
+        Ok(Self { stems, overwrite, open: HashMap::new(), failed: HashMap::new() })
+    }
+
+    /// Writes what an event has for the files. A host whose output could not be written has failed.
+    pub(crate) fn take(&mut self, event: &mut HostEvent) {
+        match event {
+            HostEvent::Output { host, stream, bytes } => self.write(*host, *stream, &[bytes]),
+            HostEvent::Result { host, json } => self.write(*host, Stream::Stdout, &[json.as_bytes(), b"\n"]),
+            // The files are about the last attempt, as the report.
+            HostEvent::Retry { host, .. } => self.clear(*host),
+            HostEvent::Exit { host, exit } => {
+                if matches!(exit.status, Status::Ok | Status::Failed | Status::Timeout) {
+                    self.write(*host, Stream::Stdout, &[]);
+                }
+                self.open.remove(&host.0);
+                if let Some(why) = self.failed.remove(&host.0) {
+                    fail(exit, why);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, HostIndex(index): HostIndex, stream: Stream, parts: &[&[u8]]) {
+        if self.failed.contains_key(&index) {
+            return;
+        }
+        let written = self.pair(index).and_then(|pair| {
+            let file = match stream {
+                Stream::Stdout => &mut pair.stdout,
+                Stream::Stderr => &mut pair.stderr,
+            };
+            parts.iter().try_for_each(|part| file.write_all(part)).map_err(|error| error.to_string())
+        });
+        self.note(index, written);
+    }
+
+    fn clear(&mut self, HostIndex(index): HostIndex) {
+        let Some(pair) = self.open.get_mut(&index) else { return };
+        let files = [&mut pair.stdout, &mut pair.stderr];
+        let cleared = files.into_iter().try_for_each(|file| file.set_len(0).and_then(|()| file.rewind()));
+        self.note(index, cleared.map_err(|error| error.to_string()));
+    }
+
+    fn note(&mut self, index: usize, done: Result<(), String>) {
+        if let Err(why) = done {
+            let stem = self.stems.get(index).map(|stem| stem.display().to_string()).unwrap_or_default();
+            self.failed.insert(index, format!("its output cannot be written to {stem}.out and .err: {why}"));
+        }
+    }
+
+    fn pair(&mut self, index: usize) -> Result<&mut Pair, String> {
+        let stem = self.stems.get(index).ok_or("there is no such host")?;
+        if !self.open.contains_key(&index) {
+            make_parent(stem)?;
+            let [stdout, stderr] = both(stem).map(|path| self.make(&path).map_err(|error| error.to_string()));
+            self.open.insert(index, Pair { stdout: stdout?, stderr: stderr? });
+        }
+        self.open.get_mut(&index).ok_or_else(|| "there is no such host".into())
+    }
+
+    /// Makes a file that was not there before. What is replaced may be a link, so it is removed and not written.
+    fn make(&self, path: &Path) -> io::Result<File> {
+        if self.overwrite && exists(path) {
+            fs::remove_file(path)?;
+        }
+        OpenOptions::new().write(true).create_new(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
+    }
+}
+
+fn both(stem: &Path) -> [PathBuf; 2] {
+    ["out", "err"].map(|ending| {
+        let mut path = OsString::from(stem);
+        path.push(".");
+        path.push(ending);
+        path.into()
+    })
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn make_parent(stem: &Path) -> Result<(), String> {
+    match stem.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display())),
+        None => Ok(()),
+    }
+}
+
+fn fail(exit: &mut HostExit, text: String) {
+    if exit.error.is_none() {
+        let (kind, phase) = ("outdir".into(), "command".into());
+        exit.error = Some(ErrorInfo { kind, phase, text, ..ErrorInfo::default() });
+        exit.status = if exit.status == Status::Ok { Status::Failed } else { exit.status };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn out(host: usize, stream: Stream, text: &str) -> HostEvent {
+        HostEvent::Output { host: HostIndex(host), stream, bytes: text.as_bytes().to_vec() }
+    }
+
+    fn exit(host: usize, status: Status) -> HostEvent {
+        HostEvent::Exit { host: HostIndex(host), exit: HostExit { status, ..HostExit::cancelled() } }
+    }
+
+    fn hosts(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn read(directory: &Path, name: &str) -> String {
+        fs::read_to_string(directory.join(name)).unwrap_or_else(|error| format!("{name}: {error}"))
+    }
+
+    #[test]
+    fn every_host_that_ran_has_its_output_in_two_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/logs");
+        let mut files = Files::new(&path, false, &hosts(&["web1", "a/../b", "web3", "web4"])).unwrap();
+        let retry = HostEvent::Retry { host: HostIndex(1), exit: HostExit::cancelled(), wait: Duration::ZERO };
+        for mut event in [
+            out(0, Stream::Stdout, "a\n\u{1b}"),
+            out(0, Stream::Stderr, "oops"),
+            out(1, Stream::Stdout, "the first attempt"),
+            retry,
+            out(1, Stream::Stdout, "b"),
+            exit(0, Status::Ok),
+            exit(1, Status::Failed),
+            exit(2, Status::Ok),
+            exit(3, Status::Unreachable),
+        ] {
+            files.take(&mut event);
+        }
+        assert_eq!((read(&path, "web1.out"), read(&path, "web1.err")), ("a\n\u{1b}".into(), "oops".into()));
+        assert_eq!((read(&path, "a+..+b.out"), read(&path, "web3.out")), ("b".into(), String::new()));
+        assert!(!path.join("web4.out").exists() && files.open.is_empty());
+    }
+
+    #[test]
+    fn a_pattern_says_where_the_files_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::new(&directory.path().join("%n-%h/log"), false, &hosts(&["web1", "web2"])).unwrap();
+        files.take(&mut out(1, Stream::Stdout, "x"));
+        assert_eq!(read(directory.path(), "1-web2/log.out"), "x");
+        assert!(Files::new(Path::new("logs/%d"), false, &hosts(&["a"])).unwrap_err().contains("%h for the host"));
+    }
+
+    #[test]
+    fn a_file_that_exists_is_replaced_only_on_demand_and_links_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("target"), directory.path().join("web1.err"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let refused = Files::new(directory.path(), false, &hosts(&["web1"])).unwrap_err();
+        assert!(refused.contains("web1.err exists already") && refused.contains("--overwrite"), "{refused}");
+        let mut files = Files::new(directory.path(), true, &hosts(&["web1"])).unwrap();
+        files.take(&mut out(0, Stream::Stderr, "new"));
+        assert_eq!(
+            (read(directory.path(), "target"), read(directory.path(), "web1.err")),
+            ("precious".into(), "new".into())
+        );
+    }
+
+    #[test]
+    fn a_host_whose_files_cannot_be_written_has_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::new(directory.path(), false, &hosts(&["web1"])).unwrap();
+        // It comes into being after the look at it.
+        fs::create_dir(directory.path().join("web1.out")).unwrap();
+        files.take(&mut out(0, Stream::Stdout, "x"));
+        let mut event = exit(0, Status::Ok);
+        files.take(&mut event);
+        let HostEvent::Exit { exit, .. } = event else { panic!() };
+        assert!(exit.status == Status::Failed && exit.error.unwrap().text.contains("cannot be written to"));
+        let blocked = directory.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        assert!(Files::new(&blocked.join("logs"), false, &hosts(&["web1"])).is_err());
+    }
+}
