@@ -355,6 +355,8 @@ mod tests {
             let Ok(mut wanted) = Cli::try_parse_from(&argv) else { return Ok(()) };
             let again = rewritten(&argv, "web[1-3]", &[]).words;
             if let ToolCommand::Run(run) = &mut wanted.command {
+                // The value of a variable is not repeated.
+                prop_assume!(run.env.is_empty());
                 run.reach.hosts = vec!["web[1-3]".into()];
                 let inventory = std::mem::take(&mut run.reach.choosing.inventory);
                 run.reach.choosing = ChoiceArgs { inventory, ..ChoiceArgs::default() };

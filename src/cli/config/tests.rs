@@ -59,7 +59,7 @@ fn what_is_wrong_is_told_with_its_key_and_its_line() {
     for (text, says) in [
         ("\nfanuot = 1\n", "/etc/c.toml, line 2: there is no key `fanuot`; did you mean `fanout`?"),
         ("group = 1\n", "line 1: there is no key `group`; did you mean `groups`?"),
-        ("nonsense = 1\n", "there is no key `nonsense`; there are become-method, color"),
+        ("nonsense = 1\n", "there is no key `nonsense`; there are batch, become-method, color"),
         ("fanout = \"7\"\n", "line 1: `fanout` is a text; write a number from 1 to 10000"),
         ("fanout = 0\n", "`fanout`: 0 is not a number from 1 to 10000"),
         ("timeout = true\n", "`timeout` is true or false; write a time, as 30 (seconds) or \"5m\""),
