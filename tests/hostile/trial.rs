@@ -95,7 +95,7 @@ pub(crate) fn run(attack: &Attack) -> Result<Figures> {
     ]);
     if matches!(attack.act, Act::Context { .. }) {
         // This is quicker than a first stage, which other trials have.
-        command.args(["--binary", "/installed"]);
+        command.args(["--binary", env!("CARGO_BIN_EXE_offshoot")]);
     }
     among_attackers(&mut command, place)?;
     let mut run = Run::start(&mut command, place, attack)?;
@@ -349,13 +349,18 @@ fn check_errors(attack: &Attack, said: &Said) -> Result<()> {
         let is_unsafe = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}\u{2028}".contains(c);
         ensure!(!text.contains(is_unsafe), "the error of {host} is not escaped: {text:?}");
         ensure!(
-            attack.says.is_empty() || attack.says.iter().any(|words| text.contains(words)),
+            attack.says.is_empty() || attack.says.iter().any(|words| has_one_of(text, words)),
             "the error of {host}: {text}"
         );
-        is_first_said |= attack.says.first().is_some_and(|words| text.contains(words));
+        is_first_said |= attack.says.first().is_some_and(|words| has_one_of(text, words));
     }
     ensure!(is_first_said, "no error says {:?}", attack.says.first());
     Ok(())
+}
+
+/// Whether one of the texts that `words` joins by ` or ` occurs.
+fn has_one_of(text: &str, words: &str) -> bool {
+    words.split(" or ").any(|words| text.contains(words))
 }
 
 /// Checks what the attackers have left in their directory.

@@ -28,11 +28,16 @@ pub(crate) fn all() -> Vec<Attack> {
             memory: LARGE,
             ..Attack::new("messages are begun by thousands of contexts", CHILD, unfinished_of_many)
         },
-        Attack { memory: 320, cpu: 20, ..Attack::new("a message has no end", CHILD, endless) },
         Attack {
             memory: 320,
             cpu: 20,
-            says: &[LOST, "too large"],
+            says: &["too large", LOST],
+            ..Attack::new("a message has no end", CHILD, endless)
+        },
+        Attack {
+            memory: 320,
+            cpu: 20,
+            says: &["too large", LOST],
             ..Attack::new("a message to every handle has no end, behind a hop", BEHIND_HOP, endless)
         },
         Attack {

@@ -13,7 +13,11 @@ use crate::wire::{bytes, call_error, events_of, output, record, route};
 
 pub(crate) fn all() -> Vec<Attack> {
     vec![
-        Attack::new("empty frames", CHILD, empty),
+        Attack {
+            // Which of them is seen first is chance.
+            says: &["the connection was lost or not of type"],
+            ..Attack::new("empty frames", CHILD, empty)
+        },
         Attack::new("empty frames, to every control handle of a hop", BEHIND_HOP, empty),
         Attack {
             sends: &[Kind::Handle(Handle::CREDIT.0)],

@@ -54,10 +54,13 @@ fn against_others() -> Vec<Attack> {
                 Kind::Dead(7),
                 Kind::Lane(0),
             ],
-            says: &[LOST, "gone"],
+            says: &["a message of the command was refused: gone", LOST],
             ..Attack::new("news that others have gone", CHILD, dead)
         },
-        Attack { says: &[LOST, "gone"], ..Attack::new("news that others have gone, behind a hop", BEHIND_HOP, dead) },
+        Attack {
+            says: &["a message of the command was refused: gone", LOST],
+            ..Attack::new("news that others have gone, behind a hop", BEHIND_HOP, dead)
+        },
         Attack {
             sends: &[Kind::Flag(2), Kind::Flag(4), Kind::Flag(8), Kind::Flag(16)],
             says: &["invalid message", LOST],
