@@ -42,6 +42,8 @@ const MAX_EARLY: usize = 1024;
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {
     functions: Box<dyn Functions>,
+    /// The handle that its calls come to.
+    handle: Handle,
     queue: mpsc::UnboundedSender<Invocation>,
     pool: Arc<Pool>,
     inlets: Arc<Mutex<ReceiveWindows>>,
@@ -94,6 +96,8 @@ pub(crate) struct Invocation {
     chain: Option<(u32, Failed)>,
     call: IncomingCall,
     inlets: Arc<Mutex<ReceiveWindows>>,
+    /// The handle that the call came to.
+    handle: Handle,
     served: Arc<Served>,
 }
 
@@ -108,11 +112,12 @@ enum Ended {
 
 impl Dispatcher {
     /// Creates the dispatcher, and the queue of plain calls for the main thread.
-    pub(crate) fn new(functions: Box<dyn Functions>) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
+    pub(crate) fn new(functions: Box<dyn Functions>, handle: Handle) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
         #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
         let (queue, calls) = mpsc::unbounded_channel();
         let dispatcher = Self {
             functions,
+            handle,
             queue,
             pool: Arc::default(),
             inlets: Arc::default(),
@@ -126,13 +131,24 @@ impl Dispatcher {
         (dispatcher, calls)
     }
 
-    /// Handles a `CALL_FUNCTION` message that the policy has accepted.
+    /// Handles a call that the policy of the handle has accepted.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
+        let header = CallHeader::parse(&message.data);
+        let callee = header.map(|header| {
+            let peer = || io.with_routing(|routing| routing.peer(from));
+            let callee = self.functions.find(header.name, message, &peer);
+            (header, callee)
+        });
+        // What is refused takes no room.
+        if let Ok((_, Err(Error::Channel(error)))) = callee {
+            let reason = DeadReason { kind: error.kind, text: error.reason.into() };
+            return io.refuse(message, &reason, from);
+        }
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
-        let CallHeader { name, chain, values, args } = match CallHeader::parse(&message.data) {
+        let (CallHeader { chain, values, args, name }, callee) = match callee {
             Ok(asked) => asked,
             Err(error) => return self.fail(io, message, None, &error),
         };
@@ -155,9 +171,9 @@ impl Dispatcher {
                 }
             },
         };
-        let Some(callee) = self.functions.find(name) else {
-            let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
-            return self.fail(io, message, chain, &error);
+        let callee = match callee {
+            Ok(callee) => callee,
+            Err(error) => return self.fail(io, message, chain, &error),
         };
         // A call without a reply and without a time limit cannot be cancelled by itself.
         let is_known = message.wants_reply() || message.deadline.is_some();
@@ -190,8 +206,9 @@ impl Dispatcher {
             reply_to: message.reply_to,
             values,
             chain,
-            call: IncomingCall { caller: message.src, deadline: message.deadline, cancelled },
+            call: IncomingCall { caller: message.src, auth: message.auth, deadline: message.deadline, cancelled },
             inlets: Arc::clone(&self.inlets),
+            handle: self.handle,
             served,
         };
         let ready = match chained {
@@ -258,6 +275,31 @@ impl Dispatcher {
         if message.wants_reply() {
             io.send(Message::new(message.src, message.reply_to, data));
         }
+    }
+
+    /// The handle that its calls come to.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Whether a call runs or waits here.
+    pub(crate) fn knows(&self, src: ContextId, handle: Handle) -> bool {
+        self.calls.borrow().contains_key(&(src, handle))
+    }
+
+    /// The services of the program, if it has any.
+    pub(crate) fn services(&self) -> Option<Box<dyn Functions>> {
+        self.functions.services()
+    }
+
+    /// See [`Functions::closing`].
+    pub(crate) fn closing(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.functions.closing()
+    }
+
+    /// Sets how many functions of the pool may run at once.
+    pub(crate) fn set_size(&self, threads: usize) {
+        lock(&self.pool.state).max = threads.clamp(1, MAX_THREADS);
     }
 
     /// Handles the timer of a call. If the call still waits when its time limit comes near, its caller learns
@@ -338,7 +380,7 @@ impl Dispatcher {
     }
 
     fn release(&self, io: &Rc<Io>, message: &Message) {
-        let grant = lock(&self.inlets).release(message.src, Handle::CALL_FUNCTION, message.data.len(), true);
+        let grant = lock(&self.inlets).release(message.src, self.handle, message.data.len(), true);
         if let Some(grant) = grant {
             io.give(grant);
         }
@@ -406,7 +448,7 @@ impl Invocation {
     /// Marks the call as running. Returns the room to give back to its sender.
     fn taken(&self) -> Option<crate::routing::window::Grant> {
         self.served.running.store(true, Ordering::Relaxed);
-        lock(&self.inlets).release(self.call.caller, Handle::CALL_FUNCTION, self.size, true)
+        lock(&self.inlets).release(self.call.caller, self.handle, self.size, true)
     }
 
     fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Request {
@@ -449,7 +491,7 @@ impl Invocation {
         let reply = reply.map(|data| Message::new(self.call.caller, self.reply_to, data));
         let call = self.key;
         let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
-        Request::Answer { call, chain, values: self.values, reply, grant }
+        Request::Answer { call, handle: self.handle, chain, values: self.values, reply, grant }
     }
 }
 
@@ -478,20 +520,41 @@ struct Pool {
     work: Condvar,
 }
 
-#[derive(Default)]
 struct PoolState {
     queue: VecDeque<Invocation>,
     threads: usize,
     idle: usize,
+    /// The most threads.
+    max: usize,
+    /// The keys of the running calls that run one at a time; see [`Callee::serial`].
+    busy: Vec<&'static str>,
+}
+
+impl Default for PoolState {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), threads: 0, idle: 0, max: MAX_THREADS, busy: Vec::new() }
+    }
+}
+
+impl PoolState {
+    /// Takes the first call that may run now.
+    fn next(&mut self) -> Option<Invocation> {
+        let Self { queue, busy, .. } = self;
+        let may_run = |call: &Invocation| call.callee.serial().is_none_or(|key| !busy.contains(&key));
+        let next = queue.iter().position(may_run).and_then(|place| queue.remove(place))?;
+        busy.extend(next.callee.serial());
+        Some(next)
+    }
 }
 
 impl Pool {
     fn submit(self: &Arc<Self>, invocation: Invocation) {
         let mut state = lock(&self.state);
         state.queue.push_back(invocation);
-        if state.idle >= state.queue.len() {
+        if state.idle > 0 {
             self.work.notify_one();
-        } else if state.threads < MAX_THREADS {
+        }
+        if state.idle < state.queue.len() && state.threads < state.max {
             let pool = Arc::clone(self);
             let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
             match spawned {
@@ -521,10 +584,16 @@ impl Pool {
         };
         let mut state = lock(&self.state);
         loop {
-            if let Some(invocation) = state.queue.pop_front() {
+            if let Some(invocation) = state.next() {
                 drop(state);
+                let key = invocation.callee.serial();
                 invocation.run_here(&runtime);
                 state = lock(&self.state);
+                if key.is_some() {
+                    state.busy.retain(|busy| Some(*busy) != key);
+                    // Calls that have waited for this one may need further threads.
+                    self.work.notify_all();
+                }
                 continue;
             }
             state.idle += 1;
