@@ -217,6 +217,11 @@ mod your_own_functions {}
 
 /// This guide page is compiled and run with the other examples.
 #[cfg(doctest)]
+#[doc = include_str!("../docs/guide/services.md")]
+mod services {}
+
+/// This guide page is compiled and run with the other examples.
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
 

@@ -17,8 +17,7 @@ use sources::sources;
 const OPEN: [&str; 5] =
     ["builtin/process.rs", "builtin/file.rs", "builtin/facts.rs", "builtin/service.rs", "image/bundle.rs"];
 /// Files that export what others define.
-const EXPORTS: [&str; 5] =
-    ["lib.rs", "connect.rs", "connect/methods.rs", "builtin/process.rs", "builtin/service.rs"];
+const EXPORTS: [&str; 5] = ["lib.rs", "connect.rs", "connect/methods.rs", "builtin/process.rs", "builtin/service.rs"];
 /// Where a doc sentence says that there is an example.
 const POINTERS: [&str; 3] = ["has an example", "See [", "see ["];
 /// Types that a macro makes, that `std` or another crate has, or that are exported by another name; all documented there.

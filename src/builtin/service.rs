@@ -63,7 +63,10 @@ mod registry;
 
 use std::any::type_name;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use crate::api::call::{Call, RawCall};
 use crate::api::context::Context;
@@ -125,8 +128,9 @@ pub enum Invoker {
     /// One call runs at a time, in the order of arrival.
     #[doc(alias = "SerializedInvoker")]
     Serialized,
-    /// Calls of one method with equal arguments share one execution and its result, also its error. Results are
-    /// kept while the service lives: the newest 1,024, of at most 16 KiB each together with their arguments.
+    /// Calls of one method with equal arguments share one execution and its result. Results are kept while the
+    /// service lives: the newest 1,024, of at most 16 KiB each. An error is shared by the calls that wait for it,
+    /// and not kept.
     #[doc(alias = "DeduplicatingInvoker")]
     Deduplicated,
 }
@@ -210,7 +214,8 @@ impl Pool {
         Self { router: router.clone() }
     }
 
-    /// Adds a service. Returns the pool, so that more can be added. Does not block.
+    /// Adds a service. Returns the pool, so that more can be added. Blocks only if the service begins by itself at
+    /// the same time.
     ///
     /// # Errors
     ///
@@ -227,9 +232,16 @@ impl Pool {
     /// only ends the wait. Code that is not async uses [`Pool::blocking_stop`].
     pub async fn stop(&self) {
         self.router.shared().request(Request::Do(Box::new(|io| io.stop_serving())));
-        for ended in Registry::of(self.router.shared()).close() {
-            // The end of the sender is the message.
-            let _ = ended.await;
+        let registry = Registry::of(self.router.shared());
+        let (done, ended) = oneshot::channel::<()>();
+        // `Service::on_shutdown` may block, and this thread may serve other tasks.
+        let end = move || {
+            registry.end();
+            drop(done);
+        };
+        match std::thread::Builder::new().name("offshoot-stop".into()).spawn(end) {
+            Ok(_) => drop(ended.await),
+            Err(_) => Registry::of(self.router.shared()).end(),
         }
     }
 
@@ -331,12 +343,15 @@ fn message<F: Method<K>, K>(context: &Context, args: &F::Args) -> Result<Message
 struct Instance<S: Service> {
     service: S,
     /// Tells who waits for the end, by its own end.
-    _ended: tokio::sync::oneshot::Sender<()>,
+    _ended: Arc<oneshot::Sender<()>>,
 }
 
 impl<S: Service> Drop for Instance<S> {
     fn drop(&mut self) {
-        self.service.on_shutdown();
+        // A panic here could meet another one, and abort the process.
+        if catch_unwind(AssertUnwindSafe(|| self.service.on_shutdown())).is_err() {
+            tracing::error!("on_shutdown of service {} panicked", type_name::<S>());
+        }
     }
 }
 

@@ -2,19 +2,24 @@
 //!
 //! Functions, plain or async, run on the main thread, one at a time, in the order of the calls. Concurrent
 //! functions run on a bounded pool of threads. Built-in functions are tasks of the I/O thread.
+//!
+//! - `pool`: these threads
+
+mod pool;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::pool::Pool;
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
@@ -32,10 +37,6 @@ use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of threads for concurrent functions. Further calls wait.
-const MAX_THREADS: usize = 64;
-/// A thread that has been idle for this long ends.
-const IDLE: Duration = Duration::from_secs(10);
 /// Maximum number of remembered cancellations that arrived before their calls.
 const MAX_EARLY: usize = 1024;
 
@@ -101,6 +102,9 @@ pub(crate) struct Invocation {
     served: Arc<Served>,
 }
 
+/// The header of a call, and what it calls, or the reason why it cannot be called.
+type Found<'a> = (CallHeader<'a>, Result<Box<dyn Callee>, Error>);
+
 /// The outcome of a call.
 enum Ended {
     Outcome(Outcome),
@@ -133,12 +137,7 @@ impl Dispatcher {
 
     /// Handles a call that the policy of the handle has accepted.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
-        let header = CallHeader::parse(&message.data);
-        let callee = header.map(|header| {
-            let peer = || io.with_routing(|routing| routing.peer(from));
-            let callee = self.functions.find(header.name, message, &peer);
-            (header, callee)
-        });
+        let callee = self.find(io, message, from);
         // What is refused takes no room.
         if let Ok((_, Err(Error::Channel(error)))) = callee {
             let reason = DeadReason { kind: error.kind, text: error.reason.into() };
@@ -220,6 +219,14 @@ impl Dispatcher {
         }
     }
 
+    /// Reads the header of a call, and finds what it calls.
+    fn find<'a>(&self, io: &Io, message: &'a Message, from: Option<LinkId>) -> Result<Found<'a>, Error> {
+        let header = CallHeader::parse(&message.data)?;
+        let peer = || io.with_routing(|routing| routing.peer(from));
+        let callee = self.functions.find(header.name, message, &peer);
+        Ok((header, callee))
+    }
+
     /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
     fn serve(&self, callee: &dyn Callee, caller: ContextId) -> Arc<Served> {
         let served = Arc::new(Served {
@@ -299,7 +306,7 @@ impl Dispatcher {
 
     /// Sets how many functions of the pool may run at once.
     pub(crate) fn set_size(&self, threads: usize) {
-        lock(&self.pool.state).max = threads.clamp(1, MAX_THREADS);
+        self.pool.set_size(threads);
     }
 
     /// Handles the timer of a call. If the call still waits when its time limit comes near, its caller learns
@@ -511,101 +518,6 @@ fn log_failure(error: &dyn std::fmt::Display) {
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     let quiet = panic::Quiet::begin();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::panic(quiet.describe(&*payload), quiet.backtrace()))
-}
-
-/// A pool of at most 64 threads for concurrent functions. It starts a thread when a call needs one.
-#[derive(Default)]
-struct Pool {
-    state: Mutex<PoolState>,
-    work: Condvar,
-}
-
-struct PoolState {
-    queue: VecDeque<Invocation>,
-    threads: usize,
-    idle: usize,
-    /// The most threads.
-    max: usize,
-    /// The keys of the running calls that run one at a time; see [`Callee::serial`].
-    busy: Vec<&'static str>,
-}
-
-impl Default for PoolState {
-    fn default() -> Self {
-        Self { queue: VecDeque::new(), threads: 0, idle: 0, max: MAX_THREADS, busy: Vec::new() }
-    }
-}
-
-impl PoolState {
-    /// Takes the first call that may run now.
-    fn next(&mut self) -> Option<Invocation> {
-        let Self { queue, busy, .. } = self;
-        let may_run = |call: &Invocation| call.callee.serial().is_none_or(|key| !busy.contains(&key));
-        let next = queue.iter().position(may_run).and_then(|place| queue.remove(place))?;
-        busy.extend(next.callee.serial());
-        Some(next)
-    }
-}
-
-impl Pool {
-    fn submit(self: &Arc<Self>, invocation: Invocation) {
-        let mut state = lock(&self.state);
-        state.queue.push_back(invocation);
-        if state.idle > 0 {
-            self.work.notify_one();
-        }
-        if state.idle < state.queue.len() && state.threads < state.max {
-            let pool = Arc::clone(self);
-            let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                // An existing thread takes the call later.
-                Err(error) if state.threads > 0 => tracing::warn!("no further thread for calls: {error}"),
-                Err(error) => {
-                    let invocation = state.queue.pop_back();
-                    drop(state);
-                    if let Some(invocation) = invocation {
-                        let shared = Arc::clone(&invocation.shared);
-                        let why = format!("no thread can be started: {error}");
-                        let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
-                        let grant = invocation.taken();
-                        shared.request(invocation.answer(failed, grant));
-                    }
-                }
-            }
-        }
-    }
-
-    fn serve(&self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else {
-            lock(&self.state).threads -= 1;
-            return;
-        };
-        let mut state = lock(&self.state);
-        loop {
-            if let Some(invocation) = state.next() {
-                drop(state);
-                let key = invocation.callee.serial();
-                invocation.run_here(&runtime);
-                state = lock(&self.state);
-                if key.is_some() {
-                    state.busy.retain(|busy| Some(*busy) != key);
-                    // Calls that have waited for this one may need further threads.
-                    self.work.notify_all();
-                }
-                continue;
-            }
-            state.idle += 1;
-            let (woken, timeout) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            state.idle -= 1;
-            if timeout.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
-                return;
-            }
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

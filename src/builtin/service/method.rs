@@ -125,11 +125,9 @@ fn signature_of<F: Method<K>, K>() -> String {
 #[doc(hidden)]
 pub fn run_method<'a, F: Method<K>, K>(method: F, econtext: &'a Econtext, args: &[u8]) -> Running<'a> {
     let shared = econtext.shared();
-    let Some(slot) = Registry::of(shared).slot(TypeId::of::<F::Service>()) else {
-        return failed::<F::Service>("has ended");
-    };
-    let Some(instance) = slot.instance::<F::Service>(econtext.router()) else {
-        return failed::<F::Service>("is not registered in this context: add it to a Pool, or write Service::activate");
+    let (slot, instance) = match Registry::of(shared).instance::<F::Service>(econtext.router()) {
+        Ok(found) => found,
+        Err(why) => return failed(type_name::<F::Service>(), why),
     };
     // The caller need not be trusted. Contexts and senders in its arguments keep its authority.
     let origin = Origin::at(shared, econtext.caller_id(), econtext.authority());
@@ -152,11 +150,11 @@ pub fn run_method<'a, F: Method<K>, K>(method: F, econtext: &'a Econtext, args: 
             }
         };
         let outcome = result.get_or_init(work).await.clone();
-        slot.forget_if_large(&result);
+        slot.forget_unless_kept(&result);
         outcome
     }))
 }
 
-fn failed<'a, S: Service>(why: &str) -> Running<'a> {
-    Running::Done(Err(Failure::new("offshoot::service::Error", format!("service {} {why}", type_name::<S>()))))
+fn failed<'a>(service: &str, why: &str) -> Running<'a> {
+    Running::Done(Err(Failure::new("offshoot::service::Error", format!("service {service} {why}"))))
 }

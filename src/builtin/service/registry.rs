@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::api::function::{LocalFunction, Table};
@@ -13,12 +14,13 @@ use crate::engine::callee::{Callee, Functions, Outcome};
 use crate::engine::shared::Shared;
 use crate::routing::handles::Peer;
 use crate::routing::policy::has_parent_authority;
+use crate::sys::blocking::block_on;
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::Message;
 
 /// The most results that a deduplicating service keeps.
 const MAX_RESULTS: usize = 1024;
-/// The most bytes of a result that is kept, with its arguments. So all results take at most 16 MiB.
+/// The most bytes of a result that is kept. So all results of a service take at most 16 MiB.
 const MAX_RESULT: usize = 16 * 1024;
 
 /// The result of a method, when it has run once.
@@ -37,18 +39,31 @@ struct State {
 }
 
 /// The place of one service.
-#[derive(Default)]
 pub(super) struct Slot {
-    /// `None` if it is not there and cannot be made.
+    /// `None` if it was not added and cannot be made.
     instance: OnceLock<Option<AnyInstance>>,
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
     results: Mutex<VecDeque<Kept>>,
+    has_ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Tells who waits for the end, by its own end. The instance has it too.
+    ended: Arc<oneshot::Sender<()>>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        let (ended, has_ended) = oneshot::channel();
+        Self {
+            instance: OnceLock::new(),
+            results: Mutex::default(),
+            has_ended: Mutex::new(Some(has_ended)),
+            ended: Arc::new(ended),
+        }
+    }
 }
 
 /// A result of a deduplicating service.
 struct Kept {
-    method: &'static str,
-    args: Vec<u8>,
+    /// The SHA-256 of the method and its arguments. The arguments themselves could take much memory.
+    key: [u8; 32],
     result: Shareable,
 }
 
@@ -89,19 +104,31 @@ impl Registry {
         !state.is_closed
     }
 
-    /// The place of a service that has begun; `None` if it has not, or if all services have ended.
-    pub(super) fn slot(&self, service: TypeId) -> Option<Arc<Slot>> {
-        self.lock().slots.get(&service).cloned()
+    /// The service, which is made if it is not there, and its place. The error goes on after the name of the type.
+    pub(super) fn instance<S: Service>(&self, router: &Router) -> Result<(Arc<Slot>, Arc<Instance<S>>), &'static str> {
+        let id = TypeId::of::<S>();
+        let slot = self.lock().slots.get(&id).cloned().ok_or("has ended")?;
+        let unmade = Unmade { registry: self, id, slot: &slot };
+        let instance = slot.instance.get_or_init(|| S::activate(router).map(|service| slot.hold(service)));
+        let instance = instance.clone().and_then(|instance| instance.downcast().ok());
+        drop(unmade);
+        let none = "is not registered in this context: add it to a Pool, or write Service::activate";
+        Ok((slot, instance.ok_or(none)?))
     }
 
-    /// Lets all services end. Each receiver fails when a service has ended: at the end of its last call.
-    pub(super) fn close(&self) -> Vec<oneshot::Receiver<()>> {
+    /// Lets all services end, and blocks until they have: until the last call of each has ended.
+    pub(super) fn end(&self) {
         let slots = {
             let mut state = self.lock();
             state.is_closed = true;
             std::mem::take(&mut state.slots)
         };
-        slots.into_values().filter_map(|slot| lock(&slot.ended).take()).collect()
+        let has_ended = |slot: Arc<Slot>| lock(&slot.has_ended).take();
+        let all: Vec<_> = slots.into_values().filter_map(has_ended).collect();
+        for ended in all {
+            // The end of the sender is the message.
+            let _ = block_on(ended);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -109,41 +136,51 @@ impl Registry {
     }
 }
 
-impl Slot {
-    /// The service, which is made if it is not there.
-    pub(super) fn instance<S: Service>(&self, router: &Router) -> Option<Arc<Instance<S>>> {
-        let instance = self.instance.get_or_init(|| S::activate(router).map(|service| self.hold(service)));
-        Arc::clone(instance.as_ref()?).downcast().ok()
-    }
+/// Gives up the place of a service that could not be made, or whose making has panicked. So it can be added later.
+struct Unmade<'a> {
+    registry: &'a Registry,
+    id: TypeId,
+    slot: &'a Arc<Slot>,
+}
 
+impl Drop for Unmade<'_> {
+    fn drop(&mut self) {
+        if matches!(self.slot.instance.get(), Some(Some(_))) {
+            return;
+        }
+        let mut state = self.registry.lock();
+        if state.slots.get(&self.id).is_some_and(|slot| Arc::ptr_eq(slot, self.slot)) {
+            state.slots.remove(&self.id);
+        }
+    }
+}
+
+impl Slot {
     fn hold<S: Service>(&self, service: S) -> AnyInstance {
-        let (_ended, has_ended) = oneshot::channel();
-        *lock(&self.ended) = Some(has_ended);
-        Arc::new(Instance { service, _ended })
+        Arc::new(Instance { service, _ended: Arc::clone(&self.ended) })
     }
 
     /// The result of a method with these arguments, which may not be there yet.
     pub(super) fn result(&self, method: &'static str, args: &[u8]) -> Shareable {
+        // No name has this byte.
+        let key = Sha256::new().chain_update(method).chain_update([0]).chain_update(args).finalize().into();
         let mut results = lock(&self.results);
-        if let Some(kept) = results.iter().find(|kept| kept.method == method && kept.args == args) {
+        if let Some(kept) = results.iter().find(|kept| kept.key == key) {
             return Arc::clone(&kept.result);
         }
         if results.len() >= MAX_RESULTS {
             results.pop_front();
         }
         let result = Shareable::default();
-        results.push_back(Kept { method, args: args.to_vec(), result: Arc::clone(&result) });
+        results.push_back(Kept { key, result: Arc::clone(&result) });
         result
     }
 
-    /// Drops a result that is too large to be kept.
-    pub(super) fn forget_if_large(&self, result: &Shareable) {
-        let size = |kept: &Kept| match kept.result.get() {
-            Some(Ok(value)) => value.len() + kept.args.len(),
-            // The text of an error is shorter than the longest, and there are few.
-            Some(Err(_)) | None => kept.args.len(),
-        };
-        lock(&self.results).retain(|kept| !Arc::ptr_eq(&kept.result, result) || size(kept) <= MAX_RESULT);
+    /// Forgets an error, which only those get that wait for it now, and a result that is too large to be kept.
+    pub(super) fn forget_unless_kept(&self, result: &Shareable) {
+        if !matches!(result.get(), Some(Ok(value)) if value.len() <= MAX_RESULT) {
+            lock(&self.results).retain(|kept| !Arc::ptr_eq(&kept.result, result));
+        }
     }
 }
 
@@ -188,11 +225,7 @@ impl Functions for Services {
 
     fn closing(&self) -> Option<Box<dyn FnOnce() + Send>> {
         let registry = Registry::of(self.router.shared());
-        Some(Box::new(move || {
-            for ended in registry.close() {
-                let _ = ended.blocking_recv();
-            }
-        }))
+        Some(Box::new(move || registry.end()))
     }
 }
 

@@ -59,7 +59,7 @@ fn texts(far: &mut Far) -> io::Result<()> {
 }
 
 /// The control handles.
-pub(super) const CONTROL: [Handle; 14] = [
+pub(super) const CONTROL: [Handle; 15] = [
     Handle::NONE,
     Handle::GET_IMAGE,
     Handle::CALL_FUNCTION,
@@ -69,6 +69,7 @@ pub(super) const CONTROL: [Handle; 14] = [
     Handle::ALLOCATE_ID,
     Handle::SHUTDOWN,
     Handle::LOAD_IMAGE,
+    Handle::CALL_SERVICE,
     Handle::CREDIT,
     Handle::CANCEL,
     Handle::STATS,
