@@ -95,7 +95,7 @@ pub(crate) fn run(attack: &Attack) -> Result<Figures> {
     ]);
     if matches!(attack.act, Act::Context { .. }) {
         // This is quicker than a first stage, which other trials have.
-        command.args(["--binary", "/installed"]);
+        command.args(["--binary", env!("CARGO_BIN_EXE_offshoot")]);
     }
     among_attackers(&mut command, place)?;
     let mut run = Run::start(&mut command, place, attack)?;
