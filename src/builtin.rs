@@ -3,6 +3,7 @@
 pub mod facts;
 pub mod file;
 pub mod process;
+pub mod service;
 
 #[cfg(all(test, feature = "cli"))]
 mod tests {

@@ -121,7 +121,7 @@ pub use api::router::Router;
 pub use api::select::Select;
 pub use api::sender::Sender;
 pub use api::stream::CallStream;
-pub use builtin::{facts, file, process};
+pub use builtin::{facts, file, process, service};
 pub use connect::child::child;
 pub use connect::program::Program;
 pub use connect::run::run;
@@ -217,6 +217,11 @@ mod your_own_functions {}
 
 /// This guide page is compiled and run with the other examples.
 #[cfg(doctest)]
+#[doc = include_str!("../docs/guide/services.md")]
+mod services {}
+
+/// This guide page is compiled and run with the other examples.
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
 
@@ -233,6 +238,7 @@ pub mod __private {
     #[cfg(feature = "cli")]
     pub use crate::api::exported::{EncodedArgs, Exported};
     pub use crate::api::function::{Entry, borrowed, run};
+    pub use crate::builtin::service::{entry, run_method};
     pub use crate::connect::child::{TestEntry, first_stage_for_tests, test_child};
     pub use crate::connect::handshake::ProgramBuild;
     pub use crate::connect::run::HangUp;

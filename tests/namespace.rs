@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use sources::sources;
 
 /// What nearly every program names, and what is reached from nothing else. All else is in a module.
-const ROOT: [&str; 25] = [
+const ROOT: [&str; 26] = [
     // A program and its tree.
     "Router",
     "Context",
@@ -44,13 +44,14 @@ const ROOT: [&str; 25] = [
     "block_on",
     // Exported macros are at the root of their crate, wherever they are written.
     "testing",
+    "service",
     "VERSION",
 ];
 
 /// What is looked for by subject.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "alloc", "bundle", "call", "channel", "connect", "context", "error", "facts", "file", "log", "message", "policy",
-    "process", "router", "select", "stats",
+    "process", "router", "select", "service", "stats",
 ];
 
 /// Verbs of a context that wait for nothing, or for what has an end in itself.

@@ -19,6 +19,7 @@ const NOT_RUN: [(&str, &str, &str); 37] = [
     ("docs/guide/files.md", "offshoot run -w web1 -- cat", "needs a host"),
     ("docs/guide/files.md", "offshoot run -w web1 --json", "needs a host"),
     ("docs/guide/files.md", "use offshoot::{Error, Router}", "is Rust, and a test of the documentation"),
+    ("docs/guide/services.md", "use offshoot::service", "is Rust, and a test of the documentation"),
     ("docs/guide/first-run.md", "export PATH", "changes the shell of the reader"),
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),

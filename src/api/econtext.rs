@@ -135,6 +135,11 @@ impl Econtext {
         self.call.caller
     }
 
+    /// The authority under which the call acts.
+    pub(crate) fn authority(&self) -> ContextId {
+        self.call.auth
+    }
+
     /// The time at which the caller stops waiting; `None` if the call has no time limit.
     pub fn deadline(&self) -> Option<Instant> {
         self.call.deadline

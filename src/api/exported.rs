@@ -27,6 +27,11 @@ impl Shim {
         Self { is_bound: false, args: encode::<F, K>, ok: decode::<F, K>, ..Self::bound::<F, K>() }
     }
 
+    /// For what is no function.
+    pub(crate) const fn none() -> Self {
+        Self { is_bound: true, args: |_| Err(BOUND.into()), ok: |_, _| Err(BOUND.into()), types: || ["", ""] }
+    }
+
     /// For a function of this crate that cannot be called with JSON ([`Exported::takes_json`]). The JSON
     /// decoder for the arguments of the functions that start a child would take 60 KiB.
     pub(crate) const fn bound<F: Function<K>, K>() -> Self {

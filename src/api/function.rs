@@ -8,7 +8,7 @@
 pub mod borrowed;
 mod shapes;
 
-use std::any::type_name;
+use std::any::{TypeId, type_name};
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
@@ -19,10 +19,13 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::api::econtext::Econtext;
-use crate::api::router::Router;
+use crate::api::router::{Router, WeakRouter};
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
+use crate::routing::handles::Peer;
 use crate::routing::runs_on::RunsOn;
 use crate::wire::codec::{self, Origin};
+use crate::wire::error::Error;
+use crate::wire::message::Message;
 
 /// A function that can be called in another context.
 ///
@@ -193,12 +196,49 @@ pub struct Entry {
     pub(crate) run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
     pub(crate) runs_on: RunsOn,
     pub(crate) place: &'static str,
+    /// If it is a method of a service: which, and who may call it.
+    pub(crate) service: Option<OfService>,
     /// For tools that know the types only by name.
     #[cfg(feature = "cli")]
     pub(crate) shim: crate::api::exported::Shim,
 }
 
+/// The service that a method belongs to.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfService {
+    /// The full name of the type.
+    pub(crate) name: fn() -> &'static str,
+    pub(crate) id: fn() -> TypeId,
+    /// Whether its calls run one at a time.
+    pub(crate) is_serial: bool,
+    /// Whether a message may call the method.
+    pub(crate) allows: fn(&Message, &Peer) -> bool,
+    /// Makes the interface to all services of this context. So a program without services does not contain it.
+    pub(crate) services: fn(WeakRouter) -> Box<dyn Functions>,
+}
+
 impl Entry {
+    /// An entry for a method of a service.
+    pub(crate) const fn of_service(
+        name: fn() -> &'static str,
+        signature: fn() -> String,
+        run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+        service: OfService,
+        place: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            signature,
+            run,
+            runs_on: RunsOn::Concurrent,
+            place,
+            service: Some(service),
+            #[cfg(feature = "cli")]
+            shim: crate::api::exported::Shim::none(),
+        }
+    }
+
     /// Used only by [`export!`](crate::export).
     pub const fn new<F: Function<K>, K>(
         _: F,
@@ -212,6 +252,7 @@ impl Entry {
             run,
             runs_on,
             place,
+            service: None,
             #[cfg(feature = "cli")]
             shim: crate::api::exported::Shim::of::<F, K>(),
         }
@@ -299,10 +340,10 @@ impl Table {
         self.by_name.get(name).copied()
     }
 
-    /// All entries, in no particular order.
+    /// All functions, without the methods of services, in no particular order.
     #[cfg(feature = "cli")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
-        self.by_name.values().copied()
+        self.by_name.values().copied().filter(|entry| entry.service.is_none())
     }
 
     /// The modules that contain exported functions, and their crates, sorted.
@@ -320,14 +361,28 @@ impl Table {
 pub(crate) struct LocalFunctions(pub(crate) Router);
 
 impl Functions for LocalFunctions {
-    fn find(&self, name: &str) -> Option<Box<dyn Callee>> {
-        let entry = Table::get().find(name)?;
-        Some(Box::new(LocalFunction { entry, router: self.0.clone(), econtext: OnceCell::new() }))
+    fn find(&self, name: &str, _: &Message, _: &dyn Fn() -> Peer) -> Result<Box<dyn Callee>, Error> {
+        match Table::get().find(name).filter(|entry| entry.service.is_none()) {
+            Some(entry) => Ok(LocalFunction::of(entry, self.0.clone())),
+            None => Err(Error::NotExported { function: name.to_owned(), context: self.0.shared().name.clone() }),
+        }
+    }
+
+    fn services(&self) -> Option<Box<dyn Functions>> {
+        let service = inventory::iter::<Entry>.into_iter().find_map(|entry| entry.service)?;
+        Some((service.services)(self.0.downgrade()))
+    }
+}
+
+impl LocalFunction {
+    /// The function of an entry, for one call.
+    pub(crate) fn of(entry: &'static Entry, router: Router) -> Box<dyn Callee> {
+        Box::new(Self { entry, router, econtext: OnceCell::new() })
     }
 }
 
 /// A function that runs for one call.
-struct LocalFunction {
+pub(crate) struct LocalFunction {
     entry: &'static Entry,
     router: Router,
     /// Created when the function begins.
@@ -341,6 +396,10 @@ impl Callee for LocalFunction {
 
     fn runs_on(&self) -> RunsOn {
         self.entry.runs_on
+    }
+
+    fn serial(&self) -> Option<&'static str> {
+        self.entry.service.filter(|service| service.is_serial).map(|service| (service.name)())
     }
 
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a> {

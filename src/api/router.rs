@@ -71,6 +71,10 @@ impl WeakRouter {
         Self { shared: Arc::clone(shared) }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Returns the router, or `None` if its last clone has been dropped.
     pub fn upgrade(&self) -> Option<Router> {
         Some(Router { alive: self.shared.alive()?, shared: Arc::clone(&self.shared) })

@@ -35,6 +35,7 @@ use crate::engine::task_set;
 use crate::image::executable::Image;
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::sys::process;
+use crate::wire::message::Handle;
 
 /// An orphan that this process has adopted is reaped this long after its end.
 const REAP_AFTER: Duration = Duration::from_millis(500);
@@ -347,7 +348,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
     }
     let broker = Broker::of_child().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), broker.thread());
-    let (dispatcher, mut calls) = Dispatcher::new(Box::new(LocalFunctions(router)));
+    let (dispatcher, mut calls) = Dispatcher::new(Box::new(LocalFunctions(router)), Handle::CALL_FUNCTION);
     let (ended, has_ended) = oneshot::channel();
     broker
         .add_router(move || {

@@ -7,15 +7,18 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::routing::handles::Peer;
 use crate::routing::runs_on::RunsOn;
 use crate::sys::panic;
-use crate::wire::error::CallError;
-use crate::wire::message::ContextId;
+use crate::wire::error::{CallError, Error};
+use crate::wire::message::{ContextId, Message};
 
 /// A received call, as the called function sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct IncomingCall {
     pub(crate) caller: ContextId,
+    /// The authority under which the call acts.
+    pub(crate) auth: ContextId,
     /// The time at which the caller stops waiting.
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancelled: CancellationToken,
@@ -24,13 +27,26 @@ pub(crate) struct IncomingCall {
 impl IncomingCall {
     /// Creates a call that `me` makes to itself.
     pub(crate) fn own(me: ContextId) -> Self {
-        Self { caller: me, deadline: None, cancelled: CancellationToken::new() }
+        Self { caller: me, auth: me, deadline: None, cancelled: CancellationToken::new() }
     }
 }
 
-/// The functions of a program.
+/// The functions of a program, or the methods of its services.
 pub(crate) trait Functions: Send {
-    fn find(&self, name: &str) -> Option<Box<dyn Callee>>;
+    /// The function for a call. An [`Error::Channel`] refuses the message, any other error is the reply.
+    ///
+    /// `peer` is the neighbour by which the message came in.
+    fn find(&self, name: &str, message: &Message, peer: &dyn Fn() -> Peer) -> Result<Box<dyn Callee>, Error>;
+
+    /// The services of the program, if it has any.
+    fn services(&self) -> Option<Box<dyn Functions>> {
+        None
+    }
+
+    /// Work to do, on a thread where it may block, when no further calls run because the router ends.
+    fn closing(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        None
+    }
 }
 
 /// One of these functions, for a single call.
@@ -38,6 +54,11 @@ pub(crate) trait Callee: Send {
     fn name(&self) -> &'static str;
 
     fn runs_on(&self) -> RunsOn;
+
+    /// If set, calls with the same key run one at a time. Only for functions of a pool.
+    fn serial(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Starts the function with encoded arguments.
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a>;
@@ -65,7 +86,7 @@ pub(crate) type Outcome = Result<Vec<u8>, Failure>;
 
 /// A [`CallError`] that does not name its function and context yet.
 #[doc(hidden)]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure(Box<CallError>);
 
 impl Failure {

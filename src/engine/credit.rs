@@ -86,7 +86,7 @@ impl Credit {
         next_handle: impl FnOnce() -> Handle,
     ) -> (Offer, Option<Handle>) {
         let target = (message.dst, message.handle);
-        let counted = message.handle == Handle::CALL_FUNCTION;
+        let counted = message.handle.takes_calls();
         if let Some(error) = self.refused.take(target) {
             return (Offer::Failed(accepted, error), None);
         }
@@ -130,7 +130,7 @@ impl Credit {
         };
         window.outlet.give(grant);
         while let Some(next) = window.waiting.front() {
-            let counted = grant.handle == Handle::CALL_FUNCTION;
+            let counted = grant.handle.takes_calls();
             // Dead messages, and replies that wait behind the values, need no room.
             let free = next.message.is_dead() || next.message.handle != grant.handle;
             if !free && !window.outlet.take(next.message.data.len(), counted) {
@@ -170,11 +170,13 @@ impl Credit {
     /// Withdraws a call that has not been sent yet; returns false if there is none. A call of a chain is
     /// kept, because the called context has to see it to end the chain.
     pub(crate) fn take_back(&mut self, callee: ContextId, number: u64) -> bool {
-        let Some(window) = self.windows.get_mut(&(callee, Handle::CALL_FUNCTION)) else {
-            return false;
-        };
         let is_chained = |waiting: &Metered| call_payload::is_chained(&waiting.message.data);
-        !window.waiting.get(number).is_none_or(is_chained) && window.waiting.remove(number).is_some()
+        [Handle::CALL_FUNCTION, Handle::CALL_SERVICE].into_iter().any(|handle| {
+            let window = self.windows.get_mut(&(callee, handle));
+            window.is_some_and(|window| {
+                !window.waiting.get(number).is_none_or(is_chained) && window.waiting.remove(number).is_some()
+            })
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -195,7 +197,7 @@ impl Credit {
     /// instead.
     pub(crate) fn blocked(&self) -> Vec<BlockedSender> {
         let mut all: Vec<BlockedSender> = Vec::new();
-        for ((context, handle), _) in self.messages().filter(|((_, handle), _)| *handle != Handle::CALL_FUNCTION) {
+        for ((context, handle), _) in self.messages().filter(|((_, handle), _)| !handle.takes_calls()) {
             match all.last_mut() {
                 Some(last) if (last.context, last.handle) == (context, handle) => last.messages += 1,
                 _ => all.push(BlockedSender { context, handle, messages: 1 }),

@@ -2,19 +2,24 @@
 //!
 //! Functions, plain or async, run on the main thread, one at a time, in the order of the calls. Concurrent
 //! functions run on a bounded pool of threads. Built-in functions are tasks of the I/O thread.
+//!
+//! - `pool`: these threads
+
+mod pool;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::pool::Pool;
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
@@ -32,16 +37,14 @@ use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of threads for concurrent functions. Further calls wait.
-const MAX_THREADS: usize = 64;
-/// A thread that has been idle for this long ends.
-const IDLE: Duration = Duration::from_secs(10);
 /// Maximum number of remembered cancellations that arrived before their calls.
 const MAX_EARLY: usize = 1024;
 
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {
     functions: Box<dyn Functions>,
+    /// The handle that its calls come to.
+    handle: Handle,
     queue: mpsc::UnboundedSender<Invocation>,
     pool: Arc<Pool>,
     inlets: Arc<Mutex<ReceiveWindows>>,
@@ -94,8 +97,13 @@ pub(crate) struct Invocation {
     chain: Option<(u32, Failed)>,
     call: IncomingCall,
     inlets: Arc<Mutex<ReceiveWindows>>,
+    /// The handle that the call came to.
+    handle: Handle,
     served: Arc<Served>,
 }
+
+/// The header of a call, and what it calls, or the reason why it cannot be called.
+type Found<'a> = (CallHeader<'a>, Result<Box<dyn Callee>, Error>);
 
 /// The outcome of a call.
 enum Ended {
@@ -108,11 +116,12 @@ enum Ended {
 
 impl Dispatcher {
     /// Creates the dispatcher, and the queue of plain calls for the main thread.
-    pub(crate) fn new(functions: Box<dyn Functions>) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
+    pub(crate) fn new(functions: Box<dyn Functions>, handle: Handle) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
         #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
         let (queue, calls) = mpsc::unbounded_channel();
         let dispatcher = Self {
             functions,
+            handle,
             queue,
             pool: Arc::default(),
             inlets: Arc::default(),
@@ -126,13 +135,19 @@ impl Dispatcher {
         (dispatcher, calls)
     }
 
-    /// Handles a `CALL_FUNCTION` message that the policy has accepted.
+    /// Handles a call that the policy of the handle has accepted.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
+        let callee = self.find(io, message, from);
+        // What is refused takes no room.
+        if let Ok((_, Err(Error::Channel(error)))) = callee {
+            let reason = DeadReason { kind: error.kind, text: error.reason.into() };
+            return io.refuse(message, &reason, from);
+        }
         if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
-        let CallHeader { name, chain, values, args } = match CallHeader::parse(&message.data) {
+        let (CallHeader { chain, values, args, name }, callee) = match callee {
             Ok(asked) => asked,
             Err(error) => return self.fail(io, message, None, &error),
         };
@@ -155,9 +170,9 @@ impl Dispatcher {
                 }
             },
         };
-        let Some(callee) = self.functions.find(name) else {
-            let error = Error::NotExported { function: name.to_owned(), context: io.shared.name.clone() };
-            return self.fail(io, message, chain, &error);
+        let callee = match callee {
+            Ok(callee) => callee,
+            Err(error) => return self.fail(io, message, chain, &error),
         };
         // A call without a reply and without a time limit cannot be cancelled by itself.
         let is_known = message.wants_reply() || message.deadline.is_some();
@@ -190,8 +205,9 @@ impl Dispatcher {
             reply_to: message.reply_to,
             values,
             chain,
-            call: IncomingCall { caller: message.src, deadline: message.deadline, cancelled },
+            call: IncomingCall { caller: message.src, auth: message.auth, deadline: message.deadline, cancelled },
             inlets: Arc::clone(&self.inlets),
+            handle: self.handle,
             served,
         };
         let ready = match chained {
@@ -201,6 +217,14 @@ impl Dispatcher {
         if let Some(invocation) = ready {
             self.start(io, invocation);
         }
+    }
+
+    /// Reads the header of a call, and finds what it calls.
+    fn find<'a>(&self, io: &Io, message: &'a Message, from: Option<LinkId>) -> Result<Found<'a>, Error> {
+        let header = CallHeader::parse(&message.data)?;
+        let peer = || io.with_routing(|routing| routing.peer(from));
+        let callee = self.functions.find(header.name, message, &peer);
+        Ok((header, callee))
     }
 
     /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
@@ -258,6 +282,31 @@ impl Dispatcher {
         if message.wants_reply() {
             io.send(Message::new(message.src, message.reply_to, data));
         }
+    }
+
+    /// The handle that its calls come to.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Whether a call runs or waits here.
+    pub(crate) fn knows(&self, src: ContextId, handle: Handle) -> bool {
+        self.calls.borrow().contains_key(&(src, handle))
+    }
+
+    /// The services of the program, if it has any.
+    pub(crate) fn services(&self) -> Option<Box<dyn Functions>> {
+        self.functions.services()
+    }
+
+    /// See [`Functions::closing`].
+    pub(crate) fn closing(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.functions.closing()
+    }
+
+    /// Sets how many functions of the pool may run at once.
+    pub(crate) fn set_size(&self, threads: usize) {
+        self.pool.set_size(threads);
     }
 
     /// Handles the timer of a call. If the call still waits when its time limit comes near, its caller learns
@@ -338,7 +387,7 @@ impl Dispatcher {
     }
 
     fn release(&self, io: &Rc<Io>, message: &Message) {
-        let grant = lock(&self.inlets).release(message.src, Handle::CALL_FUNCTION, message.data.len(), true);
+        let grant = lock(&self.inlets).release(message.src, self.handle, message.data.len(), true);
         if let Some(grant) = grant {
             io.give(grant);
         }
@@ -406,7 +455,7 @@ impl Invocation {
     /// Marks the call as running. Returns the room to give back to its sender.
     fn taken(&self) -> Option<crate::routing::window::Grant> {
         self.served.running.store(true, Ordering::Relaxed);
-        lock(&self.inlets).release(self.call.caller, Handle::CALL_FUNCTION, self.size, true)
+        lock(&self.inlets).release(self.call.caller, self.handle, self.size, true)
     }
 
     fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Request {
@@ -449,7 +498,7 @@ impl Invocation {
         let reply = reply.map(|data| Message::new(self.call.caller, self.reply_to, data));
         let call = self.key;
         let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
-        Request::Answer { call, chain, values: self.values, reply, grant }
+        Request::Answer { call, handle: self.handle, chain, values: self.values, reply, grant }
     }
 }
 
@@ -469,74 +518,6 @@ fn log_failure(error: &dyn std::fmt::Display) {
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     let quiet = panic::Quiet::begin();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::panic(quiet.describe(&*payload), quiet.backtrace()))
-}
-
-/// A pool of at most 64 threads for concurrent functions. It starts a thread when a call needs one.
-#[derive(Default)]
-struct Pool {
-    state: Mutex<PoolState>,
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct PoolState {
-    queue: VecDeque<Invocation>,
-    threads: usize,
-    idle: usize,
-}
-
-impl Pool {
-    fn submit(self: &Arc<Self>, invocation: Invocation) {
-        let mut state = lock(&self.state);
-        state.queue.push_back(invocation);
-        if state.idle >= state.queue.len() {
-            self.work.notify_one();
-        } else if state.threads < MAX_THREADS {
-            let pool = Arc::clone(self);
-            let spawned = std::thread::Builder::new().name("offshoot-call".into()).spawn(move || pool.serve());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                // An existing thread takes the call later.
-                Err(error) if state.threads > 0 => tracing::warn!("no further thread for calls: {error}"),
-                Err(error) => {
-                    let invocation = state.queue.pop_back();
-                    drop(state);
-                    if let Some(invocation) = invocation {
-                        let shared = Arc::clone(&invocation.shared);
-                        let why = format!("no thread can be started: {error}");
-                        let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
-                        let grant = invocation.taken();
-                        shared.request(invocation.answer(failed, grant));
-                    }
-                }
-            }
-        }
-    }
-
-    fn serve(&self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else {
-            lock(&self.state).threads -= 1;
-            return;
-        };
-        let mut state = lock(&self.state);
-        loop {
-            if let Some(invocation) = state.queue.pop_front() {
-                drop(state);
-                invocation.run_here(&runtime);
-                state = lock(&self.state);
-                continue;
-            }
-            state.idle += 1;
-            let (woken, timeout) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            state.idle -= 1;
-            if timeout.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
-                return;
-            }
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -35,8 +35,8 @@ pub(crate) enum Target {
         asked: Asked,
         /// Identifies the call while it waits for room; 0 if it never waits.
         number: u64,
-        /// The called context and the size of the call, if it takes room in the window of that context.
-        room: Option<(ContextId, u32)>,
+        /// The room that the call takes in a window of the called context, if it takes any.
+        room: Option<Room>,
     },
     /// The queue of a receiver.
     Queue(Arc<Queue>),
@@ -88,6 +88,14 @@ impl fmt::Debug for Target {
             Self::Window { .. } => "Window",
         })
     }
+}
+
+/// The room that a call takes in the window of a handle.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    pub(crate) callee: ContextId,
+    pub(crate) handle: Handle,
+    pub(crate) payload: u32,
 }
 
 /// The request that a reply belongs to.
@@ -197,7 +205,9 @@ impl Inboxes {
         let Self { runs, handles, .. } = self;
         runs.add(part, more, || match part.handle {
             // The other control handles accept no message that is longer than a frame.
-            Handle::CALL_FUNCTION | Handle::LOAD_IMAGE | Handle(1000..) => check(handles, part, routing, from),
+            Handle::CALL_FUNCTION | Handle::CALL_SERVICE | Handle::LOAD_IMAGE | Handle(1000..) => {
+                check(handles, part, routing, from)
+            }
             _ => Err(TOO_LARGE_FOR_HANDLE),
         })
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     directory: Arc<Directory>,
     /// What the handles to the router share, and ends it when the last of them is dropped.
     owner: Mutex<Weak<Alive>>,
+    /// The services of this context, as the layer that has them keeps them.
+    pub(crate) services: OnceLock<Arc<dyn Any + Send + Sync>>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -100,6 +102,8 @@ pub(crate) enum Request {
     /// A call has ended, with or without a reply.
     Answer {
         call: (ContextId, Handle),
+        /// The handle that the call came to.
+        handle: Handle,
         /// The number of its chain; 0 if it belongs to no chain.
         chain: u32,
         /// The reply is sent after the values that wait for room in this handle of the caller.
@@ -235,6 +239,7 @@ impl Shared {
             ports: Ports::default(),
             directory: Arc::default(),
             owner: Mutex::default(),
+            services: OnceLock::new(),
             requests,
         };
         (Arc::new(shared), queue)

@@ -68,6 +68,8 @@ impl Handle {
     pub const LOAD_IMAGE: Self = Self(107);
     /// Says that the sender leaves the tree and lives on.
     pub const DETACHING: Self = Self(109);
+    /// Calls a method of a service.
+    pub const CALL_SERVICE: Self = Self(110);
     /// Gives room in a window back.
     pub const CREDIT: Self = Self(114);
     /// Says that a call is no longer wanted.
@@ -80,6 +82,11 @@ impl Handle {
     pub const IS_DEAD: Self = Self(999);
     /// The first handle that is given out dynamically.
     pub const FIRST_DYNAMIC: Self = Self(1000);
+
+    /// Whether messages to it are calls, of which each caller has a certain number under way.
+    pub(crate) fn takes_calls(self) -> bool {
+        self == Self::CALL_FUNCTION || self == Self::CALL_SERVICE
+    }
 }
 
 impl fmt::Display for Handle {

@@ -32,6 +32,7 @@ mod launching;
 mod logs;
 mod receivers;
 mod selects;
+mod services;
 mod spellings;
 mod streams;
 mod trust;

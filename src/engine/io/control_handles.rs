@@ -27,8 +27,13 @@ const ALL: [(Handle, Writer); 9] = [
     (Handle::CANCEL, Writer::Anybody),
     (Handle::WAITS, Writer::Anybody),
 ];
-const OF_CHILDREN: [(Handle, Writer); 3] =
-    [(Handle::LOAD_IMAGE, Writer::Parent), (Handle::CALL_FUNCTION, Writer::Parent), (Handle::SHUTDOWN, Writer::Parent)];
+const OF_CHILDREN: [(Handle, Writer); 4] = [
+    (Handle::LOAD_IMAGE, Writer::Parent),
+    (Handle::CALL_FUNCTION, Writer::Parent),
+    // The first call of a parent starts the services. From then on the methods have policies of their own.
+    (Handle::CALL_SERVICE, Writer::Parent),
+    (Handle::SHUTDOWN, Writer::Parent),
+];
 const OF_MASTER: [(Handle, Writer); 1] = [(Handle::FORWARD_LOG, Writer::Anybody)];
 
 /// Returns the control handles of a child or of the master.
@@ -45,6 +50,11 @@ pub(super) fn all(is_child: bool) -> impl Iterator<Item = (Handle, Registration<
         let policy = policy.map(Rule::Policy);
         (*handle, Registration { sink: Target::Control, once: false, respondent: None, policy })
     })
+}
+
+/// The registration of [`Handle::CALL_SERVICE`] while services run here.
+pub(super) fn services() -> Registration<Target> {
+    Registration { sink: Target::Control, once: false, respondent: None, policy: None }
 }
 
 #[cfg(test)]

@@ -79,8 +79,8 @@ impl Detaching {
         }
         io.shared.forget_parents();
         io.with_routing(|routing| routing.become_root());
-        let timers = io.dispatcher.as_ref().map(Dispatcher::lift_deadlines);
-        timers.into_iter().flatten().for_each(|timer| io.clear_timer(timer));
+        let timers: Vec<_> = io.dispatchers().flat_map(Dispatcher::lift_deadlines).collect();
+        timers.into_iter().for_each(|timer| io.clear_timer(timer));
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Detaching {
 
     /// Ends the router if it has detached and runs no call. No other context can call a detached context.
     pub(super) fn end_if_useless(&self, io: &Rc<Io>) {
-        let is_idle = io.dispatcher.as_ref().is_some_and(Dispatcher::is_idle);
+        let is_idle = io.dispatcher.is_some() && io.dispatchers().all(Dispatcher::is_idle);
         if is_idle && self.has_left() && io.shared.parent().is_none() {
             io.begin_shutdown(None);
         }

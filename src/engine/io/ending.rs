@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::engine::dispatch::Dispatcher;
 use crate::engine::inboxes::Target;
 use crate::engine::io::Io;
 use crate::engine::io::line_splitter;
 use crate::engine::log::{LogSource, log_later};
 use crate::engine::task_set::{self, TaskSet};
+use crate::sys::blocking::on_other_thread;
 use crate::sys::pipe::Input;
 use crate::sys::process;
 use crate::wire::error::DeadReason;
@@ -63,9 +65,7 @@ impl Ending {
             return;
         }
         io.stop.cancel();
-        if let Some(dispatcher) = &io.dispatcher {
-            dispatcher.stop();
-        }
+        io.dispatchers().for_each(Dispatcher::stop);
         let (io, guard) = (Rc::clone(io), Guard::new(io));
         task_set::spawn(async move {
             io.ending().end(&io, grace).await;
@@ -76,6 +76,9 @@ impl Ending {
     async fn end(&self, io: &Rc<Io>, grace: Duration) {
         let deadline = Instant::now() + grace;
         end_children(io, grace, deadline).await;
+        for closing in io.dispatchers().filter_map(Dispatcher::closing) {
+            let _ = timeout_at(deadline, on_other_thread(closing)).await;
+        }
         if io.dispatcher.is_some() {
             // All calls, and the commands that they run, are being cancelled.
             process::groups_ended().await;
@@ -107,9 +110,7 @@ impl Ending {
     /// Ends everything immediately. Notifies all waiters, and kills the children.
     fn crash(&self, io: &Rc<Io>) {
         io.stop.cancel();
-        if let Some(dispatcher) = &io.dispatcher {
-            dispatcher.stop();
-        }
+        io.dispatchers().for_each(Dispatcher::stop);
         tell_handlers(io);
         io.with_links(|links| links.abandon());
         io.neighbours().drop_watchers();

@@ -1,7 +1,7 @@
 //! The loop of a router on the I/O thread. It receives requests, frames and timers, and passes each to the
 //! object that handles it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::broker::Thread;
+use crate::engine::callee::Functions;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::inboxes::{Inboxes, Target};
 use crate::engine::io::control_handles;
@@ -91,6 +92,8 @@ pub(crate) struct Io {
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskSet,
     pub(crate) dispatcher: Option<Dispatcher>,
+    /// Runs the methods of services, once there are any.
+    services: OnceCell<Dispatcher>,
     switch: Switch,
     outgoing: Outgoing,
     neighbours: Neighbours,
@@ -182,6 +185,7 @@ impl Io {
             stop: CancellationToken::new(),
             tasks: TaskSet::default(),
             dispatcher,
+            services: OnceCell::new(),
             outgoing: Outgoing::default(),
             neighbours: Neighbours::default(),
             ids: Ids::default(),
@@ -203,8 +207,8 @@ impl Io {
                 self.outgoing.call(self, message, reply, timeout, function);
             }
             Request::Cancel(handle) => self.outgoing.give_up(self, handle),
-            Request::Answer { call, chain, values, reply, grant } => {
-                self.answered(call, chain, grant);
+            Request::Answer { call, handle, chain, values, reply, grant } => {
+                self.answered(call, handle, chain, grant);
                 if let Some(reply) = reply {
                     self.outgoing.send_behind(self, values, reply);
                 }
@@ -250,6 +254,7 @@ impl Io {
                     dispatcher.on_call(self, message, from);
                 }
             }
+            Handle::CALL_SERVICE if !message.is_dead() => self.on_service_call(message, from),
             Handle::CREDIT => self.outgoing.on_credit(self, message),
             Handle::CANCEL => self.on_cancel(message),
             #[cfg(feature = "cli")]
@@ -270,15 +275,53 @@ impl Io {
     /// Only the context that made a call may cancel it. Calls are stored by the source of the message, which
     /// routing has verified.
     fn on_cancel(&self, message: &Message) {
-        if let (Some(dispatcher), Ok(handle)) = (&self.dispatcher, <[u8; 4]>::try_from(&message.data[..])) {
-            dispatcher.cancel(message.src, Handle(u32::from_be_bytes(handle)));
+        let Ok(handle) = <[u8; 4]>::try_from(&message.data[..]) else { return };
+        let handle = Handle(u32::from_be_bytes(handle));
+        match self.dispatchers().find(|dispatcher| dispatcher.knows(message.src, handle)) {
+            Some(dispatcher) => dispatcher.cancel(message.src, handle),
+            // The call has ended, or comes later.
+            None => self.dispatchers().for_each(|dispatcher| dispatcher.cancel(message.src, handle)),
         }
     }
 
+    /// What runs the calls that come here: of functions, and of services.
+    pub(super) fn dispatchers(&self) -> impl Iterator<Item = &Dispatcher> {
+        self.dispatcher.iter().chain(self.services.get())
+    }
+
+    /// Handles a call of a service. The first call of a parent starts the services of a child.
+    fn on_service_call(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
+        if self.services.get().is_none() {
+            let functions = self.dispatcher.as_ref().and_then(Dispatcher::services);
+            let Some(functions) = functions else {
+                return self.refuse(message, &DeadReason::INVALID_HANDLE, from);
+            };
+            self.serve(functions, None);
+        }
+        if let Some(services) = self.services.get() {
+            services.on_call(self, message, from);
+        }
+    }
+
+    /// Accepts calls of services from now on. At most `size` of them run at once.
+    pub(crate) fn serve(&self, functions: Box<dyn Functions>, size: Option<usize>) {
+        let services = self.services.get_or_init(|| Dispatcher::new(functions, Handle::CALL_SERVICE).0);
+        if let Some(size) = size {
+            services.set_size(size);
+        }
+        self.stop_serving();
+        let _ = self.add_handler(Handle::CALL_SERVICE, control_handles::services());
+    }
+
+    /// Refuses calls of services from now on. Those that were accepted before still run.
+    pub(crate) fn stop_serving(&self) {
+        drop(self.remove_handler(Handle::CALL_SERVICE));
+    }
+
     /// Handles the end of a call that ran here: it has a reply, or was cancelled.
-    fn answered(self: &Rc<Self>, (src, handle): (ContextId, Handle), chain: u32, grant: Option<Grant>) {
-        if let Some(dispatcher) = &self.dispatcher
-            && let Some(timer) = dispatcher.finished(self, src, handle, chain)
+    fn answered(self: &Rc<Self>, call: (ContextId, Handle), to: Handle, chain: u32, grant: Option<Grant>) {
+        if let Some(dispatcher) = self.dispatchers().find(|dispatcher| dispatcher.handle() == to)
+            && let Some(timer) = dispatcher.finished(self, call.0, call.1, chain)
         {
             self.clear_timer(timer);
         }
@@ -342,7 +385,7 @@ impl Io {
                 Err(next) => return next,
                 Ok(Timer::Reply(handle)) => self.outgoing.give_up(self, handle),
                 Ok(Timer::Call(src, handle)) => {
-                    if let Some(dispatcher) = &self.dispatcher {
+                    if let Some(dispatcher) = self.dispatchers().find(|dispatcher| dispatcher.knows(src, handle)) {
                         dispatcher.on_timer(self, src, handle);
                     }
                 }

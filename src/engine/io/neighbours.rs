@@ -284,10 +284,8 @@ impl Neighbours {
             io.with_links(|links| links.push_farewell(link, context, notice, cause));
         }
         for &context in &gone.contexts {
-            if let Some(dispatcher) = &io.dispatcher
-                && !io.detaching().outlives(io, context)
-            {
-                dispatcher.forget(context);
+            if !io.detaching().outlives(io, context) {
+                io.dispatchers().for_each(|dispatcher| dispatcher.forget(context));
             }
             io.outgoing().forget(io, context);
             if Some(context) != ending {

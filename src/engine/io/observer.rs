@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::Io;
 use crate::engine::log::levels::{PROFILE, STATS};
 use crate::engine::log::{MAX_NAME, cut, log_later};
@@ -33,8 +34,8 @@ impl Observer {
         };
         if let Some(dispatcher) = &io.dispatcher {
             stats.chains = dispatcher.chains();
-            stats.serving = stats.list(dispatcher.serving());
         }
+        stats.serving = stats.list(io.dispatchers().flat_map(Dispatcher::serving).collect());
         io.describe(&mut stats);
         io.outgoing().describe(io, &mut stats);
         stats

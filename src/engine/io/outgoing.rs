@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::engine::credit::{Accepted, Credit, Metered, Offer, tell};
-use crate::engine::inboxes::{Asked, Target};
+use crate::engine::inboxes::{Asked, Room, Target};
 use crate::engine::io::{Io, Timer};
 use crate::engine::log::log_later;
 use crate::engine::stats::Stats;
@@ -42,8 +42,12 @@ impl Outgoing {
         message.src = io.shared.me;
         let reaches = io.with_routing(|routing| routing.reaches(message.dst));
         let number = self.credit.borrow_mut().number();
-        let is_metered = message.handle == Handle::CALL_FUNCTION;
-        let room = is_metered.then(|| (message.dst, u32::try_from(message.data.len()).unwrap_or(u32::MAX)));
+        let is_metered = message.handle.takes_calls();
+        let room = is_metered.then(|| Room {
+            callee: message.dst,
+            handle: message.handle,
+            payload: u32::try_from(message.data.len()).unwrap_or(u32::MAX),
+        });
         let registration = Registration {
             sink: Target::Reply { to: reply, timer, asked: Asked::now(function), number, room },
             once: true,
@@ -90,7 +94,7 @@ impl Outgoing {
         let message = &metered.message;
         let target = (message.dst, message.handle);
         if !io.with_routing(|routing| routing.reaches(message.dst)) {
-            if message.handle == Handle::CALL_FUNCTION {
+            if message.handle.takes_calls() {
                 // The caller gets a dead message.
                 return io.send(metered.message);
             }
@@ -134,14 +138,14 @@ impl Outgoing {
 
     /// Takes back the room of a call that was refused on its way, or by the policy of the called context. That
     /// context has not counted the call, so it gives no room back.
-    pub(super) fn take_room_back(&self, io: &Rc<Io>, callee: ContextId, payload: u32, why: ChannelErrorKind) {
+    pub(super) fn take_room_back(&self, io: &Rc<Io>, room: Room, why: ChannelErrorKind) {
         use ChannelErrorKind::{InvalidHandle, NoRoute, Refused};
         if !matches!(why, Refused | InvalidHandle | NoRoute) {
             return;
         }
-        let bytes = payload.saturating_add(HEADER as u32);
-        let grant = Grant { to: io.shared.me, handle: Handle::CALL_FUNCTION, bytes, messages: 1, size: WINDOW };
-        let ready = self.credit.borrow_mut().give(callee, &grant);
+        let bytes = room.payload.saturating_add(HEADER as u32);
+        let grant = Grant { to: io.shared.me, handle: room.handle, bytes, messages: 1, size: WINDOW };
+        let ready = self.credit.borrow_mut().give(room.callee, &grant);
         ready.into_iter().for_each(|metered| leave(io, metered));
     }
 

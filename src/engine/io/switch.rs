@@ -157,8 +157,8 @@ impl Switch {
                 if let Some(timer) = timer {
                     io.clear_timer(timer);
                 }
-                if let Some((callee, payload)) = room.filter(|_| message.is_dead()) {
-                    io.outgoing().take_room_back(io, callee, payload, message.dead_kind);
+                if let Some(room) = room.filter(|_| message.is_dead()) {
+                    io.outgoing().take_room_back(io, room, message.dead_kind);
                 }
                 // The caller may have dropped the call in the meantime.
                 drop(to.send(message));

@@ -64,7 +64,7 @@ fn texts(far: &mut Far) -> io::Result<()> {
 }
 
 /// The control handles.
-pub(super) const CONTROL: [Handle; 14] = [
+pub(super) const CONTROL: [Handle; 15] = [
     Handle::NONE,
     Handle::GET_IMAGE,
     Handle::CALL_FUNCTION,
@@ -74,6 +74,7 @@ pub(super) const CONTROL: [Handle; 14] = [
     Handle::ALLOCATE_ID,
     Handle::SHUTDOWN,
     Handle::LOAD_IMAGE,
+    Handle::CALL_SERVICE,
     Handle::CREDIT,
     Handle::CANCEL,
     Handle::STATS,

@@ -32,6 +32,15 @@ fn against_others() -> Vec<Attack> {
             ..Attack::new("orders to those above and beside it, behind a hop", BEHIND_HOP, orders)
         },
         Attack {
+            sends: &[Kind::Handle(Handle::CALL_SERVICE.0)],
+            memory: LARGE,
+            ..Attack::new("calls of services, to those above and beside it", CHILD, services)
+        },
+        Attack {
+            memory: LARGE,
+            ..Attack::new("calls of services, to those above and beside it, behind a hop", BEHIND_HOP, services)
+        },
+        Attack {
             sends: &[Kind::Handle(Handle::SHUTDOWN.0), Kind::Handle(Handle::CANCEL.0)],
             ..Attack::new("the end of others and of their calls", CHILD, ends)
         },
@@ -148,6 +157,24 @@ fn orders(far: &mut Far) -> io::Result<()> {
         }
     }
     far.flood(&frames, 100)?;
+    far.settle()
+}
+
+fn services(far: &mut Far) -> io::Result<()> {
+    let me = far.me;
+    let mut frames = Vec::new();
+    for to in those_near(far) {
+        for name in ["", "offshoot::builtin::process::run_process::run_process", "nobody::Service::method"] {
+            let length = (name.len() as u16).to_be_bytes();
+            for rest in [0, 8, 20_000] {
+                let call = [&length[..], name.as_bytes(), &vec![0xff; rest]].concat();
+                frames.extend(frame(1, [to, me, me, Handle::CALL_SERVICE.0, UNWANTED], &call));
+                frames.extend(frame(1, [to, me, me, Handle::CALL_SERVICE.0, 0], &call));
+                frames.extend(frame(1, [to, 0, 0, Handle::CALL_SERVICE.0, UNWANTED], &call));
+            }
+        }
+    }
+    far.flood(&frames, 30)?;
     far.settle()
 }
 
