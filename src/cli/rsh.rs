@@ -156,7 +156,6 @@ fn as_path(name: &str) -> String {
 /// The host with what the options of ssh say about it.
 fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
     let words = args.typed.to_argv()?;
-    let by_ssh = || "-l and -p are for ssh".to_owned();
     if !words.is_empty() {
         for hop in host.hops.iter_mut().filter(|hop| hop.method == Method::Ssh) {
             let (name, known) = match &hop.inventory {
@@ -175,7 +174,7 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
             hop.port = port.copied().or(hop.port);
         }
         None if login.is_some() || port.is_some() => {
-            return Err(format!("{}, and no hop of {} is by ssh; write the user into the path", by_ssh(), host.text));
+            return Err(format!("-l and -p are for ssh, and no hop of {} is by ssh; leave them out", host.text));
         }
         None => {}
     }
@@ -225,5 +224,32 @@ async fn run(tree: &Rc<Tree>, host: &HostPath, command: &dyn Fn(&Context) -> Com
         Ok(CommandExit { code: Some(code), .. }) => Exit::Code(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
         Ok(CommandExit { signal, .. }) => failed(&format!("signal {} ended the command", signal.unwrap_or_default())),
         Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_as_ssh_takes_it_is_a_path() {
+        for (name, path) in [
+            ("web1", "web1"),
+            ("amy@web1", "amy@web1"),
+            ("::1", "[::1]"),
+            ("amy@fe80::1", "amy@[fe80::1]"),
+            ("ssh://amy@web1:22/", "amy@web1:22"),
+            ("bastion/web1/sudo", "bastion/web1/sudo"),
+        ] {
+            assert_eq!(as_path(name), path);
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_program_can_say_that_it_is_meant() {
+        let of = |line: &str| written_out(line.split(' ').map(OsString::from).collect());
+        assert_eq!(of("/bin/offshoot-rsh a b"), ["/bin/offshoot-rsh", "rsh", "a", "b"]);
+        assert!(is_meant(&of("offshoot-rsh a b")) && is_meant(&of("offshoot -v rsh a")));
+        assert!(!is_meant(&of("offshoot run rsh")));
     }
 }

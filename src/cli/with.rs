@@ -5,13 +5,15 @@
 mod stand_ins;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::stand_ins::StandIns;
@@ -117,10 +119,11 @@ async fn run(args: &WithArgs, stand_ins: &StandIns) -> Exit {
         Ok(signals) => signals,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    let (program, words) = match args.argv.as_slice() {
-        [program, words @ ..] => (program, words),
-        [] => return fail(Exit::Usage, &"no program is named"),
+    let mut quit = match signal(SignalKind::quit()) {
+        Ok(quit) => quit,
+        Err(error) => return fail(Exit::Internal, &error),
     };
+    let [program, words @ ..] = args.argv.as_slice() else { return fail(Exit::Usage, &"no program is named") };
     let mut command = Command::new(program);
     command.args(words).envs(stand_ins.variables());
     let mut child = match command.spawn() {
@@ -140,16 +143,19 @@ async fn run(args: &WithArgs, stand_ins: &StandIns) -> Exit {
         return fail(Exit::Internal, &error);
     }
     loop {
-        let signal = tokio::select! {
+        let heard = tokio::select! {
+            // A terminal sends it to the program as well.
+            _ = quit.recv() => continue,
             status = &mut ended => return match status {
                 Ok(Ok(status)) => Exit::Code(code(status)),
                 Ok(Err(error)) => fail(Exit::Internal, &error),
                 Err(error) => fail(Exit::Internal, &error),
             },
-            signal = signals.next() => signal,
+            heard = signals.next() => heard,
         };
-        let signal = match signal {
-            // The terminal has sent it to the program as well, and a program that is sent one has to pass it on.
+        let signal = match heard {
+            // The program has it already, and may take a second one for impatience.
+            Exit::Interrupted if is_in_foreground() => continue,
             Exit::Interrupted => Signal::SIGINT,
             Exit::HungUp => Signal::SIGHUP,
             _ => Signal::SIGTERM,
@@ -159,6 +165,11 @@ async fn run(args: &WithArgs, stand_ins: &StandIns) -> Exit {
             let _ = kill(pid, signal);
         }
     }
+}
+
+/// Whether a terminal sends Ctrl-C to this process and to those that it has started.
+fn is_in_foreground() -> bool {
+    File::open("/dev/tty").is_ok_and(|tty| tcgetpgrp(tty) == Ok(getpgrp()))
 }
 
 fn code(status: ExitStatus) -> u8 {

@@ -15,6 +15,7 @@ use crate::cli::output::visible::word as visible;
 /// `offshoot rsh`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(override_usage = RSH_USAGE, after_help = RSH_HELP, args_override_self = true)]
+#[expect(clippy::duplicated_attributes, reason = "each names another option")]
 #[command(mut_arg("ssh_config", long_only), mut_arg("ssh_option", long_only), mut_arg("jump", long_only))]
 #[command(mut_arg("port", long_only), mut_arg("login", long_only), mut_arg("identity", long_only))]
 #[command(mut_arg("inventory", long_only), mut_arg("ask_become_pass", long_only))]
@@ -22,14 +23,15 @@ pub(crate) struct RshArgs {
     /// Reach the host through this path
     #[arg(long, value_name = "PATH")]
     pub(crate) via: Option<String>,
-    #[command(flatten)]
-    pub(crate) typed: TypedArgs,
     /// The host, as a path or as the name of one in the configuration
     #[arg(value_name = "HOST", required_unless_present = "show_version")]
     pub(crate) host: Option<String>,
     /// The words of the command, which the login shell there reads as one line
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub(crate) argv: Vec<OsString>,
+    // Last, since the heading of a group holds for all that follow.
+    #[command(flatten)]
+    pub(crate) typed: TypedArgs,
     #[command(flatten)]
     pub(crate) way: WayArgs,
 }
@@ -51,9 +53,9 @@ pub(crate) struct WithArgs {
 const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST COMMAND [ARG]...";
 
 const RSH_HELP: &str = "\
-It takes the options of ssh. -F, -i, -J, -o and the like hold for the hops of HOST, -l and -p for the last of them.
-It is no login: without a COMMAND it refuses, and a terminal is never made. Its exit code is that of the command, and
-255 if there is none.
+-l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
+Without a COMMAND it refuses, and it makes no terminal. Its exit code is that of the
+command, and 255 if there is none.
 
 Examples:
   rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
@@ -307,5 +309,60 @@ fn refused(option: &str) -> String {
             "offshoot rsh does not know the option {option}; it takes those of ssh that are about a command: \
              offshoot rsh --help lists them"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, ToolCommand};
+
+    fn rsh(words: &[&str]) -> RshArgs {
+        let cli = Cli::try_parse_from(["offshoot", "rsh"].iter().chain(words)).unwrap();
+        let ToolCommand::Rsh(args) = cli.command else { panic!("{words:?}") };
+        *args
+    }
+
+    #[test]
+    fn what_rsync_git_scp_and_ansible_write_is_understood() {
+        for (words, host, command, login, port) in [
+            (&["-l", "amy", "web1", "rsync", "--server", "-vlogDtpre.iLsfxCIvu", ".", "/d"][..], "web1", 5, "amy", 0),
+            (&["-o", "SendEnv=GIT_PROTOCOL", "-p", "22", "git@web1", "git-upload-pack '/a'"], "git@web1", 1, "", 22),
+            (
+                &["-x", "-oForwardAgent=no", "-oRequestTTY=no", "-l", "amy", "-s", "--", "web1", "sftp"],
+                "web1",
+                1,
+                "amy",
+                0,
+            ),
+            (&["-x", "-oRemoteCommand=none", "--", "web1", "scp -t ."], "web1", 1, "", 0),
+            (&["-C", "-o", "ControlMaster=auto", "-o", "Port=22", "-tt", "web1", "/bin/sh -c 'a'"], "web1", 1, "", 0),
+            (&["web1", "-p22", "-lamy", "-qTn", "ls", "-l", "--", "-p"], "web1", 4, "amy", 22),
+        ] {
+            let args = rsh(words);
+            assert_eq!((args.host.as_deref(), args.argv.len()), (Some(host), command), "{words:?}");
+            assert_eq!(args.typed.login.first().map_or("", String::as_str), login, "{words:?}");
+            assert_eq!(args.typed.port.first().map_or(0, |port| *port), port, "{words:?}");
+        }
+        let args = rsh(&["-x", "-x", "-oA=b", "-6", "-i", "k", "-l", "a", "-l", "b", "web1", "x"]);
+        assert_eq!(args.typed.to_argv().unwrap(), ["-6", "-i", "k", "-o", "A=b"]);
+        assert_eq!(args.typed.login, ["a", "b"]);
+        let args = rsh(&["-o", "sendenv GIT_PROTOCOL LC_*", "web1", "x"]);
+        assert_eq!(args.typed.sent_variables(), ["GIT_PROTOCOL"]);
+    }
+
+    #[test]
+    fn what_is_about_something_else_than_a_command_is_refused_with_a_reason() {
+        for (words, says) in [
+            (&["-L", "80:a:80", "web1", "x"][..], "no -L, which forwards ports"),
+            (&["-fN", "web1"], "no -f, which goes to the background"),
+            (&["-Z", "web1", "x"], "does not know the option -Z"),
+        ] {
+            let error = Cli::try_parse_from(["offshoot", "rsh"].iter().chain(words)).unwrap_err();
+            let said = instead_of(&error).unwrap();
+            assert!(said.contains(says), "{words:?}: {said}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -78,12 +79,10 @@ impl StandIns {
 
     /// What leads a program to the stand-ins.
     pub(super) fn variables(&self) -> [(&'static str, OsString); 4] {
-        // rsync and git take the variable apart.
-        let ssh: OsString = quote::line([self.ssh()]).into();
         [
             ("PATH", self.path.clone()),
-            ("RSYNC_RSH", ssh.clone()),
-            ("GIT_SSH_COMMAND", ssh),
+            ("RSYNC_RSH", for_rsync(self.ssh().as_os_str())),
+            ("GIT_SSH_COMMAND", quote::line([self.ssh()]).into()),
             ("GIT_SSH_VARIANT", "ssh".into()),
         ]
     }
@@ -94,6 +93,13 @@ impl Drop for StandIns {
         // If the system refuses, nothing else can be done.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A word as rsync takes it: within quotes, a quote is written twice.
+fn for_rsync(word: &OsStr) -> OsString {
+    let quote = OsStr::new("'");
+    let parts: Vec<&OsStr> = word.as_bytes().split(|byte| *byte == b'\'').map(OsStr::from_bytes).collect();
+    [quote, &parts.join(OsStr::new("''")), quote].join(OsStr::new(""))
 }
 
 /// Makes a directory of a new name that only this user can enter.
