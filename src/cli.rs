@@ -71,8 +71,8 @@ const FEWEST_FILES: u64 = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {
-    let argv = rsh::written_out(std::env::args_os().collect());
-    let is_rsh = rsh::is_meant(&argv);
+    let argv = args::rsh::written_out(std::env::args_os().collect());
+    let is_rsh = args::rsh::is_meant(&argv);
     let exit = carry_out(argv);
     if is_rsh { exit.as_of_ssh() } else { exit }.into()
 }

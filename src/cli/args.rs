@@ -38,7 +38,6 @@ use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::Method;
-use crate::cli::rsh::is_meant;
 use crate::sys::process::stdout_was_closed;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
@@ -417,7 +416,7 @@ where
 {
     let argv = argv.into_iter().map(Into::into).collect();
     let Parsed { cli: parsed, argv } = config::parse(argv).map_err(|why| fail(Exit::Usage, &why))?;
-    let is_rsh = is_meant(&argv);
+    let is_rsh = rsh::is_meant(&argv);
     let is_in_question =
         !is_rsh && parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
     if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {

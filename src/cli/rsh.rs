@@ -7,14 +7,13 @@ mod pump;
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cli::args::rsh::RshArgs;
 use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
-use crate::cli::config::{self, Config};
+use crate::cli::config::Config;
 use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
 use crate::cli::hosts::expression;
@@ -25,11 +24,6 @@ use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 use crate::process::{Command, Exit as CommandExit, Stdin};
 use crate::{Context, Router};
-
-/// The name of the command.
-const NAME: &str = "rsh";
-/// By this name the program is `offshoot rsh`, for programs that want ssh to be one word.
-const ALONE: &str = "offshoot-rsh";
 
 /// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
 /// commands, because it was not reached by its login.
@@ -49,21 +43,6 @@ done
 if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
 echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
 exit 255"#;
-
-/// The command line, with `rsh` written out if that is the name of the program.
-pub(super) fn written_out(mut argv: Vec<OsString>) -> Vec<OsString> {
-    let name = argv.first().and_then(|program| Path::new(program).file_name());
-    if name == Some(OsStr::new(ALONE)) {
-        argv.insert(1, NAME.into());
-    }
-    argv
-}
-
-/// Whether the command line is one of `rsh`, even if it is wrong.
-pub(super) fn is_meant(argv: &[OsString]) -> bool {
-    let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    config::first_word(&words).is_some_and(|at| words[at] == NAME)
-}
 
 /// Runs the command, with the standard streams of this process.
 pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
@@ -243,13 +222,5 @@ mod tests {
         ] {
             assert_eq!(as_path(name), path);
         }
-    }
-
-    #[test]
-    fn the_name_of_the_program_can_say_that_it_is_meant() {
-        let of = |line: &str| written_out(line.split(' ').map(OsString::from).collect());
-        assert_eq!(of("/bin/offshoot-rsh a b"), ["/bin/offshoot-rsh", "rsh", "a", "b"]);
-        assert!(is_meant(&of("offshoot-rsh a b")) && is_meant(&of("offshoot -v rsh a")));
-        assert!(!is_meant(&of("offshoot run rsh")));
     }
 }

@@ -1,6 +1,7 @@
 //! The commands that stand in for ssh: `rsh` takes the options of ssh, and `with` those of `run`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -8,9 +9,30 @@ use clap::{Arg, ArgAction, Args};
 
 use super::choosing::ChoiceArgs;
 use super::{ReachArgs, SshArgs, become_method, user};
+use crate::cli::config;
 use crate::cli::duration;
 use crate::cli::hosts::path::Method;
 use crate::cli::output::visible::word as visible;
+
+/// The name of the command.
+const NAME: &str = "rsh";
+/// By this name the program is `offshoot rsh`, for programs that want ssh to be one word.
+const ALONE: &str = "offshoot-rsh";
+
+/// The command line, with `rsh` written out if that is the name of the program.
+pub(crate) fn written_out(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let name = argv.first().and_then(|program| Path::new(program).file_name());
+    if name == Some(OsStr::new(ALONE)) {
+        argv.insert(1, NAME.into());
+    }
+    argv
+}
+
+/// Whether the command line is one of `rsh`, even if it is wrong.
+pub(crate) fn is_meant(argv: &[OsString]) -> bool {
+    let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    config::first_word(&words).is_some_and(|at| words[at] == NAME)
+}
 
 /// `offshoot rsh`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -364,5 +386,13 @@ mod tests {
             let said = instead_of(&error).unwrap();
             assert!(said.contains(says), "{words:?}: {said}");
         }
+    }
+
+    #[test]
+    fn the_name_of_the_program_can_say_that_it_is_meant() {
+        let of = |line: &str| written_out(line.split(' ').map(OsString::from).collect());
+        assert_eq!(of("/bin/offshoot-rsh a b"), ["/bin/offshoot-rsh", "rsh", "a", "b"]);
+        assert!(is_meant(&of("offshoot-rsh a b")) && is_meant(&of("offshoot -v rsh a")));
+        assert!(!is_meant(&of("offshoot run rsh")));
     }
 }
