@@ -10,6 +10,7 @@
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -43,14 +44,17 @@ pub(crate) mod quote;
 pub(crate) mod rerun;
 pub(crate) mod retry;
 mod rollout;
+mod rsh;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod share;
 mod substitution;
 pub(crate) mod tree;
 mod unnamed_file;
+mod with;
 mod worker;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -67,16 +71,23 @@ const FEWEST_FILES: u64 = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {
-    let cli = match args::parse(std::env::args_os()) {
+    let argv = args::rsh::written_out(std::env::args_os().collect());
+    let is_rsh = args::rsh::is_meant(&argv);
+    let exit = carry_out(argv);
+    if is_rsh { exit.as_of_ssh() } else { exit }.into()
+}
+
+fn carry_out(argv: Vec<OsString>) -> Exit {
+    let cli = match args::parse(argv) {
         Ok(cli) => cli,
-        Err(exit) => return exit.into(),
+        Err(exit) => return exit,
     };
     if let Err(exit) = log_to_stderr(cli.verbose) {
-        return exit.into();
+        return exit;
     }
     // What it has to say would go nowhere.
     if stdout_was_closed() && !matches!(cli.command, ToolCommand::Bundle(_)) {
-        return complaint::fail(Exit::Internal, &STDOUT_CLOSED).into();
+        return complaint::fail(Exit::Internal, &STDOUT_CLOSED);
     }
     raise_open_files();
     if cli.command.starts_hosts()
@@ -86,13 +97,15 @@ pub fn main() -> ExitCode {
             "at most {limit} files can be open; to start hosts offshoot needs {FEWEST_FILES}: raise the limit \
              (`ulimit -n`)"
         );
-        return complaint::fail(Exit::Internal, &few).into();
+        return complaint::fail(Exit::Internal, &few);
     }
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
+        ToolCommand::Rsh(args) => rsh::rsh(&cli, args),
+        ToolCommand::With(args) => with::with(&cli, args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),
         ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),
@@ -105,7 +118,7 @@ pub fn main() -> ExitCode {
         ToolCommand::Complete(args) => completions::complete(args),
     }));
     crate::engine::log::rate_limit::tell_dropped_records();
-    exit.unwrap_or(Exit::Internal).into()
+    exit.unwrap_or(Exit::Internal)
 }
 
 fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {

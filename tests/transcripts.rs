@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 37] = [
+const NOT_RUN: [(&str, &str, &str); 41] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -25,6 +25,9 @@ const NOT_RUN: [(&str, &str, &str); 37] = [
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
     ("docs/guide/observe.md", "offshoot run -w nosuchhost.invalid", "asks the network for a name"),
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
+    ("docs/guide/rsync-git-scp.md", "offshoot with bastion", "needs hosts"),
+    ("docs/guide/rsync-git-scp.md", "[hosts]", "is a configuration"),
+    ("docs/guide/rsync-git-scp.md", "rsync -a -e 'offshoot rsh' db-root", "needs a host"),
     ("docs/guide/hosts.md", "[slurm]", "is a configuration"),
     ("docs/guide/own-methods.md", "[methods.srun]", "is a configuration"),
     ("docs/guide/own-methods.md", "[methods.nsenter]", "is a configuration"),

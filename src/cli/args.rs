@@ -4,6 +4,7 @@
 //! - `checks`: what is well formed but most likely not what was meant
 //! - `plan`: those of `plan`
 //! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
+//! - `rsh`: those of `rsh` and `with`
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 pub(crate) mod about;
@@ -11,6 +12,7 @@ mod checks;
 pub(crate) mod choosing;
 mod help;
 pub(crate) mod plan;
+pub(crate) mod rsh;
 pub(crate) mod running;
 pub(crate) mod showing;
 mod tips;
@@ -28,6 +30,7 @@ use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::plan::PlanArgs;
+use self::rsh::{RshArgs, WithArgs};
 use self::running::RunningArgs;
 use self::showing::ShowingArgs;
 use crate::cli::complaint::{complain, fail};
@@ -76,6 +79,10 @@ pub(crate) enum ToolCommand {
     Call(Box<CallArgs>),
     /// List the functions that `call` can call
     Functions(FunctionsArgs),
+    /// Run a command on one host as ssh does, for programs that start ssh: rsync, git, scp
+    Rsh(Box<RshArgs>),
+    /// Run a program of this machine whose every ssh goes through a path
+    With(Box<WithArgs>),
     /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
     /// Print the hops that a run would make, and the command of each hop, without a connection
@@ -102,12 +109,12 @@ pub(crate) enum ToolCommand {
 impl ToolCommand {
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_))
+        matches!(self, Self::Run(_) | Self::Call(_) | Self::Rsh(_) | Self::Doctor(_) | Self::Tree(_))
     }
 
     /// Whether the configuration has anything to say for the command.
     pub(crate) fn takes_config(&self) -> bool {
-        self.starts_hosts() || matches!(self, Self::Hosts(_) | Self::Plan(_))
+        self.starts_hosts() || matches!(self, Self::Hosts(_) | Self::Plan(_) | Self::With(_))
     }
 }
 
@@ -409,19 +416,21 @@ where
 {
     let argv = argv.into_iter().map(Into::into).collect();
     let Parsed { cli: parsed, argv } = config::parse(argv).map_err(|why| fail(Exit::Usage, &why))?;
-    let is_in_question = parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
+    let is_rsh = rsh::is_meant(&argv);
+    let is_in_question =
+        !is_rsh && parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
     if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
         return Err(fail(Exit::Usage, &why));
     }
-    let cli = parsed.map_err(|error| refuse(&error))?;
+    let cli = parsed.map_err(|error| refuse(&error, is_rsh))?;
     cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(Cli { argv, ..cli })
 }
 
 /// Prints help, or what is wrong with the command line, and returns the exit code.
-fn refuse(error: &clap::Error) -> Exit {
-    match tips::instead_of(error) {
+fn refuse(error: &clap::Error, is_rsh: bool) -> Exit {
+    match if is_rsh { rsh::instead_of(error) } else { tips::instead_of(error) } {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
             let printed = error.print().and_then(|()| io::stdout().flush());

@@ -17,7 +17,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use self::place::{Place, words_for_config};
+pub(crate) use self::place::{Place, first_word, words_for_config};
 use self::reader::{Entry, Reader};
 use crate::cli::args::Cli;
 use crate::cli::hosts::expression::is_bare_host;
@@ -131,7 +131,7 @@ impl Config {
     /// A command line whose first word is a command of the configuration, with that command in its place.
     fn written_out(&self, mut argv: Vec<OsString>) -> Vec<OsString> {
         let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-        if let Some(at) = place::first_word(&words)
+        if let Some(at) = first_word(&words)
             && let Some(line) = self.commands.get(&words[at])
         {
             argv.splice(at + 1..at + 2, ["run".into(), "-s".into(), OsString::from(line)]);

@@ -24,6 +24,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) const HUNG_UP: u8 = 129;
 /// SIGTERM, regardless of the hosts.
 pub(crate) const TERMINATED: u8 = 143;
+/// What ssh ends with if no command has ended.
+pub(crate) const OWN_FAULT_OF_SSH: u8 = 255;
 
 /// How the tool ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) enum Exit {
     Done(Outcome),
     /// With `-S`: the largest code of any host, or else the code of `Done`.
     Largest(u8, Outcome),
+    /// The code of the only command that was run.
+    Code(u8),
     Usage,
     NoHosts,
     Internal,
@@ -46,13 +50,23 @@ impl Exit {
             Self::Done(outcome) => outcome.code(),
             // Unreachable hosts have no exit code, but they are a failure.
             Self::Largest(0, outcome) => outcome.code(),
-            Self::Largest(code, _) => code,
+            Self::Largest(code, _) | Self::Code(code) => code,
             Self::Usage => USAGE,
             Self::NoHosts => NO_HOSTS,
             Self::Internal => INTERNAL,
             Self::Interrupted => INTERRUPTED,
             Self::Terminated => TERMINATED,
             Self::HungUp => HUNG_UP,
+        }
+    }
+}
+
+impl Exit {
+    /// The same for a program that takes this one for ssh, which has one code for all faults of its own.
+    pub(crate) fn as_of_ssh(self) -> Self {
+        match self {
+            Self::Usage | Self::NoHosts | Self::Internal => Self::Code(OWN_FAULT_OF_SSH),
+            other => other,
         }
     }
 }

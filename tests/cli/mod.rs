@@ -11,6 +11,7 @@ mod input;
 mod json;
 mod many;
 mod methods;
+mod rsh;
 mod running;
 mod schema;
 mod showing;
@@ -126,6 +127,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_method_of_the_configuration_is_a_hop_wherever_it_stands
             what_a_method_prints_has_the_meaning_that_the_configuration_gives
             nsenter_and_chroot_are_methods
+        ;
+        rsh:
+            bytes_pass_as_they_are_and_the_exit_code_is_that_of_the_command
+            rsync_copies_a_tree_there_and_back
+            git_clones_and_pushes
+            scp_copies_by_sftp_and_by_its_old_protocol
+            a_slow_reader_holds_up_the_command
+            an_rsh_that_is_killed_leaves_nothing_alone
+            a_program_reaches_hosts_behind_a_path_by_its_own_ssh
+            the_directory_of_with_is_removed_after_a_signal
         ;
         tree:
             the_tree_shows_each_context_once_below_the_one_that_has_started_it

@@ -35,6 +35,7 @@ mod namespaces;
 mod own_image;
 mod privilege;
 mod random;
+mod rsh;
 mod running;
 mod secrets;
 mod slow_line;
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
         sudoers::trials(),
         kept::trials(),
         doctor::trials(),
+        rsh::trials(),
         running::trials(),
         foreign::trials(),
         killing::trials(level),

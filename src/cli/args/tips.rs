@@ -63,7 +63,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["cp", "copy", "scp", "rsync", "sync", "push", "pull", "put", "get", "fetch", "pscp", "pdcp", "rpdcp"],
-        "offshoot copies no files; use scp or rsync",
+        "offshoot copies no files; use scp or rsync, and offshoot with PATH -- rsync ARG... where ssh alone does not lead",
     ),
     (
         &["ping"],

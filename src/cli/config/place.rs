@@ -90,7 +90,7 @@ pub(crate) fn words_for_config(words: &[String]) -> Place {
 }
 
 /// The index of the first word that is no option and no value of one: the command.
-pub(super) fn first_word(words: &[String]) -> Option<usize> {
+pub(crate) fn first_word(words: &[String]) -> Option<usize> {
     let mut at = 0;
     while let Some(word) = words.get(at) {
         match word.as_str() {

@@ -1,0 +1,398 @@
+//! The commands that stand in for ssh: `rsh` takes the options of ssh, and `with` those of `run`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Args};
+
+use super::choosing::ChoiceArgs;
+use super::{ReachArgs, SshArgs, become_method, user};
+use crate::cli::config;
+use crate::cli::duration;
+use crate::cli::hosts::path::Method;
+use crate::cli::output::visible::word as visible;
+
+/// The name of the command.
+const NAME: &str = "rsh";
+/// By this name the program is `offshoot rsh`, for programs that want ssh to be one word.
+const ALONE: &str = "offshoot-rsh";
+
+/// The command line, with `rsh` written out if that is the name of the program.
+pub(crate) fn written_out(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let name = argv.first().and_then(|program| Path::new(program).file_name());
+    if name == Some(OsStr::new(ALONE)) {
+        argv.insert(1, NAME.into());
+    }
+    argv
+}
+
+/// Whether the command line is one of `rsh`, even if it is wrong.
+pub(crate) fn is_meant(argv: &[OsString]) -> bool {
+    let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    config::first_word(&words).is_some_and(|at| words[at] == NAME)
+}
+
+/// `offshoot rsh`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(override_usage = RSH_USAGE, after_help = RSH_HELP, args_override_self = true)]
+#[expect(clippy::duplicated_attributes, reason = "each names another option")]
+#[command(mut_arg("ssh_config", long_only), mut_arg("ssh_option", long_only), mut_arg("jump", long_only))]
+#[command(mut_arg("port", long_only), mut_arg("login", long_only), mut_arg("identity", long_only))]
+#[command(mut_arg("inventory", long_only), mut_arg("ask_become_pass", long_only))]
+pub(crate) struct RshArgs {
+    /// Reach the host through this path
+    #[arg(long, value_name = "PATH")]
+    pub(crate) via: Option<String>,
+    /// The host, as a path or as the name of one in the configuration
+    #[arg(value_name = "HOST", required_unless_present = "show_version")]
+    pub(crate) host: Option<String>,
+    /// The words of the command, which the login shell there reads as one line
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub(crate) argv: Vec<OsString>,
+    // Last, since the heading of a group holds for all that follow.
+    #[command(flatten)]
+    pub(crate) typed: TypedArgs,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+}
+
+/// `offshoot with`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(override_usage = "offshoot with [OPTIONS] PATH [--] PROGRAM [ARG]...", after_help = WITH_HELP)]
+pub(crate) struct WithArgs {
+    /// The path that every ssh of the program goes through
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+    /// The program on this machine, and its arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, required = true)]
+    pub(crate) argv: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+}
+
+const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST COMMAND [ARG]...";
+
+const RSH_HELP: &str = "\
+-l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
+Without a COMMAND it refuses, and it makes no terminal. Its exit code is that of the
+command, and 255 if there is none.
+
+Examples:
+  rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
+  GIT_SSH_COMMAND='offshoot rsh --via bastion' git clone git@web1:site.git
+  ln -s offshoot ~/bin/offshoot-rsh     # by this name it is rsh, where one word is wanted:
+  scp -S offshoot-rsh app.conf web1:";
+
+const WITH_HELP: &str = "\
+The program finds ssh, scp and sftp that reach each host behind PATH, and rsync and git use them.
+Its exit code is that of the program.
+
+Examples:
+  offshoot with bastion -- rsync -a site/ web1:/srv/site
+  offshoot with --become bastion -- scp app.conf web1:/etc/
+  offshoot with bastion -- git clone git@web1:site.git";
+
+/// Leaves the short name of an option to ssh.
+fn long_only(arg: Arg) -> Arg {
+    arg.short(None)
+}
+
+/// How to reach a host, as for `run`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Hosts, as for run")]
+pub(crate) struct WayArgs {
+    /// The inventory that has the host; may be repeated
+    #[arg(short = 'I', long, value_name = "PATH")]
+    pub(crate) inventory: Vec<String>,
+    /// How long each hop may take to connect
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub(crate) connect_timeout: Duration,
+    /// Become this user on the host, root if none is named
+    #[arg(long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "root", value_parser = user)]
+    pub(crate) become_user: Option<String>,
+    /// How to become that user
+    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    pub(crate) become_method: Method,
+    /// Ask for the password of sudo, su or doas on the terminal, at each connection
+    #[arg(short = 'K', long)]
+    pub(crate) ask_become_pass: bool,
+    /// Ask for the password of ssh on the terminal, at each connection
+    #[arg(long)]
+    pub(crate) ask_pass: bool,
+    /// Keep the image on the hosts
+    #[arg(long)]
+    pub(crate) cache: bool,
+    /// Run this copy of the program at each hop, and send nothing
+    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
+    pub(crate) binary: Option<String>,
+    /// These hold for all hops by ssh.
+    #[command(flatten)]
+    pub(crate) ssh: SshArgs,
+}
+
+impl WayArgs {
+    /// The same as `run` takes it.
+    pub(crate) fn reach(&self) -> ReachArgs {
+        ReachArgs {
+            hosts: Vec::new(),
+            choosing: ChoiceArgs { inventory: self.inventory.clone(), ..ChoiceArgs::default() },
+            via: None,
+            fanout: 1,
+            connect_timeout: self.connect_timeout,
+            become_user: self.become_user.clone(),
+            become_method: self.become_method,
+            ask_become_pass: self.ask_become_pass,
+            ask_pass: self.ask_pass,
+            cache: self.cache,
+            binary: self.binary.clone(),
+            ssh: self.ssh.clone(),
+        }
+    }
+}
+
+/// Short options of ssh, as programs that call ssh write them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+#[command(next_help_heading = "Options of ssh")]
+pub(crate) struct TypedArgs {
+    /// User to log in as
+    #[arg(short = 'l', id = "typed_login", value_name = "USER")]
+    pub(crate) login: Vec<String>,
+    /// Port
+    #[arg(short = 'p', id = "typed_port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Vec<u16>,
+    /// Configuration file
+    #[arg(short = 'F', id = "typed_config", value_name = "FILE")]
+    config: Vec<OsString>,
+    /// File with a private key
+    #[arg(short = 'i', id = "typed_identity", value_name = "FILE")]
+    identity: Vec<OsString>,
+    /// Jump through these hosts
+    #[arg(short = 'J', id = "typed_jump", value_name = "DEST")]
+    jump: Vec<OsString>,
+    /// An option as in the configuration file
+    #[arg(short = 'o', id = "typed_option", value_name = "OPT")]
+    option: Vec<OsString>,
+    /// Bind to this interface
+    #[arg(short = 'B', hide_short_help = true, value_name = "INTERFACE")]
+    interface: Vec<OsString>,
+    /// Bind to this address
+    #[arg(short = 'b', hide_short_help = true, value_name = "ADDRESS")]
+    bind: Vec<OsString>,
+    /// Ciphers
+    #[arg(short = 'c', hide_short_help = true, value_name = "CIPHERS")]
+    ciphers: Vec<OsString>,
+    /// MACs
+    #[arg(short = 'm', hide_short_help = true, value_name = "MACS")]
+    macs: Vec<OsString>,
+    /// PKCS#11 library
+    #[arg(short = 'I', id = "typed_pkcs11", hide_short_help = true, value_name = "FILE")]
+    pkcs11: Vec<OsString>,
+    /// Socket of a shared connection
+    #[arg(short = 'S', hide_short_help = true, value_name = "PATH")]
+    control: Vec<OsString>,
+    /// IPv4 only
+    #[arg(short = '4', hide_short_help = true, action = ArgAction::SetTrue)]
+    four: bool,
+    /// IPv6 only
+    #[arg(short = '6', hide_short_help = true, action = ArgAction::SetTrue)]
+    six: bool,
+    /// Forward the agent
+    #[arg(short = 'A', hide_short_help = true)]
+    agent: bool,
+    /// Do not forward the agent
+    #[arg(short = 'a', hide_short_help = true)]
+    no_agent: bool,
+    /// Compress
+    #[arg(short = 'C', hide_short_help = true)]
+    compress: bool,
+    /// GSSAPI
+    #[arg(short = 'K', id = "typed_gssapi", hide_short_help = true)]
+    gssapi: bool,
+    /// No GSSAPI credentials
+    #[arg(short = 'k', hide_short_help = true)]
+    no_gssapi: bool,
+    /// No input
+    #[arg(short = 'n')]
+    pub(crate) no_stdin: bool,
+    /// The command is the name of a subsystem; there is sftp
+    #[arg(short = 's')]
+    pub(crate) subsystem: bool,
+    /// Ignored: no terminal is made in any case
+    #[arg(short = 't', action = ArgAction::Count)]
+    terminal: u8,
+    /// Ignored, as is -t
+    #[arg(short = 'T', hide_short_help = true)]
+    no_terminal: bool,
+    /// Ignored: ssh is quiet already
+    #[arg(short = 'q', hide_short_help = true)]
+    quiet: bool,
+    /// Ignored: X11 is not forwarded
+    #[arg(short = 'x', hide_short_help = true)]
+    no_x11: bool,
+    /// Ignored: there is no terminal, so nothing is escaped
+    #[arg(short = 'e', hide_short_help = true, value_name = "CHAR")]
+    escape: Vec<OsString>,
+    /// Print the name of the host; git asks so whether this is an ssh
+    #[arg(short = 'G', hide_short_help = true)]
+    pub(crate) show_config: bool,
+    /// Print the version
+    #[arg(short = 'V', id = "show_version", hide_short_help = true)]
+    pub(crate) show_version: bool,
+}
+
+impl TypedArgs {
+    /// What is passed on to ssh, but for the user and the port.
+    ///
+    /// # Errors
+    ///
+    /// If a word is not UTF-8.
+    pub(crate) fn to_argv(&self) -> Result<Vec<String>, String> {
+        let flags = [
+            ("-4", self.four),
+            ("-6", self.six),
+            ("-A", self.agent),
+            ("-a", self.no_agent),
+            ("-C", self.compress),
+            ("-K", self.gssapi),
+            ("-k", self.no_gssapi),
+        ];
+        let mut argv: Vec<String> =
+            flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| (*flag).into()).collect();
+        let values = [
+            ("-F", &self.config),
+            ("-i", &self.identity),
+            ("-J", &self.jump),
+            ("-o", &self.option),
+            ("-B", &self.interface),
+            ("-b", &self.bind),
+            ("-c", &self.ciphers),
+            ("-m", &self.macs),
+            ("-I", &self.pkcs11),
+            ("-S", &self.control),
+        ];
+        for (flag, values) in values {
+            for value in values {
+                let value = value.to_str().ok_or_else(|| format!("the argument {} is not UTF-8", value.display()))?;
+                argv.extend([flag.to_owned(), value.to_owned()]);
+            }
+        }
+        Ok(argv)
+    }
+
+    /// The names of variables that the options send along, as `-o SendEnv=GIT_PROTOCOL`. Patterns are not looked up.
+    pub(crate) fn sent_variables(&self) -> Vec<String> {
+        let option = |option: &OsString| {
+            let text = option.to_str()?;
+            let at = text.find(|c: char| c == '=' || c.is_whitespace())?;
+            text[..at].eq_ignore_ascii_case("SendEnv").then(|| text[at + 1..].to_owned())
+        };
+        let lists = self.option.iter().filter_map(option);
+        let names = lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).collect()
+    }
+}
+
+/// Options of ssh that are about something else than a command, with the reason why there is none of them here.
+const REFUSED: [(&str, &str); 15] = [
+    ("-D", "forwards ports"),
+    ("-L", "forwards ports"),
+    ("-R", "forwards ports"),
+    ("-W", "forwards a port to stdin and stdout"),
+    ("-w", "forwards a network device"),
+    ("-g", "forwards ports"),
+    ("-N", "runs no command"),
+    ("-f", "goes to the background"),
+    ("-M", "shares a connection"),
+    ("-O", "controls a shared connection"),
+    ("-X", "forwards X11"),
+    ("-Y", "forwards X11"),
+    ("-E", "writes a log"),
+    ("-Q", "lists algorithms"),
+    ("-y", "logs to syslog"),
+];
+
+/// What to say of an option that `rsh` does not know.
+pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(refused(&visible(option))),
+        _ => None,
+    }
+}
+
+fn refused(option: &str) -> String {
+    match REFUSED.iter().find(|(name, _)| option.starts_with(name)) {
+        Some((name, why)) => {
+            format!("offshoot rsh has no {name}, which {why}: it only runs commands; use ssh for that")
+        }
+        None => format!(
+            "offshoot rsh does not know the option {option}; it takes those of ssh that are about a command: \
+             offshoot rsh --help lists them"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, ToolCommand};
+
+    fn rsh(words: &[&str]) -> RshArgs {
+        let cli = Cli::try_parse_from(["offshoot", "rsh"].iter().chain(words)).unwrap();
+        let ToolCommand::Rsh(args) = cli.command else { panic!("{words:?}") };
+        *args
+    }
+
+    #[test]
+    fn what_rsync_git_scp_and_ansible_write_is_understood() {
+        for (words, host, command, login, port) in [
+            (&["-l", "amy", "web1", "rsync", "--server", "-vlogDtpre.iLsfxCIvu", ".", "/d"][..], "web1", 5, "amy", 0),
+            (&["-o", "SendEnv=GIT_PROTOCOL", "-p", "22", "git@web1", "git-upload-pack '/a'"], "git@web1", 1, "", 22),
+            (
+                &["-x", "-oForwardAgent=no", "-oRequestTTY=no", "-l", "amy", "-s", "--", "web1", "sftp"],
+                "web1",
+                1,
+                "amy",
+                0,
+            ),
+            (&["-x", "-oRemoteCommand=none", "--", "web1", "scp -t ."], "web1", 1, "", 0),
+            (&["-C", "-o", "ControlMaster=auto", "-o", "Port=22", "-tt", "web1", "/bin/sh -c 'a'"], "web1", 1, "", 0),
+            (&["web1", "-p22", "-lamy", "-qTn", "ls", "-l", "--", "-p"], "web1", 4, "amy", 22),
+        ] {
+            let args = rsh(words);
+            assert_eq!((args.host.as_deref(), args.argv.len()), (Some(host), command), "{words:?}");
+            assert_eq!(args.typed.login.first().map_or("", String::as_str), login, "{words:?}");
+            assert_eq!(args.typed.port.first().map_or(0, |port| *port), port, "{words:?}");
+        }
+        let args = rsh(&["-x", "-x", "-oA=b", "-6", "-i", "k", "-l", "a", "-l", "b", "web1", "x"]);
+        assert_eq!(args.typed.to_argv().unwrap(), ["-6", "-i", "k", "-o", "A=b"]);
+        assert_eq!(args.typed.login, ["a", "b"]);
+        let args = rsh(&["-o", "sendenv GIT_PROTOCOL LC_*", "web1", "x"]);
+        assert_eq!(args.typed.sent_variables(), ["GIT_PROTOCOL"]);
+    }
+
+    #[test]
+    fn what_is_about_something_else_than_a_command_is_refused_with_a_reason() {
+        for (words, says) in [
+            (&["-L", "80:a:80", "web1", "x"][..], "no -L, which forwards ports"),
+            (&["-fN", "web1"], "no -f, which goes to the background"),
+            (&["-Z", "web1", "x"], "does not know the option -Z"),
+        ] {
+            let error = Cli::try_parse_from(["offshoot", "rsh"].iter().chain(words)).unwrap_err();
+            let said = instead_of(&error).unwrap();
+            assert!(said.contains(says), "{words:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_program_can_say_that_it_is_meant() {
+        let of = |line: &str| written_out(line.split(' ').map(OsString::from).collect());
+        assert_eq!(of("/bin/offshoot-rsh a b"), ["/bin/offshoot-rsh", "rsh", "a", "b"]);
+        assert!(is_meant(&of("offshoot-rsh a b")) && is_meant(&of("offshoot -v rsh a")));
+        assert!(!is_meant(&of("offshoot run rsh")));
+    }
+}

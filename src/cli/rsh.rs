@@ -1,0 +1,226 @@
+//! `offshoot rsh`: a command on one host in place of ssh, for programs such as rsync that start ssh themselves. It
+//! passes bytes on as they are.
+//!
+//! - `pump`: the standard streams
+
+mod pump;
+
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv6Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::cli::args::rsh::RshArgs;
+use crate::cli::args::{Cli, ReachArgs};
+use crate::cli::complaint::{complain, fail};
+use crate::cli::config::Config;
+use crate::cli::ending::Signals;
+use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
+use crate::cli::hosts::expression;
+use crate::cli::hosts::path::{FromInventory, HostPath, Method};
+use crate::cli::hosts::sources::Reading;
+use crate::cli::inventory::Inventories;
+use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::tree::Tree;
+use crate::process::{Command, Exit as CommandExit, Stdin};
+use crate::{Context, Router};
+
+/// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
+/// commands, because it was not reached by its login.
+const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
+case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
+command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
+exec "$SHELL" -c "$1""#;
+
+/// Finds the server of sftp where systems have it.
+const SFTP_SERVER: &str = r#"cd 2>/dev/null || cd /
+for server in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server \
+    /usr/lib/ssh/sftp-server /usr/lib/misc/sftp-server /usr/lib/sftp-server /usr/libexec/ssh/sftp-server \
+    /usr/local/libexec/sftp-server
+do
+    if [ -x "$server" ]; then exec "$server"; fi
+done
+if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
+echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
+exit 255"#;
+
+/// Runs the command, with the standard streams of this process.
+pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
+    let Some(name) = &args.host else {
+        complain(concat!("offshoot ", env!("CARGO_PKG_VERSION")));
+        return Exit::Done(Outcome::default());
+    };
+    if args.typed.show_config {
+        return super::print(format!("host {name}\n").as_bytes());
+    }
+    let script = match script(args) {
+        Ok(script) => script,
+        Err(why) => return fail(Exit::Usage, &why),
+    };
+    let host = match host(args, name, &cli.config) {
+        Ok(host) => host,
+        Err(exit) => return exit,
+    };
+    // The tool asks before it starts another thread, which could write to the terminal.
+    let reach = args.way.reach();
+    let secrets = match Secrets::ask(&reach) {
+        Ok(secrets) => secrets,
+        Err(Unasked::Interrupted) => return Exit::Interrupted,
+        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
+    };
+    connect(&host, &reach, secrets, &|context| command(context, args, &script))
+}
+
+/// The script for `sh`, and the line of the command for it.
+fn script(args: &RshArgs) -> Result<(&'static str, OsString), String> {
+    let line = args.argv.join(OsStr::new(" "));
+    match (args.typed.subsystem, line.as_encoded_bytes()) {
+        (true, b"sftp") => Ok((SFTP_SERVER, line)),
+        (true, _) => Err(format!("the subsystem {} is not known; there is sftp", line.display())),
+        (false, b"") => {
+            Err("no command is named, and rsh is no login: write rsh HOST COMMAND, or use ssh for a shell".into())
+        }
+        (false, _) => Ok((IN_LOGIN_SHELL, line)),
+    }
+}
+
+fn command(context: &Context, args: &RshArgs, (script, line): &(&'static str, OsString)) -> Command {
+    let stdin = if args.typed.no_stdin { Stdin::null() } else { Stdin::piped() };
+    let mut command = context.command("/bin/sh").args(["-c", script, "sh"]).args([line]).stdin(stdin);
+    for name in args.typed.sent_variables() {
+        if let Some(value) = std::env::var_os(&name) {
+            command = command.env(name, value);
+        }
+    }
+    command
+}
+
+/// The host with the hops that lead to it.
+fn host(args: &RshArgs, name: &str, config: &Config) -> Result<HostPath, Exit> {
+    let mut sources = Reading::new(Inventories::new(&args.way.inventory).with_config(config));
+    let mut resolve = |text: &str, becomes: bool| {
+        let found = expression::single(text, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
+        let inventories = &mut sources.inventories;
+        let host = inventories.resolve(found.hosts, becomes).map_err(|why| fail(Exit::Usage, &why))?;
+        found.notes.iter().chain(&inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
+        Ok::<_, Exit>(host)
+    };
+    let host = resolve(&as_path(name), args.way.become_user.is_none())?;
+    let mut host = typed(host, args).map_err(|why| fail(Exit::Usage, &why))?;
+    if let Some(via) = args.via.as_ref().filter(|via| !via.is_empty()) {
+        host = host.behind(&resolve(via, false)?);
+    }
+    if let Some(user) = &args.way.become_user {
+        host = host.then(args.way.become_method, user);
+    }
+    Ok(host)
+}
+
+/// A host as ssh takes it, in the notation of paths.
+fn as_path(name: &str) -> String {
+    let name = match name.strip_prefix("ssh://") {
+        Some(rest) => rest.trim_end_matches('/'),
+        None => name,
+    };
+    let (user, host) = match name.rsplit_once('@') {
+        Some((user, host)) => (format!("{user}@"), host),
+        None => (String::new(), name),
+    };
+    match host.parse::<Ipv6Addr>() {
+        Ok(_) => format!("{user}[{host}]"),
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// The host with what the options of ssh say about it.
+fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
+    let words = args.typed.to_argv()?;
+    if !words.is_empty() {
+        for hop in host.hops.iter_mut().filter(|hop| hop.method == Method::Ssh) {
+            let (name, known) = match &hop.inventory {
+                Some(known) => (known.name.clone(), known.ssh_args.as_slice()),
+                None => (hop.target.clone(), &[][..]),
+            };
+            hop.inventory = Some(Arc::new(FromInventory { name, ssh_args: [&words, known].concat() }));
+        }
+    }
+    let last = host.hops.iter_mut().rfind(|hop| hop.method == Method::Ssh);
+    // As with ssh, the first one holds.
+    let (login, port) = (args.typed.login.first(), args.typed.port.first());
+    match last {
+        Some(hop) => {
+            hop.user = login.cloned().or_else(|| hop.user.take());
+            hop.port = port.copied().or(hop.port);
+        }
+        None if login.is_some() || port.is_some() => {
+            return Err(format!("-l and -p are for ssh, and no hop of {} is by ssh; leave them out", host.text));
+        }
+        None => {}
+    }
+    Ok(host)
+}
+
+/// Connects to the host, runs the command there, and ends everything in order.
+fn connect(host: &HostPath, reach: &ReachArgs, secrets: Secrets, command: &dyn Fn(&Context) -> Command) -> Exit {
+    let router = match Router::new() {
+        Ok(router) => router,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let tree = match Tree::new(&router, reach, std::slice::from_ref(host), secrets) {
+        Ok(tree) => tree.with_logins(),
+        Err(error) => return fail(Exit::Usage, &error),
+    };
+    runtime.block_on(async {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => return fail(Exit::Internal, &error),
+        };
+        let exit = tokio::select! {
+            biased;
+            signal = signals.next() => signal,
+            exit = run(&tree, host, command) => exit,
+        };
+        // After another signal, everything behind the links ends because the links end.
+        tokio::select! {
+            biased;
+            signal = signals.next() => signal,
+            () = router.shutdown() => exit,
+        }
+    })
+}
+
+async fn run(tree: &Rc<Tree>, host: &HostPath, command: &dyn Fn(&Context) -> Command) -> Exit {
+    let failed = |error: &dyn std::fmt::Display| fail(Exit::Code(OWN_FAULT_OF_SSH), &format!("{}: {error}", host.text));
+    let context = match tree.context(&host.hops).await {
+        Ok(context) => context,
+        Err(error) => return failed(&error),
+    };
+    match pump::run(command(&context)).await {
+        Ok(CommandExit { code: Some(code), .. }) => Exit::Code(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
+        Ok(CommandExit { signal, .. }) => failed(&format!("signal {} ended the command", signal.unwrap_or_default())),
+        Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_as_ssh_takes_it_is_a_path() {
+        for (name, path) in [
+            ("web1", "web1"),
+            ("amy@web1", "amy@web1"),
+            ("::1", "[::1]"),
+            ("amy@fe80::1", "amy@[fe80::1]"),
+            ("ssh://amy@web1:22/", "amy@web1:22"),
+            ("bastion/web1/sudo", "bastion/web1/sudo"),
+        ] {
+            assert_eq!(as_path(name), path);
+        }
+    }
+}

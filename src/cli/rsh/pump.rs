@@ -1,0 +1,166 @@
+//! The standard streams of this process, as those of a command on a host. Each stream moves at the pace of its reader.
+//!
+//! They are read and written by threads. The descriptors are shared with other processes, so they cannot be made
+//! non-blocking.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::process::{ChildOutput, ChildStdin, Command, Exit};
+
+/// Bytes of one read; the same as for the output of commands.
+const CHUNK: usize = 32 * 1024;
+/// Chunks between a thread and the connection: while one is written, the next is read.
+const AHEAD: usize = 2;
+/// How long a thread waits for a descriptor that another process has made non-blocking.
+const NOT_YET: Duration = Duration::from_millis(5);
+
+/// Runs a command with the standard streams of this process until it has ended and its output is written.
+///
+/// # Errors
+///
+/// If the command cannot be started, the connection is lost, or output is lost.
+pub(super) async fn run(command: Command) -> Result<Exit, Error> {
+    let io = |error: io::Error| Error::Io(error.into());
+    let mut child = command.spawn();
+    let input = match child.stdin.take() {
+        Some(to) => Some((read_stdin(io::stdin().as_fd().try_clone_to_owned().map_err(io)?).map_err(io)?, to)),
+        None => None,
+    };
+    let output = Writing::start(io::stdout().as_fd().try_clone_to_owned().map_err(io)?, "stdout").map_err(io)?;
+    let errors = Writing::start(io::stderr().as_fd().try_clone_to_owned().map_err(io)?, "stderr").map_err(io)?;
+    let outputs = (output.take(child.stdout.take()), errors.take(child.stderr.take()));
+    let all = async { tokio::join!(outputs.0, outputs.1, child.wait()) };
+    let feed = async {
+        if let Some((from, to)) = input {
+            feed(from, to).await;
+        }
+        // The end of the input is not that of the command.
+        std::future::pending::<()>().await;
+    };
+    let (output, errors, exit) = tokio::select! {
+        all = all => all,
+        () = feed => unreachable!("this future does not end"),
+    };
+    let exit = exit?;
+    for (taken, sent) in [output, errors].into_iter().zip(exit.written) {
+        if let Some(taken) = taken.map_err(io)?
+            && taken < sent
+        {
+            return Err(io(io::Error::other(format!("{} bytes of the output were lost on the way", sent - taken))));
+        }
+    }
+    Ok(exit)
+}
+
+/// Reads stdin in a thread, at the pace of the receiver.
+fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
+    let (chunks, receiver) = mpsc::channel(AHEAD);
+    let mut stdin = File::from(stdin);
+    let read = move || {
+        loop {
+            let mut chunk = vec![0; CHUNK];
+            match stdin.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => {
+                    chunk.truncate(count);
+                    if chunks.blocking_send(chunk).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(NOT_YET),
+                // As at its end: the command finds out what is missing.
+                Err(error) => return tracing::warn!("cannot read stdin: {error}"),
+            }
+        }
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(read)?;
+    Ok(receiver)
+}
+
+/// Gives the input to the command until it ends or the command takes no more.
+async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: ChildStdin) {
+    while let Some(chunk) = from.recv().await {
+        if to.write_all(&chunk).await.is_err() {
+            return;
+        }
+    }
+    // A command that has ended needs no end of its input.
+    let _ = to.shutdown().await;
+}
+
+/// A descriptor that a thread writes to.
+struct Writing {
+    chunks: mpsc::Sender<Vec<u8>>,
+    written: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Writing {
+    fn start(to: OwnedFd, name: &str) -> io::Result<Self> {
+        let (chunks, mut receiver) = mpsc::channel::<Vec<u8>>(AHEAD);
+        let (end, written) = oneshot::channel();
+        let mut to = File::from(to);
+        let write = move || {
+            let mut result = Ok(());
+            while let Some(chunk) = receiver.blocking_recv() {
+                result = write_all(&mut to, &chunk);
+                if result.is_err() {
+                    break;
+                }
+            }
+            drop(receiver);
+            // An error means that the process ends for another reason.
+            let _ = end.send(result);
+        };
+        std::thread::Builder::new().name(name.into()).spawn(write)?;
+        Ok(Self { chunks, written })
+    }
+
+    /// Writes an output of the command, to its end or until nobody reads it. Returns how many bytes the command's
+    /// output had; `None` if nobody read it to its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    async fn take(self, from: Option<ChildOutput>) -> io::Result<Option<u64>> {
+        let Self { chunks, written } = self;
+        let mut taken = 0;
+        if let Some(mut from) = from {
+            loop {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                // An output that is cut off is missed when the command has ended.
+                let Ok(count @ 1..) = from.read_buf(&mut chunk).await else { break };
+                if chunks.send(chunk).await.is_err() {
+                    break;
+                }
+                taken += count as u64;
+            }
+        }
+        drop(chunks);
+        match written.await {
+            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(None),
+            Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("cannot write the output: {error}"))),
+            _ => Ok(Some(taken)),
+        }
+    }
+}
+
+fn write_all(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(NOT_YET),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
