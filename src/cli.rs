@@ -7,7 +7,7 @@
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
-//! - `run`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `run`, `script`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -39,6 +39,7 @@ pub(crate) mod rerun;
 pub(crate) mod retry;
 mod rollout;
 pub(crate) mod run;
+pub(crate) mod script;
 pub(crate) mod secret;
 pub(crate) mod share;
 pub(crate) mod tree;
@@ -85,6 +86,7 @@ pub fn main() -> ExitCode {
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
+        ToolCommand::Script(args) => script::script(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),

@@ -10,6 +10,7 @@ mod checks;
 pub(crate) mod choosing;
 mod help;
 pub(crate) mod running;
+pub(crate) mod script;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -25,6 +26,7 @@ use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::running::RunningArgs;
+use self::script::ScriptArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
@@ -67,6 +69,8 @@ pub(crate) struct Cli {
 pub(crate) enum ToolCommand {
     /// Run a command on hosts and show its output as it comes
     Run(Box<RunArgs>),
+    /// Run a local script on hosts, which leaves no file there
+    Script(Box<ScriptArgs>),
     /// Call a function of this program on hosts and show its result as JSON
     Call(Box<CallArgs>),
     /// List the functions that `call` can call
@@ -95,7 +99,7 @@ pub(crate) enum ToolCommand {
 impl ToolCommand {
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_))
+        matches!(self, Self::Run(_) | Self::Script(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_))
     }
 
     /// Whether the configuration has anything to say for the command.

@@ -65,7 +65,8 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     carry_out(cli, Job { work, reach, running, output: args.output, timeout: args.timeout, takes_stdin })
 }
 
-fn carry_out(cli: &Cli, mut job: Job) -> Exit {
+/// Does the work on all hosts and reports.
+pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
     let (hosts, found) = match expand(&job.reach, &cli.config) {
         Ok(found) => found,
         Err(exit) => return exit,

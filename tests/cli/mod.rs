@@ -12,6 +12,7 @@ mod json;
 mod methods;
 mod running;
 mod schema;
+mod script;
 mod showing;
 mod text;
 mod transcripts;
@@ -86,6 +87,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             commands_without_input_see_its_end_at_once
             a_command_that_does_not_read_its_input_is_no_error
             time_and_signals_end_commands_that_wait_for_input
+        ;
+        script:
+            a_script_runs_by_its_interpreter_with_its_arguments_and_input
+            a_script_on_stdin_runs_and_gets_no_input
+            a_script_has_the_exit_code_and_the_options_of_a_command
+            no_file_of_a_script_is_on_the_host_and_its_text_is_in_no_argument
+            a_script_that_cannot_be_run_is_told_before_anything_is_connected
         ;
         json:
             json_is_one_document_with_every_host

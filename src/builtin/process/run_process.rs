@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE};
 use crate::sys::pipe;
-use crate::sys::process::{Group, Program, Start, null};
+use crate::sys::process::{Group, Program, Start, null, sealed_copy};
 use crate::wire::codec::Blob;
 
 /// Bytes of one chunk of output.
@@ -36,6 +36,8 @@ pub(crate) struct CommandLine {
     pub(crate) stdin: Input,
     /// The output is not wanted.
     pub(crate) mute: bool,
+    /// A script for the program.
+    pub(crate) script: Option<Script>,
 }
 
 impl CommandLine {
@@ -48,6 +50,14 @@ impl CommandLine {
     pub(crate) fn shell(line: impl Into<OsString>) -> Self {
         Self { argv: vec!["/bin/sh".into(), "-c".into(), line.into()], ..Self::default() }
     }
+}
+
+/// A text that a program reads by a path, without a file: the program inherits it as an open descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Script {
+    pub(crate) text: Blob,
+    /// The path of the descriptor is appended to this argument.
+    pub(crate) argument: usize,
 }
 
 /// The input of a command.
@@ -83,9 +93,10 @@ impl Drop for Closing {
 }
 
 /// Runs a command and sends its events to `outlets`.
-pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
+pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
     let outlets = Closing(outlets);
     let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
+    let passed = command.script.take().map(|script| hold(script, &mut command.argv)).transpose()?;
     let Some(name) = command.argv.first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
     };
@@ -93,6 +104,9 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     let [(stdout, from_stdout), (stderr, from_stderr)] =
         if command.mute { [(null()?, None), (null()?, None)] } else { [from_command()?, from_command()?] };
     let mut process = Start::new(Program::new(&command.argv)?, [stdin, stdout, stderr]);
+    if let Some(passed) = passed {
+        process.pass(passed);
+    }
     if command.clear_env {
         process.variables.clear();
     }
@@ -161,6 +175,22 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     Ok(Exit { code, signal, open, written: reading.bytes() })
 }
 crate::export!(bound run_process);
+
+/// Puts the path of a script's descriptor into the arguments.
+fn hold(script: Script, argv: &mut [OsString]) -> io::Result<OwnedFd> {
+    let held = sealed_copy(&script.text.0)?;
+    // Linux has this one also where /dev is almost empty.
+    let mut path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    if !Path::new(&path).exists() {
+        path.replace_range(.."/proc/self".len(), "/dev");
+        if !Path::new(&path).exists() {
+            let lacks = "a script is read through /proc or /dev/fd, and the host has neither: mount one of them there";
+            return Err(io::Error::new(io::ErrorKind::NotFound, lacks));
+        }
+    }
+    argv.get_mut(script.argument).ok_or(io::ErrorKind::InvalidInput)?.push(path);
+    Ok(held)
+}
 
 /// The end of a pipe that a command writes to, and ours.
 fn from_command() -> io::Result<(OwnedFd, Option<pipe::Input>)> {

@@ -3,6 +3,17 @@
 pub(super) const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
        offshoot run [OPTIONS] -w HOSTS -s LINE";
 
+pub(super) const SCRIPT_USAGE: &str = "offshoot script [OPTIONS] -w HOSTS FILE [ARG]...";
+
+pub(super) const SCRIPT_EXAMPLES: &str = "\
+The first line of the script names the program that runs it, as #!/usr/bin/env python3. Without
+such a line sh runs it. Stdin goes to every script, unless FILE is -.
+
+Examples:
+  offshoot script -w 'web[1-9]' deploy.sh v1.2
+  offshoot script -w 'web[1-9]/sudo' -t 5m ./audit.py --all
+  echo 'cd /srv && ls' | offshoot script -w web1 -";
+
 pub(super) const CALL_USAGE: &str = "offshoot call [OPTIONS] -w HOSTS FUNCTION [JSON-ARGS]";
 
 pub(super) const EXAMPLES: &str = "\
