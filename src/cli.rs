@@ -7,7 +7,7 @@
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
-//! - `run`, `script`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `run`, `script`, `shell`, `call`, `doctor`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -42,6 +42,7 @@ pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod secret;
 pub(crate) mod share;
+pub(crate) mod shell;
 pub(crate) mod tree;
 mod unnamed_file;
 mod worker;
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
         ToolCommand::Script(args) => script::script(&cli, args),
+        ToolCommand::Shell(args) => shell::shell(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),

@@ -11,6 +11,7 @@ pub(crate) mod choosing;
 mod help;
 pub(crate) mod running;
 pub(crate) mod script;
+pub(crate) mod shell;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -27,6 +28,7 @@ use self::choosing::{ChoiceArgs, how_else};
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::running::RunningArgs;
 use self::script::ScriptArgs;
+use self::shell::ShellArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
@@ -71,6 +73,8 @@ pub(crate) enum ToolCommand {
     Run(Box<RunArgs>),
     /// Run a local script on hosts, which leaves no file there
     Script(Box<ScriptArgs>),
+    /// Open an interactive terminal on a host
+    Shell(Box<ShellArgs>),
     /// Call a function of this program on hosts and show its result as JSON
     Call(Box<CallArgs>),
     /// List the functions that `call` can call
@@ -99,7 +103,10 @@ pub(crate) enum ToolCommand {
 impl ToolCommand {
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Script(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_))
+        matches!(
+            self,
+            Self::Run(_) | Self::Script(_) | Self::Shell(_) | Self::Call(_) | Self::Doctor(_) | Self::Tree(_)
+        )
     }
 
     /// Whether the configuration has anything to say for the command.

@@ -32,6 +32,8 @@ pub(crate) enum Exit {
     Done(Outcome),
     /// With `-S`: the largest code of any host, or else the code of `Done`.
     Largest(u8, Outcome),
+    /// The code of what ran on a terminal of a host.
+    Remote(u8),
     Usage,
     NoHosts,
     Internal,
@@ -46,7 +48,7 @@ impl Exit {
             Self::Done(outcome) => outcome.code(),
             // Unreachable hosts have no exit code, but they are a failure.
             Self::Largest(0, outcome) => outcome.code(),
-            Self::Largest(code, _) => code,
+            Self::Largest(code, _) | Self::Remote(code) => code,
             Self::Usage => USAGE,
             Self::NoHosts => NO_HOSTS,
             Self::Internal => INTERNAL,

@@ -116,7 +116,7 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
 }
 
 /// Makes the router. On SIGUSR2 it prints what it waits for.
-fn start(debug: bool) -> Result<Router, Error> {
+pub(super) fn start(debug: bool) -> Result<Router, Error> {
     let router = Router::new()?;
     router.dump_on_sigusr2()?;
     if debug {

@@ -34,6 +34,7 @@ mod receivers;
 mod selects;
 mod spellings;
 mod streams;
+mod terminals;
 mod trust;
 mod typed;
 

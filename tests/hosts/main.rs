@@ -37,6 +37,7 @@ mod privilege;
 mod random;
 mod running;
 mod secrets;
+mod shells;
 mod slow_line;
 mod stage;
 mod stopping;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         foreign::trials(),
         killing::trials(level),
         writing::trials(),
+        shells::trials(),
         stopping::trials(),
     ];
     for (name, trial) in on_hosts.into_iter().flatten() {

@@ -93,6 +93,7 @@ impl Cli {
             ToolCommand::Script(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Hosts(args) => (&args.expressions, &[]),
             _ => (&[], &[]),

@@ -14,6 +14,17 @@ Examples:
   offshoot script -w 'web[1-9]/sudo' -t 5m ./audit.py --all
   echo 'cd /srv && ls' | offshoot script -w web1 -";
 
+pub(super) const SHELL_USAGE: &str = "offshoot shell [OPTIONS] HOST [-- CMD [ARG]...]";
+
+pub(super) const SHELL_HELP: &str = "\
+At the start of a line, ~. leaves the shell and ends it, ~^Z suspends the tool, ~? lists this.
+TERM, LANG and LC_* are set there as here. The tool ends with the exit code of the shell.
+
+Examples:
+  offshoot shell web1
+  offshoot shell bastion/web1/sudo
+  offshoot shell web1/docker:app -- psql -U app";
+
 pub(super) const CALL_USAGE: &str = "offshoot call [OPTIONS] -w HOSTS FUNCTION [JSON-ARGS]";
 
 pub(super) const EXAMPLES: &str = "\

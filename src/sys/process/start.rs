@@ -19,7 +19,7 @@ use crate::sys::process::started::Started;
 use crate::sys::process::sys::dup_high;
 use crate::sys::process::{guard, platform};
 
-/// A process to start. It dies with the thread that starts it.
+/// A process to start. It dies with the thread that starts it, or if it has a terminal and a guard, by these.
 #[derive(Debug)]
 pub(crate) struct Start {
     program: Program,
@@ -77,7 +77,7 @@ impl Start {
     }
 
     /// Makes its stderr the controlling terminal of its session.
-    pub(super) fn with_terminal(&mut self) {
+    pub(crate) fn with_terminal(&mut self) {
         self.has_terminal = true;
     }
 
@@ -176,7 +176,10 @@ impl Prepared<'_> {
             if self.has_terminal && libc::ioctl(2, libc::TIOCSCTTY as _, 0) != 0 {
                 return io::Error::last_os_error();
             }
-            platform::die_with_parent(self.parent);
+            // What is typed in is told by its terminal that it is over, and tells its jobs. A guard sees to it that it ends.
+            if !self.has_terminal || self.guarded_by.is_none() {
+                platform::die_with_parent(self.parent);
+            }
             if let Some(link) = self.guarded_by {
                 guard::start(link);
             }
