@@ -335,8 +335,6 @@ impl Command {
     /// assert_eq!(output.stdout, b"33 99\r\n");
     /// # Ok(()) }
     /// ```
-    #[doc(alias = "pty")]
-    #[doc(alias = "tty")]
     pub fn terminal(mut self, size: WindowSize) -> Self {
         self.line.terminal = Some(size);
         self
