@@ -9,7 +9,7 @@
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
-//! - `run`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
+//! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
@@ -46,8 +46,10 @@ pub(crate) mod retry;
 mod rollout;
 mod rsh;
 pub(crate) mod run;
+pub(crate) mod script;
 pub(crate) mod secret;
 pub(crate) mod share;
+pub(crate) mod shell;
 mod substitution;
 pub(crate) mod tree;
 mod unnamed_file;
@@ -102,6 +104,8 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
     // A fault of ours has a code of its own.
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
+        ToolCommand::Script(args) => script::script(&cli, args),
+        ToolCommand::Shell(args) => shell::shell(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Rsh(args) => rsh::rsh(&cli, args),

@@ -6,11 +6,12 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 41] = [
+const NOT_RUN: [(&str, &str, &str); 42] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
     ("README.md", "fn disk_usage", "is Rust; the whole program is examples/disk_usage.rs, which is built and run"),
+    ("docs/guide/shell.md", "offshoot shell web1", "needs hosts"),
     ("docs/guide/containers.md", "offshoot run -w web1/docker:app", "needs containers"),
     ("docs/guide/containers.md", "offshoot run -w web1/sudo/setns", "needs a container"),
     ("docs/guide/files.md", "offshoot run -w 'web[1-9]' -s 'cat >", "writes on hosts of nobody"),

@@ -149,6 +149,34 @@ impl<const N: usize> From<&[u8; N]> for Stdin {
     }
 }
 
+/// How many rows and columns a terminal has; see [`Command::terminal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines of text.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for WindowSize {
+    /// The size of the terminals of old, which programs assume if they know no better.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
+}
+
+impl WindowSize {
+    /// As it is sent, so that no further type of sender is needed.
+    pub(crate) fn to_blob(self) -> Blob {
+        Blob([self.rows.to_be_bytes(), self.columns.to_be_bytes()].concat())
+    }
+
+    pub(crate) fn from_blob(Blob(bytes): &Blob) -> Option<Self> {
+        let [a, b, c, d] = *bytes.as_slice() else { return None };
+        Some(Self { rows: u16::from_be_bytes([a, b]), columns: u16::from_be_bytes([c, d]) })
+    }
+}
+
 /// An event of a running command. The events of one stream keep their order.
 ///
 /// [`Command::events`] has an example.
@@ -162,6 +190,9 @@ pub enum Event {
         /// Sender for the standard input of the command.
         #[serde(deserialize_with = "crate::api::sender::to_its_origin")]
         stdin: Option<Sender<Blob>>,
+        /// Sender for the sizes of its terminal, if it has one; see [`Command::terminal`].
+        #[serde(deserialize_with = "crate::api::sender::to_its_origin")]
+        sizes: Option<Sender<Blob>>,
     },
     /// Bytes from its standard output.
     Stdout(Blob),
@@ -284,6 +315,28 @@ impl Command {
     /// [`Stdin::piped`]. Default: no input; for [`Command::spawn`], a pipe.
     pub fn stdin(mut self, input: impl Into<Stdin>) -> Self {
         self.stdin = Some(input.into());
+        self
+    }
+
+    /// Runs the command on a terminal of this size, as an interactive program wants it. The terminal is its
+    /// input and both its outputs: all output is standard output. [`RemoteChild::resize`] changes the size.
+    ///
+    /// The terminal changes bytes: what is typed comes back as output, lines end with `\r\n`, and Ctrl-D, the
+    /// byte 4, ends the input. When the command is ended, all programs on its terminal get SIGHUP.
+    ///
+    /// ```
+    /// use offshoot::process::WindowSize;
+    /// # use offshoot::{Error, Router};
+    /// # fn main() -> std::process::ExitCode {
+    /// # offshoot::run(app) }
+    /// # async fn app(router: Router) -> Result<(), Error> {
+    /// # let web = router.local().await?;
+    /// let output = web.command("stty").arg("size").terminal(WindowSize { rows: 33, columns: 99 }).output().await?;
+    /// assert_eq!(output.stdout, b"33 99\r\n");
+    /// # Ok(()) }
+    /// ```
+    pub fn terminal(mut self, size: WindowSize) -> Self {
+        self.line.terminal = Some(size);
         self
     }
 

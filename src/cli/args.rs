@@ -14,6 +14,8 @@ mod help;
 pub(crate) mod plan;
 pub(crate) mod rsh;
 pub(crate) mod running;
+pub(crate) mod script;
+pub(crate) mod shell;
 pub(crate) mod showing;
 mod tips;
 
@@ -32,6 +34,8 @@ use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, 
 use self::plan::PlanArgs;
 use self::rsh::{RshArgs, WithArgs};
 use self::running::RunningArgs;
+use self::script::ScriptArgs;
+use self::shell::ShellArgs;
 use self::showing::ShowingArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
@@ -75,6 +79,10 @@ pub(crate) struct Cli {
 pub(crate) enum ToolCommand {
     /// Run a command on hosts and show its output as it comes
     Run(Box<RunArgs>),
+    /// Run a local script on hosts, which leaves no file there
+    Script(Box<ScriptArgs>),
+    /// Open an interactive terminal on a host
+    Shell(Box<ShellArgs>),
     /// Call a function of this program on hosts and show its result as JSON
     Call(Box<CallArgs>),
     /// List the functions that `call` can call
@@ -109,7 +117,16 @@ pub(crate) enum ToolCommand {
 impl ToolCommand {
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Call(_) | Self::Rsh(_) | Self::Doctor(_) | Self::Tree(_))
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Script(_)
+                | Self::Shell(_)
+                | Self::Call(_)
+                | Self::Rsh(_)
+                | Self::Doctor(_)
+                | Self::Tree(_)
+        )
     }
 
     /// Whether the configuration has anything to say for the command.

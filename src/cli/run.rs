@@ -79,7 +79,8 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     carry_out(cli, job)
 }
 
-fn carry_out(cli: &Cli, mut job: Job) -> Exit {
+/// Does the work on all hosts and reports.
+pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
     let (hosts, found) = match expand(&job.reach, &cli.config) {
         Ok(found) => found,
         Err(exit) => return exit,
@@ -150,7 +151,7 @@ fn files(job: &Job, hosts: &[HostPath]) -> Result<Option<Files>, String> {
 }
 
 /// Makes the router. On SIGUSR2 it prints what it waits for.
-fn start(debug: bool) -> Result<Router, Error> {
+pub(super) fn start(debug: bool) -> Result<Router, Error> {
     let router = Router::new()?;
     router.dump_on_sigusr2()?;
     if debug {

@@ -32,6 +32,8 @@ mod stdio;
 mod sys;
 mod usage;
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) use bsd::sealed_copy;
 #[cfg(feature = "cli")]
 pub(crate) use closed::stdout_was_closed;
 pub(crate) use descendants::{

@@ -1,16 +1,19 @@
-//! Terminals for launchers that ask for a password.
+//! Terminals for launchers that ask for a password, and for commands that a user types in.
 //!
 //! Such a launcher gets a terminal as its stderr and as `/dev/tty`. Its questions arrive here, and
 //! the answers are typed here. Its stdin and stdout stay sockets, because a terminal changes the
 //! bytes that pass through it.
 
+#![expect(unsafe_code, reason = "requests about sizes")]
+
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::libc;
 use nix::pty::{grantpt, posix_openpt, unlockpt};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
@@ -52,6 +55,23 @@ fn try_open() -> io::Result<(OwnedFd, File)> {
     Ok((ours, theirs))
 }
 
+/// Tells a terminal how many rows and columns it has. The programs on it get SIGWINCH.
+pub(crate) fn resize(terminal: BorrowedFd<'_>, [rows, columns]: [u16; 2]) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one value of this function.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) })?;
+    Ok(())
+}
+
+/// How many rows and columns a terminal has.
+#[cfg(any(feature = "cli", test))]
+pub(crate) fn size(terminal: BorrowedFd<'_>) -> io::Result<[u16; 2]> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one value of this function.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
+    Ok([size.ws_row, size.ws_col])
+}
+
 /// Whether the terminal shows what is typed. A program that asks for a secret switches this off
 /// first.
 pub(crate) fn echoes(terminal: &impl AsFd) -> bool {
@@ -71,6 +91,14 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
+
+    #[test]
+    fn both_ends_of_a_terminal_have_the_size_that_it_was_told() {
+        let (ours, theirs) = open().unwrap();
+        resize(ours.as_fd(), [33, 99]).unwrap();
+        assert_eq!(size(theirs.as_fd()).unwrap(), [33, 99]);
+        assert!(size(File::open("/dev/null").unwrap().as_fd()).is_err());
+    }
 
     #[test]
     fn what_is_typed_arrives_and_is_not_shown_once_silenced() {

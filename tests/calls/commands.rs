@@ -281,7 +281,9 @@ fn a_command_does_not_miss_its_guard_and_none_is_left() {
         expect_the_end_of(leader, line);
     }
     let Running { events, exit } = child.shell("read line").stdin(Stdin::piped()).events();
-    let Event::Started { pid, stdin: Some(stdin) } = block_on(events.recv()).unwrap() else { panic!("not started") };
+    let Event::Started { pid, stdin: Some(stdin), .. } = block_on(events.recv()).unwrap() else {
+        panic!("not started")
+    };
     let guard = guard_of(pid).unwrap();
     stdin.close();
     block_on(exit).unwrap();

@@ -288,7 +288,7 @@ export!(sender_to);
 /// Says that a command has begun whose standard input is somewhere else.
 fn started_elsewhere(router: &Router, to: ContextId) -> Event {
     let stdin = Sender::new(&router.context_by_id(to), Handle(1_000_000));
-    Event::Started { pid: 1, stdin: Some(stdin) }
+    Event::Started { pid: 1, stdin: Some(stdin), sizes: None }
 }
 export!(started_elsewhere);
 

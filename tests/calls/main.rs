@@ -35,6 +35,7 @@ mod selects;
 mod services;
 mod spellings;
 mod streams;
+mod terminals;
 mod trust;
 mod typed;
 

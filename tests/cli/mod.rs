@@ -14,6 +14,8 @@ mod methods;
 mod rsh;
 mod running;
 mod schema;
+mod script;
+pub(crate) mod shell;
 mod showing;
 mod text;
 mod transcripts;
@@ -88,6 +90,24 @@ pub(crate) fn trials() -> Vec<Trial> {
             commands_without_input_see_its_end_at_once
             a_command_that_does_not_read_its_input_is_no_error
             time_and_signals_end_commands_that_wait_for_input
+        ;
+        script:
+            a_script_runs_by_its_interpreter_with_its_arguments_and_input
+            a_script_on_stdin_runs_and_gets_no_input
+            a_script_has_the_exit_code_and_the_options_of_a_command
+            no_file_of_a_script_is_on_the_host_and_its_text_is_in_no_argument
+            a_script_that_cannot_be_run_is_told_before_anything_is_connected
+        ;
+        shell:
+            a_terminal_there_has_the_size_and_the_variables_of_the_one_here
+            the_login_shell_of_the_user_is_started_and_its_code_is_that_of_the_tool
+            ctrl_c_stops_a_command_that_prints_without_end_at_once
+            ctrl_z_stops_a_job_there_and_not_the_tool
+            the_escape_character_leaves_and_ends_what_runs_there
+            much_output_and_much_input_arrive_whole
+            the_terminal_is_as_before_however_the_shell_ends
+            everything_on_the_terminal_there_ends_with_a_tool_that_is_killed_alone
+            without_a_terminal_there_is_no_shell_and_the_remedy_is_named
         ;
         json:
             json_is_one_document_with_every_host

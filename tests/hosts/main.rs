@@ -38,6 +38,7 @@ mod random;
 mod rsh;
 mod running;
 mod secrets;
+mod shells;
 mod slow_line;
 mod stage;
 mod stopping;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         foreign::trials(),
         killing::trials(level),
         writing::trials(),
+        shells::trials(),
         stopping::trials(),
     ];
     for (name, trial) in on_hosts.into_iter().flatten() {

@@ -18,7 +18,7 @@ use crate::api::context::Context;
 use crate::api::receiver::Receiver;
 use crate::api::sender::{Sender, Sending};
 use crate::builtin::process::run_process::{CommandLine, Input, Outlets, run_process};
-use crate::builtin::process::{Event, Exit, Output, receiver};
+use crate::builtin::process::{Event, Exit, Output, WindowSize, receiver};
 use crate::engine::shared::{Request, Shared};
 use crate::wire::codec::Blob;
 use crate::wire::error::{Closed, Error};
@@ -71,6 +71,19 @@ impl RemoteChild {
     /// returns the reason.
     pub async fn pid(&self) -> Result<u32, Error> {
         self.control.started().await.map(|started| started.pid)
+    }
+
+    /// Changes the size of the command's terminal; see [`Command::terminal`](crate::process::Command::terminal).
+    /// Does nothing if the command has none. Code that is not async uses [`block_on`](crate::block_on).
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteChild::pid`].
+    pub async fn resize(&self, size: WindowSize) -> Result<(), Error> {
+        match &self.control.started().await?.sizes {
+            Some(sizes) => sizes.send(size.to_blob()).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the input and waits for the end of the command. Cancel safe. Repeated calls return the same result.
@@ -150,6 +163,7 @@ struct Control {
 struct Started {
     pid: u32,
     stdin: Option<Sender<Blob>>,
+    sizes: Option<Sender<Blob>>,
 }
 
 impl fmt::Debug for Control {
@@ -163,7 +177,7 @@ impl Control {
     async fn started(&self) -> Result<&Started, Error> {
         let started = self.started.get_or_init(|| async {
             match self.events.recv().await? {
-                Event::Started { pid, stdin } => Ok(Started { pid, stdin }),
+                Event::Started { pid, stdin, sizes } => Ok(Started { pid, stdin, sizes }),
                 other => Err(Error::Payload(format!("a command that has not begun says {other:?}"))),
             }
         });

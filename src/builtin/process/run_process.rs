@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::econtext::Econtext;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
-use crate::builtin::process::{Event, Exit, SILENCE};
-use crate::sys::pipe;
-use crate::sys::process::{Group, Program, Start, null};
+use crate::builtin::process::{Event, Exit, SILENCE, WindowSize};
+use crate::sys::process::{Group, Program, Start, null, sealed_copy};
+use crate::sys::{pipe, pty};
 use crate::wire::codec::Blob;
 
 /// Bytes of one chunk of output.
@@ -36,6 +36,10 @@ pub(crate) struct CommandLine {
     pub(crate) stdin: Input,
     /// The output is not wanted.
     pub(crate) mute: bool,
+    /// It runs on a terminal of this size, of which all three descriptors are.
+    pub(crate) terminal: Option<WindowSize>,
+    /// A script for the program.
+    pub(crate) script: Option<Script>,
 }
 
 impl CommandLine {
@@ -48,6 +52,14 @@ impl CommandLine {
     pub(crate) fn shell(line: impl Into<OsString>) -> Self {
         Self { argv: vec!["/bin/sh".into(), "-c".into(), line.into()], ..Self::default() }
     }
+}
+
+/// A text that a program reads by a path, without a file: the program inherits it as an open descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Script {
+    pub(crate) text: Blob,
+    /// The path of the descriptor is appended to this argument.
+    pub(crate) argument: usize,
 }
 
 /// The input of a command.
@@ -83,28 +95,15 @@ impl Drop for Closing {
 }
 
 /// Runs a command and sends its events to `outlets`.
-pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
+pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
     let outlets = Closing(outlets);
     let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
+    let passed = command.script.take().map(|script| hold(script, &mut command.argv)).transpose()?;
     let Some(name) = command.argv.first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
     };
-    let (stdin, input) = if command.stdin == Input::Null { (null()?, None) } else { to_command()? };
-    let [(stdout, from_stdout), (stderr, from_stderr)] =
-        if command.mute { [(null()?, None), (null()?, None)] } else { [from_command()?, from_command()?] };
-    let mut process = Start::new(Program::new(&command.argv)?, [stdin, stdout, stderr]);
-    if command.clear_env {
-        process.variables.clear();
-    }
-    process.variables.retain(|(name, _)| !command.env.contains_key(name));
-    let set = command.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    process.variables.extend(set);
-    if let Some(cwd) = &command.cwd {
-        check_directory(cwd).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
-        })?;
-        process.in_directory(cwd)?;
-    }
+    let Ends { theirs, input, stdout: from_stdout, stderr: from_stderr, screen } = Ends::of(&command)?;
+    let process = prepare(&command, theirs, screen.is_some(), passed)?;
     // If the output cannot be sent, its receiver is gone. Returning by `?` then drops the group, which ends the
     // command.
     let mut group = Group::start(process).map_err(|error| not_started(&error, name))?;
@@ -117,12 +116,18 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
         (Input::Bytes(bytes), Some(stdin)) => (None, Some(Feed::Bytes(bytes, stdin))),
         _ => (None, None),
     };
-    let started = Event::Started { pid: pid.unwrap_or(0), stdin: sender };
+    let screen =
+        screen.map(|screen| (Receiver::<Blob>::from_context(econtext.shared(), econtext.caller_id(), true), screen));
+    let sizes = screen.as_ref().map(|(sizes, _)| sizes.sender());
+    let started = Event::Started { pid: pid.unwrap_or(0), stdin: sender, sizes };
     events.send(started).await.map_err(io::Error::other)?;
     let feed = async {
-        if let Some(feed) = feed {
-            feed.run().await;
-        }
+        let fed = async {
+            if let Some(feed) = feed {
+                feed.run().await;
+            }
+        };
+        tokio::join!(fed, follow(screen));
     };
     let reading = Reading::default();
     let pumps = (
@@ -161,6 +166,93 @@ pub(crate) async fn run_process(econtext: &Econtext, command: CommandLine, outle
     Ok(Exit { code, signal, open, written: reading.bytes() })
 }
 crate::export!(bound run_process);
+
+/// The process of a command, ready to start.
+fn prepare(
+    command: &CommandLine,
+    theirs: [OwnedFd; 3],
+    has_terminal: bool,
+    passed: Option<OwnedFd>,
+) -> io::Result<Start> {
+    let mut process = Start::new(Program::new(&command.argv)?, theirs);
+    if has_terminal {
+        process.with_terminal();
+    }
+    if let Some(passed) = passed {
+        process.pass(passed);
+    }
+    if command.clear_env {
+        process.variables.clear();
+    }
+    process.variables.retain(|(name, _)| !command.env.contains_key(name));
+    let set = command.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    process.variables.extend(set);
+    if let Some(cwd) = &command.cwd {
+        check_directory(cwd).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot change to directory {}: {error}", cwd.display()))
+        })?;
+        process.in_directory(cwd)?;
+    }
+    Ok(process)
+}
+
+/// Puts the path of a script's descriptor into the arguments.
+fn hold(script: Script, argv: &mut [OsString]) -> io::Result<OwnedFd> {
+    let held = sealed_copy(&script.text.0)?;
+    // Linux has this one also where /dev is almost empty.
+    let mut path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    if !Path::new(&path).exists() {
+        path.replace_range(.."/proc/self".len(), "/dev");
+        if !Path::new(&path).exists() {
+            let lacks = "a script is read through /proc or /dev/fd, and the host has neither: mount one of them there";
+            return Err(io::Error::new(io::ErrorKind::NotFound, lacks));
+        }
+    }
+    argv.get_mut(script.argument).ok_or(io::ErrorKind::InvalidInput)?.push(path);
+    Ok(held)
+}
+
+/// The ends of the streams of a command.
+struct Ends {
+    theirs: [OwnedFd; 3],
+    input: Option<pipe::Output>,
+    stdout: Option<pipe::Input>,
+    stderr: Option<pipe::Input>,
+    /// Our end of its terminal, to change the size.
+    screen: Option<OwnedFd>,
+}
+
+impl Ends {
+    fn of(command: &CommandLine) -> io::Result<Self> {
+        if let Some(WindowSize { rows, columns }) = command.terminal {
+            let (screen, theirs) = pty::open().map_err(io::Error::other)?;
+            pty::resize(screen.as_fd(), [rows, columns])?;
+            let theirs = OwnedFd::from(theirs);
+            return Ok(Self {
+                theirs: [theirs.try_clone()?, theirs.try_clone()?, theirs],
+                input: Some(pipe::Output::new(screen.try_clone()?)?),
+                stdout: Some(pipe::Input::new(screen.try_clone()?)?),
+                stderr: None,
+                screen: Some(screen),
+            });
+        }
+        let (stdin, input) = if command.stdin == Input::Null { (null()?, None) } else { to_command()? };
+        let [(out, stdout), (err, stderr)] =
+            if command.mute { [(null()?, None), (null()?, None)] } else { [from_command()?, from_command()?] };
+        Ok(Self { theirs: [stdin, out, err], input, stdout, stderr, screen: None })
+    }
+}
+
+/// Changes the size of a terminal when it is told to.
+async fn follow(screen: Option<(Receiver<Blob>, OwnedFd)>) {
+    let Some((sizes, screen)) = screen else { return };
+    while let Ok(size) = sizes.recv().await {
+        if let Some(WindowSize { rows, columns }) = WindowSize::from_blob(&size) {
+            // An error means that the terminal is gone.
+            let _ = pty::resize(screen.as_fd(), [rows, columns]);
+        }
+    }
+}
 
 /// The end of a pipe that a command writes to, and ours.
 fn from_command() -> io::Result<(OwnedFd, Option<pipe::Input>)> {

@@ -37,6 +37,7 @@ fn behind_become(word: &OsStr) -> Option<&str> {
 pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<(), String> {
     let command = match parsed.map(|cli| &cli.command) {
         Some(ToolCommand::Run(args)) => args.argv.len(),
+        Some(ToolCommand::Script(args)) => args.argv.len(),
         _ => 0,
     };
     let options = argv.get(1..argv.len().saturating_sub(command)).unwrap_or_default();
@@ -89,9 +90,11 @@ impl Cli {
     pub(super) fn suspicions(&self) -> Vec<String> {
         let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
             ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Script(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Hosts(args) => (&args.expressions, &[]),
             _ => (&[], &[]),

@@ -3,6 +3,28 @@
 pub(super) const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [ARG]...
        offshoot run [OPTIONS] -w HOSTS -s LINE";
 
+pub(super) const SCRIPT_USAGE: &str = "offshoot script [OPTIONS] -w HOSTS FILE [ARG]...";
+
+pub(super) const SCRIPT_EXAMPLES: &str = "\
+The first line of the script names the program that runs it, as #!/usr/bin/env python3. Without
+such a line sh runs it. Stdin goes to every script, unless FILE is -.
+
+Examples:
+  offshoot script -w 'web[1-9]' deploy.sh v1.2
+  offshoot script -w 'web[1-9]/sudo' -t 5m ./audit.py --all
+  echo 'cd /srv && ls' | offshoot script -w web1 -";
+
+pub(super) const SHELL_USAGE: &str = "offshoot shell [OPTIONS] HOST [-- CMD [ARG]...]";
+
+pub(super) const SHELL_HELP: &str = "\
+At the start of a line, ~. leaves the shell and ends it, ~^Z suspends the tool, ~? lists this.
+TERM, LANG and LC_* are set there as here. The tool ends with the exit code of the shell.
+
+Examples:
+  offshoot shell web1
+  offshoot shell bastion/web1/sudo
+  offshoot shell web1/docker:app -- psql -U app";
+
 pub(super) const CALL_USAGE: &str = "offshoot call [OPTIONS] -w HOSTS FUNCTION [JSON-ARGS]";
 
 pub(super) const EXAMPLES: &str = "\

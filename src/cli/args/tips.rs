@@ -57,9 +57,9 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
 /// Commands of other tools, with what is written here.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
-        &["exec", "ssh", "cmd", "command", "shell", "sh", "cmd.run", "script", "clush", "pdsh", "pssh"],
+        &["exec", "ssh", "cmd", "command", "sh", "cmd.run", "clush", "pdsh", "pssh"],
         "to run a command on hosts write offshoot run -w HOSTS -- CMD ARG..., or offshoot run -w HOSTS -s LINE for a line of \
-         shell; for a shell to type in use ssh",
+         shell; for a shell to type in write offshoot shell HOST",
     ),
     (
         &["cp", "copy", "scp", "rsync", "sync", "push", "pull", "put", "get", "fetch", "pscp", "pdcp", "rpdcp"],

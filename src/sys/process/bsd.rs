@@ -5,7 +5,9 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -13,6 +15,8 @@ use nix::libc;
 use nix::unistd::Pid;
 
 use crate::sys::process::descendants::Relative;
+use crate::sys::process::random::random;
+use crate::sys::process::sys::dup_high;
 
 /// Starts a process that runs `child` in a copy of the memory of this one.
 ///
@@ -34,6 +38,17 @@ pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument:
 pub(super) unsafe fn bare_fork() -> libc::pid_t {
     // SAFETY: the caller guarantees it.
     unsafe { libc::fork() }
+}
+
+/// A file with these bytes that has no name any more. Its number is high.
+pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let name: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = std::env::temp_dir().join(format!(".offshoot.{name}"));
+    let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    dup_high(file.as_raw_fd())
 }
 
 /// These systems have other ways to wait for a process.

@@ -19,7 +19,7 @@ use crate::sys::process::started::Started;
 use crate::sys::process::sys::dup_high;
 use crate::sys::process::{guard, platform};
 
-/// A process to start. It dies with the thread that starts it.
+/// A process to start. It dies with the thread that starts it, or if it has a terminal and a guard, by these.
 #[derive(Debug)]
 pub(crate) struct Start {
     program: Program,
@@ -29,6 +29,8 @@ pub(crate) struct Start {
     has_session: bool,
     has_terminal: bool,
     guarded_by: Option<OwnedFd>,
+    /// Another descriptor that it inherits, under the same number.
+    passed: Option<OwnedFd>,
 }
 
 /// All that the new process needs. It must not allocate, as its memory is that of this process.
@@ -39,6 +41,7 @@ struct Prepared<'a> {
     has_session: bool,
     has_terminal: bool,
     guarded_by: Option<RawFd>,
+    passed: Option<RawFd>,
     parent: u32,
     open_files: Old,
     /// Where the reason goes if the program cannot be executed.
@@ -49,7 +52,16 @@ impl Start {
     /// In a session of its own, with the variables of this process.
     pub(crate) fn new(program: Program, stdio: [OwnedFd; 3]) -> Self {
         let variables = std::env::vars_os().collect();
-        Self { program, variables, stdio, directory: None, has_session: true, has_terminal: false, guarded_by: None }
+        Self {
+            program,
+            variables,
+            stdio,
+            directory: None,
+            has_session: true,
+            has_terminal: false,
+            guarded_by: None,
+            passed: None,
+        }
     }
 
     /// Its directory, if not that of this process.
@@ -65,8 +77,13 @@ impl Start {
     }
 
     /// Makes its stderr the controlling terminal of its session.
-    pub(super) fn with_terminal(&mut self) {
+    pub(crate) fn with_terminal(&mut self) {
         self.has_terminal = true;
+    }
+
+    /// Lets it inherit this descriptor, which has a high number.
+    pub(crate) fn pass(&mut self, fd: OwnedFd) {
+        self.passed = Some(fd);
     }
 
     /// Starts a guard of its session first. The guard gets `link`; see [`guard`].
@@ -87,6 +104,7 @@ impl Start {
             has_session: self.has_session,
             has_terminal: self.has_terminal,
             guarded_by: self.guarded_by.as_ref().map(AsRawFd::as_raw_fd),
+            passed: self.passed.as_ref().map(AsRawFd::as_raw_fd),
             parent: std::process::id(),
             open_files: old_open_files(),
             report: of_child.as_raw_fd(),
@@ -149,13 +167,19 @@ impl Prepared<'_> {
             {
                 return io::Error::last_os_error();
             }
+            if let Some(fd) = self.passed {
+                libc::fcntl(fd, libc::F_SETFD, 0);
+            }
             if self.has_session {
                 libc::setsid();
             }
             if self.has_terminal && libc::ioctl(2, libc::TIOCSCTTY as _, 0) != 0 {
                 return io::Error::last_os_error();
             }
-            platform::die_with_parent(self.parent);
+            // What is typed in is told by its terminal that it is over, and tells its jobs. A guard sees to it that it ends.
+            if !self.has_terminal || self.guarded_by.is_none() {
+                platform::die_with_parent(self.parent);
+            }
             if let Some(link) = self.guarded_by {
                 guard::start(link);
             }
