@@ -3,7 +3,8 @@
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `inventory`: files and programs that name hosts and groups
-//! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
+//! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: the turns of logins to one sshd, by
+//!   the decisions of `pace`
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
@@ -34,6 +35,7 @@ pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 mod man;
 pub(crate) mod output;
+mod pace;
 pub(crate) mod quote;
 pub(crate) mod rerun;
 pub(crate) mod retry;
