@@ -310,7 +310,7 @@ impl Tree {
         if let Err(Error::Connect(error)) = &mut examined.context
             && voice == Voice::AsksWhy
         {
-            error.tail.retain(|line| !line.starts_with("debug"));
+            error.tail.retain(|line| !["debug", "OpenSSH_"].iter().any(|said| line.starts_with(said)));
         }
         if let Err(Error::Connect(error)) = &mut examined.context
             && via.is_none()
