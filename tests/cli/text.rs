@@ -368,7 +368,7 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
         trace.expect_nothing_left(A_WHILE)?;
     }
     // As ssh does, which was told to be quiet, if nothing answers its keepalive.
-    let (_directory, path) = wrapper("exit 255")?;
+    let (_directory, path) = launcher("ssh", "for command; do :; done\nexec sh -c \"$command\" 2>/dev/null")?;
     let args = ["run", "-F", "none", "-w", "web1", "-s", "kill -KILL $PPID; exec sleep 10000"];
     let ended = run(tool(&args).0.env("PATH", &path))?;
     let told = ended.stderr.join("\n");
