@@ -3,7 +3,8 @@
 //! - `args`: the command line; `exit`: how the tool ends
 //! - `hosts`: which hosts: expressions, the files that name hosts, folding
 //! - `inventory`: files and programs that name hosts and groups
-//! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
+//! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: the turns of logins to one sshd, by
+//!   the decisions of `pace`
 //! - `question`: whether to run on many hosts; `dry_run`: what would be run; `substitution`: what differs from host to
 //!   host
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
@@ -38,6 +39,7 @@ pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 mod man;
 pub(crate) mod output;
+mod pace;
 mod plan;
 mod question;
 pub(crate) mod quote;

@@ -16,6 +16,7 @@ web7             root           web         this machine, as root
 web8             root           web         this machine, as root
 web9             root           web         this machine, as root
 crowd            root           crowd       this machine, as root, with the MaxStartups that sshd comes with
+penalties        root           penalties   this machine, as root; an sshd of 9.8 or later that refuses addresses (PerSourcePenalties)
 frozen           root           frozen      this machine, as root; to be stopped by the pid in DIR/frozen.pid
 jump-here        root           here        this machine, as root, reached through web1
 

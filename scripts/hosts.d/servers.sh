@@ -5,6 +5,12 @@
 # Not the port of ssh, because ssh leaves that port out of much of its output.
 port=2222
 
+make_openssh() {
+    mkdir "$base/openssh"
+    cp -a "$store/openssh" "$base/openssh/usr"
+    chown -R root:root "$base/openssh"
+}
+
 start_servers() {
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-client -f "$base/id"
     ssh-keygen -q -t ed25519 -N '' -C offshoot-test-host -f "$base/hostkey"
@@ -103,14 +109,18 @@ PrintMotd no
 PidFile none
 Subsystem sftp internal-sftp
 CONF
-    if [ "$1" != crowd ]; then
-        echo 'MaxStartups 500:30:1000'
-        # Since 9.8, a server refuses an address for a while after failed logins. Here all users have the same address.
-        if /usr/sbin/sshd -T -f /dev/null -h "$base/hostkey" 2>/dev/null | grep -q '^persourcepenalties '; then
-            echo 'PerSourcePenalties no'
-        fi
+    # Two servers have the limits that sshd comes with.
+    case $1 in
+    crowd | penalties) ;;
+    *) echo 'MaxStartups 500:30:1000' ;;
+    esac
+    # Since 9.8, a server refuses an address for a while after failed logins. Here all users have the same address.
+    if [ "$1" != penalties ] &&
+        /usr/sbin/sshd -T -f /dev/null -h "$base/hostkey" 2>/dev/null | grep -q '^persourcepenalties '; then
+        echo 'PerSourcePenalties no'
     fi
     case $1 in
+    penalties) printf 'Match User ofs-wrong-key\n    AuthorizedKeysFile none\n' ;;
     here)
         cat <<CONF
 Match User ofs-wrong-key

@@ -252,14 +252,14 @@ impl Context {
     }
 
     /// The last lines that the launcher of this child, for example ssh, wrote to its stderr. They are known
-    /// only if the child was lost. There are few, and they are safe to print. Empty for contexts that are not
+    /// only if the child was lost. There are few, and they are safe to print. `None` for contexts that are not
     /// children of this one.
     #[cfg(feature = "cli")]
-    pub(crate) async fn last_words(&self) -> Vec<String> {
+    pub(crate) async fn last_words(&self) -> Option<Vec<String>> {
         let (to, words) = oneshot::channel();
         let id = self.id;
         self.shared.request(Request::Do(Box::new(move |io| io.neighbours().tell_last_words(io, id, to))));
-        words.await.unwrap_or_default()
+        words.await.ok()
     }
 
     /// Starts a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none.

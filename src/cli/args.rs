@@ -439,15 +439,16 @@ where
     if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
         return Err(fail(Exit::Usage, &why));
     }
-    let cli = parsed.map_err(|error| refuse(&error, is_rsh))?;
+    let cli = parsed.map_err(|error| refuse(&error, &argv, is_rsh))?;
     cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(Cli { argv, ..cli })
 }
 
 /// Prints help, or what is wrong with the command line, and returns the exit code.
-fn refuse(error: &clap::Error, is_rsh: bool) -> Exit {
-    match if is_rsh { rsh::instead_of(error) } else { tips::instead_of(error) } {
+fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
+    let tip = || tips::without_command(error, argv).or_else(|| tips::instead_of(error));
+    match if is_rsh { rsh::instead_of(error) } else { tip() } {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
             let printed = error.print().and_then(|()| io::stdout().flush());

@@ -71,7 +71,7 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     let tree = match Tree::new(&router, &args.reach(), std::slice::from_ref(&host), secrets) {
-        Ok(tree) => tree.with_logins(),
+        Ok(tree) => Rc::new(tree),
         Err(error) => return fail(Exit::Usage, &error),
     };
     let pipes = match Pipes::start() {

@@ -171,7 +171,7 @@ fn connect(host: &HostPath, reach: &ReachArgs, secrets: Secrets, command: &dyn F
         Err(error) => return fail(Exit::Internal, &error),
     };
     let tree = match Tree::new(&router, reach, std::slice::from_ref(host), secrets) {
-        Ok(tree) => tree.with_logins(),
+        Ok(tree) => Rc::new(tree),
         Err(error) => return fail(Exit::Usage, &error),
     };
     runtime.block_on(async {

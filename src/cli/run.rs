@@ -114,7 +114,7 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     let tree = match Tree::new(&router, &job.reach, &hosts, secrets) {
-        Ok(tree) => tree.with_logins(),
+        Ok(tree) => tree,
         Err(error) => return fail(Exit::Usage, &error),
     };
     let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
@@ -315,7 +315,7 @@ async fn report(
     cli: &Cli,
     job: Job,
     hosts: Vec<HostPath>,
-    (tree, input, files): (Rc<Tree>, Option<Input>, Option<Files>),
+    (tree, input, files): (Tree, Option<Input>, Option<Files>),
     router: &Router,
     pipes: &Pipes,
     signals: &mut Signals,
@@ -327,6 +327,7 @@ async fn report(
     let rollout = Rollout::new(hosts.len(), job.running.batch.as_ref(), job.running.max_fail);
     let ends = Rc::new(Ends::new(rollout));
     let input = input.map(Rc::new);
+    let tree = Rc::new(tree.with_events(&events));
     let workers = Workers { tree, events, stop: stop.clone(), ends: Rc::clone(&ends), input };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers)).abort_handle();
     let control = Control { router, stop, ends, starting, deadline, started };

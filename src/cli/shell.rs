@@ -74,7 +74,7 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     let tree = match Tree::new(&router, &reach, &hosts, secrets) {
-        Ok(tree) => tree.with_logins(),
+        Ok(tree) => Rc::new(tree),
         Err(error) => return fail(Exit::Usage, &error),
     };
     runtime.block_on(on_host(args, &router, &tree, host))

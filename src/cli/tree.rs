@@ -9,13 +9,15 @@ mod here;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::cli::args::ReachArgs;
+use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
-use crate::cli::login_limiter::LoginLimiter;
+use crate::cli::login_limiter::{LoginLimiter, Try};
+use crate::cli::output::report::HostEvent;
 use crate::cli::secret::Secrets;
 use crate::connect::host_path::own_methods::Asks;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
@@ -25,6 +27,18 @@ use crate::{Context, Error, Router};
 
 /// A context that does not say within this time how it does counts as lost when its host is tried again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+/// How many `ssh -G` run at the same time. Each takes some milliseconds of a processor.
+const ASKING: usize = 8;
+/// `ssh -G` may take this long. If it takes longer, its time counts for the connect.
+const NOTICED: Duration = Duration::from_millis(100);
+
+/// What it means that ssh ends without a word: it keeps its words about a keepalive that fails to itself
+/// (LogLevel=ERROR), and it has none about the signal that has ended our child.
+const SILENT_SSH: [&str; 2] = [
+    "ssh has ended without a word: the host or the network did not answer for as long as ServerAliveInterval x",
+    "ServerAliveCountMax allow, or something there has killed our process, as the kernel does if memory is short",
+];
 
 /// Contexts by the hops that lead to them.
 pub(crate) struct Tree {
@@ -39,6 +53,10 @@ pub(crate) struct Tree {
     binary: Option<String>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
     login_limiter: LoginLimiter,
+    /// Turns to ask ssh about hosts.
+    asking: Semaphore,
+    /// Gets what is to be told while the run goes on. Without it, that goes to stderr.
+    events: Option<mpsc::WeakSender<HostEvent>>,
     keeps_traces: bool,
 }
 
@@ -107,7 +125,9 @@ impl Tree {
             cache: reach.cache,
             binary: reach.binary.clone(),
             nodes,
-            login_limiter: LoginLimiter::new([]),
+            login_limiter: LoginLimiter::default(),
+            asking: Semaphore::new(ASKING),
+            events: None,
             keeps_traces: false,
         })
     }
@@ -124,10 +144,22 @@ impl Tree {
         Some(node.context.borrow().get()?.clone().map(|context| (context, trace)))
     }
 
-    /// Adds the turns for logins to the same sshd. Call it before the first connect.
-    pub(crate) fn with_logins(mut self) -> Rc<Self> {
-        self.login_limiter = LoginLimiter::new(self.nodes.keys().filter_map(|path| self.login_key(path)));
-        Rc::new(self)
+    /// Tells by `events` what is to be told while the run goes on.
+    pub(crate) fn with_events(self, events: &mpsc::Sender<HostEvent>) -> Self {
+        Self { events: Some(events.downgrade()), ..self }
+    }
+
+    /// Tells the user something while the run goes on.
+    fn tell(&self, text: String) {
+        match &self.events {
+            // If there is no room for it, something more important is shown.
+            Some(events) => {
+                if let Some(events) = events.upgrade() {
+                    let _ = events.try_send(HostEvent::Note(text));
+                }
+            }
+            None => complain(&format!("note: {text}")),
+        }
     }
 
     /// The context at the end of `hops`. The first call connects it.
@@ -180,24 +212,28 @@ impl Tree {
         }
     }
 
-    /// The last output of the launchers on the way to a lost host, from the first hop that has any.
+    /// The last output of the launchers on the way to a lost host, from the first hop that has any. An ssh that has
+    /// ended without any has lines of ours.
     pub(crate) async fn last_words(&self, hops: &[Hop]) -> Vec<String> {
+        let mut is_silent = false;
         for depth in 1..=hops.len() {
             if let Some(node) = self.nodes.get(&hops[..depth])
                 && let Some(context) = node.connected()
-                && let words = context.last_words().await
-                && !words.is_empty()
+                && let Some(words) = context.last_words().await
             {
-                return words;
+                if !words.is_empty() {
+                    return words;
+                }
+                is_silent |= hops[depth - 1].method == Method::Ssh;
             }
         }
-        Vec::new()
+        if is_silent { SILENT_SSH.map(str::to_owned).to_vec() } else { Vec::new() }
     }
 
     /// The name of the last hop and its command.
     pub(crate) fn preview(&self, hops: &[Hop]) -> Result<(String, Vec<String>), String> {
         let hop = hops.last().ok_or("a host without a hop")?;
-        self.connect(hop, Voice::Quiet).connect_timeout(self.connect_timeout).preview()
+        self.connect(hop, || self.ssh(hop)).connect_timeout(self.connect_timeout).preview()
     }
 
     /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
@@ -227,23 +263,61 @@ impl Tree {
         let Some(hop) = hops.last() else {
             return Err(Error::Misuse("a host without a hop".into()));
         };
-        let server = self.login_key(hops);
+        let Dialled { ssh, server, took } = self.dialled(hops, via, limit).await;
+        // What ssh takes to answer counts only if it is much.
+        let limit = if took < NOTICED { limit } else { limit.saturating_sub(took) };
+        let name = self.ssh(hop).hop_name();
         let mut last = None;
-        let attempt = async |left| {
-            let examined = self.attempt(hop, via, left, voice).await;
+        let attempt = async |this: Try| {
+            let voice = if this.asks_why && voice == Voice::Quiet { Voice::AsksWhy } else { voice };
+            let examined = self.attempt(hop, via, ssh.clone(), voice, this).await;
             last.insert(examined).context.clone()
         };
-        let result = self.login_limiter.connect(server.as_ref(), limit, attempt).await;
-        last.ok_or_else(|| result.err().unwrap_or_else(|| Error::Misuse("nothing was tried".into())))
+        let tell = |text| self.tell(text);
+        let result = self.login_limiter.connect(server.as_ref(), (&name, limit), tell, attempt).await;
+        match last {
+            Some(examined) if examined.context.is_ok() == result.is_ok() => Ok(examined),
+            _ => Err(result.err().unwrap_or_else(|| Error::Misuse("nothing was tried".into()))),
+        }
     }
 
-    async fn attempt(&self, hop: &Hop, via: Option<&Context>, limit: Duration, voice: Voice) -> Examined {
+    /// Finds out the server that sees the login of the last hop. Only ssh logs in to a server.
+    /// What the configuration of ssh says on another machine is not known here.
+    async fn dialled(&self, hops: &[Hop], via: Option<&Context>, limit: Duration) -> Dialled {
+        let Some(hop) = hops.last().filter(|hop| hop.method == Method::Ssh) else { return Dialled::default() };
+        if via.is_some() {
+            let seen_by = self.jump.clone().unwrap_or_else(|| format!("{}:{:?}", hop.target, hop.port));
+            let server = format!("{:?} {seen_by}", &hops[..hops.len() - 1]);
+            return Dialled { server: Some(server), ..Dialled::default() };
+        }
+        // Without a turn it is asked all the same.
+        let _turn = self.asking.acquire().await;
+        let begun = Instant::now();
+        let (ssh, server) = self.ssh(hop).server(limit).await;
+        Dialled { ssh: Some(ssh), server: Some(server), took: begun.elapsed() }
+    }
+
+    async fn attempt(
+        &self,
+        hop: &Hop,
+        via: Option<&Context>,
+        ssh: Option<Connect<Ssh>>,
+        voice: Voice,
+        this: Try,
+    ) -> Examined {
+        let ssh = || ssh.unwrap_or_else(|| self.ssh(hop)).ssh_args_first(voice.args());
         // A service that a command has started keeps running, as with ssh.
-        let connect = self.connect(hop, voice).connect_timeout(limit).descendants(Descendants::Leave);
+        let connect = self.connect(hop, ssh).connect_timeout(this.left).descendants(Descendants::Leave);
+        let connect = connect.logged_in(this.logged_in);
         let mut examined = match via {
             Some(via) => connect.via(via).examine().await,
             None => connect.examine().await,
         };
+        if let Err(Error::Connect(error)) = &mut examined.context
+            && voice == Voice::AsksWhy
+        {
+            error.tail.retain(|line| !["debug", "OpenSSH_"].iter().any(|said| line.starts_with(said)));
+        }
         if let Err(Error::Connect(error)) = &mut examined.context
             && via.is_none()
             && self.is_here(hop)
@@ -261,7 +335,7 @@ impl Tree {
     }
 
     /// The connect for a hop, with the settings of the command line.
-    fn connect(&self, hop: &Hop, voice: Voice) -> Connect<AnyMethod> {
+    fn connect(&self, hop: &Hop, ssh: impl FnOnce() -> Connect<Ssh>) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         let connect = match (hop.method.own(), &hop.method) {
             (Some(own), _) => own.connect(&self.router, user, hop.user.as_ref(), |asks| match asks {
@@ -271,7 +345,7 @@ impl Tree {
             (None, Method::Sudo) => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
             (None, Method::Su) => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
             (None, Method::Doas) => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
-            (None, Method::Ssh) => self.ssh(hop, voice).boxed(),
+            (None, Method::Ssh) => ssh().boxed(),
             (None, _) => hop.connect(&self.router),
         };
         match &self.binary {
@@ -280,14 +354,10 @@ impl Tree {
         }
     }
 
-    fn ssh(&self, hop: &Hop, voice: Voice) -> Connect<Ssh> {
+    fn ssh(&self, hop: &Hop) -> Connect<Ssh> {
         // ssh uses the first value of an option. So the host's options come first, then those of the command
         // line, then ours.
         let mut args = Vec::new();
-        if voice == Voice::Loud {
-            let loud = ["-o", "LogLevel=VERBOSE", "-o", "ControlMaster=no", "-o", "ControlPath=none"];
-            args.extend(loud.map(str::to_owned));
-        }
         if let Some(user) = &hop.user {
             args.extend(["-l".to_owned(), user.clone()]);
         }
@@ -306,13 +376,17 @@ impl Tree {
         };
         ssh.cache(self.cache)
     }
+}
 
-    /// The sshd that sees the login of the last hop; `None` if there is none.
-    fn login_key(&self, hops: &[Hop]) -> Option<String> {
-        let hop = hops.last().filter(|hop| hop.method == Method::Ssh)?;
-        let seen_by = self.jump.clone().unwrap_or_else(|| format!("{}:{:?}", hop.target, hop.port));
-        Some(format!("{:?} {seen_by}", &hops[..hops.len() - 1]))
-    }
+/// What ssh does to reach a host.
+#[derive(Default)]
+struct Dialled {
+    /// The connect, with what ssh has said of the host.
+    ssh: Option<Connect<Ssh>>,
+    /// What identifies the server that it logs in to.
+    server: Option<String>,
+    /// How long ssh took to answer.
+    took: Duration,
 }
 
 /// How much ssh prints.
@@ -322,6 +396,18 @@ enum Voice {
     Quiet,
     /// Errors, the login, and the messages of the server.
     Loud,
+    /// Also what the server says before it closes the connection. A jump host is asked, too.
+    AsksWhy,
+}
+
+impl Voice {
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Quiet => &[],
+            Self::Loud => &["-o", "LogLevel=VERBOSE", "-o", "ControlMaster=no", "-o", "ControlPath=none"],
+            Self::AsksWhy => &["-v"],
+        }
+    }
 }
 
 /// Applies `set` if there is a value.

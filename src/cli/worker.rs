@@ -1,6 +1,7 @@
 //! The work on each host: the worker connects, runs the command or function, and reports the result.
 
 mod failure;
+mod shell_words;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -225,10 +226,17 @@ impl Worker {
             Err(error) => {
                 let is_lost = matches!(error, Error::Channel(_)) && error.is_disconnected();
                 let mut exit = failure::of_work(error, what, context.name());
-                if let Some(info) = exit.error.as_mut().filter(|_| is_lost) {
-                    for line in tree.last_words(&host.hops).await {
-                        info.text.push_str(&format!("\n{line}"));
+                let Some(info) = &mut exit.error else { return exit };
+                match &job.work {
+                    _ if is_lost => {
+                        for line in tree.last_words(&host.hops).await {
+                            info.text.push_str(&format!("\n{line}"));
+                        }
                     }
+                    Work::Command(command) if info.text.ends_with(run_process::NOT_FOUND) => {
+                        info.advice = shell_words::advice(&command.argv).unwrap_or_default();
+                    }
+                    _ => {}
                 }
                 exit
             }

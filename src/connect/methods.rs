@@ -90,6 +90,10 @@ pub(crate) struct Spec {
     /// No first stage can run there, so the image is copied in. The connect finds this out on the way.
     #[serde(skip)]
     pub(crate) copied: bool,
+    /// Cancelled when the launcher has logged in, if this context starts the child.
+    #[cfg(feature = "cli")]
+    #[serde(skip)]
+    pub(crate) logged_in: Option<tokio_util::sync::CancellationToken>,
 }
 
 /// The settings of any method.

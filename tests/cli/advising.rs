@@ -90,6 +90,22 @@ pub(crate) fn a_hop_that_is_lost_is_told_in_plain_words() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn words_of_the_shell_are_advised_to_be_a_line_of_shell() -> Result<()> {
+    for (words, advice) in [
+        (&["cd", "/tmp"][..], "`cd` belongs to the shell and is no program; for a line of shell write -s 'cd /tmp'"),
+        (&["FOO=1", "env"], "for a line of shell write -s 'FOO=1 env'"),
+        (&["ulimit", "-a"], "for a line of shell write -s 'ulimit -a'"),
+    ] {
+        let (mut command, _) = tool(&[&["run", "-e", "PATH=/nonexistent", "-w", "local1", "--"], words].concat());
+        let ended = run(&mut command)?;
+        let told = ended.stderr.join("\n");
+        ensure!(ended.code == Some(2) && told.contains("not found on the host") && told.contains(advice), "{told}");
+    }
+    let told = offshoot(&["run", "-w", "local1", "--", "no-such-program"])?.stderr.join("\n");
+    ensure!(told.contains("not found on the host") && !told.contains(" -s "), "{told}");
+    Ok(())
+}
+
 pub(crate) fn a_hop_that_is_almost_a_method_is_asked_about() -> Result<()> {
     let says = "note: sodu is read as a host of ssh; did you mean sudo? if not, write ssh:sodu";
     for args in [&["hosts", "web1/sodu"][..], &["doctor", "-F", "none", "local1/sodu"]] {

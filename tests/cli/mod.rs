@@ -83,6 +83,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             this_machine_needs_no_ssh
             a_hop_that_is_lost_is_told_in_plain_words
             a_hop_that_is_almost_a_method_is_asked_about
+            words_of_the_shell_are_advised_to_be_a_line_of_shell
         ;
         input:
             stdin_goes_to_a_command_by_hops_too

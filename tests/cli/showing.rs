@@ -195,6 +195,8 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
         (&["all", "-m", "shell", "-a", "uptime"], "offshoot run -w HOSTS -s LINE"),
         (&["exec", "web1", "uptime"], "offshoot run -w HOSTS -- CMD"),
         (&["run", "web1", "uptime"], "tip: -w names the hosts"),
+        (&["-w", "web1", "uptime"], "write offshoot run -w web1 -- uptime"),
+        (&["run", "-w", "local1", "-b", "root", "whoami"], "write -b=root"),
     ] {
         let ended = offshoot(args)?;
         let told = ended.stderr.join("\n");

@@ -367,6 +367,12 @@ pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such()
         ensure!(ended.stderr[at + 1..].iter().any(|line| line == words), "{ended:?}");
         trace.expect_nothing_left(A_WHILE)?;
     }
+    // As ssh does, which was told to be quiet, if nothing answers its keepalive.
+    let (_directory, path) = launcher("ssh", "for command; do :; done\nexec sh -c \"$command\" 2>/dev/null")?;
+    let args = ["run", "-F", "none", "-w", "web1", "-s", "kill -KILL $PPID; exec sleep 10000"];
+    let ended = run(tool(&args).0.env("PATH", &path))?;
+    let told = ended.stderr.join("\n");
+    ensure!(told.contains("ssh has ended without a word: ") && told.contains("ServerAliveInterval"), "{told}");
     Ok(())
 }
 

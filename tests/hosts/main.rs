@@ -33,6 +33,7 @@ mod killing;
 mod launcher;
 mod namespaces;
 mod own_image;
+mod pacing;
 mod privilege;
 mod random;
 mod rsh;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         doctor::trials(),
         rsh::trials(),
         running::trials(),
+        pacing::trials(),
         foreign::trials(),
         killing::trials(level),
         writing::trials(),
@@ -135,6 +137,9 @@ fn main() -> ExitCode {
     if ended.has_failed() || failures().last.is_empty() { ended.exit_code() } else { ExitCode::FAILURE }
 }
 
+/// In the names of trials that only the level `long` runs.
+const LONG: &str = " (long)";
+
 /// How many of the trials run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -154,10 +159,10 @@ impl Level {
 
     /// Trials on other processors need images for them, and hundreds of kills take minutes.
     fn includes(self, name: &str) -> bool {
-        let is_foreign = name.contains("foreign");
+        let takes_long = name.contains("foreign") || name.contains(LONG);
         match self {
-            Self::Check => !is_foreign,
-            Self::Long => is_foreign || name.contains(killing::MANY),
+            Self::Check => !takes_long,
+            Self::Long => takes_long || name.contains(killing::MANY),
             Self::All => true,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ use crate::launcher::Launcher;
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{A_WHILE, ONE_SECOND, THREE_SECONDS, long_time, promised, unique, wait_for};
+use crate::support::{A_WHILE, ONE_SECOND, PATIENCE, THREE_SECONDS, long_time, promised, unique, wait_for};
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
@@ -52,8 +52,13 @@ fn on_hosts(fleet: &Fleet, args: &[&str]) -> Result<(std::process::Command, Trac
 }
 
 fn on_hosts_to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
+    on_hosts_within(fleet, args, PATIENCE)
+}
+
+/// The same, with this time for it.
+pub(crate) fn on_hosts_within(fleet: &Fleet, args: &[&str], limit: Duration) -> Result<Ended> {
     let (mut command, mut trace, _launcher) = on_hosts(fleet, args)?;
-    let ended = run(&mut command)?;
+    let ended = Running::start(&mut command)?.finish_within(limit)?;
     trace.expect_nothing_left(ONE_SECOND)?;
     Ok(ended)
 }
@@ -206,7 +211,7 @@ fn connect_timeout(fleet: &Fleet) -> Result<()> {
 }
 
 /// The sshd has as many logins at once as it accepts, so these trials take turns.
-static CROWD: Mutex<()> = Mutex::new(());
+pub(crate) static CROWD: Mutex<()> = Mutex::new(());
 
 fn crowd(fleet: &Fleet) -> Result<()> {
     let _turn = CROWD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -97,9 +97,14 @@ impl Running {
     }
 
     /// Closes stdin and waits for the end of the program.
-    pub(crate) fn finish(mut self) -> Result<Ended> {
+    pub(crate) fn finish(self) -> Result<Ended> {
+        self.finish_within(PATIENCE)
+    }
+
+    /// The same, for a program that has much to do.
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Result<Ended> {
         self.close_stdin();
-        let status = wait_for(PATIENCE, || self.child.try_wait().transpose()).context("it does not end")??;
+        let status = wait_for(limit, || self.child.try_wait().transpose()).context("it does not end")??;
         let elapsed = self.since.elapsed();
         Ok(Ended { code: status.code(), stdout: rest(&self.stdout), stderr: rest(&self.stderr), elapsed })
     }

@@ -352,11 +352,14 @@ fn check_directory(directory: &Path) -> io::Result<()> {
     Ok(nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK)?)
 }
 
+/// Said of a program that is in no directory of PATH.
+pub(crate) const NOT_FOUND: &str = "not found on the host";
+
 /// Why a command could not be started.
 fn not_started(error: &io::Error, program: &OsStr) -> io::Error {
     let name = program.to_string_lossy();
     let why = match error.kind() {
-        io::ErrorKind::NotFound if !name.contains('/') => "not found on the host".into(),
+        io::ErrorKind::NotFound if !name.contains('/') => NOT_FOUND.into(),
         // The error of fork if there are too many processes.
         io::ErrorKind::WouldBlock => format!("{error}: no more processes can be started there (`ulimit -u`)"),
         _ => error.to_string(),

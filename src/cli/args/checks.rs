@@ -33,6 +33,16 @@ fn behind_become(word: &OsStr) -> Option<&str> {
     (!name.starts_with('=') && !value.is_empty()).then_some(behind)
 }
 
+/// Whether a word behind `-b` is the name of a user, and no program here has it, as `git` may.
+fn is_user(word: &str) -> bool {
+    let is_program = |place: &Path| place.join(word).is_file();
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let is_known = || matches!(nix::unistd::User::from_name(word), Ok(Some(_)));
+    !word.contains('/')
+        && (word == "root" || is_known())
+        && !std::env::split_paths(&paths).any(|place| is_program(&place))
+}
+
 /// Refuses `-bUSER`, before what clap makes of it. The command begins where clap says so, or else is not known.
 pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<(), String> {
     let command = match parsed.map(|cli| &cli.command) {
@@ -65,13 +75,21 @@ impl Cli {
     /// hosts that a shell has made of braces, and the user behind `-b`.
     pub(super) fn check_words(&self, argv: &[OsString]) -> Result<(), String> {
         let ToolCommand::Run(args) = &self.command else { return Ok(()) };
-        let Some(dashes) = args.argv.iter().position(|word| word == "--") else { return Ok(()) };
         let before = argv.len().checked_sub(args.argv.len() + 1).and_then(|nth| argv.get(nth));
         if before.is_none_or(|word| word == "--") {
             return Ok(());
         }
         let first = args.argv.first().map(|word| word.to_string_lossy()).unwrap_or_default();
         let shown = visible(&first);
+        let Some(dashes) = args.argv.iter().position(|word| word == "--") else {
+            return match before.is_some_and(|word| is_become(word)) && args.argv.len() > 1 && is_user(&first) {
+                true => Err(format!(
+                    "`{shown}` would be the command; to become that user, write -b={shown}; to run a program of that \
+                     name, put `--` before it"
+                )),
+                false => Ok(()),
+            };
+        };
         if before.is_some_and(|word| is_become(word)) {
             return Err(format!("`{shown}` comes before `--`; to become that user, write -b={shown}"));
         }

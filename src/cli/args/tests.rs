@@ -188,8 +188,15 @@ fn words_before_the_dashes_are_no_command() {
         let refused = words_refused(&["-w", "a", become_, "root", "--", "id"]).unwrap_err();
         assert!(refused.contains("write -b=root"), "{refused}");
     }
+    let refused = words_refused(&["-w", "a", "-b", "root", "whoami"]).unwrap_err();
+    assert!(refused.contains("write -b=root"), "{refused}");
     for line in [
-        &["-w", "a", "--", "git", "checkout", "--", "x"][..],
+        &["-w", "a", "-b", "id", "-u"][..],
+        &["-w", "a", "-b", "root"],
+        &["-w", "a", "-b", "--", "root", "whoami"],
+        &["-w", "a", "-b", "sh", "-c", "id"],
+        &["-w", "a", "root", "whoami"],
+        &["-w", "a", "--", "git", "checkout", "--", "x"],
         &["-w", "a", "true"],
         &["-w", "a", "-b", "--", "id"],
         &["-w", "a", "-b=root", "--", "id"],

@@ -1,9 +1,14 @@
 //! What people type who come from ansible, pdsh, clush or pssh: what it means
 //! there, and how it is written here.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+
+use crate::cli::args::{Cli, ToolCommand};
 use crate::cli::output::visible::word as visible;
+use crate::cli::quote;
 
 /// Options of other tools, with what they are there and how that is written here.
 const OPTIONS: &[(&[&str], &str, &str)] = &[
@@ -86,6 +91,49 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["check", "test", "diagnose"], "to try the way to a host write offshoot doctor HOST"),
 ];
 
+/// What to say of a command line that lacks `run` and would be right with it.
+pub(super) fn without_command(error: &clap::Error, argv: &[OsString]) -> Option<String> {
+    // Behind a command, the options are those of the command.
+    let is_first = error.kind() == ErrorKind::UnknownArgument && !is_of_command(argv);
+    let (name, words) = argv.split_first().filter(|_| is_first)?;
+    let line = [name.clone(), "run".into()].into_iter().chain(words.iter().cloned());
+    let ToolCommand::Run(args) = Cli::try_parse_from(line).ok()?.command else { return None };
+    let (options, mut command) = words.split_at(words.len().checked_sub(args.argv.len())?);
+    let options = options.strip_suffix(&[OsString::from("--")]).unwrap_or(options);
+    // The command may stand behind its options.
+    command = command.strip_prefix(&[OsString::from("run")]).unwrap_or(command);
+    command = command.strip_prefix(&[OsString::from("--")]).unwrap_or(command);
+    let (options, dashes) = (quote::line(options), if command.is_empty() { "" } else { " -- " });
+    let line = format!("offshoot run {options}{dashes}{}", quote::line(command));
+    Some(format!("offshoot takes a command first; to run one on hosts write {}", visible(&line)))
+}
+
+/// Whether the first word that is not an option names a command. No option before a command takes a value in a word
+/// of its own, but `--color` and `--config`.
+fn is_of_command(argv: &[OsString]) -> bool {
+    let tool = Cli::command();
+    let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        match &*word {
+            "--color" | "--config" => drop(words.next()),
+            word if word.starts_with('-') && !is_of_run(&tool, word) => {}
+            word => return tool.find_subcommand(word).is_some(),
+        }
+    }
+    false
+}
+
+/// Whether it is an option that `run` has, and the tool itself has not.
+fn is_of_run(tool: &clap::Command, word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or(word);
+    let is_it = |arg: &clap::Arg| match name.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => arg.get_short() == name.chars().nth(1),
+    };
+    let of = |command: &clap::Command| command.get_arguments().any(is_it);
+    tool.find_subcommand("run").is_some_and(of) && !of(tool)
+}
+
 /// What to say of a command line that is wrong, if that is more than clap knows.
 pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidSubcommand)) {
@@ -131,10 +179,7 @@ pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
-
     use super::*;
-    use crate::cli::args::Cli;
 
     fn said(words: &[&str]) -> String {
         let line = ["offshoot"].iter().chain(words);
@@ -164,6 +209,27 @@ mod tests {
         ] {
             let said = said(words);
             assert!(said.contains(there) && said.contains(here), "{words:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_command_is_written_with_run() {
+        let said = |words: &[&str]| {
+            let argv: Vec<OsString> = ["offshoot"].iter().chain(words).map(OsString::from).collect();
+            without_command(&Cli::try_parse_from(&argv).unwrap_err(), &argv)
+        };
+        for (words, line) in [
+            (&["-w", "web1", "uptime"][..], "write offshoot run -w web1 -- uptime"),
+            (&["-w", "web[1-3]", "df", "-P"], "write offshoot run -w 'web[1-3]' -- df -P"),
+            (&["-v", "-w", "web1", "--", "uptime"], "write offshoot run -v -w web1 -- uptime"),
+            (&["-w", "web1", "run", "uptime"], "write offshoot run -w web1 -- uptime"),
+            (&["-w", "web1", "-s", "a | b"], "write offshoot run -w web1 -s 'a | b'"),
+            (&["--color", "never", "-w", "hosts", "df"], "write offshoot run --color never -w hosts -- df"),
+        ] {
+            assert!(said(words).is_some_and(|said| said.ends_with(line)), "{words:?}: {:?}", said(words));
+        }
+        for words in [&["--nonsense", "-w", "a", "b"][..], &["hosts", "-w", "a"], &["-w", "a"], &["-H", "web1", "df"]] {
+            assert_eq!(said(words), None, "{words:?}");
         }
     }
 

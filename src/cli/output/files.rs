@@ -66,6 +66,7 @@ impl Files {
             HostEvent::Result { host, json } => self.write(*host, Stream::Stdout, &[json.as_bytes(), b"\n"]),
             // The files are about the last attempt, as the report.
             HostEvent::Retry { host, .. } => self.clear(*host),
+            HostEvent::Note(_) => {}
             HostEvent::Exit { host, exit } => {
                 if matches!(exit.status, Status::Ok | Status::Failed | Status::Timeout) {
                     self.write(*host, Stream::Stdout, &[]);

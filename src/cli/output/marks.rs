@@ -19,7 +19,7 @@ impl Marks {
     pub(crate) fn owner(event: &HostEvent) -> Option<HostIndex> {
         match event {
             HostEvent::Output { host, .. } | HostEvent::Result { host, .. } => Some(*host),
-            HostEvent::Retry { .. } | HostEvent::Exit { .. } => None,
+            HostEvent::Retry { .. } | HostEvent::Exit { .. } | HostEvent::Note(_) => None,
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) enum HostEvent {
     Retry { host: HostIndex, exit: HostExit, wait: Duration },
     /// The host is done. Only the first such event counts.
     Exit { host: HostIndex, exit: HostExit },
+    /// What the user is told while the run goes on, for stderr.
+    Note(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -302,6 +304,11 @@ impl Report {
             HostEvent::Retry { host: HostIndex(index), exit, wait } => self.retry(now, index, &exit, wait, &mut shown),
             HostEvent::Exit { host: HostIndex(index), exit } => {
                 self.exit(now, index, exit, &mut shown);
+            }
+            HostEvent::Note(text) => {
+                shown.stderr.extend_from_slice(b"note: ");
+                visible::text(&text, "    ", &mut shown.stderr);
+                shown.stderr.push(b'\n');
             }
         }
         if self.folding.as_ref().is_some_and(Folding::is_full) {

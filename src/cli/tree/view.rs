@@ -49,7 +49,7 @@ pub(crate) fn view(cli: &Cli, args: &TreeArgs) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     let tree = match Tree::new(&router, &args.reach, &hosts, secrets) {
-        Ok(tree) => tree.with_traces().with_logins(),
+        Ok(tree) => Rc::new(tree.with_traces()),
         Err(error) => return fail(Exit::Usage, &error),
     };
     let pipes = match Pipes::start() {

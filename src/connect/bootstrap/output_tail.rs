@@ -126,7 +126,8 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 fn is_ssh_debug(line: &str) -> bool {
-    ["debug1:", "debug2:", "debug3:"].iter().any(|prefix| line.starts_with(prefix))
+    // What the server says instead of its version is the reason why it closes the connection.
+    ["debug1:", "debug2:", "debug3:"].iter().any(|prefix| line.starts_with(prefix)) && !line.contains(": banner line ")
 }
 
 const MAX_LINES: usize = 100;
@@ -223,6 +224,10 @@ mod tests {
     fn debug_lines_of_ssh_are_reported_but_not_kept() {
         let mut tail = OutputTail::default();
         assert_eq!(tail.push(Source::Stderr, b"debug1: Connecting\n").len(), 1);
+        let said = b"debug1: kex_exchange_identification: banner line 0: Not allowed at this time\n";
+        let mut refused = OutputTail::default();
+        refused.push(Source::Stderr, said);
+        assert_eq!(refused.lines().len(), 1, "the reason of a server is kept");
         assert!(tail.lines().is_empty());
     }
 }

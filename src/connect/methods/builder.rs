@@ -115,6 +115,8 @@ impl<M: Method> Connect<M> {
             binary: None,
             cache: false,
             copied: false,
+            #[cfg(feature = "cli")]
+            logged_in: None,
         };
         Self { router: router.clone(), via: None, spec, answerer: None, before: Vec::new(), method }
     }
@@ -274,6 +276,13 @@ impl<M: Method> Connect<M> {
     /// [`Error::Channel`] if `via` is gone.
     pub async fn connect(self) -> Result<Context, Error> {
         self.boxed().establish().await.map(|(context, _)| context)
+    }
+
+    /// A token to cancel when the launcher has logged in. If another context starts the child, it is not cancelled.
+    #[cfg(feature = "cli")]
+    pub(crate) fn logged_in(mut self, token: tokio_util::sync::CancellationToken) -> Self {
+        self.spec.logged_in = Some(token);
+        self
     }
 
     /// As [`Connect::connect`], but also returns what was tried, step by step.

@@ -24,6 +24,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
     process::raise_open_files();
     if let Variant::Ssh(ssh) = &mut spec.method
         && ssh.keepalive.is_none()
+        && !ssh.is_asked
     {
         let begun = Instant::now();
         ssh.keepalive = tokio::select! {

@@ -5,6 +5,8 @@
 
 mod diagnosis;
 mod keepalive;
+#[cfg(feature = "cli")]
+pub(crate) mod server;
 
 use std::time::Duration;
 
@@ -50,6 +52,9 @@ pub struct SshOptions {
     pub keepalive: Option<Keepalive>,
     /// How many `-v` to pass, 0 to 3. Default: 0, which also suppresses warnings.
     pub ssh_debug_level: u8,
+    /// Whether `keepalive` is known already, also if it is not set.
+    #[serde(skip)]
+    pub(crate) is_asked: bool,
 }
 
 /// What to do about host keys that are unknown or have changed.
@@ -164,6 +169,13 @@ impl Connect<SshOptions> {
         self
     }
 
+    /// Puts arguments for ssh before all others.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ssh_args_first(mut self, args: &[&str]) -> Self {
+        self.method.ssh_args.splice(0..0, args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
     /// How much ssh prints about itself, 0 to 3. Its output goes to the log. Default: 0.
     pub fn ssh_debug_level(mut self, level: u8) -> Self {
         self.method.ssh_debug_level = level;
@@ -188,6 +200,7 @@ impl SshOptions {
             ssh_args: Vec::new(),
             keepalive: None,
             ssh_debug_level: 0,
+            is_asked: false,
         }
     }
 

@@ -62,9 +62,16 @@ impl ConnectError {
     }
 
     /// Whether the server has closed the connection before the login. sshd does that while it has
-    /// too many unfinished logins (MaxStartups), so another attempt may succeed.
+    /// too many unfinished logins (MaxStartups), and for a while after logins from the same address have failed
+    /// (PerSourcePenalties). So another attempt may succeed later.
     pub fn was_turned_away(&self) -> bool {
-        self.cause == ConnectCause::TurnedAway
+        matches!(self.cause, ConnectCause::TurnedAway | ConnectCause::Banned)
+    }
+
+    /// Whether the server has said that it refuses this address for a while.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_banned(&self) -> bool {
+        self.cause == ConnectCause::Banned
     }
 
     /// Whether ssh was told to be quiet and may know a reason that it has not printed.
@@ -110,6 +117,8 @@ pub(crate) enum ConnectCause {
     Plain,
     /// The server has too many logins under way.
     TurnedAway,
+    /// The server refuses this address for a while.
+    Banned,
     /// The command was not found there: a shell for the first stage, or the program that `binary` names.
     NoShell,
     /// The machine lacks a tool that the first stage needs.

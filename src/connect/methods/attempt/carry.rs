@@ -156,6 +156,8 @@ impl Attempt {
                 Event::UnderWay(progress) => self.progress(&mut under_way, progress).await,
             };
             self.note_phase();
+            #[cfg(feature = "cli")]
+            self.tell_login(spec);
             end.schedule();
             for action in actions {
                 if let Some(greeting) = self.carry_out(io, spec, &mut under_way, action)? {

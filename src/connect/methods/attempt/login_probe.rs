@@ -10,6 +10,7 @@ use crate::connect::bootstrap::{Action, Closing, Input};
 use crate::connect::methods::Spec;
 use crate::engine::io::Io;
 use crate::engine::log::log_later;
+use crate::wire::error::Phase;
 
 /// If the first stage has not come when this part of the time is left, but at most [`MAX_PROBE`], the launcher's
 /// stdin is closed. How the other side reacts shows what reads it.
@@ -20,6 +21,16 @@ const MAX_PROBE: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_secs(10);
 
 impl Attempt {
+    /// Tells that the launcher has logged in. Without a first stage that is not known before the child is up.
+    pub(super) fn tell_login(&self, spec: &Spec) {
+        if let Some(logged_in) = &spec.logged_in
+            && spec.binary.is_none()
+            && self.dialogue.phase() > Phase::Login
+        {
+            logged_in.cancel();
+        }
+    }
+
     /// Sets when to look at the launcher next, at the beginning and after output. On a terminal, the input may be
     /// that of a question, so it is never closed.
     pub(super) fn look_later(&self, spec: &Spec, next: &mut Option<Instant>) {

@@ -191,6 +191,15 @@ fn exchange(lines: &[String]) -> Reading {
             let text = format!("the ProxyCommand, through which ssh should reach the server, has failed: {failed}");
             return Some(Diagnosis::new(ConnectErrorKind::Eof, text, "correct it (-o ProxyCommand, or ssh_config)"));
         }
+        // With `-v`, ssh prints what the server says instead of its version.
+        if lines.iter().any(|line| line.contains(": banner line ") && line.ends_with(BANNED)) {
+            let text = "the server refuses this address for now (PerSourcePenalties), as logins from it have failed or \
+                        were broken off";
+            let advice = "wait some minutes, and find what fails to log in from here, as with a wrong key; or add this \
+                          address to PerSourcePenaltyExemptList there";
+            let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, advice);
+            return Some(Diagnosis { cause: ConnectCause::Banned, ..diagnosis });
+        }
         if !rest.contains("invalid characters") {
             let text = format!(
                 "the server closed the connection before the login ({rest}): too many logins at once (MaxStartups, \
@@ -213,7 +222,8 @@ fn exchange(lines: &[String]) -> Reading {
 /// front. So it is not the login that has failed, and trying again does not help.
 fn proxy_command(lines: &[String]) -> Option<&str> {
     let at = lines.iter().position(|line| EXCHANGE.iter().any(|start| line.starts_with(start)))?;
-    let is_of_shell = |line: &str| !["Load key ", "no such identity: "].iter().any(|start| line.starts_with(start));
+    let is_of_shell =
+        |line: &str| !["Load key ", "no such identity: ", "debug"].iter().any(|start| line.starts_with(start));
     let says = |line: &&String| {
         let is_missing = line.ends_with(": No such file or directory") || line.ends_with(": Permission denied");
         lacks_command(line) || is_missing && is_of_shell(line)
@@ -366,6 +376,8 @@ const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a progra
 const LOST: &str = "try again; if it stays so, see what `ssh -v HOST true` prints";
 /// The beginnings of lines that ssh itself prints before the connection is closed.
 const SAYS_SSH: [&str; 3] = ["Warning: ", "debug", "Received disconnect from "];
+/// What sshd says instead of its version to an address that it refuses for a while, since 9.8.
+const BANNED: &str = "Not allowed at this time";
 const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
 
 #[cfg(test)]
@@ -449,6 +461,8 @@ mod tests {
         ("Connection timed out during banner exchange\r\n", Timeout, &["does not speak ssh in time"]),
         ("kex_exchange_identification: read: Connection reset by peer\r\n", Eof, &["too many logins at once (MaxStartups"]),
         ("kex_exchange_identification: Connection closed by remote host\r\n", Eof, &["MaxStartups"]),
+        ("debug1: identity file /root/.ssh/id_rsa type -1\r\ndebug1: kex_exchange_identification: banner line 0: Exceeded MaxStartups\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["MaxStartups"]),
+        ("debug1: key_load_public: No such file or directory\r\ndebug1: kex_exchange_identification: banner line 0: Not allowed at this time\r\nkex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port 2222\r\n", Eof, &["refuses this address for now (PerSourcePenalties)", "PerSourcePenaltyExemptList"]),
         ("kex_exchange_identification: banner line contains invalid characters\r\n", Eof, &["not an ssh server"]),
         ("Protocol major versions differ: 2 vs. 1\r\n", Eof, &["version 1"]),
         ("Unable to negotiate with 127.0.0.1 port 2309: no matching key exchange method found. Their offer: diffie-hellman-group14-sha256,kex-strict-s-v00@openssh.com\r\n", Eof, &["no algorithm in common", "diffie-hellman-group14-sha256"]),

@@ -21,15 +21,18 @@ const SYSTEM: [&str; 3] = ["/etc/ssh/ssh_config", "/usr/local/etc/ssh/ssh_config
 const MAX_ANSWER: usize = 64 * 1024;
 /// How long to wait for the answer. ssh answers at once, unless its configuration runs programs. These run
 /// again when ssh connects.
-const ANSWER: Duration = Duration::from_secs(2);
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
 /// What the configuration files contain about the keepalive.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Mentions {
+pub(super) struct Mentions {
     /// Whether they may set an interval for some hosts.
-    any: bool,
+    pub(super) any: bool,
     /// Whether they switch it off for some hosts.
-    off: bool,
+    pub(super) off: bool,
+    /// Whether they may say that ssh dials another server than the host itself.
+    #[cfg(feature = "cli")]
+    pub(super) servers: bool,
 }
 
 impl Mentions {
@@ -40,6 +43,10 @@ impl Mentions {
             let (name, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             mentions.any |= is("ServerAliveInterval") || is("ServerAliveCountMax") || is("Include") || is("Match");
+            #[cfg(feature = "cli")]
+            {
+                mentions.servers |= ["HostName", "Port", "ProxyJump", "ProxyCommand"].into_iter().any(is);
+            }
             mentions.off |= is("ServerAliveInterval") && value.trim_matches('"') == "0";
         }
         mentions
@@ -67,7 +74,7 @@ impl Mentions {
 }
 
 /// The default for a host, from the output of `ssh -G`; `None` if an interval is set.
-fn default_by(settings: &str) -> Option<Keepalive> {
+pub(super) fn default_by(settings: &str) -> Option<Keepalive> {
     let value = |name: &str| settings.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
     match value("serveraliveinterval ") {
         Some(1..) => None,
@@ -79,11 +86,7 @@ impl SshOptions {
     /// The keepalive for a host if the program does not set one: the default, unless the user's configuration
     /// sets it. `limit` bounds the time that this takes.
     pub(in crate::connect::methods) async fn default_keepalive(&self, limit: Duration) -> Option<Keepalive> {
-        let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
-        let mentions = match has_own_file {
-            true => Mentions { any: true, off: false },
-            false => on_other_thread(Mentions::read).await.unwrap_or_default(),
-        };
+        let mentions = self.mentions().await;
         if !mentions.any {
             return Some(DEFAULT);
         }
@@ -92,8 +95,17 @@ impl SshOptions {
         default_by(&settings.ok()??).filter(|_| !mentions.off)
     }
 
+    /// What the configuration files contain.
+    pub(super) async fn mentions(&self) -> Mentions {
+        let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
+        match has_own_file {
+            true => Mentions { any: true, ..Mentions::default() },
+            false => on_other_thread(Mentions::read).await.unwrap_or_default(),
+        }
+    }
+
     /// The settings that ssh would use, as `ssh -G` prints them. Dropping the future ends ssh.
-    async fn settings(&self) -> Option<String> {
+    pub(super) async fn settings(&self) -> Option<String> {
         let mut argv = self.argv("true", ANSWER, false).ok()?;
         argv.insert(1 + self.ssh_args.len(), "-G".into());
         // Its complaints are ignored here, because ssh prints them again when it connects.
@@ -118,13 +130,13 @@ mod tests {
         for text in
             ["ServerAliveInterval 30", "  serveralivecountmax=5", "Include x", "\tMATCH exec true", "Host *\nInclude=x"]
         {
-            assert_eq!(Mentions::of(text), Mentions { any: true, off: false }, "{text}");
+            assert!(Mentions::of(text).any && !Mentions::of(text).off, "{text}");
         }
         for text in ["", "# ServerAliveInterval 30", "Host Match\n  Port 22", "#Include x", "HostName include"] {
-            assert_eq!(Mentions::of(text), Mentions::default(), "{text}");
+            assert!(!Mentions::of(text).any && !Mentions::of(text).off, "{text}");
         }
         for text in ["ServerAliveInterval 0", "Host x\n serveraliveinterval=0", "ServerAliveInterval \"0\""] {
-            assert_eq!(Mentions::of(text), Mentions { any: true, off: true }, "{text}");
+            assert!(Mentions::of(text).any && Mentions::of(text).off, "{text}");
         }
     }
 
