@@ -6,6 +6,7 @@
 //! - `tree`: what a host expression becomes: a tree of connects; `login_limiter`: how many at once
 //! - `question`: whether to run on many hosts; `dry_run`: what would be run; `substitution`: what differs from host to
 //!   host
+//! - `session`: what a command needs that connects
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
@@ -45,6 +46,7 @@ pub(crate) mod retry;
 mod rollout;
 pub(crate) mod run;
 pub(crate) mod secret;
+mod session;
 pub(crate) mod share;
 mod substitution;
 pub(crate) mod tree;
