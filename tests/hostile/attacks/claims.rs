@@ -17,14 +17,8 @@ pub(crate) fn all() -> Vec<Attack> {
             ..Attack::new("payloads claim texts of 256 MiB", CHILD, texts)
         },
         Attack::new("payloads claim texts of 256 MiB, behind a hop", BEHIND_HOP, texts),
-        Attack {
-            says: LOST_OR_INVALID,
-            ..Attack::new("payloads of every length, to every control handle", CHILD, lengths)
-        },
-        Attack {
-            says: LOST_OR_INVALID,
-            ..Attack::new("payloads of every length, to every control handle of a hop", BEHIND_HOP, lengths)
-        },
+        Attack::new("payloads of every length, to every control handle", CHILD, lengths),
+        Attack::new("payloads of every length, to every control handle of a hop", BEHIND_HOP, lengths),
         Attack {
             sends: &[Kind::Flag(1), Kind::Lane(1)],
             ..Attack::new("messages are begun and not ended", CHILD, unfinished)
@@ -86,9 +80,6 @@ pub(super) const CONTROL: [Handle; 14] = [
     Handle::IS_DEAD,
     Handle::FIRST_DYNAMIC,
 ];
-
-/// The last of these handles may be where the controller waits for the events of the command.
-const LOST_OR_INVALID: &[&str] = &["the connection was lost while the command ran or invalid message"];
 
 fn lengths(far: &mut Far) -> io::Result<()> {
     let mut frames = Vec::new();
