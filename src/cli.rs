@@ -7,6 +7,7 @@
 //!   the decisions of `pace`
 //! - `question`: whether to run on many hosts; `dry_run`: what would be run; `substitution`: what differs from host to
 //!   host
+//! - `session`: what a command needs that connects
 //! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
@@ -50,6 +51,7 @@ mod rsh;
 pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod secret;
+mod session;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;

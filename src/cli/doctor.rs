@@ -25,7 +25,7 @@ use crate::cli::inventory::Inventories;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::safe_json;
 use crate::cli::output::visible;
-use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 
 /// The first call to a child that is up.
@@ -56,24 +56,12 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         Err(why) => return fail(Exit::Usage, &why),
     };
     notes.iter().chain(&sources.inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
-    // The tool asks before it starts another thread, which could write to the terminal.
-    let secrets = match Secrets::ask(&args.reach()) {
-        Ok(secrets) => secrets,
-        Err(Unasked::Interrupted) => return Exit::Interrupted,
-        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
-    };
-    let router = match Router::new() {
-        Ok(router) => router,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let tree = match Tree::new(&router, &args.reach(), std::slice::from_ref(&host), secrets) {
-        Ok(tree) => Rc::new(tree),
-        Err(error) => return fail(Exit::Usage, &error),
-    };
+    let Session { router, runtime, tree } =
+        match Session::begin(&args.reach(), std::slice::from_ref(&host), Router::new) {
+            Ok(session) => session,
+            Err(exit) => return exit,
+        };
+    let tree = Rc::new(tree);
     let pipes = match Pipes::start() {
         Ok(pipes) => pipes,
         Err(error) => return fail(Exit::Internal, &error),

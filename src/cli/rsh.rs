@@ -20,7 +20,7 @@ use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{FromInventory, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
-use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::process::{Command, Exit as CommandExit, Stdin};
 use crate::{Context, Router};
@@ -61,14 +61,7 @@ pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
         Ok(host) => host,
         Err(exit) => return exit,
     };
-    // The tool asks before it starts another thread, which could write to the terminal.
-    let reach = args.way.reach();
-    let secrets = match Secrets::ask(&reach) {
-        Ok(secrets) => secrets,
-        Err(Unasked::Interrupted) => return Exit::Interrupted,
-        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
-    };
-    connect(&host, &reach, secrets, &|context| command(context, args, &script))
+    connect(&host, &args.way.reach(), &|context| command(context, args, &script))
 }
 
 /// The script for `sh`, and the line of the command for it.
@@ -161,19 +154,12 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
 }
 
 /// Connects to the host, runs the command there, and ends everything in order.
-fn connect(host: &HostPath, reach: &ReachArgs, secrets: Secrets, command: &dyn Fn(&Context) -> Command) -> Exit {
-    let router = match Router::new() {
-        Ok(router) => router,
-        Err(error) => return fail(Exit::Internal, &error),
+fn connect(host: &HostPath, reach: &ReachArgs, command: &dyn Fn(&Context) -> Command) -> Exit {
+    let Session { router, runtime, tree } = match Session::begin(reach, std::slice::from_ref(host), Router::new) {
+        Ok(session) => session,
+        Err(exit) => return exit,
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let tree = match Tree::new(&router, reach, std::slice::from_ref(host), secrets) {
-        Ok(tree) => Rc::new(tree),
-        Err(error) => return fail(Exit::Usage, &error),
-    };
+    let tree = Rc::new(tree);
     runtime.block_on(async {
         let mut signals = match Signals::new() {
             Ok(signals) => signals,

@@ -33,7 +33,7 @@ use crate::cli::output::summary::{End, Summary};
 use crate::cli::question;
 use crate::cli::rerun;
 use crate::cli::rollout::Rollout;
-use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
 
@@ -99,23 +99,9 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Ok(files) => files,
         Err(why) => return fail(Exit::Usage, &why),
     };
-    // The tool asks before it starts another thread, which could write to the terminal.
-    let secrets = match Secrets::ask(&job.reach) {
-        Ok(secrets) => secrets,
-        Err(Unasked::Interrupted) => return Exit::Interrupted,
-        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
-    };
-    let router = match start(cli.debug) {
-        Ok(router) => router,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let tree = match Tree::new(&router, &job.reach, &hosts, secrets) {
-        Ok(tree) => tree,
-        Err(error) => return fail(Exit::Usage, &error),
+    let Session { router, runtime, tree } = match Session::begin(&job.reach, &hosts, || start(cli.debug)) {
+        Ok(session) => session,
+        Err(exit) => return exit,
     };
     let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
         Ok(Some(_)) if job.running.retries > 0 && job.running.retry_on == RetryOn::All => {

@@ -1,17 +1,17 @@
 //! `offshoot shell`: an interactive terminal on a host.
 //!
 //! - `terminal`: the terminal here; `escape`: what is typed for the tool itself
-//! - `session`: both directions, until one end is over
+//! - `relay`: both directions, until one end is over
 
 pub(crate) mod escape;
-mod session;
+mod relay;
 mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use self::session::{Over, Session};
+use self::relay::{Over, Relay};
 use self::terminal::Raw;
 use crate::builtin::process::run_process::{CommandLine, Input};
 use crate::cli::args::Cli;
@@ -22,7 +22,7 @@ use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::HostPath;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::{expand, start};
-use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::{Error, Router};
 
@@ -59,25 +59,11 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
         let text = format!("{} names {} hosts, and a shell is for one", visible(&args.host), hosts.len());
         return fail(Exit::Usage, &text);
     };
-    // The tool asks before it starts another thread, which could write to the terminal.
-    let secrets = match Secrets::ask(&reach) {
-        Ok(secrets) => secrets,
-        Err(Unasked::Interrupted) => return Exit::Interrupted,
-        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
+    let Session { router, runtime, tree } = match Session::begin(&reach, &hosts, || start(cli.debug)) {
+        Ok(session) => session,
+        Err(exit) => return exit,
     };
-    let router = match start(cli.debug) {
-        Ok(router) => router,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let tree = match Tree::new(&router, &reach, &hosts, secrets) {
-        Ok(tree) => Rc::new(tree),
-        Err(error) => return fail(Exit::Usage, &error),
-    };
-    runtime.block_on(on_host(args, &router, &tree, host))
+    runtime.block_on(on_host(args, &router, &Rc::new(tree), host))
 }
 
 async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &HostPath) -> Exit {
@@ -93,9 +79,9 @@ async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &Host
         Ok(signals) => signals,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    let session = Session::begin(&context, command(&args.argv), args.escape.0);
-    let over = match session {
-        Ok(session) => session.run(&mut signals).await,
+    let relay = Relay::begin(&context, command(&args.argv), args.escape.0);
+    let over = match relay {
+        Ok(relay) => relay.run(&mut signals).await,
         Err(error) => return fail(Exit::Internal, &format!("cannot use the terminal: {error}")),
     };
     let exit = match over {

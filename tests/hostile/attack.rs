@@ -63,8 +63,9 @@ const MEMORY: u64 = 32;
 /// For attacks that make the controller read its own image or one of theirs, or that fill queues.
 pub(crate) const LARGE: u64 = 64;
 const CPU: u64 = 5;
-/// The link has ended while the command ran.
-pub(crate) const LOST: &str = "the connection was lost while the command ran; the command may have been carried out";
+/// The link has ended while the command ran, or what was sent had the handle for the events of the command and is none.
+pub(crate) const LOST: &str =
+    "the connection was lost while the command ran; the command may have been carried out or invalid message";
 
 impl Attack {
     pub(crate) const fn new(name: &'static str, hosts: &'static str, act: fn(&mut Far) -> io::Result<()>) -> Self {

@@ -106,7 +106,7 @@ pub(crate) fn run(attack: &Attack) -> Result<Figures> {
     let status = run.child.wait()?;
     let stderr = run.stderr.iter().flat_map(Receiver::try_iter).collect::<Vec<_>>().join("\n");
     let checked = check(attack, &run.said, status.code(), &stderr, &figures).and_then(|()| check_place(attack, place));
-    checked.map_err(|error| anyhow!("{error:#}\n{figures:?}\nexits: {:#?}\nstderr: {stderr:.3000}", run.said.exits))?;
+    checked.map_err(|error| anyhow!("{figures:?}\nexits: {:#?}\nstderr: {stderr:.3000}\n{error:#}", run.said.exits))?;
     trace.expect_nothing_left(A_WHILE)?;
     Ok(figures)
 }

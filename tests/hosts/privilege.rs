@@ -534,7 +534,7 @@ pub(crate) fn tool_asks(fleet: &Fleet) -> Result<()> {
         let (tool, mut trace) = tool(&[]);
         // The smallest terminal that there is. Those that sudo and su get from us have no size at all.
         let line = format!(
-            "stty rows 1 columns 1; '{}' run --color never -F '{config}' {args} -- id -un",
+            "stty rows 1 columns 1; '{}' run --color never --fold never -F '{config}' {args} -- id -un",
             tool.get_program().display()
         );
         // A terminal of its own, which is all that `script` is wanted for.

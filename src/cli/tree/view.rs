@@ -20,7 +20,7 @@ use crate::cli::hosts::path::{Hop, HostPath};
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::{safe_json, visible};
 use crate::cli::run::expand;
-use crate::cli::secret::{Secrets, Unasked};
+use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::wire::connect_trace::ConnectTrace;
 use crate::{Context, Error, Router};
@@ -34,24 +34,11 @@ pub(crate) fn view(cli: &Cli, args: &TreeArgs) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    // The tool asks before it starts another thread, which could write to the terminal.
-    let secrets = match Secrets::ask(&args.reach) {
-        Ok(secrets) => secrets,
-        Err(Unasked::Interrupted) => return Exit::Interrupted,
-        Err(Unasked::Failed(why)) => return fail(Exit::Usage, &why),
+    let Session { router, runtime, tree } = match Session::begin(&args.reach, &hosts, Router::new) {
+        Ok(session) => session,
+        Err(exit) => return exit,
     };
-    let router = match Router::new() {
-        Ok(router) => router,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(Exit::Internal, &error),
-    };
-    let tree = match Tree::new(&router, &args.reach, &hosts, secrets) {
-        Ok(tree) => Rc::new(tree.with_traces()),
-        Err(error) => return fail(Exit::Usage, &error),
-    };
+    let tree = Rc::new(tree.with_traces());
     let pipes = match Pipes::start() {
         Ok(pipes) => pipes,
         Err(error) => return fail(Exit::Internal, &error),

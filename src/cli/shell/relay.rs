@@ -31,7 +31,7 @@ pub(super) enum Over {
 
 /// The terminal here and the command there.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct Relay {
     raw: Raw,
     keys: Keys<Vec<u8>>,
     shown: Shown,
@@ -87,7 +87,7 @@ async fn done(sending: &mut Option<Sending>) -> Result<(), Error> {
     }
 }
 
-impl Session {
+impl Relay {
     /// Starts the command and puts the terminal here into raw mode. Call it inside a runtime.
     pub(super) fn begin(context: &Context, command: CommandLine, escape: Option<u8>) -> io::Result<Self> {
         let resized = signal(SignalKind::window_change())?;
