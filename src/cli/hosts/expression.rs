@@ -431,12 +431,18 @@ impl Evaluator<'_> {
         if all.iter().any(Names::is_empty) {
             return Ok(());
         }
+        let all = self.joined(all);
         let (mut text, mut key) = (String::new(), String::new());
-        let mut chosen = vec![0; all.len()];
+        // For each part, its chosen member, and where it begins in `text` and in `key`.
+        let mut chosen = vec![(0, 0, 0); all.len()];
+        let mut changed = 0;
         loop {
-            text.clear();
-            key.clear();
-            for (names, nth) in all.iter().zip(&chosen) {
+            // What stands before the part that changed stays.
+            let (_, text_len, key_len) = chosen[changed];
+            text.truncate(text_len);
+            key.truncate(key_len);
+            for (names, (nth, text_len, key_len)) in all.iter().zip(&mut chosen).skip(changed) {
+                (*text_len, *key_len) = (text.len(), key.len());
                 if !text.is_empty() {
                     text.push('/');
                     key.push('/');
@@ -448,14 +454,35 @@ impl Evaluator<'_> {
                 return Err(too_many_hops(span));
             }
             self.add(&text, &key, span, hosts)?;
-            let moved = chosen.iter_mut().zip(&all).rev().any(|(nth, names)| {
+            let moved = chosen.iter_mut().zip(&all).rposition(|((nth, ..), names)| {
                 *nth = (*nth + 1) % names.len();
                 *nth > 0
             });
-            if !moved {
-                return Ok(());
+            match moved {
+                Some(place) => changed = place,
+                None => return Ok(()),
             }
         }
+    }
+
+    /// The same parts, but those side by side that have one member each are one part, so that a path of many hops
+    /// takes no more time than a short one.
+    fn joined(&self, all: Vec<Names>) -> Vec<Names> {
+        let mut joined: Vec<Names> = Vec::new();
+        for names in all {
+            match joined.last_mut() {
+                Some(last) if last.len() == 1 && names.len() == 1 => {
+                    let mut both = self.empty.empty();
+                    both.push(
+                        &format!("{}/{}", last.text(0), names.text(0)),
+                        &format!("{}/{}", last.key(0), names.key(0)),
+                    );
+                    *last = both;
+                }
+                _ => joined.push(names),
+            }
+        }
+        joined
     }
 
     fn add(&mut self, text: &str, key: &str, span: Span, hosts: &mut Names) -> Result<(), Fault> {

@@ -122,7 +122,8 @@ pub(crate) fn write_number(mut value: u64, width: usize, text: &mut String) {
         value /= 10;
     }
     begin = begin.min(digits.len() - width.min(digits.len()));
-    text.extend(digits[begin..].iter().map(|digit| char::from(*digit)));
+    // Digits are ASCII, so this cannot fail.
+    text.push_str(std::str::from_utf8(&digits[begin..]).unwrap_or_default());
 }
 
 impl Run {

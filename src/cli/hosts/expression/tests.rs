@@ -140,6 +140,15 @@ fn paths_have_hops_that_multiply() {
 }
 
 #[test]
+fn hops_without_numbers_stand_between_those_that_multiply() {
+    assert_eq!(
+        joined("a/b/c[1-2]/{d}/me@e/f[1-2]/g/h"),
+        "a/b/c1/{d}/me@e/f1/g/h a/b/c1/{d}/me@e/f2/g/h a/b/c2/{d}/me@e/f1/g/h a/b/c2/{d}/me@e/f2/g/h"
+    );
+    assert_eq!(joined("a/@web/b/c"), "a/web1/b/c a/web2/b/c a/web3/b/c");
+}
+
+#[test]
 fn hosts_behind_the_same_hops_share_them() {
     let hosts = expand(&["bastion/web[1-2]/sudo,bastion/web1/docker:x"], &mut known()).unwrap().hosts;
     assert_eq!(hosts[0].hops[..1], hosts[1].hops[..1]);
@@ -320,6 +329,7 @@ fn a_short_text_that_names_very_much_is_answered_or_refused_in_time() {
             (0..10).map(|n| format!("a{n}[1-100000]/{}", deep(15, "b"))).collect::<Vec<_>>().join(","),
             None,
         ),
+        ("a long path that very many share", format!("{}/[1-999999]/k/l", deep(10, "a")), None),
         ("a path that branches", deep(16, "a[1-9]"), Some("at most 1000000")),
         ("a name of numbers", "[1-2]".repeat(1 << 17), Some("1024 pieces")),
         ("a name of braces", megabyte("{a}"), Some("1024 pieces")),

@@ -7,12 +7,25 @@ use crate::cli::hosts::numbers::write_number;
 
 /// Equal distances are written with a step if there are at least this many numbers.
 const MIN_STEPS: usize = 4;
-/// Numbers in ascending order as `1-3,5,08-10`, as short as they can be written.
-pub(super) fn ranges(numbers: &[Number]) -> String {
+
+/// Writes numbers in ascending order as `1-3,5,08-10`, as short as they can be written.
+pub(super) fn write_ranges(numbers: &[Number], out: &mut String) {
     // Most sets are small, and most numbers have no leading zeros.
-    if !numbers.iter().any(|number| number.is_padded()) {
-        return written(&divide(numbers));
+    if numbers.iter().any(|number| number.is_padded()) {
+        out.push_str(&with_padded(numbers));
+        return;
     }
+    if let [a, b] = numbers {
+        a.write(out);
+        out.push(if a.value + 1 == b.value { '-' } else { ',' });
+        b.write(out);
+        return;
+    }
+    write_runs(&divide(numbers), out);
+}
+
+/// The text of numbers of which some have leading zeros.
+fn with_padded(numbers: &[Number]) -> String {
     let padded: BTreeSet<u8> = numbers.iter().filter(|n| n.is_padded()).map(|n| n.digits).collect();
     // All numbers of a range have one width: `08-10`. Numbers without leading zeros can be written with the
     // padded numbers of the same length, or with the numbers that are not padded.
@@ -58,18 +71,18 @@ fn ranges_with(numbers: &[Number], taking: &HashMap<u8, Taking>) -> String {
     }
     let mut runs: Vec<Run> = widths.into_values().flat_map(|numbers| divide(&numbers)).collect();
     runs.sort_unstable_by_key(|run| run.first);
-    written(&runs)
+    let mut text = String::new();
+    write_runs(&runs, &mut text);
+    text
 }
 
-fn written(runs: &[Run]) -> String {
-    let mut text = String::new();
+fn write_runs(runs: &[Run], text: &mut String) {
     for (nth, run) in runs.iter().enumerate() {
         if nth > 0 {
             text.push(',');
         }
-        run.write(&mut text);
+        run.write(text);
     }
-    text
 }
 
 /// Numbers at equal distances.

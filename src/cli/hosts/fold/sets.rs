@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::cli::hosts::fold::parts::Number;
+use crate::cli::hosts::fold::ranges::write_ranges;
 use crate::cli::hosts::numbers::MAX_DIGITS;
 
 /// Numbers below this are looked up in lists. There is one list of 4 MiB for each count of digits, and a number
@@ -29,6 +30,8 @@ pub(super) struct Sets {
     hashed: Vec<u32>,
     /// The ids of sets of one small number, by the number of digits and by the value.
     direct: Vec<Vec<u32>>,
+    /// The lengths of the texts of the sets; 0 if one is not known yet.
+    lens: Vec<u32>,
     pub(super) seed: u64,
 }
 
@@ -41,6 +44,7 @@ impl Default for Sets {
             slots: vec![FREE; 64],
             hashed: Vec::new(),
             direct: vec![Vec::new(); MAX_DIGITS + 1],
+            lens: Vec::new(),
             seed,
         }
     }
@@ -121,13 +125,64 @@ impl Sets {
         if let [one] = parts {
             return *one;
         }
-        let mut all: Vec<Number> = parts.iter().flat_map(|id| self.numbers(*id).iter().copied()).collect();
-        all.sort();
-        all.dedup();
-        if let [number] = all[..] {
-            return self.one(number);
+        let begin = self.numbers.len();
+        for id in parts {
+            let (from, end) = self.spans[*id as usize];
+            self.numbers.extend_from_within(from as usize..end as usize);
         }
-        self.numbers.extend_from_slice(&all);
-        self.id_of_last(all.len())
+        let all = &mut self.numbers[begin..];
+        all.sort();
+        let mut len = 0;
+        for nth in 0..all.len() {
+            if len == 0 || all[len - 1] != all[nth] {
+                all[len] = all[nth];
+                len += 1;
+            }
+        }
+        self.numbers.truncate(begin + len);
+        self.id_of_end(begin)
+    }
+
+    /// The set without the number of another set.
+    pub(super) fn without(&mut self, id: u32, other: u32) -> u32 {
+        let number = self.numbers(other).first().copied();
+        let (from, end) = self.spans[id as usize];
+        let begin = self.numbers.len();
+        for nth in from as usize..end as usize {
+            if Some(self.numbers[nth]) != number {
+                self.numbers.push(self.numbers[nth]);
+            }
+        }
+        self.id_of_end(begin)
+    }
+
+    /// The id of the set of the numbers from `begin` on.
+    fn id_of_end(&mut self, begin: usize) -> u32 {
+        match self.numbers[begin..] {
+            [number] => {
+                self.numbers.truncate(begin);
+                self.one(number)
+            }
+            _ => self.id_of_last(self.numbers.len() - begin),
+        }
+    }
+
+    /// How long the text of a set is, with its brackets.
+    pub(super) fn text_len(&mut self, id: u32) -> usize {
+        let nth = id as usize;
+        if self.lens.len() <= nth {
+            self.lens.resize(self.spans.len(), 0);
+        }
+        if self.lens[nth] == 0 {
+            self.lens[nth] = match self.numbers(id) {
+                [number] => number.digits.into(),
+                numbers => {
+                    let mut text = String::new();
+                    write_ranges(numbers, &mut text);
+                    text.len() as u32 + 2
+                }
+            };
+        }
+        self.lens[nth] as usize
     }
 }

@@ -141,6 +141,28 @@ fn what_can_be_joined_in_two_ways_goes_to_the_larger_group() {
     assert_eq!(folded, "r[0,3,21,38]n0,r2n8,r3n11,r6n[8,55,63]");
 }
 
+#[test]
+fn a_host_goes_to_the_box_where_its_text_is_shorter() {
+    // In the first list web46dc1 could be in two boxes, in the second web7dc27.
+    for folded in [
+        "web0dc[2,902],web1dc[0,6],web[3-4,48]dc1,web4dc715,web[8,41]dc47,web44dc43,web46dc[1,6,981],web47dc[0,8,44],\
+         web86dc48,web1018dc0",
+        "web0dc24,web4dc[6,29],web[6-7]dc27,web7dc4,web24dc[4,142],web28dc10,web31dc26,web97dc2",
+    ] {
+        assert_eq!(refolded(folded), folded);
+    }
+}
+
+#[test]
+fn the_same_hosts_are_always_folded_in_the_same_way() {
+    // There are more families than can all be joined in each way.
+    let names: Vec<String> = (0..40_000_u64)
+        .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .map(|n| format!("{}{}n{}", char::from(b'a' + (n % 26) as u8), n >> 8 & 31, n >> 16 & 31))
+        .collect();
+    assert_eq!(fold(&names), fold(&names));
+}
+
 /// Numbers that look random, the same in each run.
 fn random() -> impl FnMut() -> u64 {
     let mut state = 1_u64;
