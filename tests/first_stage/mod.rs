@@ -60,6 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("a home directory may have spaces in it".into(), |_| home_with_spaces(), "sh");
     add("noise before the announcement does no harm".into(), |_| noisy_environment(), "bash");
     add("few tools are enough".into(), |_| few_tools(), "sh");
+    add("an image takes eight programs".into(), |_| takes_eight_programs(), "sh");
     add("an image that is killed before it tidies up is tidied up after (alone)".into(), |_| killed_image(), "sh");
     add(
         "any of four programs hashes what is kept, and without one nothing is".into(),
@@ -312,6 +313,28 @@ fn few_tools() -> Outcome {
     Ok(())
 }
 
+/// Every program costs each host about a millisecond.
+fn takes_eight_programs() -> Outcome {
+    let home = home()?;
+    let names = [&NEEDED[1..], &["zstd", "wc", "sleep", "od", "dd", "cat"]].concat();
+    let (real, log) = (tools(home.path(), &names)?, home.path().join("log"));
+    let logging = home.path().join("logging");
+    std::fs::create_dir(&logging)?;
+    for name in names {
+        let script = format!("#!/bin/sh\necho {name} >>{}\nexec {}/{name} \"$@\"\n", log.display(), real.display());
+        let file = logging.join(name);
+        std::fs::write(&file, script)?;
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    come_up(&Launch::new(home.path())?.with_path(&logging), &["/bin/sh"], false, "zstd", "few")?;
+    let log = std::fs::read_to_string(log)?;
+    let mut taken: Vec<&str> = log.lines().collect();
+    taken.sort_unstable();
+    // The first `head` tests the place. `/proc` gives random text.
+    let expected = ["chmod", "chmod", "head", "head", "mkdir", "sleep", "uname", "zstd"];
+    check(taken == expected, &format!("it takes {taken:?}"))
+}
+
 fn killed_image() -> Outcome {
     let home = home()?;
     let launch = Launch::new(home.path())?;
@@ -319,8 +342,8 @@ fn killed_image() -> Outcome {
     stage.announcement()?;
     stage.send(&probe()?.request("zstd", "stays")?);
     stage.check_probe(probe()?, "stays", false)?;
-    // Two rounds of the watcher. It must not remove the directory.
-    std::thread::sleep(ONE_SECOND);
+    // At least one round of the watcher. It must not remove the directory.
+    std::thread::sleep(ONE_SECOND * 2);
     check(launch.left_directories().len() == 1, "the directory is there while the image runs")?;
     stage.kill()?;
     launch.expect_nothing_left(THREE_SECONDS)

@@ -107,7 +107,7 @@ pub(crate) fn login_command(shell: &str, line: &str) -> String {
 }
 
 /// The parts of the line, in the order in which they run.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     // The token appears here in two halves only: `ps`, `ssh -v` and error texts repeat argv, and their output
     // could otherwise be taken for the token.
     "A=@A@ B=@B@;@1@",
@@ -115,11 +115,12 @@ const SECTIONS: [&str; 17] = [
     // of a home directory may contain spaces.
     r#"set +Ceuvx -f -- @2@"${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "${HOME-}" .;"#,
     // The shell's own stderr is not redirected, so that a shell that may open too few files can still report
-    // it. Only `od` prints text; in the output of the other tools, every byte that is not a letter or a digit
-    // is skipped. One shell reads random bytes as multibyte characters and so loses most of them.
+    // it. Linux gives random text, which takes no process. Of the tools, only `od` prints text; in the output of
+    // the others, every byte that is not a letter or a digit is skipped. One shell reads random bytes as multibyte
+    // characters and so loses most of them.
     concat!(
-        "f=.offshoot-$A-$$;p=;o=;e=;x=$(exec 2>/dev/null;od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||",
-        "dd bs=64 count=1 </dev/urandom);",
+        "f=.offshoot-$A-$$;p=;o=;e=;h=;y=/proc/sys/kernel/random/uuid;[ -r $y ]&&read -r x <$y||x=$(exec 2>/dev/null;",
+        "od -An -tx1 -N16 /dev/urandom||head -c 64 </dev/urandom||dd bs=64 count=1 </dev/urandom);",
         r#"while [ "$x" ];do y=${x#?};x=${x%"$y"};case $x in "#,
         "[abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789])f=$f$x;;esac;x=$y;done;",
     ),
@@ -131,11 +132,11 @@ const SECTIONS: [&str; 17] = [
     ),
     // The watcher removes the directory when this process is gone. (exec keeps the pid, so this covers the
     // image, too.) It ends when the directory has existed and is gone. It is started before the directory is
-    // made: otherwise a kill in between would leave the directory behind. Without a `sleep` it gives up,
-    // because it would use a whole processor. (If it were in parentheses, it would be the child of the process
-    // that yash calls $!.)
+    // made: otherwise a kill in between would leave the directory behind. It looks once a second, because every
+    // look takes a process. Without a `sleep` it gives up, because it would use a whole processor. (If it were in
+    // parentheses, it would be the child of the process that yash calls $!.)
     concat!(
-        r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
+        r#"{ trap "" HUP INT TERM;s=;while sleep 1||exit;kill -0 $$;do "#,
         r#"for d do [ -O "$d/$f" ]&&s=1&&continue 2;done;[ "$s" ]&&exit;done;"#,
         r#"for d do v "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
     ),
@@ -145,21 +146,27 @@ const SECTIONS: [&str; 17] = [
         "i=none;command -v python3 >/dev/null 2>&1&&i=python3;",
         "[ -d /proc/self/fd ]&&command -v perl >/dev/null 2>&1&&i=perl;",
     ),
-    // This also shows whether `head` knows -c.
-    concat!(
-        r#"h=head;u=$(uname -sm|head -c 99 2>/dev/null);"#,
-        r#"[ "$u" ]||{ h=dd;command -v dd >/dev/null 2>&1||h=none;u=$(uname -sm);};@4@"#,
-    ),
+    "u=$(uname -sm);@4@",
     r#"q(){ [ "$p" ]&&v "$p";exit 1;};while :;do k=-;"#,
-    // Finds the next place where a file can be made and executed. The file is an empty shell script. 126 is the
-    // only status that means "no", because busybox without /proc returns 127 for the script. If `mkdir` has
-    // failed (status 125), the directory is left alone. A place with a colon would split PATH. `:` instead of
-    // `echo` would end some shells if the file cannot be made.
+    // Finds the next place where a file can be made and executed. 126 is the only status that means "no". The
+    // file is a script for `head -c1`, so that one process also shows whether `head` knows -c. If the path of
+    // `head` cannot stand in a first line, or is none, the file is an empty shell script; busybox without /proc
+    // returns 127 for that. (Old kernels read 127 bytes of the first line. The file has its mode before
+    // it is written again, because the umask may forbid that.) If `mkdir` has failed (status 125), the
+    // directory is left alone. A place with a colon would split PATH. `:` instead of `echo` would end some shells
+    // if the file cannot be made.
     concat!(
         r#"[ "$p" ]||while [ $# -gt 0 ];do d=$1;shift;case $d in ""|*:*)continue;;esac;p=$d/$f;"#,
         r#"x=$(exec 2>&1;mkdir -m 700 "$p"||exit 125;[ -O "$p" ]||{ echo another owner;exit 126;};"#,
-        r#"echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"$p/t");"#,
-        r#"case $? in 125);;126)v "$p";;*)break;;esac;e="$e|$d|$x";p=;done;"#,
+        r#"echo >"$p/t"&&chmod 700 "$p/t"||exit 126;"#,
+        r#"command -v head >"$p/t"&&read -r y <"$p/t"&&[ ${#y} -lt 99 ]||y=;"#,
+        r##"case $y in *" "*)y=;;/*)x=!;y="#$x$y -c1";;*)y=;;esac;echo "$y" >"$p/t";"$p/t");"##,
+        r##"case $? in 125);;126)v "$p";;*)[ "$x" = "#" ]&&h=head;break;;esac;e="$e|$d|$x";p=;done;"##,
+    ),
+    // The script has not shown that `head` knows -c.
+    concat!(
+        r#"[ "$h" ]||case $(echo a|head -c1 2>/dev/null) in a)h=head;;"#,
+        r#"*)h=dd;command -v dd >/dev/null 2>&1||h=none;;esac;@0@"#,
     ),
     // The old directory is removed only when there is a new one: otherwise the watcher would end.
     r#"[ "$o" ]&&v "$o";o=;"#,
@@ -178,15 +185,16 @@ const SECTIONS: [&str; 17] = [
         r#"{ c="dd ibs=1 obs=65536 count=$n 2>/dev/null" x="dd bs=512 count=$((s/512+1))";};"#,
         r#"t=$c;[ "$z" = - ]||t="$z -dc";c="$c|{ $t||{ $c >/dev/null;[ ];};}";@7@"#,
     ),
-    // The complaints of the tools go to stdout, before the line that reports the failure. Without `wc` the size
-    // is not checked. The image is found through PATH, because this is the only way for sh to give it a name of
+    // The complaints of the tools go to stdout, before the line that reports the failure. A decompressor notices
+    // itself that its input or its output is too short. Otherwise `wc` shows it; without `wc` the size is not
+    // checked. The image is found through PATH, because this is the only way for sh to give it a name of
     // our choice. Descriptor 9 is opened by the command that executes the image, because some shells close
     // descriptors that `exec 9<` alone has opened. yash continues after an exec that failed. $b stays set if the
     // file cannot be opened; then nothing has been read.
     concat!(
         r#"if [ "$p" ];then g=$p/$N;"#,
         r#"b=1;if { { b=;eval "$c";} 2>&1 >"$g";} 2>/dev/null&&chmod 700 "$g"&&"#,
-        r#"k=$(wc -c <"$g" 2>/dev/null||echo $s)&&[ ${k:-0} -eq $s ]@8@;then "#,
+        r#"{ k=$s;[ "$z" = - ]&&k=$(wc -c <"$g" 2>/dev/null||echo $s);[ ${k:-0} -eq $s ];}@8@;then "#,
         r#"kill -0 $w 2>/dev/null||w=;"#,
         r#"@X@fi;@9@"#,
     ),
@@ -233,15 +241,16 @@ const COPY_AND_EXEC: &str = concat!(
 );
 
 /// What a line with a cache has in addition, by the marks in [`SECTIONS`].
-const CACHE: [(&str, &str); 9] = [
+const CACHE: [(&str, &str); 10] = [
     ("@1@", "C=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};C=${C:+$C/offshoot};"),
     // The watcher looks there, too, for a file that is not renamed yet.
     ("@2@", r#""$C" "#),
     ("@3@", "shift;"),
     (
         "@4@",
-        r#"j=;l=;[ "$C" ]&&[ $h = head ]&&for c in perl openssl shasum sha256sum;do command -v $c >/dev/null 2>&1&&l=+ j=$c;done;"#,
+        r#"j=;l=;[ "$C" ]&&for c in perl openssl shasum sha256sum;do command -v $c >/dev/null 2>&1&&l=+ j=$c;done;"#,
     ),
+    ("@0@", "[ $h = head ]||l=;"),
     ("@5@", "$l"),
     ("@6@", "D "),
     ("@7@", r#"[ $n = 0 ]&&c="[ -f \"\$C/\$D\" ]&&head -c $s <\"\$C/\$D\"";"#),
@@ -284,14 +293,14 @@ mod tests {
             // rbash is a restricted shell.
             assert!(!line.starts_with("exec"));
             let mark = |n: u32| line.contains(&format!("@{n}@"));
-            assert!(!(1..10).any(mark), "{line}");
+            assert!(!(0..10).any(mark), "{line}");
         }
     }
 
     #[test]
     fn it_is_short_and_holds_the_token_in_halves_only() {
         let (nonce, line) = line();
-        assert!(line.len() < 3300, "{} bytes", line.len());
+        assert!(line.len() < 3400, "{} bytes", line.len());
         let command = login_command("sh", &line);
         assert_eq!(command, format!("sh -c '{line}'"));
         let [a, b] = nonce.halves();
