@@ -3,6 +3,7 @@
 //! Except for the keepalive, we pass only options that were asked for. They come after the user's own options,
 //! because OpenSSH uses the first value of an option.
 
+mod config;
 mod diagnosis;
 mod keepalive;
 #[cfg(feature = "cli")]

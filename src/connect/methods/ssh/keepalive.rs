@@ -4,9 +4,9 @@
 //! sets one. An option on the command line would override the configuration. So if the configuration may set an
 //! interval, ssh is asked for the value.
 
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use crate::connect::methods::ssh::config::ConfigFiles;
 use crate::connect::methods::ssh::{Keepalive, SshOptions};
 use crate::sys::blocking::on_other_thread;
 use crate::sys::process::{self, Launch, Stdio};
@@ -15,8 +15,6 @@ use crate::sys::process::{self, Launch, Stdio};
 /// tables of most firewalls.
 pub(super) const DEFAULT: Keepalive = Keepalive { interval: Duration::from_secs(15), count: 3 };
 
-/// The system's configuration files, depending on the system that OpenSSH was built for.
-const SYSTEM: [&str; 3] = ["/etc/ssh/ssh_config", "/usr/local/etc/ssh/ssh_config", "/usr/etc/ssh/ssh_config"];
 /// Most bytes of the answer of `ssh -G`, which has about 4 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
 /// How long to wait for the answer. ssh answers at once, unless its configuration runs programs. These run
@@ -36,40 +34,17 @@ pub(super) struct Mentions {
 }
 
 impl Mentions {
-    fn of(text: &str) -> Self {
-        let mut mentions = Self::default();
-        for line in text.lines() {
-            let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
-            let (name, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let is = |other: &str| name.eq_ignore_ascii_case(other);
-            mentions.any |= is("ServerAliveInterval") || is("ServerAliveCountMax") || is("Include") || is("Match");
+    pub(super) fn of(files: &ConfigFiles) -> Self {
+        let mut mentions = Self { any: files.has_unknown, ..Self::default() };
+        for (name, value) in files.settings() {
+            mentions.any |= name == "serveraliveinterval" || name == "serveralivecountmax";
+            mentions.off |= name == "serveraliveinterval" && value.trim_matches('"') == "0";
             #[cfg(feature = "cli")]
             {
-                mentions.servers |= ["HostName", "Port", "ProxyJump", "ProxyCommand"].into_iter().any(is);
+                mentions.servers |= ["hostname", "port", "proxyjump", "proxycommand"].contains(&&*name);
             }
-            mentions.off |= is("ServerAliveInterval") && value.trim_matches('"') == "0";
         }
         mentions
-    }
-
-    /// Reads the configuration files of this user and of the system. Blocks.
-    fn read() -> Self {
-        let mut texts = String::new();
-        let home = std::env::var("HOME").unwrap_or_default();
-        let own = nix::unistd::geteuid().as_raw();
-        if std::fs::metadata(&home).is_ok_and(|home| home.uid() == own) {
-            texts = std::fs::read_to_string(home + "/.ssh/config").unwrap_or_default();
-        } else {
-            // ssh looks up the home directory in the list of users, so it reads another file. `Include` stands
-            // for unknown text.
-            texts.push_str("Include");
-        }
-        for path in SYSTEM {
-            texts.push('\n');
-            // A missing file counts as empty.
-            texts.push_str(&std::fs::read_to_string(path).unwrap_or_default());
-        }
-        Self::of(&texts)
     }
 }
 
@@ -86,22 +61,14 @@ impl SshOptions {
     /// The keepalive for a host if the program does not set one: the default, unless the user's configuration
     /// sets it. `limit` bounds the time that this takes.
     pub(in crate::connect::methods) async fn default_keepalive(&self, limit: Duration) -> Option<Keepalive> {
-        let mentions = self.mentions().await;
+        let ssh_args = self.ssh_args.clone();
+        let mentions = on_other_thread(move || Mentions::of(&ConfigFiles::read(&ssh_args))).await.ok()?;
         if !mentions.any {
             return Some(DEFAULT);
         }
         let settings = tokio::time::timeout(limit.min(ANSWER), self.settings()).await;
         // Without an answer the user's settings are not known, so they are not overridden.
         default_by(&settings.ok()??).filter(|_| !mentions.off)
-    }
-
-    /// What the configuration files contain.
-    pub(super) async fn mentions(&self) -> Mentions {
-        let has_own_file = self.ssh_args.iter().any(|arg| arg.starts_with("-F"));
-        match has_own_file {
-            true => Mentions { any: true, ..Mentions::default() },
-            false => on_other_thread(Mentions::read).await.unwrap_or_default(),
-        }
     }
 
     /// The settings that ssh would use, as `ssh -G` prints them. Dropping the future ends ssh.
@@ -124,21 +91,6 @@ impl SshOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_configuration_that_may_set_it_is_known_by_its_words() {
-        for text in
-            ["ServerAliveInterval 30", "  serveralivecountmax=5", "Include x", "\tMATCH exec true", "Host *\nInclude=x"]
-        {
-            assert!(Mentions::of(text).any && !Mentions::of(text).off, "{text}");
-        }
-        for text in ["", "# ServerAliveInterval 30", "Host Match\n  Port 22", "#Include x", "HostName include"] {
-            assert!(!Mentions::of(text).any && !Mentions::of(text).off, "{text}");
-        }
-        for text in ["ServerAliveInterval 0", "Host x\n serveraliveinterval=0", "ServerAliveInterval \"0\""] {
-            assert!(Mentions::of(text).any && Mentions::of(text).off, "{text}");
-        }
-    }
 
     #[test]
     fn an_interval_that_the_user_has_set_stays_and_so_does_a_count() {
