@@ -35,8 +35,8 @@ pub(crate) struct Hello {
     pub(crate) pid: u32,
     pub(crate) user: String,
     pub(crate) host: String,
-    /// SHA-256 of the image, if the image was sent over the wire.
-    pub(crate) image: Option<[u8; 32]>,
+    /// The checksum of the image, if the image was sent over the wire.
+    pub(crate) image: Option<u64>,
 }
 
 /// What a parent sends to its child.
@@ -73,11 +73,10 @@ fn own_build() -> Option<&'static str> {
 
 impl Hello {
     /// The hello of this process. With `travelled`, the image came over the wire, and the hello contains its
-    /// digest, so that the parent can check that it arrived undamaged.
+    /// checksum, so that the parent can check that it arrived undamaged.
     pub(crate) fn own(travelled: bool) -> Result<Self, String> {
         let image = if travelled {
-            let digest = Image::own()?.digest().map_err(|error| format!("cannot read the own image: {error}"))?;
-            Some(digest)
+            Some(Image::own()?.checksum().map_err(|error| format!("cannot read the own image: {error}"))?)
         } else {
             None
         };
@@ -104,14 +103,9 @@ impl Hello {
         out.flush()
     }
 
-    /// Reads and checks the hello of a child. `sent` is the digest of the image that was sent to it, if one was
+    /// Reads and checks the hello of a child. `sent` is the checksum of the image that was sent to it, if one was
     /// sent. `is_installed`: whether the user has named an image that is on the machine already.
-    pub(crate) fn check(
-        bytes: &[u8],
-        sent: Option<[u8; 32]>,
-        is_installed: bool,
-        hop: &str,
-    ) -> Result<Self, ConnectError> {
+    pub(crate) fn check(bytes: &[u8], sent: Option<u64>, is_installed: bool, hop: &str) -> Result<Self, ConnectError> {
         let fail = |kind, text: String| ConnectError::new(kind, Phase::Handshake, hop, text);
         debug_assert!(bytes.len() <= MAX_HELLO);
         let mut hello: Self = codec::decode(bytes, None)
@@ -124,13 +118,13 @@ impl Hello {
         {
             return Err(fail(
                 ConnectErrorKind::Corrupt,
-                "the image arrived damaged: its digest is not what was sent".into(),
+                "the image arrived damaged: its checksum is not that of what was sent".into(),
             ));
         }
         let (ours, table) = (own_build().map(str::to_owned), Table::get().digest());
         let same_build = match (&ours, &hello.build) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            // The child runs our own image, or the digest has shown that it does.
+            // The child runs our own image, or the checksum has shown that it does.
             (None, None) => true,
             _ => false,
         };
@@ -223,7 +217,7 @@ mod tests {
         let hello = Hello::own(false).unwrap();
         let bytes = codec::encode(&hello).unwrap();
         assert!(Hello::check(&bytes, None, false, "local").is_ok());
-        let error = Hello::check(&bytes, Some([1; 32]), false, "local").unwrap_err();
+        let error = Hello::check(&bytes, Some(1), false, "local").unwrap_err();
         assert_eq!(error.kind, ConnectErrorKind::Corrupt);
         let other = Hello { table: [9; 32], ..hello.clone() };
         let error = Hello::check(&codec::encode(&other).unwrap(), None, false, "local").unwrap_err();

@@ -250,7 +250,8 @@ mod tests {
     #[test]
     fn the_request_names_bytes_decompressor_call_number_size_and_name() {
         let announcement = Announcement::parse(b" Linux aarch64 gzip head perl |/tmp/x").unwrap();
-        let image = Packed { compression: Compression::Gzip, bytes: bytes::Bytes::from_static(b"12345"), unpacked: 77 };
+        let bytes = bytes::Bytes::from_static(b"12345");
+        let image = Packed { compression: Compression::Gzip, bytes, unpacked: 77, checksum: 0 };
         assert_eq!(announcement.request(&image, false, None, "root@web1:1"), "5 gzip 279 77 offshoot:root@web1:1\n");
         let digest = [0x0a; 32];
         let asked = format!("0 gzip 279 77 {} offshoot:n\n", "0a".repeat(32));

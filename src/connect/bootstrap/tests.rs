@@ -580,7 +580,7 @@ fn nonce() -> Nonce {
 }
 
 fn image() -> Packed {
-    Packed { compression: Compression::Zstd, bytes: Bytes::from_static(b"the image"), unpacked: 1000 }
+    Packed { compression: Compression::Zstd, bytes: Bytes::from_static(b"the image"), unpacked: 1000, checksum: 0 }
 }
 
 fn no_interpretation(_: &[String]) -> Option<Diagnosis> {

@@ -41,8 +41,8 @@ pub(super) struct Attempt {
     pub(super) may_be_direct: bool,
     /// Tells whether the first stage may have given its directory a certain name.
     nonce: Nonce,
-    /// Digest of the image that was sent.
-    sent: Option<[u8; 32]>,
+    /// Checksum of the image that was sent.
+    sent: Option<u64>,
 }
 
 /// Why an attempt could not start.

@@ -224,7 +224,7 @@ impl Attempt {
             }
             Progress::Packed(packed) => {
                 under_way.packing = None;
-                self.sent = packed.as_ref().ok().map(|(_, digest)| *digest);
+                self.sent = packed.as_ref().ok().map(|(image, _)| image.checksum);
                 self.dialogue.input(Input::Image(packed))
             }
         }
