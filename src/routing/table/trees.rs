@@ -105,6 +105,8 @@ struct World {
     held: BTreeSet<u64>,
     /// The contexts that have announced a context which is not behind them, each with that context.
     lies: BTreeSet<(ContextId, ContextId)>,
+    /// The blocks of ids that were given out, each with its owner, the oldest first.
+    blocks: Vec<(Range<u32>, ContextId)>,
     asked: u64,
     links: u32,
     violations: Vec<String>,
@@ -184,6 +186,7 @@ impl World {
                 routing.hand_out(link, parent, block.clone());
                 below = hop;
             }
+            self.blocks.push((block.clone(), parent));
             self.nodes.get_mut(&parent)?.routing.give_block(block);
         }
         self.nodes.get_mut(&parent)?.routing.take_id()
@@ -275,6 +278,10 @@ impl World {
 
     /// The model: checks whether a message may have arrived here, by which context is above which.
     fn judge(&mut self, at: ContextId, message: &Message, by: ContextId) {
+        let own = |claimed: ContextId| {
+            self.ancestors.contains_key(&claimed) && self.is_above(by, claimed) || self.has_lied(by, claimed)
+        };
+        let honest = own(message.src) && own(message.auth);
         let mut violation = |what: &str| {
             self.violations.push(format!("{what}: by {by} at {at}, claims src {} auth {}", message.src, message.auth));
         };
@@ -282,9 +289,6 @@ impl World {
             violation("a call by somebody who is not above");
         }
         let came_from_above = self.ancestors[&at].contains(&by);
-        let own =
-            |claimed: ContextId| self.ancestors.get(&claimed).is_some_and(|above| claimed == by || above.contains(&by));
-        let honest = own(message.src) && own(message.auth);
         if !(came_from_above || honest) {
             violation("a source that is not the sender's to claim");
         }
@@ -395,25 +399,40 @@ impl World {
         }
     }
 
-    /// Whether the way from a context to another passes a living context that has announced the other without having
-    /// it. Such a context is believed only for ids out of blocks that were given to it or to contexts behind it. What
-    /// is sent to these ids is its own to lose, so nobody can tell the sender before it takes the lie back or goes.
-    fn leads_to_a_liar(&self, from: ContextId, to: ContextId) -> bool {
+    /// Whether a context has announced another without having it, and was believed: the id is out of a block that was
+    /// given to it or to a context behind it. What is sent to such an id is the liar's own to lose. Nobody can tell the
+    /// sender before the liar takes the lie back or goes.
+    fn has_lied(&self, liar: ContextId, about: ContextId) -> bool {
+        let block = self.blocks.iter().rev().find(|(ids, _)| ids.contains(&about.0));
+        self.lies.contains(&(liar, about)) && block.is_some_and(|(_, owner)| self.is_above(liar, *owner))
+    }
+
+    /// What the liars on the way from a context to another have announced.
+    fn lies_on_the_way(&self, from: ContextId, to: ContextId) -> Vec<ContextId> {
         let next = |at: &ContextId| {
             let node = self.nodes.get(at)?;
             node.links.get(&node.routing.out(to)?).map(|(next, _)| *next)
         };
-        let way = std::iter::successors(next(&from), next).take(self.nodes.len());
-        way.take_while(|at| *at != from).any(|at| self.lies.contains(&(at, to)))
+        let way = std::iter::successors(next(&from), next).take(self.nodes.len()).take_while(|at| *at != from);
+        let lies = way.flat_map(|at| self.lies.iter().filter(move |(liar, _)| *liar == at));
+        lies.filter(|(liar, about)| self.has_lied(*liar, *about)).map(|(_, about)| *about).collect()
+    }
+
+    /// Whether the way from a context to another passes a liar that has announced the other.
+    fn leads_to_a_liar(&self, from: ContextId, to: ContextId) -> bool {
+        self.lies_on_the_way(from, to).contains(&to)
     }
 
     /// A waiting caller that nothing excuses. A caller may wait for a context that keeps the call, and while a liar
-    /// stands on the way.
+    /// has the other, or has the caller: an id that the liar announces, takes back and then gives out has lost its
+    /// block above the liar, and so have the contexts that it starts.
     fn waits_in_vain(&self) -> Option<(ContextId, ContextId)> {
-        let mut waiting = self.waiting.iter();
-        let may_wait =
-            |call, from, to| self.held.contains(call) && self.nodes.contains_key(&to) || self.leads_to_a_liar(from, to);
-        waiting.find(|&(call, &(from, to))| !may_wait(call, from, to)).map(|(_, pair)| *pair)
+        let may_wait = |call, from, to| {
+            let lies = self.lies_on_the_way(from, to);
+            self.held.contains(call) && self.nodes.contains_key(&to)
+                || lies.iter().any(|lie| *lie == to || self.is_above(*lie, from))
+        };
+        self.waiting.iter().find(|&(call, &(from, to))| !may_wait(call, from, to)).map(|(_, pair)| *pair)
     }
 
     /// Delivers all messages.
