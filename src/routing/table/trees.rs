@@ -105,8 +105,9 @@ struct World {
     held: BTreeSet<u64>,
     /// The contexts that have announced a context which is not behind them, each with that context.
     lies: BTreeSet<(ContextId, ContextId)>,
-    /// The blocks of ids that were given out, each with its owner, the oldest first.
-    blocks: Vec<(Range<u32>, ContextId)>,
+    /// The blocks of ids that were given out, the oldest first, each with its owner and the contexts above that. (The id
+    /// of the owner may belong to another context later.)
+    blocks: Vec<(Range<u32>, Vec<ContextId>)>,
     asked: u64,
     links: u32,
     violations: Vec<String>,
@@ -180,13 +181,13 @@ impl World {
             let above = self.nodes[&parent].above.clone();
             let block = self.nodes.get_mut(&ContextId::MASTER)?.routing.take_block();
             let mut below = parent;
-            for hop in above {
+            for &hop in &above {
                 let routing = &mut self.nodes.get_mut(&hop)?.routing;
                 let link = routing.link_to(below)?;
                 routing.hand_out(link, parent, block.clone());
                 below = hop;
             }
-            self.blocks.push((block.clone(), parent));
+            self.blocks.push((block.clone(), [&[parent], &above[..]].concat()));
             self.nodes.get_mut(&parent)?.routing.give_block(block);
         }
         self.nodes.get_mut(&parent)?.routing.take_id()
@@ -404,7 +405,7 @@ impl World {
     /// sender before the liar takes the lie back or goes.
     fn has_lied(&self, liar: ContextId, about: ContextId) -> bool {
         let block = self.blocks.iter().rev().find(|(ids, _)| ids.contains(&about.0));
-        self.lies.contains(&(liar, about)) && block.is_some_and(|(_, owner)| self.is_above(liar, *owner))
+        self.lies.contains(&(liar, about)) && block.is_some_and(|(_, givers)| givers.contains(&liar))
     }
 
     /// What the liars on the way from a context to another have announced.
