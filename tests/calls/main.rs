@@ -33,6 +33,7 @@ mod logs;
 mod receivers;
 mod selects;
 mod spellings;
+mod stamped;
 mod streams;
 mod trust;
 mod typed;
