@@ -34,6 +34,7 @@ mod receivers;
 mod selects;
 mod services;
 mod spellings;
+mod stamped;
 mod streams;
 mod terminals;
 mod trust;
