@@ -1,7 +1,9 @@
 //! Functions that every copy of a program has, and what contexts offer by them.
 
+mod blob_writer;
 pub mod facts;
 pub mod file;
+pub mod net;
 pub mod process;
 pub mod service;
 

@@ -59,7 +59,7 @@
 //!   the settings of the methods.
 //! - [`export!`]: makes a function callable. [`call::Function`] describes which functions can be exported.
 //! - [`Context`]: a process of the tree, with [`Context::call`], [`Context::stream`], [`Context::command`],
-//!   [`Context::read_file`]
+//!   [`Context::read_file`], [`Context::connect_tcp`]
 //! - [`Sender`] and [`Receiver`]: carry values between any two contexts. [`Select`] gives the next value of
 //!   several receivers and calls.
 //! - [`Error`]: the kinds of failure, as an enum to match on. [`error`] has the types of its fields.
@@ -121,7 +121,7 @@ pub use api::router::Router;
 pub use api::select::Select;
 pub use api::sender::Sender;
 pub use api::stream::CallStream;
-pub use builtin::{facts, file, process, service};
+pub use builtin::{facts, file, net, process, service};
 pub use connect::child::child;
 pub use connect::program::Program;
 pub use connect::run::run;

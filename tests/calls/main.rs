@@ -11,6 +11,7 @@ mod cancelling;
 mod chains;
 mod commands;
 mod connecting;
+mod connections;
 mod debugging;
 mod descendants;
 mod detaching;
