@@ -225,6 +225,11 @@ mod services {}
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
 
+/// This guide page is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/forwarding.md")]
+mod forwarding {}
+
 /// This reference page is compiled and run with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/reference/blocking.md")]

@@ -1,11 +1,27 @@
 //! Connections to TCP ports and unix sockets, made without blocking.
 
+#[cfg(feature = "cli")]
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
+#[cfg(feature = "cli")]
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+#[cfg(feature = "cli")]
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+#[cfg(feature = "cli")]
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+use nix::errno::Errno;
+#[cfg(feature = "cli")]
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
+#[cfg(feature = "cli")]
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::sys::blocking::on_other_thread;
@@ -61,4 +77,96 @@ pub(crate) async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
             connected => return Ok(connected?.into_std()?.into()),
         }
     }
+}
+
+/// Connections that wait to be accepted, as many as std takes.
+#[cfg(feature = "cli")]
+const QUEUE: i32 = 128;
+
+/// A unix socket that listens, for this user only. The file is removed on drop.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(crate) struct PrivateSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The device and the number of the file, as another may have its name by then.
+    file: (u64, u64),
+}
+
+#[cfg(feature = "cli")]
+impl PrivateSocket {
+    /// Listens at a path. A socket that nobody listens on any more, as after a SIGKILL, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AddrInUse`] if another program listens there, [`ErrorKind::AlreadyExists`] if another file has the
+    /// name, and what the system says.
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        // Of two programs that find the same old socket, the second must not remove the socket of the first.
+        let directory = File::open(path.parent().unwrap_or(&path))?;
+        let _locked = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        remove_stale(&path)?;
+        let socket = new_socket()?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        // Nobody can connect before it listens, so nobody comes in by the mode that it is born with.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        listen(&socket, Backlog::new(QUEUE)?)?;
+        let file = identity(&path)?;
+        Ok(Self { listener: socket.into(), path, file })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket, which never blocks.
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Drop for PrivateSocket {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            // If the system refuses, the next one at this path replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(feature = "cli")]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(feature = "cli")]
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "a file that is no socket is there; choose another path"));
+    }
+    // A program that accepts nobody must not keep this one waiting.
+    let socket = new_socket()?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path),
+        Ok(()) | Err(Errno::EAGAIN) => {
+            Err(io::Error::new(ErrorKind::AddrInUse, "another program listens on it; choose another path"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A unix socket that never blocks.
+#[cfg(feature = "cli")]
+fn new_socket() -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(socket)
 }

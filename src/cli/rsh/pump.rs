@@ -8,11 +8,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
-use crate::process::{ChildOutput, ChildStdin, Command, Exit};
+use crate::net::RemoteStream;
+use crate::process::{Command, Exit};
 
 /// Bytes of one read; the same as for the output of commands.
 const CHUNK: usize = 32 * 1024;
@@ -59,6 +60,27 @@ pub(super) async fn run(command: Command) -> Result<Exit, Error> {
     Ok(exit)
 }
 
+/// Passes the standard input and output of this process to a connection, until its other end has ended and everything is
+/// written.
+///
+/// # Errors
+///
+/// If the connection breaks, or the output cannot be written.
+pub(super) async fn carry(stream: RemoteStream) -> io::Result<()> {
+    let (from, to) = tokio::io::split(stream);
+    let input = read_stdin(io::stdin().as_fd().try_clone_to_owned()?)?;
+    let output = Writing::start(io::stdout().as_fd().try_clone_to_owned()?, "stdout")?;
+    let feed = async {
+        feed(input, to).await;
+        // The end of the input is not that of the connection.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        taken = output.take(Some(from)) => taken.map(drop),
+        () = feed => unreachable!("this future does not end"),
+    }
+}
+
 /// Reads stdin in a thread, at the pace of the receiver.
 fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (chunks, receiver) = mpsc::channel(AHEAD);
@@ -85,14 +107,14 @@ fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
     Ok(receiver)
 }
 
-/// Gives the input to the command until it ends or the command takes no more.
-async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: ChildStdin) {
+/// Gives the input to the other end until it ends or the other end takes no more.
+async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: impl AsyncWrite + Unpin) {
     while let Some(chunk) = from.recv().await {
         if to.write_all(&chunk).await.is_err() {
             return;
         }
     }
-    // A command that has ended needs no end of its input.
+    // What has ended needs no end of its input.
     let _ = to.shutdown().await;
 }
 
@@ -123,31 +145,34 @@ impl Writing {
         Ok(Self { chunks, written })
     }
 
-    /// Writes an output of the command, to its end or until nobody reads it. Returns how many bytes the command's
-    /// output had; `None` if nobody read it to its end.
+    /// Writes an output, to its end or until nobody reads it. Returns how many bytes the output had; `None` if nobody
+    /// read it to its end.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
-    async fn take(self, from: Option<ChildOutput>) -> io::Result<Option<u64>> {
+    /// If it is cut off, or cannot be written.
+    async fn take(self, from: Option<impl AsyncRead + Unpin>) -> io::Result<Option<u64>> {
         let Self { chunks, written } = self;
-        let mut taken = 0;
+        let (mut taken, mut cut_off) = (0, None);
         if let Some(mut from) = from {
             loop {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                // An output that is cut off is missed when the command has ended.
-                let Ok(count @ 1..) = from.read_buf(&mut chunk).await else { break };
-                if chunks.send(chunk).await.is_err() {
-                    break;
+                match from.read_buf(&mut chunk).await {
+                    Ok(0) => break,
+                    Ok(count) if chunks.send(chunk).await.is_ok() => taken += count as u64,
+                    Ok(_) => break,
+                    Err(error) => {
+                        cut_off = Some(error);
+                        break;
+                    }
                 }
-                taken += count as u64;
             }
         }
         drop(chunks);
         match written.await {
             Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(None),
             Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("cannot write the output: {error}"))),
-            _ => Ok(Some(taken)),
+            _ => cut_off.map_or(Ok(Some(taken)), Err),
         }
     }
 }
