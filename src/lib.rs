@@ -63,7 +63,7 @@
 //! - [`Sender`] and [`Receiver`]: carry values between any two contexts. [`Select`] gives the next value of
 //!   several receivers and calls.
 //! - [`Error`]: the kinds of failure, as an enum to match on. [`error`] has the types of its fields.
-//! - `examples/` in the sources: eight complete programs
+//! - `examples/` in the sources: ten complete programs
 //!
 //! The guide is `docs/SUMMARY.md` in the sources. It leads from an empty directory to programs for several
 //! processors. It explains how to resolve each error, and one page lists the equivalent of each Mitogen name.
