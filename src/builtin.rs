@@ -2,6 +2,8 @@
 
 mod blob_writer;
 pub mod facts;
+#[cfg(feature = "fakessh")]
+pub mod fakessh;
 pub mod file;
 pub mod net;
 pub mod process;

@@ -78,6 +78,7 @@
 //!
 //! - `cli` (default): the parts of the library that only the `offshoot` tool needs. Disable it in your own
 //!   programs to make them smaller.
+//! - `fakessh` (part of `cli`): the module [`fakessh`].
 //!
 //! # Layout
 //!
@@ -121,6 +122,8 @@ pub use api::router::Router;
 pub use api::select::Select;
 pub use api::sender::Sender;
 pub use api::stream::CallStream;
+#[cfg(feature = "fakessh")]
+pub use builtin::fakessh;
 pub use builtin::{facts, file, net, process, service};
 pub use connect::child::child;
 pub use connect::program::Program;
@@ -229,6 +232,11 @@ mod files {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/forwarding.md")]
 mod forwarding {}
+
+/// This guide page is compiled and run with the other examples.
+#[cfg(all(doctest, feature = "fakessh"))]
+#[doc = include_str!("../docs/guide/rsync-git-scp.md")]
+mod rsync_git_scp {}
 
 /// This reference page is compiled and run with the other examples.
 #[cfg(doctest)]

@@ -7,6 +7,8 @@ pub(crate) mod hash;
 #[cfg(feature = "cli")]
 pub(crate) mod local_time;
 pub(crate) mod panic;
+#[cfg(feature = "fakessh")]
+pub(crate) mod passing;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod pty;

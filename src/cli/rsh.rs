@@ -1,15 +1,13 @@
 //! `offshoot rsh`: a command on one host in place of ssh, for programs such as rsync that start ssh themselves. It
 //! passes bytes on as they are.
-//!
-//! - `pump`: the standard streams
 
-mod pump;
-
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::builtin::fakessh::pump;
+use crate::builtin::fakessh::remote::Remote;
 use crate::cli::args::rsh::RshArgs;
 use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
@@ -23,27 +21,8 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
-use crate::process::{Command, Stdin};
+use crate::process::Command;
 use crate::{Context, Error, Router};
-
-/// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
-/// commands, because it was not reached by its login.
-const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
-case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
-command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
-exec "$SHELL" -c "$1""#;
-
-/// Finds the server of sftp where systems have it.
-const SFTP_SERVER: &str = r#"cd 2>/dev/null || cd /
-for server in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server \
-    /usr/lib/ssh/sftp-server /usr/lib/misc/sftp-server /usr/lib/sftp-server /usr/libexec/ssh/sftp-server \
-    /usr/local/libexec/sftp-server
-do
-    if [ -x "$server" ]; then exec "$server"; fi
-done
-if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
-echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
-exit 255"#;
 
 /// Runs the command, with the standard streams of this process.
 pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
@@ -67,8 +46,7 @@ pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
 
 /// What is done on the host.
 enum Work<'a> {
-    /// The script for `sh`, and the line of the command for it.
-    Command(&'a RshArgs, &'static str, OsString),
+    Command(&'a RshArgs, Remote),
     Connection(&'a Target),
 }
 
@@ -78,28 +56,20 @@ impl<'a> Work<'a> {
             return Ok(Self::Connection(target));
         }
         let line = args.argv.join(OsStr::new(" "));
-        let script = match (args.typed.subsystem, line.as_encoded_bytes()) {
-            (true, b"sftp") => SFTP_SERVER,
-            (true, _) => return Err(format!("the subsystem {} is not known; there is sftp", line.display())),
-            (false, b"") => {
-                let why = "no command is named, and rsh is no login: write rsh HOST COMMAND, or use ssh for a shell";
-                return Err(why.into());
-            }
-            (false, _) => IN_LOGIN_SHELL,
-        };
-        Ok(Self::Command(args, script, line))
+        Remote::new(line, args.typed.subsystem).map(|remote| Self::Command(args, remote))
     }
 
     /// Does it with the standard streams of this process, and returns the exit code. The error is in words.
     async fn carry_out(&self, context: &Context) -> Result<u8, String> {
         let in_words = |error: Error| error.to_string();
+        let streams = pump::own_streams().map_err(|error| error.to_string())?;
         let exit = match self {
-            Self::Command(args, script, line) => {
-                pump::run(command(context, args, script, line)).await.map_err(in_words)?
+            Self::Command(args, remote) => {
+                pump::run(command(context, args, remote), streams).await.map_err(in_words)?
             }
             Self::Connection(target) => {
                 let stream = target.connect(context).await.map_err(in_words)?;
-                return pump::carry(stream).await.map(|()| 0).map_err(|error| error.to_string());
+                return pump::carry(stream, streams).await.map(|()| 0).map_err(|error| error.to_string());
             }
         };
         match exit.code {
@@ -109,9 +79,8 @@ impl<'a> Work<'a> {
     }
 }
 
-fn command(context: &Context, args: &RshArgs, script: &str, line: &OsString) -> Command {
-    let stdin = if args.typed.no_stdin { Stdin::null() } else { Stdin::piped() };
-    let mut command = context.command("/bin/sh").args(["-c", script, "sh"]).args([line]).stdin(stdin);
+fn command(context: &Context, args: &RshArgs, remote: &Remote) -> Command {
+    let mut command = remote.command(context, !args.typed.no_stdin);
     for name in args.typed.sent_variables() {
         if let Some(value) = std::env::var_os(&name) {
             command = command.env(name, value);

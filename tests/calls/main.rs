@@ -17,6 +17,8 @@ mod descendants;
 mod detaching;
 mod ending;
 mod errors;
+#[cfg(feature = "fakessh")]
+mod fakessh;
 mod far;
 mod flow;
 mod forking;

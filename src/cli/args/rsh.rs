@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, Args};
 
 use super::choosing::ChoiceArgs;
 use super::{ReachArgs, SshArgs, become_method, user};
+use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
 use crate::cli::duration;
 use crate::cli::forward::rule::Target;
@@ -290,14 +291,7 @@ impl TypedArgs {
 
     /// The names of variables that the options send along, as `-o SendEnv=GIT_PROTOCOL`. Patterns are not looked up.
     pub(crate) fn sent_variables(&self) -> Vec<String> {
-        let option = |option: &OsString| {
-            let text = option.to_str()?;
-            let at = text.find(|c: char| c == '=' || c.is_whitespace())?;
-            text[..at].eq_ignore_ascii_case("SendEnv").then(|| text[at + 1..].to_owned())
-        };
-        let lists = self.option.iter().filter_map(option);
-        let names = lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).collect()
+        self.option.iter().filter_map(|option| option.to_str()).flat_map(sent_variables).map(str::to_owned).collect()
     }
 }
 

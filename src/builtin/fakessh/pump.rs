@@ -1,19 +1,22 @@
-//! The standard streams of this process, as those of a command on a host. Each stream moves at the pace of its reader.
+//! The standard streams of a process, as those of a command on a host. Each stream moves at the pace of its reader.
 //!
 //! They are read and written by threads. The descriptors are shared with other processes, so they cannot be made
 //! non-blocking.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(feature = "cli")]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Error;
-use crate::net::RemoteStream;
-use crate::process::{Command, Exit};
+#[cfg(feature = "cli")]
+use crate::builtin::net::RemoteStream;
+use crate::builtin::process::{Command, Exit};
+use crate::wire::error::Error;
 
 /// Bytes of one read; the same as for the output of commands.
 const CHUNK: usize = 32 * 1024;
@@ -22,20 +25,34 @@ const AHEAD: usize = 2;
 /// How long a thread waits for a descriptor that another process has made non-blocking.
 const NOT_YET: Duration = Duration::from_millis(5);
 
-/// Runs a command with the standard streams of this process until it has ended and its output is written.
+/// The standard streams of this process.
+///
+/// # Errors
+///
+/// If the system has no room for more descriptors.
+#[cfg(feature = "cli")]
+pub(crate) fn own_streams() -> io::Result<[OwnedFd; 3]> {
+    Ok([
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ])
+}
+
+/// Runs a command with these standard streams until it has ended and its output is written.
 ///
 /// # Errors
 ///
 /// If the command cannot be started, the connection is lost, or output is lost.
-pub(super) async fn run(command: Command) -> Result<Exit, Error> {
+pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3]) -> Result<Exit, Error> {
     let io = |error: io::Error| Error::Io(error.into());
     let mut child = command.spawn();
     let input = match child.stdin.take() {
-        Some(to) => Some((read_stdin(io::stdin().as_fd().try_clone_to_owned().map_err(io)?).map_err(io)?, to)),
+        Some(to) => Some((read_stdin(stdin).map_err(io)?, to)),
         None => None,
     };
-    let output = Writing::start(io::stdout().as_fd().try_clone_to_owned().map_err(io)?, "stdout").map_err(io)?;
-    let errors = Writing::start(io::stderr().as_fd().try_clone_to_owned().map_err(io)?, "stderr").map_err(io)?;
+    let output = Writing::start(stdout, "stdout").map_err(io)?;
+    let errors = Writing::start(stderr, "stderr").map_err(io)?;
     let outputs = (output.take(child.stdout.take()), errors.take(child.stderr.take()));
     let all = async { tokio::join!(outputs.0, outputs.1, child.wait()) };
     let feed = async {
@@ -60,16 +77,17 @@ pub(super) async fn run(command: Command) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// Passes the standard input and output of this process to a connection, until its other end has ended and everything is
+/// Passes the standard input and output to a connection, until its other end has ended and everything is
 /// written.
 ///
 /// # Errors
 ///
 /// If the connection breaks, or the output cannot be written.
-pub(super) async fn carry(stream: RemoteStream) -> io::Result<()> {
+#[cfg(feature = "cli")]
+pub(crate) async fn carry(stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
     let (from, to) = tokio::io::split(stream);
-    let input = read_stdin(io::stdin().as_fd().try_clone_to_owned()?)?;
-    let output = Writing::start(io::stdout().as_fd().try_clone_to_owned()?, "stdout")?;
+    let input = read_stdin(stdin)?;
+    let output = Writing::start(stdout, "stdout")?;
     let feed = async {
         feed(input, to).await;
         // The end of the input is not that of the connection.
