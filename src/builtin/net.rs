@@ -146,9 +146,10 @@ impl RemoteStream {
                 call: Some(call),
             }),
             Reply::Failed(error) => {
-                Err(Error::Io(IoError::new(error.kind(), format!("{error} (in {})", context.name()))))
+                let text = format!("{error} (in {})", context.name());
+                Err(Error::Io(IoError::new(error.kind(), text)).escaped())
             }
-            other => Err(Error::Payload(format!("a connection that is not made says {other:?}"))),
+            _ => Err(Error::Payload("a connection that is not made carries bytes".into())),
         }
     }
 
@@ -165,7 +166,7 @@ impl RemoteStream {
         let broken = |error: Error| io::Error::new(io::ErrorKind::ConnectionReset, error);
         Poll::Ready(match ready!(Pin::new(&mut self.replies).poll_next(cx)) {
             Some(Ok(Reply::Bytes(Blob(bytes)))) => Ok(bytes.into()),
-            Some(Ok(Reply::Failed(error))) => Err(error.into()),
+            Some(Ok(Reply::Failed(error))) => Err(io::Error::new(error.kind(), Error::Io(error).escaped())),
             Some(Err(error)) => Err(broken(error)),
             Some(Ok(Reply::Connected(_))) | None => Err(io::ErrorKind::ConnectionReset.into()),
         })

@@ -133,6 +133,9 @@ fn a_connection_that_cannot_be_made_says_why() {
         let Error::Io(error) = error else { panic!("{error:?}") };
         assert_eq!(error.kind(), kind, "{text}");
     }
+    // What comes back from the other side is not trusted.
+    let text = block_on(child.connect_unix("/no/\u{1b}[2Jsuch")).unwrap_err().to_string();
+    assert!(text.contains(r"/no/\u{1b}[2Jsuch") && !text.contains('\u{1b}'), "{text}");
     let error = block_on(child.connect_unix("/no/such/socket")).unwrap_err();
     assert!(matches!(&error, Error::Io(error) if error.kind() == ErrorKind::NotFound), "{error:?}");
     expect_nothing_left(&child, before);

@@ -106,17 +106,26 @@ fn a_run_that_is_dropped_ends_its_program_and_its_commands() {
     let mut command = Command::new("sh");
     let line = format!("ssh web 'echo $$ >>{0}; exec sleep 1000' & echo $$ >>{0}; wait", file.display());
     command.args(["-c", &line]).env("TMPDIR", place.path());
-    let timed = async {
+    let pids = || -> Vec<u32> {
+        let pids = fs::read_to_string(&file).unwrap_or_default();
+        pids.lines().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let until_both_run = async {
         let running = fakessh::run(&child, &mut command);
-        let two = child.timeout(Duration::from_secs(2));
-        tokio::select! {
-            status = running => panic!("{status:?}"),
-            _ = two.closed() => {}
+        tokio::pin!(running);
+        for _ in 0..600 {
+            let pause = child.timeout(Duration::from_millis(50));
+            tokio::select! {
+                status = &mut running => panic!("{status:?}"),
+                _ = pause.closed() => {}
+            }
+            if pids().len() == 2 {
+                return;
+            }
         }
     };
-    block_on(timed);
-    let pids = fs::read_to_string(&file).unwrap();
-    let pids: Vec<u32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();
+    block_on(until_both_run);
+    let pids = pids();
     assert_eq!(pids.len(), 2);
     eventually("the end of both", || pids.iter().all(|pid| !is_alive(*pid)));
 }
