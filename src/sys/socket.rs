@@ -29,8 +29,8 @@ use crate::sys::blocking::on_other_thread;
 /// How long one address of a name may take if the name has more. A packet filter that drops everything at one address
 /// must not keep the others from being tried.
 const ONE_OF_MANY: Duration = Duration::from_secs(10);
-/// How long to wait before another attempt if the queue of a unix socket is full. The system has no event for it.
-const QUEUE_IS_FULL: Duration = Duration::from_millis(10);
+/// How long to wait before another attempt at what the system has no event for.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Connects to `HOST:PORT`. All addresses of the host are tried, one after the other.
 ///
@@ -73,12 +73,16 @@ async fn connect_to(address: SocketAddr, is_last: bool) -> io::Result<TcpStream>
 pub(crate) async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     loop {
         match UnixStream::connect(path).await {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_IS_FULL).await,
+            // Its queue is full.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(PAUSE).await,
             connected => return Ok(connected?.into_std()?.into()),
         }
     }
 }
 
+/// How often a locked directory is tried, with a pause each time: half a second is far more than a bind takes.
+#[cfg(feature = "cli")]
+const LOCK_ATTEMPTS: u32 = 50;
 /// Connections that wait to be accepted, as many as std takes.
 #[cfg(feature = "cli")]
 const QUEUE: i32 = 128;
@@ -103,9 +107,7 @@ impl PrivateSocket {
     /// name, and what the system says.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        // Of two programs that find the same old socket, the second must not remove the socket of the first.
-        let directory = File::open(path.parent().unwrap_or(&path))?;
-        let _locked = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        let _locked = locked(path.parent().unwrap_or(&path));
         remove_stale(&path)?;
         let socket = new_socket()?;
         bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
@@ -134,6 +136,21 @@ impl Drop for PrivateSocket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Locks a directory: of two programs that find the same old socket, the second must not remove the socket of the first.
+/// `None` if it cannot be read, or another program, which may be anyone's, does not release it.
+#[cfg(feature = "cli")]
+fn locked(directory: &Path) -> Option<Flock<File>> {
+    let mut directory = File::open(directory).ok()?;
+    for _ in 0..LOCK_ATTEMPTS {
+        directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Some(locked),
+            Err((directory, _)) => directory,
+        };
+        std::thread::sleep(PAUSE);
+    }
+    None
 }
 
 #[cfg(feature = "cli")]

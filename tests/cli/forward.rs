@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::support::process::{Process, below};
@@ -236,7 +237,9 @@ pub(crate) fn what_cannot_be_listened_on_is_told_before_anything_is_connected() 
     ensure!(UnixStream::connect(&live).is_ok(), "the socket of another program is gone");
     let ended = run(&mut tool(&["forward", "local[1-2]", "-L", "0:a:1"]).0)?;
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("names 2 hosts"), "{ended:?}");
-    // What a program that was killed has left is replaced.
+    // What a program that was killed has left is replaced, also if anybody holds a lock on the directory.
+    let directory = fs::File::open(place.path())?;
+    let _locked = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     let (running, _, trace) = start(&["local1", "-L", &format!("{stale}:{}", serve(answer)?)])?;
     ensure!(UnixStream::connect(&stale).is_ok(), "nobody listens");
     end(running, trace)?;
