@@ -12,7 +12,7 @@
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
-//! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync
+//! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync; `forward`: ports and sockets
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -31,6 +31,7 @@ mod dry_run;
 pub(crate) mod duration;
 mod ending;
 pub(crate) mod exit;
+pub(crate) mod forward;
 mod help_topics;
 pub(crate) mod hosts;
 pub(crate) mod images;
@@ -114,6 +115,7 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Rsh(args) => rsh::rsh(&cli, args),
         ToolCommand::With(args) => with::with(&cli, args),
+        ToolCommand::Forward(args) => forward::forward(&cli, args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),
         ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),

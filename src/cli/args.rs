@@ -4,12 +4,13 @@
 //! - `checks`: what is well formed but most likely not what was meant
 //! - `plan`: those of `plan`
 //! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
-//! - `rsh`: those of `rsh` and `with`
+//! - `rsh`: those of `rsh` and `with`; `forward`: those of `forward`
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
+pub(crate) mod forward;
 mod help;
 pub(crate) mod plan;
 pub(crate) mod rsh;
@@ -30,6 +31,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
+use self::forward::ForwardArgs;
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::plan::PlanArgs;
 use self::rsh::{RshArgs, WithArgs};
@@ -91,6 +93,8 @@ pub(crate) enum ToolCommand {
     Rsh(Box<RshArgs>),
     /// Run a program of this machine whose every ssh goes through a path
     With(Box<WithArgs>),
+    /// Listen on ports of this machine whose connections a host makes
+    Forward(Box<ForwardArgs>),
     /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
     /// Print the hops that a run would make, and the command of each hop, without a connection
@@ -124,6 +128,7 @@ impl ToolCommand {
                 | Self::Shell(_)
                 | Self::Call(_)
                 | Self::Rsh(_)
+                | Self::Forward(_)
                 | Self::Doctor(_)
                 | Self::Tree(_)
         )

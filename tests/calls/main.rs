@@ -11,11 +11,14 @@ mod cancelling;
 mod chains;
 mod commands;
 mod connecting;
+mod connections;
 mod debugging;
 mod descendants;
 mod detaching;
 mod ending;
 mod errors;
+#[cfg(feature = "fakessh")]
+mod fakessh;
 mod far;
 mod flow;
 mod forking;

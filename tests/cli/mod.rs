@@ -7,6 +7,7 @@ mod choosing;
 mod config;
 mod ending;
 mod exits;
+mod forward;
 mod input;
 mod json;
 mod many;
@@ -158,6 +159,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             an_rsh_that_is_killed_leaves_nothing_alone
             a_program_reaches_hosts_behind_a_path_by_its_own_ssh
             the_directory_of_with_is_removed_after_a_signal
+        ;
+        forward:
+            bytes_go_both_ways_by_ports_and_sockets_and_each_direction_ends_by_itself
+            sixty_four_connections_pass_at_once
+            a_target_that_refuses_is_told_once_and_the_others_go_on
+            a_lost_connection_ends_the_forward_and_what_passed_through_it
+            much_data_takes_little_memory_even_if_its_reader_is_slow
+            what_cannot_be_listened_on_is_told_before_anything_is_connected
+            rsh_passes_its_streams_to_a_port
         ;
         tree:
             the_tree_shows_each_context_once_below_the_one_that_has_started_it

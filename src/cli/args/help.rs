@@ -31,7 +31,6 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   offshoot run -w web1,web2 -- uptime
   offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
-  offshoot run -w '@web' -x web3 --jsonl -s 'df -P | tail -n +2'
   offshoot hosts --fold 'web[1-9]!web5,db1'
 
 Exit codes:
