@@ -258,7 +258,7 @@ fn senders_in_its_calls_act_under_the_authority_of_the_called_context() {
 /// Says that a command has begun here, with a standard input that leads here.
 fn started(router: &Router) -> offshoot::process::Event {
     let stdin = Sender::new(&router.myself(), Handle(1_000_000));
-    offshoot::process::Event::Started { pid: 1, stdin: Some(stdin) }
+    offshoot::process::Event::Started { pid: 1, stdin: Some(stdin), sizes: None }
 }
 export!(started);
 
