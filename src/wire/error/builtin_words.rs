@@ -7,6 +7,7 @@ pub(crate) fn in_words(function: &str) -> Option<&'static str> {
         "run_process" => "the command",
         "read_file" => "the reading of a file",
         "write_file" => "the writing of a file",
+        "receive_tree" | "send_tree" => "the copy",
         "host_facts" => "the facts about the host",
         "proxy_connect" => "a connect",
         _ => return None,
