@@ -13,6 +13,7 @@
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync; `forward`: ports and sockets
+//! - `transfer`: `push` and `pull`
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -56,6 +57,7 @@ mod session;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;
+mod transfer;
 pub(crate) mod tree;
 mod unnamed_file;
 mod with;
@@ -110,6 +112,8 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
         ToolCommand::Script(args) => script::script(&cli, args),
+        ToolCommand::Push(args) => transfer::push(&cli, args),
+        ToolCommand::Pull(args) => transfer::pull(&cli, args),
         ToolCommand::Shell(args) => shell::shell(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),

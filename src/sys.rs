@@ -3,6 +3,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod blocking;
+pub(crate) mod directory;
 pub(crate) mod hash;
 #[cfg(feature = "cli")]
 pub(crate) mod local_time;

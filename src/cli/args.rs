@@ -2,7 +2,7 @@
 //!
 //! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
 //! - `checks`: what is well formed but most likely not what was meant
-//! - `plan`: those of `plan`
+//! - `copying`: those of `push` and `pull`; `plan`: those of `plan`
 //! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
 //! - `rsh`: those of `rsh` and `with`; `forward`: those of `forward`
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
@@ -10,6 +10,7 @@
 pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
+pub(crate) mod copying;
 pub(crate) mod forward;
 mod help;
 pub(crate) mod plan;
@@ -31,6 +32,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
+use self::copying::{PullArgs, PushArgs};
 use self::forward::ForwardArgs;
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::plan::PlanArgs;
@@ -83,6 +85,10 @@ pub(crate) enum ToolCommand {
     Run(Box<RunArgs>),
     /// Run a local script on hosts, which leaves no file there
     Script(Box<ScriptArgs>),
+    /// Copy files and directories to hosts; only what differs is sent
+    Push(Box<PushArgs>),
+    /// Copy files and directories from hosts, into one directory for each host
+    Pull(Box<PullArgs>),
     /// Open an interactive terminal on a host
     Shell(Box<ShellArgs>),
     /// Call a function of this program on hosts and show its result as JSON
@@ -97,7 +103,7 @@ pub(crate) enum ToolCommand {
     Forward(Box<ForwardArgs>),
     /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
-    /// Print the hops that a run would make, and the command of each hop, without a connection
+    /// Print the hops of a run, and the command of each hop, without a connection
     Plan(Box<PlanArgs>),
     /// List the hosts that an expression names
     Hosts(HostsArgs),
@@ -125,6 +131,8 @@ impl ToolCommand {
             self,
             Self::Run(_)
                 | Self::Script(_)
+                | Self::Push(_)
+                | Self::Pull(_)
                 | Self::Shell(_)
                 | Self::Call(_)
                 | Self::Rsh(_)

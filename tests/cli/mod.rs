@@ -20,6 +20,7 @@ pub(crate) mod shell;
 mod showing;
 mod text;
 mod transcripts;
+mod transfer;
 mod tree;
 
 /// A trial: its sentence and its function.
@@ -99,6 +100,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_script_has_the_exit_code_and_the_options_of_a_command
             no_file_of_a_script_is_on_the_host_and_its_text_is_in_no_argument
             a_script_that_cannot_be_run_is_told_before_anything_is_connected
+        ;
+        transfer:
+            a_tree_is_pushed_and_then_only_what_differs
+            each_host_is_pulled_into_a_directory_of_its_own
+            what_cannot_be_copied_is_told_and_the_rest_arrives
+            a_full_disk_ends_the_copy_with_its_name
+            a_copy_keeps_to_its_rate
+            ten_thousand_small_files_take_a_moment
+            a_push_that_is_killed_leaves_the_old_file_or_the_new_one
+            a_copy_that_is_interrupted_leaves_no_drafts_of_small_files
         ;
         shell:
             a_terminal_there_has_the_size_and_the_variables_of_the_one_here

@@ -109,6 +109,8 @@ impl Cli {
         let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
             ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Script(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Push(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Pull(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
