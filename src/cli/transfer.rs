@@ -45,7 +45,7 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
         Err(why) => return fail(Exit::Usage, &why),
     };
     let way = Way::Push(Destination { path: blob(to), place });
-    let options = Options { owners: !args.no_owner, set_bits: true, ..options(&args.copying) };
+    let options = Options { owners: !args.no_owner, ..options(&args.copying) };
     carry_out(cli, job(&args.copying, (sources, way, options), &args.reach, args.output))
 }
 
@@ -89,7 +89,7 @@ fn job(
 
 fn options(args: &CopyingArgs) -> Options {
     let CopyingArgs { delete, dry_run, omit, checksum, .. } = args.clone();
-    Options { exclude: omit, checksum, delete, dry_run, owners: false, set_bits: false }
+    Options { exclude: omit, checksum, delete, dry_run, owners: false }
 }
 
 fn blob(text: &OsStr) -> Blob {

@@ -23,6 +23,8 @@ use crate::{Blob, Context, Error, Receiver, Sender};
 
 /// Notes of a sink that wait until they are shown.
 const WAITING: usize = 64;
+/// The files of one host that are brought to the disk at once: with 32 hosts at a time, all have 512 open.
+const READY: usize = 16;
 /// The most faults that are told of one host. All are counted.
 const TOLD: u64 = 100;
 
@@ -124,7 +126,7 @@ impl Worker {
         let (tell, mut notes) = mpsc::channel(WAITING);
         let mut writing: oneshot::Receiver<Outcome> = on_other_thread(move || {
             let tell = Box::new(move |note| drop(tell.blocking_send(note)));
-            let target = Target::open(destination, options, drafts, (tell, Arc::clone(&stop)));
+            let target = Target::open(destination, options, (drafts, READY), (tell, Arc::clone(&stop)));
             let wait = |message: &ToSink| pace.iter().for_each(|pace| pace.wait(size(message), &stop));
             sink::drive(target, &messages, &answers, &wait)
         });

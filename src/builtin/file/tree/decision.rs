@@ -3,8 +3,9 @@
 use super::message::{Entry, MAX_NAME, MAX_PATH, What};
 use crate::sys::directory::{Kind, Stat, is_name};
 
-/// The bits that set the user, the group, and the sticky bit.
-const SET_BITS: u32 = 0o6000;
+/// The bit of a mode by which a program runs as the user that owns it, and that for the group.
+const SET_USER: u32 = 0o4000;
+const SET_GROUP: u32 = 0o2000;
 
 /// What is to be done at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +61,18 @@ pub(crate) fn is_same_time(source: (i64, u32), here: (i64, u32)) -> bool {
     source.0 == here.0 && (source.1 == here.1 || here.1 == 0)
 }
 
-/// The mode that a copy gets.
-pub(crate) fn mode(entry: &Entry, set_bits: bool) -> u32 {
-    if set_bits { entry.mode & 0o7777 } else { entry.mode & 0o7777 & !SET_BITS }
+/// The mode that a copy gets. `owned` says whether the user and the group that own it are those of the source. If
+/// another one owns the copy, a program that runs as its owner would run as somebody who was not meant.
+pub(crate) fn mode(entry: &Entry, owned: (bool, bool)) -> u32 {
+    let mut mode = entry.mode & 0o7777;
+    if !owned.0 {
+        mode &= !SET_USER;
+    }
+    // In a directory, it only says which group new files get.
+    if !owned.1 && !matches!(entry.what, What::Directory) {
+        mode &= !SET_GROUP;
+    }
+    mode
 }
 
 /// Checks what the other side says of names, which lead nowhere but below the root.
@@ -169,8 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_set_the_user_are_kept_only_where_that_is_wanted() {
-        let entry = entry(What::Directory);
-        assert_eq!((mode(&entry, true), mode(&entry, false)), (0o4755, 0o755));
+    fn a_program_that_runs_as_its_owner_does_so_only_if_the_owner_is_the_same() {
+        let with = |what| Entry { mode: 0o6755, ..entry(what) };
+        let file = with(What::File { size: 0 });
+        let modes = [(true, true), (true, false), (false, true), (false, false)].map(|owned| mode(&file, owned));
+        assert_eq!(modes, [0o6755, 0o4755, 0o2755, 0o755]);
+        assert_eq!(mode(&with(What::Directory), (false, false)), 0o2755);
     }
 }

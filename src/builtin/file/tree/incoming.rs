@@ -13,10 +13,7 @@ use super::message::{BATCH, CHUNK, Change, Digest, Entry, Piece, Start, Stop, UN
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat, own, permit, stamp, to_disk};
 
-/// The most files that are complete and not at their places yet: together they cost one wait for the disk. Each has a
-/// descriptor open.
-const READY: usize = 128;
-/// The most bytes of such files: about what a disk writes while the next files arrive.
+/// The most bytes of files that are complete and not at their places yet: about what a disk writes while the next files arrive.
 const READY_BYTES: u64 = 16 << 20;
 
 /// A file that was asked for.
@@ -189,7 +186,7 @@ impl Incoming {
         }
         self.ready_bytes += at;
         self.ready.push(Ready { draft, path, device });
-        if self.ready.len() >= READY || self.ready_bytes >= READY_BYTES {
+        if self.ready.len() >= target.most_ready || self.ready_bytes >= READY_BYTES {
             self.place(target)?;
         }
         Ok(())

@@ -153,8 +153,6 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
     /// Whether users and groups of the same names own the copies, where that is allowed.
     pub(crate) owners: bool,
-    /// Whether the bits of the mode that set the user and the group are kept.
-    pub(crate) set_bits: bool,
 }
 
 /// Where the sink writes.

@@ -50,6 +50,12 @@ impl Owners {
         }
     }
 
+    /// Whether the user and the group of an entry own the copy.
+    pub(crate) fn own(&self, entry: &Entry) -> (bool, bool) {
+        let is_known = |is_group, id| self.here.contains_key(&(is_group, id));
+        (is_known(false, entry.user), is_known(true, entry.group))
+    }
+
     /// The user and the group to set for an entry. `found` is what it replaces: that keeps its owner if the source's
     /// is not known here, and what is new then belongs to who writes it.
     pub(crate) fn to_set(&self, entry: &Entry, found: Option<&Stat>) -> (Option<u32>, Option<u32>) {

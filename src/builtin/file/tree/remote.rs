@@ -15,6 +15,9 @@ use crate::api::sender::Sender;
 use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::Blob;
 
+/// The files that are brought to the disk at once. Most systems allow 1,024 open files.
+const READY: usize = 128;
+
 impl Value for Outcome {}
 
 /// Ends a copy that runs on another thread when it is dropped.
@@ -58,7 +61,7 @@ pub(crate) async fn receive_tree(
     let work = move || {
         // If nobody hears it any more, the copy ends soon by itself.
         let tell = Box::new(move |note| drop(notes.blocking_send(note)));
-        let target = Target::open(destination, options, drafts, (tell, stop));
+        let target = Target::open(destination, options, (drafts, READY), (tell, stop));
         sink::drive(target, &messages, &answers, &|_| ())
     };
     let outcome = on_other_thread(work).await;

@@ -34,6 +34,9 @@ pub(crate) struct Target {
     pub(crate) drafts: Drafts,
     pub(crate) tally: Tally,
     pub(crate) stop: Arc<AtomicBool>,
+    /// The most files that are complete and not at their places yet. Together they cost one wait for the disk. Each
+    /// has a descriptor open.
+    pub(crate) most_ready: usize,
     notes: Notes,
 }
 
@@ -42,7 +45,7 @@ impl Target {
     pub(crate) fn open(
         destination: Destination,
         options: Options,
-        drafts: Drafts,
+        (drafts, most_ready): (Drafts, usize),
         (notes, stop): (Notes, Arc<AtomicBool>),
     ) -> Result<Self, Stop> {
         let Destination { path: Blob(bytes), place } = destination;
@@ -78,6 +81,7 @@ impl Target {
             drafts,
             tally,
             stop,
+            most_ready,
             notes,
         })
     }
@@ -130,7 +134,7 @@ impl Target {
 
     /// The mode of a copy.
     pub(crate) fn mode(&self, entry: &Entry) -> u32 {
-        mode(entry, self.options.set_bits)
+        mode(entry, self.owners.own(entry))
     }
 
     /// Whether mode, time or owner of a file or directory are not those of the entry.

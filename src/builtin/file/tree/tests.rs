@@ -62,7 +62,7 @@ impl World {
         let notes = Arc::clone(&self.notes);
         let tell = Box::new(move |note| notes.lock().unwrap().push(note));
         let destination = Destination { path: bytes(path), place };
-        let target = Target::open(destination, self.options.clone(), self.drafts.clone(), (tell, Arc::default()))?;
+        let target = Target::open(destination, self.options.clone(), (self.drafts.clone(), 3), (tell, Arc::default()))?;
         Ok(Sink::new(target, most))
     }
 
@@ -173,6 +173,13 @@ fn root_gives_copies_to_the_users_of_the_same_names() {
     world.copy().unwrap();
     let owner = |name: &str| fs::metadata(world.to(name)).map(|known| (known.uid(), known.gid())).unwrap();
     assert_eq!((owner("known"), owner("unknown")), ((user, group), (0, 0)));
+    // A program that ran as a user who is not known here would run as root.
+    let mode = |name: &str| fs::metadata(world.to(name)).unwrap().mode() & 0o7777;
+    for name in ["known", "unknown"] {
+        fs::set_permissions(world.from(name), PermissionsExt::from_mode(0o6755)).unwrap();
+    }
+    world.copy().unwrap();
+    assert_eq!((mode("known"), mode("unknown")), (0o6755, 0o755));
     assert_eq!(world.copy().unwrap().adjusted, 0);
     // A file that is replaced keeps its owner if that of the source is not known.
     std::os::unix::fs::chown(world.to("unknown"), Some(user), Some(group)).unwrap();
