@@ -48,7 +48,12 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["-c", "--copy", "--rcopy", "--dest"], "copies files for clush", "to copy, write offshoot push or offshoot pull"),
     (&["--connection"], "is how ansible reaches a host", "a path says so: web1, web1/docker:app, local1"),
     (&["-L"], "shows the lines of all hosts in the order of the hosts for clush", "-B shows output at the end"),
-    (&["-R"], "chooses how pdsh reaches a host", "a path says so: web1, web1/docker:app, local1"),
+    (
+        &["-R"],
+        "chooses how pdsh reaches a host, and forwards a port of the host for ssh",
+        "a path says how: web1, web1/docker:app, local1; offshoot forward listens on this machine only, with -L",
+    ),
+    (&["-D"], "is a SOCKS proxy for ssh", "write offshoot forward HOST -L PORT:HOST:PORT for each port"),
     (
         &["--extra-vars"],
         "sets variables for ansible",

@@ -121,6 +121,9 @@ fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Ex
     if hosts.is_empty() {
         let whole = whole();
         let message = match before {
+            0 if choice.expressions.iter().all(|text| text == "@failed") => {
+                "no host matches `@failed`: no host of the last run has failed".into()
+            }
             0 => format!("no host matches `{}`", shorten(&whole)),
             _ => format!("no host is left: -x takes away all that `{}` names", shorten(&whole)),
         };
