@@ -20,12 +20,10 @@ use crate::Context;
 use crate::cli::args::Cli;
 use crate::cli::args::forward::ForwardArgs;
 use crate::cli::complaint::{complain, fail};
-use crate::cli::ending::Signals;
-use crate::cli::exit::{Exit, Outcome};
+use crate::cli::exit::Exit;
 use crate::cli::hosts::path::HostPath;
-use crate::cli::output::visible::word as visible;
-use crate::cli::run::{expand, start};
-use crate::cli::session::Session;
+use crate::cli::run::{expand_one, start};
+use crate::cli::session::{Session, connected, unreachable};
 use crate::cli::tree::Tree;
 
 /// Connections at once. A context takes 1024 calls at once, and each connection is one. More wait in the queues of the
@@ -39,13 +37,9 @@ const NOT_YET: Duration = Duration::from_millis(100);
 /// Listens, connects to the host, and forwards until the end.
 pub(crate) fn forward(cli: &Cli, args: &ForwardArgs) -> Exit {
     let reach = args.reach();
-    let hosts = match expand(&reach, &cli.config) {
-        Ok((hosts, _)) => hosts,
+    let host = match expand_one(&reach, &cli.config, "one is forwarded from") {
+        Ok(host) => host,
         Err(exit) => return exit,
-    };
-    let [host] = &hosts[..] else {
-        let text = format!("{} names {} hosts, and one is forwarded from", visible(&args.host), hosts.len());
-        return fail(Exit::Usage, &text);
     };
     // First of all, since nothing has to be connected to tell that a port is in use.
     let mut listeners = Vec::new();
@@ -55,39 +49,17 @@ pub(crate) fn forward(cli: &Cli, args: &ForwardArgs) -> Exit {
             Err(why) => return fail(Exit::Internal, &why),
         }
     }
-    let Session { router, runtime, tree } = match Session::begin(&reach, &hosts, || start(cli.debug)) {
-        Ok(session) => session,
-        Err(exit) => return exit,
-    };
-    let tree = Rc::new(tree);
-    runtime.block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return fail(Exit::Internal, &error),
-        };
-        let exit = tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            exit = on_host(&tree, host, listeners, &args.rules) => exit,
-        };
-        // After another signal, everything behind the links ends because the links end.
-        tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            () = router.shutdown() => exit,
-        }
-    })
+    match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug)) {
+        Ok(session) => session.until_signal(async |tree| on_host(tree, &host, listeners, &args.rules).await),
+        Err(exit) => exit,
+    }
 }
 
 /// Connects to the host, and forwards until its connection is lost.
 async fn on_host(tree: &Rc<Tree>, host: &HostPath, listeners: Vec<Listener>, rules: &[Rule]) -> Exit {
-    let unreachable = Exit::Done(Outcome { unreachable: true, ..Outcome::default() });
-    let context = match tree.context(&host.hops).await {
+    let context = match connected(tree, host).await {
         Ok(context) => context,
-        Err(error) => {
-            let text = format!("{error}\n(`offshoot doctor {}` tries the way step by step)", host.text);
-            return fail(unreachable, &text);
-        }
+        Err(exit) => return exit,
     };
     let room = Arc::new(Semaphore::new(MOST));
     let mut serving = JoinSet::new();
@@ -116,7 +88,7 @@ async fn on_host(tree: &Rc<Tree>, host: &HostPath, listeners: Vec<Listener>, rul
     }
     complain(&format!("offshoot: the connection to {} was lost", host.text));
     tree.last_words(&host.hops).await.iter().for_each(|line| complain(line));
-    unreachable
+    unreachable()
 }
 
 /// Accepts connections for ever. Dropping it ends all of them.

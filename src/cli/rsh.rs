@@ -12,7 +12,6 @@ use crate::cli::args::rsh::RshArgs;
 use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
-use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
 use crate::cli::forward::rule::Target;
 use crate::cli::hosts::expression;
@@ -156,28 +155,10 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
 
 /// Connects to the host, does the work there, and ends everything in order.
 fn connect(host: &HostPath, reach: &ReachArgs, work: &Work<'_>) -> Exit {
-    let Session { router, runtime, tree } = match Session::begin(reach, std::slice::from_ref(host), Router::new) {
-        Ok(session) => session,
-        Err(exit) => return exit,
-    };
-    let tree = Rc::new(tree);
-    runtime.block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return fail(Exit::Internal, &error),
-        };
-        let exit = tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            exit = run(&tree, host, work) => exit,
-        };
-        // After another signal, everything behind the links ends because the links end.
-        tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            () = router.shutdown() => exit,
-        }
-    })
+    match Session::begin(reach, std::slice::from_ref(host), Router::new) {
+        Ok(session) => session.until_signal(async |tree| run(tree, host, work).await),
+        Err(exit) => exit,
+    }
 }
 
 async fn run(tree: &Rc<Tree>, host: &HostPath, work: &Work<'_>) -> Exit {

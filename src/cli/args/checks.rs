@@ -114,7 +114,7 @@ impl Cli {
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
+            ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
             ToolCommand::Forward(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
             ToolCommand::Hosts(args) => (&args.expressions, &[]),
