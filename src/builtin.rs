@@ -1,7 +1,11 @@
 //! Functions that every copy of a program has, and what contexts offer by them.
 
+mod blob_writer;
 pub mod facts;
+#[cfg(feature = "fakessh")]
+pub mod fakessh;
 pub mod file;
+pub mod net;
 pub mod process;
 pub mod service;
 

@@ -12,7 +12,8 @@
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
-//! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync
+//! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync; `forward`: ports and sockets
+//! - `transfer`: `push` and `pull`
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -31,6 +32,7 @@ mod dry_run;
 pub(crate) mod duration;
 mod ending;
 pub(crate) mod exit;
+pub(crate) mod forward;
 mod help_topics;
 pub(crate) mod hosts;
 pub(crate) mod images;
@@ -55,6 +57,7 @@ mod session;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;
+mod transfer;
 pub(crate) mod tree;
 mod unnamed_file;
 mod with;
@@ -109,11 +112,14 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
     let exit = catch_unwind(AssertUnwindSafe(|| match &cli.command {
         ToolCommand::Run(args) => run::run(&cli, args),
         ToolCommand::Script(args) => script::script(&cli, args),
+        ToolCommand::Push(args) => transfer::push(&cli, args),
+        ToolCommand::Pull(args) => transfer::pull(&cli, args),
         ToolCommand::Shell(args) => shell::shell(&cli, args),
         ToolCommand::Call(args) => run::call(&cli, args),
         ToolCommand::Functions(args) => call::functions(args),
         ToolCommand::Rsh(args) => rsh::rsh(&cli, args),
         ToolCommand::With(args) => with::with(&cli, args),
+        ToolCommand::Forward(args) => forward::forward(&cli, args),
         ToolCommand::Doctor(args) => doctor::doctor(args, &cli.config),
         ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),

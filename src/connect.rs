@@ -27,6 +27,8 @@ pub(crate) mod program;
 #[cfg(feature = "cli")]
 pub(crate) mod report;
 pub(crate) mod run;
+#[cfg(feature = "fakessh")]
+pub(crate) mod ssh_stand_in;
 
 pub use host_path::{HostPath, PathError};
 pub use master::run_with_router;

@@ -59,11 +59,11 @@
 //!   the settings of the methods.
 //! - [`export!`]: makes a function callable. [`call::Function`] describes which functions can be exported.
 //! - [`Context`]: a process of the tree, with [`Context::call`], [`Context::stream`], [`Context::command`],
-//!   [`Context::read_file`]
+//!   [`Context::read_file`], [`Context::connect_tcp`]
 //! - [`Sender`] and [`Receiver`]: carry values between any two contexts. [`Select`] gives the next value of
 //!   several receivers and calls.
 //! - [`Error`]: the kinds of failure, as an enum to match on. [`error`] has the types of its fields.
-//! - `examples/` in the sources: eight complete programs
+//! - `examples/` in the sources: ten complete programs
 //!
 //! The guide is `docs/SUMMARY.md` in the sources. It leads from an empty directory to programs for several
 //! processors. It explains how to resolve each error, and one page lists the equivalent of each Mitogen name.
@@ -78,6 +78,7 @@
 //!
 //! - `cli` (default): the parts of the library that only the `offshoot` tool needs. Disable it in your own
 //!   programs to make them smaller.
+//! - `fakessh` (part of `cli`): the module [`fakessh`].
 //!
 //! # Layout
 //!
@@ -121,7 +122,9 @@ pub use api::router::Router;
 pub use api::select::Select;
 pub use api::sender::Sender;
 pub use api::stream::CallStream;
-pub use builtin::{facts, file, process, service};
+#[cfg(feature = "fakessh")]
+pub use builtin::fakessh;
+pub use builtin::{facts, file, net, process, service};
 pub use connect::child::child;
 pub use connect::program::Program;
 pub use connect::run::run;
@@ -224,6 +227,16 @@ mod services {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/files.md")]
 mod files {}
+
+/// This guide page is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/forwarding.md")]
+mod forwarding {}
+
+/// This guide page is compiled and run with the other examples.
+#[cfg(all(doctest, feature = "fakessh"))]
+#[doc = include_str!("../docs/guide/rsync-git-scp.md")]
+mod rsync_git_scp {}
 
 /// This reference page is compiled and run with the other examples.
 #[cfg(doctest)]

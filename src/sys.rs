@@ -1,13 +1,17 @@
-//! The operating system: processes, descendants, namespaces, descriptors as streams, terminals, blocking waits.
-//! All unsafe code is here. This layer knows nothing of the others.
+//! The operating system: processes, descendants, namespaces, descriptors as streams, sockets, terminals, blocking
+//! waits. All unsafe code is here. This layer knows nothing of the others.
 
 pub(crate) mod allocator;
 pub(crate) mod blocking;
+pub(crate) mod directory;
 pub(crate) mod hash;
 #[cfg(feature = "cli")]
 pub(crate) mod local_time;
 pub(crate) mod panic;
+#[cfg(feature = "fakessh")]
+pub(crate) mod passing;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod quote;
+pub(crate) mod socket;

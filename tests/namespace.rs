@@ -49,9 +49,9 @@ const ROOT: [&str; 26] = [
 ];
 
 /// What is looked for by subject.
-const MODULES: [&str; 17] = [
-    "alloc", "bundle", "call", "channel", "connect", "context", "error", "facts", "file", "log", "message", "policy",
-    "process", "router", "select", "service", "stats",
+const MODULES: [&str; 19] = [
+    "alloc", "bundle", "call", "channel", "connect", "context", "error", "facts", "fakessh", "file", "log", "message",
+    "net", "policy", "process", "router", "select", "service", "stats",
 ];
 
 /// Verbs of a context that wait for nothing, or for what has an end in itself.

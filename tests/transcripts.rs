@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 42] = [
+const NOT_RUN: [(&str, &str, &str); 48] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -14,6 +14,7 @@ const NOT_RUN: [(&str, &str, &str); 42] = [
     ("docs/guide/shell.md", "offshoot shell web1", "needs hosts"),
     ("docs/guide/containers.md", "offshoot run -w web1/docker:app", "needs containers"),
     ("docs/guide/containers.md", "offshoot run -w web1/sudo/setns", "needs a container"),
+    ("docs/guide/files.md", "offshoot push -w 'web[1-9]' -b", "writes on hosts of nobody"),
     ("docs/guide/files.md", "offshoot run -w 'web[1-9]' -s 'cat >", "writes on hosts of nobody"),
     ("docs/guide/files.md", "sum=$(sha256sum", "writes on hosts of nobody"),
     ("docs/guide/files.md", "tar -C site", "writes on hosts of nobody"),
@@ -28,7 +29,12 @@ const NOT_RUN: [(&str, &str, &str); 42] = [
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
     ("docs/guide/rsync-git-scp.md", "offshoot with bastion", "needs hosts"),
     ("docs/guide/rsync-git-scp.md", "[hosts]", "is a configuration"),
+    ("docs/guide/rsync-git-scp.md", "use std::process", "is Rust, and a test of the documentation"),
     ("docs/guide/rsync-git-scp.md", "rsync -a -e 'offshoot rsh' db-root", "needs a host"),
+    ("docs/guide/forwarding.md", "offshoot forward", "needs hosts"),
+    ("docs/guide/forwarding.md", "127.0.0.1:8080", "is what the block before it prints"),
+    ("docs/guide/forwarding.md", "ssh -o", "needs a host"),
+    ("docs/guide/forwarding.md", "use offshoot::Router", "is Rust, and a test of the documentation"),
     ("docs/guide/hosts.md", "[slurm]", "is a configuration"),
     ("docs/guide/own-methods.md", "[methods.srun]", "is a configuration"),
     ("docs/guide/own-methods.md", "[methods.nsenter]", "is a configuration"),

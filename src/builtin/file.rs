@@ -16,6 +16,8 @@
 //! # Ok(()) }
 //! ```
 
+pub(crate) mod tree;
+
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};

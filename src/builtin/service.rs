@@ -89,7 +89,7 @@ pub use method::{entry, run_method};
 
 /// A type whose methods other contexts call.
 ///
-/// The [module](crate::service) has an example.
+/// The [module](mod@crate::service) has an example.
 #[doc(alias = "expose")]
 pub trait Service: Send + Sync + Sized + 'static {
     /// How the calls of its methods run. Default: several at once.
@@ -137,7 +137,7 @@ pub enum Invoker {
 
 /// Who may call a method.
 ///
-/// The [module](crate::service) has an example. A policy of your own:
+/// The [module](mod@crate::service) has an example. A policy of your own:
 ///
 /// ```
 /// use offshoot::service::{Allow, Service};
@@ -190,7 +190,7 @@ impl Allow {
 ///
 /// Dropping it changes nothing. The services run until [`Pool::stop`], or until the router ends.
 ///
-/// The [module](crate::service) has an example.
+/// The [module](mod@crate::service) has an example.
 #[derive(Debug, Clone)]
 pub struct Pool {
     router: Router,
@@ -253,7 +253,7 @@ impl Pool {
 
 impl Context {
     /// Calls a method of a service in the context, as [`Context::call`] calls a function. The
-    /// [module](crate::service) has an example.
+    /// [module](mod@crate::service) has an example.
     ///
     /// # Errors
     ///
@@ -360,7 +360,7 @@ type AnyInstance = Arc<dyn std::any::Any + Send + Sync>;
 
 /// Lists the methods of a service that other contexts can call, and says of each who may call it.
 ///
-/// The [module](crate::service) has an example. A method that is not listed cannot be called.
+/// The [module](mod@crate::service) has an example. A method that is not listed cannot be called.
 #[macro_export]
 macro_rules! service {
     ($service:ty { $($method:ident: $allow:expr),+ $(,)? }) => { $(

@@ -2,14 +2,16 @@
 //!
 //! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
 //! - `checks`: what is well formed but most likely not what was meant
-//! - `plan`: those of `plan`
+//! - `copying`: those of `push` and `pull`; `plan`: those of `plan`
 //! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
-//! - `rsh`: those of `rsh` and `with`
+//! - `rsh`: those of `rsh` and `with`; `forward`: those of `forward`
 //! - `help`: texts of `--help`; `tips`: what people of other tools mean
 
 pub(crate) mod about;
 mod checks;
 pub(crate) mod choosing;
+pub(crate) mod copying;
+pub(crate) mod forward;
 mod help;
 pub(crate) mod plan;
 pub(crate) mod rsh;
@@ -30,6 +32,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
 use self::choosing::{ChoiceArgs, how_else};
+use self::copying::{PullArgs, PushArgs};
+use self::forward::ForwardArgs;
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
 use self::plan::PlanArgs;
 use self::rsh::{RshArgs, WithArgs};
@@ -81,6 +85,10 @@ pub(crate) enum ToolCommand {
     Run(Box<RunArgs>),
     /// Run a local script on hosts, which leaves no file there
     Script(Box<ScriptArgs>),
+    /// Copy files and directories to hosts; only what differs is sent
+    Push(Box<PushArgs>),
+    /// Copy files and directories from hosts, into one directory for each host
+    Pull(Box<PullArgs>),
     /// Open an interactive terminal on a host
     Shell(Box<ShellArgs>),
     /// Call a function of this program on hosts and show its result as JSON
@@ -91,9 +99,11 @@ pub(crate) enum ToolCommand {
     Rsh(Box<RshArgs>),
     /// Run a program of this machine whose every ssh goes through a path
     With(Box<WithArgs>),
+    /// Listen on ports of this machine whose connections a host makes
+    Forward(Box<ForwardArgs>),
     /// Connect to a host step by step, and show which step fails and what to do
     Doctor(Box<DoctorArgs>),
-    /// Print the hops that a run would make, and the command of each hop, without a connection
+    /// Print the hops of a run, and the command of each hop, without a connection
     Plan(Box<PlanArgs>),
     /// List the hosts that an expression names
     Hosts(HostsArgs),
@@ -121,9 +131,12 @@ impl ToolCommand {
             self,
             Self::Run(_)
                 | Self::Script(_)
+                | Self::Push(_)
+                | Self::Pull(_)
                 | Self::Shell(_)
                 | Self::Call(_)
                 | Self::Rsh(_)
+                | Self::Forward(_)
                 | Self::Doctor(_)
                 | Self::Tree(_)
         )

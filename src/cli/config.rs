@@ -156,7 +156,12 @@ fn command(reader: &Reader<'_>, entry: &Entry<'_>) -> Result<String, String> {
 /// A host: the path to it.
 fn host(reader: &Reader<'_>, entry: &Entry<'_>) -> Result<String, String> {
     if !is_bare_host(&entry.key) {
-        let message = format!("{:?} cannot be the name of a host: write letters, digits, `-`, `_` and `.`", entry.key);
+        let why = if entry.key.starts_with("local") {
+            "it is a child of this machine; take another name"
+        } else {
+            "write letters, digits, `-`, `_` and `.`"
+        };
+        let message = format!("{:?} cannot be the name of a host: {why}", entry.key);
         return Err(reader.error(entry.at, &message));
     }
     let path = reader.text(entry, "the path to the host, as \"bastion/db1/sudo:postgres\"")?;

@@ -6,9 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::pace::{Input, Pace, Refusal, Ticket};
@@ -150,15 +151,15 @@ struct Login {
     ticket: Ticket,
     turn: Option<oneshot::Receiver<()>>,
     has_ended: bool,
-    /// How long it waits before it looks at the time.
-    tick: Duration,
+    /// Before this it does not begin again.
+    due: Instant,
 }
 
 impl Login {
     fn new(server: &Rc<Server>) -> Self {
         let ticket = server.next.get();
         server.next.set(ticket + 1);
-        let mut login = Self { server: Rc::clone(server), ticket, turn: None, has_ended: false, tick: TICK };
+        let mut login = Self { server: Rc::clone(server), ticket, turn: None, has_ended: false, due: Instant::now() };
         login.wait(Input::Ask(ticket));
         login
     }
@@ -172,8 +173,9 @@ impl Login {
     }
 
     fn wait_again(&mut self, refusal: Refusal, wait: Duration) {
-        self.tick = wait.min(TICK);
         self.wait(Input::Refused(self.ticket, refusal, wait));
+        // Not before what the pace has computed, so that the first look is not too early.
+        self.due = Instant::now() + wait;
     }
 
     /// Waits until it may begin. Returns `false` if the server refuses this address for longer than `left`. The time of
@@ -181,7 +183,9 @@ impl Login {
     async fn turn(&mut self, mut left: Duration) -> bool {
         while let Some(turn) = &mut self.turn {
             let begun = Instant::now();
-            match tokio::time::timeout(std::mem::replace(&mut self.tick, TICK), turn).await {
+            let rest = self.due.duration_since(begun);
+            let tick = if rest.is_zero() { TICK } else { rest.min(TICK) };
+            match tokio::time::timeout(tick, turn).await {
                 Ok(_) => self.turn = None,
                 Err(_) => {
                     if self.server.refusal.borrow().is_some() {
@@ -229,8 +233,10 @@ mod tests {
         Err(Error::Closed(Closed::Router))
     }
 
+    /// Time passes only while everything waits, so that a busy machine changes nothing.
     fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap().block_on(future)
     }
 
     /// Connects once, and returns how often that was tried, how long it took, what was told, and the error.
@@ -238,14 +244,18 @@ mod tests {
         limit: Duration,
         mut outcome: impl FnMut(u32, Try) -> Result<Context, Error>,
     ) -> (u32, Duration, Vec<String>, Error) {
-        let (mut tries, told, start) = (0, RefCell::default(), Instant::now());
+        let (mut tries, told) = (0, RefCell::default());
         let (limiter, server) = (LoginLimiter::default(), "web".to_owned());
         let tell = |text| RefCell::<Vec<String>>::borrow_mut(&told).push(text);
-        let result = on_one_thread(limiter.connect(Some(&server), ("ssh.web2", limit), tell, async |this| {
-            tries += 1;
-            outcome(tries, this)
-        }));
-        (tries, start.elapsed(), told.take(), result.unwrap_err())
+        let (result, took) = on_one_thread(async {
+            let start = Instant::now();
+            let login = limiter.connect(Some(&server), ("ssh.web2", limit), tell, async |this| {
+                tries += 1;
+                outcome(tries, this)
+            });
+            (login.await, start.elapsed())
+        });
+        (tries, took, told.take(), result.unwrap_err())
     }
 
     #[test]

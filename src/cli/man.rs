@@ -29,7 +29,10 @@ pub(crate) fn man(args: &ManArgs) -> Exit {
         Some((_, page)) => print(page),
         None => {
             let name = visible::word(args.command.as_deref().unwrap_or_default());
-            fail(Exit::Usage, &format!("there is no command {name}; offshoot --help lists them"))
+            fail(
+                Exit::Usage,
+                &format!("there is no command {name}; offshoot --help lists them, and --output DIR writes all pages"),
+            )
         }
     }
 }

@@ -1,48 +1,27 @@
 //! `offshoot rsh`: a command on one host in place of ssh, for programs such as rsync that start ssh themselves. It
 //! passes bytes on as they are.
-//!
-//! - `pump`: the standard streams
 
-mod pump;
-
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::builtin::fakessh::pump;
+use crate::builtin::fakessh::remote::Remote;
 use crate::cli::args::rsh::RshArgs;
 use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
-use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
+use crate::cli::forward::rule::Target;
 use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{FromInventory, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
-use crate::process::{Command, Exit as CommandExit, Stdin};
-use crate::{Context, Router};
-
-/// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
-/// commands, because it was not reached by its login.
-const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
-case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
-command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
-exec "$SHELL" -c "$1""#;
-
-/// Finds the server of sftp where systems have it.
-const SFTP_SERVER: &str = r#"cd 2>/dev/null || cd /
-for server in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server \
-    /usr/lib/ssh/sftp-server /usr/lib/misc/sftp-server /usr/lib/sftp-server /usr/libexec/ssh/sftp-server \
-    /usr/local/libexec/sftp-server
-do
-    if [ -x "$server" ]; then exec "$server"; fi
-done
-if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
-echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
-exit 255"#;
+use crate::process::Command;
+use crate::{Context, Error, Router};
 
 /// Runs the command, with the standard streams of this process.
 pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
@@ -53,33 +32,54 @@ pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
     if args.typed.show_config {
         return super::print(format!("host {name}\n").as_bytes());
     }
-    let script = match script(args) {
-        Ok(script) => script,
+    let work = match Work::of(args) {
+        Ok(work) => work,
         Err(why) => return fail(Exit::Usage, &why),
     };
     let host = match host(args, name, &cli.config) {
         Ok(host) => host,
         Err(exit) => return exit,
     };
-    connect(&host, &args.way.reach(), &|context| command(context, args, &script))
+    connect(&host, &args.way.reach(), &work)
 }
 
-/// The script for `sh`, and the line of the command for it.
-fn script(args: &RshArgs) -> Result<(&'static str, OsString), String> {
-    let line = args.argv.join(OsStr::new(" "));
-    match (args.typed.subsystem, line.as_encoded_bytes()) {
-        (true, b"sftp") => Ok((SFTP_SERVER, line)),
-        (true, _) => Err(format!("the subsystem {} is not known; there is sftp", line.display())),
-        (false, b"") => {
-            Err("no command is named, and rsh is no login: write rsh HOST COMMAND, or use ssh for a shell".into())
+/// What is done on the host.
+enum Work<'a> {
+    Command(&'a RshArgs, Remote),
+    Connection(&'a Target),
+}
+
+impl<'a> Work<'a> {
+    fn of(args: &'a RshArgs) -> Result<Self, String> {
+        if let Some(target) = &args.typed.connection {
+            return Ok(Self::Connection(target));
         }
-        (false, _) => Ok((IN_LOGIN_SHELL, line)),
+        let line = args.argv.join(OsStr::new(" "));
+        Remote::new(line, args.typed.subsystem).map(|remote| Self::Command(args, remote))
+    }
+
+    /// Does it with the standard streams of this process, and returns the exit code. The error is in words.
+    async fn carry_out(&self, context: &Context) -> Result<u8, String> {
+        let in_words = |error: Error| error.to_string();
+        let streams = pump::own_streams().map_err(|error| error.to_string())?;
+        let exit = match self {
+            Self::Command(args, remote) => {
+                pump::run(command(context, args, remote), streams).await.map_err(in_words)?
+            }
+            Self::Connection(target) => {
+                let stream = target.connect(context).await.map_err(in_words)?;
+                return pump::carry(stream, streams).await.map(|()| 0).map_err(|error| error.to_string());
+            }
+        };
+        match exit.code {
+            Some(code) => Ok(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
+            None => Err(format!("signal {} ended the command", exit.signal.unwrap_or_default())),
+        }
     }
 }
 
-fn command(context: &Context, args: &RshArgs, (script, line): &(&'static str, OsString)) -> Command {
-    let stdin = if args.typed.no_stdin { Stdin::null() } else { Stdin::piped() };
-    let mut command = context.command("/bin/sh").args(["-c", script, "sh"]).args([line]).stdin(stdin);
+fn command(context: &Context, args: &RshArgs, remote: &Remote) -> Command {
+    let mut command = remote.command(context, !args.typed.no_stdin);
     for name in args.typed.sent_variables() {
         if let Some(value) = std::env::var_os(&name) {
             command = command.env(name, value);
@@ -153,42 +153,23 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
     Ok(host)
 }
 
-/// Connects to the host, runs the command there, and ends everything in order.
-fn connect(host: &HostPath, reach: &ReachArgs, command: &dyn Fn(&Context) -> Command) -> Exit {
-    let Session { router, runtime, tree } = match Session::begin(reach, std::slice::from_ref(host), Router::new) {
-        Ok(session) => session,
-        Err(exit) => return exit,
-    };
-    let tree = Rc::new(tree);
-    runtime.block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return fail(Exit::Internal, &error),
-        };
-        let exit = tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            exit = run(&tree, host, command) => exit,
-        };
-        // After another signal, everything behind the links ends because the links end.
-        tokio::select! {
-            biased;
-            signal = signals.next() => signal,
-            () = router.shutdown() => exit,
-        }
-    })
+/// Connects to the host, does the work there, and ends everything in order.
+fn connect(host: &HostPath, reach: &ReachArgs, work: &Work<'_>) -> Exit {
+    match Session::begin(reach, std::slice::from_ref(host), Router::new) {
+        Ok(session) => session.until_signal(async |tree| run(tree, host, work).await),
+        Err(exit) => exit,
+    }
 }
 
-async fn run(tree: &Rc<Tree>, host: &HostPath, command: &dyn Fn(&Context) -> Command) -> Exit {
+async fn run(tree: &Rc<Tree>, host: &HostPath, work: &Work<'_>) -> Exit {
     let failed = |error: &dyn std::fmt::Display| fail(Exit::Code(OWN_FAULT_OF_SSH), &format!("{}: {error}", host.text));
     let context = match tree.context(&host.hops).await {
         Ok(context) => context,
         Err(error) => return failed(&error),
     };
-    match pump::run(command(&context)).await {
-        Ok(CommandExit { code: Some(code), .. }) => Exit::Code(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
-        Ok(CommandExit { signal, .. }) => failed(&format!("signal {} ended the command", signal.unwrap_or_default())),
-        Err(error) => failed(&error),
+    match work.carry_out(&context).await {
+        Ok(code) => Exit::Code(code),
+        Err(why) => failed(&why),
     }
 }
 

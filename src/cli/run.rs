@@ -30,6 +30,7 @@ use crate::cli::output::marks;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{Finished, HostEvent, Report};
 use crate::cli::output::summary::{End, Summary};
+use crate::cli::output::visible::word as visible;
 use crate::cli::question;
 use crate::cli::rerun;
 use crate::cli::rollout::Rollout;
@@ -178,6 +179,16 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
         hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
     }
     Ok((hosts, inventories.found()))
+}
+
+/// The host of a command that takes only one. `why` says of the command what it takes.
+pub(crate) fn expand_one(reach: &ReachArgs, config: &Config, why: &str) -> Result<HostPath, Exit> {
+    let (hosts, _) = expand(reach, config)?;
+    let only = <[HostPath; 1]>::try_from(hosts).map(|[host]| host);
+    only.map_err(|hosts| {
+        let names = visible(&reach.hosts.join(","));
+        fail(Exit::Usage, &format!("{names} names {} hosts, and {why}", hosts.len()))
+    })
 }
 
 /// Output that has to be written at the end of a run.

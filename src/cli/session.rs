@@ -1,14 +1,17 @@
 //! What a command needs that connects to hosts.
 
+use std::rc::Rc;
+
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::args::ReachArgs;
 use crate::cli::complaint::fail;
-use crate::cli::exit::Exit;
+use crate::cli::ending::Signals;
+use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::HostPath;
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
-use crate::{Error, Router};
+use crate::{Context, Error, Router};
 
 /// A router, the runtime for its futures, and the tree of connects to the hosts.
 pub(crate) struct Session {
@@ -39,4 +42,43 @@ impl Session {
         let tree = Tree::new(&router, reach, hosts, secrets).map_err(|error| fail(Exit::Usage, &error))?;
         Ok(Self { router, runtime, tree })
     }
+    /// Does the work until it is done or a signal comes, and ends everything in order.
+    pub(crate) fn until_signal(self, work: impl AsyncFnOnce(&Rc<Tree>) -> Exit) -> Exit {
+        let Self { router, runtime, tree } = self;
+        let tree = Rc::new(tree);
+        runtime.block_on(async {
+            let mut signals = match Signals::new() {
+                Ok(signals) => signals,
+                Err(error) => return fail(Exit::Internal, &error),
+            };
+            let exit = tokio::select! {
+                biased;
+                signal = signals.next() => signal,
+                exit = work(&tree) => exit,
+            };
+            // After another signal, everything behind the links ends because the links end.
+            tokio::select! {
+                biased;
+                signal = signals.next() => signal,
+                () = router.shutdown() => exit,
+            }
+        })
+    }
+}
+
+/// Connects to the host of a command that has one host.
+///
+/// # Errors
+///
+/// How the tool ends. It has been printed.
+pub(crate) async fn connected(tree: &Rc<Tree>, host: &HostPath) -> Result<Context, Exit> {
+    tree.context(&host.hops).await.map_err(|error| {
+        let text = format!("{error}\n(`offshoot doctor {}` tries the way step by step)", host.text);
+        fail(unreachable(), &text)
+    })
+}
+
+/// How the tool ends if that host is not reached, or lost.
+pub(crate) fn unreachable() -> Exit {
+    Exit::Done(Outcome { unreachable: true, ..Outcome::default() })
 }

@@ -20,9 +20,8 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::HostPath;
-use crate::cli::output::visible::word as visible;
-use crate::cli::run::{expand, start};
-use crate::cli::session::Session;
+use crate::cli::run::{expand_one, start};
+use crate::cli::session::{Session, connected, unreachable};
 use crate::cli::tree::Tree;
 use crate::{Error, Router};
 
@@ -51,29 +50,23 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
         return fail(Exit::Usage, &NO_TERMINAL);
     }
     let reach = args.reach();
-    let hosts = match expand(&reach, &cli.config) {
-        Ok((hosts, _)) => hosts,
+    let host = match expand_one(&reach, &cli.config, "a shell is for one") {
+        Ok(host) => host,
         Err(exit) => return exit,
     };
-    let [host] = &hosts[..] else {
-        let text = format!("{} names {} hosts, and a shell is for one", visible(&args.host), hosts.len());
-        return fail(Exit::Usage, &text);
-    };
-    let Session { router, runtime, tree } = match Session::begin(&reach, &hosts, || start(cli.debug)) {
-        Ok(session) => session,
-        Err(exit) => return exit,
-    };
-    runtime.block_on(on_host(args, &router, &Rc::new(tree), host))
+    let Session { router, runtime, tree } =
+        match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug)) {
+            Ok(session) => session,
+            Err(exit) => return exit,
+        };
+    runtime.block_on(on_host(args, &router, &Rc::new(tree), &host))
 }
 
 async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &HostPath) -> Exit {
     // Ctrl-C ends the process. Everything that it has started then ends because its links end.
-    let context = match tree.context(&host.hops).await {
+    let context = match connected(tree, host).await {
         Ok(context) => context,
-        Err(error) => {
-            let text = format!("{error}\n(`offshoot doctor {}` tries the way step by step)", host.text);
-            return fail(unreachable(), &text);
-        }
+        Err(exit) => return exit,
     };
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -116,10 +109,6 @@ async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &Host
         () = router.shutdown() => {}
     }
     exit
-}
-
-fn unreachable() -> Exit {
-    Exit::Done(Outcome { unreachable: true, ..Outcome::default() })
 }
 
 /// What runs on the terminal there, with the variables that describe the terminal and the language here.

@@ -1,8 +1,4 @@
 //! `offshoot with`: a program of this machine whose every ssh goes through a path.
-//!
-//! - `stand_ins`: the directory with the programs that it finds in place of ssh, scp and sftp
-
-mod stand_ins;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,7 +12,7 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use self::stand_ins::StandIns;
+use crate::builtin::fakessh::stand_ins::{self, StandIns};
 use crate::cli::args::Cli;
 use crate::cli::args::rsh::WithArgs;
 use crate::cli::complaint::{complain, fail};
@@ -47,7 +43,10 @@ pub(crate) fn with(cli: &Cli, args: &WithArgs) -> Exit {
         return exit;
     }
     let found = sources.inventories.found();
-    let made = rsh_words(cli, args, &found).and_then(|words| StandIns::new(&words));
+    let made = rsh_words(cli, args, &found).and_then(|words| {
+        let command = [OsStr::new("exec "), &stand_ins::line(words)].join(OsStr::new(""));
+        StandIns::new(&|_| command.clone())
+    });
     let stand_ins = match made {
         Ok(stand_ins) => stand_ins,
         Err(error) => {

@@ -2,6 +2,7 @@
 
 mod failure;
 mod shell_words;
+mod transfer;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use crate::cli::output::summary::Status;
 use crate::cli::retry::{self, Retries};
 use crate::cli::rollout::{Next, Rollout};
 use crate::cli::substitution::{self, Values};
+use crate::cli::transfer::Transfer;
 use crate::cli::tree::Tree;
 use crate::wire::error::Phase;
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
@@ -38,6 +40,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub(super) enum Work {
     Command(CommandLine),
     Call(Exported, EncodedArgs),
+    Transfer(Rc<Transfer>),
 }
 
 /// The work, the hosts, the time limit, and how to show the output.
@@ -220,6 +223,17 @@ impl Worker {
                 ("command", self.command(&context, &command, job.timeout).await)
             }
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
+            Work::Transfer(transfer) => {
+                let copied = Box::pin(self.transfer(&context, transfer, &host.text));
+                let copied = match job.timeout {
+                    None => copied.await,
+                    Some(after) => match tokio::time::timeout(after, copied).await {
+                        Ok(copied) => copied,
+                        Err(_) => Err(Error::Timeout { after, what: "copy".into() }),
+                    },
+                };
+                ("copy", copied)
+            }
         };
         match done {
             Ok(exit) => exit,

@@ -25,6 +25,8 @@ use crate::connect::handshake::{Hello, Welcome};
 use crate::connect::methods::setns::{ADVICE, FAILED};
 #[cfg(target_os = "linux")]
 use crate::connect::namespace_entry::NamespaceEntry;
+#[cfg(feature = "fakessh")]
+use crate::connect::ssh_stand_in;
 use crate::engine::broker::Broker;
 use crate::engine::descendants::Descendants;
 use crate::engine::dispatch::Dispatcher;
@@ -126,6 +128,8 @@ impl Arguments {
 /// is asked for in a process with other threads, the child runs without it and logs a warning.
 pub fn child() {
     CLAIMED.store(true, Ordering::Relaxed);
+    #[cfg(feature = "fakessh")]
+    ssh_stand_in::stand_in(&mut std::env::args_os().skip(1));
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else { return };
     if tokio::runtime::Handle::try_current().is_err() {
         live(&arguments, false);
@@ -145,6 +149,9 @@ pub fn child() {
 #[doc(hidden)]
 pub fn test_child() {
     CLAIMED.store(true, Ordering::Relaxed);
+    // The options for the test harness come before --, and then the path of the test.
+    #[cfg(feature = "fakessh")]
+    ssh_stand_in::stand_in(&mut std::env::args_os().skip(5));
     // The first argument is for the test harness.
     let mut args = std::env::args_os().skip(2).take(1);
     if let Some(mut arguments) = Arguments::parse(&mut args) {

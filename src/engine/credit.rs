@@ -90,6 +90,11 @@ impl Credit {
         if let Some(error) = self.refused.take(target) {
             return (Offer::Failed(accepted, error), None);
         }
+        let metered = |message| Metered { message, accepted, number };
+        // It needs no room, and nothing waits before it. The receiver may be gone, and would never close the window.
+        if message.is_dead() && !self.windows.contains_key(&target) {
+            return (Offer::Fits(metered(message)), None);
+        }
         let window = self.windows.entry(target).or_default();
         let mut complaints = None;
         if !counted && message.reply_to == Handle::NONE {
@@ -100,11 +105,10 @@ impl Credit {
             });
         }
         let fits = window.waiting.is_empty() && (message.is_dead() || window.outlet.take(message.data.len(), counted));
-        let metered = Metered { message, accepted, number };
         if fits {
-            return (Offer::Fits(metered), complaints);
+            return (Offer::Fits(metered(message)), complaints);
         }
-        window.waiting.push(number, metered);
+        window.waiting.push(number, metered(message));
         (Offer::Waits, complaints)
     }
 
@@ -217,7 +221,7 @@ impl Credit {
 mod tests {
     use super::*;
     use crate::routing::window::{MAX_CALLS, WINDOW};
-    use crate::wire::error::DeadReason;
+    use crate::wire::error::{ChannelErrorKind, DeadReason};
 
     const RECEIVER: Handle = Handle(2000);
     const FAR: ContextId = ContextId(1);
@@ -285,6 +289,16 @@ mod tests {
         let mut credit = full();
         let (complaints, waiting) = credit.forget(FAR);
         assert_eq!((complaints.len(), waiting.len(), credit.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn the_end_of_a_stream_opens_no_window() {
+        let mut credit = Credit::default();
+        let end = Message { dst: FAR, handle: RECEIVER, ..Message::dead_as(ChannelErrorKind::SenderClosed, "closed") };
+        assert!(matches!(offer(&mut credit, end.clone()), (Offer::Fits(_), None)));
+        assert_eq!(credit.len(), 0);
+        let mut credit = full();
+        assert!(matches!(offer(&mut credit, end), (Offer::Waits, None)), "it comes after the data");
     }
 
     #[test]

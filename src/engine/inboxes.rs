@@ -352,6 +352,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_may_not_reach_its_handle_is_refused_at_its_first_fragment() {
+        let mut inboxes = Inboxes::new(1000);
+        inboxes.add(Handle(1000), registration(Target::Control)).unwrap();
+        let stranger = Message { src: ContextId(2), ..message(Handle(1000)) };
+        assert!(inboxes.assemble(&stranger, true, &routing(), None).refusal.is_some());
+        assert_eq!(inboxes.assemble(&stranger, true, &routing(), None), Added::default(), "once");
+        assert_eq!(inboxes.assemble(&stranger, false, &routing(), None), Added::default());
+    }
+
+    #[test]
     fn the_end_of_a_context_takes_out_what_waits_for_it() {
         let mut inboxes = Inboxes::new(1000);
         inboxes.add(Handle(1000), registration(Target::Control)).unwrap();

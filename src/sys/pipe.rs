@@ -2,15 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-#[cfg(feature = "cli")]
-use std::os::fd::AsRawFd;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-#[cfg(feature = "cli")]
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::sys::stat::{SFlag, fstat};
 use tokio::io::Interest;
@@ -32,6 +29,8 @@ pub(crate) struct Input {
     /// Whether a short read has emptied the descriptor. That is so for a socket or pipe, but not
     /// for a terminal.
     short_read_is_empty: bool,
+    /// Whether a connection that was reset has ended. Otherwise that is an error.
+    reset_is_end: bool,
 }
 
 /// A descriptor to write to.
@@ -49,7 +48,12 @@ impl Input {
         let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         let short_read_is_empty = kind == SFlag::S_IFSOCK || kind == SFlag::S_IFIFO;
         let file = process::watch(never_blocking(fd)?, Interest::READABLE)?;
-        Ok(Self { file, short_read_is_empty })
+        Ok(Self { file, short_read_is_empty, reset_is_end: true })
+    }
+
+    /// Reports a reset as an error, for data that has no end of its own.
+    pub(crate) fn with_resets(self) -> Self {
+        Self { reset_is_end: false, ..self }
     }
 
     /// Reads at least one byte, and as many as are there. Returns 0 at the end of the file.
@@ -78,7 +82,7 @@ impl Input {
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The other end of a terminal is closed, or a socket was cut.
-                Ok(Err(error)) if is_end(&error) => return Ok(0),
+                Ok(Err(error)) if self.reset_is_end && is_end(&error) => return Ok(0),
                 Ok(Err(error)) => return Err(error),
                 Err(_would_block) => {}
             }
@@ -113,7 +117,6 @@ impl Output {
     }
 
     /// Ends what the other side reads, if this is a socket. Returns whether it is one.
-    #[cfg(feature = "cli")]
     pub(crate) fn end(&self) -> bool {
         shutdown(self.file.as_raw_fd(), Shutdown::Write).is_ok()
     }

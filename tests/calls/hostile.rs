@@ -273,6 +273,19 @@ fn unfinished_messages_from_behind_a_hop_are_dropped_and_the_hop_keeps_its_link(
     assert_eq!(heard.blocking_recv().unwrap().len(), 1_000_000);
 }
 
+#[test]
+fn unfinished_messages_from_behind_a_hop_cost_the_hop_nothing_where_they_arrive() {
+    let tree = Tree::new();
+    let hop = tree.child();
+    let (bad, good) = (tree.behind(&hop), tree.behind(&hop));
+    let me = bad.id().0;
+    let flood = (0..50).flat_map(|number| fragment(1, [0, me, me, 2_000_000 + number, 1000], b""));
+    bad.blocking_call(scribble, (flood.collect(),)).unwrap();
+    // What comes behind it has waited for all of it.
+    assert!(bad.blocking_call(pid, ()).is_ok());
+    assert!(good.blocking_call(pid, ()).is_ok() && hop.blocking_call(pid, ()).is_ok());
+}
+
 async fn tell_at_length(to: Sender<String>) -> Result<(), Error> {
     to.send("x".repeat(1_000_000)).await
 }
@@ -295,7 +308,7 @@ export!(started_elsewhere);
 static HEARD: AtomicU32 = AtomicU32::new(0);
 
 /// A handle of this context where only contexts above may write.
-fn guarded(router: &Router) -> Result<Handle, Error> {
+pub(super) fn guarded(router: &Router) -> Result<Handle, Error> {
     let handler = router.add_handler(|message| {
         if !message.is_dead() {
             HEARD.fetch_add(1, Ordering::Relaxed);
@@ -305,7 +318,7 @@ fn guarded(router: &Router) -> Result<Handle, Error> {
 }
 export!(guarded);
 
-fn heard() -> u32 {
+pub(super) fn heard() -> u32 {
     HEARD.load(Ordering::Relaxed)
 }
 export!(heard);
@@ -341,7 +354,7 @@ fn a_sender_can_do_no_more_than_the_context_that_it_came_from() {
         let handle = to.blocking_call(guarded, ()).unwrap();
         let before = to.blocking_call(heard, ()).unwrap();
         let sender = from.blocking_call(sender_to, (to.id(), handle)).unwrap();
-        sender.blocking_send(1).unwrap();
+        sender.clone().blocking_send(1).unwrap();
         // The call goes behind it.
         let heard = to.blocking_call(heard, ()).unwrap() - before;
         assert_eq!(heard, u32::from(is_heard), "by {from} to {to}");

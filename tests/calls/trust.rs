@@ -220,6 +220,20 @@ fn forged_sources_are_dropped_and_answered_by_nobody() {
 }
 
 #[test]
+fn an_answer_longer_than_the_largest_message_ends_the_wait_for_it() {
+    let tree = Tree(Router::builder().max_message_size(100_000).build().unwrap());
+    let (context, mut stream) = played(&tree, None);
+    let pending = context.call(pid, ());
+    let ([.., reply_to], _) = frame::read(&mut stream).unwrap();
+    let me = context.id().0;
+    for _ in 0..3 {
+        stream.write_all(&frame::fragment(1, [0, me, me, reply_to, 0], &[0; 50_000])).unwrap();
+    }
+    let said = block_on(pending).unwrap_err().to_string();
+    assert!(said.contains("100000"), "{said}");
+}
+
+#[test]
 fn routes_by_hand_lead_where_they_say_until_they_are_taken_back() {
     let tree = Tree::new();
     let (near, mut stream) = played(&tree, None);

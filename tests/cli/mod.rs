@@ -7,6 +7,7 @@ mod choosing;
 mod config;
 mod ending;
 mod exits;
+mod forward;
 mod input;
 mod json;
 mod many;
@@ -19,6 +20,7 @@ pub(crate) mod shell;
 mod showing;
 mod text;
 mod transcripts;
+mod transfer;
 mod tree;
 
 /// A trial: its sentence and its function.
@@ -99,6 +101,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             no_file_of_a_script_is_on_the_host_and_its_text_is_in_no_argument
             a_script_that_cannot_be_run_is_told_before_anything_is_connected
         ;
+        transfer:
+            a_tree_is_pushed_and_then_only_what_differs
+            each_host_is_pulled_into_a_directory_of_its_own
+            what_cannot_be_copied_is_told_and_the_rest_arrives
+            a_full_disk_ends_the_copy_with_its_name
+            a_copy_keeps_to_its_rate
+            ten_thousand_small_files_take_a_moment
+            a_push_that_is_killed_leaves_the_old_file_or_the_new_one
+            a_copy_that_is_interrupted_leaves_no_drafts_of_small_files
+        ;
         shell:
             a_terminal_there_has_the_size_and_the_variables_of_the_one_here
             the_login_shell_of_the_user_is_started_and_its_code_is_that_of_the_tool
@@ -158,6 +170,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             an_rsh_that_is_killed_leaves_nothing_alone
             a_program_reaches_hosts_behind_a_path_by_its_own_ssh
             the_directory_of_with_is_removed_after_a_signal
+        ;
+        forward:
+            bytes_go_both_ways_by_ports_and_sockets_and_each_direction_ends_by_itself
+            sixty_four_connections_pass_at_once
+            a_target_that_refuses_is_told_once_and_the_others_go_on
+            a_lost_connection_ends_the_forward_and_what_passed_through_it
+            much_data_takes_little_memory_even_if_its_reader_is_slow
+            what_cannot_be_listened_on_is_told_before_anything_is_connected
+            rsh_passes_its_streams_to_a_port
         ;
         tree:
             the_tree_shows_each_context_once_below_the_one_that_has_started_it

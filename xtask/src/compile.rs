@@ -20,8 +20,10 @@ pub(super) const SMALLER: [&str; 4] = [
     "-Cno-vectorize-loops",
     "-Cno-vectorize-slp",
 ];
-/// The target whose code is too large for its budget at opt-level 3.
+/// The target whose code is too large for its budget at opt-level 3. It has opt-level s.
 const SMALL: &str = "i686-unknown-linux-musl";
+/// Its limits for inlining, in place of the first of [`SMALLER`].
+const INLINES_LESS: &str = "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=20";
 
 /// The target that programs of this machine are built for.
 pub(super) fn host() -> &'static str {
@@ -37,7 +39,11 @@ pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Resul
     if target == SMALL {
         args.extend(["--config", "profile.image.opt-level=\"s\""].map(str::to_owned));
     }
-    with_flags(verb, target, &args, &SMALLER.map(str::to_owned))
+    let mut flags = SMALLER.map(str::to_owned);
+    if target == SMALL {
+        INLINES_LESS.clone_into(&mut flags[0]);
+    }
+    with_flags(verb, target, &args, &flags)
 }
 
 /// Does the same with additional flags for rustc.

@@ -16,15 +16,14 @@ use tokio::sync::OnceCell;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::receiver::Receiver;
-use crate::api::sender::{Sender, Sending};
+use crate::api::sender::Sender;
+use crate::builtin::blob_writer::BlobWriter;
 use crate::builtin::process::run_process::{CommandLine, Input, Outlets, run_process};
 use crate::builtin::process::{Event, Exit, Output, WindowSize, receiver};
 use crate::engine::shared::{Request, Shared};
 use crate::wire::codec::Blob;
 use crate::wire::error::{Closed, Error};
 
-/// Bytes of one chunk of input.
-const CHUNK: usize = 32 * 1024;
 /// The signal that is reported for a command that was killed.
 const SIGKILL: i32 = 9;
 
@@ -202,8 +201,7 @@ pub struct ChildStdin {
 
 enum State {
     Starting(Pin<Box<dyn Future<Output = Result<Sender<Blob>, Error>> + Send + Sync>>),
-    /// The sender, and the last chunk until there is room for it in the window.
-    Open(Sender<Blob>, Option<Sending>),
+    Open(BlobWriter),
     Closed,
 }
 
@@ -219,28 +217,29 @@ impl ChildStdin {
         Self { shared: Arc::clone(shared), control: Arc::clone(control), state }
     }
 
-    /// Ready when another chunk has room.
-    fn poll_ready(&mut self, cx: &mut Task<'_>) -> Poll<io::Result<&mut State>> {
+    /// Ready when the command runs.
+    fn poll_open(&mut self, cx: &mut Task<'_>) -> Poll<io::Result<&mut BlobWriter>> {
         if let State::Starting(starting) = &mut self.state {
             self.state = match ready!(starting.as_mut().poll(cx)) {
-                Ok(input) => State::Open(input, None),
+                Ok(input) => State::Open(BlobWriter::new(input)),
                 Err(error) => {
                     self.state = State::Closed;
                     return Poll::Ready(Err(broken(error)));
                 }
             };
         }
-        if let State::Open(_, sending) = &mut self.state
-            && let Some(last) = sending
-        {
-            let sent = ready!(Pin::new(last).poll(cx));
-            *sending = None;
-            if let Err(error) = sent {
-                self.state = State::Closed;
-                return Poll::Ready(Err(broken(error)));
-            }
+        match &mut self.state {
+            State::Open(writer) => Poll::Ready(Ok(writer)),
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-        Poll::Ready(Ok(&mut self.state))
+    }
+
+    /// Closes the input after an error.
+    fn checked<T>(&mut self, result: Result<T, Error>) -> io::Result<T> {
+        result.map_err(|error| {
+            self.state = State::Closed;
+            broken(error)
+        })
     }
 }
 
@@ -251,29 +250,24 @@ fn broken(error: Error) -> io::Error {
 
 impl AsyncWrite for ChildStdin {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(self.poll_ready(cx))? {
-            State::Open(input, sending) => {
-                let count = bytes.len().min(CHUNK);
-                *sending = Some(input.send(Blob(bytes[..count].to_vec())));
-                Poll::Ready(Ok(count))
-            }
-            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+        let written = ready!(ready!(self.poll_open(cx))?.poll_write(cx, bytes));
+        Poll::Ready(self.checked(written))
     }
 
     /// Ready when everything that was written has room at the far end.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        match &self.state {
-            State::Open(_, Some(_)) => self.poll_ready(cx).map(|ready| ready.map(drop)),
-            _ => Poll::Ready(Ok(())),
-        }
+        let State::Open(writer) = &mut self.state else { return Poll::Ready(Ok(())) };
+        let flushed = ready!(writer.poll_flush(cx));
+        Poll::Ready(self.checked(flushed))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<io::Result<()>> {
-        let state = ready!(self.poll_ready(cx))?;
-        if let State::Open(input, _) = state {
-            input.close();
-            *state = State::Closed;
+        if !matches!(self.state, State::Closed) {
+            let flushed = ready!(ready!(self.poll_open(cx))?.poll_flush(cx));
+            self.checked(flushed)?;
+        }
+        if let State::Open(writer) = std::mem::replace(&mut self.state, State::Closed) {
+            writer.close();
         }
         Poll::Ready(Ok(()))
     }
@@ -282,7 +276,7 @@ impl AsyncWrite for ChildStdin {
 impl Drop for ChildStdin {
     fn drop(&mut self) {
         match &self.state {
-            State::Open(input, _) => input.close(),
+            State::Open(writer) => writer.close(),
             State::Starting(_) => {
                 let control = Arc::clone(&self.control);
                 self.shared.request(Request::Do(Box::new(move |io| {

@@ -22,7 +22,7 @@ use crate::wire::codec::{self, Origin};
 /// likes, then up to 8 arguments, which are owned and serialisable. Its result is as that of a
 /// [`Function`](crate::call::Function). The type parameter `K` only distinguishes these forms.
 ///
-/// The [module](crate::service) has an example.
+/// The [module](mod@crate::service) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no method of a service that another context can call",
     note = "it takes `&self` of a type with `impl offshoot::service::Service`, then `&Econtext` if it likes; its arguments are owned and serialisable by serde, and it returns a `Result` or an `offshoot::Value`"

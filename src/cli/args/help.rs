@@ -14,6 +14,28 @@ Examples:
   offshoot script -w 'web[1-9]/sudo' -t 5m ./audit.py --all
   echo 'cd /srv && ls' | offshoot script -w web1 -";
 
+pub(super) const PUSH_USAGE: &str = "offshoot push [OPTIONS] -w HOSTS SRC... DST";
+
+pub(super) const PUSH_HELP: &str = "\
+DST is the name of the copy. If it ends with /, or if there are several SRC, it is the directory
+that gets them; it is made if it is missing. SRC/ stands for what is in the directory SRC. A file
+gets its name when it is complete. A second push sends what differs, and goes on with large files.
+
+Examples:
+  offshoot push -w 'web[1-9]' app.conf /etc/app.conf
+  offshoot push -w 'web[1-9]' -b --delete --omit '*.tmp' site /srv/site
+  offshoot push -w bastion/web1/docker:app --dry-run bin lib /opt/app/";
+
+pub(super) const PULL_USAGE: &str = "offshoot pull [OPTIONS] -w HOSTS SRC... DIR";
+
+pub(super) const PULL_HELP: &str = "\
+What comes from the host web1 is in DIR/web1. SRC/ stands for what is in the directory SRC. The
+copies belong to you. Nothing is written outside of DIR, whatever a host sends.
+
+Examples:
+  offshoot pull -w 'web[1-9]' /etc/nginx /var/log/nginx/error.log from-hosts
+  offshoot pull -w db1/sudo --bwlimit 10M /var/backups/ backups";
+
 pub(super) const SHELL_USAGE: &str = "offshoot shell [OPTIONS] HOST [-- CMD [ARG]...]";
 
 pub(super) const SHELL_HELP: &str = "\
@@ -31,8 +53,6 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   offshoot run -w web1,web2 -- uptime
   offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
-  offshoot run -w '@web' -x web3 --jsonl -s 'df -P | tail -n +2'
-  offshoot hosts --fold 'web[1-9]!web5,db1'
 
 Exit codes:
   0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;

@@ -9,8 +9,10 @@ use clap::{Arg, ArgAction, Args};
 
 use super::choosing::ChoiceArgs;
 use super::{ReachArgs, SshArgs, become_method, user};
+use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
 use crate::cli::duration;
+use crate::cli::forward::rule::Target;
 use crate::cli::hosts::path::Method;
 use crate::cli::output::visible::word as visible;
 
@@ -76,12 +78,13 @@ const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST COMMAND [ARG]...";
 
 const RSH_HELP: &str = "\
 -l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
-Without a COMMAND it refuses, and it makes no terminal. Its exit code is that of the
+Without a COMMAND or -W it refuses, and it makes no terminal. Its exit code is that of the
 command, and 255 if there is none.
 
 Examples:
   rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
   GIT_SSH_COMMAND='offshoot rsh --via bastion' git clone git@web1:site.git
+  ssh -o ProxyCommand='offshoot rsh -W %h:%p bastion/web1/docker:app' db
   ln -s offshoot ~/bin/offshoot-rsh     # by this name it is rsh, where one word is wanted:
   scp -S offshoot-rsh app.conf web1:";
 
@@ -220,6 +223,10 @@ pub(crate) struct TypedArgs {
     /// The command is the name of a subsystem; there is sftp
     #[arg(short = 's')]
     pub(crate) subsystem: bool,
+    /// Pass stdin and stdout to a connection that the host makes, and run no command
+    #[arg(short = 'W', id = "typed_connection", value_name = "HOST:PORT", value_parser = Target::parse)]
+    #[arg(conflicts_with_all = ["argv", "subsystem", "no_stdin"])]
+    pub(crate) connection: Option<Target>,
     /// Ignored: no terminal is made in any case
     #[arg(short = 't', action = ArgAction::Count)]
     terminal: u8,
@@ -284,23 +291,15 @@ impl TypedArgs {
 
     /// The names of variables that the options send along, as `-o SendEnv=GIT_PROTOCOL`. Patterns are not looked up.
     pub(crate) fn sent_variables(&self) -> Vec<String> {
-        let option = |option: &OsString| {
-            let text = option.to_str()?;
-            let at = text.find(|c: char| c == '=' || c.is_whitespace())?;
-            text[..at].eq_ignore_ascii_case("SendEnv").then(|| text[at + 1..].to_owned())
-        };
-        let lists = self.option.iter().filter_map(option);
-        let names = lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).collect()
+        self.option.iter().filter_map(|option| option.to_str()).flat_map(sent_variables).map(str::to_owned).collect()
     }
 }
 
 /// Options of ssh that are about something else than a command, with the reason why there is none of them here.
-const REFUSED: [(&str, &str); 15] = [
+const REFUSED: [(&str, &str); 14] = [
     ("-D", "forwards ports"),
-    ("-L", "forwards ports"),
+    ("-L", "forwards ports, as offshoot forward does"),
     ("-R", "forwards ports"),
-    ("-W", "forwards a port to stdin and stdout"),
     ("-w", "forwards a network device"),
     ("-g", "forwards ports"),
     ("-N", "runs no command"),

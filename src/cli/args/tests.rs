@@ -144,7 +144,7 @@ fn help_has_examples_and_fits_a_screen() {
     assert!(run.contains("offshoot run -w web1,web2 -- uptime"), "{run}");
     assert!(help(&["offshoot", "hosts", "--help"]).contains("left to right"));
     // The examples are command lines, so they are parsed.
-    for line in [EXAMPLES, RUN_EXAMPLES, HOSTS_HELP].iter().flat_map(|text| text.lines()) {
+    for line in [EXAMPLES, RUN_EXAMPLES, HOSTS_HELP, forward::FORWARD_HELP].iter().flat_map(|text| text.lines()) {
         if let Some(at) = line.find("offshoot ") {
             let script = format!("printf '%s\\n' {}", &line[at..]);
             let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();

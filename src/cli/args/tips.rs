@@ -45,10 +45,15 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["--private-key"], "names a key of ssh", "write -i FILE"),
     (&["--forks", "--par"], "is how many hosts at once", "write -f N"),
     (&["-O", "--option", "--ssh-common-args", "--ssh-extra-args"], "passes an option to ssh", "write -o OPT"),
-    (&["-c", "--copy", "--rcopy", "--dest"], "copies files for clush", "nothing is copied here; use scp or rsync"),
+    (&["-c", "--copy", "--rcopy", "--dest"], "copies files for clush", "to copy, write offshoot push or offshoot pull"),
     (&["--connection"], "is how ansible reaches a host", "a path says so: web1, web1/docker:app, local1"),
     (&["-L"], "shows the lines of all hosts in the order of the hosts for clush", "-B shows output at the end"),
-    (&["-R"], "chooses how pdsh reaches a host", "a path says so: web1, web1/docker:app, local1"),
+    (
+        &["-R"],
+        "chooses how pdsh reaches a host, and forwards a port of the host for ssh",
+        "a path says how: web1, web1/docker:app, local1; offshoot forward listens on this machine only, with -L",
+    ),
+    (&["-D"], "is a SOCKS proxy for ssh", "write offshoot forward HOST -L PORT:HOST:PORT for each port"),
     (
         &["--extra-vars"],
         "sets variables for ansible",
@@ -67,8 +72,9 @@ const COMMANDS: &[(&[&str], &str)] = &[
          shell; for a shell to type in write offshoot shell HOST",
     ),
     (
-        &["cp", "copy", "scp", "rsync", "sync", "push", "pull", "put", "get", "fetch", "pscp", "pdcp", "rpdcp"],
-        "offshoot copies no files; use scp or rsync, and offshoot with PATH -- rsync ARG... where ssh alone does not lead",
+        &["cp", "copy", "scp", "rsync", "sync", "put", "get", "fetch", "pscp", "pdcp", "rpdcp"],
+        "to copy files write offshoot push -w HOSTS SRC DST, or offshoot pull -w HOSTS SRC DIR; scp and rsync themselves reach \
+         hosts by offshoot with PATH -- rsync ARG...",
     ),
     (
         &["ping"],

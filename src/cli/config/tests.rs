@@ -72,7 +72,7 @@ fn what_is_wrong_is_told_with_its_key_and_its_line() {
         ("[commands]\nrun = \"a\"\n", "`run` is a command of offshoot"),
         ("[commands]\nup = [\"a\"]\n", "line 2: `up` is a list; write a line of shell"),
         ("[hosts]\ndb = \"a//b\"\n", "line 2: the path of db: "),
-        ("[hosts]\nlocal1 = \"a\"\n", "\"local1\" cannot be the name of a host"),
+        ("[hosts]\nlocal1 = \"a\"\n", "\"local1\" cannot be the name of a host: it is a child of this machine"),
         ("[methods.docker]\nargv = [\"a\"]\n", "line 1: `docker` is a method already"),
         ("[methods.localx]\nargv = [\"a\"]\n", "`localx` is a method already"),
         ("[methods.\"a b\"]\nargv = [\"a\"]\n", "\"a b\" cannot be the name of a method"),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cli::hosts::command::way;
 use crate::cli::hosts::expression::read_back;
-use crate::cli::hosts::expression::{Sources as _, list};
+use crate::cli::hosts::expression::{Choice, Sources as _, list};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::find::Place;
 
@@ -78,6 +78,16 @@ db
 ansible_user=eu
 [empty]
 ";
+
+#[test]
+fn a_host_that_has_the_name_of_a_local_child_is_left_out_by_that_name() {
+    let directory = files(&[("hosts", "[web]\nlocal1\nlocal2\nweb3\n")]);
+    let excluded = vec!["local2".to_owned()];
+    let choice = Choice { expressions: vec!["@web,local3".to_owned()], excluded, pick: None };
+    let found = list(choice, &mut named_in(&directory, "hosts")).unwrap();
+    assert_eq!(found.hosts.iter().collect::<Vec<_>>(), ["ssh:{local1}", "web3", "local3"]);
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+}
 
 /// What `ansible-inventory` of ansible-core 2.19 makes of the same files.
 #[test]

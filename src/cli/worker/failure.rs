@@ -28,7 +28,11 @@ fn of_channel(error: &ChannelError, what: &str, hop: &str) -> HostExit {
     use ChannelErrorKind::{Disconnected, InvalidHandle, NoRoute, Refused, RouterEnded, SenderClosed, TooLarge};
     let (kind, text, advice) = match error.kind {
         Disconnected | NoRoute | RouterEnded => {
-            let text = format!("the connection was lost while the {what} ran; the {what} may have been carried out");
+            let after = match what {
+                "copy" => "start the copy again, and it goes on".to_owned(),
+                _ => format!("the {what} may have been carried out"),
+            };
+            let text = format!("the connection was lost while the {what} ran; {after}");
             return failed(Status::Unreachable, "disconnect", what, hop, text);
         }
         Refused => ("refused", format!("a message of the {what} was refused"), ""),

@@ -47,6 +47,30 @@ fn beyond_its_children(mut routing: Routing) -> Routing {
 }
 
 #[test]
+fn the_parent_may_write_in_the_name_of_every_context_and_act_for_every_other() {
+    let mut routing = deep(&[3, 0]);
+    let mut verdict = |src, auth| {
+        let mut message = Message { auth: ContextId(auth), ..from_to(src, 2_000) };
+        routing.route(&mut message, Some(UP))
+    };
+    for (src, auth) in [(3, 3), (0, 0), (50, 50), (50, 0), (3, 2_001), (2_001, 2_001), (7, 7)] {
+        assert_eq!(verdict(src, auth), Verdict::Forward(A), "{src} under {auth}");
+    }
+    // What another context below has sent does not come from above.
+    assert!(matches!(verdict(2_001, 0), Verdict::Forged(why) if why.starts_with("bad src_id: got 2001 via 3")));
+}
+
+#[test]
+fn a_policy_sees_the_neighbour_that_a_message_came_by_and_all_parents() {
+    let routing = deep(&[3, 0]);
+    for (from, id) in [(Some(A), 1_000), (Some(UP), 3), (None, 7)] {
+        let peer = routing.peer(from);
+        assert_eq!((peer.id, peer.me), (ContextId(id), ContextId(7)));
+        assert_eq!(peer.parent_ids[..], [ContextId(3), ContextId(0)]);
+    }
+}
+
+#[test]
 fn siblings_may_talk_through_their_parent() {
     assert_eq!(master().route(&mut from_to(1, 2), Some(A)), Verdict::Forward(B));
 }
@@ -317,6 +341,14 @@ fn only_a_router_on_the_way_to_a_context_can_tell_of_its_end() {
         assert_eq!(tells(src, of, Some(from)), may, "{src} of {of}");
     }
     assert!(tells(7, 3_000, None), "what was created here");
+}
+
+#[test]
+fn a_neighbour_is_on_the_way_to_every_context_that_a_route_by_hand_leads_to() {
+    let mut routing = deep(&[0]);
+    routing.set_out(A, ContextId(9_000)).unwrap();
+    assert!(routing.provenance(ContextId(1_000), Some(A)).is_on_way_to(ContextId(9_000)));
+    assert!(!routing.provenance(ContextId(2_000), Some(A)).is_on_way_to(ContextId(9_000)));
 }
 
 #[test]

@@ -103,8 +103,11 @@ struct World {
     waiting: BTreeMap<u64, (ContextId, ContextId)>,
     /// Calls that arrived at a handle that never answers.
     held: BTreeSet<u64>,
-    /// Ids that liars have announced out of their own blocks.
-    claimed: BTreeSet<ContextId>,
+    /// The contexts that have announced a context which is not behind them, each with that context.
+    lies: BTreeSet<(ContextId, ContextId)>,
+    /// The blocks of ids that were given out, the oldest first, each with its owner and the contexts above that. (The id
+    /// of the owner may belong to another context later.)
+    blocks: Vec<(Range<u32>, Vec<ContextId>)>,
     asked: u64,
     links: u32,
     violations: Vec<String>,
@@ -178,12 +181,13 @@ impl World {
             let above = self.nodes[&parent].above.clone();
             let block = self.nodes.get_mut(&ContextId::MASTER)?.routing.take_block();
             let mut below = parent;
-            for hop in above {
+            for &hop in &above {
                 let routing = &mut self.nodes.get_mut(&hop)?.routing;
                 let link = routing.link_to(below)?;
                 routing.hand_out(link, parent, block.clone());
                 below = hop;
             }
+            self.blocks.push((block.clone(), [&[parent], &above[..]].concat()));
             self.nodes.get_mut(&parent)?.routing.give_block(block);
         }
         self.nodes.get_mut(&parent)?.routing.take_id()
@@ -275,6 +279,10 @@ impl World {
 
     /// The model: checks whether a message may have arrived here, by which context is above which.
     fn judge(&mut self, at: ContextId, message: &Message, by: ContextId) {
+        let own = |claimed: ContextId| {
+            self.ancestors.contains_key(&claimed) && self.is_above(by, claimed) || self.has_lied(by, claimed)
+        };
+        let honest = own(message.src) && own(message.auth);
         let mut violation = |what: &str| {
             self.violations.push(format!("{what}: by {by} at {at}, claims src {} auth {}", message.src, message.auth));
         };
@@ -282,9 +290,6 @@ impl World {
             violation("a call by somebody who is not above");
         }
         let came_from_above = self.ancestors[&at].contains(&by);
-        let own =
-            |claimed: ContextId| self.ancestors.get(&claimed).is_some_and(|above| claimed == by || above.contains(&by));
-        let honest = own(message.src) && own(message.auth);
         if !(came_from_above || honest) {
             violation("a source that is not the sender's to claim");
         }
@@ -332,6 +337,7 @@ impl World {
         }
         // Every waiter there has been told that the broker has exited.
         self.waiting.retain(|_, (from, _)| *from != id);
+        self.lies.retain(|(liar, _)| *liar != id);
     }
 
     fn deliver_some(&mut self, queue: usize, count: usize) {
@@ -374,7 +380,7 @@ impl World {
                     let data = target.0.to_be_bytes().to_vec();
                     let message = Message { src: by, auth: by, ..Message::new(parent, handle, data) };
                     if !del {
-                        self.claimed.insert(target);
+                        self.lies.insert((by, target));
                     }
                     self.write_past(by, true, message);
                 }
@@ -392,6 +398,42 @@ impl World {
         if let Some(wire) = wire {
             self.queues.entry(wire).or_default().push_back(Sent { message, by });
         }
+    }
+
+    /// Whether a context has announced another without having it, and was believed: the id is out of a block that was
+    /// given to it or to a context behind it. What is sent to such an id is the liar's own to lose. Nobody can tell the
+    /// sender before the liar takes the lie back or goes.
+    fn has_lied(&self, liar: ContextId, about: ContextId) -> bool {
+        let block = self.blocks.iter().rev().find(|(ids, _)| ids.contains(&about.0));
+        self.lies.contains(&(liar, about)) && block.is_some_and(|(_, givers)| givers.contains(&liar))
+    }
+
+    /// What the liars on the way from a context to another have announced.
+    fn lies_on_the_way(&self, from: ContextId, to: ContextId) -> Vec<ContextId> {
+        let next = |at: &ContextId| {
+            let node = self.nodes.get(at)?;
+            node.links.get(&node.routing.out(to)?).map(|(next, _)| *next)
+        };
+        let way = std::iter::successors(next(&from), next).take(self.nodes.len()).take_while(|at| *at != from);
+        let lies = way.flat_map(|at| self.lies.iter().filter(move |(liar, _)| *liar == at));
+        lies.filter(|(liar, about)| self.has_lied(*liar, *about)).map(|(_, about)| *about).collect()
+    }
+
+    /// Whether the way from a context to another passes a liar that has announced the other.
+    fn leads_to_a_liar(&self, from: ContextId, to: ContextId) -> bool {
+        self.lies_on_the_way(from, to).contains(&to)
+    }
+
+    /// A waiting caller that nothing excuses. A caller may wait for a context that keeps the call, and while a liar
+    /// has the other, or has the caller: an id that the liar announces, takes back and then gives out has lost its
+    /// block above the liar, and so have the contexts that it starts.
+    fn waits_in_vain(&self) -> Option<(ContextId, ContextId)> {
+        let may_wait = |call, from, to| {
+            let lies = self.lies_on_the_way(from, to);
+            self.held.contains(call) && self.nodes.contains_key(&to)
+                || lies.iter().any(|lie| *lie == to || self.is_above(*lie, from))
+        };
+        self.waiting.iter().find(|&(call, &(from, to))| !may_wait(call, from, to)).map(|(_, pair)| *pair)
     }
 
     /// Delivers all messages.
@@ -417,15 +459,69 @@ proptest! {
         }
         world.settle();
         prop_assert!(world.violations.is_empty(), "{:#?}", world.violations);
-        for (call, (from, to)) in &world.waiting {
-            let held = world.held.contains(call) && world.nodes.contains_key(to);
-            prop_assert!(held, "{from} waits in vain for {to}");
+        if let Some((from, to)) = world.waits_in_vain() {
+            prop_assert!(false, "{from} waits in vain for {to}");
         }
         // After that, the tables are right again about where contexts are.
         for (id, node) in &world.nodes {
-            for target in node.routing.known().into_iter().filter(|target| !world.claimed.contains(target)) {
+            for target in node.routing.known().into_iter().filter(|target| !world.leads_to_a_liar(*id, *target)) {
                 prop_assert!(world.nodes.contains_key(&target), "{id} has a route to {target}, which has gone");
             }
         }
+    }
+}
+
+/// Contexts 1 and 2 below the master. 1 has a child, and has announced an id of its block that it has not given out.
+/// Returns the id.
+fn world_with_a_lie() -> (World, ContextId) {
+    let mut world = World::new(false);
+    for under in [0, 0, 1] {
+        world.spawn(ContextId(under));
+    }
+    world.settle();
+    let &child = world.nodes.keys().last().unwrap();
+    let id = ContextId(child.0 + 1);
+    world.ancestors.insert(id, Vec::new());
+    let at = world.ancestors.keys().position(|context| *context == id).unwrap();
+    world.carry_out(&Step::Announce { from: 1, target: at, del: false });
+    world.settle();
+    assert!(world.leads_to_a_liar(ContextId(2), id), "the lie is believed");
+    (world, id)
+}
+
+#[test]
+fn a_caller_of_an_id_that_its_owner_only_claims_to_use_is_told_when_the_owner_takes_that_back_or_goes() {
+    for take_back in [true, false] {
+        let (mut world, id) = world_with_a_lie();
+        world.ask(ContextId(2), id, OPEN);
+        world.settle();
+        // The owner says that it has no route. That is not believed: 2 cannot know who is on the way to the id.
+        assert_eq!(world.waiting.values().collect::<Vec<_>>(), [&(ContextId(2), id)]);
+        match take_back {
+            true => {
+                let at = world.ancestors.keys().position(|context| *context == id).unwrap();
+                world.carry_out(&Step::Announce { from: 1, target: at, del: true });
+            }
+            false => world.cut(ContextId(1)),
+        }
+        world.settle();
+        assert!(world.waiting.is_empty(), "{:?}", world.waiting);
+    }
+}
+
+#[test]
+fn no_caller_is_kept_waiting_by_a_lie_about_a_context_that_is_not_the_liar_s_to_give() {
+    for (liar, target) in [(1, 2), (2, 1), (2, 3)] {
+        let (mut world, _) = world_with_a_lie();
+        let &of_the_other = world.nodes.keys().last().unwrap();
+        let target = if target == 3 { of_the_other } else { ContextId(target) };
+        let at = world.ancestors.keys().position(|context| *context == target).unwrap();
+        world.carry_out(&Step::Announce { from: liar, target: at, del: false });
+        world.settle();
+        world.ask(ContextId::MASTER, target, OPEN);
+        world.cut(target);
+        world.ask(ContextId::MASTER, target, OPEN);
+        world.settle();
+        assert!(world.waiting.is_empty() && !world.leads_to_a_liar(ContextId::MASTER, target), "{liar} {target}");
     }
 }

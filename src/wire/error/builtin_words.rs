@@ -7,6 +7,8 @@ pub(crate) fn in_words(function: &str) -> Option<&'static str> {
         "run_process" => "the command",
         "read_file" => "the reading of a file",
         "write_file" => "the writing of a file",
+        "connect_socket" => "a connection to a socket",
+        "receive_tree" | "send_tree" => "the copy",
         "host_facts" => "the facts about the host",
         "proxy_connect" => "a connect",
         _ => return None,

@@ -9,26 +9,25 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::cli::quote;
-
 /// How often another name is tried, if a directory is there already.
 const ATTEMPTS: u32 = 100;
 /// Programs that start ssh by a path of their own. They take another with `-S`.
 const TAKE_A_PROGRAM: [&str; 2] = ["scp", "sftp"];
 
 /// The directory. It is removed on drop.
-pub(super) struct StandIns {
+#[derive(Debug)]
+pub(crate) struct StandIns {
     directory: PathBuf,
     path: OsString,
 }
 
 impl StandIns {
-    /// Makes the directory. The words are the command that runs in place of ssh.
+    /// Makes the directory. `ssh` returns the line of shell that takes the arguments of ssh; it gets the directory.
     ///
     /// # Errors
     ///
     /// If no directory for temporary files takes programs.
-    pub(super) fn new(ssh: &[OsString]) -> io::Result<Self> {
+    pub(crate) fn new(ssh: &dyn Fn(&Path) -> OsString) -> io::Result<Self> {
         let before = std::env::var_os("PATH").unwrap_or_default();
         let mut last = io::Error::from(ErrorKind::NotFound);
         let directories = [
@@ -41,7 +40,7 @@ impl StandIns {
             let made = private_directory(&parent).and_then(|directory| {
                 let path = [directory.as_os_str(), &before].join(OsStr::new(":"));
                 let stand_ins = Self { directory, path };
-                stand_ins.fill(ssh, &before)?;
+                stand_ins.fill(&ssh(&stand_ins.directory), &before)?;
                 Ok(stand_ins)
             });
             match made {
@@ -52,25 +51,29 @@ impl StandIns {
         Err(last)
     }
 
-    fn fill(&self, ssh: &[OsString], before: &OsStr) -> io::Result<()> {
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn fill(&self, ssh: &OsStr, before: &OsStr) -> io::Result<()> {
         // What our own program starts is the real ssh.
-        let path = quote::quote(before);
-        self.write("ssh", &format!("PATH={path} exec {}", quote::line(ssh)))?;
+        self.write("ssh", &[OsStr::new("PATH="), &word(before), OsStr::new("\n"), ssh].join(OsStr::new("")))?;
         let own = self.ssh();
         for name in TAKE_A_PROGRAM {
             let found = std::env::split_paths(before).map(|at| at.join(name)).find(|file| is_program(file));
             if let Some(program) = found {
-                self.write(name, &format!("exec {}", quote::line([program.as_ref(), OsStr::new("-S"), own.as_ref()])))?;
+                let words = [program.as_os_str(), OsStr::new("-S"), own.as_os_str()];
+                self.write(name, &[OsStr::new("exec "), &line(words)].join(OsStr::new("")))?;
             }
         }
         // A file system may be mounted noexec.
         Ok(access(&own, AccessFlags::X_OK)?)
     }
 
-    fn write(&self, name: &str, command: &str) -> io::Result<()> {
+    fn write(&self, name: &str, command: &OsStr) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o700).open(self.directory.join(name))?;
-        file.write_all(format!("#!/bin/sh\n{command} \"$@\"\n").as_bytes())
+        file.write_all(&[b"#!/bin/sh\n", command.as_bytes(), b" \"$@\"\n"].concat())
     }
 
     fn ssh(&self) -> PathBuf {
@@ -78,11 +81,11 @@ impl StandIns {
     }
 
     /// What leads a program to the stand-ins.
-    pub(super) fn variables(&self) -> [(&'static str, OsString); 4] {
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
         [
             ("PATH", self.path.clone()),
             ("RSYNC_RSH", for_rsync(self.ssh().as_os_str())),
-            ("GIT_SSH_COMMAND", quote::line([self.ssh()]).into()),
+            ("GIT_SSH_COMMAND", word(self.ssh().as_os_str())),
             ("GIT_SSH_VARIANT", "ssh".into()),
         ]
     }
@@ -95,11 +98,25 @@ impl Drop for StandIns {
     }
 }
 
+/// Words as `sh` takes them, whatever bytes are in them.
+pub(crate) fn line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> OsString {
+    let words: Vec<OsString> = words.into_iter().map(|each| word(each.as_ref())).collect();
+    words.join(OsStr::new(" "))
+}
+
+fn word(word: &OsStr) -> OsString {
+    quoted(word, r"'\''")
+}
+
 /// A word as rsync takes it: within quotes, a quote is written twice.
 fn for_rsync(word: &OsStr) -> OsString {
+    quoted(word, "''")
+}
+
+fn quoted(word: &OsStr, quote_inside: &str) -> OsString {
     let quote = OsStr::new("'");
     let parts: Vec<&OsStr> = word.as_bytes().split(|byte| *byte == b'\'').map(OsStr::from_bytes).collect();
-    [quote, &parts.join(OsStr::new("''")), quote].join(OsStr::new(""))
+    [quote, &parts.join(OsStr::new(quote_inside)), quote].join(OsStr::new(""))
 }
 
 /// Makes a directory of a new name that only this user can enter.

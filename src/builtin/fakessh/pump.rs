@@ -1,18 +1,22 @@
-//! The standard streams of this process, as those of a command on a host. Each stream moves at the pace of its reader.
+//! The standard streams of a process, as those of a command on a host. Each stream moves at the pace of its reader.
 //!
 //! They are read and written by threads. The descriptors are shared with other processes, so they cannot be made
 //! non-blocking.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(feature = "cli")]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Error;
-use crate::process::{ChildOutput, ChildStdin, Command, Exit};
+#[cfg(feature = "cli")]
+use crate::builtin::net::RemoteStream;
+use crate::builtin::process::{Command, Exit};
+use crate::wire::error::Error;
 
 /// Bytes of one read; the same as for the output of commands.
 const CHUNK: usize = 32 * 1024;
@@ -21,20 +25,34 @@ const AHEAD: usize = 2;
 /// How long a thread waits for a descriptor that another process has made non-blocking.
 const NOT_YET: Duration = Duration::from_millis(5);
 
-/// Runs a command with the standard streams of this process until it has ended and its output is written.
+/// The standard streams of this process.
+///
+/// # Errors
+///
+/// If the system has no room for more descriptors.
+#[cfg(feature = "cli")]
+pub(crate) fn own_streams() -> io::Result<[OwnedFd; 3]> {
+    Ok([
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ])
+}
+
+/// Runs a command with these standard streams until it has ended and its output is written.
 ///
 /// # Errors
 ///
 /// If the command cannot be started, the connection is lost, or output is lost.
-pub(super) async fn run(command: Command) -> Result<Exit, Error> {
+pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3]) -> Result<Exit, Error> {
     let io = |error: io::Error| Error::Io(error.into());
     let mut child = command.spawn();
     let input = match child.stdin.take() {
-        Some(to) => Some((read_stdin(io::stdin().as_fd().try_clone_to_owned().map_err(io)?).map_err(io)?, to)),
+        Some(to) => Some((read_stdin(stdin).map_err(io)?, to)),
         None => None,
     };
-    let output = Writing::start(io::stdout().as_fd().try_clone_to_owned().map_err(io)?, "stdout").map_err(io)?;
-    let errors = Writing::start(io::stderr().as_fd().try_clone_to_owned().map_err(io)?, "stderr").map_err(io)?;
+    let output = Writing::start(stdout, "stdout").map_err(io)?;
+    let errors = Writing::start(stderr, "stderr").map_err(io)?;
     let outputs = (output.take(child.stdout.take()), errors.take(child.stderr.take()));
     let all = async { tokio::join!(outputs.0, outputs.1, child.wait()) };
     let feed = async {
@@ -57,6 +75,28 @@ pub(super) async fn run(command: Command) -> Result<Exit, Error> {
         }
     }
     Ok(exit)
+}
+
+/// Passes the standard input and output to a connection, until its other end has ended and everything is
+/// written.
+///
+/// # Errors
+///
+/// If the connection breaks, or the output cannot be written.
+#[cfg(feature = "cli")]
+pub(crate) async fn carry(stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
+    let (from, to) = tokio::io::split(stream);
+    let input = read_stdin(stdin)?;
+    let output = Writing::start(stdout, "stdout")?;
+    let feed = async {
+        feed(input, to).await;
+        // The end of the input is not that of the connection.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        taken = output.take(Some(from)) => taken.map(drop),
+        () = feed => unreachable!("this future does not end"),
+    }
 }
 
 /// Reads stdin in a thread, at the pace of the receiver.
@@ -85,14 +125,14 @@ fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
     Ok(receiver)
 }
 
-/// Gives the input to the command until it ends or the command takes no more.
-async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: ChildStdin) {
+/// Gives the input to the other end until it ends or the other end takes no more.
+async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: impl AsyncWrite + Unpin) {
     while let Some(chunk) = from.recv().await {
         if to.write_all(&chunk).await.is_err() {
             return;
         }
     }
-    // A command that has ended needs no end of its input.
+    // What has ended needs no end of its input.
     let _ = to.shutdown().await;
 }
 
@@ -123,31 +163,34 @@ impl Writing {
         Ok(Self { chunks, written })
     }
 
-    /// Writes an output of the command, to its end or until nobody reads it. Returns how many bytes the command's
-    /// output had; `None` if nobody read it to its end.
+    /// Writes an output, to its end or until nobody reads it. Returns how many bytes the output had; `None` if nobody
+    /// read it to its end.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
-    async fn take(self, from: Option<ChildOutput>) -> io::Result<Option<u64>> {
+    /// If it is cut off, or cannot be written.
+    async fn take(self, from: Option<impl AsyncRead + Unpin>) -> io::Result<Option<u64>> {
         let Self { chunks, written } = self;
-        let mut taken = 0;
+        let (mut taken, mut cut_off) = (0, None);
         if let Some(mut from) = from {
             loop {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                // An output that is cut off is missed when the command has ended.
-                let Ok(count @ 1..) = from.read_buf(&mut chunk).await else { break };
-                if chunks.send(chunk).await.is_err() {
-                    break;
+                match from.read_buf(&mut chunk).await {
+                    Ok(0) => break,
+                    Ok(count) if chunks.send(chunk).await.is_ok() => taken += count as u64,
+                    Ok(_) => break,
+                    Err(error) => {
+                        cut_off = Some(error);
+                        break;
+                    }
                 }
-                taken += count as u64;
             }
         }
         drop(chunks);
         match written.await {
             Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(None),
             Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("cannot write the output: {error}"))),
-            _ => Ok(Some(taken)),
+            _ => cut_off.map_or(Ok(Some(taken)), Err),
         }
     }
 }

@@ -1,0 +1,66 @@
+//! What ssh does on a host: a command, or the server of sftp.
+
+use std::ffi::OsString;
+
+use crate::api::context::Context;
+use crate::builtin::process::{Command, Stdin};
+
+/// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
+/// commands, because it was not reached by its login.
+const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
+case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
+command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
+exec "$SHELL" -c "$1""#;
+
+/// Finds the server of sftp where systems have it.
+const SFTP_SERVER: &str = r#"cd 2>/dev/null || cd /
+for server in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server \
+    /usr/lib/ssh/sftp-server /usr/lib/misc/sftp-server /usr/lib/sftp-server /usr/libexec/ssh/sftp-server \
+    /usr/local/libexec/sftp-server
+do
+    if [ -x "$server" ]; then exec "$server"; fi
+done
+if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
+echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
+exit 255"#;
+
+/// A script for `sh`, and the line of the command for it.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    script: &'static str,
+    line: OsString,
+}
+
+impl Remote {
+    /// # Errors
+    ///
+    /// If there is no command, or no such subsystem.
+    pub(crate) fn new(line: OsString, is_subsystem: bool) -> Result<Self, String> {
+        let script = match (is_subsystem, line.as_encoded_bytes()) {
+            (true, b"sftp") => SFTP_SERVER,
+            (true, _) => return Err(format!("the subsystem {} is not known; there is sftp", line.display())),
+            (false, b"") => {
+                return Err("no command is named, and this is no login: name one, or use ssh for a shell".into());
+            }
+            (false, _) => IN_LOGIN_SHELL,
+        };
+        Ok(Self { script, line })
+    }
+
+    #[cfg(test)]
+    pub(super) fn line(&self) -> &std::ffi::OsStr {
+        &self.line
+    }
+
+    pub(crate) fn command(&self, context: &Context, has_stdin: bool) -> Command {
+        let stdin = if has_stdin { Stdin::piped() } else { Stdin::null() };
+        context.command("/bin/sh").args(["-c", self.script, "sh"]).args([&self.line]).stdin(stdin)
+    }
+}
+
+/// The names of variables in the value of an option `-o SendEnv=NAME`. Patterns are not looked up.
+pub(crate) fn sent_variables(option: &str) -> impl Iterator<Item = &str> {
+    let at = option.find(|c: char| c == '=' || c.is_whitespace());
+    let list = at.filter(|at| option[..*at].eq_ignore_ascii_case("SendEnv")).map_or("", |at| &option[at + 1..]);
+    list.split_whitespace().filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}

@@ -1,0 +1,146 @@
+//! The content of a file, in pieces, and its digest.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest as _, Sha256};
+
+use super::message::{CHUNK, Digest, Piece, Start};
+use crate::sys::directory::{Stat, next_data};
+use crate::wire::codec::Blob;
+
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
+/// A file that is read from a position to its end.
+#[derive(Debug)]
+pub(crate) struct Content {
+    file: File,
+    at: u64,
+    size: u64,
+    /// Until here the file has bytes, and no hole.
+    data_end: u64,
+    is_sparse: bool,
+    digest: Sha256,
+    /// A position to go to before the next bytes are read.
+    moved: bool,
+}
+
+impl Content {
+    /// Begins after `has`, if the file begins so. Reads at most `listed` bytes, although the file may grow.
+    pub(crate) fn new(mut file: File, listed: u64, has: Option<Start>, stop: &AtomicBool) -> io::Result<Self> {
+        let stat = Stat::of(&file)?;
+        if stat.size < listed {
+            return Err(shorter());
+        }
+        let mut digest = Sha256::new();
+        let mut at = 0;
+        if let Some(start) = has.filter(|start| start.size <= listed) {
+            let begin = digest_of(&mut file, start.size, stop)?;
+            if Digest::from(begin.clone().finalize()) == start.digest {
+                (digest, at) = (begin, start.size);
+            }
+        }
+        let data_end = if stat.is_sparse { at } else { listed };
+        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest, moved: true })
+    }
+
+    /// How many bytes the other side has already.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The next piece, of at most [`CHUNK`] bytes, or the end.
+    pub(crate) fn next(&mut self, stop: &AtomicBool) -> io::Result<Piece> {
+        if self.at == self.size {
+            return Ok(Piece::End(self.digest.clone().finalize().into()));
+        }
+        if self.at == self.data_end {
+            let (begin, end) = next_data(&self.file, self.at, self.size)?.unwrap_or((self.size, self.size));
+            self.data_end = end;
+            self.moved = true;
+            if begin > self.at {
+                return self.zeros(begin - self.at, stop);
+            }
+        }
+        if std::mem::take(&mut self.moved) {
+            self.file.seek(SeekFrom::Start(self.at))?;
+        }
+        let most = usize::try_from(self.data_end - self.at).map_or(CHUNK, |most| most.min(CHUNK));
+        let mut bytes = vec![0; most];
+        let count = read_full(&mut self.file, &mut bytes)?;
+        if count == 0 {
+            return Err(shorter());
+        }
+        bytes.truncate(count);
+        if self.is_sparse && bytes == ZEROS[..count] {
+            return self.zeros(count as u64, stop);
+        }
+        self.digest.update(&bytes);
+        self.at += count as u64;
+        Ok(Piece::Bytes(Blob(bytes)))
+    }
+
+    fn zeros(&mut self, count: u64, stop: &AtomicBool) -> io::Result<Piece> {
+        add_zeros(&mut self.digest, count, stop)?;
+        self.at += count;
+        Ok(Piece::Zeros(count))
+    }
+}
+
+fn shorter() -> io::Error {
+    io::Error::other("it became shorter while it was read; copy it again")
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the copy was stopped")
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// Adds so many zero bytes to a digest. Takes long for many.
+pub(crate) fn add_zeros(digest: &mut Sha256, count: u64, stop: &AtomicBool) -> io::Result<()> {
+    let mut left = count;
+    while left > 0 {
+        if stop.load(Ordering::Relaxed) {
+            return Err(stopped());
+        }
+        let some = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        digest.update(&ZEROS[..some]);
+        left -= some as u64;
+    }
+    Ok(())
+}
+
+/// The digest of the first bytes of a file. The position is then after them.
+pub(crate) fn digest_of(file: &mut File, size: u64, stop: &AtomicBool) -> io::Result<Sha256> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut left = size;
+    while left > 0 {
+        if stop.load(Ordering::Relaxed) {
+            return Err(stopped());
+        }
+        let some = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        let count = read_full(file, &mut buffer[..some])?;
+        if count == 0 {
+            return Err(shorter());
+        }
+        digest.update(&buffer[..count]);
+        left -= count as u64;
+    }
+    Ok(digest)
+}

@@ -1,0 +1,172 @@
+//! The place where a sink writes, and what it has done there.
+
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::decision::{is_same_time, mode};
+use super::draft::Drafts;
+use super::glob::Globs;
+use super::message::{Change, Destination, Entry, Fault, Note, Options, Place, Stop, Tally, What, is_fatal};
+use super::owners::Owners;
+use crate::sys::directory::{Directory, Stat};
+use crate::wire::codec::Blob;
+
+/// Takes what a sink has to tell.
+pub(crate) type Notes = Box<dyn FnMut(Note) + Send>;
+
+/// The place, and what is known of it.
+pub(crate) struct Target {
+    /// `None` if it is missing and nothing is changed.
+    root: Option<Directory>,
+    /// The name of the only file, if it is not the one that it has at the source.
+    pub(crate) name: Option<Vec<u8>>,
+    /// What the root becomes a copy of.
+    pub(crate) copy: Option<Entry>,
+    /// The directory that was used last, and its path.
+    last: Option<(Vec<u8>, Directory)>,
+    pub(crate) options: Options,
+    pub(crate) globs: Globs,
+    pub(crate) owners: Owners,
+    pub(crate) drafts: Drafts,
+    pub(crate) tally: Tally,
+    pub(crate) stop: Arc<AtomicBool>,
+    /// The most files that are complete and not at their places yet. Together they cost one wait for the disk. Each
+    /// has a descriptor open.
+    pub(crate) most_ready: usize,
+    notes: Notes,
+}
+
+impl Target {
+    /// Opens the place. Makes its last directory if it is missing.
+    pub(crate) fn open(
+        destination: Destination,
+        options: Options,
+        (drafts, most_ready): (Drafts, usize),
+        (notes, stop): (Notes, Arc<AtomicBool>),
+    ) -> Result<Self, Stop> {
+        let Destination { path: Blob(bytes), place } = destination;
+        let path = Path::new(OsStr::from_bytes(&bytes));
+        let is_directory = path.is_dir();
+        let (mut name, mut tally) = (None, Tally::default());
+        let root = match &place {
+            Place::Named if !is_directory => {
+                name = path.file_name().map(|name| name.as_bytes().to_vec());
+                path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+            }
+            _ => path,
+        };
+        if !matches!(place, Place::Named) && !is_directory && !path.exists() {
+            tally.made += 1;
+            if !options.dry_run {
+                std::fs::create_dir(path).map_err(|error| Stop::at("make the directory", &bytes, &error))?;
+            }
+        }
+        let opened = match Directory::open(root) {
+            Ok(directory) => Some(directory),
+            Err(error) if error.kind() == ErrorKind::NotFound && options.dry_run => None,
+            Err(error) => return Err(Stop::at("open the directory", root.as_os_str().as_bytes(), &error)),
+        };
+        Ok(Self {
+            root: opened,
+            name,
+            copy: if let Place::Copy(entry) = place { Some(entry) } else { None },
+            last: None,
+            globs: Globs::new(&options.exclude),
+            owners: Owners::new(options.owners),
+            options,
+            drafts,
+            tally,
+            stop,
+            most_ready,
+            notes,
+        })
+    }
+
+    /// The directory at this path below the root.
+    pub(crate) fn directory(&mut self, path: &[u8]) -> io::Result<Directory> {
+        if let Some((last, directory)) = &self.last
+            && last == path
+        {
+            return Ok(directory.clone());
+        }
+        let root = self.root.as_ref().ok_or(ErrorKind::NotFound)?;
+        let directory = root.below(path)?;
+        self.last = Some((path.to_vec(), directory.clone()));
+        Ok(directory)
+    }
+
+    /// Notes that something was not copied.
+    pub(crate) fn fault(&mut self, path: Vec<u8>, why: impl Into<String>) {
+        self.tally.failed += 1;
+        (self.notes)(Note::Fault(Fault { path: Blob(path), why: why.into() }));
+    }
+
+    /// Notes an error about a path. Fails if nothing else can be written, either.
+    pub(crate) fn check<T>(&mut self, path: Vec<u8>, what: &str, result: io::Result<T>) -> Result<Option<T>, Stop> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_fatal(&error) => Err(Stop::at(what, &path, &error)),
+            Err(error) => {
+                self.fault(path, format!("cannot {what} it: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes something that is changed. Returns whether to change it.
+    pub(crate) fn may(&mut self, change: Change, path: &[u8]) -> bool {
+        let count = match change {
+            Change::Write => &mut self.tally.written,
+            Change::Make => &mut self.tally.made,
+            Change::Adjust => &mut self.tally.adjusted,
+            Change::Delete => &mut self.tally.deleted,
+        };
+        *count += 1;
+        if self.options.dry_run {
+            (self.notes)(Note::Would(change, Blob(path.to_vec())));
+        }
+        !self.options.dry_run
+    }
+
+    /// The mode of a copy.
+    pub(crate) fn mode(&self, entry: &Entry) -> u32 {
+        mode(entry, self.owners.own(entry))
+    }
+
+    /// Whether mode, time or owner of a file or directory are not those of the entry.
+    pub(crate) fn differs(&self, entry: &Entry, stat: &Stat) -> bool {
+        let (user, group) = self.owners.to_set(entry, Some(stat));
+        let has_owner = user.is_none_or(|user| user == stat.user) && group.is_none_or(|group| group == stat.group);
+        // The mode of a symbolic link means nothing.
+        let has_mode = matches!(entry.what, What::Symlink(_)) || stat.mode == self.mode(entry);
+        !has_owner || !has_mode || !is_same_time(entry.modified, stat.modified)
+    }
+
+    /// Gives a name the owner, mode and time of the entry.
+    pub(crate) fn adjust(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+        entry: &Entry,
+        stat: Option<&Stat>,
+    ) -> io::Result<()> {
+        let owner = self.owners.to_set(entry, stat);
+        if owner != (None, None) && stat.is_none_or(|stat| owner != (Some(stat.user), Some(stat.group))) {
+            directory.own(name, owner)?;
+        }
+        if !matches!(entry.what, What::Symlink(_)) {
+            directory.permit(name, self.mode(entry))?;
+        }
+        directory.stamp(name, entry.modified)
+    }
+
+    /// Gives the root the owner, mode and time of what it is a copy of.
+    pub(crate) fn adjust_root(&self) -> io::Result<()> {
+        let (Some(root), Some(entry)) = (&self.root, &self.copy) else { return Ok(()) };
+        self.adjust(root, b".", entry, Some(&Stat::of(root)?))
+    }
+}

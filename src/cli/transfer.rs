@@ -1,0 +1,194 @@
+//! `offshoot push` and `offshoot pull`: files and trees of files to hosts and from hosts.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::Blob;
+use crate::builtin::file::tree::message::{Change, Destination, Entry, Options, Place, Tally, What};
+use crate::builtin::file::tree::pace::Pace;
+use crate::builtin::file::tree::walk::means_content;
+use crate::cli::args::copying::{CopyingArgs, PullArgs, PushArgs};
+use crate::cli::args::{Cli, OutputArgs, ReachArgs};
+use crate::cli::complaint::fail;
+use crate::cli::exit::Exit;
+use crate::cli::output::visible::word as visible;
+use crate::cli::run::carry_out;
+use crate::cli::worker::{Job, Work};
+use crate::sys::directory::Stat;
+
+/// A copy to hosts or from hosts.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) sources: Vec<Blob>,
+    pub(super) way: Way,
+    pub(super) options: Options,
+    pub(super) pace: Option<Arc<Pace>>,
+    /// Whether results are JSON.
+    pub(super) is_json: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Way {
+    Push(Destination),
+    /// Into a directory for each host in this one.
+    Pull(PathBuf),
+}
+
+/// Copies to all hosts and reports.
+pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
+    let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    let place = match place(sources, to) {
+        Ok(place) => place,
+        Err(why) => return fail(Exit::Usage, &why),
+    };
+    let way = Way::Push(Destination { path: blob(to), place });
+    let options = Options { owners: !args.no_owner, ..options(&args.copying) };
+    carry_out(cli, job(&args.copying, (sources, way, options), &args.reach, args.output))
+}
+
+/// Copies from all hosts and reports.
+pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
+    let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    let to = PathBuf::from(to);
+    if to.exists() && !to.is_dir() {
+        return fail(Exit::Usage, &format!("{} is not a directory; name one for the hosts", shown(to.as_os_str())));
+    }
+    if !args.copying.dry_run
+        && let Err(error) = std::fs::create_dir_all(&to)
+    {
+        return fail(Exit::Usage, &format!("cannot make the directory {}: {error}", shown(to.as_os_str())));
+    }
+    // A host could have any file belong to anyone, and run as anyone. So the copies belong to who runs the tool.
+    let options = options(&args.copying);
+    carry_out(cli, job(&args.copying, (sources, Way::Pull(to), options), &args.reach, args.output))
+}
+
+fn job(
+    args: &CopyingArgs,
+    (sources, way, options): (&[OsString], Way, Options),
+    reach: &ReachArgs,
+    output: OutputArgs,
+) -> Job {
+    let sources = sources.iter().map(|source| blob(source)).collect();
+    let pace = args.bwlimit.map(|rate| Arc::new(Pace::new(rate)));
+    let transfer = Transfer { sources, way, options, pace, is_json: output.json || output.jsonl };
+    Job {
+        work: Work::Transfer(Rc::new(transfer)),
+        reach: reach.clone(),
+        running: args.running(),
+        output,
+        timeout: args.timeout,
+        substitutes: false,
+        is_shell: false,
+        takes_stdin: false,
+    }
+}
+
+fn options(args: &CopyingArgs) -> Options {
+    let CopyingArgs { delete, dry_run, omit, checksum, .. } = args.clone();
+    Options { exclude: omit, checksum, delete, dry_run, owners: false }
+}
+
+fn blob(text: &OsStr) -> Blob {
+    Blob(text.as_bytes().to_vec())
+}
+
+fn shown(path: &OsStr) -> String {
+    visible(&path.to_string_lossy())
+}
+
+/// What the place on the hosts means. If it ends with `/`, or if there are several sources, it is the directory that
+/// gets them. Otherwise it is the name of the copy.
+///
+/// # Errors
+///
+/// If a source cannot be read.
+fn place(sources: &[OsString], to: &OsStr) -> Result<Place, String> {
+    let mut only = None;
+    for source in sources {
+        let stat = std::fs::File::open(Path::new(source)).and_then(Stat::of);
+        only = Some(stat.map_err(|error| format!("cannot read {}: {error}", shown(source)))?);
+    }
+    let [source] = sources else { return Ok(Place::Inside) };
+    let Some(stat) = only.filter(|_| !to.as_bytes().ends_with(b"/")) else { return Ok(Place::Inside) };
+    if !Path::new(source).is_dir() {
+        return Ok(Place::Named);
+    }
+    let (mode, modified, user, group) = (stat.mode, stat.modified, stat.user, stat.group);
+    Ok(Place::Copy(Entry { name: Blob(b".".to_vec()), what: What::Directory, mode, modified, user, group }))
+}
+
+impl Transfer {
+    /// The sources as they are sent. What becomes a copy under another name is its content.
+    pub(super) fn named(&self) -> Vec<Blob> {
+        let is_content = matches!(&self.way, Way::Push(Destination { place: Place::Copy(_), .. }));
+        let content = |source: &Blob| match is_content && !means_content(&source.0) {
+            true => Blob([&source.0[..], b"/"].concat()),
+            false => source.clone(),
+        };
+        self.sources.iter().map(content).collect()
+    }
+}
+
+/// The word before a path that would change.
+pub(super) fn would(change: Change) -> &'static str {
+    match change {
+        Change::Write => "write",
+        Change::Make => "make",
+        Change::Adjust => "adjust",
+        Change::Delete => "delete",
+    }
+}
+
+/// A result in words.
+pub(super) fn in_words(tally: &Tally, is_dry: bool) -> String {
+    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed } = *tally;
+    let file = |count: u64| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    let mut words = vec![format!("{} {}", file(written), if is_dry { "to write" } else { "written" })];
+    words.extend((!is_dry && bytes > 0).then(|| format!("{bytes} bytes sent")));
+    for (count, what) in [(made, "made"), (adjusted, "adjusted"), (deleted, "deleted"), (failed, "failed")] {
+        words.extend((count > 0).then(|| format!("{count} {}{what}", if is_dry { "to be " } else { "" })));
+    }
+    words.push(format!("{unchanged} unchanged"));
+    words.join(", ")
+}
+
+/// A result as JSON on one line.
+pub(super) fn in_json(tally: &Tally) -> String {
+    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed } = tally;
+    format!(
+        "{{\"written\":{written},\"bytes\":{bytes},\"made\":{made},\"adjusted\":{adjusted},\"unchanged\":{unchanged},\
+         \"deleted\":{deleted},\"failed\":{failed}}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_the_name_of_the_copy_or_the_directory_that_gets_it() {
+        let place_of = |sources: &[&str], to: &str| {
+            let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
+            place(&sources, to.as_ref())
+        };
+        assert_eq!(place_of(&["Cargo.toml"], "x"), Ok(Place::Named));
+        assert_eq!(place_of(&["Cargo.toml"], "x/"), Ok(Place::Inside));
+        assert_eq!(place_of(&["Cargo.toml", "src"], "x"), Ok(Place::Inside));
+        assert_eq!(place_of(&["src"], "x/"), Ok(Place::Inside));
+        assert!(matches!(place_of(&["src"], "x"), Ok(Place::Copy(_))));
+        assert!(place_of(&["no-such-file"], "x").unwrap_err().contains("cannot read no-such-file"));
+    }
+
+    #[test]
+    fn results_are_told_in_words_and_numbers() {
+        let tally = Tally { written: 1, bytes: 5, unchanged: 7, deleted: 2, ..Tally::default() };
+        assert_eq!(in_words(&tally, false), "1 file written, 5 bytes sent, 2 deleted, 7 unchanged");
+        assert_eq!(in_words(&tally, true), "1 file to write, 2 to be deleted, 7 unchanged");
+        let value: serde_json::Value = serde_json::from_str(&in_json(&tally)).unwrap();
+        assert_eq!((&value["bytes"], &value["failed"]), (&5.into(), &0.into()));
+    }
+}

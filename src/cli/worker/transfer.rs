@@ -1,0 +1,190 @@
+//! The copies of `push` and `pull` on one host. The side that is here runs on a thread where it may block.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Worker;
+use super::failure::failed;
+use crate::builtin::file::tree::message::{
+    Destination, Fault, Note, Outcome, Place, Reason, Stop, Tally, ToSink, ToSource,
+};
+use crate::builtin::file::tree::remote::{Closing, Running, panicked, receive_tree, send_tree};
+use crate::builtin::file::tree::source::{Source, size};
+use crate::builtin::file::tree::target::Target;
+use crate::builtin::file::tree::{sink, source};
+use crate::cli::output::file_name::file_name;
+use crate::cli::output::report::{HostEvent, HostExit, Stream};
+use crate::cli::output::summary::Status;
+use crate::cli::output::visible;
+use crate::cli::transfer::{Transfer, Way, in_json, in_words, would};
+use crate::sys::blocking::on_other_thread;
+use crate::{Blob, Context, Error, Receiver, Sender};
+
+/// Notes of a sink that wait until they are shown.
+const WAITING: usize = 64;
+/// The files of one host that are brought to the disk at once: with 32 hosts at a time, all have 512 open.
+const READY: usize = 16;
+/// The most faults that are told of one host. All are counted.
+const TOLD: u64 = 100;
+
+impl Worker {
+    /// Copies to or from the host, and tells the result.
+    pub(super) async fn transfer(&self, context: &Context, transfer: &Transfer, host: &str) -> Result<HostExit, Error> {
+        let outcome = match &transfer.way {
+            Way::Push(destination) => self.push(context, transfer, destination).await?,
+            Way::Pull(directory) => {
+                let directory = directory.join(file_name(host));
+                let path = Blob(directory.into_os_string().into_encoded_bytes());
+                self.pull(context, transfer, Destination { path, place: Place::Inside }).await?
+            }
+        };
+        let Outcome { tally, stopped } = outcome;
+        if tally != Tally::default() || stopped.is_none() {
+            let event = match transfer.is_json {
+                true => HostEvent::Result { host: self.host, json: in_json(&tally) },
+                false => self.line(Stream::Stdout, &in_words(&tally, transfer.options.dry_run)),
+            };
+            // An error means that the report is gone.
+            let _ = self.events.send(event).await;
+        }
+        let fail = |kind, text| failed(Status::Failed, kind, "copy", context.name(), text);
+        Ok(match stopped {
+            Some(Stop { reason: Reason::Gone, text }) => {
+                failed(Status::Unreachable, "disconnect", "copy", context.name(), text)
+            }
+            Some(Stop { reason, text }) => fail(reason.as_str(), text),
+            None if tally.failed > 0 => {
+                let what = if tally.failed == 1 { "1 file or directory was" } else { "several were" };
+                let count = if tally.failed == 1 { String::new() } else { format!(" ({})", tally.failed) };
+                fail("files", format!("{what} not copied{count}; the reasons are above"))
+            }
+            None => HostExit { status: Status::Ok, ..HostExit::cancelled() },
+        })
+    }
+
+    async fn push(&self, context: &Context, transfer: &Transfer, destination: &Destination) -> Result<Outcome, Error> {
+        let (shared, id) = (context.shared(), context.id());
+        let answers: Receiver<ToSource> = Receiver::from_context(shared, id, true);
+        let notes: Receiver<Note> = Receiver::from_context(shared, id, true);
+        let ready: Receiver<Sender<ToSink>> = Receiver::from_context(shared, id, true);
+        let what = (destination.clone(), transfer.options.clone());
+        let mut call = context.call(receive_tree, (what, answers.sender(), notes.sender(), ready.sender()));
+        let to = tokio::select! {
+            to = ready.recv() => to?,
+            outcome = &mut call => return outcome,
+        };
+        let (running, closing) = (Running::default(), Closing(answers.clone()));
+        let (stop, pace) = (Arc::clone(&running.stop), transfer.pace.clone());
+        let (sources, options) = (transfer.named(), transfer.options.clone());
+        let mut sending = on_other_thread(move || {
+            let mut source = Source::new(&sources, &options, &stop);
+            let wait = |bytes| pace.iter().for_each(|pace| pace.wait(bytes, &stop));
+            source::drive(&mut source, &to, &answers, &wait)
+        });
+        let (mut told, mut is_sent) = (0, false);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                note = notes.recv() => match note {
+                    Ok(note) => self.note(&mut told, note).await,
+                    // The call tells why.
+                    Err(_) => break call.await,
+                },
+                outcome = &mut call => break outcome,
+                sent = &mut sending, if !is_sent => match sent {
+                    Ok(Err(stop)) if stop.reason != Reason::Gone => {
+                        break Ok(Outcome { tally: Tally::default(), stopped: Some(stop) });
+                    }
+                    // What the sink says of it counts.
+                    Ok(_) => is_sent = true,
+                    Err(_) => break Ok(panicked()),
+                },
+            }
+        };
+        drop((running, closing));
+        // What was sent before the end of the call has arrived before it.
+        while let Ok(Some(note)) = notes.try_recv() {
+            self.note(&mut told, note).await;
+        }
+        outcome
+    }
+
+    async fn pull(&self, context: &Context, transfer: &Transfer, destination: Destination) -> Result<Outcome, Error> {
+        let (shared, id) = (context.shared(), context.id());
+        let messages: Receiver<ToSink> = Receiver::from_context(shared, id, true);
+        let ready: Receiver<Sender<ToSource>> = Receiver::from_context(shared, id, true);
+        let what = (transfer.named(), transfer.options.clone());
+        let mut call = context.call(send_tree, (what, messages.sender(), ready.sender()));
+        let answers = tokio::select! {
+            answers = ready.recv() => answers?,
+            outcome = &mut call => return outcome,
+        };
+        let (running, closing) = (Running::default(), Closing(messages.clone()));
+        let (stop, drafts) = (Arc::clone(&running.stop), running.drafts.clone());
+        let (pace, options) = (transfer.pace.clone(), transfer.options.clone());
+        let (tell, mut notes) = mpsc::channel(WAITING);
+        let mut writing: oneshot::Receiver<Outcome> = on_other_thread(move || {
+            let tell = Box::new(move |note| drop(tell.blocking_send(note)));
+            let target = Target::open(destination, options, (drafts, READY), (tell, Arc::clone(&stop)));
+            let wait = |message: &ToSink| pace.iter().for_each(|pace| pace.wait(size(message), &stop));
+            sink::drive(target, &messages, &answers, &wait)
+        });
+        let (mut told, mut far) = (0, None);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                Some(note) = notes.recv() => self.note(&mut told, note).await,
+                outcome = &mut writing => break outcome.unwrap_or_else(|_| panicked()),
+                ended = &mut call, if far.is_none() => {
+                    if !matches!(&ended, Ok(Outcome { stopped: None, .. })) {
+                        closing.0.close();
+                    }
+                    far = Some(ended);
+                }
+            }
+        };
+        drop((running, closing));
+        while let Some(note) = notes.recv().await {
+            self.note(&mut told, note).await;
+        }
+        let is_gone = outcome.stopped.as_ref().is_some_and(|stop| stop.reason == Reason::Gone);
+        match far {
+            Some(Err(error)) if is_gone => Err(error),
+            Some(Ok(Outcome { stopped: Some(stop), .. })) if is_gone => Ok(Outcome { stopped: Some(stop), ..outcome }),
+            // The call ends with an error when the connection is lost, and that may arrive later.
+            None if is_gone => call.await.map(|_| outcome),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// Tells a note of a sink.
+    async fn note(&self, told: &mut u64, note: Note) {
+        let event = match note {
+            Note::Would(change, Blob(path)) => {
+                self.line(Stream::Stdout, &format!("{} {}", would(change), shown(&path)))
+            }
+            Note::Fault(Fault { path, why }) => {
+                *told += 1;
+                if *told > TOLD {
+                    return;
+                }
+                self.line(Stream::Stderr, &format!("{}: {}", shown(&path.0), visible::word(&why)))
+            }
+        };
+        // An error means that the report is gone.
+        let _ = self.events.send(event).await;
+    }
+
+    fn line(&self, stream: Stream, text: &str) -> HostEvent {
+        HostEvent::Output { host: self.host, stream, bytes: format!("{text}\n").into_bytes() }
+    }
+}
+
+/// A path as it is shown. The root has no name.
+fn shown(path: &[u8]) -> String {
+    let mut shown = Vec::new();
+    visible::line(if path.is_empty() { b"." } else { path }, &mut shown);
+    // A path may have characters that end a line.
+    String::from_utf8_lossy(&shown).replace(['\r', '\t'], "?")
+}

@@ -1,0 +1,215 @@
+//! `offshoot push` and `offshoot pull`: files to hosts and from hosts.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::random::{Random, rounds};
+use crate::support::process::{Process, below};
+use crate::support::tool::{Ended, Running, run, tool};
+use crate::support::{A_WHILE, AT_ONCE, PATIENCE, wait_for};
+
+/// Runs the tool in a directory.
+fn at(place: &Path, args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace) = tool(args);
+    let ended = run(command.current_dir(place))?;
+    trace.expect_nothing_left(AT_ONCE)?;
+    Ok(ended)
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+/// The names in a directory, in order.
+fn names(place: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(place)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = entries.collect::<Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// A directory with a tree in `from`, and the path of `to` in it.
+fn tree() -> Result<(TempDir, String)> {
+    let place = tempfile::tempdir()?;
+    fs::create_dir_all(place.path().join("from/a/b"))?;
+    fs::write(place.path().join("from/a/b/file"), "hello\n")?;
+    fs::write(place.path().join("from/run"), "#!/bin/sh\n")?;
+    fs::set_permissions(place.path().join("from/run"), PermissionsExt::from_mode(0o755))?;
+    symlink("run", place.path().join("from/link"))?;
+    let to = place.path().join("to").to_string_lossy().into_owned();
+    Ok((place, to))
+}
+
+pub(crate) fn a_tree_is_pushed_and_then_only_what_differs() -> Result<()> {
+    let (place, to) = tree()?;
+    let ended = at(place.path(), &["push", "-w", "local1/local2", "from", &to])?;
+    let wanted = "local1/local2: 2 files written, 16 bytes sent, 4 made, 0 unchanged";
+    ensure!(ended.code == Some(0) && ended.stdout == [wanted], "{ended:?}");
+    ensure!(text(&place.path().join("to/a/b/file"))? == "hello\n");
+    ensure!(fs::metadata(place.path().join("to/run"))?.mode() & 0o777 == 0o755);
+    ensure!(fs::read_link(place.path().join("to/link"))? == Path::new("run"));
+    fs::write(place.path().join("from/a/b/file"), "hello, again\n")?;
+    fs::write(place.path().join("to/extra"), "")?;
+    let dry = at(place.path(), &["push", "-w", "local1", "--delete", "--dry-run", "from", &to])?;
+    ensure!(dry.stdout.contains(&"local1: write a/b/file".into()), "{dry:?}");
+    ensure!(dry.stdout.contains(&"local1: delete extra".into()), "{dry:?}");
+    ensure!(text(&place.path().join("to/a/b/file"))? == "hello\n" && place.path().join("to/extra").exists());
+    let ended = at(place.path(), &["push", "-w", "local1", "--delete", "from/", &to])?;
+    ensure!(ended.stdout.concat().starts_with("local1: 1 file written, 13 bytes sent, "), "{ended:?}");
+    ensure!(names(&place.path().join("to"))? == ["a", "link", "run"]);
+    ensure!(text(&place.path().join("to/a/b/file"))? == "hello, again\n");
+    Ok(())
+}
+
+pub(crate) fn each_host_is_pulled_into_a_directory_of_its_own() -> Result<()> {
+    let (place, _) = tree()?;
+    let from = place.path().join("from").to_string_lossy().into_owned();
+    let ended = at(place.path(), &["pull", "-w", "local1,local1/local2", "--omit", "run", &from, "out"])?;
+    ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
+    for host in ["local1", "local1+local2"] {
+        let host = place.path().join("out").join(host).join("from");
+        ensure!(text(&host.join("a/b/file"))? == "hello\n" && names(&host)? == ["a", "link"]);
+    }
+    // The link that the user names is followed.
+    symlink(place.path().join("from/a"), place.path().join("named"))?;
+    let named = place.path().join("named").to_string_lossy().into_owned();
+    at(place.path(), &["pull", "-w", "local1", &named, "out"])?;
+    ensure!(text(&place.path().join("out/local1/named/b/file"))? == "hello\n");
+    Ok(())
+}
+
+pub(crate) fn what_cannot_be_copied_is_told_and_the_rest_arrives() -> Result<()> {
+    let (place, to) = tree()?;
+    fs::create_dir_all(place.path().join("to/run"))?;
+    let ended = at(place.path(), &["push", "-w", "local1", "from", &to])?;
+    ensure!(ended.code == Some(2), "{ended:?}");
+    ensure!(ended.stderr.contains(&"local1: run: a directory is in its place; remove it".into()), "{ended:?}");
+    ensure!(text(&place.path().join("to/a/b/file"))? == "hello\n");
+    let ended = at(place.path(), &["push", "-w", "local1", "--json", "from/run", &format!("{to}/no/such/name")])?;
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout.concat())?;
+    let error = &json["hosts"]["local1"]["error"];
+    ensure!(ended.code == Some(2) && error["kind"] == "not_found" && error["phase"] == "copy", "{json}");
+    let ended = at(place.path(), &["push", "-w", "local1", "missing", &to])?;
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains("cannot read missing"), "{ended:?}");
+    let ended = at(place.path(), &["pull", "-w", "local1", "/no/such/file", "/etc/hostname", "out"])?;
+    ensure!(ended.code == Some(2) && ended.stderr.concat().contains("No such file"), "{ended:?}");
+    ensure!(place.path().join("out/local1/hostname").exists(), "the other one arrives");
+    Ok(())
+}
+
+pub(crate) fn a_full_disk_ends_the_copy_with_its_name() -> Result<()> {
+    let (place, _) = tree()?;
+    let full = place.path().join("full");
+    fs::create_dir(&full)?;
+    // In a mount namespace of its own the directory is a file system of one page, if the system lets us.
+    let script = "mount -t tmpfs -o size=4096 tmpfs \"$1\" && exec \"$0\" push -w local1 --json big \"$1/big\"";
+    fs::write(place.path().join("big"), vec![1; 100_000])?;
+    let (tool, _) = tool(&[]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", script]).arg(tool.get_program()).arg(&full);
+    let ended = run(command.current_dir(place.path()))?;
+    if ended.stdout.is_empty() {
+        // Only root may mount.
+        ensure!(!nix::unistd::geteuid().is_root(), "{ended:?}");
+        return Ok(());
+    }
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout.concat())?;
+    let error = &json["hosts"]["local1"]["error"];
+    ensure!(ended.code == Some(2) && error["kind"] == "no_space", "{json}");
+    ensure!(error["text"].as_str().is_some_and(|text| text.contains("cannot write big")), "{json}");
+    Ok(())
+}
+
+pub(crate) fn a_copy_keeps_to_its_rate() -> Result<()> {
+    let (place, to) = tree()?;
+    fs::write(place.path().join("large"), vec![7; 300_000])?;
+    let start = Instant::now();
+    let ended = at(place.path(), &["push", "-w", "local1", "--bwlimit", "200K", "large", &to])?;
+    ensure!(ended.code == Some(0) && start.elapsed() > Duration::from_millis(900), "{ended:?}");
+    // A copy that is stopped does not wait until all has been sent.
+    let ended = at(place.path(), &["push", "-w", "local1", "-t", "1s", "--bwlimit", "1K", "large", &format!("{to}2")])?;
+    ensure!(ended.code == Some(2) && ended.stderr.concat().contains("timed out"), "{ended:?}");
+    ensure!(names(place.path())? == ["from", "large", "to"], "{:?}", names(place.path()));
+    Ok(())
+}
+
+pub(crate) fn ten_thousand_small_files_take_a_moment() -> Result<()> {
+    let (place, to) = tree()?;
+    for directory in 0..100 {
+        fs::create_dir(place.path().join(format!("from/d{directory}")))?;
+        for file in 0..100 {
+            fs::write(place.path().join(format!("from/d{directory}/f{file}")), format!("{directory} {file}"))?;
+        }
+    }
+    let ended = at(place.path(), &["push", "-w", "local1/local2", "from", &to])?;
+    ensure!(ended.stdout.concat().contains("10002 files written"), "{ended:?}");
+    ensure!(text(&place.path().join("to/d99/f98"))? == "99 98");
+    let ended = at(place.path(), &["push", "-w", "local1/local2", "from", &to])?;
+    ensure!(ended.stdout.concat().contains("0 files written, 10003 unchanged"), "{ended:?}");
+    Ok(())
+}
+
+/// Kills the child or the tool at random moments of a push.
+pub(crate) fn a_push_that_is_killed_leaves_the_old_file_or_the_new_one() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let (new, target) = (place.path().join("new"), place.path().join("there/target"));
+    let content = |byte: u8| vec![byte; 24 << 20];
+    fs::create_dir(place.path().join("there"))?;
+    fs::write(&new, content(2))?;
+    fs::write(&target, content(1))?;
+    let (mut random, seed) = Random::new("push");
+    let mut replaced = 0;
+    for round in 0..rounds(12) {
+        let (mut command, mut trace) = tool(&["push", "-w", "local1", "--checksum", "new", "there/target"]);
+        let mut running = Running::start(command.current_dir(place.path()))?;
+        let tool = i32::try_from(running.pid)?;
+        std::thread::sleep(random.time(Duration::from_millis(400)));
+        if random.below(2) == 0 {
+            running.signal(Signal::SIGKILL)?;
+        } else {
+            for child in below(tool, &Process::all()) {
+                // It may have ended in the meantime.
+                let _ = child.signal(Signal::SIGKILL);
+            }
+        }
+        wait_for(PATIENCE, || running.has_ended().then_some(())).context("it does not end")?;
+        trace.expect_nothing_left(A_WHILE).with_context(|| format!("round {round}, {seed}"))?;
+        let there = fs::read(&target)?;
+        let is_new = there == content(2);
+        ensure!(is_new || there == content(1), "round {round}, {seed}: a file of {} bytes is neither", there.len());
+        if is_new {
+            replaced += 1;
+            fs::write(&target, content(1))?;
+        }
+        let rest = names(&place.path().join("there"))?;
+        let is_known = |name: &String| matches!(name.as_str(), "target" | ".target.offshoot-part");
+        ensure!(rest.iter().all(is_known), "round {round}, {seed}: {rest:?}");
+    }
+    // What a killed copy has left is used or removed by the next one.
+    let ended = at(place.path(), &["push", "-w", "local1", "new", "there/target"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(names(&place.path().join("there"))? == ["target"], "{seed}, {replaced} rounds were complete");
+    ensure!(fs::read(&target)? == content(2));
+    Ok(())
+}
+
+pub(crate) fn a_copy_that_is_interrupted_leaves_no_drafts_of_small_files() -> Result<()> {
+    let (place, to) = tree()?;
+    fs::write(place.path().join("from/slow"), vec![7; 1 << 20])?;
+    let (mut command, mut trace) = tool(&["push", "-w", "local1", "--bwlimit", "100K", "from", &to]);
+    let mut running = Running::start(command.current_dir(place.path()))?;
+    let to = Path::new(&to);
+    let has_draft = || names(to).is_ok_and(|names| names.iter().any(|name| name.ends_with(".offshoot-part")));
+    wait_for(PATIENCE, || has_draft().then_some(())).context("no draft")?;
+    running.signal(Signal::SIGINT)?;
+    wait_for(PATIENCE, || running.has_ended().then_some(())).context("it does not end")?;
+    trace.expect_nothing_left(A_WHILE)?;
+    ensure!(!has_draft() && !to.join("slow").exists(), "{:?}", names(to));
+    Ok(())
+}
