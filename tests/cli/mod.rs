@@ -163,6 +163,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ;
         rsh:
             bytes_pass_as_they_are_and_the_exit_code_is_that_of_the_command
+            output_comes_until_every_process_has_closed_it
             rsync_copies_a_tree_there_and_back
             git_clones_and_pushes
             scp_copies_by_sftp_and_by_its_old_protocol
