@@ -13,12 +13,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::support::process::{Process, below};
 use crate::support::tool::{Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{A_WHILE, AT_ONCE};
+use crate::support::{A_WHILE, AT_ONCE, Missing, PATIENCE, wait_for};
 
 /// More than all windows and buffers on the way have room for.
 const MUCH: u64 = 256 << 20;
@@ -139,6 +140,66 @@ pub(crate) fn sixty_four_connections_pass_at_once() -> Result<()> {
         ensure!(client.join().ok().context("a client panicked")??, "other bytes come back");
     }
     end(running, trace).map(drop)
+}
+
+/// Sends a byte, and waits for its answer.
+fn ping(mut stream: &TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"?")?;
+    stream.read_exact(&mut [0])
+}
+
+/// A connection that answers.
+fn answering(listen: &str) -> Option<TcpStream> {
+    let stream = TcpStream::connect(listen).ok()?;
+    ping(&stream).ok().map(|()| stream)
+}
+
+pub(crate) fn a_thousand_connections_pass_at_once_and_closed_ones_give_their_places_back() -> Result<()> {
+    const MOST: usize = 1000;
+    const SOME: usize = 300;
+    // Both ends of the connections are in this process.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    ensure!(hard > 3 * MOST as u64, Missing(format!("{hard} open files are too few")));
+    let address = serve(|mut stream| {
+        let mut chunk = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            if stream.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+        }
+    })?;
+    let (running, listens, trace) = start(&["local1/local2", "-L", &format!("0:{address}")])?;
+    let mut open = Vec::new();
+    for nth in 0..MOST {
+        let stream = TcpStream::connect(&listens[0])?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ping(&stream).with_context(|| format!("connection {nth} is not served"))?;
+        open.push(stream);
+    }
+    let expect_no_more = || {
+        let stream = TcpStream::connect(&listens[0])?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let read = (&stream).read(&mut [0]);
+        ensure!(read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset), "{read:?}");
+        Ok(())
+    };
+    expect_no_more()?;
+    expect_no_more()?;
+    open.truncate(MOST - SOME);
+    while open.len() < MOST {
+        let nth = open.len();
+        let next = wait_for(PATIENCE, || answering(&listens[0]));
+        open.push(next.with_context(|| format!("connection {nth} has no place"))?);
+    }
+    expect_no_more()?;
+    for (nth, stream) in open.iter().enumerate() {
+        ping(stream).with_context(|| format!("connection {nth} is lost"))?;
+    }
+    let said = end(running, trace)?;
+    let note = format!("{} -> {address}: 1000 connections are open, so another one was refused", listens[0]);
+    ensure!((1..=SOME).contains(&said.len()) && said.iter().all(|line| line.contains(&note)), "{said:?}");
+    Ok(())
 }
 
 pub(crate) fn a_target_that_refuses_is_told_once_and_the_others_go_on() -> Result<()> {
