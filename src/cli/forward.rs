@@ -132,14 +132,16 @@ impl Way {
         let mut far = match self.target.connect(&self.context).await {
             Ok(far) => far,
             Err(error) => {
-                near.reset();
                 return self.complain_once(error.to_string());
             }
         };
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // Each direction ends by itself. After an error, the other end must not take what has come for all.
-        if copy_bidirectional_with_sizes(near.stream(), &mut far, CHUNK, CHUNK).await.is_err() {
-            near.reset();
+        far.reset_on_drop(true);
+        // Each direction ends by itself. After an error, or if this is cut off, both ends get a reset: they must not take
+        // what has come for all.
+        if copy_bidirectional_with_sizes(near.stream(), &mut far, CHUNK, CHUNK).await.is_ok() {
+            far.reset_on_drop(false);
+            near.close_in_order();
         }
     }
 

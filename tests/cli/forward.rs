@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -199,6 +199,62 @@ pub(crate) fn a_thousand_connections_pass_at_once_and_closed_ones_give_their_pla
     let said = end(running, trace)?;
     let note = format!("{} -> {address}: 1000 connections are open, so another one was refused", listens[0]);
     ensure!((1..=SOME).contains(&said.len()) && said.iter().all(|line| line.contains(&note)), "{said:?}");
+    Ok(())
+}
+
+pub(crate) fn a_forward_that_ends_resets_its_connections_at_both_ends() -> Result<()> {
+    let hop = |pid: u32| {
+        let all = Process::all();
+        let is_context = |process: &&Process| process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"));
+        let hop = below(pid.try_into()?, &all).into_iter().find(is_context);
+        hop.context("no hop")?.signal(Signal::SIGKILL)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    let ways = [
+        (Some(Signal::SIGINT), Some(130)),
+        (Some(Signal::SIGTERM), Some(143)),
+        (Some(Signal::SIGHUP), Some(129)),
+        (Some(Signal::SIGKILL), None),
+        // Its connection to the host is lost.
+        (None, Some(4)),
+    ];
+    for (signal, code) in ways {
+        let (to, ends) = mpsc::channel();
+        let address = serve(move |mut stream| {
+            let mut chunk = [0; 64];
+            let end = loop {
+                match stream.read(&mut chunk).and_then(|count| stream.write_all(&chunk[..count]).map(|()| count)) {
+                    Ok(1..) => {}
+                    end => break end.map_err(|error| error.kind()),
+                }
+            };
+            let _ = to.send(end);
+        })?;
+        let (running, listens, mut trace) = start(&["local1/local2", "-L", &format!("0:{address}")])?;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let stream = TcpStream::connect(&listens[0])?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            ping(&stream)?;
+            clients.push(stream);
+        }
+        // The second one has ended its own direction.
+        clients[1].shutdown(Shutdown::Write)?;
+        assert_eq!(ends.recv_timeout(PATIENCE)?, Ok(0));
+        match signal {
+            Some(signal) => running.signal(signal)?,
+            None => hop(running.pid)?,
+        }
+        for mut client in [&clients[0], &clients[2]] {
+            let read = client.read(&mut [0]);
+            let is_reset = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
+            ensure!(is_reset, "{signal:?}: the client gets {read:?}");
+            assert_eq!(ends.recv_timeout(PATIENCE)?, Err(ErrorKind::ConnectionReset), "{signal:?}: at the far end");
+        }
+        let ended = running.finish()?;
+        assert_eq!(ended.code, code, "{signal:?}: {ended:?}");
+        trace.expect_nothing_left(A_WHILE)?;
+    }
     Ok(())
 }
 

@@ -176,6 +176,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             bytes_go_both_ways_by_ports_and_sockets_and_each_direction_ends_by_itself
             sixty_four_connections_pass_at_once
             a_thousand_connections_pass_at_once_and_closed_ones_give_their_places_back
+            a_forward_that_ends_resets_its_connections_at_both_ends
             a_target_that_refuses_is_told_once_and_the_others_go_on
             a_lost_connection_ends_the_forward_and_what_passed_through_it
             much_data_takes_little_memory_even_if_its_reader_is_slow
