@@ -377,6 +377,21 @@ pub(crate) fn rsh_passes_its_streams_to_a_port() -> Result<()> {
         ensure!(output.status.success() && output.stdout == sent, "{} bytes: {}", output.stdout.len(), output.status);
         trace.expect_nothing_left(AT_ONCE)?;
     }
+    // What is cut off is no end of the data.
+    let (to, ends) = mpsc::channel();
+    let cut = serve(move |mut stream| {
+        for mut chunk in [vec![0; 4], vec![0]] {
+            let _ = to.send(stream.read_exact(&mut chunk).map_err(|error| error.kind()));
+        }
+    })?;
+    let (mut command, mut trace) = tool(&["rsh", "-W", &cut, "local1/local2"]);
+    let mut running = Running::start(&mut command)?;
+    running.stdin().context("stdin")?.write_all(b"four")?;
+    assert_eq!(ends.recv_timeout(PATIENCE)?, Ok(()));
+    running.signal(Signal::SIGTERM)?;
+    assert_eq!(ends.recv_timeout(PATIENCE)?, Err(ErrorKind::ConnectionReset));
+    assert_eq!(running.finish()?.code, Some(143));
+    trace.expect_nothing_left(A_WHILE)?;
     let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     for (args, says) in [
         (&["-W", &closed, "local1"][..], "Connection refused"),
