@@ -14,4 +14,6 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod quote;
+#[cfg(feature = "cli")]
+pub(crate) mod raw_end;
 pub(crate) mod socket;

@@ -103,7 +103,8 @@ impl WithTimeout<'_> {
 /// Each direction moves at the pace of its reader: at most a window (1 MiB) is under way. A shutdown ends what is
 /// written, and the other direction stays open. `tokio::io::split` makes two halves of it.
 ///
-/// Dropping it closes the socket. What was written before is still passed on, for at most 10 s.
+/// Dropping it closes the socket. What was written before is still passed on, for at most 10 s. If this context ends or is
+/// lost before, a TCP connection is reset, so that its other end does not take what has come for all.
 ///
 /// The [module](crate::net) has an example.
 pub struct RemoteStream {
@@ -116,6 +117,8 @@ pub struct RemoteStream {
     is_written: bool,
     /// The call whose end closes the socket. Only a drop takes it.
     call: Option<Call<()>>,
+    #[cfg(feature = "cli")]
+    resets: bool,
 }
 
 impl fmt::Debug for RemoteStream {
@@ -144,6 +147,8 @@ impl RemoteStream {
                 writer: BlobWriter::new(to),
                 is_written: false,
                 call: Some(call),
+                #[cfg(feature = "cli")]
+                resets: false,
             }),
             Reply::Failed(error) => {
                 let text = format!("{error} (in {})", context.name());
@@ -151,6 +156,12 @@ impl RemoteStream {
             }
             _ => Err(Error::Payload("a connection that is not made carries bytes".into())),
         }
+    }
+
+    /// Sets whether dropping it resets the connection, as what was carried by it is not all.
+    #[cfg(feature = "cli")]
+    pub(crate) fn reset_on_drop(&mut self, resets: bool) {
+        self.resets = resets;
     }
 
     /// If the far end takes no more, writing fails from then on, as on a broken pipe.
@@ -215,6 +226,11 @@ impl AsyncWrite for RemoteStream {
 impl Drop for RemoteStream {
     fn drop(&mut self) {
         let Some(call) = self.call.take().filter(|call| !call.is_finished()) else { return };
+        // The end of the call closes the socket without an end of the data.
+        #[cfg(feature = "cli")]
+        if self.resets {
+            return;
+        }
         let ending = self.writer.send_empty();
         // Outlives this value, as the bytes do that were written. At its end the call is dropped, which closes
         // what is left.

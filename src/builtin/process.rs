@@ -221,7 +221,8 @@ pub struct Exit {
     /// The signal that killed the command, if one did.
     pub signal: Option<i32>,
     /// Whether another process still held the output open after [`SILENCE`], so that the output was not read to
-    /// its end.
+    /// its end. Everything that came before has been received, and the streams of a [`RemoteChild`] have ended as if
+    /// the output had been closed.
     pub open: bool,
     /// How many bytes were read from the command's standard output and standard error.
     pub written: [u64; 2],
@@ -337,6 +338,13 @@ impl Command {
     /// ```
     pub fn terminal(mut self, size: WindowSize) -> Self {
         self.line.terminal = Some(size);
+        self
+    }
+
+    /// Reads the output until all processes have closed it, as ssh does, instead of until [`SILENCE`].
+    #[cfg(feature = "fakessh")]
+    pub(crate) fn with_whole_output(mut self) -> Self {
+        self.line.to_end = true;
         self
     }
 

@@ -26,8 +26,8 @@ use crate::cli::run::{expand_one, start};
 use crate::cli::session::{Session, connected, unreachable};
 use crate::cli::tree::Tree;
 
-/// Connections at once. A context takes 1024 calls at once, and each connection is one. More wait in the queues of the
-/// sockets.
+/// Connections at once. A context takes 1024 calls of one caller at once, and each connection is one. The rest is for
+/// those that have just ended. Further connections are refused, as a client that waits does not know why.
 const MOST: usize = 1000;
 /// Bytes of one read on this machine; the same as on the host.
 const CHUNK: usize = 32 * 1024;
@@ -95,12 +95,16 @@ async fn on_host(tree: &Rc<Tree>, host: &HostPath, listeners: Vec<Listener>, rul
 async fn serve(listener: listener::Open, way: Arc<Way>, room: Arc<Semaphore>) {
     let mut open = JoinSet::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         // Those that have ended are forgotten.
         while open.try_join_next().is_some() {}
         match listener.accept().await {
             Ok(near) => {
                 let way = Arc::clone(&way);
+                let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                    drop(near);
+                    way.complain_once(format!("{MOST} connections are open, so another one was refused"));
+                    continue;
+                };
                 open.spawn(async move {
                     way.carry(near).await;
                     drop(permit);
@@ -128,14 +132,16 @@ impl Way {
         let mut far = match self.target.connect(&self.context).await {
             Ok(far) => far,
             Err(error) => {
-                near.reset();
                 return self.complain_once(error.to_string());
             }
         };
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // Each direction ends by itself. After an error, the other end must not take what has come for all.
-        if copy_bidirectional_with_sizes(near.stream(), &mut far, CHUNK, CHUNK).await.is_err() {
-            near.reset();
+        far.reset_on_drop(true);
+        // Each direction ends by itself. After an error, or if this is cut off, both ends get a reset: they must not take
+        // what has come for all.
+        if copy_bidirectional_with_sizes(near.stream(), &mut far, CHUNK, CHUNK).await.is_ok() {
+            far.reset_on_drop(false);
+            near.close_in_order();
         }
     }
 

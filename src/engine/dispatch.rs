@@ -143,7 +143,7 @@ impl Dispatcher {
             let reason = DeadReason { kind: error.kind, text: error.reason.into() };
             return io.refuse(message, &reason, from);
         }
-        if !lock(&self.inlets).admit(message.src, message.data.len(), true) {
+        if !self.admit(io, message) {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
@@ -386,11 +386,26 @@ impl Dispatcher {
         found.is_some_and(|at| early.remove(at).is_some())
     }
 
+    /// Accounts for a call that came in. Returns false if its caller had no room for it.
+    fn admit(&self, io: &Rc<Io>, message: &Message) -> bool {
+        let (is_admitted, grant) = {
+            let mut inlets = lock(&self.inlets);
+            let is_admitted = inlets.admit(message.src, message.data.len(), true);
+            // The caller may have no more places left than have come back.
+            (is_admitted, inlets.grant(message.src, self.handle))
+        };
+        grant.into_iter().for_each(|grant| io.give(grant));
+        is_admitted
+    }
+
+    /// Gives back the room of a call that does not run.
     fn release(&self, io: &Rc<Io>, message: &Message) {
-        let grant = lock(&self.inlets).release(message.src, self.handle, message.data.len(), true);
-        if let Some(grant) = grant {
-            io.give(grant);
-        }
+        let grants = {
+            let mut inlets = lock(&self.inlets);
+            let taken = inlets.release(message.src, self.handle, message.data.len());
+            [taken, inlets.ended(message.src, self.handle)]
+        };
+        grants.into_iter().flatten().for_each(|grant| io.give(grant));
     }
 }
 
@@ -398,7 +413,8 @@ impl Invocation {
     /// Runs the function on this thread, and sends the reply. The function may block.
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
         let shared = Arc::clone(&self.shared);
-        let (grant, began) = (self.taken(), shared.profile_clock());
+        self.taken();
+        let began = shared.profile_clock();
         let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
             Running::Done(outcome) => Ended::Outcome(outcome),
             Running::Pending(work) => {
@@ -407,12 +423,13 @@ impl Invocation {
             }
         });
         self.note_in_profile(began);
-        shared.request(self.answer(ended, grant));
+        shared.request(self.answer(ended));
     }
 
     /// Runs a built-in function, which never blocks.
     async fn run_as_task(self) -> Request {
-        let (grant, began) = (self.taken(), self.shared.profile_clock());
+        self.taken();
+        let began = self.shared.profile_clock();
         let ended = match self.already_ended() {
             Some(ended) => ended,
             None => match self.begin() {
@@ -425,7 +442,7 @@ impl Invocation {
             },
         };
         self.note_in_profile(began);
-        self.answer(ended, grant)
+        self.answer(ended)
     }
 
     fn note_in_profile(&self, began: Option<Instant>) {
@@ -452,13 +469,17 @@ impl Invocation {
         }
     }
 
-    /// Marks the call as running. Returns the room to give back to its sender.
-    fn taken(&self) -> Option<crate::routing::window::Grant> {
+    /// Marks the call as running, and gives the room of its message back. Its place among the calls of its caller is
+    /// given back when it has ended.
+    fn taken(&self) {
         self.served.running.store(true, Ordering::Relaxed);
-        lock(&self.inlets).release(self.call.caller, self.handle, self.size, true)
+        let grant = lock(&self.inlets).release(self.call.caller, self.handle, self.size);
+        if let Some(grant) = grant {
+            self.shared.request(Request::Grant(grant));
+        }
     }
 
-    fn answer(&self, ended: Ended, grant: Option<crate::routing::window::Grant>) -> Request {
+    fn answer(&self, ended: Ended) -> Request {
         let shared = &self.shared;
         let max = shared.max_message_size;
         let (reply, failed) = match ended {
@@ -497,6 +518,7 @@ impl Invocation {
         let reply: Option<Bytes> = reply.filter(|_| has_reply);
         let reply = reply.map(|data| Message::new(self.call.caller, self.reply_to, data));
         let call = self.key;
+        let grant = lock(&self.inlets).ended(self.call.caller, self.handle);
         let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
         Request::Answer { call, handle: self.handle, chain, values: self.values, reply, grant }
     }

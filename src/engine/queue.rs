@@ -73,7 +73,7 @@ impl Queue {
             }
             return None;
         }
-        account.inlets.release(src, self.handle, size, false)
+        account.inlets.release(src, self.handle, size)
     }
 
     /// Returns the grants that inform the senders that their windows are closed.

@@ -31,9 +31,9 @@ pub(crate) struct LinkId(pub(crate) u32);
 pub(crate) const MAX_ROUTES: usize = 65_536;
 /// The most bytes of a context's name.
 pub(crate) const MAX_NAME: usize = 255;
-/// The most destinations that are remembered per link. A link that has more is told of every
-/// context that goes.
-pub(crate) const MAX_ADDRESSED: usize = 4_096;
+/// The most contexts that are remembered per link because messages have passed between them and
+/// its other end. A link that has more is told of every context that goes.
+pub(crate) const MAX_MET: usize = 4_096;
 /// The most contexts that are looked at, one above the other. Ids that have come back can be given out so that
 /// each of two contexts seems to be above the other.
 const MAX_DEPTH: usize = 256;
@@ -64,10 +64,21 @@ struct Link {
     /// Every message that comes in acts under this authority instead of its own.
     stamp: Option<ContextId>,
     routes: HashSet<ContextId>,
-    addressed: HashSet<ContextId>,
-    addressed_overflow: bool,
+    /// The contexts that the other end, or one behind it, has written to or was written to by.
+    met: HashSet<ContextId>,
+    met_overflow: bool,
     /// The blocks of ids that were given out through this link.
     lent: Lent,
+}
+
+impl Link {
+    /// Notes that messages pass between the other end and a context.
+    fn meet(&mut self, context: ContextId) {
+        if !self.met_overflow && self.met.insert(context) && self.met.len() > MAX_MET {
+            self.met_overflow = true;
+            self.met = HashSet::default();
+        }
+    }
 }
 
 /// A context that a route leads to.
@@ -163,13 +174,7 @@ impl Routing {
                 if let Some(stamp) = link.stamp {
                     message.auth = stamp;
                 }
-                if !link.addressed_overflow
-                    && link.addressed.insert(message.dst)
-                    && link.addressed.len() > MAX_ADDRESSED
-                {
-                    link.addressed_overflow = true;
-                    link.addressed = HashSet::default();
-                }
+                link.meet(message.dst);
             }
         }
         if message.dst == self.me {
@@ -192,6 +197,13 @@ impl Routing {
                 self.remote(out),
                 self.me
             )));
+        }
+        // The parent is told anyway, and the end of this context is that of the link.
+        if from.is_some()
+            && Some(out) != self.parent
+            && let Some(link) = self.links.get_mut(&out)
+        {
+            link.meet(message.src);
         }
         Verdict::Forward(out)
     }
@@ -466,8 +478,8 @@ impl Routing {
             remote,
             stamp,
             routes: HashSet::default(),
-            addressed: HashSet::default(),
-            addressed_overflow: false,
+            met: HashSet::default(),
+            met_overflow: false,
             lent: Lent::default(),
         };
         self.links.insert(id, link);
@@ -484,14 +496,14 @@ impl Routing {
     }
 
     /// The links that must hear that `contexts`, which were reached by `by`, have gone: the parent,
-    /// and every neighbour that ever wrote to one of them.
+    /// and every neighbour that ever wrote to one of them or was written to by one.
     fn farewell(&mut self, by: LinkId, contexts: Vec<ContextId>) -> Gone {
         let mut tell = Vec::new();
         for &context in &contexts {
             self.known.remove(&context);
             for (&id, link) in &mut self.links {
-                let wrote = link.addressed.remove(&context) || link.addressed_overflow;
-                if id != by && (Some(id) == self.parent || wrote) {
+                let has_met = link.met.remove(&context) || link.met_overflow;
+                if id != by && (Some(id) == self.parent || has_met) {
                     tell.push((id, context));
                 }
             }

@@ -5,6 +5,9 @@
 //! message larger than the window could never go. The receiver gives room back when the application
 //! takes messages, in one [`Grant`] per half window. It doubles the window as long as the
 //! application keeps up.
+//!
+//! Calls are also counted, until they have ended. The receiver gives these places back when the
+//! sender has no more than as many left.
 
 use crate::sys::hash::HashMap;
 use crate::wire::frame::HEADER;
@@ -16,7 +19,7 @@ pub(crate) const WINDOW: u32 = 64 * 1024;
 pub(crate) const MAX_WINDOW: u32 = 1024 * 1024;
 /// The windows of one receiver grow only while they are together smaller than this, in bytes.
 pub(crate) const MAX_TOTAL: u64 = 64 * 1024 * 1024;
-/// The most calls of one caller that may wait at one context.
+/// The most calls of one caller that may wait or run at one context.
 pub(crate) const MAX_CALLS: u32 = 1024;
 
 /// The bytes that a message costs in a window.
@@ -137,17 +140,31 @@ impl ReceiveWindows {
 
     /// Accounts for a message that the application has taken. Returns the grant to send, if it is
     /// time for one.
-    pub(crate) fn release(&mut self, from: ContextId, handle: Handle, payload: usize, counted: bool) -> Option<Grant> {
+    pub(crate) fn release(&mut self, from: ContextId, handle: Handle, payload: usize) -> Option<Grant> {
         let inlet = self.by_sender.get_mut(&from)?;
         inlet.queued = inlet.queued.saturating_sub(1);
         inlet.owed_bytes += cost(payload);
-        inlet.owed_messages += u32::from(counted);
-        let due = inlet.owed_bytes * 2 >= inlet.size || inlet.owed_messages * 2 >= MAX_CALLS;
-        if !due {
+        self.grant(from, handle)
+    }
+
+    /// Accounts for a call that has ended. Returns the grant to send, if it is time for one.
+    pub(crate) fn ended(&mut self, from: ContextId, handle: Handle) -> Option<Grant> {
+        let inlet = self.by_sender.get_mut(&from)?;
+        // The sender may have gone and come back in the meantime.
+        let used = i64::from(MAX_CALLS) - inlet.messages - i64::from(inlet.owed_messages);
+        inlet.owed_messages += u32::from(used > 0);
+        self.grant(from, handle)
+    }
+
+    /// The grant to send to a sender, if it is time for one.
+    pub(crate) fn grant(&mut self, from: ContextId, handle: Handle) -> Option<Grant> {
+        let inlet = self.by_sender.get_mut(&from)?;
+        let are_bytes_due = inlet.owed_bytes * 2 >= inlet.size;
+        if !are_bytes_due && (inlet.owed_messages == 0 || i64::from(inlet.owed_messages) < inlet.messages) {
             return None;
         }
         let mut grown = 0;
-        if inlet.queued == 0 && inlet.size < MAX_WINDOW.into() && self.total < MAX_TOTAL {
+        if are_bytes_due && inlet.queued == 0 && inlet.size < MAX_WINDOW.into() && self.total < MAX_TOTAL {
             grown = inlet.size;
             inlet.size *= 2;
             self.total += grown.unsigned_abs();
@@ -193,6 +210,7 @@ mod tests {
     use super::*;
 
     const SENDER: ContextId = ContextId(7);
+    const CALLS: Handle = Handle::CALL_FUNCTION;
 
     #[test]
     fn a_sender_without_credit_stops_within_its_window() {
@@ -211,7 +229,7 @@ mod tests {
         let mut inlets = ReceiveWindows::default();
         assert!(inlets.admit(SENDER, 100 << 20, false));
         assert!(!inlets.admit(SENDER, 0, false));
-        let grant = inlets.release(SENDER, Handle(1000), 100 << 20, false).unwrap();
+        let grant = inlets.release(SENDER, Handle(1000), 100 << 20).unwrap();
         outlet.give(&grant);
         assert!(outlet.take(100 << 20, false));
     }
@@ -227,7 +245,7 @@ mod tests {
         let (mut outlet, mut inlets) = (SendWindow::default(), ReceiveWindows::default());
         for _ in 0..20_000 {
             assert!(outlet.take(4096, false) && inlets.admit(SENDER, 4096, false));
-            if let Some(grant) = inlets.release(SENDER, Handle(1000), 4096, false) {
+            if let Some(grant) = inlets.release(SENDER, Handle(1000), 4096) {
                 outlet.give(&grant);
             }
         }
@@ -250,28 +268,71 @@ mod tests {
         assert_eq!(Grant::decode(SENDER, b"short"), None);
     }
 
+    #[test]
+    fn calls_that_run_keep_their_places_and_no_bytes() {
+        const PAYLOAD: usize = 300;
+        let (mut outlet, mut inlets) = (SendWindow::default(), ReceiveWindows::default());
+        let begin = |outlet: &mut SendWindow, inlets: &mut ReceiveWindows| {
+            if !outlet.take(PAYLOAD, true) {
+                assert!(!inlets.admit(SENDER, 0, true), "a sender that does not heed its own account is refused");
+                return false;
+            }
+            assert!(inlets.admit(SENDER, PAYLOAD, true));
+            let grants = [inlets.grant(SENDER, CALLS), inlets.release(SENDER, CALLS, PAYLOAD)];
+            grants.iter().flatten().for_each(|grant| outlet.give(grant));
+            true
+        };
+        let end = |outlet: &mut SendWindow, inlets: &mut ReceiveWindows| {
+            inlets.ended(SENDER, CALLS).iter().for_each(|grant| outlet.give(grant));
+        };
+        let all = MAX_CALLS as usize;
+        assert_eq!((0..5000).filter(|_| begin(&mut outlet, &mut inlets)).count(), all);
+        for some in [1, 300, 20, all] {
+            (0..some).for_each(|_| end(&mut outlet, &mut inlets));
+            assert_eq!((0..5000).filter(|_| begin(&mut outlet, &mut inlets)).count(), some);
+        }
+        // Some end while there is much room, and the others go on.
+        (0..600).for_each(|_| end(&mut outlet, &mut inlets));
+        assert_eq!((0..5000).filter(|_| begin(&mut outlet, &mut inlets)).count(), 600);
+    }
+
+    #[test]
+    fn ends_of_calls_that_nobody_made_give_nothing() {
+        let mut inlets = ReceiveWindows::default();
+        assert_eq!(inlets.ended(SENDER, CALLS), None);
+        assert!(inlets.admit(SENDER, 0, true));
+        let given = (0..5000).filter_map(|_| inlets.ended(SENDER, CALLS)).map(|grant| grant.messages).sum::<u32>();
+        assert!(given <= 1, "{given}");
+        assert_eq!((0..5000).filter(|_| inlets.admit(SENDER, 0, true)).count(), MAX_CALLS as usize - 1);
+    }
+
     proptest! {
-        /// In every order of sending and taking, and however late the credit comes, an honest
+        /// In every order of sending, taking and ending, and however late the credit comes, an honest
         /// sender is never refused and never waits for ever.
         #[test]
         fn an_honest_sender_is_never_refused_and_never_starves(
             sizes in prop::collection::vec(0usize..200_000, 1..200), late in 0usize..4, counted: bool,
         ) {
             let (mut outlet, mut inlets) = (SendWindow::default(), ReceiveWindows::default());
-            let (mut queue, mut credit) = (VecDeque::new(), VecDeque::new());
+            let (mut queue, mut running, mut credit) = (VecDeque::new(), 0, VecDeque::new());
             for size in sizes {
                 let mut turns = 0;
                 while !outlet.take(size, counted) {
                     turns += 1;
                     prop_assert!(turns < 10_000, "starved");
                     if let Some(taken) = queue.pop_front() {
-                        credit.extend(inlets.release(SENDER, Handle(1), taken, counted));
+                        credit.extend(inlets.release(SENDER, Handle(1), taken));
+                        running += usize::from(counted);
+                    } else if running > 0 {
+                        running -= 1;
+                        credit.extend(inlets.ended(SENDER, Handle(1)));
                     }
                     if (credit.len() > late || queue.is_empty()) && let Some(grant) = credit.pop_front() {
                         outlet.give(&grant);
                     }
                 }
                 prop_assert!(inlets.admit(SENDER, size, counted), "refused");
+                credit.extend(inlets.grant(SENDER, Handle(1)));
                 queue.push_back(size);
             }
         }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 #[cfg(feature = "cli")]
 use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 #[cfg(feature = "cli")]
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 #[cfg(feature = "cli")]
@@ -20,8 +20,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 #[cfg(feature = "cli")]
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
+use nix::libc;
 #[cfg(feature = "cli")]
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::sys::blocking::on_other_thread;
@@ -32,7 +34,15 @@ const ONE_OF_MANY: Duration = Duration::from_secs(10);
 /// How long to wait before another attempt at what the system has no event for.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Connects to `HOST:PORT`. All addresses of the host are tried, one after the other.
+/// Has the close of a socket end the connection in order. Otherwise it is reset, also if this process is killed: see
+/// [`connect_tcp`].
+pub(crate) fn close_in_order(socket: &impl AsFd) {
+    // If the system refuses, the connection is broken already.
+    let _ = setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+}
+
+/// Connects to `HOST:PORT`. All addresses of the host are tried, one after the other. If the socket is closed before
+/// [`close_in_order`], the other end gets a reset.
 ///
 /// # Errors
 ///
@@ -53,6 +63,7 @@ pub(crate) async fn connect_tcp(address: String) -> io::Result<OwnedFd> {
             Ok(stream) => {
                 // What is forwarded may be typed by hand. Bulk data comes in large pieces.
                 stream.set_nodelay(true)?;
+                stream.set_zero_linger()?;
                 return Ok(stream.into_std()?.into());
             }
             Err(error) => last = error,

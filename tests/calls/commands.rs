@@ -125,6 +125,22 @@ fn a_command_that_leaves_a_daemon_behind_ends_all_the_same() {
 }
 
 #[test]
+fn the_streams_of_a_command_that_leaves_a_daemon_behind_end_without_an_error() {
+    let tree = Tree::new();
+    let child = tree.child();
+    block_on(async {
+        let mut command = child.shell("sleep 20 & echo started; exit 3").spawn();
+        let (mut stdout, mut stderr) = (command.stdout.take().unwrap(), command.stderr.take().unwrap());
+        let (mut out, mut err) = (String::new(), String::new());
+        stdout.read_to_string(&mut out).await.unwrap();
+        stderr.read_to_string(&mut err).await.unwrap();
+        assert_eq!((out.as_str(), err.as_str()), ("started\n", ""));
+        let exit = command.wait().await.unwrap();
+        assert_eq!((exit.code, exit.open), (Some(3), true));
+    });
+}
+
+#[test]
 fn a_daemon_outlives_its_command_until_the_context_ends() {
     let tree = Tree::new();
     let child = block_on(tree.0.local().descendants(Descendants::Leave).connect()).unwrap();

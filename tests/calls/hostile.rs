@@ -15,7 +15,7 @@ use super::frame::{fragment, frame};
 use super::{Tree, block_on, pid, reason, resident};
 
 /// Writes bytes past the library, straight to this context's link.
-fn scribble(bytes: Vec<u8>) -> Result<(), String> {
+pub(super) fn scribble(bytes: Vec<u8>) -> Result<(), String> {
     let link = link().ok_or("no link found")?;
     #[expect(unsafe_code, reason = "to misbehave, one must reach behind the library")]
     // SAFETY: the descriptor is the link's, which lives as long as we do.

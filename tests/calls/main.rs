@@ -4,6 +4,7 @@
 
 offshoot::testing!();
 
+mod authority;
 mod broker;
 #[cfg(feature = "cli")]
 mod by_name;

@@ -72,6 +72,31 @@ fn a_call_in_its_sibling_ends_when_it_drops_the_call() {
     assert_eq!(heard, ["begun", "dropped"]);
 }
 
+/// Calls a sibling, and waits.
+async fn call_and_wait(sibling: Context, to: Sender<String>) -> Result<(), Error> {
+    sibling.call(wait, (to,)).await
+}
+export!(call_and_wait);
+
+#[test]
+fn its_first_call_in_a_context_elsewhere_ends_when_it_is_killed() {
+    let (tree, one, two) = stamped();
+    for far in [tree.behind(&two), two] {
+        let caller = tree.child();
+        tree.0.stamp(&caller, Some(ContextId::MASTER));
+        for caller in [tree.behind(&one), caller] {
+            let heard: Receiver<String> = Receiver::new(&tree.0);
+            let process = caller.blocking_call(pid, ()).unwrap();
+            // The one that is called sends nothing to its caller.
+            let call = caller.call(call_and_wait, (far.clone(), heard.sender()));
+            assert_eq!(heard.blocking_recv().unwrap(), "begun");
+            super::ending::kill(process, Signal::SIGKILL);
+            assert_eq!(block_on(heard.recv_timeout(Duration::from_secs(10))).unwrap(), "dropped");
+            assert!(block_on(call).is_err());
+        }
+    }
+}
+
 /// Sends a sibling a call that cannot be read. Returns the first byte of the answer.
 async fn call_nothing(sibling: Context) -> Result<Option<u8>, Error> {
     let message = Message::new(sibling.id(), Handle::CALL_FUNCTION, b"\xff\xff".to_vec());

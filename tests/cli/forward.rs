@@ -7,18 +7,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::support::process::{Process, below};
 use crate::support::tool::{Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{A_WHILE, AT_ONCE};
+use crate::support::{A_WHILE, AT_ONCE, Missing, PATIENCE, wait_for};
 
 /// More than all windows and buffers on the way have room for.
 const MUCH: u64 = 256 << 20;
@@ -141,6 +142,122 @@ pub(crate) fn sixty_four_connections_pass_at_once() -> Result<()> {
     end(running, trace).map(drop)
 }
 
+/// Sends a byte, and waits for its answer.
+fn ping(mut stream: &TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"?")?;
+    stream.read_exact(&mut [0])
+}
+
+/// A connection that answers.
+fn answering(listen: &str) -> Option<TcpStream> {
+    let stream = TcpStream::connect(listen).ok()?;
+    ping(&stream).ok().map(|()| stream)
+}
+
+pub(crate) fn a_thousand_connections_pass_at_once_and_closed_ones_give_their_places_back() -> Result<()> {
+    const MOST: usize = 1000;
+    const SOME: usize = 300;
+    // Both ends of the connections are in this process.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    ensure!(hard > 3 * MOST as u64, Missing(format!("{hard} open files are too few")));
+    let address = serve(|mut stream| {
+        let mut chunk = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            if stream.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+        }
+    })?;
+    let (running, listens, trace) = start(&["local1/local2", "-L", &format!("0:{address}")])?;
+    let mut open = Vec::new();
+    for nth in 0..MOST {
+        let stream = TcpStream::connect(&listens[0])?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ping(&stream).with_context(|| format!("connection {nth} is not served"))?;
+        open.push(stream);
+    }
+    let expect_no_more = || {
+        let stream = TcpStream::connect(&listens[0])?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let read = (&stream).read(&mut [0]);
+        ensure!(read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset), "{read:?}");
+        Ok(())
+    };
+    expect_no_more()?;
+    expect_no_more()?;
+    open.truncate(MOST - SOME);
+    while open.len() < MOST {
+        let nth = open.len();
+        let next = wait_for(PATIENCE, || answering(&listens[0]));
+        open.push(next.with_context(|| format!("connection {nth} has no place"))?);
+    }
+    expect_no_more()?;
+    for (nth, stream) in open.iter().enumerate() {
+        ping(stream).with_context(|| format!("connection {nth} is lost"))?;
+    }
+    let said = end(running, trace)?;
+    let note = format!("{} -> {address}: 1000 connections are open, so another one was refused", listens[0]);
+    ensure!((1..=SOME).contains(&said.len()) && said.iter().all(|line| line.contains(&note)), "{said:?}");
+    Ok(())
+}
+
+pub(crate) fn a_forward_that_ends_resets_its_connections_at_both_ends() -> Result<()> {
+    let hop = |pid: u32| {
+        let all = Process::all();
+        let is_context = |process: &&Process| process.argv.first().is_some_and(|argv0| argv0.starts_with("offshoot:"));
+        let hop = below(pid.try_into()?, &all).into_iter().find(is_context);
+        hop.context("no hop")?.signal(Signal::SIGKILL)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    let ways = [
+        (Some(Signal::SIGINT), Some(130)),
+        (Some(Signal::SIGTERM), Some(143)),
+        (Some(Signal::SIGHUP), Some(129)),
+        (Some(Signal::SIGKILL), None),
+        // Its connection to the host is lost.
+        (None, Some(4)),
+    ];
+    for (signal, code) in ways {
+        let (to, ends) = mpsc::channel();
+        let address = serve(move |mut stream| {
+            let mut chunk = [0; 64];
+            let end = loop {
+                match stream.read(&mut chunk).and_then(|count| stream.write_all(&chunk[..count]).map(|()| count)) {
+                    Ok(1..) => {}
+                    end => break end.map_err(|error| error.kind()),
+                }
+            };
+            let _ = to.send(end);
+        })?;
+        let (running, listens, mut trace) = start(&["local1/local2", "-L", &format!("0:{address}")])?;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let stream = TcpStream::connect(&listens[0])?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            ping(&stream)?;
+            clients.push(stream);
+        }
+        // The second one has ended its own direction.
+        clients[1].shutdown(Shutdown::Write)?;
+        assert_eq!(ends.recv_timeout(PATIENCE)?, Ok(0));
+        match signal {
+            Some(signal) => running.signal(signal)?,
+            None => hop(running.pid)?,
+        }
+        for mut client in [&clients[0], &clients[2]] {
+            let read = client.read(&mut [0]);
+            let is_reset = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
+            ensure!(is_reset, "{signal:?}: the client gets {read:?}");
+            assert_eq!(ends.recv_timeout(PATIENCE)?, Err(ErrorKind::ConnectionReset), "{signal:?}: at the far end");
+        }
+        let ended = running.finish()?;
+        assert_eq!(ended.code, code, "{signal:?}: {ended:?}");
+        trace.expect_nothing_left(A_WHILE)?;
+    }
+    Ok(())
+}
+
 pub(crate) fn a_target_that_refuses_is_told_once_and_the_others_go_on() -> Result<()> {
     let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let address = serve(answer)?;
@@ -260,6 +377,21 @@ pub(crate) fn rsh_passes_its_streams_to_a_port() -> Result<()> {
         ensure!(output.status.success() && output.stdout == sent, "{} bytes: {}", output.stdout.len(), output.status);
         trace.expect_nothing_left(AT_ONCE)?;
     }
+    // What is cut off is no end of the data.
+    let (to, ends) = mpsc::channel();
+    let cut = serve(move |mut stream| {
+        for mut chunk in [vec![0; 4], vec![0]] {
+            let _ = to.send(stream.read_exact(&mut chunk).map_err(|error| error.kind()));
+        }
+    })?;
+    let (mut command, mut trace) = tool(&["rsh", "-W", &cut, "local1/local2"]);
+    let mut running = Running::start(&mut command)?;
+    running.stdin().context("stdin")?.write_all(b"four")?;
+    assert_eq!(ends.recv_timeout(PATIENCE)?, Ok(()));
+    running.signal(Signal::SIGTERM)?;
+    assert_eq!(ends.recv_timeout(PATIENCE)?, Err(ErrorKind::ConnectionReset));
+    assert_eq!(running.finish()?.code, Some(143));
+    trace.expect_nothing_left(A_WHILE)?;
     let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     for (args, says) in [
         (&["-W", &closed, "local1"][..], "Connection refused"),

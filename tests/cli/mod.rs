@@ -163,6 +163,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ;
         rsh:
             bytes_pass_as_they_are_and_the_exit_code_is_that_of_the_command
+            output_comes_until_every_process_has_closed_it
             rsync_copies_a_tree_there_and_back
             git_clones_and_pushes
             scp_copies_by_sftp_and_by_its_old_protocol
@@ -174,6 +175,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         forward:
             bytes_go_both_ways_by_ports_and_sockets_and_each_direction_ends_by_itself
             sixty_four_connections_pass_at_once
+            a_thousand_connections_pass_at_once_and_closed_ones_give_their_places_back
+            a_forward_that_ends_resets_its_connections_at_both_ends
             a_target_that_refuses_is_told_once_and_the_others_go_on
             a_lost_connection_ends_the_forward_and_what_passed_through_it
             much_data_takes_little_memory_even_if_its_reader_is_slow

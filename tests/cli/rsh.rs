@@ -90,6 +90,22 @@ pub(crate) fn bytes_pass_as_they_are_and_the_exit_code_is_that_of_the_command() 
     Ok(())
 }
 
+pub(crate) fn output_comes_until_every_process_has_closed_it() -> Result<()> {
+    let begun = Instant::now();
+    let line = "(sleep 4; cat; echo late >&2; exec 2>&-; sleep 3; echo later) <&0 & echo first; exit 3";
+    let (mut command, mut trace) = tool(&["rsh", "local1", line]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // The command itself has ended by then.
+    std::thread::sleep(THREE_SECONDS);
+    std::io::Write::write_all(&mut child.stdin.take().context("stdin")?, b"typed\n")?;
+    let output = child.wait_with_output()?;
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert_eq!((output.status.code(), &*out, &*err), (Some(3), "first\ntyped\nlater\n", "late\n"));
+    ensure!(begun.elapsed() > 2 * THREE_SECONDS, "it ends after {:?}", begun.elapsed());
+    trace.expect_nothing_left(AT_ONCE)?;
+    Ok(())
+}
+
 pub(crate) fn rsync_copies_a_tree_there_and_back() -> Result<()> {
     let (_place, path) = tree()?;
     let [tree, there, back] = ["tree", "there", "back"].map(|name| format!("{path}/{name}"));

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -109,13 +110,19 @@ impl Typist {
     }
 
     /// Waits for the end of the tool, and returns its exit code. The terminal is as it was, and nothing is left.
-    pub(crate) fn finish(mut self, promise: Duration) -> Result<i32> {
+    pub(crate) fn finish(self, promise: Duration) -> Result<i32> {
+        let status = self.ended(promise)?;
+        status.code().with_context(|| format!("it ended by {status}"))
+    }
+
+    /// The same for a tool that may end by a signal.
+    fn ended(mut self, promise: Duration) -> Result<ExitStatus> {
         let status = wait_for(PATIENCE, || self.child.try_wait().transpose())
             .with_context(|| format!("it does not end: {}", self.shown().escape_ascii()))??;
         let after = settings(&tcgetattr(&self.slave)?);
         ensure!(after == settings(&self.before), "the terminal is not as it was before: {after:?}");
         self.trace.expect_nothing_left(promise)?;
-        status.code().with_context(|| format!("it ended by {status}"))
+        Ok(status)
     }
 
     /// The descendants of the tool whose arguments contain this text.
@@ -260,6 +267,15 @@ pub(crate) fn the_terminal_is_as_before_however_the_shell_ends() -> Result<()> {
         ensure!(!modes.intersects(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG), "it is not raw");
         typist.signal(signal)?;
         ensure!(typist.finish(A_WHILE)? == code, "{signal}");
+    }
+    // What no program of this kind expects, and what is no end by any plan of ours.
+    let unexpected = [Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGALRM, Signal::SIGABRT, Signal::SIGSEGV];
+    for signal in unexpected {
+        let mut typist = Typist::start(&["local1/local2", "--", "sh", "-c", "echo up; sleep 1000"])?;
+        typist.expect("up")?;
+        typist.signal(signal)?;
+        let status = typist.ended(A_WHILE)?;
+        ensure!(status.signal() == Some(signal as i32), "{signal}: {status}");
     }
     // The link is lost.
     let mut typist = Typist::start(&["local1/local2", "--", "sh", "-c", "echo up; sleep 1000"])?;

@@ -78,25 +78,28 @@ pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3])
 }
 
 /// Passes the standard input and output to a connection, until its other end has ended and everything is
-/// written.
+/// written. If this is dropped before, the connection is reset.
 ///
 /// # Errors
 ///
 /// If the connection breaks, or the output cannot be written.
 #[cfg(feature = "cli")]
-pub(crate) async fn carry(stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
-    let (from, to) = tokio::io::split(stream);
+pub(crate) async fn carry(mut stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
+    stream.reset_on_drop(true);
+    let (mut from, mut to) = tokio::io::split(stream);
     let input = read_stdin(stdin)?;
     let output = Writing::start(stdout, "stdout")?;
     let feed = async {
-        feed(input, to).await;
+        feed(input, &mut to).await;
         // The end of the input is not that of the connection.
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        taken = output.take(Some(from)) => taken.map(drop),
+    let taken = tokio::select! {
+        taken = output.take(Some(&mut from)) => taken.map(drop),
         () = feed => unreachable!("this future does not end"),
-    }
+    };
+    from.unsplit(to).reset_on_drop(false);
+    taken
 }
 
 /// Reads stdin in a thread, at the pace of the receiver.

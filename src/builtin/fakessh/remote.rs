@@ -54,7 +54,7 @@ impl Remote {
 
     pub(crate) fn command(&self, context: &Context, has_stdin: bool) -> Command {
         let stdin = if has_stdin { Stdin::piped() } else { Stdin::null() };
-        context.command("/bin/sh").args(["-c", self.script, "sh"]).args([&self.line]).stdin(stdin)
+        context.command("/bin/sh").args(["-c", self.script, "sh"]).args([&self.line]).stdin(stdin).with_whole_output()
     }
 }
 

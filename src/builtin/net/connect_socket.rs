@@ -68,13 +68,16 @@ pub(super) async fn connect_socket(econtext: &Econtext, target: Target, to: Send
     };
     let from: Receiver<Blob> = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
     to.0.send(Reply::Connected(Some(from.sender()))).await.map_err(io::Error::other)?;
-    carry(&from, &output, read(&input, &to.0)).await;
+    if carry(&from, &output, read(&input, &to.0)).await {
+        socket::close_in_order(&output);
+    }
     Ok(())
 }
 crate::export!(bound connect_socket);
 
-/// Carries bytes in both directions until both have ended or the caller has ended the connection.
-async fn carry(from: &Receiver<Blob>, output: &Output, reading: impl Future<Output = ()>) {
+/// Carries bytes in both directions until both have ended or the caller has ended the connection. Returns false if the
+/// caller is gone, so that nobody knows what is missing.
+async fn carry(from: &Receiver<Blob>, output: &Output, reading: impl Future<Output = ()>) -> bool {
     let writing = write(from, output);
     tokio::pin!(writing, reading);
     let (written, is_read) = tokio::select! {
@@ -84,15 +87,17 @@ async fn carry(from: &Receiver<Blob>, output: &Output, reading: impl Future<Outp
     match written {
         Written::HalfClosed if !is_read => tokio::select! {
             // Only the end of the whole connection can follow.
-            _ = from.recv() => {}
-            () = &mut reading => {}
+            end = from.recv() => end.is_ok(),
+            () = &mut reading => true,
         },
         Written::Broken if !is_read => {
             // The caller's next write fails.
             from.close();
             reading.await;
+            true
         }
-        _ => {}
+        Written::Gone => false,
+        _ => true,
     }
 }
 
@@ -102,8 +107,10 @@ enum Written {
     HalfClosed,
     /// The other end takes no more.
     Broken,
-    /// The caller has ended the connection, or is gone.
+    /// The caller has ended the connection.
     Ended,
+    /// The caller is gone.
+    Gone,
 }
 
 /// Writes what comes from the caller.
@@ -120,7 +127,7 @@ async fn write(from: &Receiver<Blob>, output: &Output) -> Written {
                 output.end();
                 return Written::HalfClosed;
             }
-            Err(_) => return Written::Ended,
+            Err(_) => return Written::Gone,
         }
     }
 }

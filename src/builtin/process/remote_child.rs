@@ -292,7 +292,10 @@ impl Drop for ChildStdin {
     }
 }
 
-/// An output of a command in another context. It ends when the command has closed it.
+/// An output of a command in another context. It ends when the command has closed it, or when the command has ended
+/// and another process has held it open in silence for [`SILENCE`](crate::process::SILENCE). [`Exit::open`] tells the
+/// two apart. It is an error of the kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the output is cut off: if
+/// the command is ended from here, or its context is lost.
 ///
 /// The [module](crate::process) has an example.
 pub struct ChildOutput {

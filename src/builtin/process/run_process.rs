@@ -36,6 +36,8 @@ pub(crate) struct CommandLine {
     pub(crate) stdin: Input,
     /// The output is not wanted.
     pub(crate) mute: bool,
+    /// The output is read to its end, however long other processes that hold it open are silent.
+    pub(crate) to_end: bool,
     /// It runs on a terminal of this size, of which all three descriptors are.
     pub(crate) terminal: Option<WindowSize>,
     /// A script for the program.
@@ -148,6 +150,15 @@ pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, o
         }
     };
     let (code, signal) = (status.code(), std::os::unix::process::ExitStatusExt::signal(&status));
+    while command.to_end && !read {
+        tokio::select! {
+            () = &mut feed, if !fed => fed = true,
+            result = &mut output => {
+                result?;
+                read = true;
+            }
+        }
+    }
     let open = !read && {
         let others = async {
             tokio::time::sleep(TICK).await;
@@ -162,6 +173,10 @@ pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, o
             result = others => result.map(|()| true)?,
         }
     };
+    if open && *apart {
+        // The command has ended well, so the streams end, too. A receiver that is gone does not need that.
+        let _ = tokio::join!(out.send(Event::Stdout(Blob::default())), err.send(Event::Stderr(Blob::default())));
+    }
     group.let_go();
     Ok(Exit { code, signal, open, written: reading.bytes() })
 }

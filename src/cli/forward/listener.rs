@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::rule::Listen;
-use crate::sys::socket::PrivateSocket;
+use crate::sys::socket::{self, PrivateSocket};
 
 /// A socket that listens. One of the file system is removed on drop.
 pub(super) enum Listener {
@@ -22,7 +22,8 @@ pub(super) enum Open {
     Unix(UnixListener, #[expect(dead_code, reason = "it removes the socket on drop")] PrivateSocket),
 }
 
-/// A connection from this machine.
+/// A connection from this machine. If it is dropped, or this process is killed, a TCP connection is reset: its other end
+/// must not take what has come for all. Unix sockets have no reset.
 pub(super) enum Near {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -89,6 +90,7 @@ impl Open {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                stream.set_zero_linger()?;
                 Ok(Near::Tcp(stream))
             }
             Self::Unix(listener, _) => Ok(Near::Unix(listener.accept().await?.0)),
@@ -104,11 +106,10 @@ impl Near {
         }
     }
 
-    /// Closes it so that the other end does not take that for an end of the data, as far as the system has a way.
-    pub(super) fn reset(self) {
+    /// Closes it, when both directions have ended.
+    pub(super) fn close_in_order(self) {
         if let Self::Tcp(stream) = self {
-            // If the system refuses, it is closed all the same.
-            let _ = stream.set_zero_linger();
+            socket::close_in_order(&stream);
         }
     }
 }

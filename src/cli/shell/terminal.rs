@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::process::WindowSize;
 use crate::sys::pty;
+use crate::sys::raw_end::RestoreOnSignal;
 
 /// Bytes of one read of the keyboard: more than anybody types at once, so that pasted text needs few messages.
 const CHUNK: usize = 4096;
@@ -20,9 +21,9 @@ const SHOWN: usize = 2;
 /// How long the terminal may take for the last output when a signal ends the tool.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// The settings of the terminal before raw mode. Dropping it restores them.
+/// The settings of the terminal before raw mode. Dropping it restores them, and so does a signal that ends the process.
 #[derive(Debug)]
-pub(super) struct Raw(Termios);
+pub(super) struct Raw(Termios, RestoreOnSignal);
 
 impl Raw {
     /// Whether both stdin and stdout are a terminal.
@@ -31,7 +32,9 @@ impl Raw {
     }
 
     pub(super) fn begin() -> io::Result<Self> {
-        let raw = Self(tcgetattr(io::stdin())?);
+        let before = tcgetattr(io::stdin())?;
+        let on_signal = RestoreOnSignal::begin(&before)?;
+        let raw = Self(before, on_signal);
         raw.enter()?;
         Ok(raw)
     }

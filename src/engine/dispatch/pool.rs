@@ -74,8 +74,8 @@ impl Pool {
                         let shared = Arc::clone(&invocation.shared);
                         let why = format!("no thread can be started: {error}");
                         let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
-                        let grant = invocation.taken();
-                        shared.request(invocation.answer(failed, grant));
+                        invocation.taken();
+                        shared.request(invocation.answer(failed));
                     }
                 }
             }

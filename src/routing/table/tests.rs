@@ -279,22 +279,44 @@ fn blocks_that_are_used_up_are_kept_only_for_contexts_that_live() {
 }
 
 #[test]
-fn only_those_who_wrote_to_a_context_hear_of_its_end() {
+fn only_those_who_wrote_to_a_context_or_were_written_to_by_it_hear_of_its_end() {
     let mut routing = master();
     routing.add_child(LinkId(3), ContextId(3), "c".into(), None);
+    routing.add_child(LinkId(4), ContextId(4), "d".into(), None);
     routing.route(&mut from_to(2, 1), Some(B));
+    assert_eq!(routing.route(&mut from_to(1, 3), Some(A)), Verdict::Forward(LinkId(3)));
     let gone = routing.del_link(A);
-    assert_eq!(gone, Gone { contexts: vec![ContextId(1)], tell: vec![(B, ContextId(1))] });
+    let tell = vec![(B, ContextId(1)), (LinkId(3), ContextId(1))];
+    assert_eq!(gone, Gone { contexts: vec![ContextId(1)], tell });
     assert!(matches!(routing.route(&mut from_to(0, 1), None), Verdict::Refuse(_)));
 }
 
 #[test]
 fn a_link_that_wrote_to_too_many_hears_of_every_end() {
     let mut routing = master();
-    for dst in 0..=MAX_ADDRESSED {
+    for dst in 0..=MAX_MET {
         routing.route(&mut from_to(2, 10_000 + u32::try_from(dst).unwrap()), Some(B));
     }
     assert_eq!(routing.del_link(A).tell, [(B, ContextId(1))]);
+}
+
+#[test]
+fn a_link_that_too_many_wrote_to_hears_of_every_end() {
+    let mut routing = deep(&[3, 0]);
+    for src in 0..=MAX_MET {
+        let mut message = Message { auth: ContextId(0), ..from_to(10_000 + u32::try_from(src).unwrap(), 2_000) };
+        assert_eq!(routing.route(&mut message, Some(UP)), Verdict::Forward(A));
+    }
+    assert_eq!(routing.del_route(UP, ContextId(77)).unwrap().tell, [(A, ContextId(77))]);
+}
+
+#[test]
+fn what_a_refused_message_wanted_is_not_kept_by_the_link_it_was_to_leave_by() {
+    let mut routing = Routing::new(ContextId(0), Arc::new([]), true);
+    routing.add_child(A, ContextId(1), "a".into(), None);
+    routing.add_child(B, ContextId(2), "b".into(), None);
+    assert!(matches!(routing.route(&mut from_to(1, 2), Some(A)), Verdict::Refuse(_)));
+    assert_eq!(routing.del_link(A).tell, []);
 }
 
 #[test]
