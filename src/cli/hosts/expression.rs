@@ -170,6 +170,16 @@ pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<Expansion<
     }
 }
 
+/// Whether this is the name of a child of this machine, such as `local2`.
+fn is_name_of_child(name: &str) -> bool {
+    name.starts_with(Method::Local.as_str()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether an operand names children of this machine and nothing else, as `local2` and `local[1-3]`.
+fn is_bare_child(operand: &str) -> bool {
+    operand.trim_end().starts_with(Method::Local.as_str()) && !operand.contains(['/', ':', '@', '{'])
+}
+
 struct Evaluator<'a> {
     sources: &'a mut dyn Sources,
     /// Most hosts in the result.
@@ -199,25 +209,40 @@ impl Evaluator<'_> {
         for text in excluded {
             let mut others = self.empty.empty();
             self.line(&Line { text, place: None }, &mut others)?;
+            let others = self.with_namesakes(others, &set)?;
             let before = set.len();
             set.subtract(&others);
-            if before > set.len() || before == 0 {
-                continue;
-            }
-            // An inventory may have a host with the name of a child of this machine. It is written in another way, and
-            // a host that someone leaves out must not be reached.
-            let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            if is_name && text.starts_with("local") {
-                others = self.empty.empty();
-                self.line(&Line { text: &format!("ssh:{{{text}}}"), place: None }, &mut others)?;
-                set.subtract(&others);
-            }
-            if before == set.len() && self.notes.len() < MAX_NOTES {
+            if before == set.len() && before > 0 && self.notes.len() < MAX_NOTES {
                 self.notes.push(format!("-x {} takes nothing away", shorten(text)));
             }
         }
         set.append_to(hosts);
         Ok(())
+    }
+
+    /// Has names such as `local2` stand for hosts of an inventory that are called so, where `beside` contains them. There
+    /// such a host is `ssh:{local2}`. Without this, `@web!local2` would reach a host that someone leaves out.
+    fn with_namesakes(&mut self, names: Names, beside: &Set) -> Result<Names, ExprError> {
+        if !names.iter().any(is_name_of_child) {
+            return Ok(names);
+        }
+        let mut all = self.empty.empty();
+        for nth in 0..names.len() {
+            let mut is_meant = true;
+            if is_name_of_child(names.text(nth)) {
+                let mut namesake = self.empty.empty();
+                let text = format!("ssh:{{{}}}", names.text(nth));
+                self.line(&Line { text: &text, place: None }, &mut namesake)?;
+                if !namesake.is_empty() && beside.contains(&namesake, 0) {
+                    all.extend(&namesake);
+                    is_meant = beside.contains(&names, nth);
+                }
+            }
+            if is_meant {
+                all.copy(&names, nth);
+            }
+        }
+        Ok(all)
     }
 
     fn line(&mut self, line: &Line<'_>, hosts: &mut Names) -> Result<(), ExprError> {
@@ -278,7 +303,20 @@ impl Evaluator<'_> {
             let left = start..end;
             let mut right = self.empty.empty();
             end = self.operand(line, behind, &mut right)?;
-            let set = set.get_or_insert_with(|| Set::new(hosts.split_off(before)));
+            let beside = match set.take() {
+                Some(set) => set,
+                None => {
+                    let mut names = hosts.split_off(before);
+                    if is_bare_child(&line.text[left.clone()]) {
+                        names = self.with_namesakes(names, &Set::new(right.clone()))?;
+                    }
+                    Set::new(names)
+                }
+            };
+            if is_bare_child(&line.text[behind..end]) {
+                right = self.with_namesakes(right, &beside)?;
+            }
+            let set = set.insert(beside);
             match operator {
                 '&' => set.intersect(&right),
                 '^' => set.differ(right),
