@@ -2,10 +2,11 @@
 //! What the command line says always comes first.
 //!
 //! - `place`: which file it is; `reader`: values of it, and errors that name the key and the line
-//! - `methods`: ways to a host of the user's own
+//! - `methods`: ways to a host of the user's own; `loops`: paths of hosts that lead through themselves
 //! - `defaults`: which options can have defaults there, and how they get them
 
 mod defaults;
+mod loops;
 mod methods;
 mod place;
 mod reader;
@@ -113,7 +114,18 @@ impl Config {
             match entry.key.as_str() {
                 "groups" => config.groups = reader.table(&entry, |entry| reader.group(entry))?,
                 "commands" => config.commands = reader.table(&entry, |entry| command(&reader, entry))?,
-                "hosts" => config.hosts = reader.table(&entry, |entry| host(&reader, entry))?,
+                "hosts" => {
+                    let mut places = BTreeMap::new();
+                    config.hosts = reader.table(&entry, |entry| {
+                        places.insert(entry.key.clone(), entry.at);
+                        host(&reader, entry)
+                    })?;
+                    if let Some(way) = loops::find(&config.hosts) {
+                        let at = places.get(&way[0]).copied().unwrap_or(entry.at);
+                        let message = format!("the path of {} leads through itself: {}", way[0], way.join(" > "));
+                        return Err(reader.error(at, &message));
+                    }
+                }
                 _ => {
                     let (name, values) = defaults::read(&reader, &entry, &TABLES)?;
                     config.defaults.insert(name, values);
@@ -126,6 +138,11 @@ impl Config {
     /// The inventories of the configuration, as `-I` takes them.
     pub(crate) fn inventories(&self) -> Vec<String> {
         self.defaults.get("inventory").cloned().unwrap_or_default()
+    }
+
+    /// Whether this value of an option is its default.
+    pub(crate) fn has_default(&self, option: &str, value: &std::ffi::OsStr) -> bool {
+        self.defaults.get(option).is_some_and(|values| values.iter().any(|default| value == default.as_str()))
     }
 
     /// A command line whose first word is a command of the configuration, with that command in its place.
