@@ -460,7 +460,10 @@ where
 
 /// Prints help, or what is wrong with the command line, and returns the exit code.
 fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
-    let tip = || tips::without_command(error, argv).or_else(|| tips::instead_of(error));
+    let tip = || {
+        let of_command = || tips::of_command(error, argv);
+        tips::without_command(error, argv).or_else(of_command).or_else(|| tips::instead_of(error))
+    };
     match if is_rsh { rsh::instead_of(error) } else { tip() } {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
@@ -474,7 +477,7 @@ fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
                 }
                 _ => {}
             }
-            tips::beside(error).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
+            tips::beside(error, argv).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
         }
     }
     exit_of(error.kind())
