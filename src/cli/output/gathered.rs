@@ -56,11 +56,14 @@ impl Gathering {
     /// The lines of both streams and of the result, each with a newline at its end.
     fn text(self, output: Output) -> Vec<u8> {
         let Output { stdout, stderr, result } = output;
+        // The parts, and a newline behind each: a Vec that grows by itself takes twice that.
+        let size = stdout.len() + result.len() + stderr.len() + 3;
         let mut all = Vec::new();
         for part in [stdout, result, stderr] {
             if all.is_empty() && self.is_shown_unchanged(&part) {
                 // Much output is not copied.
                 all = part;
+                all.reserve_exact(size - all.len());
                 if all.last().is_some_and(|last| *last != b'\n') {
                     all.push(b'\n');
                 }
@@ -164,10 +167,12 @@ mod tests {
         let plain = Output { stdout: b"a\n\nb".to_vec(), stderr: b"1%\r2%".to_vec(), result: b"[]".to_vec() };
         assert_eq!(ALL.text(plain), b"a\n\nb\n[]\n2%\n");
         let mut much = b"a\n".repeat(1 << 20);
-        much.shrink_to_fit();
+        much.reserve_exact(3);
         let place = much.as_ptr();
         let text = ALL.text(Output { stdout: much, ..Output::default() });
         assert!(text.as_ptr() == place && text.len() == 2 << 20);
+        let text = ALL.text(Output { stdout: vec![b'x'; 1000], stderr: vec![b'y'; 9], ..Output::default() });
+        assert!(text.len() == 1011 && text.capacity() < 1100, "{}", text.capacity());
         let long = vec![b'x'; MAX_LINE + 1];
         let text = ALL.text(Output { stdout: long, ..Output::default() });
         assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 2, "a long line is in pieces");
