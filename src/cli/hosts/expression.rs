@@ -16,6 +16,7 @@
 mod choice;
 mod line;
 mod misspelled;
+mod namesake;
 pub(crate) mod wildcard;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use std::rc::Rc;
 pub(crate) use self::choice::Choice;
 pub(crate) use self::line::is_bare_host;
 use self::line::{Line, ListSource, Place, file_name, without_comment, word_end};
+use self::namesake::is_bare_child;
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
 use crate::cli::hosts::foreign;
 use crate::cli::hosts::hop::{Pattern, Segment};
@@ -170,16 +172,6 @@ pub(crate) fn single(text: &str, sources: &mut dyn Sources) -> Result<Expansion<
     }
 }
 
-/// Whether this is the name of a child of this machine, such as `local2`.
-fn is_name_of_child(name: &str) -> bool {
-    name.starts_with(Method::Local.as_str()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// Whether an operand names children of this machine and nothing else, as `local2` and `local[1-3]`.
-fn is_bare_child(operand: &str) -> bool {
-    operand.trim_end().starts_with(Method::Local.as_str()) && !operand.contains(['/', ':', '@', '{'])
-}
-
 struct Evaluator<'a> {
     sources: &'a mut dyn Sources,
     /// Most hosts in the result.
@@ -218,31 +210,6 @@ impl Evaluator<'_> {
         }
         set.append_to(hosts);
         Ok(())
-    }
-
-    /// Has names such as `local2` stand for hosts of an inventory that are called so, where `beside` contains them. There
-    /// such a host is `ssh:{local2}`. Without this, `@web!local2` would reach a host that someone leaves out.
-    fn with_namesakes(&mut self, names: Names, beside: &Set) -> Result<Names, ExprError> {
-        if !names.iter().any(is_name_of_child) {
-            return Ok(names);
-        }
-        let mut all = self.empty.empty();
-        for nth in 0..names.len() {
-            let mut is_meant = true;
-            if is_name_of_child(names.text(nth)) {
-                let mut namesake = self.empty.empty();
-                let text = format!("ssh:{{{}}}", names.text(nth));
-                self.line(&Line { text: &text, place: None }, &mut namesake)?;
-                if !namesake.is_empty() && beside.contains(&namesake, 0) {
-                    all.extend(&namesake);
-                    is_meant = beside.contains(&names, nth);
-                }
-            }
-            if is_meant {
-                all.copy(&names, nth);
-            }
-        }
-        Ok(all)
     }
 
     fn line(&mut self, line: &Line<'_>, hosts: &mut Names) -> Result<(), ExprError> {
@@ -353,6 +320,14 @@ impl Evaluator<'_> {
             }
             Some(_) => {
                 let end = word_end(line.text, at).map_err(|fault| line.error(fault))?;
+                if line.text[at..end].ends_with(':')
+                    && let Some(c @ ('!' | '&')) = line.next(end)
+                {
+                    let message = format!(
+                        "`:{c}` is of Ansible's patterns; write `{c}` without the colon, and a group with an @, as in @web{c}@db"
+                    );
+                    return Err(line.error(Fault::syntax(Span::new(end - 1, 2), message)));
+                }
                 match &line.text[at..end] {
                     "-" if line.is_list() => {
                         return Err(fault(1, "stdin can be named on the command line only"));
