@@ -367,10 +367,16 @@ pub(crate) struct OutputArgs {
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
     /// Host expressions; the list has the hosts of all of them
-    #[arg(value_name = "EXPR", required_unless_present_any = how_else())]
+    #[arg(value_name = "EXPR", required_unless_present_any = how_else().into_iter().chain(["groups"]))]
     pub(crate) expressions: Vec<String>,
     #[command(flatten)]
     pub(crate) choosing: ChoiceArgs,
+    /// List the groups that are known instead, each with its hosts
+    #[arg(long, conflicts_with_all = ["expressions", "all", "exclude", "pick", "count", "fold", "split", "explain"])]
+    pub(crate) groups: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["count", "fold", "split", "explain"])]
+    pub(crate) json: bool,
     /// Print only the number of hosts
     #[arg(short, long, conflicts_with_all = ["fold", "split", "explain"])]
     pub(crate) count: bool,
