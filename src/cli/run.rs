@@ -61,6 +61,7 @@ pub(super) fn job(args: &RunArgs) -> Job {
         substitutes: args.subst,
         is_shell: args.shell.is_some(),
         takes_stdin: !args.no_stdin,
+        shown: None,
     }
 }
 
@@ -77,7 +78,17 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     let work = Work::Call(function, arguments);
     let (reach, running) = (args.reach.clone(), args.running.clone());
     let (output, timeout) = (args.output, args.timeout);
-    let job = Job { work, reach, running, output, timeout, substitutes: false, is_shell: false, takes_stdin: false };
+    let job = Job {
+        work,
+        reach,
+        running,
+        output,
+        timeout,
+        substitutes: false,
+        is_shell: false,
+        takes_stdin: false,
+        shown: None,
+    };
     carry_out(cli, job)
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
         Err(why) => return fail(Exit::Usage, &why),
     };
     let name = if is_stdin { OsStr::new("sh") } else { file };
+    let shown_words = interpreter(&text).map(|program| [program, args.argv.clone()].concat()).ok();
     let command = match command(text, name, rest) {
         Ok(command) => command,
         Err(why) => return fail(Exit::Usage, &format!("{}: {why}", shown(file))),
@@ -59,6 +60,7 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
         substitutes: false,
         is_shell: false,
         takes_stdin: !args.no_stdin && !is_stdin,
+        shown: shown_words,
     };
     carry_out(cli, job)
 }
