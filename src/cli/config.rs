@@ -13,6 +13,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -22,6 +23,7 @@ pub(crate) use self::place::{Place, first_word, words_for_config};
 use self::reader::{Entry, Reader};
 use crate::cli::args::Cli;
 use crate::cli::hosts::expression::is_bare_host;
+use crate::cli::quote;
 use crate::connect::HostPath;
 use crate::connect::host_path::own_methods::{self, OwnMethod};
 
@@ -145,13 +147,21 @@ impl Config {
         self.defaults.get(option).is_some_and(|values| values.iter().any(|default| value == default.as_str()))
     }
 
-    /// A command line whose first word is a command of the configuration, with that command in its place.
+    /// A command line whose first word is a command of the configuration, with that command in its place. Words behind
+    /// `--` are its arguments.
     fn written_out(&self, mut argv: Vec<OsString>) -> Vec<OsString> {
         let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         if let Some(at) = first_word(&words)
             && let Some(line) = self.commands.get(&words[at])
         {
-            argv.splice(at + 1..at + 2, ["run".into(), "-s".into(), OsString::from(line)]);
+            let mut line = OsString::from(line);
+            // What follows `--` is $1 and so on in the line.
+            if let Some(dashes) = words.iter().position(|word| word == "--") {
+                let mut given = argv.split_off(dashes + 1).split_off(1);
+                given.splice(0..0, ["set".into(), "--".into()]);
+                line = OsString::from_vec([quote::line(&given).into_bytes(), b"; ".to_vec(), line.into_vec()].concat());
+            }
+            argv.splice(at + 1..at + 2, ["run".into(), "-s".into(), line]);
         }
         argv
     }
