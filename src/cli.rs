@@ -138,6 +138,14 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
 fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {
     let inventories = inventory::Inventories::new(&args.choosing.inventory).with_config(&cli.config);
     let mut sources = hosts::sources::Reading::new(inventories);
+    if args.groups {
+        let text = hosts::command::groups(args, &mut sources);
+        sources.inventories.take_notes().iter().for_each(|note| complaint::complain(&format!("note: {note}")));
+        return match text {
+            Ok(text) => print(&text),
+            Err(error) => complaint::fail(error.kind.into(), &error),
+        };
+    }
     let expansion = match hosts::expression::list(args.choosing.choice(&args.expressions), &mut sources) {
         Ok(expansion) => expansion,
         Err(error) => return complaint::fail(error.kind.into(), &error),

@@ -367,10 +367,16 @@ pub(crate) struct OutputArgs {
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
     /// Host expressions; the list has the hosts of all of them
-    #[arg(value_name = "EXPR", required_unless_present_any = how_else())]
+    #[arg(value_name = "EXPR", required_unless_present_any = how_else().into_iter().chain(["groups"]))]
     pub(crate) expressions: Vec<String>,
     #[command(flatten)]
     pub(crate) choosing: ChoiceArgs,
+    /// List the groups that are known instead, each with its hosts
+    #[arg(long, conflicts_with_all = ["expressions", "all", "exclude", "pick", "count", "fold", "split", "explain"])]
+    pub(crate) groups: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["count", "fold", "split", "explain"])]
+    pub(crate) json: bool,
     /// Print only the number of hosts
     #[arg(short, long, conflicts_with_all = ["fold", "split", "explain"])]
     pub(crate) count: bool,
@@ -460,7 +466,10 @@ where
 
 /// Prints help, or what is wrong with the command line, and returns the exit code.
 fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
-    let tip = || tips::without_command(error, argv).or_else(|| tips::instead_of(error));
+    let tip = || {
+        let of_command = || tips::of_command(error, argv);
+        tips::without_command(error, argv).or_else(of_command).or_else(|| tips::instead_of(error))
+    };
     match if is_rsh { rsh::instead_of(error) } else { tip() } {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
@@ -474,7 +483,7 @@ fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
                 }
                 _ => {}
             }
-            tips::beside(error).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
+            tips::beside(error, argv).iter().for_each(|tip| complain(&format!("\n  tip: {tip}")));
         }
     }
     exit_of(error.kind())

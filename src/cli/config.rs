@@ -2,16 +2,18 @@
 //! What the command line says always comes first.
 //!
 //! - `place`: which file it is; `reader`: values of it, and errors that name the key and the line
-//! - `methods`: ways to a host of the user's own
+//! - `methods`: ways to a host of the user's own; `loops`: paths of hosts that lead through themselves
 //! - `defaults`: which options can have defaults there, and how they get them
 
 mod defaults;
+mod loops;
 mod methods;
 mod place;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -21,6 +23,7 @@ pub(crate) use self::place::{Place, first_word, words_for_config};
 use self::reader::{Entry, Reader};
 use crate::cli::args::Cli;
 use crate::cli::hosts::expression::is_bare_host;
+use crate::cli::quote;
 use crate::connect::HostPath;
 use crate::connect::host_path::own_methods::{self, OwnMethod};
 
@@ -113,7 +116,18 @@ impl Config {
             match entry.key.as_str() {
                 "groups" => config.groups = reader.table(&entry, |entry| reader.group(entry))?,
                 "commands" => config.commands = reader.table(&entry, |entry| command(&reader, entry))?,
-                "hosts" => config.hosts = reader.table(&entry, |entry| host(&reader, entry))?,
+                "hosts" => {
+                    let mut places = BTreeMap::new();
+                    config.hosts = reader.table(&entry, |entry| {
+                        places.insert(entry.key.clone(), entry.at);
+                        host(&reader, entry)
+                    })?;
+                    if let Some(way) = loops::find(&config.hosts) {
+                        let at = places.get(&way[0]).copied().unwrap_or(entry.at);
+                        let message = format!("the path of {} leads through itself: {}", way[0], way.join(" > "));
+                        return Err(reader.error(at, &message));
+                    }
+                }
                 _ => {
                     let (name, values) = defaults::read(&reader, &entry, &TABLES)?;
                     config.defaults.insert(name, values);
@@ -128,13 +142,26 @@ impl Config {
         self.defaults.get("inventory").cloned().unwrap_or_default()
     }
 
-    /// A command line whose first word is a command of the configuration, with that command in its place.
+    /// Whether this value of an option is its default.
+    pub(crate) fn has_default(&self, option: &str, value: &std::ffi::OsStr) -> bool {
+        self.defaults.get(option).is_some_and(|values| values.iter().any(|default| value == default.as_str()))
+    }
+
+    /// A command line whose first word is a command of the configuration, with that command in its place. Words behind
+    /// `--` are its arguments.
     fn written_out(&self, mut argv: Vec<OsString>) -> Vec<OsString> {
         let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         if let Some(at) = first_word(&words)
             && let Some(line) = self.commands.get(&words[at])
         {
-            argv.splice(at + 1..at + 2, ["run".into(), "-s".into(), OsString::from(line)]);
+            let mut line = OsString::from(line);
+            // What follows `--` is $1 and so on in the line.
+            if let Some(dashes) = words.iter().position(|word| word == "--") {
+                let mut given = argv.split_off(dashes + 1).split_off(1);
+                given.splice(0..0, ["set".into(), "--".into()]);
+                line = OsString::from_vec([quote::line(&given).into_bytes(), b"; ".to_vec(), line.into_vec()].concat());
+            }
+            argv.splice(at + 1..at + 2, ["run".into(), "-s".into(), line]);
         }
         argv
     }

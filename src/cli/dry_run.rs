@@ -79,7 +79,7 @@ fn command(job: &Job, host: &HostPath, number: usize) -> String {
             for name in command.env.keys() {
                 line.push_str(&format!("{}=... ", name.display()));
             }
-            line + &quote::line(command.argv.iter().map(word))
+            line + &quote::line(job.shown.as_ref().unwrap_or(&command.argv).iter().map(word))
         }
         Work::Call(function, _) => function.name().to_owned(),
         // It compares with what the hosts have, and so connects.

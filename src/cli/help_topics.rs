@@ -8,6 +8,7 @@ use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
 use crate::cli::output::visible;
 use crate::cli::print;
+use crate::connect::host_path::distance;
 
 /// A topic.
 pub(crate) struct Topic {
@@ -56,7 +57,13 @@ pub(crate) fn help(args: &HelpArgs) -> Exit {
         (None, true) => print(text_of(&[name]).unwrap_or_default().as_bytes()),
         (None, false) => {
             let (name, topics) = (visible::word(name), names_of_topics());
-            let text = format!("there is no topic and no command {name}; the topics are {topics}");
+            let tool = Cli::command();
+            let commands = tool.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+            let near = commands.chain(TOPICS.map(|topic| topic.name)).min_by_key(|known| distance(known, &name));
+            // A name that has little in common with all others is no slip.
+            let near = near.filter(|near| distance(near, &name) <= 1 + near.len() / 3);
+            let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
+            let text = format!("there is no topic and no command {name}; {near}the topics are {topics}");
             fail(Exit::Usage, &text)
         }
     }

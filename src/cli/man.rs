@@ -12,6 +12,9 @@ use crate::cli::exit::{Exit, Outcome};
 use crate::cli::output::visible;
 use crate::cli::print;
 
+/// What the foot of each page names.
+const SOURCE: &str = concat!("offshoot ", env!("CARGO_PKG_VERSION"));
+
 /// Prints the page of a command, or writes all pages into a directory.
 pub(crate) fn man(args: &ManArgs) -> Exit {
     let pages = pages();
@@ -48,7 +51,7 @@ fn pages() -> Vec<(String, Vec<u8>)> {
             let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
             let mut page = Vec::new();
             // A Vec takes all that is written.
-            let written = Man::new(command).manual("Offshoot").render(&mut page);
+            let written = Man::new(command).source(SOURCE).manual("Offshoot").render(&mut page);
             debug_assert!(written.is_ok(), "{written:?}");
             (name, page)
         })
@@ -74,5 +77,10 @@ mod tests {
         assert!(page("offshoot").contains("SUBCOMMANDS"), "{}", page("offshoot"));
         assert!(page("offshoot-run").contains("connect\\-timeout"), "{}", page("offshoot-run"));
         assert!(pages.iter().all(|(name, _)| !name.contains("__")));
+        for (name, _) in &pages {
+            let page = page(name);
+            let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+            assert!(title.contains(&format!("\"{SOURCE}\"")), "{title}");
+        }
     }
 }

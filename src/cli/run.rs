@@ -20,7 +20,8 @@ use crate::cli::dry_run;
 use crate::cli::ending::{self, Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::expression;
-use crate::cli::hosts::path::HostPath;
+use crate::cli::hosts::fold::fold;
+use crate::cli::hosts::path::{HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::input::Input;
 use crate::cli::inventory::{self, Inventories};
@@ -60,6 +61,7 @@ pub(super) fn job(args: &RunArgs) -> Job {
         substitutes: args.subst,
         is_shell: args.shell.is_some(),
         takes_stdin: !args.no_stdin,
+        shown: None,
     }
 }
 
@@ -76,7 +78,17 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
     let work = Work::Call(function, arguments);
     let (reach, running) = (args.reach.clone(), args.running.clone());
     let (output, timeout) = (args.output, args.timeout);
-    let job = Job { work, reach, running, output, timeout, substitutes: false, is_shell: false, takes_stdin: false };
+    let job = Job {
+        work,
+        reach,
+        running,
+        output,
+        timeout,
+        substitutes: false,
+        is_shell: false,
+        takes_stdin: false,
+        shown: None,
+    };
     carry_out(cli, job)
 }
 
@@ -172,6 +184,9 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
         let via = inventories.resolve(via.hosts, false).map_err(|why| fail(Exit::Usage, &why))?;
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
     }
+    if let Some(login) = reach.ssh.login.as_ref().filter(|login| !config.has_default("login", login)) {
+        notes.extend(unused_login(&login.to_string_lossy(), &hosts).map_err(|why| fail(Exit::Usage, &why))?);
+    }
     for note in notes.iter().chain(&inventories.take_notes()) {
         complain(&format!("note: {note}"));
     }
@@ -179,6 +194,22 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
         hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
     }
     Ok((hosts, inventories.found()))
+}
+
+/// A note if `-l` says nothing about some of the hosts.
+///
+/// # Errors
+///
+/// If it says nothing about any: the command would run as another user.
+fn unused_login(login: &str, hosts: &[HostPath]) -> Result<Option<String>, String> {
+    let has_ssh = |host: &&HostPath| host.hops.iter().any(|hop| hop.method == Method::Ssh);
+    let without: Vec<&str> = hosts.iter().filter(|host| !has_ssh(host)).map(|host| host.text.as_str()).collect();
+    let Some(first) = without.first() else { return Ok(None) };
+    let (login, first) = (visible(login), visible(first));
+    let advice = format!("to become {login} there, write {first}/sudo:{login}, or -b={login}");
+    let says =
+        format!("-l is the user that ssh logs in as, and no hop to {} is by ssh; {advice}", visible(&fold(&without)));
+    if without.len() == hosts.len() { Err(says) } else { Ok(Some(says)) }
 }
 
 /// The host of a command that takes only one. `why` says of the command what it takes.

@@ -25,6 +25,9 @@ const MAX_SCRIPT: u64 = 4 << 20;
 /// The file name that means stdin.
 const STDIN: &str = "-";
 
+/// What editors of Windows put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What runs a script that does not say what runs it.
 const USUAL_INTERPRETER: &str = "/bin/sh";
 
@@ -41,6 +44,7 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
         Err(why) => return fail(Exit::Usage, &why),
     };
     let name = if is_stdin { OsStr::new("sh") } else { file };
+    let shown_words = interpreter(&text).map(|program| [program, args.argv.clone()].concat()).ok();
     let command = match command(text, name, rest) {
         Ok(command) => command,
         Err(why) => return fail(Exit::Usage, &format!("{}: {why}", shown(file))),
@@ -56,6 +60,7 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
         substitutes: false,
         is_shell: false,
         takes_stdin: !args.no_stdin && !is_stdin,
+        shown: shown_words,
     };
     carry_out(cli, job)
 }
@@ -98,6 +103,13 @@ fn command(text: Vec<u8>, name: &OsStr, args: &[OsString]) -> Result<CommandLine
 
 /// The program that the first line names, and its argument: as the kernel reads it, at most one.
 fn interpreter(text: &[u8]) -> Result<Vec<OsString>, String> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Err(
+            "it begins with a byte order mark (BOM) of UTF-8, so that no interpreter is found in its first line; \
+                    remove the mark (`sed -i '1s/^\\xef\\xbb\\xbf//' FILE`)"
+                .into(),
+        );
+    }
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.contains(&0) {
         return Err("this is no text; a script is a text whose first line names its interpreter".into());
@@ -149,6 +161,7 @@ mod tests {
     fn what_is_no_script_is_refused_with_the_remedy() {
         for (text, says) in [
             ("\u{7f}ELF\0\u{1}", "this is no text"),
+            ("\u{feff}#!/bin/sh\necho", "byte order mark (BOM) of UTF-8"),
             ("#!\necho", "write as `#!/bin/sh`"),
             ("#!/bin/sh\r\necho\r\n", "as those of Windows; convert it"),
         ] {

@@ -84,6 +84,7 @@ fn job(
         substitutes: false,
         is_shell: false,
         takes_stdin: false,
+        shown: None,
     }
 }
 

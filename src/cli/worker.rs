@@ -5,6 +5,7 @@ mod shell_words;
 mod transfer;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ use crate::cli::rollout::{Next, Rollout};
 use crate::cli::substitution::{self, Values};
 use crate::cli::transfer::Transfer;
 use crate::cli::tree::Tree;
-use crate::wire::error::Phase;
+use crate::connect::host_path::own_methods::OwnMethod;
+use crate::wire::error::{ConnectErrorKind, Phase};
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
 
 /// If processes that a command has left hold its output open and are silent, the host has this long to report
@@ -57,6 +59,8 @@ pub(super) struct Job {
     pub(super) is_shell: bool,
     /// Whether stdin is sent to the hosts.
     pub(super) takes_stdin: bool,
+    /// The words that a dry run shows in place of those of the command. Some of these get their value on the host.
+    pub(super) shown: Option<Vec<OsString>>,
 }
 
 /// State that the workers of all hosts share.
@@ -279,6 +283,17 @@ impl Worker {
         let mut exit = failed(Status::Unreachable, error.kind.as_str(), &error.phase.to_string(), &error.hop, text);
         if let Some(info) = &mut exit.error {
             info.advice.clone_from(&error.advice);
+            if error.kind == ConnectErrorKind::Start && error.phase == Phase::Start {
+                let own = host.hops.iter().filter_map(|hop| hop.method.own());
+                let is_it = |method: &&OwnMethod| format!(".{}", error.hop).contains(&format!(".{}.", method.name));
+                if let Some(OwnMethod { name, argv, .. }) = own.into_iter().find(is_it) {
+                    let program = argv.first().map_or("", String::as_str);
+                    info.advice = format!(
+                        "`{program}` is the program of the method {name}, as the configuration says: {}",
+                        error.advice
+                    );
+                }
+            }
             if error.is_unexplained() {
                 // The doctor asks ssh again, without silence.
                 info.advice.push_str(&format!(", or run `offshoot doctor {}`", host.text));

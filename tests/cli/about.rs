@@ -115,6 +115,10 @@ pub(crate) fn help_has_topics_and_commands() -> Result<()> {
     }
     ensure!(offshoot(&["help", "man"])?.stdout == offshoot(&["man", "--help"])?.stdout, "a command has its help");
     let ended = offshoot(&["help", "pahts"])?;
+    ensure!(ended.stderr.concat().contains("did you mean paths?"), "{ended:?}");
+    let ended = offshoot(&["help", "nothing-like-it"])?;
+    ensure!(!ended.stderr.concat().contains("did you mean"), "{ended:?}");
+    let ended = offshoot(&["help", "pahts"])?;
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("the topics are hosts, paths"), "{ended:?}");
     Ok(())
 }

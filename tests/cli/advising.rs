@@ -61,6 +61,21 @@ pub(crate) fn advice_is_about_the_program_that_failed() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn advice_for_many_hosts_is_said_once() -> Result<()> {
+    const REFUSES: &str = "case \"$*\" in *' -G '*) exit 0 ;; esac; echo 'Host key verification failed.' >&2; exit 255";
+    let (_directory, path) = launcher("ssh", REFUSES)?;
+    for more in [&[][..], &["--fold", "always"]] {
+        let args = [&["run", "-F", "none", "-w", "web[1-3]"], more, &["--", "true"]].concat();
+        let told = run(tool(&args).0.env("PATH", &path))?.stderr.join("\n");
+        let counts =
+            ["the host key is not known yet", "connect to it once by hand"].map(|part| told.matches(part).count());
+        assert_eq!(counts, [3, 1], "{told}");
+    }
+    let ended = run(tool(&["run", "--jsonl", "-F", "none", "-w", "web[1-3]", "--", "true"]).0.env("PATH", &path))?;
+    assert_eq!(ended.stdout.concat().matches("connect to it once by hand").count(), 3, "each event of JSON has it");
+    Ok(())
+}
+
 pub(crate) fn this_machine_needs_no_ssh() -> Result<()> {
     const REFUSES: &str = "case \"$*\" in *' -G '*) exit 0 ;; esac; \
         echo 'ssh: connect to host localhost port 22: Connection refused' >&2; exit 255";

@@ -197,14 +197,48 @@ pub(crate) fn a_variable_of_pdsh_names_a_file_of_hosts() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn a_user_that_no_login_takes_is_told() -> Result<()> {
+    let project = project(&[(".config/offshoot/config.toml", "login = \"bob\"\n")])?;
+    let ended = offshoot(&project, &["run", "-l", "amy", "-w", "local1", "--", "true"])?;
+    let says = "no hop to local1 is by ssh; to become amy there, write local1/sudo:amy";
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains(says), "{ended:?}");
+    let ended = offshoot(&project, &["plan", "-F", "none", "-l", "amy", "-w", "web1,local1"])?;
+    ensure!(ended.code == Some(0) && ended.stderr.concat().contains("note: -l is the user"), "{ended:?}");
+    // A default is for the hosts that it concerns.
+    let ended = offshoot(&project, &["run", "-w", "local1", "--", "true"])?;
+    ensure!(ended.code == Some(0) && !ended.stderr.concat().contains("note"), "{ended:?}");
+    let ended = offshoot(&project, &["plan", "-F", "none", "-w", "amy@local1"])?;
+    let says = "for this user on this machine, write local1/sudo:amy";
+    ensure!(ended.stdout.concat().contains("ssh.local1") && ended.stderr.concat().contains(says), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn groups_are_listed_with_their_hosts() -> Result<()> {
+    let config = "[groups]\neu = \"web1,other\"\n";
+    let project = project(&[("hosts", HOSTS), (".config/offshoot/config.toml", config)])?;
+    let ended = offshoot(&project, &["hosts", "--groups"])?;
+    ensure!(ended.stdout == ["@db: db1", "@eu: other,web1", "@web: web[1-3]"], "{ended:?}");
+    let ended = offshoot(&project, &["hosts", "--groups", "--json"])?;
+    let text = ended.stdout.concat();
+    ensure!(text.contains(r#"{"group":"db","hosts":["db1"]}"#) && text.contains(r#""v":1"#), "{ended:?}");
+    let ended = offshoot(&project, &["hosts", "--json", "@web!web2"])?;
+    ensure!(ended.stdout == [r#"{"hosts":["web1","web3"],"v":1}"#], "{ended:?}");
+    let ended = offshoot(&project, &["hosts", "--groups", "-I", "nowhere"])?;
+    ensure!(ended.code != Some(0) && ended.stderr.concat().contains("nowhere"), "{ended:?}");
+    Ok(())
+}
+
 pub(crate) fn what_cannot_be_chosen_is_told() -> Result<()> {
-    let project = project(&[("hosts", HOSTS), ("empty/x", "")])?;
+    let project = project(&[("hosts", HOSTS), ("empty/x", ""), ("odd/a.py", "import re,io\n[web]\n")])?;
     for (args, code, says) in [
         (&["@wbe"][..], None, "there is no group @wbe; read: ./hosts; did you mean @web?"),
         (&["x*"], Some(66), "no known host matches `x*`; read: ./hosts"),
         (&["web[1-3]*"], Some(64), "either wildcards or numbers"),
         (&["@web", "-x", "web[1-3]"], Some(66), "no host is left: -x takes away all that `@web` names"),
         (&["-I", "nowhere", "@web"], None, "nowhere: No such file"),
+        (&["-I", "odd", "@web"], None, "the inventory odd is a directory, so each file in it is read as one"),
+        (&["web:&db"], Some(64), "`:&` is of Ansible's patterns; write `&` without the colon"),
+        (&["@web:!web1"], Some(64), "`:!` is of Ansible's patterns"),
     ] {
         let ended = offshoot(&project, &[&["hosts"], args].concat())?;
         let is_it = ended.code != Some(0) && code.is_none_or(|code| ended.code == Some(code));

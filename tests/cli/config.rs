@@ -44,8 +44,12 @@ pub(crate) fn groups_commands_and_hosts_of_the_configuration_are_used() -> Resul
     let ended = offshoot(&home, &["lose", "-w", "local1"])?;
     let rerun = ended.stderr.iter().find(|line| line.contains("rerun: ")).context("a rerun")?;
     ensure!(ended.code == Some(2) && rerun.ends_with("run -s 'exit 3' -w local1"), "{ended:?}");
-    let ended = offshoot(&home, &["lose", "-w", "local1", "--", "more"])?;
+    let ended = offshoot(&home, &["lose", "-w", "local1", "more"])?;
     ensure!(ended.code == Some(64), "{ended:?}");
+    // What follows `--` are its arguments.
+    std::fs::write(home.path().join(".config/offshoot/config.toml"), "[commands]\nsay = 'echo $# \"$2\"'\n")?;
+    let ended = offshoot(&home, &["say", "-w", "local1", "--", "-w", "it's $HOME"])?;
+    ensure!(ended.code == Some(0) && ended.stdout == ["local1: 2 it's $HOME"], "{ended:?}");
     Ok(())
 }
 
@@ -77,6 +81,22 @@ pub(crate) fn a_configuration_that_is_wrong_is_refused_where_it_is_wrong() -> Re
     }
     let ended = offshoot(&home, &["--config", "nowhere.toml", "hosts", "a"])?;
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("nowhere.toml cannot be read"), "{ended:?}");
+    for (hosts, says) in [
+        ("x = \"y\"\ny = \"b/x/sudo\"\n", "loop.toml, line 2: the path of x leads through itself: x > y > x"),
+        (
+            "a = \"x\"\nx = \"y\"\ny = \"z\"\nz = \"y\"\n",
+            "loop.toml, line 4: the path of y leads through itself: y > z > y",
+        ),
+        ("x = \"b/x\"\ny = \"amy@x\"\nz = \"y/x\"\n", ""),
+    ] {
+        std::fs::write(home.path().join("loop.toml"), format!("[hosts]\n{hosts}"))?;
+        let ended = offshoot(&home, &["--config", "loop.toml", "hosts", "x"])?;
+        let is_refused = ended.code == Some(64);
+        ensure!(is_refused != says.is_empty() && ended.stderr.concat().contains(says), "{ended:?}");
+    }
+    std::fs::write(home.path().join("none.toml"), "retries = 0\n")?;
+    let ended = offshoot(&home, &["--config", "none.toml", "run", "-w", "local1", "--", "true"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
     let (mut command, _) = tool(&["hosts", "a"]);
     let ended = run(command.env_remove("HOME").env_remove("XDG_CONFIG_HOME"))?;
     ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "without a home there is none: {ended:?}");

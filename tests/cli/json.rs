@@ -1,5 +1,6 @@
 //! The two kinds of JSON, which other programs rely on.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -22,17 +23,21 @@ fn check_summary(summary: &Value, counts: [u64; 6]) {
     assert!(summary["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{summary}");
 }
 
-pub(crate) fn much_output_as_json_takes_little_memory() -> Result<()> {
-    let line = "head -c 40000000 /dev/zero | tr '\\0' x";
-    let (command, _trace) = tool(&["run", "--json", "-w", "local[1-5]", "-s", line]);
+/// Runs the tool, with its stdout in the file `out` of the directory. Returns the most memory that it had, in KiB.
+pub(crate) fn most_memory(args: &[&str], directory: &Path) -> Result<u64> {
+    let (command, _trace) = tool(args);
     let mut watched = Command::new("/usr/bin/env");
-    // The most memory that the tool had, in KiB.
     let script = "\"$@\" >out & pid=$!; while now=$(sed -n 's/VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$pid/status); \
                   [ -n \"$now\" ]; do most=$now; sleep 0.05; done; wait $pid && echo $most";
-    let directory = tempfile::tempdir()?;
     watched.args(["sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
-    let ended = run(watched.current_dir(&directory))?;
-    let most: u64 = ended.stdout.concat().parse().with_context(|| format!("{ended:?}"))?;
+    let ended = run(watched.current_dir(directory))?;
+    ended.stdout.concat().parse().with_context(|| format!("{ended:?}"))
+}
+
+pub(crate) fn much_output_as_json_takes_little_memory() -> Result<()> {
+    let line = "head -c 40000000 /dev/zero | tr '\\0' x";
+    let directory = tempfile::tempdir()?;
+    let most = most_memory(&["run", "--json", "-w", "local[1-5]", "-s", line], directory.path())?;
     ensure!(most < 150_000, "{most} KiB for 200 MB of output");
     let document: Value = serde_json::from_slice(&std::fs::read(directory.path().join("out"))?)?;
     for n in 1..=5 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::json::most_memory;
 use super::showing::on_terminal;
 use super::text::{launcher, offshoot};
 use crate::support::tool::{Running, run, tool};
@@ -37,6 +38,40 @@ pub(crate) fn lines_that_hosts_print_at_the_same_time_are_shown_once() -> Result
     anyhow::bail!("no lines were joined in twenty runs")
 }
 
+pub(crate) fn a_terminal_shows_equal_lines_once_while_the_run_goes_on() -> Result<()> {
+    // On a busy machine hosts differ by more than lines wait for each other.
+    for _ in 0..10 {
+        let directory = tempfile::tempdir()?;
+        let place = directory.path().join("hosts");
+        std::fs::create_dir(&place)?;
+        let (go, place) = (directory.path().join("go"), place.display());
+        let line = format!(
+            "touch {place}/%n; while [ $(ls {place} | wc -l) -lt 3 ]; do sleep 0.01; done; echo same; \
+             while [ ! -e {} ]; do sleep 0.1; done; echo end; echo hidden >&2",
+            go.display()
+        );
+        let args = ["run", "--subst", "-w", "local[1-3]", "-s", &line];
+        let running = Running::start(&mut on_terminal(&args, directory.path())?)?;
+        let first = running.line()?;
+        // The commands wait for this, so that the line was shown before their end.
+        std::fs::write(&go, "")?;
+        let ended = running.finish()?;
+        ensure!(ended.code == Some(0) && first.contains("same"), "{first} {ended:?}");
+        if !first.contains("local[1-3]:") {
+            continue;
+        }
+        ensure!(ended.stdout.iter().any(|line| line.contains("3 hosts: 3 ok")), "{ended:?}");
+        let piped = offshoot(&args)?;
+        let mut lines = piped.stdout;
+        lines.sort_unstable();
+        let wanted = ["local1: end", "local1: same", "local2: end", "local2: same", "local3: end", "local3: same"];
+        assert_eq!(lines, wanted, "a pipe has each line with its host");
+        ensure!(piped.stderr.iter().all(|line| !line.contains('\x1b')), "{:?}", piped.stderr);
+        return Ok(());
+    }
+    anyhow::bail!("no lines were joined in ten runs")
+}
+
 pub(crate) fn equal_output_is_gathered_and_the_odd_ones_are_told_by_their_difference() -> Result<()> {
     let args = ["-B", "--subst", "-w", "local[1-4]", "-s", ODD];
     let rule = "---------------";
@@ -51,6 +86,20 @@ pub(crate) fn equal_output_is_gathered_and_the_odd_ones_are_told_by_their_differ
     // A function, and a host that cannot be reached.
     let ended = offshoot(&["call", "-B", "-F", "none", "-w", "local[1-2],127.0.0.1:1", "host_facts"])?;
     ensure!(ended.code == Some(4) && ended.stdout.len() >= 4 && ended.stdout[3].starts_with("{\""), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn much_output_is_gathered_in_little_more_memory_than_it_has_bytes() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let line = "echo %n; yes abcdef | head -c 20000000; echo %n";
+    let args = ["run", "-B", "--diff", "--subst", "-w", "local[1-3]", "-s", line];
+    let most = most_memory(&args, directory.path())?;
+    ensure!(most < 130_000, "{most} KiB for 60 MB of output that differs");
+    let out = std::fs::read(directory.path().join("out"))?;
+    ensure!(out.len() > 20_000_000 && out.len() < 20_002_000, "{} bytes", out.len());
+    let end = String::from_utf8_lossy(&out[out.len() - 400..]).into_owned();
+    let says = "@@ -1 +1 @@\n-0\n+2\n[too long to be compared by lines: beginning with line 1, ";
+    ensure!(end.contains("+++ local3\n") && end.contains(says), "{end}");
     Ok(())
 }
 
@@ -76,6 +125,9 @@ pub(crate) fn the_output_of_each_host_is_written_to_files() -> Result<()> {
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("local1.out exists already"), "{ended:?}");
     let ended = offshoot(&["run", "--overwrite", "--outdir", outdir, "-w", "local1", "--", "echo", "new"])?;
     assert_eq!((ended.code, read(&logs, "local1.out")?), (Some(0), "new\n".into()));
+    let ended = offshoot(&["run", "--outdir", "/dev/full", "-w", "local1", "--", "true"])?;
+    let says = "--outdir: /dev/full is no directory";
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains(says), "{ended:?}");
     Ok(())
 }
 
@@ -164,6 +216,11 @@ pub(crate) fn a_dry_run_prints_what_would_be_run_and_connects_to_nothing() -> Re
         ]
     );
     ensure!(ended.code == Some(0) && ended.stderr.is_empty() && !directory.path().join("called").exists(), "{ended:?}");
+    std::fs::write(directory.path().join("x.py"), "#!/usr/bin/env python3\n")?;
+    let script = directory.path().join("x.py");
+    let script = script.to_str().context("a path of text")?;
+    let ended = offshoot(&["script", "--dry-run", "-w", "local1", script, "a b"])?;
+    ensure!(ended.stdout == [format!("local1: /usr/bin/env python3 {script} 'a b'")], "{ended:?}");
     let ended = offshoot(&["call", "--dry-run", "-w", "local[1-2]", "host_facts"])?;
     ensure!(ended.stdout.len() == 1 && ended.stdout[0].ends_with("::host_facts"), "{ended:?}");
     Ok(())
@@ -183,5 +240,20 @@ pub(crate) fn a_plan_shows_each_hop_once_with_its_command() -> Result<()> {
     ensure!(ended.stdout[2].contains(": sudo ") && ended.stdout[5].contains("a copy of this program"), "{ended:?}");
     let ended = offshoot(&["plan", "-w", "dockr:x"])?;
     ensure!(ended.code == Some(64), "{ended:?}");
+    let ended = offshoot(&["plan", "--json", "-F", "none", "-w", "bastion/web[1-2]/sudo,local1"])?;
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout.concat())?;
+    let (bastion, local) = (&document["plan"][0], &document["plan"][1]);
+    assert_eq!(
+        (&document["v"], &bastion["hop"], &bastion["command"][0]),
+        (&1.into(), &"ssh.bastion".into(), &"ssh".into())
+    );
+    assert_eq!(
+        (&bastion["behind"][1]["hop"], &bastion["behind"][1]["behind"][0]["method"]),
+        (&"ssh.web2".into(), &"sudo".into())
+    );
+    ensure!(
+        local["hop"] == "local.local1" && local["command"].is_null() && document["plan"][2].is_null(),
+        "{document}"
+    );
     Ok(())
 }

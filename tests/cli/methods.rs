@@ -28,6 +28,9 @@ texts = [{ says = "No such box", kind = "auth", advice = "`boxes` lists them" }]
 argv = ["DIR/gate"]
 prompts = [{ says = "open the gate", answer = "y" }]
 
+[methods.missing]
+argv = ["no-such-program", "{target}", "{command}"]
+
 [methods.shut]
 argv = ["DIR/gate"]
 prompts = [{ says = "open the gate", asks = "become" }]
@@ -79,6 +82,9 @@ pub(crate) fn what_a_method_prints_has_the_meaning_that_the_configuration_gives(
     ensure!(ended.code == Some(4) && told.contains("shut asks a question that has no answer"), "{ended:?}");
     let ended = entered(project.path(), "diall:x")?;
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("did you mean dial?"), "{ended:?}");
+    let ended = offshoot(project.path(), &["run", "-w", "local1/missing:x", "--", "true"])?;
+    let says = "`no-such-program` is the program of the method missing, as the configuration says: is it installed";
+    ensure!(ended.code == Some(4) && ended.stderr.concat().contains(says), "{ended:?}");
     Ok(())
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_hop_that_is_lost_is_told_in_plain_words
             a_hop_that_is_almost_a_method_is_asked_about
             words_of_the_shell_are_advised_to_be_a_line_of_shell
+            advice_for_many_hosts_is_said_once
         ;
         input:
             stdin_goes_to_a_command_by_hops_too
@@ -149,6 +150,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_an_expression_stands_for_is_explained
             a_variable_of_pdsh_names_a_file_of_hosts
             what_cannot_be_chosen_is_told
+            a_user_that_no_login_takes_is_told
+            groups_are_listed_with_their_hosts
         ;
         config:
             groups_commands_and_hosts_of_the_configuration_are_used
@@ -226,6 +229,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ;
         many:
             lines_that_hosts_print_at_the_same_time_are_shown_once
+            a_terminal_shows_equal_lines_once_while_the_run_goes_on
+            much_output_is_gathered_in_little_more_memory_than_it_has_bytes
             equal_output_is_gathered_and_the_odd_ones_are_told_by_their_difference
             the_output_of_each_host_is_written_to_files
             files_are_complete_if_the_run_is_stopped

@@ -105,6 +105,10 @@ pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
     let line = "printf 'a\\n\\377\\nb'; echo c >&2; case $0 in *) kill -TERM $$; esac";
     let hosts = "local1,127.0.0.1:1";
     let mut events = Vec::new();
+    let directory = tempfile::tempdir()?;
+    let inventory = directory.path().join("hosts");
+    std::fs::write(&inventory, "[web]\nweb1\n[none]\n")?;
+    let inventory = inventory.to_string_lossy();
     for args in [
         &["run", "--jsonl", "-F", "none", "-w", hosts, "-s", line][..],
         &["run", "--jsonl", "-w", "local1", "-t", "300ms", "-s", "sleep 60"],
@@ -123,6 +127,9 @@ pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
         &["doctor", "--json", "-F", "none", "127.0.0.1:1"],
         &["functions", "--json"],
         &["images", "--json"],
+        &["plan", "--json", "-F", "none", "-w", "bastion/web[1-2],local1"],
+        &["hosts", "--json", "web[1-2]"],
+        &["hosts", "--groups", "--json", "-I", &inventory],
         &["tree", "--json", "-F", "none", "-w", "local1/local2,127.0.0.1:1"],
     ] {
         for value in printed(args)? {

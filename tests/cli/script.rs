@@ -84,6 +84,7 @@ pub(crate) fn a_script_that_cannot_be_run_is_told_before_anything_is_connected()
     for (text, says) in [
         (&b"\x7fELF\0"[..], "./x.sh: this is no text"),
         (b"#!/bin/sh\r\n", "convert it"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "./x.sh: it begins with a byte order mark (BOM) of UTF-8"),
         (&[b'x'; (4 << 20) + 1], "more than 4194304 bytes"),
     ] {
         let ended = with_script(text, &["-w", "local1"], &[], b"")?;
@@ -92,6 +93,7 @@ pub(crate) fn a_script_that_cannot_be_run_is_told_before_anything_is_connected()
     let ended = fed(&["-w", "local1", "no-such-file"], Path::new("/"), b"")?;
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains("cannot read no-such-file"), "{ended:?}");
     let ended = with_script(b"#!/no/such/program\n", &["-w", "local1"], &[], b"")?;
-    ensure!(ended.code == Some(2) && ended.stderr.concat().contains("cannot start `/no/such/program`"), "{ended:?}");
+    let says = "local1: failed: local.local1: no such interpreter of the script on the host: `/no/such/program`";
+    ensure!(ended.code == Some(2) && ended.stderr.concat().contains(says), "{ended:?}");
     Ok(())
 }

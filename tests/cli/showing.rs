@@ -197,6 +197,10 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
         (&["run", "web1", "uptime"], "tip: -w names the hosts"),
         (&["-w", "web1", "uptime"], "write offshoot run -w web1 -- uptime"),
         (&["run", "-w", "local1", "-b", "root", "whoami"], "write -b=root"),
+        (&["run", "-b", "root", "-w", "local1", "whoami"], "tip: `root` begins the command"),
+        (&["plan", "-w", "local1", "--", "uptime"], "takes no command, so leave out `uptime`"),
+        (&["hosts", "-w", "local1"], "write offshoot hosts 'EXPR'"),
+        (&["doctor", "-w", "local1"], "write offshoot doctor HOST"),
     ] {
         let ended = offshoot(args)?;
         let told = ended.stderr.join("\n");

@@ -100,6 +100,7 @@ impl Drop for Closing {
 pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, outlets: Outlets) -> io::Result<Exit> {
     let outlets = Closing(outlets);
     let Outlets { events, stdout: out, stderr: err, apart } = &outlets.0;
+    let is_script = command.script.is_some();
     let passed = command.script.take().map(|script| hold(script, &mut command.argv)).transpose()?;
     let Some(name) = command.argv.first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command given"));
@@ -108,7 +109,7 @@ pub(crate) async fn run_process(econtext: &Econtext, mut command: CommandLine, o
     let process = prepare(&command, theirs, screen.is_some(), passed)?;
     // If the output cannot be sent, its receiver is gone. Returning by `?` then drops the group, which ends the
     // command.
-    let mut group = Group::start(process).map_err(|error| not_started(&error, name))?;
+    let mut group = Group::start(process).map_err(|error| not_started(&error, name, is_script))?;
     let pid = group.leader();
     let (sender, feed) = match (command.stdin, input) {
         (Input::Stream, Some(stdin)) => {
@@ -371,8 +372,11 @@ fn check_directory(directory: &Path) -> io::Result<()> {
 pub(crate) const NOT_FOUND: &str = "not found on the host";
 
 /// Why a command could not be started.
-fn not_started(error: &io::Error, program: &OsStr) -> io::Error {
+fn not_started(error: &io::Error, program: &OsStr, is_interpreter: bool) -> io::Error {
     let name = program.to_string_lossy();
+    if is_interpreter && error.kind() == io::ErrorKind::NotFound {
+        return io::Error::new(error.kind(), format!("no such interpreter of the script on the host: `{name}`"));
+    }
     let why = match error.kind() {
         io::ErrorKind::NotFound if !name.contains('/') => NOT_FOUND.into(),
         // The error of fork if there are too many processes.

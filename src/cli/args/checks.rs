@@ -58,6 +58,11 @@ pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<()
     }
 }
 
+/// Whether this is the name of a child of this machine, as `local1`.
+fn is_child(word: &str) -> bool {
+    word.strip_prefix("local").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Whether it is a file that can be read, is not empty, and is no key of ssh.
 fn is_no_key(path: &Path) -> bool {
     use std::io::Read;
@@ -122,6 +127,15 @@ impl Cli {
         };
         let mut notes = Vec::new();
         for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
+            if let Some((user, child)) =
+                word.split_once('@').filter(|(user, child)| !user.is_empty() && is_child(child))
+            {
+                let (user, child) = (visible(user), visible(child));
+                notes.push(format!(
+                    "{user}@{child} is the user {user} on a host of ssh that is called {child}; for this user on this \
+                     machine, write {child}/sudo:{user}"
+                ));
+            }
             // The names of groups seldom look like those of files.
             let marked = word.strip_prefix(['@', '<']).filter(|name| name.contains(['.', '/']));
             if let Some(name) = marked.filter(|name| Path::new(name).is_file()) {

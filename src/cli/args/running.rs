@@ -34,7 +34,8 @@ pub(crate) struct RunningArgs {
     /// Do not ask whether to run on many hosts
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Write the output of each host to DIR/HOST.out and DIR/HOST.err, too; %h and %n in DIR stand for the host
+    /// Write the output of each host to DIR/HOST.out and DIR/HOST.err, too; or, with %h or %n for the host in it, to
+    /// DIR.out and DIR.err
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) outdir: Option<PathBuf>,
     /// Replace files of --outdir that exist

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use crate::cli::args::{Cli, ToolCommand};
+use crate::cli::config::first_word;
 use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
 
@@ -164,8 +165,73 @@ fn subcommand(word: &str) -> String {
     }
 }
 
+/// What to say of a word that the command of the tool does not take, and that another one would.
+pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<String> {
+    let (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return None;
+    };
+    let (command, _) = subcommand_of(argv)?;
+    let is_hosts = word == "-w" || word.split('=').next() == Some("--hosts");
+    match command.get_name() {
+        "plan" if !word.starts_with('-') => Some(format!(
+            "offshoot plan shows how hosts are reached and takes no command, so leave out `{}`; offshoot run --dry-run prints \
+             what would be run",
+            visible(word)
+        )),
+        "hosts" if is_hosts => {
+            Some("offshoot hosts takes the expression without -w; write offshoot hosts 'EXPR'".into())
+        }
+        name @ ("doctor" | "shell" | "forward") if is_hosts => {
+            Some(format!("offshoot {name} takes one host, and without -w; write offshoot {name} HOST"))
+        }
+        _ => None,
+    }
+}
+
+/// The command of the tool in a command line, and where the words behind it begin.
+fn subcommand_of(argv: &[OsString]) -> Option<(clap::Command, usize)> {
+    let words: Vec<String> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let at = first_word(&words)?;
+    let tool = Cli::command();
+    Some((tool.find_subcommand(&words[at])?.clone(), at + 2))
+}
+
+/// What to say of a command line without hosts in which a word has begun the command before `-w`.
+fn begun_early(argv: &[OsString]) -> Option<String> {
+    let (command, begin) = subcommand_of(argv)?;
+    let words: Vec<_> = argv.iter().skip(begin).map(|word| word.to_string_lossy()).collect();
+    let takes_word = |word: &str| {
+        let is_it = |arg: &&clap::Arg| match word.strip_prefix("--") {
+            Some(long) => arg.get_long() == Some(long),
+            None => word.len() == 2 && arg.get_short() == word.chars().nth(1),
+        };
+        let arg = Cli::command().get_arguments().chain(command.get_arguments()).find(is_it).cloned();
+        arg.is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+    };
+    let mut at = 0;
+    while words.get(at)?.starts_with('-') && words[at] != "--" {
+        at += 1 + usize::from(takes_word(&words[at]));
+    }
+    let first = words.get(at).filter(|word| *word != "--")?;
+    let is_hosts = |word: &str| word.starts_with("-w") || word.starts_with("--hosts");
+    let rest = words.get(at + 1..).unwrap_or_default();
+    rest.iter().take_while(|word| *word != "--").find(|word| is_hosts(word))?;
+    let first = visible(first);
+    Some(match at.checked_sub(1).map(|before| &*words[before]) {
+        Some(before @ ("-b" | "--become")) => format!(
+            "`{first}` begins the command, so that the -w behind it belongs to the command; to become that user, write \
+             {before}={first}"
+        ),
+        _ => {
+            format!("`{first}` begins the command, so that the -w behind it belongs to the command; write -w before it")
+        }
+    })
+}
+
 /// What to say below clap's own words.
-pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
+pub(super) fn beside(error: &clap::Error, argv: &[OsString]) -> Option<String> {
     let lacks_hosts = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name.starts_with("--hosts")),
         _ => false,
@@ -173,12 +239,13 @@ pub(super) fn beside(error: &clap::Error) -> Option<&'static str> {
     let is_become =
         matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--become["));
     match error.kind() {
-        ErrorKind::MissingRequiredArgument if lacks_hosts => {
-            Some("-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command")
-        }
-        ErrorKind::ArgumentConflict if is_become => {
-            Some("-b is short for --become, so one of them is enough: write --become=USER, or -b=USER, or -b for root")
-        }
+        ErrorKind::MissingRequiredArgument if lacks_hosts => Some(begun_early(argv).unwrap_or_else(|| {
+            "-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command".into()
+        })),
+        ErrorKind::ArgumentConflict if is_become => Some(
+            "-b is short for --become, so one of them is enough: write --become=USER, or -b=USER, or -b for root"
+                .into(),
+        ),
         _ => None,
     }
 }
@@ -188,9 +255,10 @@ mod tests {
     use super::*;
 
     fn said(words: &[&str]) -> String {
-        let line = ["offshoot"].iter().chain(words);
-        let error = Cli::try_parse_from(line).unwrap_err();
-        instead_of(&error).or_else(|| beside(&error).map(str::to_owned)).unwrap_or_default()
+        let argv: Vec<OsString> = ["offshoot"].iter().chain(words).map(OsString::from).collect();
+        let error = Cli::try_parse_from(&argv).unwrap_err();
+        let told = of_command(&error, &argv).or_else(|| instead_of(&error));
+        told.or_else(|| beside(&error, &argv)).unwrap_or_default()
     }
 
     #[test]
@@ -212,6 +280,12 @@ mod tests {
             (&["run", "web1", "uptime"], "", "-w 'web[1-3]'"),
             (&["run", "-w", "a", "-b", "--become=joe", "id"], "one of them is enough", "--become=USER"),
             (&["run", "-w", "a", "-b", "-b", "id"], "one of them is enough", "-b for root"),
+            (&["run", "-b", "root", "-w", "a", "id"], "`root` begins the command", "write -b=root"),
+            (&["-v", "run", "-t", "5", "uptime", "-w", "a"], "`uptime` begins the command", "write -w before it"),
+            (&["run", "-f", "5", "--", "uptime", "-w", "a"], "", "-w 'web[1-3]'"),
+            (&["plan", "-w", "a", "uptime", "-p"], "leave out `uptime`", "run --dry-run"),
+            (&["hosts", "-w", "a"], "without -w", "offshoot hosts 'EXPR'"),
+            (&["doctor", "--hosts=a"], "without -w", "offshoot doctor HOST"),
         ] {
             let said = said(words);
             assert!(said.contains(there) && said.contains(here), "{words:?}: {said}");

@@ -11,8 +11,8 @@ use crate::cli::inventory::format::Format;
 /// What the value of a key can be.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// A number from 1 to this.
-    Number(i64),
+    /// A number from the first to the second.
+    Number(i64, i64),
     Time,
     OneOf(&'static [&'static str]),
     Text(&'static str),
@@ -32,15 +32,15 @@ const KEYS: [(&str, Kind); 19] = [
     ("color", Kind::OneOf(&["auto", "always", "never"])),
     ("connect-timeout", Kind::Time),
     ("deadline", Kind::Time),
-    ("fanout", Kind::Number(10_000)),
+    ("fanout", Kind::Number(1, 10_000)),
     ("fold", Kind::OneOf(&["auto", "always", "never"])),
     ("identity", Kind::Files),
     ("inventory", Kind::Inventories),
     ("jump", Kind::Text("hosts of ssh, as \"bastion\"")),
     ("login", Kind::Text("the name of a user")),
     ("max-fail", Kind::Text("a number or a share, as \"3\" or \"10%\"")),
-    ("port", Kind::Number(65_535)),
-    ("retries", Kind::Number(100)),
+    ("port", Kind::Number(1, 65_535)),
+    ("retries", Kind::Number(0, 100)),
     ("retry-on", Kind::OneOf(&["connect", "all"])),
     ("ssh-config", Kind::File),
     ("ssh-option", Kind::Texts("an option of ssh, as \"Compression=yes\", or a list of them")),
@@ -71,11 +71,11 @@ impl Kind {
     fn read(self, reader: &Reader<'_>, entry: &Entry<'_>) -> Result<Vec<String>, String> {
         let wrong = |why: &str| reader.error(entry.at, &format!("`{}`: {why}", entry.key));
         let one = match self {
-            Self::Number(most) => {
-                let accepted = format!("a number from 1 to {most}");
+            Self::Number(least, most) => {
+                let accepted = format!("a number from {least} to {most}");
                 let DeValue::Integer(number) = entry.value else { return Err(reader.wrong_type(entry, &accepted)) };
                 match i64::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) if (1..=most).contains(&number) => number.to_string(),
+                    Ok(number) if (least..=most).contains(&number) => number.to_string(),
                     _ => return Err(wrong(&format!("{number} is not {accepted}"))),
                 }
             }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::json;
+
 use crate::cli::args::HostsArgs;
-use crate::cli::hosts::expression::{Expansion, MAX_HOSTS, list, read_back};
+use crate::cli::hosts::expression::{Expansion, MAX_HOSTS, Sources as _, list, read_back};
+use crate::cli::hosts::expression_error::{ExprError, Fault, FaultKind};
 use crate::cli::hosts::fold::fold;
 use crate::cli::hosts::names::Names;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
-use crate::cli::output::visible;
+use crate::cli::output::{safe_json, visible};
 use crate::cli::quote;
 
 /// Most groups whose expressions are looked through for the groups of a host.
@@ -17,6 +20,10 @@ const MAX_LOOKED_THROUGH: usize = 1_000;
 /// The output on stdout: the hosts one per line, their number, or an expression for them.
 pub(crate) fn listing(args: &HostsArgs, expansion: &Expansion<Names>) -> String {
     let names = &expansion.hosts;
+    if args.json {
+        let hosts: Vec<&str> = names.iter().collect();
+        return String::from_utf8_lossy(&safe_json::line(&json!({ "v": 1, "hosts": hosts }))).into_owned();
+    }
     if let Some(parts) = args.split {
         return split(names, parts as usize);
     }
@@ -52,6 +59,39 @@ fn split(names: &Names, parts: usize) -> String {
         rest = others;
     }
     text
+}
+
+/// The known groups in alphabetical order, each with its hosts.
+///
+/// # Errors
+///
+/// If an inventory or a group cannot be read.
+pub(crate) fn groups(args: &HostsArgs, sources: &mut Reading) -> Result<Vec<u8>, ExprError> {
+    let whole = |why| ExprError::new(Fault::empty(why), "", None);
+    sources.known().map_err(whole)?;
+    let mut names = sources.inventories.group_names();
+    names.sort_unstable();
+    names.dedup();
+    let mut all = Vec::new();
+    for name in names {
+        let hosts = match list(&[format!("@{{{name}}}")], sources) {
+            Ok(found) => found.hosts.iter().map(str::to_owned).collect(),
+            Err(error) if error.kind == FaultKind::Empty => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        all.push((name, hosts));
+    }
+    if args.json {
+        let groups: Vec<_> = all.iter().map(|(name, hosts)| json!({ "group": name, "hosts": hosts })).collect();
+        return Ok(safe_json::line(&json!({ "v": 1, "groups": groups })));
+    }
+    let mut text = Vec::new();
+    for (name, hosts) in all {
+        let hosts = if hosts.is_empty() { "no hosts".to_owned() } else { fold(&hosts) };
+        visible::text(&format!("@{name}: {hosts}"), "", &mut text);
+        text.push(b'\n');
+    }
+    Ok(text)
 }
 
 /// Of each host the way there, the groups, and the place in an inventory.
@@ -139,6 +179,11 @@ mod tests {
         assert_eq!(shown(&["web[08-10]", "db1"]), "web08\nweb09\nweb10\ndb1\n");
         assert_eq!(shown(&["-c", "web[08-10]", "db1"]), "4\n");
         assert_eq!(shown(&["-f", "web[08-10]", "db1"]), "db1,web[08-10]\n");
+    }
+
+    #[test]
+    fn hosts_are_listed_as_json() {
+        assert_eq!(shown(&["--json", "web[08-09]"]), "{\"hosts\":[\"web08\",\"web09\"],\"v\":1}\n");
     }
 
     #[test]

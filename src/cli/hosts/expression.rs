@@ -16,6 +16,7 @@
 mod choice;
 mod line;
 mod misspelled;
+mod namesake;
 pub(crate) mod wildcard;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use std::rc::Rc;
 pub(crate) use self::choice::Choice;
 pub(crate) use self::line::is_bare_host;
 use self::line::{Line, ListSource, Place, file_name, without_comment, word_end};
+use self::namesake::is_bare_child;
 use crate::cli::hosts::expression_error::{ExprError, Fault, Span};
 use crate::cli::hosts::foreign;
 use crate::cli::hosts::hop::{Pattern, Segment};
@@ -199,20 +201,10 @@ impl Evaluator<'_> {
         for text in excluded {
             let mut others = self.empty.empty();
             self.line(&Line { text, place: None }, &mut others)?;
+            let others = self.with_namesakes(others, &set)?;
             let before = set.len();
             set.subtract(&others);
-            if before > set.len() || before == 0 {
-                continue;
-            }
-            // An inventory may have a host with the name of a child of this machine. It is written in another way, and
-            // a host that someone leaves out must not be reached.
-            let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            if is_name && text.starts_with("local") {
-                others = self.empty.empty();
-                self.line(&Line { text: &format!("ssh:{{{text}}}"), place: None }, &mut others)?;
-                set.subtract(&others);
-            }
-            if before == set.len() && self.notes.len() < MAX_NOTES {
+            if before == set.len() && before > 0 && self.notes.len() < MAX_NOTES {
                 self.notes.push(format!("-x {} takes nothing away", shorten(text)));
             }
         }
@@ -278,7 +270,20 @@ impl Evaluator<'_> {
             let left = start..end;
             let mut right = self.empty.empty();
             end = self.operand(line, behind, &mut right)?;
-            let set = set.get_or_insert_with(|| Set::new(hosts.split_off(before)));
+            let beside = match set.take() {
+                Some(set) => set,
+                None => {
+                    let mut names = hosts.split_off(before);
+                    if is_bare_child(&line.text[left.clone()]) {
+                        names = self.with_namesakes(names, &Set::new(right.clone()))?;
+                    }
+                    Set::new(names)
+                }
+            };
+            if is_bare_child(&line.text[behind..end]) {
+                right = self.with_namesakes(right, &beside)?;
+            }
+            let set = set.insert(beside);
             match operator {
                 '&' => set.intersect(&right),
                 '^' => set.differ(right),
@@ -315,6 +320,14 @@ impl Evaluator<'_> {
             }
             Some(_) => {
                 let end = word_end(line.text, at).map_err(|fault| line.error(fault))?;
+                if line.text[at..end].ends_with(':')
+                    && let Some(c @ ('!' | '&')) = line.next(end)
+                {
+                    let message = format!(
+                        "`:{c}` is of Ansible's patterns; write `{c}` without the colon, and a group with an @, as in @web{c}@db"
+                    );
+                    return Err(line.error(Fault::syntax(Span::new(end - 1, 2), message)));
+                }
                 match &line.text[at..end] {
                     "-" if line.is_list() => {
                         return Err(fault(1, "stdin can be named on the command line only"));

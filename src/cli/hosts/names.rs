@@ -106,7 +106,7 @@ impl Names {
     }
 
     /// Adds the `nth` name of `other`.
-    fn copy(&mut self, other: &Self, nth: usize) {
+    pub(crate) fn copy(&mut self, other: &Self, nth: usize) {
         let name = other.list[nth];
         let (from, len) = (name.at as usize, (name.text + name.key) as usize);
         self.list.push(Name { at: self.buffer.len() as u32, ..name });
@@ -233,6 +233,11 @@ impl Set {
 
     fn find(&self, other: &Names, nth: usize) -> Option<usize> {
         self.index.find(&self.names, other, nth).filter(|found| self.is_in[*found])
+    }
+
+    /// Whether the `nth` name of `other` is one of these hosts.
+    pub(crate) fn contains(&self, other: &Names, nth: usize) -> bool {
+        self.find(other, nth).is_some()
     }
 
     fn remove(&mut self, nth: usize) {

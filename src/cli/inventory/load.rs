@@ -66,7 +66,13 @@ impl Loaded {
             return self.dsh(&place.path);
         }
         if place.path.is_dir() {
-            return self.directory(&place.path, place.is_named, MAX_LEVELS);
+            return self.directory(&place.path, place.is_named, MAX_LEVELS).map_err(|why| {
+                format!(
+                    "{why}; the inventory {} is a directory, so each file in it is read as one; to read only some, name \
+                     these files",
+                    place.path.display()
+                )
+            });
         }
         self.file(&place.path, place.format, place.is_named)
     }

@@ -89,6 +89,34 @@ fn a_host_that_has_the_name_of_a_local_child_is_left_out_by_that_name() {
     assert!(found.notes.is_empty(), "{:?}", found.notes);
 }
 
+#[test]
+fn a_bare_name_beside_a_group_is_a_host_of_the_group() {
+    let directory = files(&[("hosts", "[web]\nlocal1\nlocal2\nweb3\n")]);
+    let hosts = |text: &str, excluded: &[&str]| {
+        let excluded = excluded.iter().map(|text| (*text).to_owned()).collect();
+        let choice = Choice { expressions: vec![text.to_owned()], excluded, pick: None };
+        let found = list(choice, &mut named_in(&directory, "hosts")).unwrap();
+        (found.hosts.iter().map(str::to_owned).collect::<Vec<_>>().join(" "), found.notes.len())
+    };
+    for (text, excluded, wanted) in [
+        ("@web!local2", &[][..], "ssh:{local1} web3"),
+        ("@web!local[1-2]", &[], "web3"),
+        ("@web & local2", &[], "ssh:{local2}"),
+        ("local2&@web", &[], "ssh:{local2}"),
+        ("@web^local2", &[], "ssh:{local1} web3"),
+        ("web3!local2,@web!local1", &[], "web3 ssh:{local2}"),
+        ("@web", &["local1,local2"], "web3"),
+        ("@web,local2", &["local2"], "ssh:{local1} web3"),
+        // Beside other hosts, they are children of this machine.
+        ("local[1-3]!local2", &[], "local1 local3"),
+        ("web3^local2", &[], "web3 local2"),
+    ] {
+        let (found, notes) = hosts(text, excluded);
+        assert_eq!(found, wanted, "{text}");
+        assert_eq!(notes, usize::from(text.starts_with("web3!")), "{text}");
+    }
+}
+
 /// What `ansible-inventory` of ansible-core 2.19 makes of the same files.
 #[test]
 fn ini_with_files_of_variables_is_read_as_ansible_reads_it() {

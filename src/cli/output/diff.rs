@@ -9,6 +9,11 @@ const MAX_SHOWN: usize = 200;
 /// Most pairs of lines that are compared, so that memory is bounded (4 bytes each) and it takes well below a second.
 /// Texts that differ in more are shown as replaced.
 const MAX_PAIRS: usize = 4_000_000;
+/// Most bytes of both texts that are compared by lines, without what both have at their beginning and at their end.
+/// A line may be one byte, and takes 40 bytes more here. Of longer texts, only the first difference is shown.
+const MAX_COMPARED: usize = 1 << 20;
+/// Most bytes of a line that are shown of such texts.
+const MAX_FIRST: usize = 1000;
 
 /// A line of both texts or of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +23,84 @@ enum Edit<'a> {
     Added(&'a [u8]),
 }
 
-/// Writes what has to be changed in `from` to get `to`, in the unified format, without the names of the texts.
-pub(crate) fn write(from: &[Vec<u8>], to: &[Vec<u8>], out: &mut dyn Write) -> io::Result<()> {
-    let edits = edits(from, to);
-    let (mut old, mut new, mut shown) = (1, 1, 0);
+/// Writes what has to be changed in `from` to get `to`, in the unified format, without the names of the texts. In both
+/// texts, each line ends with a newline.
+pub(crate) fn write(from: &[u8], to: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let same = Same::of(from, to);
+    let (a, b) = (&from[same.begin..from.len() - same.end], &to[same.begin..to.len() - same.end]);
+    let mut before: Vec<&[u8]> = lines(&from[..same.begin]).rev().take(CONTEXT).collect();
+    before.reverse();
+    let first = 1 + newlines(&from[..same.begin]) - before.len();
+    if a.len() + b.len() > MAX_COMPARED {
+        return begin_of_difference(first + before.len(), a, b, out);
+    }
+    let mut edits: Vec<Edit<'_>> = before.into_iter().map(Edit::Same).collect();
+    different(&lines(a).collect::<Vec<_>>(), &lines(b).collect::<Vec<_>>(), &mut edits);
+    edits.extend(lines(&from[from.len() - same.end..]).take(CONTEXT).map(Edit::Same));
+    hunks(&edits, first, out)
+}
+
+/// How many bytes two texts have in common at their beginning and at their end: whole lines.
+struct Same {
+    begin: usize,
+    end: usize,
+}
+
+impl Same {
+    fn of(from: &[u8], to: &[u8]) -> Self {
+        let equal = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+        let begin = from[..equal].iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let (a, b) = (&from[begin..], &to[begin..]);
+        let equal = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+        let is_begin = |text: &[u8]| text.len() == equal || text[text.len() - equal - 1] == b'\n';
+        let end = match is_begin(a) && is_begin(b) {
+            true => equal,
+            // The first of these lines is equal at its end only.
+            false => {
+                let end = &a[a.len() - equal..];
+                end.iter().position(|byte| *byte == b'\n').map_or(0, |first| equal - first - 1)
+            }
+        };
+        Self { begin, end }
+    }
+}
+
+fn newlines(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The lines of a text, without their newlines.
+fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+}
+
+/// Says where two texts begin to differ.
+fn begin_of_difference(line: usize, a: &[u8], b: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "@@ -{line} +{line} @@")?;
+    for (sign, text) in [(b"-", a), (b"+", b)] {
+        if let Some(line) = lines(text).next() {
+            out.write_all(sign)?;
+            out.write_all(&line[..line.len().min(MAX_FIRST)])?;
+            out.write_all(if line.len() > MAX_FIRST { b" [cut; the line goes on]\n" } else { b"\n" })?;
+        }
+    }
+    let [old, new] = [a, b].map(newlines);
+    writeln!(
+        out,
+        "[too long to be compared by lines: beginning with line {line}, {old} lines differ from {new} lines; --outdir \
+         keeps each output in a file]"
+    )
+}
+
+/// Writes edits as hunks. The first of them is in this line of both texts.
+fn hunks(edits: &[Edit<'_>], first: usize, out: &mut dyn Write) -> io::Result<()> {
+    let (mut old, mut new, mut shown) = (first, first, 0);
     let mut at = 0;
     while at < edits.len() {
         let Some(first) = edits[at..].iter().position(|edit| !matches!(edit, Edit::Same(_))) else { return Ok(()) };
         let begin = (at + first).saturating_sub(CONTEXT).max(at);
         (old, new) = (old + begin - at, new + begin - at);
-        let end = end_of_hunk(&edits, at + first);
+        let end = end_of_hunk(edits, at + first);
         let hunk = &edits[begin..end];
         let olds = hunk.iter().filter(|edit| !matches!(edit, Edit::Added(_))).count();
         let news = hunk.iter().filter(|edit| !matches!(edit, Edit::Removed(_))).count();
@@ -74,24 +147,18 @@ fn end_of_hunk(edits: &[Edit<'_>], first: usize) -> usize {
     (last + 1 + CONTEXT).min(edits.len())
 }
 
-fn edits<'a>(from: &'a [Vec<u8>], to: &'a [Vec<u8>]) -> Vec<Edit<'a>> {
-    let same = from.iter().zip(to).take_while(|(a, b)| a == b).count();
-    let (a, b) = (&from[same..], &to[same..]);
-    let same_end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
-    let (a, b, end) = (&a[..a.len() - same_end], &b[..b.len() - same_end], &a[a.len() - same_end..]);
-    let mut edits: Vec<Edit<'a>> = from[..same].iter().map(|line| Edit::Same(line)).collect();
+/// Adds the edits of lines that differ at their beginning and at their end.
+fn different<'a>(a: &[&'a [u8]], b: &[&'a [u8]], edits: &mut Vec<Edit<'a>>) {
     if a.len().saturating_mul(b.len()) > MAX_PAIRS {
         edits.extend(a.iter().map(|line| Edit::Removed(line)));
         edits.extend(b.iter().map(|line| Edit::Added(line)));
     } else {
-        middle(a, b, &mut edits);
+        middle(a, b, edits);
     }
-    edits.extend(end.iter().map(|line| Edit::Same(line)));
-    edits
 }
 
 /// Keeps as many lines as possible.
-fn middle<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>], edits: &mut Vec<Edit<'a>>) {
+fn middle<'a>(a: &[&'a [u8]], b: &[&'a [u8]], edits: &mut Vec<Edit<'a>>) {
     let width = b.len() + 1;
     // How many lines the ends of both texts from these lines on can have in common.
     let mut common = vec![0_u32; (a.len() + 1) * width];
@@ -106,13 +173,13 @@ fn middle<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>], edits: &mut Vec<Edit<'a>>) {
     let (mut i, mut j) = (0, 0);
     while i < a.len() || j < b.len() {
         if i < a.len() && j < b.len() && a[i] == b[j] {
-            edits.push(Edit::Same(&a[i]));
+            edits.push(Edit::Same(a[i]));
             (i, j) = (i + 1, j + 1);
         } else if i < a.len() && (j == b.len() || common[(i + 1) * width + j] >= common[i * width + j + 1]) {
-            edits.push(Edit::Removed(&a[i]));
+            edits.push(Edit::Removed(a[i]));
             i += 1;
         } else {
-            edits.push(Edit::Added(&b[j]));
+            edits.push(Edit::Added(b[j]));
             j += 1;
         }
     }
@@ -124,13 +191,13 @@ mod tests {
 
     use super::*;
 
-    fn lines(text: &str) -> Vec<Vec<u8>> {
-        text.split_whitespace().map(|line| line.as_bytes().to_vec()).collect()
+    fn text(words: &str) -> Vec<u8> {
+        words.split_whitespace().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect()
     }
 
     fn diff(from: &str, to: &str) -> String {
         let mut out = Vec::new();
-        write(&lines(from), &lines(to), &mut out).unwrap();
+        write(&text(from), &text(to), &mut out).unwrap();
         String::from_utf8(out).unwrap().replace('\n', "|")
     }
 
@@ -156,18 +223,60 @@ mod tests {
         assert!(diff(&a, &b).starts_with("@@ -1,3001 +1,3001 @@|-a|-0|"));
     }
 
+    #[test]
+    fn of_texts_that_are_too_long_the_first_difference_is_shown() {
+        let many = |word: &str| format!("{word} ").repeat(MAX_COMPARED / 2);
+        let shown = diff(&format!("same {} end", many("a")), &format!("same {} end", many("b")));
+        assert!(
+            shown.starts_with("@@ -2 +2 @@|-a|+b|[too long to be compared by lines: beginning with line 2,"),
+            "{shown}"
+        );
+        assert!(shown.contains("524288 lines differ from 524288 lines;") && shown.ends_with("in a file]|"), "{shown}");
+        let shown = diff("a", &"x".repeat(MAX_COMPARED));
+        assert!(shown.contains("x [cut; the line goes on]|[too long") && shown.len() < 2 * MAX_FIRST, "{shown}");
+        // What is equal is not counted.
+        let same = many("a");
+        let shown = diff(&format!("{same} {same}"), &format!("{same} X {same}"));
+        assert_eq!(shown, "@@ -524287,4 +524287,5 @@| a| a|+X| a| a|");
+    }
+
+    /// Applies a difference that shows all lines.
+    fn applied(from: &[u8], difference: &[u8]) -> Vec<u8> {
+        let (mut rest, mut at, mut made) = (lines(from), 1, Vec::new());
+        let add = |line: &[u8], made: &mut Vec<u8>| made.extend([line, b"\n"].concat());
+        for line in lines(difference) {
+            let (sign, body) = line.split_at(1);
+            match sign {
+                b"@" => {
+                    let range = std::str::from_utf8(line).unwrap().split([' ', '-']).nth(2).unwrap();
+                    let (begin, count) = range.split_once(',').unwrap_or((range, "1"));
+                    let begin = begin.parse::<usize>().unwrap() + usize::from(count == "0");
+                    for _ in at..begin {
+                        add(rest.next().unwrap(), &mut made);
+                    }
+                    at = begin;
+                }
+                b"+" => add(body, &mut made),
+                sign => {
+                    assert_eq!(rest.next().unwrap(), body);
+                    at += 1;
+                    if sign == b" " {
+                        add(body, &mut made);
+                    }
+                }
+            }
+        }
+        rest.for_each(|line| add(line, &mut made));
+        made
+    }
+
     proptest! {
         #[test]
-        fn the_edits_make_one_text_of_the_other(from in "([ab] ){0,12}", to in "([abc] ){0,12}") {
-            let (from, to) = (lines(&from), lines(&to));
-            let edits = edits(&from, &to);
-            let side = |wanted: fn(&Edit<'_>) -> bool| -> Vec<Vec<u8>> {
-                edits.iter().filter(|edit| wanted(edit)).map(|edit| match edit {
-                    Edit::Same(line) | Edit::Removed(line) | Edit::Added(line) => line.to_vec(),
-                }).collect()
-            };
-            prop_assert_eq!(&side(|edit| !matches!(edit, Edit::Added(_))), &from);
-            prop_assert_eq!(&side(|edit| !matches!(edit, Edit::Removed(_))), &to);
+        fn the_difference_makes_one_text_of_the_other(from in "([ab]{1,2} ){0,16}", to in "([ab]{1,2} ){0,16}") {
+            let (from, to) = (text(&from), text(&to));
+            let mut out = Vec::new();
+            write(&from, &to, &mut out).unwrap();
+            prop_assert_eq!(applied(&from, &out), to);
         }
     }
 }

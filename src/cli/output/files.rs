@@ -141,9 +141,17 @@ fn exists(path: &Path) -> bool {
 
 fn make_parent(stem: &Path) -> Result<(), String> {
     match stem.parent() {
-        Some(parent) => fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display())),
+        Some(parent) => fs::create_dir_all(parent).map_err(|error| match no_directory(parent) {
+            Some(file) => format!("--outdir: {} is no directory; name another place", file.display()),
+            None => format!("--outdir: the directory {} cannot be made: {error}", parent.display()),
+        }),
         None => Ok(()),
     }
+}
+
+/// What stands in the place of a directory and is none.
+fn no_directory(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| exists(path)).filter(|path| !path.is_dir())
 }
 
 fn fail(exit: &mut HostExit, text: String) {
@@ -238,6 +246,9 @@ mod tests {
         assert!(exit.status == Status::Failed && exit.error.unwrap().text.contains("cannot be written to"));
         let blocked = directory.path().join("file");
         fs::write(&blocked, "").unwrap();
-        assert!(Files::new(&blocked.join("logs"), false, &hosts(&["web1"])).is_err());
+        for place in [blocked.clone(), blocked.join("logs"), blocked.join("logs/%h/x")] {
+            let refused = Files::new(&place, false, &hosts(&["web1"])).unwrap_err();
+            assert_eq!(refused, format!("--outdir: {} is no directory; name another place", blocked.display()));
+        }
     }
 }

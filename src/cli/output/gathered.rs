@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use crate::cli::hosts::fold::fold;
 use crate::cli::output::diff;
 use crate::cli::output::kept::{Kept, Output, Store};
-use crate::cli::output::line::Lines;
+use crate::cli::output::line::{Lines, MAX_LINE};
 use crate::cli::output::visible;
 
 const RULE: &str = "---------------";
@@ -30,46 +30,63 @@ struct Group {
 }
 
 impl Gathering {
-    /// Writes the output of these hosts, most hosts first.
+    /// Writes the output of these hosts, most hosts first. Each distinct output is in memory once.
     pub(crate) fn write(self, hosts: Vec<(String, Kept)>, store: &Store, out: &mut dyn Write) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(64 * 1024, out);
         let mut groups = group(hosts, store)?;
         groups.sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
         let mut groups = groups.into_iter();
         let Some(most) = groups.next() else { return Ok(()) };
-        let (most_lines, most_title) = (self.lines(&most.output), title(&most.hosts));
+        let (most_text, most_title) = (self.text(most.output), title(&most.hosts));
         if self.whole {
-            block(&most_title, &most_lines, &mut out)?;
+            block(&most_title, &most_text, &mut out)?;
         }
-        for group in groups {
-            let lines = self.lines(&group.output);
+        for Group { hosts, output } in groups {
+            let text = self.text(output);
             if self.diff {
-                write!(out, "--- {most_title}\n+++ {}\n", title(&group.hosts))?;
-                diff::write(&most_lines, &lines, &mut out)?;
+                write!(out, "--- {most_title}\n+++ {}\n", title(&hosts))?;
+                diff::write(&most_text, &text, &mut out)?;
             } else {
-                block(&title(&group.hosts), &lines, &mut out)?;
+                block(&title(&hosts), &text, &mut out)?;
             }
         }
         out.flush()
     }
 
-    /// The lines of both streams and of the result.
-    fn lines(self, output: &Output) -> Vec<Vec<u8>> {
+    /// The lines of both streams and of the result, each with a newline at its end.
+    fn text(self, output: Output) -> Vec<u8> {
+        let Output { stdout, stderr, result } = output;
+        // The parts, and a newline behind each: a Vec that grows by itself takes twice that.
+        let size = stdout.len() + result.len() + stderr.len() + 3;
         let mut all = Vec::new();
-        for part in [&output.stdout, &output.result, &output.stderr] {
-            let mut lines = Lines::new(!self.all_frames);
-            let mut add = |bytes: &[u8]| {
-                let mut shown = Vec::new();
-                match self.visible {
-                    true => visible::line(bytes, &mut shown),
-                    false => shown.extend_from_slice(bytes),
+        for part in [stdout, result, stderr] {
+            if all.is_empty() && self.is_shown_unchanged(&part) {
+                // Much output is not copied.
+                all = part;
+                all.reserve_exact(size - all.len());
+                if all.last().is_some_and(|last| *last != b'\n') {
+                    all.push(b'\n');
                 }
-                all.push(shown);
+                continue;
+            }
+            let mut add = |bytes: &[u8]| {
+                match self.visible {
+                    true => visible::line(bytes, &mut all),
+                    false => all.extend_from_slice(bytes),
+                }
+                all.push(b'\n');
             };
-            lines.push(part, |line| add(line.bytes));
+            let mut lines = Lines::new(!self.all_frames);
+            lines.push(&part, |line| add(line.bytes));
             lines.finish(|line| add(line.bytes));
         }
         all
+    }
+
+    /// Whether each line is shown as it is.
+    fn is_shown_unchanged(self, part: &[u8]) -> bool {
+        let is_unchanged = |line: &[u8]| line.len() <= MAX_LINE && (self.all_frames || !line.contains(&b'\r'));
+        !self.visible && part.split(|byte| *byte == b'\n').all(is_unchanged)
     }
 }
 
@@ -97,16 +114,12 @@ fn title(hosts: &[String]) -> String {
 }
 
 /// Hosts without output are not shown.
-fn block(title: &str, lines: &[Vec<u8>], out: &mut impl Write) -> io::Result<()> {
-    if lines.is_empty() {
+fn block(title: &str, text: &[u8], out: &mut impl Write) -> io::Result<()> {
+    if text.is_empty() {
         return Ok(());
     }
     write!(out, "{RULE}\n{title}\n{RULE}\n")?;
-    for line in lines {
-        out.write_all(line)?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
+    out.write_all(text)
 }
 
 #[cfg(test)]
@@ -147,6 +160,22 @@ mod tests {
         assert_eq!(gathered(ALL, &[]), "");
         assert_eq!(gathered(ALL, &[("a", "", ""), ("b", "", "")]), "");
         assert!(gathered(ALL, &[("a", "1%\r2%\n", "")]).ends_with("\n2%\n"));
+    }
+
+    #[test]
+    fn much_output_is_shown_without_a_copy_and_as_its_lines_are() {
+        let plain = Output { stdout: b"a\n\nb".to_vec(), stderr: b"1%\r2%".to_vec(), result: b"[]".to_vec() };
+        assert_eq!(ALL.text(plain), b"a\n\nb\n[]\n2%\n");
+        let mut much = b"a\n".repeat(1 << 20);
+        much.reserve_exact(3);
+        let place = much.as_ptr();
+        let text = ALL.text(Output { stdout: much, ..Output::default() });
+        assert!(text.as_ptr() == place && text.len() == 2 << 20);
+        let text = ALL.text(Output { stdout: vec![b'x'; 1000], stderr: vec![b'y'; 9], ..Output::default() });
+        assert!(text.len() == 1011 && text.capacity() < 1100, "{}", text.capacity());
+        let long = vec![b'x'; MAX_LINE + 1];
+        let text = ALL.text(Output { stdout: long, ..Output::default() });
+        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 2, "a long line is in pieces");
     }
 
     #[test]

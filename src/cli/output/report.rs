@@ -3,6 +3,7 @@
 //! Events go in; bytes for stdout and stderr come out. This module does not know where events come from or what
 //! time it is.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -229,6 +230,8 @@ pub(crate) struct Report {
     started: usize,
     /// The output that `--json` keeps from all hosts.
     store: Store,
+    /// The advice that was shown as text: kinds of errors, and what to do, without the names of hosts.
+    advised: HashSet<(String, String)>,
 }
 
 /// The results of a run at its end.
@@ -256,7 +259,8 @@ impl Report {
         let hosts: Vec<Host> = hosts.into_iter().map(host).collect();
         // A single host waits for nobody.
         let folding = (style.folds && hosts.len() > 1).then(Folding::default);
-        Self { style, folding, started: hosts.len(), hosts, store: Store::default() }
+        let (store, advised) = (Store::default(), HashSet::new());
+        Self { style, folding, started: hosts.len(), hosts, store, advised }
     }
 
     /// The progress of the run.
@@ -469,7 +473,15 @@ impl Report {
                     .sum();
                 let mut sink = Sink { style: self.style, folding: &mut self.folding, shown };
                 let hidden = text::hidden(hidden).map(String::into_bytes);
-                for body in hidden.into_iter().chain(text::exit(&exit)) {
+                let advice = match &exit.error {
+                    Some(ErrorInfo { kind, advice, .. }) => {
+                        // What to do is said of the first host only.
+                        let is_new = self.advised.insert((kind.clone(), advice.replace(&host.name, "")));
+                        if is_new { advice.as_str() } else { "" }
+                    }
+                    None => "",
+                };
+                for body in hidden.into_iter().chain(text::exit(&exit, advice)) {
                     sink.notice(now, (index, &host.name), &body);
                 }
             }

@@ -97,8 +97,9 @@ pub(crate) fn hidden(frames: u64) -> Option<String> {
     })
 }
 
-/// What went wrong on a host, as lines for stderr without its name; none if the host succeeded.
-pub(crate) fn exit(exit: &HostExit) -> Vec<Vec<u8>> {
+/// What went wrong on a host, as lines for stderr without its name; none if the host succeeded. `advice` is what to do
+/// about it.
+pub(crate) fn exit(exit: &HostExit, advice: &str) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     match exit.open {
         Open::No => {}
@@ -119,7 +120,7 @@ pub(crate) fn exit(exit: &HostExit) -> Vec<Vec<u8>> {
     if let Some(error) = error {
         // The advice comes after the error and before the last output of the far side.
         let (text, said) = error.text.split_once('\n').unwrap_or((&error.text, ""));
-        let mut text = joined(text, &error.advice);
+        let mut text = joined(text, advice);
         if !said.is_empty() {
             text.push('\n');
             text.push_str(said);
@@ -208,7 +209,7 @@ mod tests {
 
     fn written(exit: &HostExit) -> String {
         let mut out = Vec::new();
-        for body in super::exit(exit) {
+        for body in super::exit(exit, exit.error.as_ref().map_or("", |error| &error.advice)) {
             Look::default().labelled((0, "web1"), Stream::Stderr, &body, &mut out);
         }
         String::from_utf8(out).unwrap()
