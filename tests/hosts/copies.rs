@@ -19,12 +19,11 @@ use crate::support::{A_WHILE, PATIENCE, unique};
 use tree::{make, manifest};
 
 /// The ways to the hosts where a tree is copied by root, each with the arguments that choose it.
-const WAYS: [(&str, &[&str]); 5] = [
+const WAYS: [(&str, &[&str]); 4] = [
     ("ssh and sudo", &["-w", "nopass", "--become"]),
     ("three hosts and sudo", &["-w", "web1/web2/nopass/sudo"]),
     ("docker behind ssh", &["-w", "engines/docker:app"]),
     ("podman behind ssh", &["-w", "engines/podman:app"]),
-    ("docker behind ssh and sudo", &["-w", "engines-nopass/sudo/docker:app"]),
 ];
 
 pub(crate) fn trials() -> Vec<OnHosts> {
