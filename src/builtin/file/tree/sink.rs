@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::content::digest_of;
 use super::decision::{Found, Step, check, check_path, decide};
 use super::deferred::Deferred;
-use super::draft::{Draft, is_draft, name_of};
+use super::draft::{Draft, KEPT_FROM, is_draft, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
 use super::message::{BATCH, Change, Entry, Fault, Group, Outcome, Stop, Tally, ToSink, ToSource, What, joined};
 use super::target::Target;
@@ -222,6 +222,10 @@ impl Sink {
     /// What an interrupted copy has left of a file.
     fn part(&self, directory: &Directory, entry: &Entry) -> io::Result<Option<Has>> {
         let What::File { size } = entry.what else { return Ok(None) };
+        // Of a small file nothing is kept, so no time is spent on looking for it.
+        if size < KEPT_FROM {
+            return Ok(None);
+        }
         let Some((mut file, bytes)) = Draft::kept(directory, &entry.name.0, size)? else { return Ok(None) };
         let digest = digest_of(&mut file, bytes, &self.target.stop)?;
         Ok(Some(Has::Part((file, bytes), digest)))
