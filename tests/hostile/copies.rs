@@ -226,7 +226,10 @@ pub(crate) fn lead_nowhere() -> Result<()> {
     let exits = stdout.iter().filter(|line| line.contains("\"exit\"")).cloned().collect::<Vec<_>>().join("\n");
     let seen = format!("{:?}, {} MiB, {status}, {stderr:.1000?}, {exits}", began.elapsed(), peaks.largest());
     ensure!(status.code().is_some_and(|code| code != 0 && code < 64), "{seen}");
+    // So many are more than one copy may have.
+    let is_too_much = NAMES * rounds(1) > 10_000_000;
     for (host, says) in SAYS {
+        let says = if host == "evil8" && is_too_much { "lists more than 10000000 names" } else { says };
         let exit = stdout.iter().find(|line| line.contains("\"exit\"") && line.contains(&format!("\"{host}\"")));
         let exit = exit.with_context(|| format!("{host} has not ended: {seen}"))?;
         ensure!(exit.contains(says) && exit.contains("\"status\":\"ok\"") == says.is_empty(), "{host}: {exit}");
