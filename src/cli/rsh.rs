@@ -21,6 +21,7 @@ use crate::cli::inventory::Inventories;
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::process::Command;
+use crate::wire::error::ChannelErrorKind;
 use crate::{Context, Error, Router};
 
 /// Runs the command, with the standard streams of this process.
@@ -60,7 +61,7 @@ impl<'a> Work<'a> {
 
     /// Does it with the standard streams of this process, and returns the exit code. The error is in words.
     async fn carry_out(&self, context: &Context) -> Result<u8, String> {
-        let in_words = |error: Error| error.to_string();
+        let in_words = |error: Error| in_words(&error, context);
         let streams = pump::own_streams().map_err(|error| error.to_string())?;
         let exit = match self {
             Self::Command(args, remote) => {
@@ -75,6 +76,17 @@ impl<'a> Work<'a> {
             Some(code) => Ok(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
             None => Err(format!("signal {} ended the command", exit.signal.unwrap_or_default())),
         }
+    }
+}
+
+/// Why the work was not done. A program that has started this one shows it beside its own words.
+fn in_words(error: &Error, context: &Context) -> String {
+    use ChannelErrorKind::{Disconnected, NoRoute, RouterEnded};
+    match error {
+        Error::Channel(lost) if matches!(lost.kind, Disconnected | NoRoute | RouterEnded) => {
+            format!("the connection was lost while the command ran in {}; start it again", context.name())
+        }
+        error => error.to_string(),
     }
 }
 

@@ -372,7 +372,8 @@ fn read_frames(input: File, stop: Arc<AtomicBool>) -> Receiver<Received> {
     let (keep, kept) = channel();
     std::thread::spawn(move || {
         while let Ok((addresses, payload)) = frame::read(&mut input) {
-            let is_wanted = [kinds::CALL_FUNCTION, kinds::ALLOCATE_ID, ECHO, BLOCK].contains(&addresses[3]);
+            let is_wanted =
+                [kinds::CALL_FUNCTION, kinds::ALLOCATE_ID, kinds::CREDIT, ECHO, BLOCK].contains(&addresses[3]);
             if stop.load(Ordering::Relaxed) || is_wanted && keep.send((addresses, payload)).is_err() {
                 break;
             }

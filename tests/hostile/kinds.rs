@@ -7,6 +7,7 @@ use offshoot::Handle;
 use crate::frame::word;
 
 pub(crate) const CALL_FUNCTION: u32 = Handle::CALL_FUNCTION.0;
+pub(crate) const CREDIT: u32 = Handle::CREDIT.0;
 pub(crate) const FORWARD_LOG: u32 = Handle::FORWARD_LOG.0;
 pub(crate) const ADD_ROUTE: u32 = Handle::ADD_ROUTE.0;
 pub(crate) const DEL_ROUTE: u32 = Handle::DEL_ROUTE.0;

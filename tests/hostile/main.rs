@@ -13,6 +13,7 @@
 
 mod attack;
 mod attacks;
+mod copies;
 mod coverage;
 mod deputy;
 mod far_side;
@@ -52,7 +53,8 @@ fn main() -> ExitCode {
     {
         let args: Vec<String> = std::env::args().skip(1).collect();
         // What an attacker fails at, it was refused.
-        let attacks: Vec<Attack> = attack::all().into_iter().chain([terminal::ATTACK, deputy::ATTACK]).collect();
+        let attacks: Vec<Attack> =
+            attack::all().into_iter().chain([terminal::ATTACK, deputy::ATTACK, copies::ATTACK]).collect();
         let _ = far_side::main(Path::new(&place), &args, &attacks);
         return ExitCode::FAILURE;
     }
@@ -72,7 +74,8 @@ fn main() -> ExitCode {
             Ok(())
         })
     });
-    let others: [(&str, Check); 4] = [
+    let others: [(&str, Check); 5] = [
+        ("files that a hostile host has led nowhere, and it is bounded what they take", copies::lead_nowhere),
         ("a Sender from a hostile context lends it nobody's authority", deputy::lends_no_authority),
         ("what a hostile context says cannot drive a terminal, in any form of output", terminal::shows_nothing_raw),
         ("every kind of message has an attack", coverage::is_complete),

@@ -21,6 +21,7 @@ mod support;
 mod boxes;
 mod containers;
 mod controller;
+mod copies;
 mod doctor;
 mod failing;
 mod fleet;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         rsh::trials(),
         running::trials(),
         pacing::trials(),
+        copies::trials(),
         foreign::trials(),
         killing::trials(level),
         writing::trials(),

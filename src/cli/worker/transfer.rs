@@ -71,6 +71,8 @@ impl Worker {
         let what = (destination.clone(), transfer.options.clone());
         let mut call = context.call(receive_tree, (what, answers.sender(), notes.sender(), ready.sender()));
         let to = tokio::select! {
+            // What was sent before the end of the call counts, also if both are here.
+            biased;
             to = ready.recv() => to?,
             outcome = &mut call => return outcome,
         };
@@ -117,6 +119,8 @@ impl Worker {
         let what = (transfer.named(), transfer.options.clone());
         let mut call = context.call(send_tree, (what, messages.sender(), ready.sender()));
         let answers = tokio::select! {
+            // A host that has nothing to send has ended by now, and its faults are still to be taken.
+            biased;
             answers = ready.recv() => answers?,
             outcome = &mut call => return outcome,
         };

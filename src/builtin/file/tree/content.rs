@@ -42,7 +42,7 @@ impl Content {
             }
         }
         let data_end = if stat.is_sparse { at } else { listed };
-        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest, moved: true })
+        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest, moved: has.is_some() })
     }
 
     /// How many bytes the other side has already.
@@ -67,12 +67,11 @@ impl Content {
             self.file.seek(SeekFrom::Start(self.at))?;
         }
         let most = usize::try_from(self.data_end - self.at).map_or(CHUNK, |most| most.min(CHUNK));
-        let mut bytes = vec![0; most];
-        let count = read_full(&mut self.file, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(most);
+        let count = (&self.file).take(most as u64).read_to_end(&mut bytes)?;
         if count == 0 {
             return Err(shorter());
         }
-        bytes.truncate(count);
         if self.is_sparse && bytes == ZEROS[..count] {
             return self.zeros(count as u64, stop);
         }

@@ -56,10 +56,10 @@ impl Deferred {
                     _ => Ok(()),
                 }
             });
-            target.check(joined(&path, &entry.name.0), "change mode, owner or time of", adjusted)?;
+            target.check(&joined(&path, &entry.name.0), "change mode, owner or time of", adjusted)?;
         }
         let adjusted = target.adjust_root();
-        target.check(Vec::new(), "change mode, owner or time of", adjusted).map(drop)
+        target.check(&[], "change mode, owner or time of", adjusted).map(drop)
     }
 }
 
@@ -78,7 +78,7 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
             target.may(Change::Make, &whole);
             return Ok(());
         }
-        Err(error) => return target.check(whole, "link", Err::<(), _>(error)).map(drop),
+        Err(error) => return target.check(&whole, "link", Err::<(), _>(error)).map(drop),
     };
     let identity = |stat: Option<Stat>| stat.map(|stat| stat.identity);
     if there.is_some() && identity(there) == identity(first_stat) {
@@ -87,7 +87,7 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
     }
     if target.may(Change::Make, &whole) {
         let made = target.drafts.put(&directory, name, |draft| directory.link(draft, &from, &first.0));
-        target.check(whole, "link", made)?;
+        target.check(&whole, "link", made)?;
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ impl Incoming {
                 let current = self.current.take();
                 // What could not be written has been told.
                 if let Some(Current { wanted, draft: Some(draft), .. }) = current {
-                    target.fault(wanted.path(), why);
+                    target.fault(&wanted.path(), why);
                     draft.discard();
                 }
                 Ok(())
@@ -163,7 +163,7 @@ impl Incoming {
         let path = wanted.path();
         if at != wanted.size() || same.unwrap_or_else(|| here.finalize().into()) != digest {
             draft.into_iter().for_each(Draft::discard);
-            target.fault(path, "its content was damaged on the way; copy it again");
+            target.fault(&path, "its content was damaged on the way; copy it again".to_owned());
             return Ok(());
         }
         if same.is_some() {
@@ -180,7 +180,7 @@ impl Incoming {
             stamp(file, wanted.entry.modified)?;
             Ok(Stat::of(file)?.identity.0)
         });
-        let Some(device) = target.check(path.clone(), "write", set)? else { return Ok(()) };
+        let Some(device) = target.check(&path, "write", set)? else { return Ok(()) };
         if self.ready.first().is_some_and(|first| first.device != device) {
             self.place(target)?;
         }
@@ -202,7 +202,7 @@ impl Incoming {
             Stop::at("bring to the disk", first, &error)
         })?;
         for Ready { draft, path, .. } in ready {
-            if target.check(path.clone(), "rename to", draft.place())?.is_some() {
+            if target.check(&path, "rename to", draft.place())?.is_some() {
                 target.may(Change::Write, &path);
             }
         }
@@ -237,7 +237,7 @@ impl Current {
             Some((kept, digest)) => Ok((Draft::resume(&target.drafts, &directory, &wanted.name, kept)?, digest)),
             None => Ok((Draft::new(&target.drafts, &directory, &wanted.name)?, Sha256::new())),
         });
-        let begun = target.check(wanted.path(), "write", begun)?;
+        let begun = target.check(&wanted.path(), "write", begun)?;
         let (draft, digest) = begun.map_or((None, Sha256::new()), |(draft, digest)| (Some(draft), digest));
         Ok(Self { wanted, draft, same: None, at, digest })
     }
@@ -246,18 +246,16 @@ impl Current {
     fn grow(&mut self, count: u64) -> Result<(), Stop> {
         self.at = self.at.checked_add(count).filter(|at| *at <= self.wanted.size()).ok_or_else(|| {
             let path = self.wanted.path();
-            Stop::rule(format!("the other side sends more of {} than there was", String::from_utf8_lossy(&path)))
+            Stop::rule(&format!("the other side sends more of {} than there was", String::from_utf8_lossy(&path)))
         })?;
         Ok(())
     }
 
     fn write(&mut self, target: &mut Target, write: impl FnOnce(&mut Draft) -> io::Result<()>) -> Result<(), Stop> {
         let Some(draft) = &mut self.draft else { return Ok(()) };
-        let written = write(draft);
-        if target.check(self.wanted.path(), "write", written)?.is_none() {
-            self.draft = None;
-        }
-        Ok(())
+        let Err(error) = write(draft) else { return Ok(()) };
+        self.draft = None;
+        target.check(&self.wanted.path(), "write", Err::<(), _>(error)).map(drop)
     }
 }
 
@@ -266,8 +264,8 @@ fn keep(target: &mut Target, wanted: &Wanted) -> Result<(), Stop> {
     let Some(found) = wanted.found else { return Ok(()) };
     let directory = target.directory(&wanted.directory);
     let path = wanted.path();
-    if let Some(directory) = target.check(path.clone(), "open", directory)? {
-        adjust(target, &directory, (path, &wanted.name), &wanted.entry, &found)?;
+    if let Some(directory) = target.check(&path, "open", directory)? {
+        adjust(target, &directory, (&path, &wanted.name), &wanted.entry, &found)?;
     }
     Ok(())
 }
@@ -276,7 +274,7 @@ fn keep(target: &mut Target, wanted: &Wanted) -> Result<(), Stop> {
 pub(crate) fn adjust(
     target: &mut Target,
     directory: &Directory,
-    (path, name): (Vec<u8>, &[u8]),
+    (path, name): (&[u8], &[u8]),
     entry: &Entry,
     found: &Stat,
 ) -> Result<(), Stop> {
@@ -284,7 +282,7 @@ pub(crate) fn adjust(
         target.tally.unchanged += 1;
         return Ok(());
     }
-    if target.may(Change::Adjust, &path) {
+    if target.may(Change::Adjust, path) {
         let adjusted = target.adjust(directory, name, entry, Some(found));
         target.check(path, "change mode, owner or time of", adjusted)?;
     }

@@ -249,15 +249,19 @@ impl Stop {
     }
 
     /// The end because of an error with this path.
+    #[cold]
     pub(crate) fn at(what: &str, path: &[u8], error: &io::Error) -> Self {
         Self::new(Reason::of(error), format!("cannot {what} {}: {error}", String::from_utf8_lossy(path)))
     }
 
+    #[cold]
     pub(crate) fn gone() -> Self {
         Self::new(Reason::Gone, "the other side has ended before the copy was complete")
     }
 
-    pub(crate) fn rule(text: impl Into<String>) -> Self {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn rule(text: &str) -> Self {
         Self::new(Reason::Protocol, text)
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::content::digest_of;
 use super::decision::{Found, Step, check, check_path, decide};
 use super::deferred::Deferred;
-use super::draft::{Draft, is_draft, name_of};
+use super::draft::{Draft, KEPT_FROM, is_draft, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
 use super::message::{BATCH, Change, Entry, Fault, Group, Outcome, Stop, Tally, ToSink, ToSource, What, joined};
 use super::target::Target;
@@ -53,7 +53,7 @@ impl Sink {
     pub(crate) fn take(&mut self, message: ToSink) -> Result<(Option<ToSource>, bool), Stop> {
         match message {
             ToSink::Owner(owner) => self.target.owners.learn(&owner),
-            ToSink::Fault(Fault { path, why }) => self.target.fault(path.0, why),
+            ToSink::Fault(Fault { path, why }) => self.target.fault(&path.0, why),
             ToSink::Entries(groups) => return self.compare(groups).map(|answer| (Some(answer), false)),
             ToSink::Pieces(pieces) => {
                 for piece in pieces {
@@ -81,14 +81,14 @@ impl Sink {
         let mut wants = Vec::new();
         for group in groups {
             let path = &group.directory.0;
-            check_path(path).map_err(Stop::rule)?;
+            check_path(path).map_err(|why| Stop::rule(&why))?;
             let directory = match self.target.directory(path) {
                 Ok(directory) => Some(directory),
                 Err(error) if error.kind() == ErrorKind::NotFound && self.target.options.dry_run => None,
                 Err(error) => {
                     // Why it could not be made was told already, mostly.
                     if group.is_first {
-                        self.target.fault(path.clone(), format!("cannot open the directory: {error}"));
+                        self.target.fault(path, format!("cannot open the directory: {error}"));
                     }
                     self.number += group.entries.len() as u64;
                     continue;
@@ -97,10 +97,10 @@ impl Sink {
             self.list_rest(&group, directory.as_ref());
             let path: Rc<[u8]> = path.as_slice().into();
             for entry in group.entries {
-                check(&path, &entry).map_err(Stop::rule)?;
+                check(&path, &entry).map_err(|why| Stop::rule(&why))?;
                 if self.number >= self.most {
                     let text = format!("the other side lists more than {} names; copy parts of the tree", self.most);
-                    return Err(Stop::rule(text));
+                    return Err(Stop::rule(&text));
                 }
                 if let Some((_, rest)) = &mut self.rest {
                     rest.remove(&entry.name.0);
@@ -146,19 +146,19 @@ impl Sink {
         }
         let (name, whole) = (entry.name.0.clone(), joined(path, &entry.name.0));
         let looked = directory.map_or(Ok(None), |directory| look(directory, &name));
-        let Some(found) = self.target.check(whole.clone(), "look at", looked)? else { return Ok(None) };
+        let Some(found) = self.target.check(&whole, "look at", looked)? else { return Ok(None) };
         let (stat, there) = found.map_or((None, None), |(stat, there)| (Some(stat), there));
         let found = stat.as_ref().map(|stat| Found { stat, target: there.as_deref() });
         let step = decide(&entry, found, self.target.options.checksum);
         match (step, directory) {
-            (Step::Refuse(why), _) => self.target.fault(whole, why),
-            (Step::Keep, Some(directory)) => self.keep(directory, (path, whole), entry, stat)?,
+            (Step::Refuse(why), _) => self.target.fault(&whole, why.to_owned()),
+            (Step::Keep, Some(directory)) => self.keep(directory, (path, &whole), entry, stat)?,
             (Step::Make, _) if matches!(entry.what, What::HardLink(..)) => self.deferred.keep(path, entry)?,
             (Step::Make, directory) => {
                 if self.target.may(Change::Make, &whole)
                     && let Some(directory) = directory
                 {
-                    self.make(directory, (path, whole), entry)?;
+                    self.make(directory, (path, &whole), entry)?;
                 }
             }
             (Step::Fetch, _) if self.target.options.dry_run => drop(self.target.may(Change::Write, &whole)),
@@ -168,7 +168,7 @@ impl Sink {
                     _ => self.part(directory, &entry),
                 };
                 let directory = Rc::clone(path);
-                let Some(has) = self.target.check(whole, "read", has)? else { return Ok(None) };
+                let Some(has) = self.target.check(&whole, "read", has)? else { return Ok(None) };
                 return Ok(Some(Wanted { number, directory, name, entry, found: stat, has }));
             }
             (Step::Keep | Step::Fetch | Step::Compare, None) => {}
@@ -180,7 +180,7 @@ impl Sink {
     fn keep(
         &mut self,
         directory: &Directory,
-        (path, whole): (&[u8], Vec<u8>),
+        (path, whole): (&[u8], &[u8]),
         entry: Entry,
         stat: Option<Stat>,
     ) -> Result<(), Stop> {
@@ -189,13 +189,13 @@ impl Sink {
             return adjust(&mut self.target, directory, (whole, &entry.name.0), &entry, &stat);
         }
         if self.target.differs(&entry, &stat) {
-            self.target.may(Change::Adjust, &whole);
+            self.target.may(Change::Adjust, whole);
         }
         self.deferred.keep(path, entry)
     }
 
     /// Makes a directory or a symbolic link.
-    fn make(&mut self, directory: &Directory, (path, whole): (&[u8], Vec<u8>), entry: Entry) -> Result<(), Stop> {
+    fn make(&mut self, directory: &Directory, (path, whole): (&[u8], &[u8]), entry: Entry) -> Result<(), Stop> {
         let name = &entry.name.0;
         let made = match &entry.what {
             What::Symlink(leads) => {
@@ -222,6 +222,10 @@ impl Sink {
     /// What an interrupted copy has left of a file.
     fn part(&self, directory: &Directory, entry: &Entry) -> io::Result<Option<Has>> {
         let What::File { size } = entry.what else { return Ok(None) };
+        // Of a small file nothing is kept, so no time is spent on looking for it.
+        if size < KEPT_FROM {
+            return Ok(None);
+        }
         let Some((mut file, bytes)) = Draft::kept(directory, &entry.name.0, size)? else { return Ok(None) };
         let digest = digest_of(&mut file, bytes, &self.target.stop)?;
         Ok(Some(Has::Part((file, bytes), digest)))
@@ -238,7 +242,7 @@ impl Sink {
             }
             if self.target.may(Change::Delete, &whole) {
                 let deleted = directory.remove_all(&name, DEEPEST);
-                self.target.check(whole, "delete", deleted)?;
+                self.target.check(&whole, "delete", deleted)?;
             }
         }
         Ok(())

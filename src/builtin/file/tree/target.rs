@@ -100,21 +100,29 @@ impl Target {
     }
 
     /// Notes that something was not copied.
-    pub(crate) fn fault(&mut self, path: Vec<u8>, why: impl Into<String>) {
+    #[cold]
+    pub(crate) fn fault(&mut self, path: &[u8], why: String) {
         self.tally.failed += 1;
-        (self.notes)(Note::Fault(Fault { path: Blob(path), why: why.into() }));
+        (self.notes)(Note::Fault(Fault { path: Blob(path.to_vec()), why }));
     }
 
     /// Notes an error about a path. Fails if nothing else can be written, either.
-    pub(crate) fn check<T>(&mut self, path: Vec<u8>, what: &str, result: io::Result<T>) -> Result<Option<T>, Stop> {
+    pub(crate) fn check<T>(&mut self, path: &[u8], what: &str, result: io::Result<T>) -> Result<Option<T>, Stop> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if is_fatal(&error) => Err(Stop::at(what, &path, &error)),
-            Err(error) => {
-                self.fault(path, format!("cannot {what} it: {error}"));
-                Ok(None)
-            }
+            Err(error) => self.failed(path, what, &error).map(|()| None),
         }
+    }
+
+    // Not inlined, since it would be once for each type.
+    #[cold]
+    #[inline(never)]
+    fn failed(&mut self, path: &[u8], what: &str, error: &io::Error) -> Result<(), Stop> {
+        if is_fatal(error) {
+            return Err(Stop::at(what, path, error));
+        }
+        self.fault(path, format!("cannot {what} it: {error}"));
+        Ok(())
     }
 
     /// Notes something that is changed. Returns whether to change it.
