@@ -226,6 +226,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_hop_is_tried_again_once_for_all_hosts_behind_it
             commands_that_failed_are_tried_again_if_that_is_asked_for
             a_run_ends_at_its_deadline
+            hosts_are_reached_where_the_system_has_no_random_device
         ;
         many:
             lines_that_hosts_print_at_the_same_time_are_shown_once

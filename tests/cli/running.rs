@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::text::{launcher, offshoot};
 use crate::support::tool::{Ended, Running, run, tool};
-use crate::support::{AT_ONCE, ONE_SECOND, long_time, promised};
+use crate::support::{AT_ONCE, Missing, ONE_SECOND, long_time, promised};
 
 fn events(ended: &Ended) -> Result<Vec<Value>> {
     ended.stdout.iter().map(|line| serde_json::from_str(line).with_context(|| line.clone())).collect()
@@ -172,5 +172,23 @@ pub(crate) fn a_run_ends_at_its_deadline() -> Result<()> {
     ensure!(ended.elapsed > ONE_SECOND && ended.elapsed < promised(ONE_SECOND), "{:?}", ended.elapsed);
     let ended = offshoot(&["run", "--deadline", "1h", "-w", "local1", "--", "true"])?;
     ensure!(ended.code == Some(0) && told(&ended, "1 host: 1 ok"), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn hosts_are_reached_where_the_system_has_no_random_device() -> Result<()> {
+    // In a mount namespace of its own the directory of devices has two only, if the system lets us.
+    let script = "d=$(mktemp -d) && mount -t tmpfs tmpfs \"$d\" && : >\"$d/null\" && : >\"$d/tty\" \
+                  && mount --bind /dev/null \"$d/null\" && mount --bind /dev/tty \"$d/tty\" \
+                  && mount --move \"$d\" /dev && rmdir \"$d\" && [ ! -e /dev/urandom ] \
+                  && exec \"$0\" run -w local1,local2/local3 -s 'ls /dev'";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", script]).arg(tool(&[]).0.get_program());
+    let mut ended = run(&mut command)?;
+    if ended.stdout.is_empty() && !nix::unistd::geteuid().is_root() {
+        return Err(Missing("only root may mount".into()).into());
+    }
+    ended.stdout.sort_unstable();
+    let expected = ["local1: null", "local1: tty", "local2/local3: null", "local2/local3: tty"];
+    ensure!(ended.code == Some(0) && ended.stdout == expected, "{ended:?}");
     Ok(())
 }

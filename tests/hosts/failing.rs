@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::OnHosts;
 use crate::controller::block_on;
 use crate::fleet::Fleet;
+use crate::functions::double;
 use crate::launcher::Launcher;
 use crate::support::tool::{run, tool};
 use crate::support::{A_WHILE, AT_ONCE, Missing, THREE_SECONDS, promised, unique};
@@ -166,27 +167,41 @@ fn fails(fleet: &Fleet, bad: &'static Bad) -> Result<()> {
     fleet.login(bad.alias)?;
     let _frozen = if bad.alias == "frozen" { Some(Frozen::new(fleet)?) } else { None };
     let limit = if bad.kind == ConnectErrorKind::Timeout { SHORT } else { crate::fleet::CONNECT };
-    by_library(fleet, bad, limit)?;
+    by_library(fleet, bad, limit, false)?;
+    by_library(fleet, bad, limit, true)?;
     by_tool(fleet, bad, limit)
 }
 
-fn by_library(fleet: &Fleet, bad: &Bad, limit: Duration) -> Result<()> {
+/// Connects from here, or from a child of this machine. Both say the same.
+fn by_library(fleet: &Fleet, bad: &Bad, limit: Duration, is_behind: bool) -> Result<()> {
     let mark = unique();
     let launcher = Launcher::that_notes()?;
     let mut trace = fleet.trace(&mark).with_notes(launcher.notes());
     let error = block_on(async {
         let router = Router::new()?;
+        let hop = if is_behind { Some(router.local().remote_name(&mark).connect().await?) } else { None };
         let start = Instant::now();
-        let connect = fleet.ssh(&router, bad.alias, &mark).ssh_path(launcher.program()).connect_timeout(limit);
+        let mut connect = fleet.ssh(&router, bad.alias, &mark).ssh_path(launcher.program()).connect_timeout(limit);
+        if let Some(hop) = &hop {
+            connect = connect.via(hop);
+        }
         let error = stream_error(connect.connect().await)?;
         ensure!(start.elapsed() < promised(limit), "it took {:?}", start.elapsed());
-        // Nobody waits until the router ends.
-        trace.expect_nothing_left(THREE_SECONDS)?;
+        match &hop {
+            // Nobody waits until the router ends.
+            None => trace.expect_nothing_left(THREE_SECONDS)?,
+            Some(hop) => ensure!(hop.call(double, (1,)).await? == 2, "the hop is well"),
+        }
         router.shutdown().await;
         Ok(error)
     })?;
+    trace.expect_nothing_left(THREE_SECONDS)?;
     ensure!((error.kind, error.phase) == (bad.kind, bad.phase), "{error:?}");
-    ensure!(error.hop == format!("ssh.{}", bad.alias), "{error:?}");
+    let name = format!("ssh.{}", bad.alias);
+    match is_behind {
+        true => ensure!(error.hop.starts_with("local.") && error.hop.ends_with(&format!(".{name}")), "{error:?}"),
+        false => ensure!(error.hop == name, "{error:?}"),
+    }
     for part in bad.says {
         ensure!(error.text_with_advice().contains(part), "{part:?} is not in {error}");
     }

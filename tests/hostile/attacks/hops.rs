@@ -33,11 +33,13 @@ pub(crate) fn all() -> Vec<Attack> {
             memory: 416,
             ..Attack::new("a hop answers a connect with 120 million empty texts", HOP, empty_texts)
         },
+        // The answers fill the queue of the link. However long it goes on, it takes no more than 36 MiB.
         Attack {
             sends: &[Kind::Handle(Handle::ALLOCATE_ID.0)],
+            memory: LARGE,
             ..Attack::new("ids are asked for without end", CHILD, ids)
         },
-        Attack::new("ids are asked for without end, behind a hop", BEHIND_HOP, ids),
+        Attack { memory: LARGE, ..Attack::new("ids are asked for without end, behind a hop", BEHIND_HOP, ids) },
         Attack {
             sends: &[Kind::Handle(Handle::ADD_ROUTE.0), Kind::Handle(Handle::DEL_ROUTE.0)],
             ..Attack::new("routes come and go without end", "evil1", come_and_go)

@@ -1,6 +1,7 @@
 //! The words of a short expression, each sorted by the first host that it stands for.
 
 use crate::cli::hosts::fold::parts::{Parts, natural_cmp};
+use crate::cli::hosts::fold::{AHEAD, read_ahead};
 
 /// Stands for a place in the buffer, for a word that is a name of the list.
 const NAME: u32 = u32::MAX;
@@ -86,13 +87,16 @@ impl Words {
         let mut sorted: Vec<(Key, u32)> = (0..list.len() as u32).map(|nth| (Key::default(), nth)).collect();
         sort(&mut sorted, 0, &|nth| first(&list[nth as usize]));
         let mut text = String::with_capacity(length);
-        for (_, nth) in sorted {
-            let word = &list[nth as usize];
-            text.push_str(match word.begin {
-                NAME => names[word.end as usize],
-                begin => &buffer[begin as usize..word.end as usize],
-            });
-            text.push(',');
+        for sorted in sorted.chunks(AHEAD) {
+            let words = || sorted.iter().map(|(_, nth)| &list[*nth as usize]);
+            read_ahead(names, words().filter(|word| word.begin == NAME).map(|word| word.end));
+            for word in words() {
+                text.push_str(match word.begin {
+                    NAME => names[word.end as usize],
+                    begin => &buffer[begin as usize..word.end as usize],
+                });
+                text.push(',');
+            }
         }
         text.pop();
         text
