@@ -1,10 +1,12 @@
 //! How a program makes the router of a new tree: the master.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::api::function::Table;
 use crate::api::router::{Router, RouterBuilder};
 use crate::connect::child;
+use crate::connect::handshake::Welcome;
 use crate::engine::broker::Broker;
 use crate::engine::io::{Role, Setup};
 use crate::engine::log::{self, MasterSink};
@@ -51,6 +53,25 @@ impl RouterBuilder {
         })?;
         Ok(Router::from_parts(shared, broker.thread()))
     }
+}
+
+/// The router of a program that has joined the tree of another one, by its welcome and the socket to it.
+pub(crate) fn join(broker: &Broker, welcome: Welcome, stream: OwnedFd) -> Result<Router, Error> {
+    let settings = Settings {
+        max_message_size: welcome.max_message_size,
+        unidirectional: welcome.unidirectional,
+        levels: Levels::Ask(Box::new(log_levels)),
+        debug: welcome.debug,
+        profiling: welcome.profiling,
+    };
+    let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
+    shared.set_descendants(welcome.descendants);
+    let also = Arc::clone(&shared);
+    broker.add_router(move || {
+        let logs = Box::new(MasterSink::default());
+        Setup { shared: also, queue, role: Role::Client { stream, logs } }
+    })?;
+    Ok(Router::from_parts(shared, broker.thread()))
 }
 
 /// Which log records of other contexts this process shows.
