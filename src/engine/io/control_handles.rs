@@ -41,6 +41,8 @@ const OF_CLIENTS: [(Handle, Writer); 1] = [(Handle::SHUTDOWN, Writer::Parent)];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Master,
+    /// A master that runs functions for programs that have joined its tree.
+    Server,
     Child,
     /// A program that has joined the tree of another process.
     Client,
@@ -50,12 +52,13 @@ pub(super) enum Kind {
 pub(super) fn all(kind: Kind) -> impl Iterator<Item = (Handle, Registration<Target>)> {
     let parents: Policy = Arc::new(policy::has_parent_authority);
     let neighbours: Policy = Arc::new(policy::is_immediate_child);
-    let role = match kind {
-        Kind::Master => &OF_MASTER[..],
-        Kind::Child => &OF_CHILDREN[..],
-        Kind::Client => &OF_CLIENTS[..],
+    let (role, more) = match kind {
+        Kind::Master => (&OF_MASTER[..], &[][..]),
+        Kind::Server => (&OF_MASTER[..], &OF_CHILDREN[..]),
+        Kind::Child => (&OF_CHILDREN[..], &[][..]),
+        Kind::Client => (&OF_CLIENTS[..], &[][..]),
     };
-    ALL.iter().chain(role).map(move |(handle, writer)| {
+    ALL.iter().chain(role).chain(more).map(move |(handle, writer)| {
         let policy = match writer {
             Writer::Anybody => None,
             Writer::Parent => Some(Arc::clone(&parents)),

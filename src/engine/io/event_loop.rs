@@ -52,6 +52,8 @@ pub(crate) struct Setup {
 pub(crate) enum Role {
     Master {
         logs: Box<dyn LogSink>,
+        /// Runs the calls of programs that have joined, if the master takes any.
+        dispatcher: Option<Dispatcher>,
     },
     Child(Box<Parent>),
     /// A program that has joined the tree of another process of its own accord. It runs no calls, and keeps its
@@ -123,7 +125,10 @@ pub(crate) struct Io {
 pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future<Output = ()>) {
     let Setup { shared, queue, role } = setup;
     let (io, told, kind) = match role {
-        Role::Master { logs } => (Io::new(shared, thread, None, Some(logs), Ending::default()), None, Kind::Master),
+        Role::Master { logs, dispatcher } => {
+            let kind = if dispatcher.is_some() { Kind::Server } else { Kind::Master };
+            (Io::new(shared, thread, dispatcher, Some(logs), Ending::default()), None, kind)
+        }
         Role::Client { stream, logs } => {
             let io = Io::new(shared, thread, None, Some(logs), Ending::default());
             match Stream::of_socket(stream) {
