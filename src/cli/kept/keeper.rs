@@ -139,10 +139,10 @@ impl Keeper {
                     () = tokio::time::sleep(LOOK) => {}
                 }
                 let Some(router) = self.router.upgrade() else { return };
+                has_kept |= !self.kept().is_empty();
                 for context in self.take_useless() {
                     router.context_by_id(context).shutdown_nowait();
                 }
-                has_kept |= !self.kept().is_empty();
                 let is_useless = self.kept().is_empty() && router.children().is_empty();
                 if is_useless && (has_kept || begun.elapsed() > ALONE) {
                     return;
