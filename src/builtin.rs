@@ -8,6 +8,7 @@ pub mod file;
 pub mod net;
 pub mod process;
 pub mod service;
+pub mod unix;
 
 #[cfg(all(test, feature = "cli"))]
 mod tests {

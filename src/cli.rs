@@ -14,6 +14,7 @@
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync; `forward`: ports and sockets
 //! - `transfer`: `push` and `pull`
+//! - `kept`: connections that outlive a run
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -38,6 +39,7 @@ pub(crate) mod hosts;
 pub(crate) mod images;
 pub(crate) mod input;
 pub(crate) mod inventory;
+mod kept;
 pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 mod man;
@@ -124,6 +126,8 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
+        ToolCommand::Kept(args) => kept::kept(args),
+        ToolCommand::Keep(args) => kept::serve(&args.socket),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
         ToolCommand::Completions(args) => completions::completions(args),

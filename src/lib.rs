@@ -124,7 +124,7 @@ pub use api::sender::Sender;
 pub use api::stream::CallStream;
 #[cfg(feature = "fakessh")]
 pub use builtin::fakessh;
-pub use builtin::{facts, file, net, process, service};
+pub use builtin::{facts, file, net, process, service, unix};
 pub use connect::child::child;
 pub use connect::program::Program;
 pub use connect::run::run;

@@ -49,9 +49,9 @@ const ROOT: [&str; 26] = [
 ];
 
 /// What is looked for by subject.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "alloc", "bundle", "call", "channel", "connect", "context", "error", "facts", "fakessh", "file", "log", "message",
-    "net", "policy", "process", "router", "select", "service", "stats",
+    "net", "policy", "process", "router", "select", "service", "stats", "unix",
 ];
 
 /// Verbs of a context that wait for nothing, or for what has an end in itself.

@@ -109,6 +109,8 @@ pub(crate) enum ToolCommand {
     Hosts(HostsArgs),
     /// Connect to hosts and show the tree of processes that leads to them
     Tree(Box<TreeArgs>),
+    /// List the connections that runs with --keep have left, or end them
+    Kept(KeptArgs),
     /// List the images for other targets that a program carries
     Images(ImagesArgs),
     /// Make a program that carries images for other targets
@@ -119,6 +121,9 @@ pub(crate) enum ToolCommand {
     Man(ManArgs),
     /// Tell about a topic or a command
     Help(HelpArgs),
+    /// What holds the connections of --keep
+    #[command(name = "__keep", hide = true)]
+    Keep(KeepArgs),
     /// What can stand at the cursor
     #[command(name = "__complete", hide = true)]
     Complete(CompleteArgs),
@@ -247,6 +252,7 @@ impl DoctorArgs {
             ask_become_pass: self.ask_become_pass,
             ask_pass: self.ask_pass,
             cache: self.cache,
+            keep: None,
             binary: self.binary.clone(),
             ssh: self.ssh.clone(),
         }
@@ -262,6 +268,29 @@ pub(crate) struct TreeArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+}
+
+/// `offshoot kept`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(override_usage = "offshoot kept [--json]\n       offshoot kept end [PATH...]")]
+pub(crate) struct KeptArgs {
+    /// `end`, to end connections: those that are named, or all
+    #[arg(value_name = "end", value_parser = ["end"])]
+    pub(crate) what: Option<String>,
+    /// What to end, as `offshoot kept` lists it, and all that is behind it
+    #[arg(value_name = "PATH", requires = "what")]
+    pub(crate) paths: Vec<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "what")]
+    pub(crate) json: bool,
+}
+
+/// `offshoot __keep`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct KeepArgs {
+    /// The socket to listen on
+    #[arg(value_name = "SOCKET")]
+    pub(crate) socket: PathBuf,
 }
 
 /// `offshoot functions`.
@@ -310,6 +339,9 @@ pub(crate) struct ReachArgs {
     /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
     #[arg(long)]
     pub(crate) cache: bool,
+    /// Keep the connections for this long after the run, as 10m; later commands to the same hosts use them
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) keep: Option<Duration>,
     /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     pub(crate) binary: Option<String>,
@@ -498,6 +530,11 @@ fn exit_of(kind: ErrorKind) -> Exit {
 }
 
 impl SshArgs {
+    /// Whether any option is given. Its value may name a file.
+    pub(crate) fn has_any(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// The options as ssh, and the tool itself, take them.
     pub(crate) fn to_argv(&self) -> Vec<OsString> {
         let mut argv = Vec::new();

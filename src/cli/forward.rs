@@ -49,7 +49,9 @@ pub(crate) fn forward(cli: &Cli, args: &ForwardArgs) -> Exit {
             Err(why) => return fail(Exit::Internal, &why),
         }
     }
-    match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug)) {
+    match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug))
+        .and_then(|session| session.with_kept(&reach))
+    {
         Ok(session) => session.until_signal(async |tree| on_host(tree, &host, listeners, &args.rules).await),
         Err(exit) => exit,
     }

@@ -112,7 +112,8 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Ok(files) => files,
         Err(why) => return fail(Exit::Usage, &why),
     };
-    let Session { router, runtime, tree } = match Session::begin(&job.reach, &hosts, || start(cli.debug)) {
+    let session = Session::begin(&job.reach, &hosts, || start(cli.debug));
+    let Session { router, runtime, tree } = match session.and_then(|session| session.with_kept(&job.reach)) {
         Ok(session) => session,
         Err(exit) => return exit,
     };
@@ -133,11 +134,15 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     drop(guard);
-    let local = LocalSet::new();
+    let (local, kept) = (LocalSet::new(), tree.kept_router());
     let (exit, last) =
         local.block_on(&runtime, report(cli, job, hosts, (tree, input, files), &router, &pipes, &mut signals));
     // Everything that still runs stops here.
     drop(local);
+    if let Some(kept) = kept {
+        // The calls that were cut off are cancelled on their hosts, whose contexts stay.
+        runtime.block_on(kept.shutdown());
+    }
     let Some(Last { owed, readers }) = last else { return exit };
     runtime.block_on(end(&router, &mut signals, &pipes, owed, readers)).unwrap_or(exit)
 }

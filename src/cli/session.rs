@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
 
 use crate::cli::args::ReachArgs;
 use crate::cli::complaint::fail;
 use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::HostPath;
+use crate::cli::kept::keeping::Keeping;
 use crate::cli::secret::{Secrets, Unasked};
 use crate::cli::tree::Tree;
 use crate::{Context, Error, Router};
@@ -42,6 +44,17 @@ impl Session {
         let tree = Tree::new(&router, reach, hosts, secrets).map_err(|error| fail(Exit::Usage, &error))?;
         Ok(Self { router, runtime, tree })
     }
+
+    /// Uses connections of earlier runs, and has those of this one kept if that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// How the tool ends. It has been printed.
+    pub(crate) fn with_kept(self, reach: &ReachArgs) -> Result<Self, Exit> {
+        let keeping = self.runtime.block_on(Keeping::begin(reach)).map_err(|why| fail(Exit::Internal, &why))?;
+        Ok(Self { tree: self.tree.with_keeping(keeping), ..self })
+    }
+
     /// Does the work until it is done or a signal comes, and ends everything in order.
     pub(crate) fn until_signal(self, work: impl AsyncFnOnce(&Rc<Tree>) -> Exit) -> Exit {
         let Self { router, runtime, tree } = self;
@@ -51,16 +64,23 @@ impl Session {
                 Ok(signals) => signals,
                 Err(error) => return fail(Exit::Internal, &error),
             };
+            let local = LocalSet::new();
             let exit = tokio::select! {
                 biased;
                 signal = signals.next() => signal,
-                exit = work(&tree) => exit,
+                exit = local.run_until(work(&tree)) => exit,
+            };
+            let all = async {
+                router.shutdown().await;
+                if let Some(kept) = tree.kept_router() {
+                    kept.shutdown().await;
+                }
             };
             // After another signal, everything behind the links ends because the links end.
             tokio::select! {
                 biased;
                 signal = signals.next() => signal,
-                () = router.shutdown() => exit,
+                () = all => exit,
             }
         })
     }

@@ -55,7 +55,9 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
         Err(exit) => return exit,
     };
     let Session { router, runtime, tree } =
-        match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug)) {
+        match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug))
+            .and_then(|session| session.with_kept(&reach))
+        {
             Ok(session) => session,
             Err(exit) => return exit,
         };

@@ -16,6 +16,7 @@ use tokio::sync::{OnceCell, Semaphore, mpsc};
 use crate::cli::args::ReachArgs;
 use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
+use crate::cli::kept::keeping::Keeping;
 use crate::cli::login_limiter::{LoginLimiter, Try};
 use crate::cli::output::report::HostEvent;
 use crate::cli::secret::Secrets;
@@ -58,6 +59,10 @@ pub(crate) struct Tree {
     /// Gets what is to be told while the run goes on. Without it, that goes to stderr.
     events: Option<mpsc::WeakSender<HostEvent>>,
     keeps_traces: bool,
+    /// The keeper of connections that outlive the run, if there is one.
+    keeping: Option<Keeping>,
+    /// What it has connected already.
+    kept: OnceCell<HashMap<Vec<Hop>, Context>>,
 }
 
 #[derive(Default)]
@@ -129,7 +134,28 @@ impl Tree {
             asking: Semaphore::new(ASKING),
             events: None,
             keeps_traces: false,
+            keeping: None,
+            kept: OnceCell::new(),
         })
+    }
+
+    /// Uses connections of earlier runs, and has those of this one kept if that was asked for.
+    pub(crate) fn with_keeping(self, keeping: Option<Keeping>) -> Self {
+        Self { keeping, ..self }
+    }
+
+    /// The router by which kept contexts are used. It ends after the others.
+    pub(crate) fn kept_router(&self) -> Option<Router> {
+        self.keeping.as_ref().map(|keeping| keeping.router().clone())
+    }
+
+    /// The context that an earlier run has left at the end of `hops`. A run that keeps nothing takes none that others
+    /// are behind: what it connected behind such a context would stay there.
+    async fn left(&self, hops: &[Hop], node: &Node) -> Option<Context> {
+        let keeping = self.keeping.as_ref().filter(|keeping| keeping.keeps(hops) || !node.is_hop)?;
+        let kept = self.kept.get_or_init(async || keeping.find(self.nodes.keys().cloned().collect()).await).await;
+        // One that was lost in the meantime is connected again.
+        kept.get(hops).filter(|_| node.renewed.get() == 0).cloned()
     }
 
     /// Keeps what the connects see.
@@ -168,6 +194,9 @@ impl Tree {
             return Err(Error::Misuse("a host that is not in the tree".into()));
         };
         let connect = Box::pin(async {
+            if let Some(context) = self.left(hops, node).await {
+                return Ok(context);
+            }
             let via = match hops {
                 [] | [_] => None,
                 [before @ .., _] => Some(self.context(before).await?),
@@ -175,6 +204,11 @@ impl Tree {
             let examined = self.examine(hops, via.as_ref()).await?;
             if self.keeps_traces {
                 node.trace.get_or_init(|| examined.trace);
+            }
+            if let (Some(keeping), Ok(context)) = (&self.keeping, &examined.context)
+                && keeping.keeps(hops)
+            {
+                keeping.keep(hops, context).await;
             }
             examined.context
         });
@@ -207,6 +241,7 @@ impl Tree {
         if let Some(node) = self.nodes.get(hops)
             && !node.is_hop
             && let Some(context) = node.connected()
+            && !self.keeping.as_ref().is_some_and(|keeping| keeping.has(&context))
         {
             context.shutdown().await;
         }
@@ -233,7 +268,7 @@ impl Tree {
     /// The name of the last hop and its command.
     pub(crate) fn preview(&self, hops: &[Hop]) -> Result<(String, Vec<String>), String> {
         let hop = hops.last().ok_or("a host without a hop")?;
-        self.connect(hop, || self.ssh(hop)).connect_timeout(self.connect_timeout).preview()
+        self.connect(&self.router, hop, || self.ssh(&self.router, hop)).connect_timeout(self.connect_timeout).preview()
     }
 
     /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
@@ -266,7 +301,7 @@ impl Tree {
         let Dialled { ssh, server, took } = self.dialled(hops, via, limit).await;
         // What ssh takes to answer counts only if it is much.
         let limit = if took < NOTICED { limit } else { limit.saturating_sub(took) };
-        let name = self.ssh(hop).hop_name();
+        let name = self.ssh(&self.router, hop).hop_name();
         let mut last = None;
         let attempt = async |this: Try| {
             let voice = if this.asks_why && voice == Voice::Quiet { Voice::AsksWhy } else { voice };
@@ -293,7 +328,7 @@ impl Tree {
         // Without a turn it is asked all the same.
         let _turn = self.asking.acquire().await;
         let begun = Instant::now();
-        let (ssh, server) = self.ssh(hop).server(limit).await;
+        let (ssh, server) = self.ssh(self.router_for(hop, via), hop).server(limit).await;
         Dialled { ssh: Some(ssh), server: Some(server), took: begun.elapsed() }
     }
 
@@ -305,14 +340,22 @@ impl Tree {
         voice: Voice,
         this: Try,
     ) -> Examined {
-        let ssh = || ssh.unwrap_or_else(|| self.ssh(hop)).ssh_args_first(voice.args());
+        let router = self.router_for(hop, via);
+        let ssh = || ssh.unwrap_or_else(|| self.ssh(router, hop)).ssh_args_first(voice.args());
         // A service that a command has started keeps running, as with ssh.
-        let connect = self.connect(hop, ssh).connect_timeout(this.left).descendants(Descendants::Leave);
+        let connect = self.connect(router, hop, ssh).connect_timeout(this.left).descendants(Descendants::Leave);
         let connect = connect.logged_in(this.logged_in);
-        let mut examined = match via {
+        let keeper = self.keeper(hop, via);
+        let mut examined = match via.or(keeper) {
             Some(via) => connect.via(via).examine().await,
             None => connect.examine().await,
         };
+        if let (Some(keeper), Err(Error::Connect(error))) = (keeper, &mut examined.context)
+            && let Some(hop) = error.hop.strip_prefix(&format!("{}.", keeper.name()))
+        {
+            // That another process connects is of no interest.
+            error.hop = hop.to_owned();
+        }
         if let Err(Error::Connect(error)) = &mut examined.context
             && voice == Voice::AsksWhy
         {
@@ -327,6 +370,22 @@ impl Tree {
         examined
     }
 
+    /// The keeper, if it is to connect a first hop.
+    fn keeper(&self, hop: &Hop, via: Option<&Context>) -> Option<&Context> {
+        let keeping = self.keeping.as_ref().filter(|_| via.is_none())?;
+        keeping.keeps(std::slice::from_ref(hop)).then(|| keeping.keeper())
+    }
+
+    /// The router that connects a hop behind `via`.
+    fn router_for(&self, hop: &Hop, via: Option<&Context>) -> &Router {
+        match &self.keeping {
+            Some(keeping) if self.keeper(hop, via).is_some() || via.is_some_and(|via| keeping.has(via)) => {
+                keeping.router()
+            }
+            _ => &self.router,
+        }
+    }
+
     /// Whether ssh is to reach this machine itself. Behind a port there is often another, through a tunnel.
     fn is_here(&self, hop: &Hop) -> bool {
         hop.method == Method::Ssh
@@ -335,18 +394,18 @@ impl Tree {
     }
 
     /// The connect for a hop, with the settings of the command line.
-    fn connect(&self, hop: &Hop, ssh: impl FnOnce() -> Connect<Ssh>) -> Connect<AnyMethod> {
+    fn connect(&self, router: &Router, hop: &Hop, ssh: impl FnOnce() -> Connect<Ssh>) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         let connect = match (hop.method.own(), &hop.method) {
-            (Some(own), _) => own.connect(&self.router, user, hop.user.as_ref(), |asks| match asks {
+            (Some(own), _) => own.connect(router, user, hop.user.as_ref(), |asks| match asks {
                 Asks::Login => self.secrets.ssh.clone(),
                 _ => self.secrets.become_.clone(),
             }),
-            (None, Method::Sudo) => with(self.router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
-            (None, Method::Su) => with(self.router.su().username(user), become_, Connect::<Su>::password).boxed(),
-            (None, Method::Doas) => with(self.router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
+            (None, Method::Sudo) => with(router.sudo().username(user), become_, Connect::<Sudo>::password).boxed(),
+            (None, Method::Su) => with(router.su().username(user), become_, Connect::<Su>::password).boxed(),
+            (None, Method::Doas) => with(router.doas().username(user), become_, Connect::<Doas>::password).boxed(),
             (None, Method::Ssh) => ssh().boxed(),
-            (None, _) => hop.connect(&self.router),
+            (None, _) => hop.connect(router),
         };
         match &self.binary {
             Some(binary) => connect.binary(binary),
@@ -354,7 +413,7 @@ impl Tree {
         }
     }
 
-    fn ssh(&self, hop: &Hop) -> Connect<Ssh> {
+    fn ssh(&self, router: &Router, hop: &Hop) -> Connect<Ssh> {
         // ssh uses the first value of an option. So the host's options come first, then those of the command
         // line, then ours.
         let mut args = Vec::new();
@@ -368,7 +427,7 @@ impl Tree {
         args.extend(hop.inventory.iter().flat_map(|known| known.ssh_args.iter().cloned()));
         args.extend(self.ssh_args.iter().cloned());
         // Keys are tried first, as without a password.
-        let ssh = self.router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
+        let ssh = router.ssh(hop.target.as_str()).ssh_args(args).identities_only(false);
         let ssh = with(ssh, self.secrets.ssh.as_ref(), Connect::<Ssh>::password);
         let ssh = match hop.port {
             Some(port) => ssh.port(port),

@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 
@@ -29,7 +30,7 @@ use crate::connect::namespace_entry::NamespaceEntry;
 use crate::connect::ssh_stand_in;
 use crate::engine::broker::Broker;
 use crate::engine::descendants::Descendants;
-use crate::engine::dispatch::Dispatcher;
+use crate::engine::dispatch::{Dispatcher, Invocation};
 use crate::engine::io::{Parent, Role, Setup};
 use crate::engine::log::{DebugLog, LogSource, Recorder};
 use crate::engine::shared::{Levels, Request, Settings, Shared};
@@ -355,7 +356,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
     }
     let broker = Broker::of_child().map_err(|error| error.to_string())?;
     let router = Router::from_parts(Arc::clone(&shared), broker.thread());
-    let (dispatcher, mut calls) = Dispatcher::new(Box::new(LocalFunctions(router)), Handle::CALL_FUNCTION);
+    let (dispatcher, calls) = Dispatcher::new(Box::new(LocalFunctions(router)), Handle::CALL_FUNCTION);
     let (ended, has_ended) = oneshot::channel();
     broker
         .add_router(move || {
@@ -378,6 +379,11 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
             Setup { shared, queue, role: Role::Child(Box::new(parent)) }
         })
         .map_err(|error| error.to_string())?;
+    run_calls(calls)
+}
+
+/// Runs the calls that need the main thread. Returns only if it has no runtime.
+pub(super) fn run_calls(mut calls: UnboundedReceiver<Invocation>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -3,6 +3,7 @@
 //! The child writes its token, the magic and a [`Hello`]; the parent answers
 //! with a [`Welcome`] and may send frames right behind it.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 
@@ -121,28 +122,50 @@ impl Hello {
                 "the image arrived damaged: its checksum is not that of what was sent".into(),
             ));
         }
+        if let Some(difference) = hello.difference(is_installed) {
+            let error = fail(ConnectErrorKind::Mismatch, format!("the child is {difference}"));
+            let advice = "install the same version there or let it be uploaded";
+            return Err(match difference {
+                Difference::Build { .. } => error.with_advice(advice),
+                Difference::Program => error,
+            });
+        }
+        Ok(hello)
+    }
+
+    /// How the program that has sent this differs from this program. With `is_installed`, the user has named it, so
+    /// that the same functions are enough.
+    pub(crate) fn difference(&self, is_installed: bool) -> Option<Difference> {
         let (ours, table) = (own_build().map(str::to_owned), Table::get().digest());
-        let same_build = match (&ours, &hello.build) {
+        let same_build = match (&ours, &self.build) {
             (Some(ours), Some(theirs)) => ours == theirs,
             // The child runs our own image, or the checksum has shown that it does.
             (None, None) => true,
             _ => false,
         };
-        if !(same_build || is_installed && hello.table == table) {
-            let show = |build: &Option<String>| build.clone().unwrap_or_else(|| "unknown".into());
-            let text = format!(
-                "the child is another build of this program: it is {}, this is {}",
-                printable(&show(&hello.build)),
-                show(&ours)
-            );
-            let advice = "install the same version there or let it be uploaded";
-            return Err(fail(ConnectErrorKind::Mismatch, text).with_advice(advice));
+        if !(same_build || is_installed && self.table == table) {
+            let show = |build: Option<String>| build.map_or_else(|| "unknown".into(), |build| printable(&build));
+            return Some(Difference::Build { theirs: show(self.build.clone()), ours: show(ours) });
         }
-        if ours.is_none() && hello.table != table {
-            let text = "the child is another program: its function table differs from this program's";
-            return Err(fail(ConnectErrorKind::Mismatch, text.into()));
+        (ours.is_none() && self.table != table).then_some(Difference::Program)
+    }
+}
+
+/// How another program differs from this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Difference {
+    Build { theirs: String, ours: String },
+    Program,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build { theirs, ours } => {
+                write!(f, "another build of this program: it is {theirs}, this is {ours}")
+            }
+            Self::Program => f.write_str("another program: its function table differs from this program's"),
         }
-        Ok(hello)
     }
 }
 

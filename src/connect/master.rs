@@ -1,17 +1,26 @@
 //! How a program makes the router of a new tree: the master.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+#[cfg(feature = "cli")]
+use crate::api::function::LocalFunctions;
 use crate::api::function::Table;
 use crate::api::router::{Router, RouterBuilder};
 use crate::connect::child;
+use crate::connect::handshake::Welcome;
 use crate::engine::broker::Broker;
+use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Role, Setup};
 use crate::engine::log::{self, MasterSink};
 use crate::engine::shared::{AskLevels, Levels, Settings, Shared};
 use crate::sys::panic;
+#[cfg(feature = "cli")]
+use crate::wire::error::Closed;
 use crate::wire::error::Error;
 use crate::wire::message::ContextId;
+#[cfg(feature = "cli")]
+use crate::wire::message::Handle;
 
 impl RouterBuilder {
     /// Starts the router and its I/O thread.
@@ -26,6 +35,28 @@ impl RouterBuilder {
 
     /// The router. `levels` gives the log levels for its children.
     pub(super) fn build_with(self, levels: AskLevels) -> Result<Router, Error> {
+        self.build_master(levels, |_| None)
+    }
+
+    /// A master that also runs functions, for programs that have joined its tree. The second part is what the main
+    /// thread has to do; it never returns.
+    #[cfg(feature = "cli")]
+    pub(crate) fn build_server(self) -> Result<(Router, impl FnOnce() -> Result<(), String>), Error> {
+        let mut received = None;
+        let router = self.build_master(Box::new(log_levels), |router| {
+            let (dispatcher, calls) = Dispatcher::new(Box::new(LocalFunctions(router.clone())), Handle::CALL_FUNCTION);
+            received = Some(calls);
+            Some(dispatcher)
+        })?;
+        let calls = received.ok_or(Error::Closed(Closed::Router))?;
+        Ok((router, move || child::run_calls(calls)))
+    }
+
+    fn build_master(
+        self,
+        levels: AskLevels,
+        dispatcher: impl FnOnce(&Router) -> Option<Dispatcher>,
+    ) -> Result<Router, Error> {
         if child::is_unclaimed() {
             child::tell_unclaimed();
             return Err(Error::Misuse(
@@ -45,12 +76,33 @@ impl RouterBuilder {
         };
         let (shared, queue) = Shared::new(ContextId::MASTER, "master".into(), Vec::new(), settings);
         let also = Arc::clone(&shared);
+        let router = Router::from_parts(shared, broker.thread());
+        let dispatcher = dispatcher(&router);
         broker.add_router(move || {
             let logs = Box::new(MasterSink::default());
-            Setup { shared: also, queue, role: Role::Master { logs } }
+            Setup { shared: also, queue, role: Role::Master { logs, dispatcher } }
         })?;
-        Ok(Router::from_parts(shared, broker.thread()))
+        Ok(router)
     }
+}
+
+/// The router of a program that has joined the tree of another one, by its welcome and the socket to it.
+pub(crate) fn join(broker: &Broker, welcome: Welcome, stream: OwnedFd) -> Result<Router, Error> {
+    let settings = Settings {
+        max_message_size: welcome.max_message_size,
+        unidirectional: welcome.unidirectional,
+        levels: Levels::Ask(Box::new(log_levels)),
+        debug: welcome.debug,
+        profiling: welcome.profiling,
+    };
+    let (shared, queue) = Shared::new(welcome.id, welcome.name, welcome.parent_ids, settings);
+    shared.set_descendants(welcome.descendants);
+    let also = Arc::clone(&shared);
+    broker.add_router(move || {
+        let logs = Box::new(MasterSink::default());
+        Setup { shared: also, queue, role: Role::Client { stream, logs } }
+    })?;
+    Ok(Router::from_parts(shared, broker.thread()))
 }
 
 /// Which log records of other contexts this process shows.

@@ -5,7 +5,7 @@
 //! dialogue, attach the link.
 
 mod account;
-mod attach;
+pub(crate) mod attach;
 mod attempt;
 mod builder;
 mod connect;
@@ -23,6 +23,7 @@ pub(crate) mod setns;
 mod ssh;
 mod su;
 mod sudo;
+pub(crate) mod voucher;
 
 use std::time::Duration;
 

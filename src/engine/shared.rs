@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     owner: Mutex<Weak<Alive>>,
     /// The services of this context, as the layer that has them keeps them.
     pub(crate) services: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Who knows what this context cannot know of others, as the layer that asks keeps it.
+    pub(crate) voucher: OnceLock<Box<dyn Any + Send + Sync>>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -240,6 +242,7 @@ impl Shared {
             directory: Arc::default(),
             owner: Mutex::default(),
             services: OnceLock::new(),
+            voucher: OnceLock::new(),
             requests,
         };
         (Arc::new(shared), queue)

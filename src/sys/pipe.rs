@@ -22,6 +22,14 @@ pub(crate) struct Stream {
     pub(crate) output: Output,
 }
 
+impl Stream {
+    /// Both directions of a socket. Must be called on the I/O thread.
+    pub(crate) fn of_socket(socket: OwnedFd) -> io::Result<Self> {
+        let input = Input::new(socket.try_clone()?)?;
+        Ok(Self { input, output: Output::new(socket)? })
+    }
+}
+
 /// A descriptor to read from.
 #[derive(Debug)]
 pub(crate) struct Input {

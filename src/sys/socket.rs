@@ -1,27 +1,20 @@
 //! Connections to TCP ports and unix sockets, made without blocking.
 
-#[cfg(feature = "cli")]
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
-#[cfg(feature = "cli")]
-use std::os::fd::AsRawFd;
-use std::os::fd::{AsFd, OwnedFd};
-#[cfg(feature = "cli")]
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-#[cfg(feature = "cli")]
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-#[cfg(feature = "cli")]
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-#[cfg(feature = "cli")]
 use nix::errno::Errno;
-#[cfg(feature = "cli")]
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
 use nix::libc;
-#[cfg(feature = "cli")]
+#[cfg(target_os = "linux")]
+use nix::sys::socket::getsockopt;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpStream, UnixStream};
@@ -91,15 +84,45 @@ pub(crate) async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// Connects to a unix socket of this user within a time limit. The socket blocks. Blocks.
+///
+/// # Errors
+///
+/// [`ErrorKind::PermissionDenied`] if another user listens there, [`ErrorKind::TimedOut`] if nobody accepts in time, and
+/// what the system says.
+pub(crate) fn connect_own_unix(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
+    let (deadline, address) = (Instant::now() + limit, UnixAddr::new(path)?);
+    let socket = new_socket()?;
+    loop {
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => break,
+            // Its queue is full.
+            Err(Errno::EAGAIN) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(Errno::EAGAIN) => return Err(ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match is_own(&socket)? {
+        true => Ok(socket),
+        false => Err(io::Error::new(ErrorKind::PermissionDenied, "another user listens there")),
+    }
+}
+
+/// Whether the process at the other end of a unix socket runs as this user.
+pub(crate) fn is_own(socket: &impl AsFd) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    let uid = getsockopt(socket, sockopt::PeerCredentials)?.uid();
+    #[cfg(not(target_os = "linux"))]
+    let uid = nix::unistd::getpeereid(socket)?.0.as_raw();
+    Ok(uid == nix::unistd::geteuid().as_raw())
+}
+
 /// How often a locked directory is tried, with a pause each time: half a second is far more than a bind takes.
-#[cfg(feature = "cli")]
 const LOCK_ATTEMPTS: u32 = 50;
 /// Connections that wait to be accepted, as many as std takes.
-#[cfg(feature = "cli")]
 const QUEUE: i32 = 128;
 
 /// A unix socket that listens, for this user only. The file is removed on drop.
-#[cfg(feature = "cli")]
 #[derive(Debug)]
 pub(crate) struct PrivateSocket {
     listener: UnixListener,
@@ -108,7 +131,6 @@ pub(crate) struct PrivateSocket {
     file: (u64, u64),
 }
 
-#[cfg(feature = "cli")]
 impl PrivateSocket {
     /// Listens at a path. A socket that nobody listens on any more, as after a SIGKILL, is replaced.
     ///
@@ -139,7 +161,6 @@ impl PrivateSocket {
     }
 }
 
-#[cfg(feature = "cli")]
 impl Drop for PrivateSocket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {
@@ -151,7 +172,6 @@ impl Drop for PrivateSocket {
 
 /// Locks a directory: of two programs that find the same old socket, the second must not remove the socket of the first.
 /// `None` if it cannot be read, or another program, which may be anyone's, does not release it.
-#[cfg(feature = "cli")]
 fn locked(directory: &Path) -> Option<Flock<File>> {
     let mut directory = File::open(directory).ok()?;
     for _ in 0..LOCK_ATTEMPTS {
@@ -164,13 +184,11 @@ fn locked(directory: &Path) -> Option<Flock<File>> {
     None
 }
 
-#[cfg(feature = "cli")]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-#[cfg(feature = "cli")]
 fn remove_stale(path: &Path) -> io::Result<()> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -191,7 +209,6 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// A unix socket that never blocks.
-#[cfg(feature = "cli")]
 fn new_socket() -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;

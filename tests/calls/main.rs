@@ -43,6 +43,7 @@ mod streams;
 mod terminals;
 mod trust;
 mod typed;
+mod unix;
 
 use std::future::Future;
 use std::pin::pin;

@@ -10,6 +10,7 @@ mod exits;
 mod forward;
 mod input;
 mod json;
+mod keeping;
 mod many;
 mod methods;
 mod rsh;
@@ -159,6 +160,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_configuration_that_is_wrong_is_refused_where_it_is_wrong
             a_configuration_that_everyone_may_write_is_not_read
         ;
+        keeping:
+            later_commands_use_what_a_run_has_kept
+            a_kept_connection_that_was_lost_is_made_again
+            the_commands_of_a_run_that_is_stopped_end_and_its_connections_stay
+            kept_connections_end_when_their_time_is_over
+            a_keeper_that_cannot_listen_is_named;
         methods:
             a_method_of_the_configuration_is_a_hop_wherever_it_stands
             what_a_method_prints_has_the_meaning_that_the_configuration_gives

@@ -150,6 +150,7 @@ impl WayArgs {
             ask_become_pass: self.ask_become_pass,
             ask_pass: self.ask_pass,
             cache: self.cache,
+            keep: None,
             binary: self.binary.clone(),
             ssh: self.ssh.clone(),
         }

@@ -33,7 +33,7 @@ pub(super) async fn attach(
     let id = tokio::time::timeout_at(attempt.deadline, io.ids().allocate(io)).await;
     let id = id.map_err(|_| timed_out(Phase::Handshake))??;
     // A local child is named by its launcher's pid, which is its own pid.
-    let name = behind(io, &spec.context_name(attempt.launched.pid().unwrap_or(hello.pid)));
+    let name = full_name(io, &spec.context_name(attempt.launched.pid().unwrap_or(hello.pid)));
     let mut parent_ids = vec![io.shared.me];
     parent_ids.extend_from_slice(&io.shared.parent_ids());
     let welcome = Welcome {
@@ -71,7 +71,7 @@ pub(super) async fn attach(
 
 /// A child's full name: this context's name comes first, unless this context is the master. If the name is too
 /// long to be announced, its beginning is cut off.
-fn behind(io: &Io, name: &str) -> String {
+pub(crate) fn full_name(io: &Io, name: &str) -> String {
     let whole = match io.shared.parent_ids().first() {
         Some(_) => format!("{}.{name}", io.shared.name),
         None => name.to_owned(),

@@ -19,6 +19,7 @@ use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
 use crate::connect::methods::question::{self, Answerer, Asker};
+use crate::connect::methods::voucher::{Question, Voucher};
 use crate::connect::methods::{Spec, connect};
 use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
@@ -107,12 +108,19 @@ pub(super) async fn connect_there(
     let answering = answerer.map(|answerer| (Receiver::from_context(router.shared(), via.id(), true), answerer));
     let questions = answering.as_ref().map(|(questions, _)| questions.handle());
     let name = spec.name.clone().unwrap_or_else(|| format!("a child of {via}"));
+    let vouched = match Voucher::of(router.shared(), via.id()) {
+        None => None,
+        Some(voucher) => {
+            let (since, _) = voucher.ask(router.shared(), Question::Clock).await.map_err(|why| cannot_ask(via, why))?;
+            Some((voucher, since))
+        }
+    };
     let (done, result) = oneshot::channel();
     let (there, hop) = (via.clone(), format!("{}.{}", via.name(), spec.hop()));
     let follow = Request::Do(Box::new(move |io: &Rc<Io>| {
         // The id is sent before the call.
         io.ids().give_first(io, there.id());
-        let asked = Asked { hop, since: io.with_routing(|routing| routing.clock()) };
+        let asked = Asked { hop, since: io.with_routing(|routing| routing.clock()), vouched };
         let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
         let here = Rc::clone(io);
         io.tasks.spawn(async move {
@@ -146,6 +154,8 @@ struct Asked {
     hop: String,
     /// When the request was made, by the clock of the routing.
     since: u64,
+    /// Who has to be asked whether the other context has started the child, and when the request was made by its clock.
+    vouched: Option<(Voucher, u64)>,
 }
 
 /// Waits for the answer of another context. If the caller stops waiting, makes sure that no child is left
@@ -165,12 +175,10 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
     };
     let _ = done.send(match answer {
         // Until the id is claimed it may belong to any context, so that context must not be ended.
-        Ok(Proxied::Connected(connected)) => {
-            match io.with_routing(|routing| routing.claim(connected.id, via.id(), asked.since)) {
-                Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
-                Err(why) => Err(no_child(&via, connected.id, asked.hop, why)),
-            }
-        }
+        Ok(Proxied::Connected(connected)) => match claim(&io, &via, &connected, &asked).await {
+            Ok(name) => Ok(Unclaimed::new(&io.shared, Connected { name, ..connected })),
+            Err(why) => Err(no_child(&via, connected.id, asked.hop, &why)),
+        },
         Ok(Proxied::Failed(error)) => {
             let mut error = error.escaped();
             if let Error::Connect(error) = &mut error {
@@ -180,6 +188,24 @@ async fn follow(io: Rc<Io>, via: Context, asked: Asked, mut call: Call<Proxied>,
         }
         Err(error) => Err(error),
     });
+}
+
+/// The name of the child that `via` says to have started, or the reason why it cannot be its child.
+async fn claim(io: &Rc<Io>, via: &Context, connected: &Connected, asked: &Asked) -> Result<String, String> {
+    let (child, via) = (connected.id, via.id());
+    if let Some((voucher, since)) = asked.vouched {
+        return voucher.ask(&io.shared, Question::Claim { child, via, since }).await.map(|(_, name)| name);
+    }
+    // What a context above says is true: it could do everything with this one anyway.
+    if io.shared.parent_ids().contains(&via) {
+        return Ok(connected.name.clone());
+    }
+    io.with_routing(|routing| routing.claim(child, via, asked.since)).map_err(str::to_owned)
+}
+
+/// The error if the program that was joined does not say what time it is.
+fn cannot_ask(via: &Context, why: String) -> Error {
+    ConnectError::new(ConnectErrorKind::Cancelled, Phase::Start, via.name(), why).into()
 }
 
 /// The error if another context answers with an id that cannot be its child.

@@ -35,13 +35,30 @@ const OF_CHILDREN: [(Handle, Writer); 4] = [
     (Handle::SHUTDOWN, Writer::Parent),
 ];
 const OF_MASTER: [(Handle, Writer); 1] = [(Handle::FORWARD_LOG, Writer::Anybody)];
+const OF_CLIENTS: [(Handle, Writer); 1] = [(Handle::SHUTDOWN, Writer::Parent)];
 
-/// Returns the control handles of a child or of the master.
-pub(super) fn all(is_child: bool) -> impl Iterator<Item = (Handle, Registration<Target>)> {
+/// What a router is to the tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Master,
+    /// A master that runs functions for programs that have joined its tree.
+    Server,
+    Child,
+    /// A program that has joined the tree of another process.
+    Client,
+}
+
+/// Returns the control handles of a router.
+pub(super) fn all(kind: Kind) -> impl Iterator<Item = (Handle, Registration<Target>)> {
     let parents: Policy = Arc::new(policy::has_parent_authority);
     let neighbours: Policy = Arc::new(policy::is_immediate_child);
-    let role = if is_child { &OF_CHILDREN[..] } else { &OF_MASTER[..] };
-    ALL.iter().chain(role).map(move |(handle, writer)| {
+    let (role, more) = match kind {
+        Kind::Master => (&OF_MASTER[..], &[][..]),
+        Kind::Server => (&OF_MASTER[..], &OF_CHILDREN[..]),
+        Kind::Child => (&OF_CHILDREN[..], &[][..]),
+        Kind::Client => (&OF_CLIENTS[..], &[][..]),
+    };
+    ALL.iter().chain(role).chain(more).map(move |(handle, writer)| {
         let policy = match writer {
             Writer::Anybody => None,
             Writer::Parent => Some(Arc::clone(&parents)),
@@ -65,15 +82,16 @@ mod tests {
 
     #[test]
     fn only_a_child_can_be_called_and_only_the_master_takes_log_records() {
-        let handles = |is_child| all(is_child).map(|(handle, _)| handle).collect::<HashSet<_>>();
-        let (child, master) = (handles(true), handles(false));
+        let handles = |kind| all(kind).map(|(handle, _)| handle).collect::<HashSet<_>>();
+        let (child, master, client) = (handles(Kind::Child), handles(Kind::Master), handles(Kind::Client));
+        assert!(client.contains(&Handle::SHUTDOWN) && !client.contains(&Handle::CALL_FUNCTION));
         assert!(child.contains(&Handle::CALL_FUNCTION) && !master.contains(&Handle::CALL_FUNCTION));
         assert!(master.contains(&Handle::FORWARD_LOG) && !child.contains(&Handle::FORWARD_LOG));
     }
 
     #[test]
     fn what_is_checked_against_a_record_may_come_from_anybody_and_calls_only_from_parents() {
-        for (handle, registration) in all(true) {
+        for (handle, registration) in all(Kind::Child) {
             let is_open = [Handle::CREDIT, Handle::CANCEL, Handle::WAITS].contains(&handle);
             assert_eq!(registration.policy.is_none(), is_open, "{handle}");
         }

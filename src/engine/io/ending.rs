@@ -95,6 +95,9 @@ impl Ending {
             tokio::task::yield_now().await;
             io.observer().tell_profile(io);
             io.flush_parent(deadline).await;
+        } else if io.dispatcher.is_none() {
+            // What a program that has joined has cancelled is still sent to the one that it has joined.
+            io.flush_parent(deadline).await;
         }
         // Reaping has a time limit. All other tasks end when `stop` is cancelled.
         let _ = timeout(REAP, io.tasks.ended()).await;

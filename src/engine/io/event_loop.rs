@@ -2,6 +2,7 @@
 //! object that handles it.
 
 use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use crate::engine::broker::Thread;
 use crate::engine::callee::Functions;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::inboxes::{Inboxes, Target};
-use crate::engine::io::control_handles;
+use crate::engine::io::control_handles::{self, Kind};
 use crate::engine::io::detaching::Detaching;
 use crate::engine::io::ending::{Ending, Guard};
 use crate::engine::io::ids::Ids;
@@ -47,10 +48,21 @@ pub(crate) struct Setup {
     pub(crate) role: Role,
 }
 
-/// The parts that differ between a master and a child.
+/// The parts that differ between a master, a child, and a client of another process.
 pub(crate) enum Role {
-    Master { logs: Box<dyn LogSink> },
+    Master {
+        logs: Box<dyn LogSink>,
+        /// Runs the calls of programs that have joined, if the master takes any.
+        dispatcher: Option<Dispatcher>,
+    },
     Child(Box<Parent>),
+    /// A program that has joined the tree of another process of its own accord. It runs no calls, and keeps its
+    /// own log.
+    Client {
+        /// The link to the process that it has joined.
+        stream: OwnedFd,
+        logs: Box<dyn LogSink>,
+    },
 }
 
 /// A child's link to its parent, and the part that runs its calls.
@@ -112,18 +124,32 @@ pub(crate) struct Io {
 /// I/O thread.
 pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future<Output = ()>) {
     let Setup { shared, queue, role } = setup;
-    let (io, told) = match role {
-        Role::Master { logs } => (Io::new(shared, thread, None, Some(logs), Ending::default()), None),
+    let (io, told, kind) = match role {
+        Role::Master { logs, dispatcher } => {
+            let kind = if dispatcher.is_some() { Kind::Server } else { Kind::Master };
+            (Io::new(shared, thread, dispatcher, Some(logs), Ending::default()), None, kind)
+        }
+        Role::Client { stream, logs } => {
+            let io = Io::new(shared, thread, None, Some(logs), Ending::default());
+            match Stream::of_socket(stream) {
+                Ok(stream) => io.neighbours.attach_parent(&io, stream),
+                Err(error) => {
+                    log_later!(io, WARN, "the link cannot be watched: {error}");
+                    io.begin_shutdown(None);
+                }
+            }
+            (io, None, Kind::Client)
+        }
         Role::Child(parent) => {
             let Parent { stream, dispatcher, printed, ended, ends_descendants } = *parent;
             let ending = Ending::new(ends_descendants, printed);
             let io = Io::new(shared, thread, Some(dispatcher), None, ending);
             io.neighbours.attach_parent(&io, stream);
             io.observer.dump_on_signal(&io);
-            (io, Some(ended))
+            (io, Some(ended), Kind::Child)
         }
     };
-    for (handle, registration) in control_handles::all(io.dispatcher.is_some()) {
+    for (handle, registration) in control_handles::all(kind) {
         // The table is empty, so no handle can be in use yet.
         let _ = io.add_handler(handle, registration);
     }

@@ -21,7 +21,7 @@ use crate::engine::log::log_later;
 use crate::engine::task_set;
 use crate::routing::table::{Gone, LinkId};
 use crate::sys::hash::HashMap;
-use crate::sys::pipe::{Input, Output, Stream};
+use crate::sys::pipe::Stream;
 use crate::sys::process::Launched;
 use crate::wire::error::{ConnectError, ConnectErrorKind, DeadReason, Error, Phase};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
@@ -93,11 +93,8 @@ impl Neighbours {
         if context == io.shared.me || io.with_routing(|routing| routing.link_to(context)).is_some() {
             return Err(refuse(format!("context {context} is attached already")).into());
         }
-        let open = |stream: OwnedFd| {
-            let input = Input::new(stream.try_clone()?)?;
-            Ok::<_, std::io::Error>(Stream { input, output: Output::new(stream)? })
-        };
-        let stream = open(stream).map_err(|error| refuse(format!("the stream cannot be watched: {error}")))?;
+        let stream =
+            Stream::of_socket(stream).map_err(|error| refuse(format!("the stream cannot be watched: {error}")))?;
         self.attach(io, Neighbour { context, name, authority, stream, rest: Vec::new(), process: None });
         Ok(())
     }

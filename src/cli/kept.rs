@@ -1,0 +1,19 @@
+//! Connections that outlive a run: `--keep TIME` and `offshoot kept`.
+//!
+//! A process of its own, the keeper, holds the connections. A run joins the keeper's tree, has it connect what is
+//! missing, and leaves everything in place.
+//!
+//! - `keeper`: the process that holds connections
+//! - `keeping`: what a run does with a keeper
+//! - `place`: where a keeper listens
+//! - `question`: what a keeper is asked
+//! - `command`: `offshoot kept`
+
+mod command;
+mod keeper;
+pub(crate) mod keeping;
+mod place;
+mod question;
+
+pub(crate) use command::kept;
+pub(crate) use keeper::serve;

@@ -1,0 +1,119 @@
+//! `offshoot kept`: what runs with `--keep` have left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::args::KeptArgs;
+use crate::cli::complaint::{complain, fail};
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::kept::keeping::ask;
+use crate::cli::kept::place;
+use crate::cli::kept::question::{Kept, Question};
+use crate::cli::print;
+use crate::unix::{self, Joined};
+
+/// One connection, as `--json` has it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    path: &'a str,
+    /// How many programs use it now.
+    users: usize,
+    /// Seconds since the last one has left.
+    idle: f64,
+    /// Seconds until it ends, if nobody uses it.
+    left: f64,
+}
+
+/// Lists or ends connections.
+pub(crate) fn kept(args: &KeptArgs) -> Exit {
+    crate::block_on(async {
+        let mut keepers = Vec::new();
+        for socket in place::all() {
+            match unix::connect(&socket).await {
+                Ok(joined) => match ask(&joined, Question::List).await {
+                    Ok(kept) => keepers.push((joined, kept.into_iter().flatten().collect::<Vec<_>>())),
+                    Err(error) => {
+                        complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()))
+                    }
+                },
+                Err(crate::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    // Its keeper was killed.
+                    let _ = std::fs::remove_file(&socket);
+                }
+                Err(error) => complain(&format!("note: {error}")),
+            }
+        }
+        let exit = match args.what {
+            Some(_) => end(&args.paths, &keepers).await,
+            None => list(args.json, &keepers),
+        };
+        for (joined, _) in keepers {
+            joined.router.shutdown().await;
+        }
+        exit
+    })
+}
+
+fn list(json: bool, keepers: &[(Joined, Vec<Kept>)]) -> Exit {
+    let all: BTreeMap<&str, &Kept> =
+        keepers.iter().flat_map(|(_, kept)| kept).map(|kept| (kept.path.as_str(), kept)).collect();
+    let mut text = String::new();
+    if json {
+        let shown: Vec<_> = all
+            .iter()
+            .map(|(path, kept)| Shown {
+                path,
+                users: kept.users,
+                idle: kept.idle.as_secs_f64(),
+                left: kept.left.as_secs_f64(),
+            })
+            .collect();
+        text = serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n";
+    } else {
+        let width = all.keys().map(|path| path.chars().count()).max().unwrap_or_default();
+        for (path, kept) in &all {
+            let state = match kept.users {
+                0 => format!("unused for {}, ends in {}", seconds(kept.idle), seconds(kept.left)),
+                users => format!("used by {users}"),
+            };
+            text.push_str(&format!("{path:width$}  {state}\n"));
+        }
+        if all.is_empty() {
+            complain("nothing is kept; `offshoot run --keep 10m ...` keeps connections");
+        }
+    }
+    print(text.as_bytes())
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
+}
+
+async fn end(paths: &[String], keepers: &[(Joined, Vec<Kept>)]) -> Exit {
+    let is_meant = |kept: &&Kept| {
+        let is_at = |path: &String| {
+            kept.path.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        paths.is_empty() || paths.iter().any(is_at)
+    };
+    let mut ended = 0;
+    for (joined, kept) in keepers {
+        let ways: Vec<_> = kept.iter().filter(is_meant).map(|kept| kept.way).collect();
+        if ways.is_empty() {
+            continue;
+        }
+        ended += ways.len();
+        if let Err(error) = ask(joined, Question::End(Some(ways))).await {
+            return fail(Exit::Internal, &format!("a keeper does not answer: {error}"));
+        }
+    }
+    if ended == 0 && !paths.is_empty() {
+        return fail(Exit::Usage, &format!("nothing is kept at {}; `offshoot kept` lists what is", paths.join(", ")));
+    }
+    Exit::Done(Outcome::default())
+}

@@ -1,0 +1,201 @@
+//! The keeper: a process that holds connections for later runs.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cli::complaint::fail;
+use crate::cli::ending::Signals;
+use crate::cli::exit::Exit;
+use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::sys::process;
+use crate::{ContextId, Message, Router, policy, unix};
+
+/// How often it looks what has to end.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long it waits for the first program.
+const ALONE: Duration = Duration::from_secs(10);
+/// The most contexts that it keeps.
+const MOST: usize = 100_000;
+/// The longest path that it lists, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// A context that is kept.
+struct Entry {
+    context: ContextId,
+    name: String,
+    path: String,
+    keep: Duration,
+    users: HashSet<ContextId>,
+    /// When the last program has left.
+    idle_since: Instant,
+}
+
+/// What is kept.
+struct Keeper {
+    router: crate::router::WeakRouter,
+    kept: Mutex<HashMap<Key, Entry>>,
+}
+
+/// Runs the keeper that listens at `socket`, until it has nothing to keep.
+pub(crate) fn serve(socket: &Path) -> Exit {
+    // The terminal and the shell of the run that has started it are none of its business.
+    let _ = nix::unistd::setsid();
+    let (router, serve) = match Router::builder().build_server() {
+        Ok(server) => server,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let keeper = Arc::new(Keeper { router: router.downgrade(), kept: Mutex::default() });
+    let answering = Arc::clone(&keeper);
+    let handler = router.add_handler(move |message: Message| {
+        if let Ok(question) = message.decode::<Question>() {
+            // A program that has gone needs no answer.
+            let _ = message.reply(&answering.answer(message.src, question));
+        }
+    });
+    let listener = handler.handle(HANDLE).policy(policy::is_immediate_child).build();
+    let listener = match listener.and_then(|_| unix::listen(&router, Some(socket))) {
+        Ok(listener) => listener,
+        // Another one was faster.
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    let watching = std::thread::Builder::new().name("offshoot-keeper".into()).spawn(move || {
+        crate::block_on(async {
+            keeper.until_useless().await;
+            drop(listener);
+            router.shutdown().await;
+        });
+        process::exit_now(0);
+    });
+    if let Err(error) = watching {
+        return fail(Exit::Internal, &error);
+    }
+    match serve() {
+        Ok(()) => Exit::Internal,
+        Err(why) => fail(Exit::Internal, &why),
+    }
+}
+
+impl Keeper {
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs on the I/O thread.
+    fn answer(&self, user: ContextId, question: Question) -> Vec<Option<Kept>> {
+        let mut kept = self.kept();
+        match question {
+            Question::Find { ways, keep } => ways
+                .into_iter()
+                .map(|way| {
+                    let entry = kept.get_mut(&way).filter(|entry| self.is_there(entry.context))?;
+                    entry.users.insert(user);
+                    entry.keep = entry.keep.max(keep.unwrap_or_default());
+                    Some(entry.kept(way))
+                })
+                .collect(),
+            Question::Keep { way, context, name, path, keep } => {
+                let is_acceptable = kept.len() < MOST && path.len() <= MAX_PATH && self.is_there(context);
+                if is_acceptable {
+                    let (users, idle_since) = (HashSet::from([user]), Instant::now());
+                    let old = kept.insert(way, Entry { context, name, path, keep, users, idle_since });
+                    // Two runs have connected it at once. The older one has its user.
+                    if let Some(old) = old.filter(|old| old.context != context) {
+                        let lone: Key = another_key(old.context, &way);
+                        kept.insert(lone, Entry { keep: Duration::ZERO, ..old });
+                    }
+                }
+                Vec::new()
+            }
+            Question::List => kept.iter().map(|(way, entry)| Some(entry.kept(*way))).collect(),
+            Question::End(ways) => {
+                let ways = ways.unwrap_or_else(|| kept.keys().copied().collect());
+                for way in ways {
+                    if let Some(entry) = kept.get_mut(&way) {
+                        entry.users.clear();
+                        entry.keep = Duration::ZERO;
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn is_there(&self, context: ContextId) -> bool {
+        !self.router.shared().has_gone(context)
+    }
+
+    /// Ends what nobody uses any more, until nothing is left or a signal comes.
+    async fn until_useless(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            let Ok(mut signals) = Signals::new() else { return };
+            let (begun, mut has_kept) = (Instant::now(), false);
+            loop {
+                tokio::select! {
+                    _ = signals.next() => return,
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                let Some(router) = self.router.upgrade() else { return };
+                has_kept |= !self.kept().is_empty();
+                for context in self.take_useless() {
+                    router.context_by_id(context).shutdown_nowait();
+                }
+                let is_useless = self.kept().is_empty() && router.children().is_empty();
+                if is_useless && (has_kept || begun.elapsed() > ALONE) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Takes out what has gone and what nobody uses any more. Returns the latter.
+    fn take_useless(&self) -> Vec<ContextId> {
+        let mut useless = Vec::new();
+        self.kept().retain(|_, entry| {
+            if !self.is_there(entry.context) {
+                return false;
+            }
+            let was_used = !entry.users.is_empty();
+            entry.users.retain(|user| self.is_there(*user));
+            if !entry.users.is_empty() {
+                return true;
+            }
+            if was_used {
+                entry.idle_since = Instant::now();
+            }
+            let is_useful = entry.idle_since.elapsed() < entry.keep;
+            if !is_useful {
+                useless.push(entry.context);
+            }
+            is_useful
+        });
+        useless
+    }
+}
+
+/// A key for a context whose way has another context by now.
+fn another_key(context: ContextId, way: &Key) -> Key {
+    let mut key = *way;
+    for (byte, id) in key.iter_mut().zip(context.0.to_be_bytes()) {
+        *byte ^= id ^ 0x5a;
+    }
+    key
+}
+
+impl Entry {
+    fn kept(&self, way: Key) -> Kept {
+        let idle = if self.users.is_empty() { self.idle_since.elapsed() } else { Duration::ZERO };
+        Kept {
+            way,
+            context: self.context,
+            name: self.name.clone(),
+            path: self.path.clone(),
+            users: self.users.len(),
+            idle,
+            left: self.keep.saturating_sub(idle),
+        }
+    }
+}

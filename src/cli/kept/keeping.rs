@@ -1,0 +1,178 @@
+//! What a run does with a keeper: it joins it, finds what is connected, and has it keep what it connects.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::cli::args::ReachArgs;
+use crate::cli::hosts::path::{Hop, Method};
+use crate::cli::kept::place;
+use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::unix::{self, Joined};
+use crate::{Context, Error, Message, Router};
+
+/// The subcommand that becomes a keeper.
+pub(crate) const SUBCOMMAND: &str = "__keep";
+/// How long a new keeper may take until it listens.
+const START: Duration = Duration::from_secs(5);
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long a context that was kept may take to say how it does. One that does not is connected again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// How long a keeper may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A keeper that this run has joined.
+pub(crate) struct Keeping {
+    joined: Joined,
+    /// How long what is connected stays. Without it, the run uses what is there, and has nothing kept.
+    keep: Option<Duration>,
+    /// What else decides how a host is reached.
+    settings: String,
+}
+
+impl Keeping {
+    /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// If a keeper is needed and does not start or answer.
+    pub(crate) async fn begin(reach: &ReachArgs) -> Result<Option<Self>, String> {
+        let names_files = reach.binary.is_some() || reach.ssh.has_any();
+        let socket = place::socket(names_files);
+        if reach.keep.is_none() && !socket.exists() {
+            return Ok(None);
+        }
+        let joined = match unix::connect(&socket).await {
+            Ok(joined) => joined,
+            Err(error) if reach.keep.is_none() => {
+                tracing::info!("no connection of an earlier run is used: {error}");
+                return Ok(None);
+            }
+            Err(_) => start(&socket).await?,
+        };
+        let settings = format!("{:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method);
+        Ok(Some(Self { joined, keep: reach.keep, settings }))
+    }
+
+    /// The keeper, as the context by which it connects.
+    pub(crate) fn keeper(&self) -> &Context {
+        &self.joined.listener
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.joined.router
+    }
+
+    /// Whether what is connected by these hops is kept.
+    pub(crate) fn keeps(&self, hops: &[Hop]) -> bool {
+        self.keep.is_some() && may_be_kept(hops)
+    }
+
+    /// Whether a context belongs to the keeper's tree.
+    pub(crate) fn has(&self, context: &Context) -> bool {
+        Arc::ptr_eq(context.shared(), self.joined.router.shared())
+    }
+
+    /// The contexts that are connected and alive, of all these ways.
+    pub(crate) async fn find(&self, ways: Vec<Vec<Hop>>) -> HashMap<Vec<Hop>, Context> {
+        let ways: Vec<_> = ways.into_iter().filter(|hops| may_be_kept(hops)).collect();
+        let keys = ways.iter().map(|hops| self.key(hops)).collect();
+        let Ok(found) = self.ask(Question::Find { ways: keys, keep: self.keep }).await else { return HashMap::new() };
+        let mut asked = Vec::new();
+        for (hops, kept) in ways.into_iter().zip(found) {
+            let Some(kept) = kept else { continue };
+            let context = Context::new(Arc::clone(self.joined.router.shared()), kept.context, &kept.name);
+            let answer = context.clone();
+            asked.push((
+                hops,
+                context,
+                kept.way,
+                tokio::task::spawn_local(async move { answer.ask_stats(Some(SIGN_OF_LIFE)).await.is_ok() }),
+            ));
+        }
+        let (mut alive, mut dead) = (HashMap::new(), Vec::new());
+        for (hops, context, way, answer) in asked {
+            if answer.await.unwrap_or(false) {
+                alive.insert(hops, context);
+            } else {
+                dead.push(way);
+            }
+        }
+        if !dead.is_empty() {
+            let _ = self.ask(Question::End(Some(dead))).await;
+        }
+        // What is behind a dead hop is dead, too.
+        let all: Vec<Vec<Hop>> = alive.keys().cloned().collect();
+        for hops in all {
+            if (1..hops.len()).any(|depth| !alive.contains_key(&hops[..depth])) {
+                alive.remove(&hops);
+            }
+        }
+        alive
+    }
+
+    /// Has the keeper keep a context.
+    pub(crate) async fn keep(&self, hops: &[Hop], context: &Context) {
+        let Some(keep) = self.keep else { return };
+        let path = hops.iter().map(shown).collect::<Vec<_>>().join("/");
+        let name = context.name().to_owned();
+        let question = Question::Keep { way: self.key(hops), context: context.id(), name, path, keep };
+        if let Err(error) = self.ask(question).await {
+            tracing::warn!("{context} is not kept: {error}");
+        }
+    }
+
+    async fn ask(&self, question: Question) -> Result<Vec<Option<Kept>>, Error> {
+        ask(&self.joined, question).await
+    }
+
+    fn key(&self, hops: &[Hop]) -> Key {
+        Sha256::digest(format!("{hops:?} {}", self.settings)).into()
+    }
+}
+
+/// Asks a keeper.
+pub(super) async fn ask(joined: &Joined, question: Question) -> Result<Vec<Option<Kept>>, Error> {
+    let question = Message::encoded(&question)?.to_handle(HANDLE);
+    joined.listener.timeout(ANSWER).send_await(question).await
+}
+
+/// A process of this machine has the directory and the environment of the run, so it is not kept.
+fn may_be_kept(hops: &[Hop]) -> bool {
+    hops.first().is_some_and(|hop| !matches!(hop.method, Method::Local | Method::Fork))
+}
+
+/// A hop as a user writes it.
+fn shown(hop: &Hop) -> String {
+    let user = hop.user.iter().map(|user| format!("{user}@"));
+    let port = hop.port.iter().map(|port| format!(":{port}"));
+    let method = (hop.method != Method::Ssh).then(|| format!("{}:", hop.method.as_str()));
+    method.into_iter().chain(user).chain([hop.target.clone()]).chain(port).collect()
+}
+
+/// Starts a keeper, and joins it when it listens.
+async fn start(socket: &Path) -> Result<Joined, String> {
+    place::make_directory()?;
+    let tool = std::env::current_exe().map_err(|error| format!("this program cannot be found again: {error}"))?;
+    let mut keeper = Command::new(tool);
+    keeper.arg(SUBCOMMAND).arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut keeper =
+        keeper.spawn().map_err(|error| format!("the process that keeps connections does not start: {error}"))?;
+    let begun = Instant::now();
+    loop {
+        match unix::connect(socket).await {
+            Ok(joined) => return Ok(joined),
+            Err(error) if begun.elapsed() > START => {
+                let _ = keeper.kill();
+                let _ = keeper.wait();
+                return Err(format!("the process that keeps connections does not answer: {error}"));
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a keeper is asked, at [`HANDLE`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ContextId, Handle};
+
+/// The handle of a keeper that takes questions. It is the first one that a router gives away, and a keeper claims it
+/// before anything else.
+pub(super) const HANDLE: Handle = Handle::FIRST_DYNAMIC;
+
+/// Identifies a way to a host: a digest of its hops and of the settings of each.
+pub(super) type Key = [u8; 32];
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// Which of these ways are connected. They stay for `keep` longer than the program that asks, if that is more than
+    /// was said before.
+    Find { ways: Vec<Key>, keep: Option<Duration> },
+    /// Keep a context that was connected.
+    Keep { way: Key, context: ContextId, name: String, path: String, keep: Duration },
+    /// What is kept.
+    List,
+    /// End these, or everything.
+    End(Option<Vec<Key>>),
+}
+
+/// A context that is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) way: Key,
+    pub(super) context: ContextId,
+    /// The name of the context.
+    pub(super) name: String,
+    /// The path as the user writes it.
+    pub(super) path: String,
+    /// How many programs use it now.
+    pub(super) users: usize,
+    /// Time since the last program has left.
+    pub(super) idle: Duration,
+    /// Time until it ends, if nobody uses it.
+    pub(super) left: Duration,
+}
