@@ -46,7 +46,7 @@ impl RouterBuilder {
         let router = self.build_master(Box::new(log_levels), |router| {
             let (dispatcher, calls) = Dispatcher::new(Box::new(LocalFunctions(router.clone())), Handle::CALL_FUNCTION);
             received = Some(calls);
-            Some(dispatcher)
+            Some(Box::new(dispatcher))
         })?;
         let calls = received.ok_or(Error::Closed(Closed::Router))?;
         Ok((router, move || child::run_calls(calls)))
@@ -55,7 +55,7 @@ impl RouterBuilder {
     fn build_master(
         self,
         levels: AskLevels,
-        dispatcher: impl FnOnce(&Router) -> Option<Dispatcher>,
+        dispatcher: impl FnOnce(&Router) -> Option<Box<Dispatcher>>,
     ) -> Result<Router, Error> {
         if child::is_unclaimed() {
             child::tell_unclaimed();

@@ -99,13 +99,7 @@ pub(crate) fn later_commands_use_what_a_run_has_kept() -> Result<()> {
         &["run", "-w", "enter:a", "--", "true"][..],
         &["rsh", "enter:b/local1", "true"],
         &["call", "-w", "enter:a", "host_facts"],
-        &[
-            "push",
-            "-w",
-            "enter:a,enter:b/local1",
-            "/etc/hostname",
-            &user.home.path().join("copy").to_string_lossy().into_owned(),
-        ],
+        &["push", "-w", "enter:a,enter:b/local1", "/etc/hostname", &user.home.path().join("copy").to_string_lossy()],
     ] {
         let ended = user.offshoot(args)?;
         ensure!(ended.code == Some(0), "{args:?}: {ended:?}");

@@ -35,7 +35,7 @@ pub(crate) fn kept(args: &KeptArgs) -> Exit {
                 Ok(joined) => match ask(&joined, Question::List).await {
                     Ok(kept) => keepers.push((joined, kept.into_iter().flatten().collect::<Vec<_>>())),
                     Err(error) => {
-                        complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()))
+                        complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()));
                     }
                 },
                 Err(crate::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {

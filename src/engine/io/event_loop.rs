@@ -53,7 +53,7 @@ pub(crate) enum Role {
     Master {
         logs: Box<dyn LogSink>,
         /// Runs the calls of programs that have joined, if the master takes any.
-        dispatcher: Option<Dispatcher>,
+        dispatcher: Option<Box<Dispatcher>>,
     },
     Child(Box<Parent>),
     /// A program that has joined the tree of another process of its own accord. It runs no calls, and keeps its
@@ -127,7 +127,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>) -> (Rc<Io>, impl Future
     let (io, told, kind) = match role {
         Role::Master { logs, dispatcher } => {
             let kind = if dispatcher.is_some() { Kind::Server } else { Kind::Master };
-            (Io::new(shared, thread, dispatcher, Some(logs), Ending::default()), None, kind)
+            (Io::new(shared, thread, dispatcher.map(|boxed| *boxed), Some(logs), Ending::default()), None, kind)
         }
         Role::Client { stream, logs } => {
             let io = Io::new(shared, thread, None, Some(logs), Ending::default());
