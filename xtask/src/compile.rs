@@ -23,7 +23,7 @@ pub(super) const SMALLER: [&str; 4] = [
 /// The target whose code is too large for its budget at opt-level 3. It has opt-level s.
 const SMALL: &str = "i686-unknown-linux-musl";
 /// Its limits for inlining, in place of the first of [`SMALLER`].
-const INLINES_LESS: &str = "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=20";
+const INLINES_LESS: &str = "-Cllvm-args=-inline-threshold=5 -inlinehint-threshold=30";
 
 /// The target that programs of this machine are built for.
 pub(super) fn host() -> &'static str {
