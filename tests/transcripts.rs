@@ -24,6 +24,7 @@ const NOT_RUN: [(&str, &str, &str); 48] = [
     ("docs/guide/services.md", "use offshoot::service", "is Rust, and a test of the documentation"),
     ("docs/guide/first-run.md", "export PATH", "changes the shell of the reader"),
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
+    ("docs/guide/running.md", "offshoot run --keep 10m -w", "needs hosts"),
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
     ("docs/guide/observe.md", "offshoot run -w nosuchhost.invalid", "asks the network for a name"),
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
