@@ -63,8 +63,11 @@ pub(crate) fn serve(socket: &Path) -> Exit {
     let watching = std::thread::Builder::new().name("offshoot-keeper".into()).spawn(move || {
         crate::block_on(async {
             keeper.until_useless().await;
+            let socket = listener.path().to_owned();
             drop(listener);
             router.shutdown().await;
+            // It stays if another keeper has a socket there.
+            let _ = socket.parent().map(std::fs::remove_dir);
         });
         process::exit_now(0);
     });
