@@ -71,8 +71,8 @@ impl User {
     }
 
     fn expect_nothing_left(&mut self) -> Result<()> {
-        wait_for(Duration::from_secs(5), || self.sockets().is_empty().then_some(()))
-            .context("the socket is removed")?;
+        let directory = self.home.path().join("offshoot");
+        wait_for(Duration::from_secs(5), || (!directory.exists()).then_some(())).context("the socket is removed")?;
         self.first.as_mut().context("a run")?.expect_nothing_left(AT_ONCE)
     }
 }
