@@ -251,14 +251,15 @@ impl Context {
         self.shared.request(Request::Read { context: self.id, on: true });
     }
 
-    /// The last lines that the launcher of this child, for example ssh, wrote to its stderr. They are known
-    /// only if the child was lost. There are few, and they are safe to print. `None` for contexts that are not
-    /// children of this one.
+    /// The last lines that the launcher of this context, for example ssh, wrote to its stderr. They are known
+    /// only if the context was lost. There are few, and they are safe to print. Those of a context that another one has
+    /// started are known only to a router that [has them sent](crate::router::RouterBuilder). `None`
+    /// if it was not lost.
     #[cfg(feature = "cli")]
     pub(crate) async fn last_words(&self) -> Option<Vec<String>> {
         let (to, words) = oneshot::channel();
-        let id = self.id;
-        self.shared.request(Request::Do(Box::new(move |io| io.neighbours().tell_last_words(io, id, to))));
+        let (id, name) = (self.id, Arc::clone(&self.name));
+        self.shared.request(Request::Do(Box::new(move |io| io.neighbours().tell_last_words(io, id, &name, to))));
         words.await.ok()
     }
 

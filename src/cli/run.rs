@@ -156,7 +156,7 @@ fn files(job: &Job, hosts: &[HostPath]) -> Result<Option<Files>, String> {
 
 /// Makes the router. On SIGUSR2 it prints what it waits for.
 pub(super) fn start(debug: bool) -> Result<Router, Error> {
-    let router = Router::new()?;
+    let router = Router::builder().build_with_words()?;
     router.dump_on_sigusr2()?;
     if debug {
         match router.enable_debug() {

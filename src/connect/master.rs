@@ -12,6 +12,8 @@ use crate::connect::handshake::Welcome;
 use crate::engine::broker::Broker;
 use crate::engine::dispatch::Dispatcher;
 use crate::engine::io::{Role, Setup};
+#[cfg(feature = "cli")]
+use crate::engine::log::levels::LAUNCHER;
 use crate::engine::log::{self, MasterSink};
 use crate::engine::shared::{AskLevels, Levels, Settings, Shared};
 use crate::sys::panic;
@@ -21,6 +23,10 @@ use crate::wire::error::Error;
 use crate::wire::message::ContextId;
 #[cfg(feature = "cli")]
 use crate::wire::message::Handle;
+
+/// The level of what launchers print.
+#[cfg(feature = "cli")]
+const DEBUG: u8 = 4;
 
 impl RouterBuilder {
     /// Starts the router and its I/O thread.
@@ -36,6 +42,17 @@ impl RouterBuilder {
     /// The router. `levels` gives the log levels for its children.
     pub(super) fn build_with(self, levels: AskLevels) -> Result<Router, Error> {
         self.build_master(levels, |_| None)
+    }
+
+    /// A master to which other contexts send what their launchers print, for
+    /// [`Context::last_words`](crate::Context::last_words).
+    #[cfg(feature = "cli")]
+    pub(crate) fn build_with_words(self) -> Result<Router, Error> {
+        self.build_with(Box::new(|hooked| {
+            let levels = log_levels(hooked);
+            let level = levels.of(LAUNCHER).max(DEBUG);
+            levels.with(LAUNCHER, level)
+        }))
     }
 
     /// A master that also runs functions, for programs that have joined its tree. The second part is what the main

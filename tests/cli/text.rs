@@ -349,8 +349,9 @@ exec "$@""#;
 pub(crate) fn a_connection_that_is_lost_while_the_command_runs_is_told_as_such() -> Result<()> {
     let (_directory, path) = wrapper("echo 'Connection to web1 closed by remote host.' >&2; exit 255")?;
     // The child is the command's parent.
-    for host in ["web1", "web1/local1"] {
-        let kill = if host == "web1" { "kill -KILL $PPID" } else { "kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)" };
+    for host in ["web1", "web1/local1", "local1/web1"] {
+        let kill =
+            if host.ends_with("web1") { "kill -KILL $PPID" } else { "kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)" };
         let line = format!("echo begun; {kill}; exec sleep 10000");
         let (mut command, mut trace) = tool(&["run", "-F", "none", "-w", host, "-s", &line]);
         let ended = run(command.env("PATH", &path))?;

@@ -101,7 +101,7 @@ async fn drain(io: Rc<Io>, stderr: Reading, name: String, words: Rc<LastWords>) 
             if !line.trim().is_empty() {
                 words.push(&line);
             }
-            log_later!(io, DEBUG, "{name}: {line}");
+            log_later!(io, target: "offshoot::launcher", DEBUG, "{name}: {line}");
         }
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::engine::io::Io;
+#[cfg(feature = "cli")]
+use crate::engine::last_words::FarWords;
 use crate::engine::links::Fault;
+#[cfg(feature = "cli")]
+use crate::engine::log::levels::LAUNCHER;
 use crate::engine::log::{LogHook, LogSink, OwnEvent, Record, log_later};
 use crate::routing::table::LinkId;
 use crate::wire::codec;
@@ -19,11 +23,18 @@ const LAST_RECORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Logs {
     /// The log of the master. All other contexts have none.
     sink: Option<Box<dyn LogSink>>,
+    /// What launchers of other contexts wrote.
+    #[cfg(feature = "cli")]
+    pub(super) far_words: FarWords,
 }
 
 impl Logs {
     pub(super) fn new(sink: Option<Box<dyn LogSink>>) -> Self {
-        Self { sink }
+        Self {
+            sink,
+            #[cfg(feature = "cli")]
+            far_words: FarWords::default(),
+        }
     }
 
     /// Logs an event of the I/O thread; see [`log_later`].
@@ -68,6 +79,12 @@ impl Logs {
         match codec::decode::<Record>(&message.data, None) {
             Ok(record) => {
                 let name = io.with_routing(|routing| routing.name(message.src).map(str::to_owned));
+                #[cfg(feature = "cli")]
+                if record.target == LAUNCHER
+                    && let Some(name) = &name
+                {
+                    self.far_words.note(name, &record.message);
+                }
                 if let Some(sink) = &self.sink {
                     sink.emit(record.made_by(message.src, name));
                 }

@@ -171,14 +171,29 @@ impl Neighbours {
         }
     }
 
-    /// Sends the last lines that the launcher of a lost child wrote to its stderr.
+    /// Sends the last lines that the launcher of a lost context wrote to its stderr. Of a context that another one has
+    /// started, these are what that one has sent.
     #[cfg(feature = "cli")]
-    pub(crate) fn tell_last_words(&self, io: &Io, child: ContextId, to: oneshot::Sender<Vec<String>>) {
-        let Some(words) = io.with_links(|links| links.last_words(child)) else { return };
-        task_set::spawn(async move {
-            let _ = tokio::time::timeout(LAST_WORDS, words.ended.cancelled()).await;
-            let _ = to.send(words.lines());
-        });
+    pub(crate) fn tell_last_words(&self, io: &Rc<Io>, lost: ContextId, name: &str, to: oneshot::Sender<Vec<String>>) {
+        if let Some(words) = io.with_links(|links| links.last_words(lost)) {
+            task_set::spawn(async move {
+                let _ = tokio::time::timeout(LAST_WORDS, words.ended.cancelled()).await;
+                let _ = to.send(words.lines());
+            });
+        } else if io.shared.has_gone(lost) {
+            let (io, name) = (Rc::clone(io), name.to_owned());
+            task_set::spawn(async move {
+                // The end of a context arrives before what its launcher wrote.
+                let arrives = async {
+                    while io.logs().far_words.of(&name).is_empty() {
+                        tokio::time::sleep(LAST_WORDS / 10).await;
+                    }
+                    tokio::time::sleep(LAST_WORDS / 10).await;
+                };
+                let _ = tokio::time::timeout(LAST_WORDS, arrives).await;
+                let _ = to.send(io.logs().far_words.of(&name));
+            });
+        }
     }
 
     /// Notifies `gone` when the context has gone, or immediately if no route leads to it.

@@ -13,6 +13,10 @@ pub(crate) const STATS: &str = "offshoot::stats";
 /// The target of profiles; as [`STATS`].
 pub(crate) const PROFILE: &str = "offshoot::profile";
 
+/// The target of what launchers, such as ssh, write to stderr while their child is up, as `NAME OF THE CHILD: LINE`.
+#[cfg(feature = "cli")]
+pub(crate) const LAUNCHER: &str = "offshoot::launcher";
+
 /// The most verbose level that is wanted of each target: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Levels {
