@@ -54,8 +54,7 @@ Examples:
   offshoot run -w web1,web2 -- uptime
   offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx
 
-Exit codes:
-  0 all succeeded; added up: 2 some failed, 4 some unreachable, 8 stopped early;
+Exit codes: 0 all succeeded; added up: 2 failed, 4 unreachable, 8 stopped early;
   64 usage, 66 no hosts, 70 internal, 129 hung up, 130 interrupted, 143 terminated";
 
 pub(super) const RUN_EXAMPLES: &str = "\
