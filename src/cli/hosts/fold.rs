@@ -24,9 +24,9 @@ use self::words::Words;
 /// How many rows of numbers are compared when hosts are joined, over all passes, so that a million hosts are folded
 /// within a second. Hosts that are not joined by then are written one by one.
 const MAX_WORK: usize = 3_000_000;
-/// Families with at most this many hosts are also joined in a third way, which takes longer.
+/// Families with at most this many hosts are also joined in two ways that take longer.
 const SMALL: usize = 500;
-/// How many numbers are compared in this way.
+/// How many numbers are compared in these ways.
 const MAX_SMALL_WORK: usize = 1_000_000;
 /// How many boxes and numbers are compared when hosts are moved from one box to another.
 const MAX_MOVES: usize = 1_000_000;
@@ -171,6 +171,7 @@ impl<'a> Folder<'a> {
             for order in [Order::LastFirst, Order::FirstFirst] {
                 tries.push(family.join_largest(sets, order, (small_work, tables)));
             }
+            tries.push(family.join_pairs(sets, small_work));
         }
         for boxes in tries {
             if self.is_shorter(family, &boxes) {

@@ -141,6 +141,40 @@ impl Family<'_> {
         }
     }
 
+    /// Covers the hosts with boxes as [`Family::join`] does, but joins each box, in the order of the numbers, with the
+    /// next one that differs at one place. `work` is how many pairs may still be compared.
+    pub(super) fn join_pairs(&self, sets: &mut Sets, work: &mut usize) -> Vec<u32> {
+        let mut rows: Vec<&[u32]> = self.rows.chunks_exact(self.width()).collect();
+        let numbers = |row: &[u32]| row[..self.places].iter().map(|id| sets.numbers(*id)[0]).collect::<Vec<_>>();
+        rows.sort_by_cached_key(|row| numbers(row));
+        let mut rows: Vec<Vec<u32>> = rows.into_iter().map(<[u32]>::to_vec).collect();
+        loop {
+            let (mut is_done, mut nth) = (true, 0);
+            while nth < rows.len() {
+                let mut other = nth + 1;
+                while other < rows.len() && *work > 0 {
+                    *work -= 1;
+                    let mut differs = (0..self.places).filter(|place| rows[nth][*place] != rows[other][*place]);
+                    match (differs.next(), differs.next()) {
+                        (_, Some(_)) => other += 1,
+                        (place, None) => {
+                            if let Some(place) = place {
+                                rows[nth][place] = sets.union(&[rows[nth][place], rows[other][place]]);
+                                rows[nth][self.places] = FREE;
+                            }
+                            rows.remove(other);
+                            is_done = false;
+                        }
+                    }
+                }
+                nth += 1;
+            }
+            if is_done || *work == 0 {
+                return rows.concat();
+            }
+        }
+    }
+
     /// Groups boxes that differ at this place only.
     fn group_at(&self, (place, places): (usize, &[usize]), rows: &[u32], sets: &Sets, tables: &mut Tables) {
         let count = rows.len() / self.width();
