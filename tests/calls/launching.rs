@@ -138,9 +138,11 @@ fn a_launcher_may_make_its_stdout_non_blocking() {
 fn ssh_keeps_its_connection_alive_unless_its_configuration_says_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("ssh");
-    let says = "#!/bin/sh\ncase \" $* \" in *' -G '*) cat \"$2\"; exit;; esac\necho \"$*\" >&2; exit 3\n";
+    let says = "#!/bin/sh\ncase \" $* \" in *' -G '*) cat \"$2.answer\"; exit;; esac\necho \"$*\" >&2; exit 3\n";
     std::fs::write(&script, says).unwrap();
-    let config = directory.path().join("config");
+    let (config, answer) = (directory.path().join("config"), directory.path().join("config.answer"));
+    // Only ssh knows what this says.
+    std::fs::write(&config, "Include another\n").unwrap();
     let (script, config) = (script.to_str().unwrap(), config.to_str().unwrap());
     let tree = Tree::new();
     let hop = tree.child();
@@ -149,7 +151,7 @@ fn ssh_keeps_its_connection_alive_unless_its_configuration_says_otherwise() {
         ("serveraliveinterval 0\nserveralivecountmax 9\n", Some("15"), Some("9")),
         ("serveraliveinterval 60\nserveralivecountmax 9\n", None, None),
     ] {
-        std::fs::write(config, settings).unwrap();
+        std::fs::write(&answer, settings).unwrap();
         let ssh = || tree.0.ssh("nowhere").ssh_path("sh").ssh_args([script, "-F", config]);
         for connect in [ssh(), ssh().via(&hop)] {
             let words = complaints(block_on(connect.clone().connect())).join(" ");
