@@ -31,7 +31,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
-use self::choosing::{ChoiceArgs, how_else};
+use self::choosing::{ChoiceArgs, how_else, how_else_or_groups};
 use self::copying::{PullArgs, PushArgs};
 use self::forward::ForwardArgs;
 use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
@@ -399,7 +399,7 @@ pub(crate) struct OutputArgs {
 #[command(after_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
     /// Host expressions; the list has the hosts of all of them
-    #[arg(value_name = "EXPR", required_unless_present_any = how_else().into_iter().chain(["groups"]))]
+    #[arg(value_name = "EXPR", required_unless_present_any = how_else_or_groups())]
     pub(crate) expressions: Vec<String>,
     #[command(flatten)]
     pub(crate) choosing: ChoiceArgs,

@@ -103,7 +103,8 @@ fn with_prefix(fleet: &Fleet) -> Result<()> {
 
 fn ssh_speaks(fleet: &Fleet) -> Result<()> {
     let ended = on_hosts_to_the_end(fleet, &["-vv", "-w", "web1", "-o", "LogLevel=DEBUG1", "--", "true"])?;
-    let is_it = |line: &&String| line.contains(" D offshoot::launcher: ") && line.contains(": ssh.web1: debug1: ");
+    let is_it =
+        |line: &&String| line.contains(" D offshoot::connect::methods::") && line.contains(": ssh.web1: debug1: ");
     ensure!(ended.code == Some(0) && ended.stderr.iter().filter(is_it).count() > 3, "{ended:?}");
     Ok(())
 }

@@ -33,6 +33,15 @@ pub(super) fn how_else() -> Vec<&'static str> {
     if wcoll().is_some() { Vec::new() } else { vec!["all"] }
 }
 
+/// The same where the groups can be asked for.
+pub(super) fn how_else_or_groups() -> Vec<&'static str> {
+    let mut options = how_else();
+    if !options.is_empty() {
+        options.push("groups");
+    }
+    options
+}
+
 impl ChoiceArgs {
     /// What is chosen, beside `expressions`.
     pub(crate) fn choice(&self, expressions: &[String]) -> Choice {

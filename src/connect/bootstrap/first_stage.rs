@@ -132,11 +132,11 @@ const SECTIONS: [&str; 18] = [
     ),
     // The watcher removes the directory when this process is gone. (exec keeps the pid, so this covers the
     // image, too.) It ends when the directory has existed and is gone. It is started before the directory is
-    // made: otherwise a kill in between would leave the directory behind. It looks once a second, because every
-    // look takes a process. Without a `sleep` it gives up, because it would use a whole processor. (If it were in
-    // parentheses, it would be the child of the process that yash calls $!.)
+    // made: otherwise a kill in between would leave the directory behind. Without a `sleep` it gives up,
+    // because it would use a whole processor. (If it were in parentheses, it would be the child of the process
+    // that yash calls $!.)
     concat!(
-        r#"{ trap "" HUP INT TERM;s=;while sleep 1||exit;kill -0 $$;do "#,
+        r#"{ trap "" HUP INT TERM;s=;while sleep .3||sleep 1||exit;kill -0 $$;do "#,
         r#"for d do [ -O "$d/$f" ]&&s=1&&continue 2;done;[ "$s" ]&&exit;done;"#,
         r#"for d do v "$d/$f";done;} </dev/null >/dev/null 2>&1&w=$!;@3@"#,
     ),
