@@ -61,11 +61,24 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use fleet::Fleet;
 use support::Missing;
 
+/// Gives the signals of a terminal their usual action. A shell that starts a program in the background has it ignore
+/// them, and so would everything that the trials start.
+fn catch_again() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: there is no handler.
+        #[expect(unsafe_code, reason = "std has no way to do this")]
+        let _ = unsafe { sigaction(signal, &usual) };
+    }
+}
+
 fn main() -> ExitCode {
     offshoot::child();
     if let Some(exit) = helper::main() {
         return exit;
     }
+    catch_again();
     let mut arguments = Arguments::from_args();
     let level = Level::chosen();
     let (mut beside, mut alone) = (Vec::new(), Vec::new());
