@@ -38,7 +38,7 @@ pub(crate) use self::diagnosis::{Diagnosis, Interpret};
 pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
 use self::hello_parser::SplitHello;
-pub(crate) use self::hello_parser::hello_bytes;
+pub(crate) use self::hello_parser::{append_hello, hello_bytes};
 pub(crate) use self::nonce::Nonce;
 use self::output_tail::{OutputTail, Source};
 use self::prompt::Reply;

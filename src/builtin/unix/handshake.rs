@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::connect::bootstrap::{MAGIC, MAX_HELLO, VERSION};
+use crate::connect::bootstrap::{MAGIC, MAX_HELLO, VERSION, append_hello};
 use crate::connect::handshake::{Hello, Welcome};
 use crate::sys::pipe::Input;
 use crate::wire::codec;
@@ -18,9 +18,9 @@ const REFUSED: u8 = 1;
 
 /// The client's part.
 pub(super) fn greeting(hello: &Hello) -> Result<Vec<u8>, String> {
-    let body = codec::encode(hello)?;
-    let length = u32::try_from(body.len()).map_err(|_| "the hello is too long")?;
-    Ok([&MAGIC[..], &VERSION.to_be_bytes(), &length.to_be_bytes(), &body].concat())
+    let mut greeting = Vec::new();
+    append_hello(&codec::encode(hello)?, &mut greeting);
+    Ok(greeting)
 }
 
 /// Reads the client's part. An error is the reason to tell the client.

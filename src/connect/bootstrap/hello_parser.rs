@@ -50,14 +50,19 @@ fn wrong_magic(received: &[u8]) -> Diagnosis {
     Diagnosis::new(ConnectErrorKind::Corrupt, text, hint)
 }
 
+/// Appends what identifies a program to the other end: magic, version, length and hello.
+pub(crate) fn append_hello(hello: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(&MAGIC);
+    to.extend_from_slice(&VERSION.to_be_bytes());
+    to.extend_from_slice(&u32::try_from(hello.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend_from_slice(hello);
+}
+
 /// Everything that a child writes before it receives the welcome.
 pub(crate) fn hello_bytes(nonce: &crate::connect::bootstrap::Nonce, hello: &[u8]) -> Vec<u8> {
     let mut bytes = nonce.token().into_bytes();
     bytes.push(b'\n');
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes.extend_from_slice(&u32::try_from(hello.len()).unwrap_or(u32::MAX).to_be_bytes());
-    bytes.extend_from_slice(hello);
+    append_hello(hello, &mut bytes);
     bytes
 }
 
