@@ -25,7 +25,7 @@ check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every ch
 check-long: check long elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
-	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
+	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --doc
 
 soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test

@@ -320,10 +320,7 @@ impl Context {
         }
         let data = call_payload::encode_call(function, args, chain, values)
             .map_err(|why| Error::Payload(format!("the arguments of {} cannot be sent: {why}", shown(function))))?;
-        if codec::held_secret() {
-            return Ok(Message { secret: true, ..self.message_of(codec::wiped(data))? });
-        }
-        self.message_of(data.into())
+        Ok(Message { secret: codec::held_secret(), ..self.message_of(data)? })
     }
 
     /// Wraps an encoded call in a message to this context.

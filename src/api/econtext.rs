@@ -148,12 +148,12 @@ impl Econtext {
     /// Whether the call was cancelled or its time limit was reached. For functions that block. Does not
     /// block.
     pub fn is_cancelled(&self) -> bool {
-        self.call.cancelled.is_cancelled()
+        self.call.state.is_cancelled()
     }
 
     /// A future that is ready when the call is cancelled or its time limit is reached. Cancel safe.
     pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
-        self.call.cancelled.cancelled()
+        self.call.state.cancelled()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

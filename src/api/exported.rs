@@ -128,7 +128,7 @@ impl Exported {
     pub fn call(&self, context: &Context, args: &EncodedArgs, timeout: Option<Duration>) -> Call<String> {
         let message = call_payload::encode_call(self.name(), &(), 0, crate::wire::message::Handle::NONE)
             .map_err(crate::Error::Payload)
-            .and_then(|head| context.message_of([head, args.0.clone()].concat().into()));
+            .and_then(|head| context.message_of([&head[..], &args.0[..]].concat().into()));
         context.start_converted(self.name(), message, timeout, self.0.shim.ok)
     }
 }

@@ -23,6 +23,7 @@ use crate::api::router::{Router, WeakRouter};
 use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::routing::handles::Peer;
 use crate::routing::runs_on::RunsOn;
+use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
 use crate::wire::message::Message;
@@ -125,7 +126,7 @@ where
 }
 
 fn encode_result<T: Serialize>(value: &T) -> Outcome {
-    codec::encode(value).map_err(|why| {
+    call_payload::encode_result(value).map_err(|why| {
         Failure::new("offshoot::Error", format!("the result of type {} cannot be sent: {why}", type_name::<T>()))
     })
 }

@@ -334,9 +334,7 @@ fn message<F: Method<K>, K>(context: &Context, args: &F::Args) -> Result<Message
     }
     let data = call_payload::encode_call(method, args, 0, Handle::NONE)
         .map_err(|why| Error::Payload(format!("the arguments of {method} cannot be sent: {why}")))?;
-    let secret = codec::held_secret();
-    let data = if secret { codec::wiped(data) } else { data.into() };
-    Ok(Message { secret, handle: Handle::CALL_SERVICE, ..context.message_of(data)? })
+    Ok(Message { secret: codec::held_secret(), handle: Handle::CALL_SERVICE, ..context.message_of(data)? })
 }
 
 /// The instance of a service. Its end is the end of the service.

@@ -3,9 +3,12 @@
 
 use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
+use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::routing::handles::Peer;
 use crate::routing::runs_on::RunsOn;
@@ -21,13 +24,62 @@ pub(crate) struct IncomingCall {
     pub(crate) auth: ContextId,
     /// The time at which the caller stops waiting.
     pub(crate) deadline: Option<Instant>,
-    pub(crate) cancelled: CancellationToken,
+    pub(crate) state: Arc<CallState>,
+}
+
+/// What the I/O thread and the thread of a function both know of a call that runs here or is queued.
+#[derive(Debug)]
+pub(crate) struct CallState {
+    pub(crate) name: &'static str,
+    pub(crate) caller: ContextId,
+    pub(crate) since: Instant,
+    /// Whether it runs on the main thread.
+    pub(crate) is_queued: bool,
+    pub(crate) running: AtomicBool,
+    /// The caller has cancelled the call, or its time limit was reached. The result is discarded.
+    pub(crate) given_up: AtomicBool,
+    cancelled: AtomicBool,
+    /// Those who wait for the cancelling.
+    waiters: Notify,
+}
+
+impl CallState {
+    pub(crate) fn new(name: &'static str, caller: ContextId, runs_on: RunsOn) -> Self {
+        Self {
+            name,
+            caller,
+            since: Instant::now(),
+            is_queued: runs_on == RunsOn::Queued,
+            running: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            waiters: Notify::new(),
+        }
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.waiters.notify_waiters();
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Waits until the call is cancelled. Cancel safe.
+    pub(crate) async fn cancelled(&self) {
+        // It hears of a cancelling from here on.
+        let notified = self.waiters.notified();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
 }
 
 impl IncomingCall {
     /// Creates a call that `me` makes to itself.
     pub(crate) fn own(me: ContextId) -> Self {
-        Self { caller: me, auth: me, deadline: None, cancelled: CancellationToken::new() }
+        Self { caller: me, auth: me, deadline: None, state: Arc::new(CallState::new("", me, RunsOn::Io)) }
     }
 }
 
@@ -80,9 +132,9 @@ impl std::fmt::Debug for Running<'_> {
     }
 }
 
-/// The encoded result, or an error that does not name its context yet.
+/// The reply with the result, or an error that does not name its context yet.
 #[doc(hidden)]
-pub(crate) type Outcome = Result<Vec<u8>, Failure>;
+pub(crate) type Outcome = Result<Bytes, Failure>;
 
 /// A [`CallError`] that does not name its function and context yet.
 #[doc(hidden)]

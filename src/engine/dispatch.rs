@@ -11,16 +11,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use self::pool::Pool;
-use crate::engine::callee::{Callee, Failure, Functions, IncomingCall, Outcome, Running};
+use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
@@ -33,7 +32,7 @@ use crate::routing::table::LinkId;
 use crate::routing::window::ReceiveWindows;
 use crate::sys::hash::HashMap;
 use crate::sys::panic;
-use crate::wire::call_payload::{CALL_ERROR, CallHeader, OK, OTHER_ERROR, encode_error};
+use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
@@ -52,32 +51,20 @@ pub(crate) struct Dispatcher {
     chains: RefCell<Chains<Invocation>>,
     /// Every call that was received and has not ended, in the order of arrival. Some entries are of calls
     /// that have ended.
-    served: RefCell<Vec<Weak<Served>>>,
+    served: RefCell<Vec<Weak<CallState>>>,
     /// Cancellations that arrived before their calls. Such a call does not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
-    root: CancellationToken,
+    /// Set when the context begins to end.
+    stopped: Cell<bool>,
     /// The number of calls that run or wait.
     active: Cell<usize>,
 }
 
 struct Call {
-    cancelled: CancellationToken,
-    served: Arc<Served>,
+    state: Arc<CallState>,
     timer: Option<TimerKey>,
     /// The time limit, as long as the timer is set to an earlier time.
     deadline: Option<Instant>,
-}
-
-/// The information that [`Dispatcher::serving`] reports of a call that runs here or is queued.
-struct Served {
-    name: &'static str,
-    caller: ContextId,
-    since: Instant,
-    /// Whether it runs on the main thread.
-    is_queued: bool,
-    running: AtomicBool,
-    /// The caller has cancelled the call, or its time limit was reached. The result is discarded.
-    given_up: AtomicBool,
 }
 
 /// A call that is about to run.
@@ -99,7 +86,6 @@ pub(crate) struct Invocation {
     inlets: Arc<Mutex<ReceiveWindows>>,
     /// The handle that the call came to.
     handle: Handle,
-    served: Arc<Served>,
 }
 
 /// The header of a call, and what it calls, or the reason why it cannot be called.
@@ -129,7 +115,7 @@ impl Dispatcher {
             chains: RefCell::default(),
             served: RefCell::default(),
             early: RefCell::default(),
-            root: CancellationToken::new(),
+            stopped: Cell::new(false),
             active: Cell::new(0),
         };
         (dispatcher, calls)
@@ -176,21 +162,20 @@ impl Dispatcher {
         };
         // A call without a reply and without a time limit cannot be cancelled by itself.
         let is_known = message.wants_reply() || message.deadline.is_some();
-        let cancelled = if is_known { CancellationToken::new() } else { self.root.child_token() };
-        if overtaken {
-            // The call still takes its place in the chain. There it ends the chain.
-            cancelled.cancel();
+        let state = self.serve(&*callee, message.src);
+        // A call that was overtaken still takes its place in the chain. There it ends the chain.
+        if overtaken || (!is_known && self.stopped.get()) {
+            state.cancel();
         }
-        let served = self.serve(&*callee, message.src);
         let key = match is_known && !message.wants_reply() {
             true => (io.shared.me, io.shared.next_handle()),
             false => key,
         };
         if is_known {
-            let late = message.deadline.filter(|_| served.is_queued && message.wants_reply());
+            let late = message.deadline.filter(|_| state.is_queued && message.wants_reply());
             let first = late.map_or(message.deadline, |when| Some(before(when)));
             let timer = first.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
-            let call = Call { cancelled: cancelled.clone(), served: Arc::clone(&served), timer, deadline: late };
+            let call = Call { state: Arc::clone(&state), timer, deadline: late };
             self.calls.borrow_mut().insert(key, call);
         }
         self.active.set(self.active.get() + 1);
@@ -205,10 +190,9 @@ impl Dispatcher {
             reply_to: message.reply_to,
             values,
             chain,
-            call: IncomingCall { caller: message.src, auth: message.auth, deadline: message.deadline, cancelled },
+            call: IncomingCall { caller: message.src, auth: message.auth, deadline: message.deadline, state },
             inlets: Arc::clone(&self.inlets),
             handle: self.handle,
-            served,
         };
         let ready = match chained {
             Some(chain) => self.chains.borrow_mut().begin(chain, runs_on, invocation),
@@ -228,15 +212,8 @@ impl Dispatcher {
     }
 
     /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
-    fn serve(&self, callee: &dyn Callee, caller: ContextId) -> Arc<Served> {
-        let served = Arc::new(Served {
-            name: callee.name(),
-            caller,
-            since: Instant::now(),
-            is_queued: callee.runs_on() == RunsOn::Queued,
-            running: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
-        });
+    fn serve(&self, callee: &dyn Callee, caller: ContextId) -> Arc<CallState> {
+        let state = Arc::new(CallState::new(callee.name(), caller, callee.runs_on()));
         let mut all = self.served.borrow_mut();
         if all.len() == all.capacity() {
             // The list grows only after ended calls were removed. So at most half of the entries are of ended
@@ -245,14 +222,14 @@ impl Dispatcher {
             let room = all.len().max(64);
             all.reserve(room);
         }
-        all.push(Arc::downgrade(&served));
-        served
+        all.push(Arc::downgrade(&state));
+        state
     }
 
     /// The calls that run here or are queued, in the order of arrival.
     pub(crate) fn serving(&self) -> Vec<ServedCall> {
         let all = self.served.borrow();
-        let told = |served: Arc<Served>| ServedCall {
+        let told = |served: Arc<CallState>| ServedCall {
             caller: served.caller,
             function: cut(served.name, MAX_NAME),
             age: served.since.elapsed(),
@@ -321,7 +298,7 @@ impl Dispatcher {
         call.timer = Some(io.set_timer(deadline, Timer::Call(src, handle)));
         let all = self.served.borrow();
         let mut running = all.iter().filter_map(Weak::upgrade).filter(|other| other.running.load(Ordering::Relaxed));
-        if !call.served.running.load(Ordering::Relaxed)
+        if !call.state.running.load(Ordering::Relaxed)
             && let Some(other) = running.find(|other| other.is_queued)
         {
             let data = [&handle.0.to_be_bytes(), cut(other.name, MAX_NAME).as_bytes()].concat();
@@ -332,8 +309,8 @@ impl Dispatcher {
     /// Cancels a call. Code that blocks cannot be stopped.
     pub(crate) fn cancel(&self, src: ContextId, handle: Handle) {
         if let Some(call) = self.calls.borrow().get(&(src, handle)) {
-            call.served.given_up.store(true, Ordering::Release);
-            return call.cancelled.cancel();
+            call.state.given_up.store(true, Ordering::Release);
+            return call.state.cancel();
         }
         let mut early = self.early.borrow_mut();
         if early.len() == MAX_EARLY {
@@ -364,7 +341,7 @@ impl Dispatcher {
 
     /// Cancels all calls of a caller that has gone.
     pub(crate) fn forget(&self, caller: ContextId) {
-        self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.cancelled.cancel());
+        self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.state.cancel());
         lock(&self.inlets).forget(caller);
         self.chains.borrow_mut().forget_all(caller);
     }
@@ -376,8 +353,8 @@ impl Dispatcher {
 
     /// Cancels all calls, because the context is ending.
     pub(crate) fn stop(&self) {
-        self.root.cancel();
-        self.calls.borrow().values().for_each(|call| call.cancelled.cancel());
+        self.stopped.set(true);
+        self.served.borrow().iter().filter_map(Weak::upgrade).for_each(|state| state.cancel());
     }
 
     fn take_early(&self, key: (ContextId, Handle)) -> bool {
@@ -454,7 +431,7 @@ impl Invocation {
         if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
             return Some(Ended::NotRun(error.clone()));
         }
-        self.call.cancelled.is_cancelled().then_some(Ended::Cancelled)
+        self.call.state.is_cancelled().then_some(Ended::Cancelled)
     }
 
     fn begin(&self) -> Running<'_> {
@@ -464,7 +441,7 @@ impl Invocation {
     async fn until_cancelled(&self, work: impl Future<Output = Outcome>) -> Ended {
         tokio::select! {
             biased;
-            () = self.call.cancelled.cancelled() => Ended::Cancelled,
+            () = self.call.state.cancelled() => Ended::Cancelled,
             outcome = work => Ended::Outcome(outcome),
         }
     }
@@ -472,7 +449,7 @@ impl Invocation {
     /// Marks the call as running, and gives the room of its message back. Its place among the calls of its caller is
     /// given back when it has ended.
     fn taken(&self) {
-        self.served.running.store(true, Ordering::Relaxed);
+        self.call.state.running.store(true, Ordering::Relaxed);
         let grant = lock(&self.inlets).release(self.call.caller, self.handle, self.size);
         if let Some(grant) = grant {
             self.shared.request(Request::Grant(grant));
@@ -483,15 +460,10 @@ impl Invocation {
         let shared = &self.shared;
         let max = shared.max_message_size;
         let (reply, failed) = match ended {
-            Ended::Outcome(_) if self.served.given_up.load(Ordering::Acquire) => (None, true),
-            Ended::Outcome(Ok(value)) if (value.len() as u64) < max => {
-                let mut data = Vec::with_capacity(value.len() + 1);
-                data.push(OK);
-                data.extend_from_slice(&value);
-                (Some(data.into()), false)
-            }
-            Ended::Outcome(Ok(value)) => {
-                let error = Error::TooLarge { size: value.len() as u64, max, context: shared.name.clone() };
+            Ended::Outcome(_) if self.call.state.given_up.load(Ordering::Acquire) => (None, true),
+            Ended::Outcome(Ok(reply)) if reply.len() as u64 <= max => (Some(reply), false),
+            Ended::Outcome(Ok(reply)) => {
+                let error = Error::TooLarge { size: reply.len() as u64 - 1, max, context: shared.name.clone() };
                 (Some(encode_error(OTHER_ERROR, &error)), true)
             }
             Ended::Outcome(Err(failure)) => {
@@ -512,7 +484,7 @@ impl Invocation {
             }));
         }
         let has_reply = self.reply_to != Handle::NONE;
-        if !has_reply && self.chain.is_none() && self.served.given_up.load(Ordering::Acquire) {
+        if !has_reply && self.chain.is_none() && self.call.state.given_up.load(Ordering::Acquire) {
             log_failure(&format_args!("{} did not finish within its time limit", self.callee.name()));
         }
         let reply: Option<Bytes> = reply.filter(|_| has_reply);

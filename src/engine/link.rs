@@ -1,7 +1,7 @@
 //! Links: the tasks that move frames between a file descriptor and the
 //! router.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::engine::io::Io;
 use crate::routing::table::LinkId;
 use crate::sys::pipe::is_end;
 use crate::sys::pipe::{Input, Output, Stream};
-use crate::wire::frame::{self, HEADER, MAX_PAYLOAD};
-use crate::wire::write_batch::WriteBatch;
+use crate::wire::frame::{self, HEADER, MAX_PAYLOAD, Pieces};
+use crate::wire::write_batch::{SLICES, WriteBatch};
 
 /// Minimum free space in the buffer before a read, in bytes.
 const READ: usize = 128 * 1024;
@@ -61,10 +61,11 @@ impl Drop for Guard {
 
 async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result<(), String> {
     let mut buffer = BytesMut::from(&rest[..]);
+    let mut pieces = Pieces::default();
     loop {
         let now = Instant::now();
         let (mut frames, before) = (0, buffer.len());
-        while let Some(frame) = frame::decode(&mut buffer, now).map_err(|error| error.to_string())? {
+        while let Some(frame) = frame::decode(&mut buffer, &mut pieces, now).map_err(|error| error.to_string())? {
             frames += 1;
             io.on_frame(link, frame);
         }
@@ -123,7 +124,8 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String>
 async fn write_all(output: &Output, batch: &WriteBatch) -> io::Result<()> {
     let mut written = 0;
     while written < batch.len() {
-        written += output.write_vectored(&batch.slices(written)).await?;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        written += output.write_vectored(batch.slices(written, &mut slices)).await?;
     }
     Ok(())
 }

@@ -39,6 +39,9 @@ pub(crate) enum Rule {
 
 const UNEXPECTED: DeadReason = DeadReason::fixed(ChannelErrorKind::Refused, "reply from unexpected context");
 
+/// The most handles of a set whose memory is kept.
+const MAX_SPARE: usize = 64;
+
 /// What a handle stands for.
 pub(crate) struct Registration<S> {
     pub(crate) sink: S,
@@ -75,11 +78,13 @@ pub(crate) trait Provenance {
 pub(crate) struct Handles<S> {
     by_handle: HashMap<Handle, Registration<S>>,
     by_respondent: HashMap<ContextId, HashSet<Handle>>,
+    /// The memory of a set that was emptied, for the next one.
+    spare: HashSet<Handle>,
 }
 
 impl<S> Default for Handles<S> {
     fn default() -> Self {
-        Self { by_handle: HashMap::default(), by_respondent: HashMap::default() }
+        Self { by_handle: HashMap::default(), by_respondent: HashMap::default(), spare: HashSet::default() }
     }
 }
 
@@ -130,7 +135,8 @@ impl<S> Handles<S> {
             return Err(registration);
         }
         if let Some(respondent) = registration.respondent {
-            self.by_respondent.entry(respondent).or_default().insert(handle);
+            let spare = &mut self.spare;
+            self.by_respondent.entry(respondent).or_insert_with(|| std::mem::take(spare)).insert(handle);
         }
         self.by_handle.insert(handle, registration);
         Ok(())
@@ -143,7 +149,8 @@ impl<S> Handles<S> {
         {
             handles.remove(&handle);
             if handles.is_empty() {
-                self.by_respondent.remove(&respondent);
+                let emptied = self.by_respondent.remove(&respondent);
+                self.spare = emptied.filter(|set| set.capacity() <= MAX_SPARE).unwrap_or_default();
             }
         }
         Some(registration)

@@ -17,6 +17,10 @@ use crate::wire::write_batch::WriteBatch;
 /// The most bytes of log records that are queued from one context. Further records are dropped.
 pub(crate) const MAX_LOG_BYTES: usize = 1024 * 1024;
 
+/// The most queues whose memory is kept, and the most entries of such a queue.
+const MAX_SPARE: usize = 4;
+const MAX_SPARE_ENTRIES: usize = 64;
+
 type Pair = (ContextId, ContextId);
 
 /// The queues of one link.
@@ -52,6 +56,8 @@ pub(crate) struct Left {
 struct Turns {
     queues: HashMap<Pair, PairQueue>,
     turn: VecDeque<Pair>,
+    /// The memory of queues that were emptied, for the next ones.
+    spare: Vec<VecDeque<Entry>>,
 }
 
 #[derive(Debug, Default)]
@@ -142,10 +148,11 @@ impl Outbox {
 impl Turns {
     fn push(&mut self, entry: Entry) {
         let pair = (entry.part.src, entry.part.dst);
-        let queue = self.queues.entry(pair).or_default();
-        if queue.entries.is_empty() {
+        let spare = &mut self.spare;
+        let queue = self.queues.entry(pair).or_insert_with(|| {
             self.turn.push_back(pair);
-        }
+            PairQueue { entries: spare.pop().unwrap_or_default(), bytes: 0 }
+        });
         queue.bytes += entry.part.data.len();
         queue.entries.push_back(entry);
     }
@@ -167,10 +174,13 @@ impl Turns {
         if done {
             queue.entries.pop_front();
         }
-        if queue.entries.is_empty() {
-            self.queues.remove(&pair);
-        } else {
+        if !queue.entries.is_empty() {
             self.turn.push_back(pair);
+        } else if let Some(queue) = self.queues.remove(&pair)
+            && self.spare.len() < MAX_SPARE
+            && queue.entries.capacity() <= MAX_SPARE_ENTRIES
+        {
+            self.spare.push(queue.entries);
         }
         Some(left)
     }
@@ -208,7 +218,7 @@ mod tests {
         assert_eq!(outbox.bytes(), 0);
         let mut frames = Vec::new();
         let mut bytes = BytesMut::from(&batch.to_vec()[..]);
-        while let Some(frame) = frame::decode(&mut bytes, Instant::now()).unwrap() {
+        while let Some(frame) = frame::decode(&mut bytes, &mut frame::Pieces::default(), Instant::now()).unwrap() {
             frames.push((frame.part.src.0, frame.part.handle.0, frame.more));
         }
         frames

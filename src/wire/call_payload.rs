@@ -27,16 +27,16 @@ pub(crate) fn encode_call<T: serde::Serialize>(
     args: &T,
     chain: u32,
     values: Handle,
-) -> Result<Vec<u8>, String> {
-    let mut data = encode_name(function, chain, values)?;
+) -> Result<Bytes, String> {
+    let mut data = codec::scratch();
+    encode_name(function, chain, values, &mut data)?;
     codec::encode_into(args, &mut data)?;
-    Ok(data)
+    Ok(codec::finished(data))
 }
 
-fn encode_name(function: &str, chain: u32, values: Handle) -> Result<Vec<u8>, String> {
+fn encode_name(function: &str, chain: u32, values: Handle, data: &mut Vec<u8>) -> Result<(), String> {
     let length = u16::try_from(function.len()).ok().filter(|length| length & (CHAINED | STREAMS) == 0);
     let mut length = length.ok_or("the function's name is too long")?;
-    let mut data = Vec::with_capacity(function.len() + 64);
     if chain != 0 {
         length |= CHAINED;
     }
@@ -51,12 +51,23 @@ fn encode_name(function: &str, chain: u32, values: Handle) -> Result<Vec<u8>, St
         data.put_u32(values.0);
     }
     data.extend_from_slice(function.as_bytes());
-    Ok(data)
+    Ok(())
 }
 
 /// The payload that says that no more calls of a chain will come: a call without a name.
 pub(crate) fn encode_forget(chain: u32) -> Vec<u8> {
-    encode_name("", chain, Handle::NONE).unwrap_or_default()
+    let mut data = Vec::new();
+    // A name without bytes is not too long.
+    let _ = encode_name("", chain, Handle::NONE, &mut data);
+    data
+}
+
+/// The payload of the reply that is the result of a call.
+pub(crate) fn encode_result<T: serde::Serialize>(value: &T) -> Result<Bytes, String> {
+    let mut data = codec::scratch();
+    data.push(OK);
+    codec::encode_into(value, &mut data)?;
+    Ok(codec::finished(data))
 }
 
 /// Whether a payload is a call in a chain.

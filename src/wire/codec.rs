@@ -26,11 +26,16 @@ use decode::Decoder;
 use crate::wire::message::ContextId;
 use crate::wire::port::Port;
 
+/// Values of at most this many bytes are encoded in memory that is used again.
+const MAX_SCRATCH: usize = 1024;
+
 const CONFIG: Configuration = bincode::config::standard();
 
 thread_local! {
     /// Whether the value that this thread encoded last contained a [`Secret`].
     static SECRET: Cell<bool> = const { Cell::new(false) };
+    /// Memory for the next value that this thread encodes.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     /// The origin of the value that is being decoded on this thread.
     static CURRENT: RefCell<Option<Origin>> = const { RefCell::new(None) };
 }
@@ -62,6 +67,30 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -
 /// Whether the value that this thread encoded last contained a [`Secret`].
 pub(crate) fn held_secret() -> bool {
     SECRET.get()
+}
+
+/// Empty memory for a value that is to be encoded. Give it to [`finished`] afterwards.
+pub(crate) fn scratch() -> Vec<u8> {
+    SCRATCH.take()
+}
+
+/// The bytes of `data`, which this thread has encoded last and begun with [`scratch`]. They have the size that they need,
+/// so a small value costs one allocation. A value that contained a [`Secret`] is wiped when its last owner drops it.
+pub(crate) fn finished(mut data: Vec<u8>) -> Bytes {
+    if held_secret() {
+        return wiped(data);
+    }
+    if data.len() > MAX_SCRATCH {
+        return data.into();
+    }
+    let bytes = match data[..] {
+        // The reply of every function without a result.
+        [0] => Bytes::from_static(&[0]),
+        _ => Bytes::copy_from_slice(&data),
+    };
+    data.clear();
+    SCRATCH.set(data);
+    bytes
 }
 
 /// Makes bytes that are wiped when their last owner drops them.

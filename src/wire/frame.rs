@@ -86,11 +86,34 @@ pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, o
     out.push(&header, payload, part.secret);
 }
 
+/// Memory for the payloads of small frames. Many of them share one piece of it, so that most frames cost no allocation. A
+/// piece is small, because a payload that is kept for long keeps all of its piece.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces(BytesMut);
+
+impl Pieces {
+    /// Payloads of at most this many bytes share a piece.
+    const SMALL: usize = 128;
+    const PIECE: usize = 2048;
+
+    fn copy(&mut self, payload: &[u8]) -> Bytes {
+        if payload.len() > Self::SMALL {
+            return Bytes::copy_from_slice(payload);
+        }
+        if self.0.capacity() < payload.len() {
+            // Reuses the same memory if no payload refers to it any more.
+            self.0.reserve(Self::PIECE);
+        }
+        self.0.extend_from_slice(payload);
+        self.0.split().freeze()
+    }
+}
+
 /// Removes the first frame from the front of `input`, and returns it.
 ///
 /// Returns `None` if `input` does not contain a whole frame yet. A wrong header is refused as soon
 /// as it is complete, before its payload has come.
-pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>, FrameError> {
+pub(crate) fn decode(input: &mut BytesMut, pieces: &mut Pieces, now: Instant) -> Result<Option<Frame>, FrameError> {
     let mark = input.len().min(2);
     if input[..mark] != MAGIC.to_be_bytes()[..mark] {
         let shown = &input[..input.len().min(256)];
@@ -141,7 +164,7 @@ pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>
     } else if length as usize >= SHARED {
         input.split_to(length as usize).freeze()
     } else {
-        let copy = Bytes::copy_from_slice(&input[..length as usize]);
+        let copy = pieces.copy(&input[..length as usize]);
         input.advance(length as usize);
         copy
     };
@@ -152,7 +175,10 @@ pub(crate) fn decode(input: &mut BytesMut, now: Instant) -> Result<Option<Frame>
 mod tests {
     use proptest::prelude::*;
 
+    use std::io::IoSlice;
+
     use super::*;
+    use crate::wire::write_batch::SLICES;
 
     fn sample(data: &'static [u8]) -> Message {
         Message {
@@ -172,7 +198,7 @@ mod tests {
     }
 
     fn decoded(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
-        decode(&mut BytesMut::from(bytes), Instant::now())
+        decode(&mut BytesMut::from(bytes), &mut Pieces::default(), Instant::now())
     }
 
     #[test]
@@ -193,7 +219,8 @@ mod tests {
         let message = Message { secret: true, data: codec::wiped(b"hunter2".to_vec()), ..sample(b"") };
         let mut out = WriteBatch::default();
         encode(&message, message.data.clone(), false, Instant::now(), &mut out);
-        assert_eq!(out.slices(0)[1].as_ptr(), message.data.as_ptr());
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        assert_eq!(out.slices(0, &mut slices)[1].as_ptr(), message.data.as_ptr());
         assert_eq!(out.to_vec()[2], SECRET);
         let part = decoded(&out.to_vec()).unwrap().unwrap().part;
         assert!(part.secret && part.data == message.data);
@@ -207,7 +234,7 @@ mod tests {
         for cut in 0..bytes.len() {
             let (mut held, mut frames) = (BytesMut::from(&bytes[..cut]), Vec::new());
             for rest in [&bytes[cut..], b""] {
-                while let Some(frame) = decode(&mut held, now).unwrap() {
+                while let Some(frame) = decode(&mut held, &mut Pieces::default(), now).unwrap() {
                     frames.push(frame.part.data);
                 }
                 held.extend_from_slice(rest);
@@ -258,7 +285,7 @@ mod tests {
             };
             let mut bytes = BytesMut::from(&encoded(&message, more, Instant::now())[..]);
             bytes.extend_from_slice(b"rest");
-            let frame = decode(&mut bytes, Instant::now()).unwrap().unwrap();
+            let frame = decode(&mut bytes, &mut Pieces::default(), Instant::now()).unwrap().unwrap();
             prop_assert_eq!(&bytes[..], b"rest");
             prop_assert_eq!(frame, Frame { part: message, more });
         }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 /// Payloads from this size on are not copied.
 const LONG: usize = 4 * 1024;
+/// The most slices that are written at once.
+pub(crate) const SLICES: usize = 32;
 
 /// Frames to be written together.
 #[derive(Debug, Default)]
@@ -46,14 +48,20 @@ impl WriteBatch {
         }
     }
 
-    /// All bytes after the first `written` bytes, in order.
-    pub(crate) fn slices(&self, mut written: usize) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity(2 * self.long.len() + 1);
-        let mut add = |bytes| {
-            let rest = written.min(<[u8]>::len(bytes));
+    /// The bytes after the first `written` bytes, in order, as many as `slices` has room for. They are in the part of
+    /// `slices` that is returned.
+    pub(crate) fn slices<'a, 'b>(
+        &'a self,
+        mut written: usize,
+        slices: &'b mut [IoSlice<'a>; SLICES],
+    ) -> &'b [IoSlice<'a>] {
+        let mut count = 0;
+        let mut add = |bytes: &'a [u8]| {
+            let rest = written.min(bytes.len());
             written -= rest;
-            if rest < bytes.len() {
-                slices.push(IoSlice::new(&bytes[rest..]));
+            if rest < bytes.len() && count < SLICES {
+                slices[count] = IoSlice::new(&bytes[rest..]);
+                count += 1;
             }
         };
         let mut copied = 0;
@@ -63,7 +71,7 @@ impl WriteBatch {
             copied = *before;
         }
         add(&self.copied[copied..]);
-        slices
+        &slices[..count]
     }
 }
 
@@ -71,7 +79,20 @@ impl WriteBatch {
 impl WriteBatch {
     /// All bytes in order.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        self.slices(0).iter().flat_map(|slice| slice.to_vec()).collect()
+        self.from(0)
+    }
+
+    /// All bytes after the first `written` bytes.
+    fn from(&self, mut written: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while written < self.len() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for slice in self.slices(written, &mut slices) {
+                written += slice.len();
+                all.extend_from_slice(slice);
+            }
+        }
+        all
     }
 }
 
@@ -91,10 +112,10 @@ mod tests {
         }
         assert_eq!(batch.len(), expected.len());
         for written in 0..=expected.len() {
-            let rest: Vec<u8> = batch.slices(written).iter().flat_map(|slice| slice.to_vec()).collect();
+            let rest = batch.from(written);
             assert!(rest == expected[written..], "after {written} bytes");
         }
         batch.clear();
-        assert!(batch.is_empty() && batch.slices(0).is_empty());
+        assert!(batch.is_empty() && batch.slices(0, &mut [IoSlice::new(&[]); SLICES]).is_empty());
     }
 }
