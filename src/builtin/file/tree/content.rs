@@ -44,6 +44,11 @@ impl Content {
         Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest })
     }
 
+    #[cfg(feature = "files")]
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// How many bytes the other side has already.
     pub(crate) fn at(&self) -> u64 {
         self.at
