@@ -25,8 +25,8 @@ check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every ch
 check-long: check long elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
-	cargo test --locked --target $(TARGET) --workspace --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
-	cargo test --locked --target $(TARGET) --doc
+	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
+	cargo test --locked --target $(TARGET) --features files --doc
 
 soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test
 	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --test hostile -- --test-threads 1 $(ARGS)
@@ -42,12 +42,13 @@ odd-root: ## some tests on hosts over a small system with odd settings
 
 lint: ## check formatting, run clippy, and shellcheck if it is installed
 	cargo fmt --check
-	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features files --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
+	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -a -S warning $(shell_scripts); fi
 
 docs: ## build the API documentation; a warning is an error
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --target $(TARGET)
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features files --target $(TARGET)
 
 elsewhere: ## build for FreeBSD and macOS; the result is not run
 	cargo xtask elsewhere
@@ -66,7 +67,7 @@ msrv: ## check with the oldest toolchain that Cargo.toml allows, which rustup ha
 
 example: ## run the examples
 	@set -e; for file in examples/*.rs; do name=$$(basename $$file .rs); echo "example $$name:"; \
-		cargo run --quiet --locked --target $(TARGET) --example $$name; done
+		cargo run --quiet --locked --target $(TARGET) --features files --example $$name; done
 
 bundle: ## build dist/offshoot with the images of all TARGETS
 	cargo xtask bundle dist/offshoot $(TARGETS)

@@ -8,7 +8,7 @@
 //! - `question`: whether to run on many hosts; `dry_run`: what would be run; `substitution`: what differs from host to
 //!   host
 //! - `session`: what a command needs that connects
-//! - `input`: stdin for all hosts; `unnamed_file`: what is too much for memory
+//! - `input`: stdin for all hosts
 //! - `worker`: what is done on each host; `rollout`: which host starts next, by `batches` and failures;
 //!   `retry`: which host is tried again; `share`: numbers of hosts, also in per cent
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
@@ -61,7 +61,6 @@ pub(crate) mod shell;
 mod substitution;
 mod transfer;
 pub(crate) mod tree;
-mod unnamed_file;
 mod with;
 mod worker;
 

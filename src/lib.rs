@@ -63,7 +63,7 @@
 //! - [`Sender`] and [`Receiver`]: carry values between any two contexts. [`Select`] gives the next value of
 //!   several receivers and calls.
 //! - [`Error`]: the kinds of failure, as an enum to match on. [`error`] has the types of its fields.
-//! - `examples/` in the sources: ten complete programs
+//! - `examples/` in the sources: eleven complete programs
 //!
 //! The guide is `docs/SUMMARY.md` in the sources. It leads from an empty directory to programs for several
 //! processors. It explains how to resolve each error, and one page lists the equivalent of each Mitogen name.
@@ -79,6 +79,7 @@
 //! - `cli` (default): the parts of the library that only the `offshoot` tool needs. Disable it in your own
 //!   programs to make them smaller.
 //! - `fakessh` (part of `cli`): the module [`fakessh`].
+//! - `files`: the module `service::files`, with services that give files out and push them down the tree.
 //!
 //! # Layout
 //!
@@ -164,6 +165,8 @@ pub mod error {
     pub use crate::wire::error::{
         CallError, ChannelError, ChannelErrorKind, Closed, ConnectError, ConnectErrorKind, IoError, Phase,
     };
+    #[cfg(feature = "files")]
+    pub use crate::wire::error::{FileError, FileErrorKind};
 }
 
 /// Log records: writing the log of this process to a file, and the records of other contexts.
@@ -232,6 +235,11 @@ mod files {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/forwarding.md")]
 mod forwarding {}
+
+/// This guide page is compiled with the other examples.
+#[cfg(all(doctest, feature = "files"))]
+#[doc = include_str!("../docs/guide/file-services.md")]
+mod file_services {}
 
 /// This guide page is compiled and run with the other examples.
 #[cfg(all(doctest, feature = "fakessh"))]

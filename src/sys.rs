@@ -2,6 +2,8 @@
 //! waits. All unsafe code is here. This layer knows nothing of the others.
 
 pub(crate) mod allocator;
+#[cfg(feature = "files")]
+pub(crate) mod beneath;
 pub(crate) mod blocking;
 pub(crate) mod directory;
 pub(crate) mod hash;
@@ -17,3 +19,5 @@ pub(crate) mod quote;
 #[cfg(feature = "cli")]
 pub(crate) mod raw_end;
 pub(crate) mod socket;
+#[cfg(any(feature = "cli", feature = "files"))]
+pub(crate) mod unnamed_file;

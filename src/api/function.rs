@@ -188,6 +188,9 @@ impl<T: Value + Eq + std::hash::Hash> Value for std::collections::HashSet<T> {}
 impl<K: Value + Eq + std::hash::Hash, V: Value> Value for HashMap<K, V> {}
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for crate::api::sender::Sender<T> {}
 
+/// Decodes arguments, and runs a function with them.
+type Run = for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>;
+
 /// One entry of the function table.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -224,7 +227,7 @@ impl Entry {
     pub(crate) const fn of_service(
         name: fn() -> &'static str,
         signature: fn() -> String,
-        run: for<'a> fn(&'a Econtext, &[u8]) -> Running<'a>,
+        (run, runs_on): (Run, RunsOn),
         service: OfService,
         place: &'static str,
     ) -> Self {
@@ -232,7 +235,7 @@ impl Entry {
             name,
             signature,
             run,
-            runs_on: RunsOn::Concurrent,
+            runs_on,
             place,
             service: Some(service),
             #[cfg(feature = "cli")]

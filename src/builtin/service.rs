@@ -58,6 +58,8 @@
 //! The arguments come from a context that need not be trusted. A [`Sender`](crate::Sender) among them acts under
 //! the authority of the caller. Calls of one caller are bounded, as those of functions are.
 
+#[cfg(feature = "files")]
+pub mod files;
 mod method;
 mod registry;
 
@@ -83,6 +85,8 @@ use crate::wire::codec;
 use crate::wire::error::Error;
 use crate::wire::message::{Handle, Message};
 
+#[cfg(feature = "files")]
+pub use files::{FileService, PushFileService};
 pub use method::Method;
 #[doc(hidden)]
 pub use method::{entry, run_method};
@@ -133,6 +137,10 @@ pub enum Invoker {
     /// and not kept.
     #[doc(alias = "DeduplicatingInvoker")]
     Deduplicated,
+    /// Only for services of this crate, whose methods never block: several calls run at once, as tasks of the I/O
+    /// thread. A call that waits takes no thread.
+    #[doc(hidden)]
+    Io,
 }
 
 /// Who may call a method.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::cli::unnamed_file::unnamed_file;
+use crate::sys::unnamed_file::unnamed_file;
 use crate::{Blob, Sender};
 
 /// Bytes that are read ahead of the fastest host: enough that a host never waits for a disk or a pipe.

@@ -6,6 +6,8 @@ mod channel_error;
 mod closed;
 mod connect_error;
 mod dead_reason;
+#[cfg(feature = "files")]
+mod file_error;
 mod io_error;
 
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub use self::closed::Closed;
 pub(crate) use self::connect_error::{ConnectCause, joined};
 pub use self::connect_error::{ConnectError, ConnectErrorKind, Phase};
 pub(crate) use self::dead_reason::DeadReason;
+#[cfg(feature = "files")]
+pub use self::file_error::{FileError, FileErrorKind};
 pub use self::io_error::IoError;
 use crate::wire::message::{ContextId, Handle};
 use crate::wire::sanitize::printable_lines;
@@ -126,6 +130,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A service of files has refused, or a file has not arrived whole.
+    #[cfg(feature = "files")]
+    #[error(transparent)]
+    File(Box<FileError>),
 }
 
 impl Error {
@@ -192,6 +200,8 @@ impl Error {
             | Self::Select(text)
             | Self::Misuse(text)
             | Self::Deadlock(text) => clean(text),
+            #[cfg(feature = "files")]
+            Self::File(error) => clean(&mut error.text),
             Self::Closed(_) => {}
         }
         self

@@ -21,6 +21,8 @@ mod errors;
 #[cfg(feature = "fakessh")]
 mod fakessh;
 mod far;
+#[cfg(feature = "files")]
+mod files;
 mod flow;
 mod forking;
 #[path = "../support/frame.rs"]

@@ -14,6 +14,7 @@ use crate::api::router::WeakRouter;
 use crate::builtin::service::registry::{Registry, Services};
 use crate::builtin::service::{Allow, Instance, Invoker, Service};
 use crate::engine::callee::{Failure, Functions, Outcome, Running};
+use crate::routing::runs_on::RunsOn;
 use crate::wire::codec::{self, Origin};
 
 /// A method that can be called in another context.
@@ -110,7 +111,8 @@ pub const fn entry<F: Method<K>, K>(
         allows: allow.rule(),
         services,
     };
-    Entry::of_service(type_name::<F>, signature_of::<F, K>, run, service, place)
+    let runs_on = if matches!(F::Service::INVOKER, Invoker::Io) { RunsOn::Io } else { RunsOn::Concurrent };
+    Entry::of_service(type_name::<F>, signature_of::<F, K>, (run, runs_on), service, place)
 }
 
 fn services(router: WeakRouter) -> Box<dyn Functions> {

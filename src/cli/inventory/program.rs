@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::cli::unnamed_file::unnamed_file;
 use crate::sys::process::{Group, Program, Start, describe, groups_ended, null};
+use crate::sys::unnamed_file::unnamed_file;
 
 /// How long a program may run. Those that ask a cloud take some seconds.
 const LIMIT: Duration = Duration::from_secs(30);

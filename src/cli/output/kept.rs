@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::cli::output::line::whole_characters;
 use crate::cli::output::report::Stream;
-use crate::cli::unnamed_file::unnamed_file;
+use crate::sys::unnamed_file::unnamed_file;
 
 /// Most output that is kept from one host, both streams together, in bytes.
 pub(crate) const MAX_OF_HOST: usize = 64 << 20;

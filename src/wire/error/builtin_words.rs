@@ -9,6 +9,10 @@ pub(crate) fn in_words(function: &str) -> Option<&'static str> {
         "write_file" => "the writing of a file",
         "connect_socket" => "a connection to a socket",
         "receive_tree" | "send_tree" => "the copy",
+        #[cfg(feature = "files")]
+        "fetch" | "hand_out" => "the fetch of a file",
+        #[cfg(feature = "files")]
+        "take" => "the push of a file",
         "host_facts" => "the facts about the host",
         "proxy_connect" => "a connect",
         _ => return None,

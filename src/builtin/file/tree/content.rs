@@ -1,7 +1,8 @@
 //! The content of a file, in pieces, and its digest.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
@@ -12,7 +13,7 @@ use crate::wire::codec::Blob;
 
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
-/// A file that is read from a position to its end.
+/// A file that is read from a position to its end. It has a position of its own, so others may read the same open file.
 #[derive(Debug)]
 pub(crate) struct Content {
     file: File,
@@ -22,13 +23,11 @@ pub(crate) struct Content {
     data_end: u64,
     is_sparse: bool,
     digest: Sha256,
-    /// A position to go to before the next bytes are read.
-    moved: bool,
 }
 
 impl Content {
     /// Begins after `has`, if the file begins so. Reads at most `listed` bytes, although the file may grow.
-    pub(crate) fn new(mut file: File, listed: u64, has: Option<Start>, stop: &AtomicBool) -> io::Result<Self> {
+    pub(crate) fn new(file: File, listed: u64, has: Option<Start>, stop: &AtomicBool) -> io::Result<Self> {
         let stat = Stat::of(&file)?;
         if stat.size < listed {
             return Err(shorter());
@@ -36,13 +35,18 @@ impl Content {
         let mut digest = Sha256::new();
         let mut at = 0;
         if let Some(start) = has.filter(|start| start.size <= listed) {
-            let begin = digest_of(&mut file, start.size, stop)?;
+            let begin = digest_of(&file, start.size, stop)?;
             if Digest::from(begin.clone().finalize()) == start.digest {
                 (digest, at) = (begin, start.size);
             }
         }
         let data_end = if stat.is_sparse { at } else { listed };
-        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest, moved: has.is_some() })
+        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest })
+    }
+
+    #[cfg(feature = "files")]
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// How many bytes the other side has already.
@@ -58,17 +62,14 @@ impl Content {
         if self.at == self.data_end {
             let (begin, end) = next_data(&self.file, self.at, self.size)?.unwrap_or((self.size, self.size));
             self.data_end = end;
-            self.moved = true;
             if begin > self.at {
                 return self.zeros(begin - self.at, stop);
             }
         }
-        if std::mem::take(&mut self.moved) {
-            self.file.seek(SeekFrom::Start(self.at))?;
-        }
         let most = usize::try_from(self.data_end - self.at).map_or(CHUNK, |most| most.min(CHUNK));
-        let mut bytes = Vec::with_capacity(most);
-        let count = (&self.file).take(most as u64).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; most];
+        let count = read_full(&self.file, &mut bytes, self.at)?;
+        bytes.truncate(count);
         if count == 0 {
             return Err(shorter());
         }
@@ -95,11 +96,11 @@ fn stopped() -> io::Error {
     io::Error::other("the copy was stopped")
 }
 
-/// Reads until the buffer is full or the file ends.
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads from a position on until the buffer is full or the file ends.
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut count = 0;
     while count < buffer.len() {
-        match file.read(&mut buffer[count..]) {
+        match file.read_at(&mut buffer[count..], at + count as u64) {
             Ok(0) => break,
             Ok(more) => count += more,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -123,9 +124,8 @@ pub(crate) fn add_zeros(digest: &mut Sha256, count: u64, stop: &AtomicBool) -> i
     Ok(())
 }
 
-/// The digest of the first bytes of a file. The position is then after them.
-pub(crate) fn digest_of(file: &mut File, size: u64, stop: &AtomicBool) -> io::Result<Sha256> {
-    file.seek(SeekFrom::Start(0))?;
+/// The digest of the first bytes of a file.
+pub(crate) fn digest_of(file: &File, size: u64, stop: &AtomicBool) -> io::Result<Sha256> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut left = size;
@@ -134,7 +134,7 @@ pub(crate) fn digest_of(file: &mut File, size: u64, stop: &AtomicBool) -> io::Re
             return Err(stopped());
         }
         let some = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-        let count = read_full(file, &mut buffer[..some])?;
+        let count = read_full(file, &mut buffer[..some], size - left)?;
         if count == 0 {
             return Err(shorter());
         }

@@ -214,8 +214,8 @@ impl Sink {
     /// The digest of a file that has the right size.
     fn whole(&self, directory: &Directory, name: &[u8], stat: &Option<Stat>) -> io::Result<Option<Has>> {
         let size = stat.map_or(0, |stat| stat.size);
-        let mut file = directory.read(name, false)?;
-        let digest = digest_of(&mut file, size, &self.target.stop)?;
+        let file = directory.read(name, false)?;
+        let digest = digest_of(&file, size, &self.target.stop)?;
         Ok(Some(Has::Whole(sha2::Digest::finalize(digest).into(), size)))
     }
 
@@ -226,8 +226,8 @@ impl Sink {
         if size < KEPT_FROM {
             return Ok(None);
         }
-        let Some((mut file, bytes)) = Draft::kept(directory, &entry.name.0, size)? else { return Ok(None) };
-        let digest = digest_of(&mut file, bytes, &self.target.stop)?;
+        let Some((file, bytes)) = Draft::kept(directory, &entry.name.0, size)? else { return Ok(None) };
+        let digest = digest_of(&file, bytes, &self.target.stop)?;
         Ok(Some(Has::Part((file, bytes), digest)))
     }
 
