@@ -109,6 +109,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_cannot_be_copied_is_told_and_the_rest_arrives
             a_full_disk_ends_the_copy_with_its_name
             a_copy_keeps_to_its_rate
+            a_copy_shows_on_a_terminal_alone_how_far_it_is
             ten_thousand_small_files_take_a_moment
             a_push_that_is_killed_leaves_the_old_file_or_the_new_one
             a_copy_that_is_interrupted_leaves_no_drafts_of_small_files

@@ -65,6 +65,12 @@ impl Typist {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns what is shown, also after the end.
+    pub(crate) fn shared_output(&self) -> impl Fn() -> Vec<u8> + use<> {
+        let shown = Arc::clone(&self.shown);
+        move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn type_text(&mut self, text: &str) -> Result<()> {
         Ok(self.master.write_all(text.as_bytes())?)
     }
@@ -101,7 +107,7 @@ impl Typist {
         Ok(())
     }
 
-    fn resize(&self, rows: &str, columns: &str) -> Result<()> {
+    pub(crate) fn resize(&self, rows: &str, columns: &str) -> Result<()> {
         let mut stty = Command::new("stty");
         let status = stty.args(["rows", rows, "cols", columns]).stdin(self.slave.try_clone()?).status()?;
         ensure!(status.success(), "stty fails");
