@@ -7,6 +7,7 @@ mod closed;
 mod connect_error;
 mod dead_reason;
 mod io_error;
+mod readers;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) use self::connect_error::{ConnectCause, joined};
 pub use self::connect_error::{ConnectError, ConnectErrorKind, Phase};
 pub(crate) use self::dead_reason::DeadReason;
 pub use self::io_error::IoError;
+pub(crate) use self::readers::Reader;
 use crate::wire::message::{ContextId, Handle};
 use crate::wire::sanitize::printable_lines;
 
@@ -158,6 +160,14 @@ impl Error {
     /// ([`ChannelErrorKind::Refused`]).
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Channel(error) if error.kind == ChannelErrorKind::Refused)
+    }
+
+    /// The error with the advice for this reader. See [`Reader`].
+    pub(crate) fn for_reader(mut self, reader: Reader) -> Self {
+        if let Self::Connect(error) = &mut self {
+            error.advice = reader.words(&error.advice);
+        }
+        self
     }
 
     /// Escapes the texts of an error that another context has reported, so that they cannot control
