@@ -127,7 +127,8 @@ impl Tree {
             ssh_args,
             jump,
             secrets,
-            cache: reach.cache,
+            // A copy that is there already is not sent, so nothing is to be kept.
+            cache: reach.cache && reach.binary.is_none(),
             binary: reach.binary.clone(),
             nodes,
             login_limiter: LoginLimiter::default(),
