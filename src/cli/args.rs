@@ -495,7 +495,7 @@ where
         return Err(fail(Exit::Usage, &why));
     }
     let cli = parsed.map_err(|error| refuse(&error, &argv, is_rsh))?;
-    cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
+    cli.check_words(&argv).and_then(|()| cli.check_keep()).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(Cli { argv, ..cli })
 }

@@ -166,6 +166,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_kept_connection_that_was_lost_is_made_again
             the_commands_of_a_run_that_is_stopped_end_and_its_connections_stay
             kept_connections_end_when_their_time_is_over
+            a_keeper_that_is_stopped_is_gone_on_without
             a_keeper_that_cannot_listen_is_named;
         methods:
             a_method_of_the_configuration_is_a_hop_wherever_it_stands

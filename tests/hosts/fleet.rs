@@ -36,6 +36,8 @@ pub(crate) struct Fleet {
     pub(crate) boxes: String,
     roots: PathBuf,
     run: PathBuf,
+    /// What each sshd says.
+    pub(crate) logs: PathBuf,
     /// Login names by alias.
     logins: BTreeMap<String, String>,
     /// The directories in which first stages may leave something, on all hosts.
@@ -78,6 +80,7 @@ impl Fleet {
             boxes: variable("OFS_BOXES")?.into(),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
+            logs: Path::new(variable("OFS_RUN")?).with_file_name("log"),
             places: Vec::new(),
         };
         fleet.places = fleet.find_places()?;
