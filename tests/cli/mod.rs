@@ -122,6 +122,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             the_escape_character_leaves_and_ends_what_runs_there
             much_output_and_much_input_arrive_whole
             the_terminal_is_as_before_however_the_shell_ends
+            a_shell_that_is_stopped_from_outside_leaves_the_terminal_to_others
             everything_on_the_terminal_there_ends_with_a_tool_that_is_killed_alone
             without_a_terminal_there_is_no_shell_and_the_remedy_is_named
         ;
