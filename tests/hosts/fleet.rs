@@ -34,6 +34,8 @@ pub(crate) struct Fleet {
     pub(crate) engines: PathBuf,
     /// The engines that the host `boxes` has.
     pub(crate) boxes: String,
+    /// The number of a job of Slurm there, if it is up.
+    pub(crate) job: Option<String>,
     roots: PathBuf,
     run: PathBuf,
     /// What each sshd says.
@@ -78,6 +80,7 @@ impl Fleet {
             busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
             engines: variable("OFS_ENGINES")?.into(),
             boxes: variable("OFS_BOXES")?.into(),
+            job: Some(variable("OFS_JOB")?.to_owned()).filter(|job| !job.is_empty()),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
             logs: Path::new(variable("OFS_RUN")?).with_file_name("log"),
