@@ -88,7 +88,7 @@ engines          root           engines     docker, podman, buildah, kubectl and
 engines-user     ofs-user       engines     the same, as one who may use docker, and has a podman of its own
 engines-nopass   ofs-nopass     engines     the same, as one who may become root
 engines-other    ofs-bash       engines     the same, as one who may not use docker
-boxes            root           boxes       lxc, lxd, incus and machinectl with containers, as root
+boxes            root           boxes       lxc, lxd, incus and machinectl with containers, and slurm, as root
 boxes-user       ofs-nopass     boxes       the same, as one who may become root
 
 refused          root           -           nobody listens

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The host `boxes`: classic LXC, LXD, Incus and systemd-machined, each with containers. The engines write to memory that
+# The host `boxes`: classic LXC, LXD, Incus and systemd-machined, each with containers, and Slurm with a job. They write to memory that
 # only this host sees. All of their processes end with the host.
 
 # An /etc of its own, with the range of ids that LXD and Incus need for root.
@@ -24,8 +24,8 @@ start_boxes() {
 # If an engine does not come up here, the other hosts are used all the same.
 wait_for_boxes() {
     wait "$boxes" || :
-    [ "$(cat "$base/boxes/up")" = 'incus lxc lxd machinectl ' ] || {
-        echo "hosts: not all of incus, lxc, lxd and machinectl are up: $(cat "$base/boxes/up")" >&2
+    [ "$(cat "$base/boxes/up")" = 'incus lxc lxd machinectl slurm ' ] || {
+        echo "hosts: not all of incus, lxc, lxd, machinectl and slurm are up: $(cat "$base/boxes/up")" >&2
         cat "$base"/log/boxes-* >&2
     }
 }

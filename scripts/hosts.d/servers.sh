@@ -177,6 +177,7 @@ OFS_PASSWORD='$password'
 OFS_ROOT_PASSWORD='$root_password'
 OFS_PASSPHRASE='$passphrase'
 OFS_BOXES='$(cat "$base/boxes/up")'
+OFS_JOB='$(cat "$base/boxes/slurm")'
 OFS_BUSYBOX_SU='$base/bin/su'
 OFS_ENGINES='$base/engines/bin'
 ENV

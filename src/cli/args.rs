@@ -224,7 +224,9 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     pub(crate) connect_timeout: Duration,
     /// As for run
-    #[arg(long)]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) cache: bool,
     /// As for run
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
@@ -337,7 +339,9 @@ pub(crate) struct ReachArgs {
     #[arg(long)]
     pub(crate) ask_pass: bool,
     /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
-    #[arg(long)]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) cache: bool,
     /// Keep the connections for this long after the run, as 10m; later commands to the same hosts use them
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
@@ -491,7 +495,7 @@ where
         return Err(fail(Exit::Usage, &why));
     }
     let cli = parsed.map_err(|error| refuse(&error, &argv, is_rsh))?;
-    cli.check_words(&argv).map_err(|why| fail(Exit::Usage, &why))?;
+    cli.check_words(&argv).and_then(|()| cli.check_keep()).map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(Cli { argv, ..cli })
 }

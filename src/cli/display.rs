@@ -1,6 +1,8 @@
 //! What shows a run while it goes on: the output of its hosts, and on a terminal how far it is.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -11,14 +13,18 @@ use crate::cli::output::files::Files;
 use crate::cli::output::folding::WINDOW;
 use crate::cli::output::marks::Marks;
 use crate::cli::output::pipe::Pipes;
-use crate::cli::output::progress::Progress;
-use crate::cli::output::report::{HostEvent, Report, Shown, Style, Surroundings};
+use crate::cli::output::progress::{Progress, State, Times};
+use crate::cli::output::report::{Format, HostEvent, Report, Shown, Style, Surroundings};
+use crate::cli::transfer::meter::{self, Counts, Meters};
+use crate::sys::pty;
 
 /// The report of a run, and the outputs that it goes to.
 pub(super) struct Display<'a> {
     report: Report,
     marks: Marks,
     progress: Progress,
+    /// How far copies are.
+    meters: Option<Arc<Meters>>,
     files: Option<Files>,
     /// When lines that wait for equal ones have waited long enough.
     release: Option<Instant>,
@@ -31,14 +37,22 @@ impl<'a> Display<'a> {
         output: OutputArgs,
         files: Option<Files>,
         hosts: &[HostPath],
-        pipes: &'a Pipes,
+        (pipes, meters): (&'a Pipes, Option<Arc<Meters>>),
     ) -> Self {
         let around = surroundings();
         let names = hosts.iter().map(|host| host.text.clone()).collect();
+        let style = Style::new(output, cli.color, around);
+        let has_progress = has_progress(around, cli.verbose) && !output.showing.quiet;
+        let progress = match meters {
+            // A program reads what a copy prints as JSON, and it may read stderr, too.
+            Some(_) => Progress::new(has_progress && style.format == Format::Text, Times::COPY),
+            None => Progress::new(has_progress, Times::RUN),
+        };
         Self {
-            report: Report::new(Style::new(output, cli.color, around), names),
+            report: Report::new(style, names),
             marks: Marks::new(hosts.len()),
-            progress: Progress::new(has_progress(around, cli.verbose) && !output.showing.quiet),
+            progress,
+            meters,
             files,
             release: None,
             pipes,
@@ -81,7 +95,12 @@ impl<'a> Display<'a> {
             self.show(shown);
             return hosts.into_iter().for_each(|host| self.marks.set(host, self.pipes));
         }
-        self.progress.show(self.report.progress(), &self.pipes.stderr);
+        let counts = self.meters.as_ref().map(|meters| meters.counts());
+        let bytes_left = |host| counts.as_ref()?.get(&host).copied().map(Counts::bytes_left);
+        let state = State { copied: counts.as_ref().map(meter::total), ..self.report.progress(&bytes_left) };
+        // The terminal may have another size by now.
+        let [_, columns] = pty::size(io::stderr().as_fd()).unwrap_or_default();
+        self.progress.show(state, columns, &self.pipes.stderr);
     }
 
     /// Removes what is not to stay on the screen.

@@ -1,5 +1,6 @@
 //! The output of the tool: events of a run, as text, JSON or lines of JSON.
 
+pub(crate) mod bar;
 pub(crate) mod diff;
 pub(crate) mod file_name;
 pub(crate) mod files;

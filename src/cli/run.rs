@@ -354,7 +354,7 @@ async fn report(
     signals: &mut Signals,
 ) -> (Exit, Option<Last>) {
     let (output, inventories) = (job.output, job.reach.choosing.inventory.clone());
-    let mut display = Display::new(cli, output, files, &hosts, pipes);
+    let mut display = Display::new(cli, output, files, &hosts, (pipes, job.meters()));
     let (events, incoming) = mpsc::channel(WAITING);
     let (stop, deadline, started) = (CancellationToken::new(), job.running.deadline, Instant::now());
     let rollout = Rollout::new(hosts.len(), job.running.batch.as_ref(), job.running.max_fail);

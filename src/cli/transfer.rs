@@ -1,4 +1,8 @@
 //! `offshoot push` and `offshoot pull`: files and trees of files to hosts and from hosts.
+//!
+//! - `meter`: how far they are
+
+pub(crate) mod meter;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +20,7 @@ use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::carry_out;
+use crate::cli::transfer::meter::Meters;
 use crate::cli::worker::{Job, Work};
 use crate::sys::directory::Stat;
 
@@ -26,6 +31,7 @@ pub(super) struct Transfer {
     pub(super) way: Way,
     pub(super) options: Options,
     pub(super) pace: Option<Arc<Pace>>,
+    pub(super) meters: Arc<Meters>,
     /// Whether results are JSON.
     pub(super) is_json: bool,
 }
@@ -74,7 +80,8 @@ fn job(
 ) -> Job {
     let sources = sources.iter().map(|source| blob(source)).collect();
     let pace = args.bwlimit.map(|rate| Arc::new(Pace::new(rate)));
-    let transfer = Transfer { sources, way, options, pace, is_json: output.json || output.jsonl };
+    let transfer =
+        Transfer { sources, way, options, pace, meters: Arc::default(), is_json: output.json || output.jsonl };
     Job {
         work: Work::Transfer(Rc::new(transfer)),
         reach: reach.clone(),

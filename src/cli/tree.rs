@@ -23,7 +23,7 @@ use crate::cli::secret::Secrets;
 use crate::connect::host_path::own_methods::Asks;
 use crate::connect::{AnyMethod, Connect, Descendants, Doas, Examined, Ssh, Su, Sudo};
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::joined;
+use crate::wire::error::{Reader, joined};
 use crate::{Context, Error, Router};
 
 /// A context that does not say within this time how it does counts as lost when its host is tried again.
@@ -127,7 +127,8 @@ impl Tree {
             ssh_args,
             jump,
             secrets,
-            cache: reach.cache,
+            // A copy that is there already is not sent, so nothing is to be kept.
+            cache: reach.cache && reach.binary.is_none(),
             binary: reach.binary.clone(),
             nodes,
             login_limiter: LoginLimiter::default(),
@@ -347,8 +348,8 @@ impl Tree {
         let connect = connect.logged_in(this.logged_in);
         let keeper = self.keeper(hop, via);
         let mut examined = match via.or(keeper) {
-            Some(via) => connect.via(via).examine().await,
-            None => connect.examine().await,
+            Some(via) => connect.via(via).examine_for(Reader::Tool).await,
+            None => connect.examine_for(Reader::Tool).await,
         };
         if let (Some(keeper), Err(Error::Connect(error))) = (keeper, &mut examined.context)
             && let Some(hop) = error.hop.strip_prefix(&format!("{}.", keeper.name()))

@@ -28,6 +28,7 @@ use crate::cli::retry::{self, Retries};
 use crate::cli::rollout::{Next, Rollout};
 use crate::cli::substitution::{self, Values};
 use crate::cli::transfer::Transfer;
+use crate::cli::transfer::meter::Meters;
 use crate::cli::tree::Tree;
 use crate::connect::host_path::own_methods::OwnMethod;
 use crate::wire::error::{ConnectErrorKind, Phase};
@@ -61,6 +62,13 @@ pub(super) struct Job {
     pub(super) takes_stdin: bool,
     /// The words that a dry run shows in place of those of the command. Some of these get their value on the host.
     pub(super) shown: Option<Vec<OsString>>,
+}
+
+impl Job {
+    /// How far its copies are, if it is a copy.
+    pub(super) fn meters(&self) -> Option<Arc<Meters>> {
+        if let Work::Transfer(transfer) = &self.work { Some(Arc::clone(&transfer.meters)) } else { None }
+    }
 }
 
 /// State that the workers of all hosts share.

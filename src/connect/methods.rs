@@ -58,8 +58,7 @@ const NO_CHILD: &str =
     "does `main` of a program of your own call offshoot::child(), or offshoot::run, before anything else?";
 
 /// Advice if the program that `binary` names is not there.
-const NO_BINARY: &str =
-    "install this program there, or leave --binary out, so that a copy is sent (in a program, binary())";
+const NO_BINARY: &str = "install this program there, or leave ⟨--binary|binary()⟩ out, so that a copy is sent";
 
 /// Default time limit for a whole connect.
 ///
@@ -232,7 +231,7 @@ impl Spec {
             && error.cause == ConnectCause::NoShell
         {
             error.phase = Phase::Exec;
-            error.text = format!("there is no program {binary} at {}, where --binary looks for it", error.hop);
+            error.text = format!("there is no program {binary} at {}, which is to be run there", error.hop);
             error.advice = NO_BINARY.into();
             return;
         }

@@ -1,13 +1,17 @@
-//! Restores a terminal when a signal ends the process that no part of the program waits for.
+//! Restores a terminal when a signal ends or stops the process.
+//!
+//! What cannot be caught is left: after SIGKILL and SIGSTOP the terminal is as it was, which is raw. SIGTTIN and SIGTTOU
+//! keep their usual action, because they stop a process that uses a terminal which another one has in hand.
 
 #![expect(unsafe_code, reason = "a signal handler")]
 
 use std::io;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use nix::errno::Errno;
 use nix::libc::{self, c_int, termios};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{Signal, raise};
 use nix::sys::termios::Termios;
 
 /// The settings of stdin that a handler restores; null if there are none.
@@ -35,6 +39,18 @@ const DEADLY: [Signal; 17] = [
     Signal::SIGSYS,
 ];
 
+/// Further signals of Linux that do so: SIGSTKFLT, which some processors do not have, and SIGPWR.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const DEADLY_ON_LINUX: [c_int; 2] = [16, 30];
+
+/// The numbers of all signals that end a process unless it catches them.
+fn deadly() -> impl Iterator<Item = c_int> {
+    let known = DEADLY.into_iter().map(|signal| signal as c_int);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let known = known.chain(DEADLY_ON_LINUX).chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    known
+}
+
 /// As long as a value of this type lives, a deadly signal restores the terminal before it ends the process.
 #[derive(Debug)]
 pub(crate) struct RestoreOnSignal(());
@@ -49,17 +65,12 @@ impl RestoreOnSignal {
         // It is never freed, because a handler may still read it. A process begins few shells.
         BEFORE.store(Box::into_raw(Box::new(before.clone().into())), Ordering::Release);
         let begun = Self(());
-        let flags = SaFlags::SA_RESETHAND | SaFlags::SA_ONSTACK;
-        let action = SigAction::new(SigHandler::Handler(restore), flags, SigSet::empty());
-        for signal in DEADLY {
-            // SAFETY: the handler makes only calls that POSIX allows in handlers.
-            let old = unsafe { sigaction(signal, &action) }?;
+        for signal in deadly() {
             // A signal that is ignored or waited for ends nothing. The faults have a handler of the standard library,
             // which only explains the end.
-            let is_fault = matches!(signal, Signal::SIGSEGV | Signal::SIGBUS);
-            if !matches!(old.handler(), SigHandler::SigDfl) && !is_fault {
-                // SAFETY: this is the handler that was there before.
-                unsafe { sigaction(signal, &old) }?;
+            let is_fault = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+            if is_fault || handler(signal)? == libc::SIG_DFL {
+                catch(signal, restore as *const () as usize, libc::SA_RESETHAND | libc::SA_ONSTACK)?;
             }
         }
         Ok(begun)
@@ -70,6 +81,49 @@ impl Drop for RestoreOnSignal {
     fn drop(&mut self) {
         BEFORE.store(null_mut(), Ordering::Release);
     }
+}
+
+/// Whether SIGTSTP, by which a terminal or another process stops this one, is ignored.
+pub(crate) fn ignores_stop() -> bool {
+    handler(libc::SIGTSTP).is_ok_and(|handler| handler == libc::SIG_IGN)
+}
+
+/// Stops this process as SIGTSTP does, also if it is caught. Returns when the process is continued.
+///
+/// # Errors
+///
+/// If the system refuses.
+pub(crate) fn stop() -> io::Result<()> {
+    let mut caught = empty_action();
+    let usual = empty_action();
+    // SAFETY: both are whole values of this function, and the second one is that of a process that catches nothing.
+    Errno::result(unsafe { libc::sigaction(libc::SIGTSTP, &raw const usual, &raw mut caught) })?;
+    let stopped = raise(Signal::SIGTSTP);
+    // SAFETY: this is what the system has said of the handler that was there before.
+    Errno::result(unsafe { libc::sigaction(libc::SIGTSTP, &raw const caught, null_mut()) })?;
+    Ok(stopped?)
+}
+
+/// What is done with a signal.
+fn handler(signal: c_int) -> io::Result<usize> {
+    let mut action = empty_action();
+    // SAFETY: the kernel writes one value of this function.
+    Errno::result(unsafe { libc::sigaction(signal, null(), &raw mut action) })?;
+    Ok(action.sa_sigaction)
+}
+
+fn catch(signal: c_int, handler: usize, flags: c_int) -> io::Result<()> {
+    let mut action = empty_action();
+    (action.sa_sigaction, action.sa_flags) = (handler, flags);
+    // SAFETY: the handler makes only calls that POSIX allows in handlers.
+    Errno::result(unsafe { libc::sigaction(signal, &raw const action, null_mut()) })?;
+    Ok(())
+}
+
+/// The usual action, which blocks no other signal.
+fn empty_action() -> libc::sigaction {
+    // SAFETY: of this struct of numbers and pointers, zero is a valid value, and means just that.
+    unsafe { std::mem::zeroed() }
 }
 
 /// Restores the terminal. The signal has its usual action again, and comes once more when the handler returns.

@@ -117,6 +117,20 @@ pub(crate) fn is_own(socket: &impl AsFd) -> io::Result<bool> {
     Ok(uid == nix::unistd::geteuid().as_raw())
 }
 
+/// The process that listens at a unix socket of this user, if the system says which. It need not accept for that.
+#[cfg(feature = "cli")]
+pub(crate) fn listener(path: &Path) -> Option<i32> {
+    #[cfg(target_os = "linux")]
+    let found = getsockopt(&connect_own_unix(path, Duration::ZERO).ok()?, sockopt::PeerCredentials).ok()?.pid();
+    #[cfg(not(target_os = "linux"))]
+    let found = {
+        let _ = path;
+        0
+    };
+    // The process may be in another namespace, where this one cannot name it.
+    (found > 0).then_some(found)
+}
+
 /// How often a locked directory is tried, with a pause each time: half a second is far more than a bind takes.
 const LOCK_ATTEMPTS: u32 = 50;
 /// Connections that wait to be accepted, as many as std takes.

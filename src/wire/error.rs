@@ -9,6 +9,7 @@ mod dead_reason;
 #[cfg(feature = "files")]
 mod file_error;
 mod io_error;
+mod readers;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) use self::dead_reason::DeadReason;
 #[cfg(feature = "files")]
 pub use self::file_error::{FileError, FileErrorKind};
 pub use self::io_error::IoError;
+pub(crate) use self::readers::Reader;
 use crate::wire::message::{ContextId, Handle};
 use crate::wire::sanitize::printable_lines;
 
@@ -166,6 +168,14 @@ impl Error {
     /// ([`ChannelErrorKind::Refused`]).
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Channel(error) if error.kind == ChannelErrorKind::Refused)
+    }
+
+    /// The error with the advice for this reader. See [`Reader`].
+    pub(crate) fn for_reader(mut self, reader: Reader) -> Self {
+        if let Self::Connect(error) = &mut self {
+            error.advice = reader.words(&error.advice);
+        }
+        self
     }
 
     /// Escapes the texts of an error that another context has reported, so that they cannot control

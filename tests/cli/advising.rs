@@ -32,7 +32,7 @@ pub(crate) fn a_copy_that_is_not_there_is_told_as_such() -> Result<()> {
     let (mut command, _) = tool(&["run", "-F", "none", "--binary", "/nope", "-w", "web1", "--", "true"]);
     let ended = run(command.env("PATH", &path))?;
     let told = ended.stderr.join("\n");
-    let says = "there is no program /nope at ssh.web1, where --binary looks for it; install this program there";
+    let says = "there is no program /nope at ssh.web1, which is to be run there; install this program there";
     ensure!(ended.code == Some(4) && told.contains(says) && !told.contains("POSIX shell"), "{told}");
     // sudo says it in its own words.
     let (_directory, path) = launcher("sudo", "echo 'sudo: /nope: command not found' >&2; exit 1")?;

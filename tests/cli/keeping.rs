@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{AT_ONCE, long_time, wait_for};
+use crate::support::{AT_ONCE, long_time, promised, wait_for};
 
 /// A method that notes each of its connects.
 const ENTER: &str = "#!/bin/sh\necho \"$1\" >>DIR/entered\nshift\nexec \"$@\"\n";
@@ -171,6 +171,31 @@ pub(crate) fn kept_connections_end_when_their_time_is_over() -> Result<()> {
     let ended = user.offshoot(&["kept"])?;
     ensure!(ended.code == Some(0) && ended.stdout.is_empty() && ended.stderr.concat().contains("nothing is kept"));
     Ok(())
+}
+
+pub(crate) fn a_keeper_that_is_stopped_is_gone_on_without() -> Result<()> {
+    let mut user = User::new()?;
+    let keeping = ["run", "--keep", "60s", "-w", "enter:a", "--", "true"];
+    let first = user.offshoot(&keeping)?;
+    ensure!(first.code == Some(0) && user.connects() == ["a"], "{first:?}");
+    let started = user.first.as_mut().context("a run")?.look();
+    let keeper = started.iter().find(|process| process.argv.iter().any(|word| word == "__keep")).context("a keeper")?;
+    keeper.signal(Signal::SIGSTOP)?;
+    for args in [&keeping[..], &["run", "-w", "enter:a", "--", "true"], &["kept"]] {
+        let ended = user.offshoot(args)?;
+        ensure!(ended.code == Some(0) && ended.elapsed < promised(Duration::from_secs(4)), "{args:?}: {ended:?}");
+        let note = format!("note: the process (pid {}) that keeps connections does not answer within 2s", keeper.pid);
+        ensure!(ended.stderr.iter().any(|line| line.starts_with(&note)), "{args:?}: {ended:?}");
+    }
+    ensure!(user.connects() == ["a", "a"], "both runs connect by themselves");
+    keeper.signal(Signal::SIGCONT)?;
+    let again = user.offshoot(&keeping)?;
+    ensure!(again.code == Some(0) && user.connects().is_empty() && again.stderr.len() == 1, "{again:?}");
+    for command in ["tree", "plan"] {
+        let refused = user.offshoot(&[command, "--keep", "1m", "-w", "enter:a"])?;
+        ensure!(refused.code == Some(64) && refused.stderr.concat().contains("--keep does not apply"), "{refused:?}");
+    }
+    user.end()
 }
 
 pub(crate) fn a_keeper_that_cannot_listen_is_named() -> Result<()> {

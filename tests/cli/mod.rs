@@ -109,6 +109,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_cannot_be_copied_is_told_and_the_rest_arrives
             a_full_disk_ends_the_copy_with_its_name
             a_copy_keeps_to_its_rate
+            a_copy_shows_on_a_terminal_alone_how_far_it_is
             ten_thousand_small_files_take_a_moment
             a_push_that_is_killed_leaves_the_old_file_or_the_new_one
             a_copy_that_is_interrupted_leaves_no_drafts_of_small_files
@@ -121,6 +122,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             the_escape_character_leaves_and_ends_what_runs_there
             much_output_and_much_input_arrive_whole
             the_terminal_is_as_before_however_the_shell_ends
+            a_shell_that_is_stopped_from_outside_leaves_the_terminal_to_others
             everything_on_the_terminal_there_ends_with_a_tool_that_is_killed_alone
             without_a_terminal_there_is_no_shell_and_the_remedy_is_named
         ;
@@ -165,6 +167,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_kept_connection_that_was_lost_is_made_again
             the_commands_of_a_run_that_is_stopped_end_and_its_connections_stay
             kept_connections_end_when_their_time_is_over
+            a_keeper_that_is_stopped_is_gone_on_without
             a_keeper_that_cannot_listen_is_named;
         methods:
             a_method_of_the_configuration_is_a_hop_wherever_it_stands

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 
 use crate::support::process::{Process, below};
@@ -65,6 +65,12 @@ impl Typist {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns what is shown, also after the end.
+    pub(crate) fn shared_output(&self) -> impl Fn() -> Vec<u8> + use<> {
+        let shown = Arc::clone(&self.shown);
+        move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn type_text(&mut self, text: &str) -> Result<()> {
         Ok(self.master.write_all(text.as_bytes())?)
     }
@@ -101,7 +107,7 @@ impl Typist {
         Ok(())
     }
 
-    fn resize(&self, rows: &str, columns: &str) -> Result<()> {
+    pub(crate) fn resize(&self, rows: &str, columns: &str) -> Result<()> {
         let mut stty = Command::new("stty");
         let status = stty.args(["rows", rows, "cols", columns]).stdin(self.slave.try_clone()?).status()?;
         ensure!(status.success(), "stty fails");
@@ -277,6 +283,11 @@ pub(crate) fn the_terminal_is_as_before_however_the_shell_ends() -> Result<()> {
         let status = typist.ended(A_WHILE)?;
         ensure!(status.signal() == Some(signal as i32), "{signal}: {status}");
     }
+    // A signal of real time.
+    let mut typist = Typist::start(&["local1/local2", "--", "sh", "-c", "echo up; sleep 1000"])?;
+    typist.expect("up")?;
+    let killed = Command::new("kill").args(["-40", &typist.pid().to_string()]).status()?;
+    ensure!(killed.success() && typist.ended(A_WHILE)?.signal() == Some(40));
     // The link is lost.
     let mut typist = Typist::start(&["local1/local2", "--", "sh", "-c", "echo up; sleep 1000"])?;
     typist.expect("up")?;
@@ -289,6 +300,31 @@ pub(crate) fn the_terminal_is_as_before_however_the_shell_ends() -> Result<()> {
     let mut typist = Typist::start(&["local1", "--", "no-such-program"])?;
     typist.expect("cannot start `no-such-program`")?;
     ensure!(typist.finish(AT_ONCE)? == 2);
+    Ok(())
+}
+
+pub(crate) fn a_shell_that_is_stopped_from_outside_leaves_the_terminal_to_others() -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let (mut command, trace) = tool(&["shell", "local1", "--", "sh", "-c", "echo up; read -r a; echo $a"]);
+    // The kernel lets only a group be stopped whose session has another one.
+    let mut typist = Typist::start_command(command.process_group(0), trace)?;
+    typist.expect("up")?;
+    for signal in [Signal::SIGTSTP, Signal::SIGSTOP] {
+        typist.signal(signal)?;
+        let state = format!("/proc/{}/stat", typist.pid());
+        let is_stopped = || std::fs::read_to_string(&state).ok()?.contains(") T ").then_some(());
+        wait_for(PATIENCE, is_stopped).with_context(|| format!("{signal} does not stop it"))?;
+        let there = settings(&tcgetattr(&typist.slave)?);
+        // Nothing can be done before SIGSTOP. A shell of a user sets the terminal then.
+        ensure!(signal == Signal::SIGSTOP || there == settings(&typist.before), "{signal}: {there:?}");
+        tcsetattr(&typist.slave, SetArg::TCSANOW, &typist.before)?;
+        typist.signal(Signal::SIGCONT)?;
+        let is_raw = || tcgetattr(&typist.slave).is_ok_and(|modes| !modes.local_flags.contains(LocalFlags::ICANON));
+        wait_for(PATIENCE, || is_raw().then_some(())).with_context(|| format!("{signal}: it is not raw again"))?;
+    }
+    typist.type_text("well\r")?;
+    typist.expect("well")?;
+    ensure!(typist.finish(AT_ONCE)? == 0);
     Ok(())
 }
 

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::shell::Typist;
+
 use crate::random::{Random, rounds};
 use crate::support::process::{Process, below};
 use crate::support::tool::{Ended, Running, run, tool};
@@ -137,6 +139,81 @@ pub(crate) fn a_copy_keeps_to_its_rate() -> Result<()> {
     ensure!(ended.code == Some(2) && ended.stderr.concat().contains("timed out"), "{ended:?}");
     ensure!(names(place.path())? == ["from", "large", "to"], "{:?}", names(place.path()));
     Ok(())
+}
+
+/// The lines of a screen after this output. No line is longer than the screen is wide.
+fn screen(output: &str) -> Vec<String> {
+    let (mut lines, mut column) = (vec![Vec::new()], 0);
+    let mut rest = output.chars();
+    while let Some(c) = rest.next() {
+        let line = lines.last_mut().expect("a line");
+        match c {
+            '\r' => column = 0,
+            '\n' => lines.push(Vec::new()),
+            '\x1b' if rest.as_str().starts_with("[K") => {
+                line.truncate(column);
+                rest.nth(1);
+            }
+            c => {
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = c;
+                column += 1;
+            }
+        }
+    }
+    lines.into_iter().map(|line| line.into_iter().collect()).collect()
+}
+
+pub(crate) fn a_copy_shows_on_a_terminal_alone_how_far_it_is() -> Result<()> {
+    let (place, to) = tree()?;
+    let from = place.path().join("large");
+    fs::write(&from, vec![7; 600_000])?;
+    let copy = |options: &[&str], name: &str| {
+        let (from, out) = (from.display().to_string(), format!("{to}.{name}"));
+        let words = [options, &["-w", "local[1-2]", "--bwlimit", "300K", &from, &out]].concat();
+        tool(&[&["pull"], &words[..]].concat())
+    };
+    let (mut command, trace) = copy(&[], "shown");
+    let mut typist = Typist::start_command(&mut command, trace)?;
+    typist.expect("\roffshoot: [")?;
+    typist.expect("] ")?;
+    typist.expect(" of 1.14 MiB, ")?;
+    typist.expect("/s, ")?;
+    typist.expect("s left, 0 of 2 files, not local")?;
+    typist.resize("20", "40")?;
+    let wide = typist.shown().len();
+    let is_narrow = || {
+        let shown = String::from_utf8_lossy(&typist.shown()[wide..]).into_owned();
+        let mut frames = shown.split("\roffshoot: ").skip(1);
+        frames.any(|frame| frame.starts_with(|c: char| c.is_ascii_digit())).then_some(())
+    };
+    wait_for(PATIENCE, is_narrow).context("no line for the narrow terminal")?;
+    let shown = String::from_utf8(finished(typist)?)?;
+    // The frame that was being drawn has the old width.
+    for frame in
+        shown[wide..].split("\r").skip(2).filter(|frame| frame.starts_with("offshoot: ") && frame.contains("/s"))
+    {
+        ensure!(frame.trim_end_matches("\x1b[K").chars().count() < 40, "{frame:?}");
+    }
+    let rest = screen(&shown);
+    ensure!(rest.iter().all(|line| !line.contains("/s") && !line.contains(" left")), "{rest:#?}");
+    ensure!(rest.iter().any(|line| line.starts_with("offshoot: 2 hosts: 2 ok")), "{rest:#?}");
+    for (nth, option) in ["-q", "--json", "--jsonl", "-v"].into_iter().enumerate() {
+        let (mut command, trace) = copy(&[option], &nth.to_string());
+        let shown = String::from_utf8(finished(Typist::start_command(&mut command, trace)?)?)?;
+        ensure!(!shown.contains("/s, ") && !shown.contains("\x1b[K"), "{option}: {shown}");
+    }
+    let (mut command, _trace) = copy(&[], "piped");
+    let ended = run(&mut command)?;
+    ensure!(ended.code == Some(0) && ended.stderr.len() == 1, "{ended:?}");
+    Ok(())
+}
+
+/// What a copy that succeeds has shown on its terminal.
+fn finished(typist: Typist) -> Result<Vec<u8>> {
+    let shown = typist.shared_output();
+    ensure!(typist.finish(PATIENCE)? == 0, "{}", shown().escape_ascii());
+    Ok(shown())
 }
 
 pub(crate) fn ten_thousand_small_files_take_a_moment() -> Result<()> {

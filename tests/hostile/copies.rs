@@ -25,7 +25,7 @@ use crate::wire::{bytes, number};
 
 /// It plays the side that has the files. What it does depends on the number in its name.
 pub(crate) const ATTACK: Attack = Attack { stays: Stays::ToTheEnd, ..Attack::new("files that are none", HOSTS, act) };
-const HOSTS: &str = "evil[1-9]";
+const HOSTS: &str = "evil[1-10]";
 
 /// The handle at which it wants to hear which files are wanted.
 const ANSWERS: u32 = 6_000;
@@ -38,8 +38,8 @@ const WINDOW: i64 = 64 * 1024;
 const HEADER: i64 = 32;
 /// What a terminal acts on.
 const NASTY: &str = "\u{1b}]0;evil\u{7}\u{9b}2J\n\u{202e}";
-/// The most MiB that the tool takes, with nine attackers at once.
-const MEMORY: u64 = 96;
+/// The most MiB that the tool takes, with ten attackers at once: 64 for the one that lists what has to be kept.
+const MEMORY: u64 = 160;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The end of a copy that has gone well: nothing was done, and nothing has stopped it.
 const OUTCOME: [u8; 9] = [0; 9];
@@ -162,6 +162,14 @@ fn act(far: &mut Far) -> io::Result<()> {
             }
             sink.end()?;
         }
+        // Hard links without end, which are made when all files are there, to a file that never comes.
+        10 => {
+            let far_away = "d/".repeat(1_999) + "d";
+            let links = vec![hard_link("link", &far_away, "first"); 15];
+            for _ in 0..2_000 {
+                sink.list("", &links)?;
+            }
+        }
         // Files without end, none of which is sent.
         _ => {
             for nth in 0..NAMES {
@@ -174,7 +182,7 @@ fn act(far: &mut Far) -> io::Result<()> {
 }
 
 /// What each of them is told, or says of itself.
-const SAYS: [(&str, &str); 9] = [
+const SAYS: [(&str, &str); 10] = [
     ("evil1", "is not the name of a file"),
     ("evil2", "leads out of the directory"),
     ("evil3", "leads out of the directory"),
@@ -184,6 +192,7 @@ const SAYS: [(&str, &str); 9] = [
     ("evil7", "not copied"),
     ("evil8", ""),
     ("evil9", "lists files, and sends none"),
+    ("evil10", "more directories and hard links than fit into 64 MiB; copy parts of the tree"),
 ];
 
 /// Pulls from all of them, and from an honest host.

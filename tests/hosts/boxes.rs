@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("containers are reached through two hosts, and users are changed there", in_between);
     add("jail runs jexec with what it wants", jail);
     add("the tool reaches containers by hops", by_tool);
+    add("a step in a job of slurm is a hop like any other", by_slurm);
     trials
 }
 
@@ -224,6 +225,46 @@ fn jail(fleet: &Fleet) -> Result<()> {
         ensure!(stream_error(error)?.text.contains("[Errno 2]"), "it is not there");
         stage.end().await
     })
+}
+
+/// The method of the guide's recipe.
+const SRUN: &str = r#"
+[methods.srun]
+argv = ["srun", "--jobid={target}", "--overlap", "--quiet", "--unbuffered", "{user}", "{command}"]
+user = ["--uid={user}"]
+texts = [{ says = "invalid job id", kind = "auth", advice = "`squeue` lists the jobs" }]
+"#;
+
+fn by_slurm(fleet: &Fleet) -> Result<()> {
+    Stage::with(fleet, &["slurm"])?;
+    let job = fleet.job.as_deref().context("a job")?;
+    let directory = tempfile::tempdir()?;
+    let methods = directory.path().join("config.toml");
+    fs::write(&methods, SRUN)?;
+    let (config, methods) = (fleet.config.display().to_string(), methods.display().to_string());
+    let (step, none) = (format!("boxes-user/srun:{job}"), "boxes-user/srun:99999");
+    let hosts = format!("{step},{step}/sudo,{step}/sudo/local1,{none}");
+    let line = "echo $(id -un) $SLURM_JOB_ID; cat";
+    let (mut command, trace) = tool(&["--config", &methods, "run", "-F", &config, "-w", &hosts, "-n", "-s", line]);
+    let mut trace = trace.with_places(&fleet.places);
+    let mut ended = run(&mut command)?;
+    ended.stdout.sort();
+    let mut expected =
+        [format!("{step}: ofs-nopass {job}"), format!("{step}/sudo/local1: root"), format!("{step}/sudo: root")];
+    expected.sort();
+    ensure!(ended.code == Some(4) && ended.stdout == expected, "{ended:?}");
+    ensure!(ended.stderr.concat().contains("`squeue` lists the jobs"), "{ended:?}");
+    trace.expect_nothing_left(ONE_SECOND)?;
+    // Much data of any kind goes both ways.
+    let bytes: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    fs::write(&from, &bytes)?;
+    let (mut command, trace) = tool(&["--config", &methods, "rsh", "-F", &config, &step, "cat"]);
+    let mut trace = trace.with_places(&fleet.places);
+    let status = command.stdin(fs::File::open(&from)?).stdout(fs::File::create(&to)?).status()?;
+    ensure!(status.success() && fs::read(&to)? == bytes, "{status}");
+    trace.expect_nothing_left(ONE_SECOND)
 }
 
 fn by_tool(fleet: &Fleet) -> Result<()> {

@@ -34,8 +34,12 @@ pub(crate) struct Fleet {
     pub(crate) engines: PathBuf,
     /// The engines that the host `boxes` has.
     pub(crate) boxes: String,
+    /// The number of a job of Slurm there, if it is up.
+    pub(crate) job: Option<String>,
     roots: PathBuf,
     run: PathBuf,
+    /// What each sshd says.
+    pub(crate) logs: PathBuf,
     /// Login names by alias.
     logins: BTreeMap<String, String>,
     /// The directories in which first stages may leave something, on all hosts.
@@ -76,8 +80,10 @@ impl Fleet {
             busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
             engines: variable("OFS_ENGINES")?.into(),
             boxes: variable("OFS_BOXES")?.into(),
+            job: Some(variable("OFS_JOB")?.to_owned()).filter(|job| !job.is_empty()),
             roots: variable("OFS_ROOTS")?.into(),
             run: variable("OFS_RUN")?.into(),
+            logs: Path::new(variable("OFS_RUN")?).with_file_name("log"),
             places: Vec::new(),
         };
         fleet.places = fleet.find_places()?;

@@ -29,6 +29,7 @@ mod foreign;
 mod functions;
 mod giving_up;
 mod helper;
+mod keeping;
 mod kept;
 mod killing;
 mod launcher;
@@ -116,6 +117,7 @@ fn main() -> ExitCode {
         sudo_rs::trials(),
         sudoers::trials(),
         kept::trials(),
+        keeping::trials(),
         doctor::trials(),
         rsh::trials(),
         running::trials(),

@@ -109,6 +109,22 @@ impl Cli {
         ))
     }
 
+    /// Refuses `--keep` where nothing is left that could be kept.
+    pub(super) fn check_keep(&self) -> Result<(), String> {
+        let (name, why, keep) = match &self.command {
+            ToolCommand::Tree(args) => ("tree", "ends what it has connected", args.reach.keep),
+            ToolCommand::Plan(args) => ("plan", "connects to nothing", args.reach.keep),
+            _ => return Ok(()),
+        };
+        match keep {
+            Some(_) => Err(format!(
+                "`offshoot {name}` {why}, so --keep does not apply to it; `offshoot run --keep TIME` keeps connections, \
+                 and `offshoot kept` lists what is kept"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// What is allowed but most likely not what was meant.
     pub(super) fn suspicions(&self) -> Vec<String> {
         let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {

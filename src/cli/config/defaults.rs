@@ -14,6 +14,7 @@ enum Kind {
     /// A number from the first to the second.
     Number(i64, i64),
     Time,
+    Whether,
     OneOf(&'static [&'static str]),
     Text(&'static str),
     /// A text, or a list of them.
@@ -26,9 +27,10 @@ enum Kind {
 }
 
 /// The keys, each with what it can be.
-const KEYS: [(&str, Kind); 19] = [
+const KEYS: [(&str, Kind); 20] = [
     ("batch", Kind::Text("sizes, as \"1,10%\"")),
     ("become-method", Kind::OneOf(&["sudo", "su", "doas"])),
+    ("cache", Kind::Whether),
     ("color", Kind::OneOf(&["auto", "always", "never"])),
     ("connect-timeout", Kind::Time),
     ("deadline", Kind::Time),
@@ -87,6 +89,10 @@ impl Kind {
                 duration::parse(&text).map_err(|why| wrong(&why))?;
                 text
             }
+            Self::Whether => match entry.value {
+                DeValue::Boolean(whether) => whether.to_string(),
+                _ => return Err(reader.wrong_type(entry, "true or false")),
+            },
             Self::OneOf(all) => {
                 let accepted = all.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
                 let text = reader.text(entry, &accepted)?;

@@ -17,7 +17,7 @@ fn cli(config: &Config, line: &str) -> Cli {
 fn a_default_holds_until_the_command_line_says_something_else() {
     let config = config(
         "fanout = 7\nconnect-timeout = \"3s\"\ntimeout = 90\nbecome-method = \"doas\"\ncolor = \"never\"\nvia = \"b\"\n\
-         inventory = [\"hosts.yml\", \"genders:/g\"]\nssh-option = \"A=1\"\nlogin = \"amy\"\nport = 0x16\n",
+         inventory = [\"hosts.yml\", \"genders:/g\"]\nssh-option = \"A=1\"\ncache = true\nlogin = \"amy\"\nport = 0x16\n",
     )
     .unwrap();
     let Cli { command: ToolCommand::Run(run), color, .. } = cli(&config, "o run -w a id") else { panic!() };
@@ -25,12 +25,19 @@ fn a_default_holds_until_the_command_line_says_something_else() {
     assert_eq!((run.reach.connect_timeout.as_secs(), run.timeout.unwrap().as_secs()), (3, 90));
     assert_eq!(run.reach.choosing.inventory, ["/etc/hosts.yml", "genders:/g"]);
     assert_eq!((run.reach.become_method.as_str(), run.reach.ssh.port), ("doas", Some(22)));
+    assert!(run.reach.cache);
     let line = "o --color always run -w a -f 9 --via c -I x --connect-timeout 8 -o B=2 -l bob --become-method su id";
     let Cli { command: ToolCommand::Run(run), color, .. } = cli(&config, line) else { panic!() };
     assert_eq!((run.reach.fanout, run.reach.via.as_deref(), color), (9, Some("c"), Color::Always));
     assert_eq!((run.reach.choosing.inventory, run.reach.connect_timeout.as_secs()), (vec!["x".to_owned()], 8));
     assert_eq!((run.reach.ssh.ssh_option, run.reach.ssh.login), (vec!["B=2".into()], Some("bob".into())));
     assert_eq!(run.reach.become_method.as_str(), "su");
+    for (line, cache) in [("--cache=false", false), ("--cache", true), ("--cache=true", true), ("--binary /x", true)] {
+        let Cli { command: ToolCommand::Run(run), .. } = cli(&config, &format!("o run -w a {line} id")) else {
+            panic!()
+        };
+        assert_eq!((run.reach.cache, &run.argv[..]), (cache, &["id".into()][..]), "{line}");
+    }
     let Cli { command: ToolCommand::Doctor(doctor), .. } = cli(&config, "o doctor a") else { panic!() };
     assert_eq!((doctor.connect_timeout.as_secs(), doctor.inventory.len()), (4, 2));
 }
@@ -59,11 +66,12 @@ fn what_is_wrong_is_told_with_its_key_and_its_line() {
     for (text, says) in [
         ("\nfanuot = 1\n", "/etc/c.toml, line 2: there is no key `fanuot`; did you mean `fanout`?"),
         ("group = 1\n", "line 1: there is no key `group`; did you mean `groups`?"),
-        ("nonsense = 1\n", "there is no key `nonsense`; there are batch, become-method, color"),
+        ("nonsense = 1\n", "there is no key `nonsense`; there are batch, become-method, cache, color"),
         ("fanout = \"7\"\n", "line 1: `fanout` is a text; write a number from 1 to 10000"),
         ("fanout = 0\n", "`fanout`: 0 is not a number from 1 to 10000"),
         ("timeout = true\n", "`timeout` is true or false; write a time, as 30 (seconds) or \"5m\""),
         ("timeout = \"5x\"\n", "`timeout`: `5x` is not a time"),
+        ("cache = \"yes\"\n", "`cache` is a text; write true or false"),
         ("color = \"pink\"\n", "`color`: \"pink\" is not one of them; write \"auto\" or \"always\" or \"never\""),
         ("inventory = [\n\"a\",\n3]\n", "line 3: `inventory` is a number; write the path of an inventory"),
         ("[groups]\nweb = 3\n", "line 2: `web` is a number; write a host expression"),

@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::cli::args::KeptArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::kept::keeping::ask;
+use crate::cli::kept::keeping::{ask, join, silent};
 use crate::cli::kept::place;
 use crate::cli::kept::question::{Kept, Question};
 use crate::cli::print;
-use crate::unix::{self, Joined};
+use crate::unix::Joined;
 
 /// One connection, as `--json` has it.
 #[derive(Serialize)]
@@ -28,21 +28,26 @@ struct Shown<'a> {
 
 /// Lists or ends connections.
 pub(crate) fn kept(args: &KeptArgs) -> Exit {
-    crate::block_on(async {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::Internal, &error),
+    };
+    runtime.block_on(async {
         let mut keepers = Vec::new();
         for socket in place::all() {
-            match unix::connect(&socket).await {
-                Ok(joined) => match ask(&joined, Question::List).await {
+            match join(&socket).await {
+                None => complain(&silent(&socket)),
+                Some(Ok(joined)) => match ask(&joined, Question::List).await {
                     Ok(kept) => keepers.push((joined, kept.into_iter().flatten().collect::<Vec<_>>())),
                     Err(error) => {
                         complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()));
                     }
                 },
-                Err(crate::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Some(Err(crate::Error::Io(error))) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     // Its keeper was killed.
                     let _ = std::fs::remove_file(&socket);
                 }
-                Err(error) => complain(&format!("note: {error}")),
+                Some(Err(error)) => complain(&format!("note: {error}")),
             }
         }
         let exit = match args.what {

@@ -1,5 +1,6 @@
 //! What a run does with a keeper: it joins it, finds what is connected, and has it keep what it connects.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use crate::cli::args::ReachArgs;
+use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, Method};
 use crate::cli::kept::place;
 use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::sys::socket::listener;
 use crate::unix::{self, Joined};
 use crate::{Context, Error, Message, Router};
 
@@ -23,8 +26,8 @@ const START: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long a context that was kept may take to say how it does. One that does not is connected again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-/// How long a keeper may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a keeper may take to let a run in, and to answer. One that takes longer is stopped, most likely.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// A keeper that this run has joined.
 pub(crate) struct Keeping {
@@ -33,6 +36,8 @@ pub(crate) struct Keeping {
     keep: Option<Duration>,
     /// What else decides how a host is reached.
     settings: String,
+    /// Whether it has not answered. Then it is not used any more.
+    is_silent: Cell<bool>,
 }
 
 impl Keeping {
@@ -47,16 +52,20 @@ impl Keeping {
         if reach.keep.is_none() && !socket.exists() {
             return Ok(None);
         }
-        let joined = match unix::connect(&socket).await {
-            Ok(joined) => joined,
-            Err(error) if reach.keep.is_none() => {
+        let joined = match join(&socket).await {
+            Some(Ok(joined)) => joined,
+            None => {
+                complain(&silent(&socket));
+                return Ok(None);
+            }
+            Some(Err(error)) if reach.keep.is_none() => {
                 tracing::info!("no connection of an earlier run is used: {error}");
                 return Ok(None);
             }
-            Err(_) => start(&socket).await?,
+            Some(Err(_)) => start(&socket).await?,
         };
         let settings = format!("{:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method);
-        Ok(Some(Self { joined, keep: reach.keep, settings }))
+        Ok(Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) }))
     }
 
     /// The keeper, as the context by which it connects.
@@ -70,7 +79,7 @@ impl Keeping {
 
     /// Whether what is connected by these hops is kept.
     pub(crate) fn keeps(&self, hops: &[Hop]) -> bool {
-        self.keep.is_some() && may_be_kept(hops)
+        self.keep.is_some() && !self.is_silent.get() && may_be_kept(hops)
     }
 
     /// Whether a context belongs to the keeper's tree.
@@ -82,7 +91,11 @@ impl Keeping {
     pub(crate) async fn find(&self, ways: Vec<Vec<Hop>>) -> HashMap<Vec<Hop>, Context> {
         let ways: Vec<_> = ways.into_iter().filter(|hops| may_be_kept(hops)).collect();
         let keys = ways.iter().map(|hops| self.key(hops)).collect();
-        let Ok(found) = self.ask(Question::Find { ways: keys, keep: self.keep }).await else { return HashMap::new() };
+        let Ok(found) = self.ask(Question::Find { ways: keys, keep: self.keep }).await else {
+            self.is_silent.set(true);
+            complain(&silent(Path::new(self.joined.listener.name())));
+            return HashMap::new();
+        };
         let mut asked = Vec::new();
         for (hops, kept) in ways.into_iter().zip(found) {
             let Some(kept) = kept else { continue };
@@ -140,6 +153,23 @@ impl Keeping {
 pub(super) async fn ask(joined: &Joined, question: Question) -> Result<Vec<Option<Kept>>, Error> {
     let question = Message::encoded(&question)?.to_handle(HANDLE);
     joined.listener.timeout(ANSWER).send_await(question).await
+}
+
+/// Joins a keeper. `None` if it does not answer in time.
+pub(super) async fn join(socket: &Path) -> Option<Result<Joined, Error>> {
+    tokio::time::timeout(ANSWER, unix::connect(socket)).await.ok()
+}
+
+/// A note that a keeper does not answer, and what to do about it.
+pub(super) fn silent(socket: &Path) -> String {
+    let (who, what) = match listener(socket) {
+        Some(pid) => (
+            format!("(pid {pid})"),
+            format!("`kill -CONT {pid}` continues it if it is stopped, `kill -KILL {pid}` ends it and what it keeps"),
+        ),
+        None => (format!("at {}", socket.display()), "see whether it is stopped".to_owned()),
+    };
+    format!("note: the process {who} that keeps connections does not answer within {ANSWER:?}, and is not used; {what}")
 }
 
 /// A process of this machine has the directory and the environment of the run, so it is not kept.

@@ -263,11 +263,22 @@ impl Report {
         Self { style, folding, started: hosts.len(), hosts, store, advised }
     }
 
-    /// The progress of the run.
-    pub(crate) fn progress(&self) -> progress::State<'_> {
+    /// The progress of the run. Of the hosts that are not done, those with the most work left are named first;
+    /// `left` says how much that is, if it is known.
+    pub(crate) fn progress(&self, left: &dyn Fn(HostIndex) -> Option<u64>) -> progress::State<'_> {
         let done = self.hosts.iter().filter(|host| host.exit.is_some()).count();
-        let mut left = self.hosts.iter().filter(|host| host.exit.is_none()).map(|host| host.name.as_str());
-        progress::State { hosts: self.hosts.len(), done, next: std::array::from_fn(|_| left.next()) }
+        let mut next = [None; progress::MAX_NAMED];
+        for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.exit.is_none()) {
+            let mut moved = Some((left(HostIndex(index)), host.name.as_str()));
+            for place in &mut next {
+                // Equal ones stay in their order.
+                if place.is_none_or(|(work, _)| moved.is_some_and(|(more, _)| more > work)) {
+                    std::mem::swap(place, &mut moved);
+                }
+            }
+        }
+        let next = next.map(|host| host.map(|(_, name)| name));
+        progress::State { hosts: self.hosts.len(), done, next, copied: None }
     }
 
     /// Whether every host is done.

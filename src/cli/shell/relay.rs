@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::libc::{SIGCONT, SIGTSTP};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver as Keys;
 
@@ -12,6 +13,7 @@ use crate::builtin::process::run_process::CommandLine;
 use crate::cli::ending::Signals;
 use crate::cli::exit::Exit;
 use crate::process::{self, Event, Running};
+use crate::sys::raw_end;
 use crate::{Blob, Call, Context, Error, Receiver, Sender};
 
 /// Bytes that were typed and wait for the far end, at most. Then the keyboard is not read, as if the far end were
@@ -36,6 +38,9 @@ pub(super) struct Relay {
     keys: Keys<Vec<u8>>,
     shown: Shown,
     resized: Signal,
+    /// SIGTSTP, unless it is ignored.
+    stopped: Option<Signal>,
+    continued: Signal,
     escape: Escape,
     events: Receiver<Event>,
     exit: Call<process::Exit>,
@@ -80,6 +85,13 @@ impl Outgoing {
     }
 }
 
+async fn stop_of(stopped: &mut Option<Signal>) {
+    match stopped {
+        Some(stopped) => drop(stopped.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 async fn done(sending: &mut Option<Sending>) -> Result<(), Error> {
     match sending {
         Some(sending) => sending.await,
@@ -91,11 +103,13 @@ impl Relay {
     /// Starts the command and puts the terminal here into raw mode. Call it inside a runtime.
     pub(super) fn begin(context: &Context, command: CommandLine, escape: Option<u8>) -> io::Result<Self> {
         let resized = signal(SignalKind::window_change())?;
+        let continued = signal(SignalKind::from_raw(SIGCONT))?;
+        let stopped = (!raw_end::ignores_stop()).then(|| signal(SignalKind::from_raw(SIGTSTP))).transpose()?;
         let raw = Raw::begin()?;
         let (keys, shown) = (terminal::keys()?, Shown::start()?);
         let Running { events, exit } = Running::start(context, None, command);
         let (escape, outgoing) = (Escape::new(escape), Outgoing::default());
-        Ok(Self { raw, keys, shown, resized, escape, events, exit, received: 0, outgoing })
+        Ok(Self { raw, keys, shown, resized, stopped, continued, escape, events, exit, received: 0, outgoing })
     }
 
     /// Passes on both directions until the session is over. The terminal then is as it was before.
@@ -142,6 +156,15 @@ impl Relay {
                 biased;
                 signal = signals.next() => return Over::Signalled(signal),
                 _ = self.resized.recv() => self.outgoing.is_resized = true,
+                () = stop_of(&mut self.stopped) => match self.suspend() {
+                    Ok(()) => self.outgoing.is_resized = true,
+                    Err(error) => return Over::Failed(error.into()),
+                },
+                // After SIGSTOP, the shell of the user may have changed the terminal.
+                _ = self.continued.recv() => match self.raw.enter() {
+                    Ok(()) => self.outgoing.is_resized = true,
+                    Err(error) => return Over::Failed(error.into()),
+                },
                 typed = self.keys.recv(), if may_type => {
                     // The terminal here is gone.
                     let Some(typed) = typed else { return Over::Signalled(Exit::HungUp) };
@@ -190,11 +213,12 @@ impl Relay {
 
     /// Stops this process until it is continued. The terminal is not raw in the meantime.
     fn suspend(&mut self) -> io::Result<()> {
-        use nix::sys::signal::{Signal, raise};
+        if self.stopped.is_none() {
+            return Ok(());
+        }
         self.raw.leave();
-        raise(Signal::SIGTSTP)?;
-        self.raw.enter()?;
-        Ok(())
+        raw_end::stop()?;
+        self.raw.enter()
     }
 
     /// Shows output that has arrived before the end.

@@ -1,14 +1,16 @@
 //! The copies of `push` and `pull` on one host. The side that is here runs on a thread where it may block.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Worker;
 use super::failure::failed;
 use crate::builtin::file::tree::message::{
-    Destination, Fault, Note, Outcome, Place, Reason, Stop, Tally, ToSink, ToSource,
+    Destination, Fault, Note, Outcome, Place, Reason, Stop, Tally, ToSink, ToSource, Watch,
 };
+use crate::builtin::file::tree::pace::Pace;
 use crate::builtin::file::tree::remote::{Closing, Running, panicked, receive_tree, send_tree};
 use crate::builtin::file::tree::source::{Source, size};
 use crate::builtin::file::tree::target::Target;
@@ -17,6 +19,7 @@ use crate::cli::output::file_name::file_name;
 use crate::cli::output::report::{HostEvent, HostExit, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::output::visible;
+use crate::cli::transfer::meter::Meter;
 use crate::cli::transfer::{Transfer, Way, in_json, in_words, would};
 use crate::sys::blocking::on_other_thread;
 use crate::{Blob, Context, Error, Receiver, Sender};
@@ -77,12 +80,11 @@ impl Worker {
             outcome = &mut call => return outcome,
         };
         let (running, closing) = (Running::default(), Closing(answers.clone()));
-        let (stop, pace) = (Arc::clone(&running.stop), transfer.pace.clone());
+        let (stop, watch) = (Arc::clone(&running.stop), self.watch(transfer, &running));
         let (sources, options) = (transfer.named(), transfer.options.clone());
         let mut sending = on_other_thread(move || {
             let mut source = Source::new(&sources, &options, &stop);
-            let wait = |bytes| pace.iter().for_each(|pace| pace.wait(bytes, &stop));
-            source::drive(&mut source, &to, &answers, &wait)
+            source::drive(&mut source, &to, &answers, Some(&watch))
         });
         let (mut told, mut is_sent) = (0, false);
         let outcome = loop {
@@ -126,13 +128,12 @@ impl Worker {
         };
         let (running, closing) = (Running::default(), Closing(messages.clone()));
         let (stop, drafts) = (Arc::clone(&running.stop), running.drafts.clone());
-        let (pace, options) = (transfer.pace.clone(), transfer.options.clone());
+        let (watch, options) = (self.watch(transfer, &running), transfer.options.clone());
         let (tell, mut notes) = mpsc::channel(WAITING);
         let mut writing: oneshot::Receiver<Outcome> = on_other_thread(move || {
             let tell = Box::new(move |note| drop(tell.blocking_send(note)));
             let target = Target::open(destination, options, (drafts, READY), (tell, Arc::clone(&stop)));
-            let wait = |message: &ToSink| pace.iter().for_each(|pace| pace.wait(size(message), &stop));
-            sink::drive(target, &messages, &answers, &wait)
+            sink::drive(target, &messages, &answers, Some(&watch))
         });
         let (mut told, mut far) = (0, None);
         let outcome = loop {
@@ -162,6 +163,11 @@ impl Worker {
         }
     }
 
+    fn watch(&self, transfer: &Transfer, running: &Running) -> Watching {
+        let (meter, pace) = (transfer.meters.begin(self.host), transfer.pace.clone());
+        Watching { meter, pace, stop: Arc::clone(&running.stop) }
+    }
+
     /// Tells a note of a sink.
     async fn note(&self, told: &mut u64, note: Note) {
         let event = match note {
@@ -182,6 +188,30 @@ impl Worker {
 
     fn line(&self, stream: Stream, text: &str) -> HostEvent {
         HostEvent::Output { host: self.host, stream, bytes: format!("{text}\n").into_bytes() }
+    }
+}
+
+/// Counts what is copied, and keeps to the rate.
+struct Watching {
+    meter: Arc<Mutex<Meter>>,
+    pace: Option<Arc<Pace>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watching {
+    fn meter(&self) -> std::sync::MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch for Watching {
+    fn message(&self, message: &ToSink) {
+        self.pace.iter().for_each(|pace| pace.wait(size(message), &self.stop));
+        self.meter().message(message);
+    }
+
+    fn answer(&self, answer: &ToSource) {
+        self.meter().answer(answer);
     }
 }
 

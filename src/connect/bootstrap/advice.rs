@@ -38,7 +38,7 @@ pub(super) const READS_INPUT: &str = "a start-up file of the login shell (.bashr
      (`exec`) or redirects the output: let it do so in interactive shells only";
 /// Advice if the first stage has come shortly before the end of the time.
 #[cfg(feature = "cli")]
-pub(super) const SLOW: &str = "raise --connect-timeout (connect_timeout() in a program); if it comes as late then, a start-up file of the login \
+pub(super) const SLOW: &str = "raise ⟨--connect-timeout|connect_timeout()⟩; if it comes as late then, a start-up file of the login \
      shell (.bashrc, .profile, .zshenv, .cshrc) reads input, executes another program (`exec`) or redirects the output: \
      let it do so in interactive shells only";
 /// Advice for a launcher that has closed its output but keeps running.

@@ -95,7 +95,7 @@ struct Line {
 }
 
 /// Advice if a password is asked for and none is given.
-pub(crate) const GIVE_ONE: &str = "give one: -K for the tool, password() in a program";
+pub(crate) const GIVE_ONE: &str = "give one: ⟨-K|password()⟩";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1024;
 /// Longest secret that a terminal accepts in one line, in bytes.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::connect::bootstrap::hello_parser::hello_bytes;
 use crate::image::executable::Compression;
+use crate::wire::error::Reader;
 
 const TOKEN: &str = "000102030405060708090a0b0c0d0e0f";
 const ANNOUNCEMENT: &str = "000102030405060708090a0b0c0d0e0f Linux x86_64 zstd head perl |/dev/shm/.offshoot-0-1\n";
@@ -365,7 +366,7 @@ fn what_happens_when_the_input_is_closed_shows_what_keeps_the_first_stage_from_c
         let error = failure(&mut dialogue, input);
         assert_eq!((error.kind, error.phase), (ConnectErrorKind::Timeout, Phase::Login), "{error}");
         assert!(error.text.starts_with("connection timed out after 30s in phase login: "), "{error}");
-        error.text_with_advice()
+        Reader::Tool.words(&error.text_with_advice())
     };
     let text = said(closed(b""), Input::Stdout(ANNOUNCEMENT.as_bytes()));
     assert!(

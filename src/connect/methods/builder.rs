@@ -26,7 +26,7 @@ use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::wire::codec::Secret;
 use crate::wire::connect_trace::ConnectTrace;
-use crate::wire::error::Error;
+use crate::wire::error::{Error, Reader};
 
 /// A method to start a child: the `M` of a [`Connect<M>`].
 ///
@@ -275,7 +275,8 @@ impl<M: Method> Connect<M> {
     /// [`Error::Connect`] with the phase and the hop that failed, also if it failed behind `via`;
     /// [`Error::Channel`] if `via` is gone.
     pub async fn connect(self) -> Result<Context, Error> {
-        self.boxed().establish().await.map(|(context, _)| context)
+        let established = self.boxed().establish().await;
+        established.map(|(context, _)| context).map_err(|error| error.for_reader(Reader::Program))
     }
 
     /// A token to cancel when the launcher has logged in. If another context starts the child, it is not cancelled.
@@ -288,10 +289,17 @@ impl<M: Method> Connect<M> {
     /// As [`Connect::connect`], but also returns what was tried, step by step.
     #[cfg(feature = "cli")]
     pub async fn examine(self) -> crate::connect::report::Examined {
-        match self.boxed().establish().await {
-            Ok((context, trace)) => crate::connect::report::Examined { context: Ok(context), trace },
-            Err(error) => crate::connect::report::Examined { context: Err(error), trace: ConnectTrace::default() },
-        }
+        self.examine_for(Reader::Program).await
+    }
+
+    /// As [`Connect::examine`], with the advice for this reader.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn examine_for(self, reader: Reader) -> crate::connect::report::Examined {
+        let (context, trace) = match self.boxed().establish().await {
+            Ok((context, trace)) => (Ok(context), trace),
+            Err(error) => (Err(error.for_reader(reader)), ConnectTrace::default()),
+        };
+        crate::connect::report::Examined { context, trace }
     }
 
     /// As [`Connect::connect`], for code that is not async. It blocks the thread.

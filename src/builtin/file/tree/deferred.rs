@@ -1,21 +1,27 @@
 //! What is done at the end of a copy: hard links, whose files have to be there, and the times of directories, which
 //! change with what is written into them.
+//!
+//! - `packed`: how the tool keeps them. What it pulls comes from hosts, which may list without end
+//! - `plain`: how all others keep them. What they get comes from the tool, and the code is small
 
+#[cfg(any(feature = "cli", test))]
+mod packed;
+#[cfg(not(any(feature = "cli", test)))]
+mod plain;
+
+#[cfg(any(feature = "cli", test))]
+use self::packed::{MOST, Records, TOO_MANY};
+#[cfg(not(any(feature = "cli", test)))]
+use self::plain::{MOST, Records, TOO_MANY};
 use super::message::{Change, Entry, Stop, What, joined};
 use super::target::Target;
 use crate::sys::directory::Stat;
 
-/// The most bytes that are kept of this, so that no source can fill the memory: enough for a million directories.
-const MOST: usize = 256 << 20;
-/// What an entry takes besides its names.
-const ENTRY: usize = 160;
-
 /// Entries that wait for the end.
 #[derive(Default)]
 pub(crate) struct Deferred {
-    links: Vec<(Vec<u8>, Entry)>,
-    directories: Vec<(Vec<u8>, Entry)>,
-    bytes: usize,
+    links: Records,
+    directories: Records,
 }
 
 impl Deferred {
@@ -25,28 +31,24 @@ impl Deferred {
     ///
     /// If there are too many.
     pub(crate) fn keep(&mut self, directory: &[u8], entry: Entry) -> Result<(), Stop> {
-        let link = if let What::HardLink(directory, name) = &entry.what { directory.0.len() + name.0.len() } else { 0 };
-        self.bytes += directory.len() + entry.name.0.len() + link + ENTRY;
-        if self.bytes > MOST {
-            return Err(Stop::rule(
-                "there are more directories and links than one copy can have; copy parts of the tree",
-            ));
+        if self.links.bytes + self.directories.bytes > MOST {
+            return Err(Stop::rule(TOO_MANY));
         }
-        let list = if matches!(entry.what, What::Directory) { &mut self.directories } else { &mut self.links };
-        list.push((directory.to_vec(), entry));
+        let records = if matches!(entry.what, What::Directory) { &mut self.directories } else { &mut self.links };
+        records.push(directory, entry);
         Ok(())
     }
 
     /// Does all of it.
-    pub(crate) fn finish(self, target: &mut Target) -> Result<(), Stop> {
-        for (path, entry) in self.links {
+    pub(crate) fn finish(mut self, target: &mut Target) -> Result<(), Stop> {
+        while let Some((path, entry)) = self.links.pop() {
             link(target, &path, &entry)?;
         }
         if target.options.dry_run {
             return Ok(());
         }
         // From the deepest to the highest, since to write into one changes the time of that above it.
-        for (path, entry) in self.directories.into_iter().rev() {
+        while let Some((path, entry)) = self.directories.pop() {
             let adjusted = target.directory(&path).and_then(|directory| {
                 let stat = directory.stat(&entry.name.0)?;
                 match stat {
@@ -94,4 +96,29 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
 
 fn is_missing(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::Blob;
+
+    fn entry(name: &[u8], what: What) -> Entry {
+        Entry { name: Blob(name.to_vec()), what, mode: 0o42755, modified: (-7, 999_999_999), user: u32::MAX, group: 3 }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_limit_is_named() {
+        let mut deferred = Deferred::default();
+        let mut number = 0;
+        let stop = loop {
+            match deferred.keep(&[b'd'; 4000], entry(b"name", What::Directory)) {
+                Ok(()) => number += 1,
+                Err(stop) => break stop,
+            }
+        };
+        let taken = deferred.directories.taken();
+        assert!(stop.text.contains("64 MiB") && number > 16_000, "{number}");
+        assert!(taken <= MOST + MOST / 10, "{taken}");
+    }
 }

@@ -140,6 +140,15 @@ pub(crate) enum Change {
     Delete,
 }
 
+/// Sees what source and sink say to each other, and may hold it up.
+pub(crate) trait Watch {
+    /// Called with each message before it is sent, or before it is taken.
+    fn message(&self, message: &ToSink);
+
+    /// Called with each answer that the source takes or the sink gives.
+    fn answer(&self, answer: &ToSource);
+}
+
 /// What is copied, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Options {

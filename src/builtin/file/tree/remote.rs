@@ -62,7 +62,7 @@ pub(crate) async fn receive_tree(
         // If nobody hears it any more, the copy ends soon by itself.
         let tell = Box::new(move |note| drop(notes.blocking_send(note)));
         let target = Target::open(destination, options, (drafts, READY), (tell, stop));
-        sink::drive(target, &messages, &answers, &|_| ())
+        sink::drive(target, &messages, &answers, None)
     };
     let outcome = on_other_thread(work).await;
     drop((running, closing));
@@ -85,7 +85,7 @@ pub(crate) async fn send_tree(
     }
     let work = move || {
         let mut source = Source::new(&sources, &options, &stop);
-        let stopped = source::drive(&mut source, &messages, &answers, &|_| ()).err();
+        let stopped = source::drive(&mut source, &messages, &answers, None).err();
         Outcome { tally: Tally::default(), stopped }
     };
     let outcome = on_other_thread(work).await;

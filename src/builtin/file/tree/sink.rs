@@ -11,7 +11,7 @@ use super::decision::{Found, Step, check, check_path, decide};
 use super::deferred::Deferred;
 use super::draft::{Draft, KEPT_FROM, is_draft, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
-use super::message::{BATCH, Change, Entry, Fault, Group, Outcome, Stop, Tally, ToSink, ToSource, What, joined};
+use super::message::{BATCH, Change, Entry, Fault, Group, Outcome, Stop, Tally, ToSink, ToSource, Watch, What, joined};
 use super::target::Target;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
@@ -261,13 +261,12 @@ fn look(directory: &Directory, name: &[u8]) -> io::Result<Option<(Stat, Option<V
     Ok(Some((stat, target)))
 }
 
-/// Runs a sink on this thread, which may block, until all is written. `pace` is called with each message before it is
-/// taken, and may wait.
+/// Runs a sink on this thread, which may block, until all is written.
 pub(crate) fn drive(
     target: Result<Target, Stop>,
     messages: &Receiver<ToSink>,
     answers: &Sender<ToSource>,
-    pace: &dyn Fn(&ToSink),
+    watch: Option<&dyn Watch>,
 ) -> Outcome {
     let mut sink = match target {
         Ok(target) => Sink::new(target, MOST_ENTRIES),
@@ -276,9 +275,10 @@ pub(crate) fn drive(
     let mut run = || -> Result<(), Stop> {
         loop {
             let message = messages.blocking_recv().map_err(|_| Stop::gone())?;
-            pace(&message);
+            watch.inspect(|watch| watch.message(&message));
             let (answer, is_over) = sink.take(message)?;
             if let Some(answer) = answer {
+                watch.inspect(|watch| watch.answer(&answer));
                 answers.blocking_send(answer).map_err(|_| Stop::gone())?;
             }
             if is_over {

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::content::Content;
-use super::message::{CHUNK, Fault, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, joined};
+use super::message::{CHUNK, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, Watch};
+#[cfg(any(feature = "cli", test))]
+use super::message::{Fault, joined};
 use super::walk::{Listed, Location, Walk};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
@@ -171,8 +173,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Runs a source on this thread, which may block, until all is sent. `pace` is called with the size of each message
-/// before it is sent, and may wait.
+/// Runs a source on this thread, which may block, until all is sent.
 ///
 /// # Errors
 ///
@@ -181,24 +182,30 @@ pub(crate) fn drive(
     source: &mut Source<'_>,
     to: &Sender<ToSink>,
     answers: &Receiver<ToSource>,
-    pace: &dyn Fn(usize),
+    watch: Option<&dyn Watch>,
 ) -> Result<(), Stop> {
     loop {
         while let Some(answer) = answers.try_recv().map_err(|_| Stop::gone())? {
+            watch.inspect(|watch| watch.answer(&answer));
             source.answer(answer)?;
         }
         match source.next() {
             Next::Send(message) => {
-                pace(size(&message));
+                watch.inspect(|watch| watch.message(&message));
                 to.blocking_send(message).map_err(|_| Stop::gone())?;
             }
-            Next::Await => source.answer(answers.blocking_recv().map_err(|_| Stop::gone())?)?,
+            Next::Await => {
+                let answer = answers.blocking_recv().map_err(|_| Stop::gone())?;
+                watch.inspect(|watch| watch.answer(&answer));
+                source.answer(answer)?;
+            }
             Next::Done => return Ok(()),
         }
     }
 }
 
 /// The bytes of a message, about.
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn size(message: &ToSink) -> usize {
     /// What an entry takes besides its name: mode, time and owner.
     const ENTRY: usize = 32;

@@ -40,7 +40,7 @@ fn configuration(lines: &[String]) -> Reading {
             .any(|start| line.starts_with(start))
     })?;
     let text = format!("ssh refuses its configuration or arguments: {line}");
-    Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct -o, or the file that -F names (ssh_args in a program)"))
+    Some(Diagnosis::new(ConnectErrorKind::Start, text, "correct ⟨-o, or the file that -F names|what ssh_args() gives⟩"))
 }
 
 /// The socket of a shared connection (ControlMaster) cannot be made.
@@ -95,8 +95,8 @@ fn bad_host_key(text: &str, advice: String) -> Diagnosis {
 
 /// `whose` is empty, or ` of` and a host.
 pub(super) fn unknown_host_key(whose: &str) -> Diagnosis {
-    let advice = "connect to it once by hand with ssh, or give -o StrictHostKeyChecking=accept-new \
-                  (check_host_keys(Accept) in a program)";
+    let advice = "connect to it once by hand with ssh, or give \
+                  ⟨-o StrictHostKeyChecking=accept-new|check_host_keys(CheckHostKeys::Accept)⟩";
     bad_host_key(&format!("the host key{whose} is not known yet"), advice.into())
 }
 
@@ -112,7 +112,7 @@ fn authentication(lines: &[String]) -> Reading {
         .is_some_and(|line| line.ends_with(": Too many authentication failures"))
     {
         let text = "SSH authentication is incorrect: the server gave up before the right key was tried";
-        let advice = "name it with -i and give -o IdentitiesOnly=yes (identity_file() in a program), \
+        let advice = "⟨name it with -i and give -o IdentitiesOnly=yes|name it with identity_file()⟩, \
                       or unload keys from the agent";
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
     }
@@ -139,9 +139,10 @@ fn unusable_key(line: &str) -> Option<(String, &'static str)> {
     if line.starts_with("Permissions ") && line.ends_with(" are too open") {
         return Some((format!("ssh ignores the key: {line}"), "run chmod 600 on it"));
     }
-    ["Load key ", "Warning: Identity file "].iter().any(|start| line.starts_with(start)).then(|| {
-        (format!("ssh cannot use the key: {line}"), "name another with -i (identity_file() in a program), or mend it")
-    })
+    ["Load key ", "Warning: Identity file "]
+        .iter()
+        .any(|start| line.starts_with(start))
+        .then(|| (format!("ssh cannot use the key: {line}"), "name another with ⟨-i|identity_file()⟩, or mend it"))
 }
 
 fn network(lines: &[String]) -> Reading {
@@ -372,7 +373,7 @@ fn between<'a>(lines: &'a [String], start: &str, end: &str) -> Option<&'a str> {
 }
 
 const LISTENS: &str = "see that sshd runs there and listens on that port, and what `ssh -v` says";
-const GIVE_PASSWORD: &str = "give a password (--ask-pass; password() in a program), or install a key there";
+const GIVE_PASSWORD: &str = "give a password (⟨--ask-pass|password()⟩), or install a key there";
 const LOST: &str = "try again; if it stays so, see what `ssh -v HOST true` prints";
 /// The beginnings of lines that ssh itself prints before the connection is closed.
 const SAYS_SSH: [&str; 3] = ["Warning: ", "debug", "Received disconnect from "];
@@ -383,7 +384,7 @@ const EXCHANGE: [&str; 2] = ["kex_exchange_identification: ", "ssh_exchange_iden
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::error::joined;
+    use crate::wire::error::{Reader, joined};
     use ConnectErrorKind::{Auth, Eof, HostKey, Password, Start, Timeout};
 
     /// Printed by OpenSSH 9.2p1 of Debian 12 in each of these situations, with the original names of hosts and
@@ -394,6 +395,9 @@ mod tests {
         for (said, kind, parts) in RECORDED.iter().chain(FROM_SOURCES) {
             let found = read(said).unwrap_or_else(|| panic!("not understood: {said}"));
             let text = joined(&found.text, &found.advice);
+            let words = [Reader::Tool, Reader::Program].map(|reader| reader.words(&text));
+            assert!(!words[0].contains("()"), "a method for who uses the tool: {words:?}");
+            let text = words.join(" / ");
             assert_eq!(found.kind, *kind, "{said}: {text}");
             for part in *parts {
                 assert!(text.contains(part), "{text:?} lacks {part:?}");
