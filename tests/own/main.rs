@@ -3,6 +3,7 @@
 //! Nothing is downloaded: the packages have the dependencies of this repository.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+#![expect(clippy::print_stderr, reason = "the progress of a test of minutes")]
 
 mod package;
 mod page;
@@ -20,6 +21,7 @@ fn the_commands_of_the_guide_make_a_program_that_reaches_machines_of_other_kinds
     let mut ran = Vec::new();
     for args in commands {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        eprintln!("cargo offshoot {}", args.join(" "));
         let ended = package.offshoot(&args);
         let text = said(&ended).to_owned();
         let expected: &[&str] = match args[..] {
@@ -61,6 +63,42 @@ fn plain_cargo_builds_for_another_processor_without_a_compiler_of_c() {
     let file = std::fs::read(package.file("target/aarch64-unknown-linux-musl/debug/plain")).unwrap();
     assert_eq!(offshoot::bundle::machine_of(&file), Some(("Linux", "aarch64")));
     assert!(offshoot::cli::own::has_library(&file));
+}
+
+#[test]
+fn a_workspace_with_several_programs_features_and_examples_gives_one_file_for_each_program() {
+    let package = Package::in_workspace("several");
+    let append = |path: &str, text: &str| {
+        let file = package.file(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(file, before + text).unwrap();
+    };
+    append("Cargo.toml", "\n[features]\nloud = []\n");
+    let main = "fn main() -> std::process::ExitCode {\n    offshoot::run(app)\n}\n\
+                async fn app(router: offshoot::Router) -> Result<(), offshoot::Error> {\n    \
+                let child = router.local().connect().await?;\n    child.call(several::uptime, ()).await?;\n    \
+                println!(\"NAME {}\", cfg!(feature = \"loud\"));\n    Ok(())\n}\n";
+    append("src/bin/second.rs", &main.replace("NAME", "second"));
+    append("examples/shown.rs", &main.replace("NAME", "shown"));
+    append("src/bin/plain.rs", "fn main() {}\n");
+
+    let built = package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "-p", "several", "-F", "loud"]);
+    let files: Vec<_> = said(&built).lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(files.len() == 2 && files[0].ends_with("/second") && files[1].ends_with("/several"), "{built:?}");
+    let note = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(note.contains("plain does not use the library offshoot, and is left out"), "{note}");
+    let second = package.run_on("Linux x86_64", files[0].as_ref(), "");
+    assert_eq!(said(&second), "second true\n");
+
+    let shown = package.offshoot(&["run", "--targets", "x86_64", "--example", "shown"]);
+    assert_eq!(said(&shown), "shown false\n");
+    let which = package.offshoot(&["run", "--targets", "x86_64"]);
+    let why = String::from_utf8_lossy(&which.stderr).into_owned();
+    assert!(!which.status.success() && why.contains("there are several programs, plain, second, several"), "{why}");
+    let alone = package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "--bin", "plain"]);
+    let why = String::from_utf8_lossy(&alone.stderr).into_owned();
+    assert!(!alone.status.success() && why.contains("plain does not use the library offshoot"), "{why}");
 }
 
 #[test]

@@ -17,15 +17,30 @@ impl Package {
     /// Makes one that uses this library.
     pub(crate) fn new(name: &str) -> Self {
         let package = Self { directory: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        let root = package.root();
+        package.make(&root)
+    }
+
+    /// The same in a workspace.
+    pub(crate) fn in_workspace(name: &str) -> Self {
+        let package = Self { directory: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        let root = package.directory.path().to_owned();
+        fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = []\n").unwrap();
+        package.make(&root)
+    }
+
+    /// Makes the package. `root` is that of its workspace.
+    fn make(self, root: &Path) -> Self {
+        let package = self;
         let mut new = Command::new(env!("CARGO_BIN_EXE_cargo-offshoot"));
-        new.args(["offshoot", "new", name, "--library", env!("CARGO_MANIFEST_DIR")]);
+        new.args(["offshoot", "new", &package.name, "--library", env!("CARGO_MANIFEST_DIR")]);
         let output = package.clean(&mut new).current_dir(package.directory.path()).output().unwrap();
         assert!(said(&output).contains("cargo offshoot run"), "{output:?}");
         // Otherwise the newest versions are downloaded.
-        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"), package.root().join("Cargo.lock")).unwrap();
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"), root.join("Cargo.lock")).unwrap();
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own");
         fs::create_dir_all(&kept).unwrap();
-        std::os::unix::fs::symlink(kept, package.root().join("target")).unwrap();
+        std::os::unix::fs::symlink(kept, root.join("target")).unwrap();
         package
     }
 

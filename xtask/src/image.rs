@@ -179,7 +179,9 @@ pub(super) fn foreign() -> Result<()> {
 /// Makes a package in a directory and builds its program, as anybody does.
 fn own(package: &Path, bundles: &Path) -> Result<()> {
     let host = compile::host();
-    compile::cargo("build", host, &["--quiet", "--bin", "cargo-offshoot"])?;
+    // As the tests build it, so that cargo has it already.
+    let mut cargo = Command::new(env!("CARGO"));
+    check(cargo.args(["build", "--quiet", "--locked", "--target", host, "--bin", "cargo-offshoot"]))?;
     fs::create_dir_all(package.parent().context("a package is in a folder")?)?;
     let offshoot = || {
         let mut command = Command::new(executable(host, "debug", "cargo-offshoot"));

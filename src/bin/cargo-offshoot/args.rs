@@ -6,14 +6,16 @@ use clap::{Args, Parser, Subcommand};
 
 /// Build a program that uses the library `offshoot`, for every machine that it is to reach
 ///
-/// `build` makes one file that carries the program for all targets. Targets and budget are in the manifest:
+/// `build` makes one file that carries the program for all targets.
+///
+/// Targets and budget are in the manifest:
 ///
 /// [package.metadata.offshoot]
 /// targets = ["x86_64", "aarch64", "armv7"]
 /// budget = "4 MiB"
 ///
-/// A target is a processor as `uname -m` names it, which stands for the static target of Linux, or a target as rustc names
-/// it. The budget is for an image as it travels, which is packed.
+/// A target is a processor as `uname -m` names it, which stands for the static target of Linux,
+/// or a target as rustc names it. The budget is for an image as it travels, which is packed.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "cargo offshoot", bin_name = "cargo offshoot", version, verbatim_doc_comment, max_term_width = 100)]
 pub(crate) struct Line {

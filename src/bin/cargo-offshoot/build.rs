@@ -45,20 +45,33 @@ impl Work {
         Ok(Self { facts: facts(toolchain, &project, &targets), project, targets })
     }
 
-    /// What cargo is to do.
-    pub(crate) fn job(&self, selection: &Selection, how: &How, default: &str, strip: Strip) -> Result<Job> {
-        let profile = how.profile(default);
-        let mut inputs = vec![self.facts.toolchain.version.clone(), profile.clone(), format!("{strip:?}")];
+    /// What cargo is to do for a program that is shipped: all images of it have one build id.
+    pub(crate) fn shipped(&self, selection: &Selection, how: &How, strip: Strip) -> Result<Job> {
+        let mut job = Job { strip, ..Self::tried(selection, how) };
+        job.profile = how.profile("release");
+        // The variable reaches cargo anyway.
+        if std::env::var_os("OFFSHOOT_BUILD").is_some_and(|id| !id.is_empty()) {
+            return Ok(job);
+        }
+        let mut inputs = vec![self.facts.toolchain.version.clone(), job.profile.clone()];
         inputs.extend(selection.features());
         inputs.extend(self.facts.rustflags.iter().flatten().cloned());
         let lock = fs::read_to_string(self.project.root.join("Cargo.lock"));
         inputs.push(lock.context("Cargo.lock cannot be read")?);
-        let id = match std::env::var("OFFSHOOT_BUILD") {
-            Ok(id) if !id.is_empty() => id,
-            _ => build_id(&self.project.names, &inputs, &self.project.sources)?,
-        };
-        let cargo = how.for_cargo();
-        Ok(Job { selection: selection.for_cargo(), cargo, profile, strip, build_id: Some(id) })
+        job.build_id = Some(build_id(&self.project.names, &inputs, &self.project.sources)?);
+        Ok(job)
+    }
+
+    /// What cargo is to do for a program that is run at once. It has no build id: with another one the library would be
+    /// built again after each change of the program. The images are told by their checksums and function tables.
+    pub(crate) fn tried(selection: &Selection, how: &How) -> Job {
+        Job {
+            selection: selection.for_cargo(),
+            cargo: how.for_cargo(),
+            profile: how.profile("dev"),
+            strip: Strip::DebugInfo,
+            build_id: None,
+        }
     }
 
     /// Installs the standard libraries that are missing.

@@ -30,7 +30,12 @@ pub(crate) fn build_id(names: &[String], inputs: &[String], sources: &[PathBuf])
         for file in &files {
             let name = file.strip_prefix(root).unwrap_or(file);
             add(format!("{number} {}", name.display()).as_bytes());
-            add(&content(file).with_context(|| file.display().to_string())?);
+            match content(file) {
+                Ok(content) => add(&content),
+                // An editor has removed it in between.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| file.display().to_string()),
+            }
         }
     }
     Ok(format!("{}:{}", joined(names), hexadecimal(&digest.finalize()[..16])))
@@ -65,8 +70,8 @@ fn content(file: &Path) -> std::io::Result<[u8; 32]> {
 /// Folders within folders that are read.
 const MAX_DEPTH: usize = 64;
 
-/// The files of a package, without what is hidden and without folders of results, which cargo marks as caches. Links are
-/// not followed. `.cargo` has flags.
+/// The files of a package, without what is hidden and without folders of results: `target` beside the manifest, and what
+/// cargo has marked as a cache. Links are not followed. `.cargo` has flags.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> std::io::Result<()> {
     if depth > MAX_DEPTH || depth > 0 && folder.join("CACHEDIR.TAG").exists() {
         return Ok(());
@@ -77,7 +82,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> std::io::Re
         if name.as_encoded_bytes().starts_with(b".") && name != ".cargo" {
             continue;
         }
-        if kind.is_dir() {
+        if kind.is_dir() && !(depth == 0 && name == "target") {
             collect(&entry.path(), files, depth + 1)?;
         } else if kind.is_file() {
             files.push(entry.path());
@@ -96,13 +101,15 @@ mod tests {
         let root = directory.path().to_owned();
         fs::create_dir_all(root.join("src")).unwrap();
         fs::create_dir_all(root.join("target/debug")).unwrap();
+        fs::create_dir_all(root.join("results/debug")).unwrap();
         fs::write(root.join("src/main.rs"), "fn main() {}").unwrap();
-        fs::write(root.join("target/CACHEDIR.TAG"), "").unwrap();
+        fs::write(root.join("results/CACHEDIR.TAG"), "").unwrap();
         let id =
             |inputs: &str| build_id(&["disk-0.1.0".into()], &[inputs.into()], std::slice::from_ref(&root)).unwrap();
         let first = id("release");
         assert!(first.starts_with("disk-0.1.0:") && first.len() == "disk-0.1.0:".len() + 32, "{first}");
         fs::write(root.join("target/debug/disk"), "a result").unwrap();
+        fs::write(root.join("results/debug/disk"), "a result").unwrap();
         fs::write(root.join(".gitignore"), "/target").unwrap();
         assert_eq!(id("release"), first);
         assert_ne!(id("dev"), first);

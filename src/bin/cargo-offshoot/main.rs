@@ -54,7 +54,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 fn build(args: &Build) -> Result<ExitCode> {
     let work = Work::new(&args.selection, &args.how, &args.targets)?;
-    let job = work.job(&args.selection, &args.how, "release", Strip::Symbols)?;
+    let job = work.shipped(&args.selection, &args.how, Strip::Symbols)?;
     let own = target::own(&work.facts.toolchain.host);
     work.install(&[&work.targets[..], &[own]].concat(), &args.how)?;
     let output = args.output.clone().unwrap_or_else(|| directory(&work, &job));

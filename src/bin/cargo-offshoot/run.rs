@@ -10,13 +10,13 @@ use offshoot::cli::own::Packing;
 
 use super::args::{Run, Targets, Test};
 use super::build::{Work, bundles, compile, directory, process};
-use super::plan::{self, Strip};
+use super::plan;
 use super::target;
 
 /// Builds for development, with the images that hosts need, and becomes the program.
 pub(crate) fn run(args: &Run) -> Result<ExitCode> {
     let work = Work::new(&args.selection, &args.how, &args.targets)?;
-    let job = work.job(&args.selection, &args.how, "dev", Strip::DebugInfo)?;
+    let job = Work::tried(&args.selection, &args.how);
     let own = target::own(&work.facts.toolchain.host);
     work.install(&[&work.targets[..], std::slice::from_ref(&own)].concat(), &args.how)?;
     let programs: Vec<PathBuf> = if work.targets == [own.clone()] {
@@ -57,7 +57,7 @@ fn execute(program: &PathBuf, args: &[OsString]) -> anyhow::Error {
 /// Runs the tests of the packages. They are static programs that start children of themselves.
 pub(crate) fn test(args: &Test) -> Result<ExitCode> {
     let work = Work::new(&args.selection, &args.how, &Targets::default())?;
-    let mut job = work.job(&args.selection, &args.how, "dev", Strip::DebugInfo)?;
+    let mut job = Work::tried(&args.selection, &args.how);
     job.selection.extend(args.workspace.then(|| "--workspace".to_owned()));
     let own = target::own(&work.facts.toolchain.host);
     work.install(std::slice::from_ref(&own), &args.how)?;

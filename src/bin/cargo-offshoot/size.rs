@@ -20,7 +20,7 @@ pub(crate) fn size(args: &Size) -> Result<ExitCode> {
     let work = Work::new(&args.selection, &args.how, &args.targets)?;
     let own = target::own(&work.facts.toolchain.host);
     work.install(&[&work.targets[..], std::slice::from_ref(&own)].concat(), &args.how)?;
-    let job = work.job(&args.selection, &args.how, "release", Strip::Symbols)?;
+    let job = work.shipped(&args.selection, &args.how, Strip::Symbols)?;
     let mut above = Vec::new();
     for bundle in bundles(&work, &job, &directory(&work, &job), Packing::Smallest, true)? {
         let name = bundle.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -32,9 +32,7 @@ pub(crate) fn size(args: &Size) -> Result<ExitCode> {
             }
         }
     }
-    let mut job = work.job(&args.selection, &args.how, "release", Strip::Nothing)?;
-    // The same, so that the library is not built once more.
-    job.build_id = work.job(&args.selection, &args.how, "release", Strip::Symbols)?.build_id;
+    let job = super::plan::Job { strip: Strip::Nothing, ..job };
     for ((_, name), file) in compile(&own, &job, &work.facts)? {
         let file = std::fs::read(&file).with_context(|| file.display().to_string())?;
         if !own::has_library(&file) {
