@@ -3,6 +3,7 @@
 //! - `OFFSHOOT_OWN_BUILD`: the build id, one digest of package, version, dependencies, sources and compiler. Builds of
 //!   the same sources for several targets have the same id, so that their copies accept each other.
 //! - `OFFSHOOT_TARGET`: the target triple.
+//! - `OFFSHOOT_PROGRAM`: the build id of the program that uses the library, or nothing.
 //!
 //! It also links position-independent executables for the musl targets for which rustc links fixed ones by default;
 //! `.cargo/config.toml` has the flags of the compiler that belong to it.
@@ -16,8 +17,8 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-/// The files and folders that decide what the program does.
-const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "build.rs", "src"];
+/// The files that decide what the program does, beside those in `src`.
+const SOURCES: [&str; 3] = ["Cargo.toml", "Cargo.lock", "build.rs"];
 /// The targets that need our own start files, because rustc's default for them is a fixed address.
 const LINKED_BY_HAND: [&str; 2] = ["aarch64-unknown-linux-musl", "i686-unknown-linux-musl"];
 
@@ -26,6 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-env=OFFSHOOT_TARGET={target}");
     println!("cargo:rustc-env=OFFSHOOT_OWN_BUILD={}", build_id()?);
+    println!("cargo:rerun-if-env-changed=OFFSHOOT_BUILD");
+    println!("cargo:rustc-env=OFFSHOOT_PROGRAM={}", program()?);
     // In this repository `.cargo/config.toml` makes them position-independent, and hands the start files over to us.
     let is_position_independent = variable("CARGO_ENCODED_RUSTFLAGS")?.split('\x1f').any(|flag| flag == PIE);
     if LINKED_BY_HAND.contains(&target.as_str()) && is_position_independent {
@@ -40,6 +43,21 @@ fn variable(name: &str) -> Result<String, String> {
     env::var(name).map_err(|error| format!("{name}: {error}"))
 }
 
+/// The build id of the program that is built with the library, if its build sets one. It is a line of its executable.
+fn program() -> Result<String, Box<dyn Error>> {
+    let id = env::var("OFFSHOOT_BUILD").unwrap_or_default();
+    if id.len() > MAX_PROGRAM || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "OFFSHOOT_BUILD: a build id has at most {MAX_PROGRAM} printable characters, without spaces"
+        )
+        .into());
+    }
+    Ok(id)
+}
+
+/// The most bytes of the build id of a program.
+const MAX_PROGRAM: usize = 256;
+
 fn rustc(argument: &[&str]) -> Result<String, Box<dyn Error>> {
     let output = Command::new(variable("RUSTC")?).args(argument).output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
@@ -49,8 +67,14 @@ fn rustc(argument: &[&str]) -> Result<String, Box<dyn Error>> {
 fn build_id() -> Result<String, Box<dyn Error>> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let mut files = Vec::new();
-    for name in SOURCES {
-        println!("cargo:rerun-if-changed={name}");
+    let mut names = SOURCES.map(PathBuf::from).to_vec();
+    for entry in fs::read_dir(root.join("src"))? {
+        names.push(Path::new("src").join(entry?.file_name()));
+    }
+    // `cargo offshoot` is not in the tool, nor in an image.
+    names.retain(|name| name != Path::new("src/bin"));
+    for name in names {
+        println!("cargo:rerun-if-changed={}", name.display());
         collect(&root.join(name), &mut files)?;
     }
     files.sort();

@@ -64,6 +64,14 @@ pub(crate) mod tree;
 mod with;
 mod worker;
 
+/// What `cargo offshoot` shares with the tool.
+#[cfg(feature = "cargo")]
+pub mod own {
+    pub use crate::cli::images::{check_image, has_library, remarks, write};
+    pub use crate::image::bundle::Packing;
+    pub use crate::image::executable::zstd_smallest;
+}
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -13,15 +13,21 @@ offshoot::__private::inventory::submit! {
     offshoot::__private::ProgramBuild(env!("OFFSHOOT_OWN_BUILD"))
 }
 
+/// By this the tool and its images are told from other programs.
+static TOOL: &str = "\x07OFFSHOOT-TOOL\n";
+
 #[cfg(feature = "cli")]
 fn main() -> ExitCode {
     offshoot::child();
+    // Without this use the linker drops it.
+    std::hint::black_box(TOOL);
     offshoot::cli::main()
 }
 
 #[cfg(not(feature = "cli"))]
 fn main() -> ExitCode {
     offshoot::child();
+    std::hint::black_box(TOOL);
     eprintln!("offshoot: this program is an image: the tool starts it on hosts; started by hand it does nothing");
     ExitCode::from(64)
 }

@@ -147,7 +147,8 @@ impl Hello {
             let show = |build: Option<String>| build.map_or_else(|| "unknown".into(), |build| printable(&build));
             return Some(Difference::Build { theirs: show(self.build.clone()), ours: show(ours) });
         }
-        (ours.is_none() && self.table != table).then_some(Difference::Program)
+        // Programs that were built together have one build id.
+        (self.table != table).then_some(Difference::Program)
     }
 }
 

@@ -21,6 +21,10 @@ use crate::image::executable::runs_on;
 use crate::image::executable::{Image, MAX_IMAGE};
 use crate::wire::codec;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use pack::Packing;
+
 const MAGIC: [u8; 8] = *b"\x89OFSBDL\n";
 const TRAILER: u64 = 12;
 /// The most bytes of an index.
@@ -195,20 +199,26 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// The loader that a little-endian ELF file of 64 bits names. Linkers do not always write into its
-/// header that it is for FreeBSD.
-fn loader_of(executable: &[u8]) -> Option<&[u8]> {
+/// The loader that a little-endian ELF file names. Linkers do not always write into its header that it is for FreeBSD.
+pub(crate) fn loader_of(executable: &[u8]) -> Option<&[u8]> {
     const PT_INTERP: usize = 3;
     let number = |at: usize, length: usize| {
         let bytes = executable.get(at..at.checked_add(length)?)?;
         bytes.iter().rev().try_fold(0_usize, |number, byte| Some(number.checked_mul(256)? | usize::from(*byte)))
     };
-    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    // The length of an address. The places of the table, of the size and the number of its entries, and within an entry of
+    // the place and the size of the name.
+    let (long, table, size, count, place, length) = match executable.get(..6)? {
+        [0x7f, b'E', b'L', b'F', 2, 1] => (8, 32, 54, 56, 8, 32),
+        [0x7f, b'E', b'L', b'F', 1, 1] => (4, 28, 42, 44, 4, 16),
+        _ => return None,
+    };
+    let (table, size, count) = (number(table, long)?, number(size, 2)?, number(count, 2)?);
     for index in 0..count {
         let at = table.checked_add(index * size)?;
         if number(at, 4)? == PT_INTERP {
-            let start = number(at.checked_add(8)?, 8)?;
-            return executable.get(start..start.checked_add(number(at.checked_add(32)?, 8)?)?);
+            let start = number(at.checked_add(place)?, long)?;
+            return executable.get(start..start.checked_add(number(at.checked_add(length)?, long)?)?);
         }
     }
     None

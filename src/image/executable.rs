@@ -16,27 +16,72 @@ use crate::sys::process;
 /// The most bytes of an unpacked image.
 pub(crate) const MAX_IMAGE: u64 = 1 << 30;
 
-/// Marks the executable file of a program that uses the library. The build of the library follows
-/// the prefix.
-pub(crate) static MARK: &str = concat!("\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD"), "\n");
+/// Marks the executable file of a program that uses the library. The build of the library follows the prefix, and then the
+/// build id of the program, if its build has set one.
+pub(crate) static MARK: &str =
+    concat!("\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD"), "\n", env!("OFFSHOOT_PROGRAM"), "\n");
 
-/// The build of the library in an executable. `None` if the executable does not contain the
+/// The builds of the library and of the program in an executable. `None` if the executable does not contain the
 /// library.
 #[cfg(feature = "cli")]
-pub(crate) fn build_in(executable: &[u8]) -> Option<&str> {
+pub(crate) fn build_in(executable: &[u8]) -> Option<Builds> {
     let (begin, length) = (b"\x07OFFSHOOT-BUILD:", env!("OFFSHOOT_OWN_BUILD").len());
     let mut rest = executable;
     // The tool contains the prefix a second time, in this function, without a build behind it.
     loop {
         rest = &rest[rest.iter().position(|byte| *byte == begin[0])?..];
-        let build = rest.strip_prefix(begin).and_then(|rest| rest.get(..=length));
-        if let Some([build @ .., b'\n']) = build
+        let build = rest.strip_prefix(begin).and_then(|rest| rest.split_at_checked(length + 1));
+        if let Some(([build @ .., b'\n'], behind)) = build
             && build.iter().all(u8::is_ascii_hexdigit)
         {
-            return std::str::from_utf8(build).ok();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let program = line(behind).map(text).or_else(|| is_tool(executable).then(|| TOOL.to_owned()));
+            return Some(Builds { library: text(build), program });
         }
         rest = &rest[1..];
     }
+}
+
+/// The most bytes of the build id of a program.
+#[cfg(feature = "cli")]
+const MAX_PROGRAM: usize = 256;
+
+/// What a program was built from, as its executable says.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Builds {
+    /// The digest of the sources of the library.
+    pub(crate) library: String,
+    /// The build id of the program: its name and version, a colon, and a digest. The tool is `offshoot`. `None` if nothing
+    /// has set it.
+    pub(crate) program: Option<String>,
+}
+
+/// The printable text up to the end of a line. `None` if it is empty.
+#[cfg(feature = "cli")]
+fn line(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().take(MAX_PROGRAM + 1).position(|byte| *byte == b'\n')?;
+    let line = &bytes[..end];
+    (!line.is_empty() && line.iter().all(u8::is_ascii_graphic)).then_some(line)
+}
+
+/// The name of the tool, as program.
+#[cfg(feature = "cli")]
+pub(crate) const TOOL: &str = "offshoot";
+
+/// Whether an executable is the tool or an image of it.
+#[cfg(feature = "cli")]
+fn is_tool(executable: &[u8]) -> bool {
+    // Without the first byte, so that a program with this function is not taken for the tool.
+    const REST: &[u8] = b"OFFSHOOT-TOOL\n";
+    let mut rest = executable;
+    while let Some(at) = rest.iter().position(|byte| *byte == 7) {
+        rest = &rest[at + 1..];
+        if rest.starts_with(REST) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether an executable contains debug information, by the name of the section that has it.
@@ -254,13 +299,13 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 /// Packs an image in a short time, because a connect waits for it.
 #[cfg(feature = "cli")]
-fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
     zstd_at(3, plain)
 }
 
 /// Packs an image as small as possible. This takes 40 times as long.
 #[cfg(feature = "cli")]
-pub(crate) fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
+pub fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
     zstd_at(19, plain)
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("a machine for which there is no image is told which there are (foreign)", unsupported);
     add("a bundle lists its images, each within the budget and with its digest (foreign)", listing);
     add("any program's bundle works on another processor (foreign)", example);
+    add("a program that `cargo offshoot` has made and built works on another processor (foreign)", own);
     trials
 }
 
@@ -172,19 +173,31 @@ fn listing(_: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// The example does not use the tool, and has no option for the configuration of ssh.
 fn example(fleet: &Fleet) -> Result<()> {
+    let lines = reached(fleet, "disk_usage", &["/bin", "aarch64", "here"])?;
+    ensure!(lines[0].starts_with("ssh.aarch64: ") && lines[1].starts_with("ssh.here: "), "{lines:?}");
+    Ok(())
+}
+
+fn own(fleet: &Fleet) -> Result<()> {
+    let lines = reached(fleet, "uptime", &["aarch64", "here"])?;
+    ensure!(lines[0].starts_with("aarch64: up for ") && lines[1].starts_with("here: up for "), "{lines:?}");
+    Ok(())
+}
+
+/// What a program prints about two hosts. It does not use the tool, and has no option for the configuration of ssh.
+fn reached(fleet: &Fleet, name: &str, args: &[&str]) -> Result<Vec<String>> {
     let wrapper = tempfile::Builder::new().prefix("ofs-test").tempdir()?;
     let launcher = Launcher::that_notes()?;
     let script = format!("#!/bin/sh\nexec '{}' -F '{}' \"$@\"\n", launcher.program(), fleet.config.display());
     std::fs::write(wrapper.path().join("ssh"), script)?;
     std::fs::set_permissions(wrapper.path().join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let (mut command, trace) = program(&bundle("disk_usage")?, &["/bin", "aarch64", "here"]);
+    let (mut command, trace) = program(&bundle(name)?, args);
     let path = std::env::var("PATH")?;
     command.env("PATH", format!("{}:{path}", wrapper.path().display()));
     let mut trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
     let ended = run(&mut command)?;
     ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
-    ensure!(ended.stdout[0].starts_with("ssh.aarch64: ") && ended.stdout[1].starts_with("ssh.here: "), "{ended:?}");
-    trace.expect_nothing_left(A_WHILE)
+    trace.expect_nothing_left(A_WHILE)?;
+    Ok(ended.stdout)
 }

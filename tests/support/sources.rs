@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// All files by their paths below `src`, without their unit tests.
+/// All files by their paths below `src`, without their unit tests, and without the programs in `bin`, which see of the
+/// library what it exports.
 pub(crate) fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut files, mut folders) = (BTreeMap::new(), vec![root.clone()]);
@@ -12,7 +13,7 @@ pub(crate) fn sources() -> BTreeMap<String, String> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend((path != root.join("bin")).then_some(path));
             } else {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
                 let text = fs::read_to_string(path).unwrap();

@@ -85,6 +85,8 @@ pub(crate) fn check(blocks: &[Block]) -> Result<()> {
     let dist = directory.path().join("dist");
     std::fs::create_dir(&dist)?;
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_offshoot"), dist.join("offshoot"))?;
+    let other = option_env!("CARGO_BIN_EXE_cargo-offshoot").context("needs the feature cargo")?;
+    std::os::unix::fs::symlink(other, dist.join("cargo-offshoot"))?;
     let update = std::env::var_os("OFFSHOOT_UPDATE_TRANSCRIPTS").is_some();
     let mut wrong = String::new();
     // The last block comes first, so that line numbers stay valid while pages change.

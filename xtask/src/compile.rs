@@ -5,11 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::target::{self, Linker};
+use super::toolchain::{self, Toolchain};
 use super::{check, top, zig};
-
-/// The targets for which rustc brings a libc. `.cargo/config.toml` names a linker for them that
-/// rustc brings as well.
-const LINKED_BY_RUSTC: [&str; 3] = super::DEFAULT_TARGETS;
 
 /// LLVM inlines at opt-level 3 up to a cost of 250, and what is marked `inline` up to 325. With these limits, and with
 /// loops as they are written, a program is a sixth smaller, and calls are hardly slower: docs/reference/performance.md
@@ -48,51 +46,29 @@ pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Resul
 
 /// Does the same with additional flags for rustc.
 pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], flags: &[String]) -> Result<()> {
-    install(target)?;
-    let by_rustc = LINKED_BY_RUSTC.contains(&target);
+    let toolchain = Toolchain::of_this_machine()?;
+    toolchain::install(&toolchain, target)?;
+    let by_rustc = target::linker(target, &toolchain.host) == Linker::Rustc;
     let mut cargo = if by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
     // The driver of zig has another verb for `build`.
     cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
     cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
-    let packed = by_rustc && has_packed_relocations()?;
-    let packed = packed.then(|| "-Clink-arg=-zpack-relative-relocs".to_owned());
-    let flags: Vec<_> = remapped()?.iter().chain(flags).chain(&packed).map(|flag| format!("{flag:?}")).collect();
+    let packed = target::packed_relocations(target, toolchain.minor);
+    let flags: Vec<_> =
+        remapped(&toolchain)?.iter().chain(flags).chain(&packed).map(|flag| format!("{flag:?}")).collect();
     // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
     cargo.arg("--config").arg(format!("target.{target}.rustflags=[{}]", flags.join(", ")));
+    if by_rustc {
+        cargo.arg("--config").arg(format!("target.{target}.linker=\"rust-lld\""));
+    }
     check(&mut cargo)
 }
 
-/// Whether the libc that rustc brings applies packed relocations, which are a fifteenth as large. A program with an
-/// older libc would crash at its start.
-fn has_packed_relocations() -> Result<bool> {
-    const FIRST: u32 = 93;
-    let output = Command::new("rustc").arg("--version").output().context("rustc cannot be run")?;
-    let version = String::from_utf8(output.stdout)?;
-    let minor = version.strip_prefix("rustc 1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-    Ok(minor.is_some_and(|minor| minor >= FIRST))
-}
-
 /// Flags that keep the paths of this machine out of the result.
-fn remapped() -> Result<Vec<String>> {
+fn remapped(toolchain: &Toolchain) -> Result<Vec<String>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("there is no home")?;
-    let library = sysroot()?.join("lib/rustlib/src/rust");
+    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
     let names = [(top().to_owned(), "/offshoot"), (home, "/cargo"), (library, "/rust")];
     Ok(names.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
-}
-
-fn sysroot() -> Result<PathBuf> {
-    let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("rustc cannot be run")?;
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
-}
-
-/// Makes rustup install the standard library of a target, unless it is there.
-fn install(target: &str) -> Result<()> {
-    let there = sysroot()?.join("lib/rustlib").join(target).join("lib");
-    if there.exists() {
-        return Ok(());
-    }
-    check(Command::new("rustup").args(["target", "add", target])).with_context(|| {
-        format!("the standard library for {target} is missing, and rustup (https://rustup.rs) cannot add it")
-    })
 }

@@ -2,16 +2,26 @@
 
 mod compile;
 mod curve;
+// What `cargo offshoot` needs as well.
+#[path = "../../src/bin/cargo-offshoot/elf.rs"]
 mod elf;
 mod image;
 mod installed;
 mod msrv;
+#[path = "../../src/bin/cargo-offshoot/target.rs"]
+#[expect(dead_code, reason = "some of it is for `cargo offshoot` alone")]
+mod target;
+#[path = "../../src/bin/cargo-offshoot/toolchain.rs"]
+#[expect(dead_code, reason = "some of it is for `cargo offshoot` alone")]
+mod toolchain;
 mod zig;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+
+use toolchain::check;
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND
@@ -94,15 +104,4 @@ fn top() -> &'static Path {
 /// The directory of cargo's results.
 fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
-}
-
-/// Runs a command to its end. Fails if the command fails.
-fn check(command: &mut Command) -> Result<()> {
-    let what = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("{what} cannot be run"))?;
-    if !status.success() {
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
-        bail!("this failed ({status}): {what} {}", args.join(" "));
-    }
-    Ok(())
 }

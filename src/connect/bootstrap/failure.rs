@@ -82,10 +82,11 @@ impl Dialogue {
         let meaning = (self.interpret)(&lines)
             .or_else(|| Diagnosis::by_words(&self.prompts.texts, &lines))
             .filter(|diagnosis| self.is_credible(diagnosis.kind));
-        // The first stage has written the image, so it is the image's loader that is not there.
+        // The first stage has written the image, so it is the image's loader that is not there, or that
+        // has found a libc that is too old.
         let lacks_loader = matches!(self.expect, Expect::Child { upload: Some(_) })
             && self.phase == Phase::Exec
-            && code == Some(NOT_FOUND);
+            && (code == Some(NOT_FOUND) || lines.iter().any(|line| line.contains("GLIBC_")));
         // Shells say the same of a missing command.
         let meaning = meaning.filter(|diagnosis| !(lacks_loader && diagnosis.kind == ConnectErrorKind::Eof));
         let refused = || match self.expect {

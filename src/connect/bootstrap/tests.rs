@@ -179,10 +179,16 @@ fn an_image_that_was_killed_and_a_start_up_file_that_ends_the_shell_have_advice_
 
 #[test]
 fn an_image_whose_loader_the_machine_lacks_is_told_from_a_missing_command() {
-    // busybox and dash say this of a program that is linked to glibc, and of a command that is not there.
-    for said in
-        ["sh: exec: line 0: offshoot:op@laptop:1: not found\n", "sh: 1: exec: offshoot:op@laptop:1: not found\n"]
-    {
+    for (code, said) in [
+        // busybox and dash say this of a program that is linked to glibc, and of a command that is not there.
+        (127, "sh: exec: line 0: offshoot:op@laptop:1: not found\n"),
+        (127, "sh: 1: exec: offshoot:op@laptop:1: not found\n"),
+        // The loader of an older glibc.
+        (
+            1,
+            "offshoot:op@laptop:1: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.39' not found (required by /tmp/i)\n",
+        ),
+    ] {
         // What launchers know of these words is about a command.
         let interpret: Interpret = |_| Some(Diagnosis::plain(ConnectErrorKind::Eof, "a command was not found"));
         let mut dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "op@laptop:1".into(), false, interpret);
@@ -190,7 +196,7 @@ fn an_image_whose_loader_the_machine_lacks_is_told_from_a_missing_command() {
         dialogue.input(Input::Image(Ok((image(), [7; 32]))));
         dialogue.input(Input::Sent);
         dialogue.input(Input::Stderr(said.as_bytes()));
-        let error = failure(&mut dialogue, exited(127));
+        let error = failure(&mut dialogue, exited(code));
         assert_eq!((error.kind, error.phase), (ConnectErrorKind::Unsupported, Phase::Exec), "{error}");
         assert!(error.text.contains("not the loader") && error.advice.contains("-musl"), "{error}");
     }

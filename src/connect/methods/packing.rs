@@ -11,9 +11,6 @@ use crate::image::executable::{self, Compression, Image, Packed};
 use crate::sys::blocking::on_other_thread;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
 
-/// Advice if there is no image for a machine.
-const MAKE_ONE: &str = "make a bundle with an image for it (make bundle TARGETS=..., offshoot bundle)";
-
 /// An image that is being packed, and its digest.
 pub(super) type Packing = Pin<Box<dyn Future<Output = Result<(Packed, [u8; 32]), ConnectError>>>>;
 
@@ -28,7 +25,10 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Pac
             Missing::Unknown(known) => {
                 let known = known.join(", ");
                 let text = format!("there is no image for {system} {machine}: this program carries {known}");
-                fail(ConnectErrorKind::Unsupported, text).with_advice(MAKE_ONE)
+                let advice = format!(
+                    "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..."
+                );
+                fail(ConnectErrorKind::Unsupported, text).with_advice(advice)
             }
             Missing::Broken(why) => fail(ConnectErrorKind::Image, why),
         })?;

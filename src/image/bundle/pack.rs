@@ -7,7 +7,18 @@ use sha2::{Digest, Sha256};
 
 use crate::image::bundle::machine_of;
 use crate::image::bundle::{Bundle, Entry, MAGIC, MAX_INDEX};
+use crate::image::executable::{zstd, zstd_smallest};
 use crate::wire::codec;
+
+/// How images are packed.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As small as possible, for a program that is shipped.
+    Smallest,
+    /// In a short time, for a program that is run at once.
+    Fast,
+}
 
 impl Bundle {
     /// Writes the program without the images that it carries, and with `images` instead. Each image
@@ -17,7 +28,7 @@ impl Bundle {
     ///
     /// If a file cannot be read or written, or is not an executable.
     pub fn write(&self, images: &[(String, Vec<u8>)], out: impl io::Write) -> io::Result<Vec<Entry>> {
-        self.write_telling(images, out, |_, _| {})
+        self.write_telling(images, out, Packing::Smallest, |_, _| {})
     }
 
     /// As [`Bundle::write`], and tells of each image, which is given with its target, before it is packed.
@@ -25,6 +36,7 @@ impl Bundle {
         &self,
         images: &[(String, Vec<u8>)],
         mut out: impl io::Write,
+        packing: Packing,
         tell: impl Fn(&str, &[u8]),
     ) -> io::Result<Vec<Entry>> {
         let mut program = vec![0; usize::try_from(self.program).map_err(io::Error::other)?];
@@ -36,7 +48,10 @@ impl Bundle {
             let (system, processor) = machine_of(image)
                 .ok_or_else(|| io::Error::other(format!("the image for {triple} is no executable that we know")))?;
             tell(triple, image);
-            let packed = crate::image::executable::zstd_smallest(image)?;
+            let packed = match packing {
+                Packing::Smallest => zstd_smallest(image)?,
+                Packing::Fast => zstd(image)?,
+            };
             out.write_all(&packed)?;
             entries.push(Entry {
                 triple: triple.clone(),

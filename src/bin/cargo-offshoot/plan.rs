@@ -1,0 +1,279 @@
+//! From what is to be built, and what this machine has, to the commands that build it. Nothing is run here.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::target::{self, Linker};
+use super::toolchain::Toolchain;
+
+/// What cargo is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// What of the packages is built, as cargo takes it.
+    pub(crate) selection: Vec<String>,
+    /// Further arguments for cargo.
+    pub(crate) cargo: Vec<String>,
+    /// The profile of the user: `dev`, `release` or one of the manifest.
+    pub(crate) profile: String,
+    /// What is removed from the executables.
+    pub(crate) strip: Strip,
+    /// What all programs that are built know as their build.
+    pub(crate) build_id: Option<String>,
+}
+
+/// What is removed from an executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strip {
+    /// Everything that is not needed to run.
+    Symbols,
+    /// The debug information of the standard library, so that a backtrace still names functions.
+    DebugInfo,
+    /// Nothing, so that the sizes of functions can be read.
+    Nothing,
+}
+
+/// What is known of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) toolchain: Toolchain,
+    /// The program that is cargo.
+    pub(crate) cargo: PathBuf,
+    /// The flags for rustc in the environment, which cargo takes instead of those of any configuration.
+    pub(crate) rustflags: Option<Vec<String>>,
+    /// The driver of zig, and the variables that it needs.
+    pub(crate) zig: Option<Zig>,
+    /// The packages that compile C.
+    pub(crate) in_c: Vec<String>,
+    /// The targets for which the environment names a linker.
+    pub(crate) linked_by_user: BTreeSet<String>,
+    /// The targets for which there is a C compiler without zig.
+    pub(crate) compiled_by_user: BTreeSet<String>,
+}
+
+/// zig and its driver for cargo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Zig {
+    pub(crate) driver: PathBuf,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// A command to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// How zig is installed.
+pub(crate) const GET_ZIG: &str = "pip install ziglang cargo-zigbuild";
+
+/// The command that builds or tests the programs of a job for one target.
+pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result<Step> {
+    let toolchain = &facts.toolchain;
+    let linker = target::linker(target, &toolchain.host);
+    let is_by_user = facts.linked_by_user.contains(target);
+    let needs_c = !facts.in_c.is_empty() && !facts.compiled_by_user.contains(target);
+    let by_zig = !is_by_user && linker == Linker::Zig || linker != Linker::Native && needs_c;
+    let (mut step, verb) = match (&facts.zig, by_zig) {
+        (_, false) => (command(&facts.cargo), verb),
+        (Some(zig), true) => {
+            let mut step = command(&zig.driver);
+            step.env.clone_from(&zig.env);
+            // The driver has another verb for `build`.
+            (step, if verb == "build" { "zigbuild" } else { verb })
+        }
+        (None, true) => bail!("{}", lacks_zig(target, linker, &facts.in_c)),
+    };
+    step.args.extend([verb.to_owned(), "--target".into(), target.into()]);
+    let profile = format!("offshoot-{}", job.profile);
+    let config = |key: &str, value: &str| ["--config".to_owned(), format!("{key}={value}")];
+    step.args.extend(["--profile".to_owned(), profile.clone()]);
+    step.args.extend(config(&format!("profile.{profile}.inherits"), &quoted(&job.profile)));
+    let strip = match job.strip {
+        Strip::Symbols => "\"symbols\"",
+        Strip::DebugInfo => "\"debuginfo\"",
+        Strip::Nothing => "\"none\"",
+    };
+    step.args.extend(config(&format!("profile.{profile}.strip"), strip));
+    // It is not made, as it would not be kept: that of a program has tens of megabytes.
+    step.args.extend(config(&format!("profile.{profile}.debug"), "0"));
+    if linker == Linker::Rustc && !is_by_user {
+        step.args.extend(config(&format!("target.{target}.linker"), "\"rust-lld\""));
+        // The driver of zig leaves a linker alone that the environment names.
+        let name = format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase());
+        step.env.push((name, "rust-lld".into()));
+        let flags = target::flags(target, &toolchain.sysroot, toolchain.minor);
+        match &facts.rustflags {
+            // cargo adds these to what other configurations have.
+            None => {
+                let list: Vec<_> = flags.iter().map(|flag| quoted(flag)).collect();
+                step.args.extend(config(&format!("target.{target}.rustflags"), &format!("[{}]", list.join(", "))));
+            }
+            Some(theirs) => {
+                let all: Vec<_> = theirs.iter().chain(&flags).map(String::as_str).collect();
+                step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
+            }
+        }
+    }
+    if let Some(id) = &job.build_id {
+        step.env.push(("OFFSHOOT_BUILD".into(), id.clone()));
+    }
+    step.args.extend(job.selection.iter().chain(&job.cargo).cloned());
+    Ok(step)
+}
+
+fn command(program: &std::path::Path) -> Step {
+    Step { program: program.to_owned(), args: Vec::new(), env: Vec::new() }
+}
+
+/// A string of TOML. Paths and names of targets have no control characters.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Why a target needs zig, and how to get it.
+fn lacks_zig(target: &str, linker: Linker, in_c: &[String]) -> String {
+    if linker == Linker::Zig {
+        return format!(
+            "nothing here links for {target}: zig does (`{GET_ZIG}`), or name a linker by CARGO_TARGET_{}_LINKER",
+            target::in_variables(target).to_uppercase()
+        );
+    }
+    let of = in_c.join(", ");
+    let variable = target::in_variables(target);
+    format!(
+        "{of} compiles C, and there is no C compiler for {target} here: zig is one (`{GET_ZIG}`), or name another by CC_{variable}"
+    )
+}
+
+/// The flags for rustc that the environment has, by the variables that cargo reads, in its order.
+pub(crate) fn rustflags(encoded: Option<String>, plain: Option<String>) -> Option<Vec<String>> {
+    let words = |text: &str, split: &dyn Fn(char) -> bool| -> Vec<String> {
+        text.split(split).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    match (encoded, plain) {
+        (Some(encoded), _) => Some(words(&encoded, &|c| c == '\x1f')),
+        (None, Some(plain)) => Some(words(&plain, &|c| c == ' ')),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            toolchain: Toolchain {
+                sysroot: "/sysroot".into(),
+                version: "rustc 1.95.0".into(),
+                host: "x86_64-unknown-linux-gnu".into(),
+                minor: 95,
+            },
+            cargo: "cargo".into(),
+            rustflags: None,
+            zig: None,
+            in_c: Vec::new(),
+            linked_by_user: BTreeSet::new(),
+            compiled_by_user: BTreeSet::new(),
+        }
+    }
+
+    fn job() -> Job {
+        Job {
+            selection: vec!["--bin".into(), "disk".into()],
+            cargo: vec!["--locked".into()],
+            profile: "release".into(),
+            strip: Strip::Symbols,
+            build_id: Some("disk-0.1.0:12".into()),
+        }
+    }
+
+    fn zig() -> Option<Zig> {
+        Some(Zig { driver: "/tools/cargo-zigbuild".into(), env: vec![("ZIG".into(), "1".into())] })
+    }
+
+    const AARCH64: &str = "aarch64-unknown-linux-musl";
+
+    #[test]
+    fn a_static_target_takes_cargo_and_the_linker_of_rustc() {
+        let step = step("build", AARCH64, &job(), &facts()).unwrap();
+        assert_eq!(step.program, PathBuf::from("cargo"));
+        let line = step.args.join(" ");
+        assert!(line.starts_with(&format!("build --target {AARCH64} --profile offshoot-release ")), "{line}");
+        for part in [
+            "profile.offshoot-release.inherits=\"release\"",
+            "profile.offshoot-release.strip=\"symbols\"",
+            "target.aarch64-unknown-linux-musl.linker=\"rust-lld\"",
+            "target.aarch64-unknown-linux-musl.rustflags=[\"-Crelocation-model=pie\", ",
+        ] {
+            assert!(line.contains(&format!("--config {part}")), "{part}: {line}");
+        }
+        assert!(line.ends_with("--bin disk --locked"), "{line}");
+        assert!(step.env.contains(&("OFFSHOOT_BUILD".into(), "disk-0.1.0:12".into())));
+    }
+
+    #[test]
+    fn all_targets_of_a_job_have_one_build_id() {
+        let facts = facts();
+        let id = |target| {
+            let step = step("build", target, &job(), &facts).unwrap();
+            step.env.into_iter().find(|(name, _)| name == "OFFSHOOT_BUILD").unwrap().1
+        };
+        assert_eq!(id(AARCH64), id("x86_64-unknown-linux-musl"));
+    }
+
+    #[test]
+    fn flags_of_the_environment_are_kept() {
+        let facts = Facts { rustflags: Some(vec!["-Dwarnings".into()]), ..facts() };
+        let step = step("build", AARCH64, &job(), &facts).unwrap();
+        let flags = step.env.iter().find(|(name, _)| name == "CARGO_ENCODED_RUSTFLAGS").unwrap();
+        assert!(flags.1.starts_with("-Dwarnings\x1f-Crelocation-model=pie\x1f"), "{flags:?}");
+        assert!(!step.args.join(" ").contains(".rustflags="), "{step:?}");
+        assert_eq!(rustflags(Some("a b\x1fc".into()), Some("d".into())), Some(vec!["a b".into(), "c".into()]));
+        assert_eq!(rustflags(None, Some("a  b".into())), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(rustflags(None, None), None);
+    }
+
+    #[test]
+    fn a_linker_of_the_user_is_left_alone() {
+        let facts = Facts { linked_by_user: [AARCH64.to_owned()].into(), ..facts() };
+        let step = step("build", AARCH64, &job(), &facts).unwrap();
+        assert!(!step.args.join(" ").contains("rust-lld") && step.env.len() == 1, "{step:?}");
+    }
+
+    #[test]
+    fn what_is_not_static_is_linked_by_zig_or_says_how_to_get_it() {
+        let target = "aarch64-unknown-linux-gnu";
+        let why = step("build", target, &job(), &facts()).unwrap_err().to_string();
+        assert!(why.contains("pip install ziglang cargo-zigbuild"), "{why}");
+        assert!(why.contains("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"), "{why}");
+        let facts = Facts { zig: zig(), ..facts() };
+        let by_zig = step("build", target, &job(), &facts).unwrap();
+        assert_eq!((by_zig.program.to_str(), &*by_zig.args[0]), (Some("/tools/cargo-zigbuild"), "zigbuild"));
+        assert!(by_zig.env.contains(&("ZIG".into(), "1".into())));
+        assert_eq!(step("test", target, &job(), &facts).unwrap().args[0], "test");
+        // zig is not asked for what it is not needed for.
+        assert_eq!(step("build", AARCH64, &job(), &facts).unwrap().program, PathBuf::from("cargo"));
+    }
+
+    #[test]
+    fn a_program_with_c_takes_zig_as_its_compiler_and_the_linker_of_rustc() {
+        let facts = Facts { in_c: vec!["libsqlite3-sys".into()], ..facts() };
+        let why = step("build", AARCH64, &job(), &facts).unwrap_err().to_string();
+        assert!(why.starts_with("libsqlite3-sys compiles C, and there is no C compiler for aarch64"), "{why}");
+        assert!(why.contains("CC_aarch64_unknown_linux_musl"), "{why}");
+        let with = Facts { zig: zig(), ..facts.clone() };
+        let with = step("build", AARCH64, &job(), &with).unwrap();
+        assert_eq!(with.args[0], "zigbuild");
+        assert!(with.env.contains(&("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER".into(), "rust-lld".into())));
+        let by_user = Facts { compiled_by_user: [AARCH64.to_owned()].into(), ..facts.clone() };
+        assert_eq!(step("build", AARCH64, &job(), &by_user).unwrap().program, PathBuf::from("cargo"));
+        // The machine itself has its compiler.
+        let own = step("build", &facts.toolchain.host, &job(), &facts).unwrap();
+        assert_eq!(own.program, PathBuf::from("cargo"));
+    }
+}
