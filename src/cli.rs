@@ -69,7 +69,6 @@ mod worker;
 pub mod own {
     pub use crate::cli::images::{check_image, has_library, remarks, write};
     pub use crate::image::bundle::Packing;
-    pub use crate::image::executable::zstd_smallest;
 }
 
 use std::ffi::OsString;

@@ -361,8 +361,8 @@ mod tests {
     #[test]
     fn a_dynamic_image_is_told_what_it_needs() {
         for (class, table, size, count, at) in [(2, 32, 54, 56, (8, 32)), (1, 28, 42, 44, (4, 16))] {
-            let mut image = elf(62, class, "");
-            image.resize(400, 0);
+            let mut image = vec![0; 400];
+            image[..20].copy_from_slice(&elf(62, class, "")[..20]);
             (image[table], image[size], image[count]) = (100, 56, 1);
             image[100] = 3;
             (image[100 + at.0], image[100 + at.1]) = (200, 15);

@@ -305,7 +305,7 @@ pub(crate) fn zstd(plain: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Packs an image as small as possible. This takes 40 times as long.
 #[cfg(feature = "cli")]
-pub fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn zstd_smallest(plain: &[u8]) -> io::Result<Vec<u8>> {
     zstd_at(19, plain)
 }
 

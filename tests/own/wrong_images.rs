@@ -7,7 +7,7 @@ use crate::package::Package;
 
 /// What somebody gets who makes a bundle by hand and names the wrong files.
 pub(crate) fn another_program_is_refused_by_its_name(package: &Package, program: &Path) {
-    let image = package.file("target/aarch64-unknown-linux-musl/offshoot-dev/disk");
+    let image = package.file("target/aarch64-unknown-linux-musl/offshoot-release/disk");
     let refused = |args: &[&str], says: &str| {
         let output = package.file("never");
         let mut bundle = Command::new(env!("CARGO_BIN_EXE_offshoot"));
