@@ -50,7 +50,7 @@ pub(crate) fn forward(cli: &Cli, args: &ForwardArgs) -> Exit {
         }
     }
     match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug))
-        .and_then(|session| session.with_kept(&reach))
+        .map(|session| session.with_kept(&reach))
     {
         Ok(session) => session.until_signal(async |tree| on_host(tree, &host, listeners, &args.rules).await),
         Err(exit) => exit,

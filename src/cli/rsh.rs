@@ -167,7 +167,7 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
 
 /// Connects to the host, does the work there, and ends everything in order.
 fn connect(host: &HostPath, reach: &ReachArgs, work: &Work<'_>) -> Exit {
-    match Session::begin(reach, std::slice::from_ref(host), Router::new).and_then(|session| session.with_kept(reach)) {
+    match Session::begin(reach, std::slice::from_ref(host), Router::new).map(|session| session.with_kept(reach)) {
         Ok(session) => session.until_signal(async |tree| run(tree, host, work).await),
         Err(exit) => exit,
     }

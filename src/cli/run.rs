@@ -113,7 +113,7 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Err(why) => return fail(Exit::Usage, &why),
     };
     let session = Session::begin(&job.reach, &hosts, || start(cli.debug));
-    let Session { router, runtime, tree } = match session.and_then(|session| session.with_kept(&job.reach)) {
+    let Session { router, runtime, tree } = match session.map(|session| session.with_kept(&job.reach)) {
         Ok(session) => session,
         Err(exit) => return exit,
     };

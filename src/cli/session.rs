@@ -46,13 +46,9 @@ impl Session {
     }
 
     /// Uses connections of earlier runs, and has those of this one kept if that was asked for.
-    ///
-    /// # Errors
-    ///
-    /// How the tool ends. It has been printed.
-    pub(crate) fn with_kept(self, reach: &ReachArgs) -> Result<Self, Exit> {
-        let keeping = self.runtime.block_on(Keeping::begin(reach)).map_err(|why| fail(Exit::Internal, &why))?;
-        Ok(Self { tree: self.tree.with_keeping(keeping), ..self })
+    pub(crate) fn with_kept(self, reach: &ReachArgs) -> Self {
+        let keeping = self.runtime.block_on(Keeping::begin(reach));
+        Self { tree: self.tree.with_keeping(keeping), ..self }
     }
 
     /// Does the work until it is done or a signal comes, and ends everything in order.

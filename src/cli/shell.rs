@@ -56,7 +56,7 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
     };
     let Session { router, runtime, tree } =
         match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug))
-            .and_then(|session| session.with_kept(&reach))
+            .map(|session| session.with_kept(&reach))
         {
             Ok(session) => session,
             Err(exit) => return exit,

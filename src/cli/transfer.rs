@@ -5,7 +5,9 @@
 pub(crate) mod meter;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +48,10 @@ pub(super) enum Way {
 /// Copies to all hosts and reports.
 pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
     let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    // A variable of a shell that is not set must not stand for the home directory.
+    if to.is_empty() {
+        return fail(Exit::Usage, &"the destination is empty; name a path on the hosts, or . for the home directory");
+    }
     let place = match place(sources, to) {
         Ok(place) => place,
         Err(why) => return fail(Exit::Usage, &why),
@@ -117,7 +123,9 @@ fn shown(path: &OsStr) -> String {
 fn place(sources: &[OsString], to: &OsStr) -> Result<Place, String> {
     let mut only = None;
     for source in sources {
-        let stat = std::fs::File::open(Path::new(source)).and_then(Stat::of);
+        // A pipe without a writer does not hold it up. It is refused later, with all that is no file.
+        let stat = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(Path::new(source));
+        let stat = stat.and_then(Stat::of);
         only = Some(stat.map_err(|error| format!("cannot read {}: {error}", shown(source)))?);
     }
     let [source] = sources else { return Ok(Place::Inside) };

@@ -185,6 +185,12 @@ impl Directory {
         Ok(mkdirat(self, name, PRIVATE)?)
     }
 
+    /// Makes a directory with the mode that the umask leaves.
+    #[cfg(any(feature = "cli", test))]
+    pub(crate) fn make_for_all(&self, name: &[u8]) -> io::Result<()> {
+        Ok(mkdirat(self, name, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO)?)
+    }
+
     pub(crate) fn link(&self, name: &[u8], from: &Self, other: &[u8]) -> io::Result<()> {
         Ok(linkat(from, other, self, name, AtFlags::empty())?)
     }

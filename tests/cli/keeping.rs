@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::cli::shell::Typist;
 use crate::support::process::Process;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
@@ -181,9 +182,12 @@ pub(crate) fn a_keeper_that_is_stopped_is_gone_on_without() -> Result<()> {
     let started = user.first.as_mut().context("a run")?.look();
     let keeper = started.iter().find(|process| process.argv.iter().any(|word| word == "__keep")).context("a keeper")?;
     keeper.signal(Signal::SIGSTOP)?;
-    for args in [&keeping[..], &["run", "-w", "enter:a", "--", "true"], &["kept"]] {
+    let commands =
+        [(&keeping[..], 0), (&["run", "-w", "enter:a", "--", "true"], 0), (&["kept"], 2), (&["kept", "end"], 2)];
+    for (args, code) in commands {
         let ended = user.offshoot(args)?;
-        ensure!(ended.code == Some(0) && ended.elapsed < promised(Duration::from_secs(4)), "{args:?}: {ended:?}");
+        ensure!(!ended.stderr.concat().contains("nothing is kept"), "{args:?}: {ended:?}");
+        ensure!(ended.code == Some(code) && ended.elapsed < promised(Duration::from_secs(4)), "{args:?}: {ended:?}");
         let note = format!("note: the process (pid {}) that keeps connections does not answer within 2s", keeper.pid);
         ensure!(ended.stderr.iter().any(|line| line.starts_with(&note)), "{args:?}: {ended:?}");
     }
@@ -198,11 +202,60 @@ pub(crate) fn a_keeper_that_is_stopped_is_gone_on_without() -> Result<()> {
     user.end()
 }
 
-pub(crate) fn a_keeper_that_cannot_listen_is_named() -> Result<()> {
+pub(crate) fn a_shell_uses_a_kept_connection() -> Result<()> {
     let mut user = User::new()?;
-    std::fs::write(user.home.path().join("offshoot"), "in the way")?;
-    let ended = user.offshoot(&["run", "--keep", "1s", "-w", "enter:a", "--", "true"])?;
-    ensure!(ended.code == Some(70) || ended.code == Some(1), "{ended:?}");
-    ensure!(ended.stderr.concat().contains("/offshoot: "), "{ended:?}");
-    Ok(())
+    let first = user.offshoot(&["run", "--keep", "60s", "-w", "enter:a", "--", "true"])?;
+    ensure!(first.code == Some(0) && user.connects() == ["a"], "{first:?}");
+    let mut command = user.command(&["shell", "enter:a", "--", "sh", "-c", "echo in a shell; exit 7"]);
+    let (_, trace) = tool(&[]);
+    let mut typist = Typist::start_command(&mut command, trace)?;
+    typist.expect("in a shell")?;
+    ensure!(typist.finish(AT_ONCE)? == 7);
+    ensure!(user.connects().is_empty(), "it is connected again");
+    user.end()
+}
+
+pub(crate) fn a_kept_connection_that_stalls_is_left_to_those_who_use_it() -> Result<()> {
+    let mut user = User::new()?;
+    let go_on = user.home.path().join("go-on");
+    let line = format!("echo $PPID; until [ -e {} ]; do sleep .1; done; echo done", go_on.display());
+    let running = Running::start(&mut user.command(&["run", "--keep", "60s", "-w", "enter:a", "-s", &line]))?;
+    let shown = running.line()?;
+    let context = Process::of(shown.rsplit(' ').next().unwrap_or_default().parse()?).context("the context")?;
+    context.signal(Signal::SIGSTOP)?;
+    let second = user.offshoot(&["run", "--keep", "60s", "-w", "enter:a", "-s", "echo $PPID"])?;
+    ensure!(second.code == Some(0) && user.connects() == ["a", "a"], "{second:?}");
+    context.signal(Signal::SIGCONT)?;
+    std::fs::write(go_on, "")?;
+    let ended = running.finish()?;
+    ensure!(ended.code == Some(0) && ended.stdout.iter().any(|line| line.ends_with("done")), "{ended:?}");
+    let gone = wait_for(Duration::from_secs(5), || (!is_alive(&context.pid.to_string())).then_some(()));
+    ensure!(gone.is_some(), "nobody uses the first connection any more");
+    user.end()
+}
+
+pub(crate) fn a_keeper_inherits_nothing_of_its_run() -> Result<()> {
+    let mut user = User::new()?;
+    let lock = user.home.path().join("lock");
+    let tool = user.command(&["run", "--keep", "60s", "-w", "enter:a", "--", "true"]);
+    let words: Vec<_> = std::iter::once(tool.get_program()).chain(tool.get_args()).collect();
+    let mut locked = std::process::Command::new("sh");
+    locked.args(["-c", "exec 9>\"$0\"; flock -n 9 || exit 90; \"$@\""]).arg(&lock).args(words);
+    locked.env("XDG_RUNTIME_DIR", user.home.path());
+    let status = locked.status()?;
+    ensure!(status.success() && user.sockets().len() == 1, "{status}");
+    let free = std::process::Command::new("flock").arg("-n").arg(&lock).arg("true").status()?;
+    ensure!(free.success(), "the keeper holds the lock of the script that has started it");
+    user.end()
+}
+
+pub(crate) fn without_a_place_for_a_keeper_a_run_goes_on_alone() -> Result<()> {
+    let mut user = User::new()?;
+    // As another user may do it in a directory for all.
+    std::fs::write(user.home.path().join("offshoot"), "")?;
+    let ended = user.offshoot(&["run", "--keep", "60s", "-w", "enter:a", "--", "echo", "yes"])?;
+    ensure!(ended.code == Some(0) && ended.stdout == ["enter:a yes"], "{ended:?}");
+    let says = ended.stderr.concat();
+    ensure!(says.contains("connections are not kept") && says.contains("XDG_RUNTIME_DIR"), "{ended:?}");
+    user.first.as_mut().context("a run")?.expect_nothing_left(AT_ONCE)
 }

@@ -168,7 +168,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             the_commands_of_a_run_that_is_stopped_end_and_its_connections_stay
             kept_connections_end_when_their_time_is_over
             a_keeper_that_is_stopped_is_gone_on_without
-            a_keeper_that_cannot_listen_is_named;
+            a_shell_uses_a_kept_connection
+            a_kept_connection_that_stalls_is_left_to_those_who_use_it
+            a_keeper_inherits_nothing_of_its_run
+            without_a_place_for_a_keeper_a_run_goes_on_alone;
         methods:
             a_method_of_the_configuration_is_a_hop_wherever_it_stands
             what_a_method_prints_has_the_meaning_that_the_configuration_gives

@@ -33,35 +33,46 @@ pub(crate) fn kept(args: &KeptArgs) -> Exit {
         Err(error) => return fail(Exit::Internal, &error),
     };
     runtime.block_on(async {
-        let mut keepers = Vec::new();
+        let (mut keepers, mut all_answer) = (Vec::new(), true);
         for socket in place::all() {
             match join(&socket).await {
-                None => complain(&silent(&socket)),
+                None => {
+                    complain(&silent(&socket));
+                    all_answer = false;
+                }
                 Some(Ok(joined)) => match ask(&joined, Question::List).await {
                     Ok(kept) => keepers.push((joined, kept.into_iter().flatten().collect::<Vec<_>>())),
                     Err(error) => {
                         complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()));
+                        all_answer = false;
                     }
                 },
                 Some(Err(crate::Error::Io(error))) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     // Its keeper was killed.
                     let _ = std::fs::remove_file(&socket);
                 }
-                Some(Err(error)) => complain(&format!("note: {error}")),
+                Some(Err(error)) => {
+                    complain(&format!("note: {error}"));
+                    all_answer = false;
+                }
             }
         }
         let exit = match args.what {
-            Some(_) => end(&args.paths, &keepers).await,
-            None => list(args.json, &keepers),
+            Some(_) => end(&args.paths, &keepers, all_answer).await,
+            None => list(args.json, &keepers, all_answer),
         };
         for (joined, _) in keepers {
             joined.router.shutdown().await;
         }
-        exit
+        match exit {
+            // What a keeper holds that does not answer is neither listed nor ended.
+            Exit::Done(outcome) if !all_answer => Exit::Done(Outcome { failed: true, ..outcome }),
+            exit => exit,
+        }
     })
 }
 
-fn list(json: bool, keepers: &[(Joined, Vec<Kept>)]) -> Exit {
+fn list(json: bool, keepers: &[(Joined, Vec<Kept>)], all_answer: bool) -> Exit {
     let all: BTreeMap<&str, &Kept> =
         keepers.iter().flat_map(|(_, kept)| kept).map(|kept| (kept.path.as_str(), kept)).collect();
     let mut text = String::new();
@@ -85,7 +96,7 @@ fn list(json: bool, keepers: &[(Joined, Vec<Kept>)]) -> Exit {
             };
             text.push_str(&format!("{path:width$}  {state}\n"));
         }
-        if all.is_empty() {
+        if all.is_empty() && all_answer {
             complain("nothing is kept; `offshoot run --keep 10m ...` keeps connections");
         }
     }
@@ -99,7 +110,7 @@ fn seconds(time: Duration) -> String {
     }
 }
 
-async fn end(paths: &[String], keepers: &[(Joined, Vec<Kept>)]) -> Exit {
+async fn end(paths: &[String], keepers: &[(Joined, Vec<Kept>)], all_answer: bool) -> Exit {
     let is_meant = |kept: &&Kept| {
         let is_at = |path: &String| {
             kept.path.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -117,7 +128,7 @@ async fn end(paths: &[String], keepers: &[(Joined, Vec<Kept>)]) -> Exit {
             return fail(Exit::Internal, &format!("a keeper does not answer: {error}"));
         }
     }
-    if ended == 0 && !paths.is_empty() {
+    if ended == 0 && !paths.is_empty() && all_answer {
         return fail(Exit::Usage, &format!("nothing is kept at {}; `offshoot kept` lists what is", paths.join(", ")));
     }
     Exit::Done(Outcome::default())

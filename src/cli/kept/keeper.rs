@@ -111,6 +111,15 @@ impl Keeper {
                 }
                 Vec::new()
             }
+            Question::Leave(ways) => {
+                for way in ways {
+                    if let Some(mut entry) = kept.remove(&way) {
+                        entry.users.remove(&user);
+                        kept.insert(another_key(entry.context, &way), Entry { keep: Duration::ZERO, ..entry });
+                    }
+                }
+                Vec::new()
+            }
             Question::List => kept.iter().map(|(way, entry)| Some(entry.kept(*way))).collect(),
             Question::End(ways) => {
                 let ways = ways.unwrap_or_else(|| kept.keys().copied().collect());

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
 
 use crate::cli::args::ReachArgs;
 use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, Method};
 use crate::cli::kept::place;
 use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::sys::process::inherit_nothing;
 use crate::sys::socket::listener;
 use crate::unix::{self, Joined};
 use crate::{Context, Error, Message, Router};
@@ -41,31 +43,36 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept.
-    ///
-    /// # Errors
-    ///
-    /// If a keeper is needed and does not start or answer.
-    pub(crate) async fn begin(reach: &ReachArgs) -> Result<Option<Self>, String> {
+    /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept; a note says
+    /// why, if something was to be kept.
+    pub(crate) async fn begin(reach: &ReachArgs) -> Option<Self> {
         let names_files = reach.binary.is_some() || reach.ssh.has_any();
         let socket = place::socket(names_files);
         if reach.keep.is_none() && !socket.exists() {
-            return Ok(None);
+            return None;
         }
         let joined = match join(&socket).await {
             Some(Ok(joined)) => joined,
             None => {
                 complain(&silent(&socket));
-                return Ok(None);
+                return None;
             }
             Some(Err(error)) if reach.keep.is_none() => {
                 tracing::info!("no connection of an earlier run is used: {error}");
-                return Ok(None);
+                return None;
             }
-            Some(Err(_)) => start(&socket).await?,
+            Some(Err(_)) => match start(&socket).await {
+                Ok(joined) => joined,
+                Err(why) => {
+                    complain(&format!(
+                        "note: connections are not kept: {why}; XDG_RUNTIME_DIR can name another directory of yours"
+                    ));
+                    return None;
+                }
+            },
         };
         let settings = format!("{:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method);
-        Ok(Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) }))
+        Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) })
     }
 
     /// The keeper, as the context by which it connects.
@@ -96,28 +103,25 @@ impl Keeping {
             complain(&silent(Path::new(self.joined.listener.name())));
             return HashMap::new();
         };
-        let mut asked = Vec::new();
+        let mut asked = JoinSet::new();
         for (hops, kept) in ways.into_iter().zip(found) {
             let Some(kept) = kept else { continue };
             let context = Context::new(Arc::clone(self.joined.router.shared()), kept.context, &kept.name);
-            let answer = context.clone();
-            asked.push((
-                hops,
-                context,
-                kept.way,
-                tokio::task::spawn_local(async move { answer.ask_stats(Some(SIGN_OF_LIFE)).await.is_ok() }),
-            ));
+            asked.spawn(async move {
+                let is_alive = context.ask_stats(Some(SIGN_OF_LIFE)).await.is_ok();
+                (is_alive, hops, context, kept.way)
+            });
         }
         let (mut alive, mut dead) = (HashMap::new(), Vec::new());
-        for (hops, context, way, answer) in asked {
-            if answer.await.unwrap_or(false) {
-                alive.insert(hops, context);
-            } else {
-                dead.push(way);
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok((true, hops, context, _)) => drop(alive.insert(hops, context)),
+                Ok((false, _, _, way)) => dead.push(way),
+                Err(_) => {}
             }
         }
         if !dead.is_empty() {
-            let _ = self.ask(Question::End(Some(dead))).await;
+            let _ = self.ask(Question::Leave(dead)).await;
         }
         // What is behind a dead hop is dead, too.
         let all: Vec<Vec<Hop>> = alive.keys().cloned().collect();
@@ -189,6 +193,8 @@ fn shown(hop: &Hop) -> String {
 async fn start(socket: &Path) -> Result<Joined, String> {
     place::make_directory()?;
     let tool = std::env::current_exe().map_err(|error| format!("this program cannot be found again: {error}"))?;
+    // What the shell of the run has open, a lock for example, is none of the keeper's business.
+    inherit_nothing();
     let mut keeper = Command::new(tool);
     keeper.arg(SUBCOMMAND).arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut keeper =

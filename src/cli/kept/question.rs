@@ -20,6 +20,8 @@ pub(super) enum Question {
     Find { ways: Vec<Key>, keep: Option<Duration> },
     /// Keep a context that was connected.
     Keep { way: Key, context: ContextId, name: String, path: String, keep: Duration },
+    /// These do not answer the program that asks. They are not kept for others, and end when those who use them leave.
+    Leave(Vec<Key>),
     /// What is kept.
     List,
     /// End these, or everything.

@@ -37,9 +37,9 @@ impl Worker {
         let outcome = match &transfer.way {
             Way::Push(destination) => self.push(context, transfer, destination).await?,
             Way::Pull(directory) => {
-                let directory = directory.join(file_name(host));
-                let path = Blob(directory.into_os_string().into_encoded_bytes());
-                self.pull(context, transfer, Destination { path, place: Place::Inside }).await?
+                let path = Blob(directory.clone().into_os_string().into_encoded_bytes());
+                let place = Place::Below(Blob(file_name(host).into_bytes()));
+                self.pull(context, transfer, Destination { path, place }).await?
             }
         };
         let Outcome { tally, stopped } = outcome;

@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::content::add_zeros;
 use super::draft::Draft;
-use super::message::{BATCH, CHUNK, Change, Digest, Entry, Piece, Start, Stop, UNANSWERED, Want, What, joined};
+use super::message::{
+    BATCH, CHUNK, Change, Digest, Entry, Piece, Start, Stop, UNANSWERED, Want, What, is_fatal, joined,
+};
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat, own, permit, stamp, to_disk};
 
@@ -254,7 +256,8 @@ impl Current {
     fn write(&mut self, target: &mut Target, write: impl FnOnce(&mut Draft) -> io::Result<()>) -> Result<(), Stop> {
         let Some(draft) = &mut self.draft else { return Ok(()) };
         let Err(error) = write(draft) else { return Ok(()) };
-        self.draft = None;
+        // A full disk gets its room back; what was written is of no use there.
+        self.draft.take().filter(|_| is_fatal(&error)).into_iter().for_each(Draft::discard);
         target.check(&self.wanted.path(), "write", Err::<(), _>(error)).map(drop)
     }
 }

@@ -179,6 +179,10 @@ pub(crate) enum Place {
     Named,
     /// The directory becomes a copy of this one, whose mode and owner it gets.
     Copy(Entry),
+    /// In the directory of this name in the directory. Both are made if they are missing. The name must not be that of a
+    /// symbolic link, which another user may have put there.
+    #[cfg(any(feature = "cli", test))]
+    Below(Blob),
 }
 
 /// What the sink has done.

@@ -237,15 +237,45 @@ impl Sink {
         for name in rest {
             let whole = joined(path, &name);
             let is_used = is_draft(&name) && wanted.iter().any(|wanted| name_of(wanted, None) == name);
-            if is_used || self.is_excluded(directory, &whole, &name) {
-                continue;
-            }
-            if self.target.may(Change::Delete, &whole) {
-                let deleted = directory.remove_all(&name, DEEPEST);
-                self.target.check(&whole, "delete", deleted)?;
+            if !is_used {
+                self.delete_one(directory, &whole, &name, DEEPEST)?;
             }
         }
         Ok(())
+    }
+
+    /// Deletes what has this name, but nothing that the source leaves out. A directory in which something is left out
+    /// stays.
+    fn delete_one(&mut self, directory: &Directory, whole: &[u8], name: &[u8], deepest: u32) -> Result<(), Stop> {
+        if self.is_excluded(directory, whole, name) {
+            return Ok(());
+        }
+        if let Some(inside) = self.holds_excluded(directory, whole, name, deepest)
+            && let Some(names) = self.target.check(whole, "list", inside.names())?
+        {
+            for name in names {
+                let Some(name) = self.target.check(whole, "list", name)? else { break };
+                self.delete_one(&inside, &joined(whole, &name), &name, deepest - 1)?;
+            }
+            return Ok(());
+        }
+        if self.target.may(Change::Delete, whole) {
+            let deleted = directory.remove_all(name, deepest);
+            self.target.check(whole, "delete", deleted)?;
+        }
+        Ok(())
+    }
+
+    /// The directory of this name, if something in it, at any depth, is left out.
+    fn holds_excluded(&self, directory: &Directory, whole: &[u8], name: &[u8], deepest: u32) -> Option<Directory> {
+        let deeper = deepest.checked_sub(1).filter(|_| !self.target.options.exclude.is_empty())?;
+        let inside = directory.below(name).ok()?;
+        let mut names = inside.names().ok()?.filter_map(Result::ok);
+        let holds = names.any(|name| {
+            let whole = joined(whole, &name);
+            self.is_excluded(&inside, &whole, &name) || self.holds_excluded(&inside, &whole, &name, deeper).is_some()
+        });
+        holds.then_some(inside)
     }
 
     fn is_excluded(&self, directory: &Directory, path: &[u8], name: &[u8]) -> bool {

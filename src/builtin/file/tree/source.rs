@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::content::Content;
-use super::message::{CHUNK, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, Watch};
+use super::message::{BATCH, CHUNK, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, Watch};
 #[cfg(any(feature = "cli", test))]
 use super::message::{Fault, joined};
 use super::walk::{Listed, Location, Walk};
@@ -43,6 +43,8 @@ pub(crate) struct Source<'a> {
     content: Option<Content>,
     pieces: Vec<Piece>,
     filled: usize,
+    /// The files that begin in these pieces.
+    begun: usize,
     /// The directory of the last file.
     last: Option<(Rc<Location>, Directory)>,
     has_ended: bool,
@@ -61,6 +63,7 @@ impl<'a> Source<'a> {
             content: None,
             pieces: Vec::new(),
             filled: 0,
+            begun: 0,
             last: None,
             has_ended: false,
             stop,
@@ -90,7 +93,8 @@ impl<'a> Source<'a> {
             if let Some(message) = self.queue.pop_front() {
                 return Next::Send(message);
             }
-            if self.filled >= CHUNK {
+            // The other side knows how many files it may have to wait for, however small they are.
+            if self.filled >= CHUNK || (self.begun >= BATCH && self.content.is_none()) {
                 return self.flush();
             }
             if let Some(content) = &mut self.content {
@@ -117,12 +121,13 @@ impl<'a> Source<'a> {
         if matches!(piece, Piece::End(_) | Piece::Broken(_)) {
             self.content = None;
         }
+        self.begun += usize::from(matches!(piece, Piece::Begin { .. }));
         self.filled += PIECE + if let Piece::Bytes(Blob(bytes)) = &piece { bytes.len() } else { 0 };
         self.pieces.push(piece);
     }
 
     fn flush(&mut self) -> Next {
-        self.filled = 0;
+        (self.filled, self.begun) = (0, 0);
         Next::Send(ToSink::Pieces(std::mem::take(&mut self.pieces)))
     }
 

@@ -65,11 +65,26 @@ impl Target {
                 std::fs::create_dir(path).map_err(|error| Stop::at("make the directory", &bytes, &error))?;
             }
         }
-        let opened = match Directory::open(root) {
+        let mut opened = match Directory::open(root) {
             Ok(directory) => Some(directory),
             Err(error) if error.kind() == ErrorKind::NotFound && options.dry_run => None,
             Err(error) => return Err(Stop::at("open the directory", root.as_os_str().as_bytes(), &error)),
         };
+        #[cfg(any(feature = "cli", test))]
+        if let (Some(outer), Place::Below(name)) = (&opened, &place) {
+            let failed = |what, error: &io::Error| Stop::at(what, &super::message::joined(&bytes, &name.0), error);
+            let is_missing = outer.stat(&name.0).map_err(|error| failed("look at", &error))?.is_none();
+            if is_missing {
+                tally.made += 1;
+                if !options.dry_run {
+                    outer.make_for_all(&name.0).map_err(|error| failed("make the directory", &error))?;
+                }
+            }
+            opened = match outer.below(&name.0) {
+                Err(_) if is_missing && options.dry_run => None,
+                below => Some(below.map_err(|error| failed("open the directory", &error))?),
+            };
+        }
         Ok(Self {
             root: opened,
             name,

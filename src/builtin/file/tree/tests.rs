@@ -492,6 +492,45 @@ fn a_hostile_source_is_stopped_where_it_breaks_a_rule() {
 }
 
 #[test]
+fn many_small_files_arrive_however_late_the_answers_are() {
+    let world = World::new();
+    for number in 0..6000 {
+        world.write(&format!("{number}"), "");
+    }
+    assert_eq!(world.copy().unwrap().written, 6000);
+}
+
+#[test]
+fn what_is_left_out_is_not_deleted_in_a_directory_either() {
+    let mut world = World::new();
+    world.write("a", "a");
+    for path in ["old/deep/x.keep", "old/deep/y", "old/z", "gone/y", "x.keep"] {
+        fs::create_dir_all(world.to(path).parent().unwrap()).unwrap();
+        fs::write(world.to(path), "").unwrap();
+    }
+    world.options.delete = true;
+    world.options.exclude = vec!["*.keep".into()];
+    assert_eq!(world.copy().unwrap().deleted, 3, "{:?}", world.all());
+    assert_eq!(world.all(), ["a", "old/", "old/deep/", "old/deep/x.keep", "x.keep"]);
+}
+
+#[test]
+fn the_directory_of_a_host_is_made_and_is_no_symbolic_link() {
+    let world = World::new();
+    world.write("a", "a");
+    let host = |world: &World| world.copy_as(&["from/"], Place::Below(blob("web1")), "to", |_| ());
+    assert_eq!(host(&world).unwrap().made, 1);
+    assert_eq!(host(&world).unwrap().unchanged, 1);
+    assert_eq!(world.all(), ["web1/", "web1/a"]);
+    fs::create_dir(world.place.path().join("elsewhere")).unwrap();
+    fs::remove_dir_all(world.to("web1")).unwrap();
+    symlink(world.place.path().join("elsewhere"), world.to("web1")).unwrap();
+    let stop = host(&world).unwrap_err();
+    assert!(stop.text.contains("to/web1"), "{stop:?}");
+    assert_eq!(fs::read_dir(world.place.path().join("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
 fn damaged_content_never_gets_the_name_and_no_file_gets_bits_that_set_the_user() {
     let world = World::new();
     let file = |name: &str| listed("", name, What::File { size: 1 });

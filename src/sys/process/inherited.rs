@@ -1,0 +1,20 @@
+//! The descriptors that processes inherit from this one.
+
+#![expect(unsafe_code, reason = "any number may be a descriptor")]
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Lets the processes that this one starts from now on inherit nothing but the standard descriptors. Descriptors of this
+/// program are never inherited, so this concerns those that it has inherited itself.
+pub(crate) fn inherit_nothing() {
+    let open = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+    let numbers = open.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    // Setting a flag of a descriptor that has been closed meanwhile fails, and harms nothing.
+    for number in numbers.filter(|number| *number > 2) {
+        // SAFETY: it is used for one system call, which checks the number.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+}
