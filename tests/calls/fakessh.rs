@@ -92,6 +92,12 @@ fn rsync_scp_and_git_copy_whole_trees() {
             continue;
         }
         let (_, err, code) = run(&far, &line);
+        if err.contains("no sftp-server is found") {
+            // The program has heard of the end, though its input and output are one socket that it keeps open.
+            assert_eq!(code, Some(255), "{line}: {err}");
+            eprintln!("SKIPPED: {line}: there is no sftp-server");
+            continue;
+        }
         assert_eq!(code, Some(0), "{line}: {err}");
         expect_equal(&at("tree"), &at(copy));
     }

@@ -4,12 +4,11 @@
 //! non-blocking.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-#[cfg(feature = "cli")]
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -102,12 +101,29 @@ pub(crate) async fn carry(mut stream: RemoteStream, [stdin, stdout, _]: [OwnedFd
     taken
 }
 
+/// An input that a thread reads. The thread ends when this is dropped, and so closes the input: a program whose input and
+/// output are one socket would otherwise wait for the end of its output for ever.
+struct Reading {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    _ended: PipeWriter,
+}
+
 /// Reads stdin in a thread, at the pace of the receiver.
-fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
+fn read_stdin(stdin: OwnedFd) -> io::Result<Reading> {
     let (chunks, receiver) = mpsc::channel(AHEAD);
+    let (has_ended, ended) = io::pipe()?;
     let mut stdin = File::from(stdin);
     let read = move || {
         loop {
+            let mut both = [&stdin.as_fd(), &has_ended.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+            // An error is found again by reading.
+            let _ = poll(&mut both, PollTimeout::NONE);
+            if both[1].any().unwrap_or(true) {
+                return;
+            }
+            if !both[0].any().unwrap_or(true) {
+                continue;
+            }
             let mut chunk = vec![0; CHUNK];
             match stdin.read(&mut chunk) {
                 Ok(0) => return,
@@ -125,12 +141,12 @@ fn read_stdin(stdin: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
         }
     };
     std::thread::Builder::new().name("stdin".into()).spawn(read)?;
-    Ok(receiver)
+    Ok(Reading { chunks: receiver, _ended: ended })
 }
 
 /// Gives the input to the other end until it ends or the other end takes no more.
-async fn feed(mut from: mpsc::Receiver<Vec<u8>>, mut to: impl AsyncWrite + Unpin) {
-    while let Some(chunk) = from.recv().await {
+async fn feed(mut from: Reading, mut to: impl AsyncWrite + Unpin) {
+    while let Some(chunk) = from.chunks.recv().await {
         if to.write_all(&chunk).await.is_err() {
             return;
         }
