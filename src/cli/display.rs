@@ -13,9 +13,9 @@ use crate::cli::output::files::Files;
 use crate::cli::output::folding::WINDOW;
 use crate::cli::output::marks::Marks;
 use crate::cli::output::pipe::Pipes;
-use crate::cli::output::progress::{Progress, State, Times};
+use crate::cli::output::progress::{Counts, Progress, State, Times};
 use crate::cli::output::report::{Format, HostEvent, Report, Shown, Style, Surroundings};
-use crate::cli::transfer::meter::{self, Counts, Meters};
+use crate::cli::transfer::meter::{self, Meters};
 use crate::sys::pty;
 
 /// The report of a run, and the outputs that it goes to.

@@ -9,10 +9,25 @@ use tokio::time::Instant;
 use crate::cli::output::bar::Bar;
 use crate::cli::output::pipe::Pipe;
 use crate::cli::output::visible;
-use crate::cli::transfer::meter::Counts;
 
 /// Most hosts that the line names.
 pub(crate) const MAX_NAMED: usize = 3;
+
+/// What is to be sent and what was sent. Files that the sink has already do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) files: u64,
+    pub(crate) files_done: u64,
+    pub(crate) bytes: u64,
+    pub(crate) bytes_done: u64,
+}
+
+impl Counts {
+    /// How many bytes are still to be sent, as far as is known.
+    pub(crate) fn bytes_left(self) -> u64 {
+        self.bytes.saturating_sub(self.bytes_done)
+    }
+}
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

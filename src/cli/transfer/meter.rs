@@ -4,24 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::builtin::file::tree::message::{BATCH, Piece, ToSink, ToSource, UNANSWERED, What};
+use crate::cli::output::progress::Counts;
 use crate::cli::output::report::HostIndex;
 use crate::wire::codec::Blob;
-
-/// What is to be sent and what was sent. Files that the sink has already do not count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) files: u64,
-    pub(crate) files_done: u64,
-    pub(crate) bytes: u64,
-    pub(crate) bytes_done: u64,
-}
-
-impl Counts {
-    /// How many bytes are still to be sent, as far as is known.
-    pub(crate) fn bytes_left(self) -> u64 {
-        self.bytes.saturating_sub(self.bytes_done)
-    }
-}
 
 /// Counts the files and bytes of one host. What the other side claims is not checked here: source and sink refuse
 /// what is against the rules, and these numbers are only shown.
