@@ -65,26 +65,16 @@ impl Target {
                 std::fs::create_dir(path).map_err(|error| Stop::at("make the directory", &bytes, &error))?;
             }
         }
-        let mut opened = match Directory::open(root) {
+        let opened = match Directory::open(root) {
             Ok(directory) => Some(directory),
             Err(error) if error.kind() == ErrorKind::NotFound && options.dry_run => None,
             Err(error) => return Err(Stop::at("open the directory", root.as_os_str().as_bytes(), &error)),
         };
         #[cfg(any(feature = "cli", test))]
-        if let (Some(outer), Place::Below(name)) = (&opened, &place) {
-            let failed = |what, error: &io::Error| Stop::at(what, &super::message::joined(&bytes, &name.0), error);
-            let is_missing = outer.stat(&name.0).map_err(|error| failed("look at", &error))?.is_none();
-            if is_missing {
-                tally.made += 1;
-                if !options.dry_run {
-                    outer.make_for_all(&name.0).map_err(|error| failed("make the directory", &error))?;
-                }
-            }
-            opened = match outer.below(&name.0) {
-                Err(_) if is_missing && options.dry_run => None,
-                below => Some(below.map_err(|error| failed("open the directory", &error))?),
-            };
-        }
+        let opened = match (opened, &place) {
+            (Some(outer), Place::Below(Blob(name))) => below(&outer, name, (&bytes, &options), &mut tally)?,
+            (opened, _) => opened,
+        };
         Ok(Self {
             root: opened,
             name,
@@ -192,4 +182,24 @@ impl Target {
         let (Some(root), Some(entry)) = (&self.root, &self.copy) else { return Ok(()) };
         self.adjust(root, b".", entry, Some(&Stat::of(root)?))
     }
+}
+
+/// The directory of this name in another one, whose path is `path`. It is made if it is missing; `None` if it is missing and
+/// nothing is changed.
+#[cfg(any(feature = "cli", test))]
+fn below(
+    outer: &Directory,
+    name: &[u8],
+    (path, options): (&[u8], &Options),
+    tally: &mut Tally,
+) -> Result<Option<Directory>, Stop> {
+    let failed = |what, error: &io::Error| Stop::at(what, &super::message::joined(path, name), error);
+    if outer.stat(name).map_err(|error| failed("look at", &error))?.is_none() {
+        tally.made += 1;
+        if options.dry_run {
+            return Ok(None);
+        }
+        outer.make_for_all(name).map_err(|error| failed("make the directory", &error))?;
+    }
+    outer.below(name).map(Some).map_err(|error| failed("open the directory", &error))
 }
