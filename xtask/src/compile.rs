@@ -13,15 +13,13 @@ use super::{check, top, zig};
 /// loops as they are written, a program is a sixth smaller, and calls are hardly slower: docs/reference/performance.md
 /// has the curve.
 pub(super) const SMALLER: [&str; 4] = [
-    "-Cllvm-args=-inline-threshold=10 -inlinehint-threshold=60",
+    "-Cllvm-args=-inline-threshold=5 -inlinehint-threshold=30",
     "-Cllvm-args=-unroll-threshold=0",
     "-Cno-vectorize-loops",
     "-Cno-vectorize-slp",
 ];
 /// The target whose code is too large for its budget at opt-level 3. It has opt-level s.
 const SMALL: &str = "i686-unknown-linux-musl";
-/// Its limits for inlining, in place of the first of [`SMALLER`].
-const INLINES_LESS: &str = "-Cllvm-args=-inline-threshold=5 -inlinehint-threshold=30";
 
 /// The target that programs of this machine are built for.
 pub(super) fn host() -> &'static str {
@@ -37,11 +35,7 @@ pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Resul
     if target == SMALL {
         args.extend(["--config", "profile.image.opt-level=\"s\""].map(str::to_owned));
     }
-    let mut flags = SMALLER.map(str::to_owned);
-    if target == SMALL {
-        INLINES_LESS.clone_into(&mut flags[0]);
-    }
-    with_flags(verb, target, &args, &flags)
+    with_flags(verb, target, &args, &SMALLER.map(str::to_owned))
 }
 
 /// Does the same with additional flags for rustc.
