@@ -21,6 +21,8 @@ const NOT_RUN: [(&str, &str, &str); 55] = [
     ("docs/guide/files.md", "offshoot run -w web1 -- cat", "needs a host"),
     ("docs/guide/files.md", "offshoot run -w web1 --json", "needs a host"),
     ("docs/guide/files.md", "use offshoot::{Error, Router}", "is Rust, and a test of the documentation"),
+    ("docs/guide/file-services.md", "use offshoot::error", "is Rust, and a test of the documentation"),
+    ("docs/guide/file-services.md", "use offshoot::service", "is Rust, and a test of the documentation"),
     ("docs/guide/services.md", "use offshoot::service", "is Rust, and a test of the documentation"),
     ("docs/guide/first-run.md", "export PATH", "changes the shell of the reader"),
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
