@@ -254,7 +254,7 @@ pub(crate) fn without_a_place_for_a_keeper_a_run_goes_on_alone() -> Result<()> {
     // As another user may do it in a directory for all.
     std::fs::write(user.home.path().join("offshoot"), "")?;
     let ended = user.offshoot(&["run", "--keep", "60s", "-w", "enter:a", "--", "echo", "yes"])?;
-    ensure!(ended.code == Some(0) && ended.stdout == ["enter:a yes"], "{ended:?}");
+    ensure!(ended.code == Some(0) && ended.stdout == ["enter:a: yes"], "{ended:?}");
     let says = ended.stderr.concat();
     ensure!(says.contains("connections are not kept") && says.contains("XDG_RUNTIME_DIR"), "{ended:?}");
     user.first.as_mut().context("a run")?.expect_nothing_left(AT_ONCE)
