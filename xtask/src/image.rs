@@ -155,8 +155,8 @@ pub(super) fn elsewhere() -> Result<()> {
 }
 
 /// Builds the programs that the tests send to hosts of other processors, in `target/bundles`: the
-/// tool with images for the default targets, an example with one image, made by hand, and a package
-/// that `cargo offshoot` makes and builds.
+/// tool with images for the default targets, and an example with one image, made like any other
+/// program.
 pub(super) fn foreign() -> Result<()> {
     let bundles = top().join("target/bundles");
     fs::create_dir_all(&bundles)?;
@@ -168,32 +168,7 @@ pub(super) fn foreign() -> Result<()> {
     }
     let mut make = Command::new(bundles.join("offshoot"));
     make.args(["bundle", "--program"]).arg(&files[0]).arg("--output").arg(bundles.join("disk_usage"));
-    check(make.arg(&files[1]))?;
-    // Outside of this workspace, to which cargo would add it.
-    let package = std::env::temp_dir().join(format!("offshoot-own-{}", std::process::id()));
-    let result = own(&package.join("uptime"), &bundles);
-    let _ = fs::remove_dir_all(&package);
-    result
-}
-
-/// Makes a package in a directory and builds its program, as anybody does.
-fn own(package: &Path, bundles: &Path) -> Result<()> {
-    let host = compile::host();
-    // As the tests build it, so that cargo has it already.
-    let mut cargo = Command::new(env!("CARGO"));
-    check(cargo.args(["build", "--quiet", "--locked", "--target", host, "--bin", "cargo-offshoot"]))?;
-    fs::create_dir_all(package.parent().context("a package is in a folder")?)?;
-    let offshoot = || {
-        let mut command = Command::new(executable(host, "debug", "cargo-offshoot"));
-        command.arg("offshoot").env("CARGO_TARGET_DIR", target_directory().join("own"));
-        command
-    };
-    check(offshoot().arg("new").arg(package).arg("--library").arg(top()))?;
-    // Otherwise the newest versions of dependencies are downloaded.
-    fs::copy(top().join("Cargo.lock"), package.join("Cargo.lock"))?;
-    let mut build = offshoot();
-    build.args(["build", "--quiet", "--profile", "dev", "--output"]).arg(bundles).current_dir(package);
-    check(&mut build)
+    check(make.arg(&files[1]))
 }
 
 #[cfg(test)]
