@@ -176,23 +176,6 @@ mod tests {
     use super::super::toolchain::Toolchain;
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
-            toolchain: Toolchain {
-                sysroot: "/sysroot".into(),
-                version: "rustc 1.95.0 (x)\nhost: x86_64-unknown-linux-gnu".into(),
-                host: "x86_64-unknown-linux-gnu".into(),
-                minor: 95,
-            },
-            cargo: "cargo".into(),
-            rustflags: None,
-            zig: None,
-            in_c: Vec::new(),
-            linked_by_user: [].into(),
-            compiled_by_user: [].into(),
-        }
-    }
-
     fn tools() -> Tools {
         Tools { rustup: true, cc: true, rust_lld: true, installed: vec!["x86_64-unknown-linux-musl".into()] }
     }
@@ -217,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_everything_is_told_so() {
-        let text = answer(&facts(), &tools(), &project(), "x86_64-unknown-linux-musl");
+        let text = answer(&Facts::sample(), &tools(), &project(), "x86_64-unknown-linux-musl");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.iter().all(|line| line.starts_with("ok  ")) && lines.len() == 5, "{text}");
         assert_eq!(lines[4], "ok       x86_64-unknown-linux-musl: standard library, linked by rust-lld");
@@ -226,8 +209,8 @@ mod tests {
     #[test]
     fn what_is_missing_comes_with_what_to_do() {
         let musl = "x86_64-unknown-linux-musl";
-        let old = Facts { toolchain: Toolchain { minor: 87, ..facts().toolchain }, ..facts() };
-        let in_c = Facts { in_c: vec!["openssl-sys".into()], ..facts() };
+        let old = Facts { toolchain: Toolchain { minor: 87, ..Facts::sample().toolchain }, ..Facts::sample() };
+        let in_c = Facts { in_c: vec!["openssl-sys".into()], ..Facts::sample() };
         let without = Project { library: None, ..project() };
         let gnu = "aarch64-unknown-linux-gnu";
         let installed = Tools { installed: vec![gnu.into()], ..tools() };
@@ -236,11 +219,14 @@ mod tests {
                 answer(&old, &tools(), &project(), musl),
                 "too old: the library takes 1.88 or later\n         run `rustup update`",
             ),
-            (answer(&facts(), &Tools { cc: false, ..tools() }, &project(), musl), "install gcc or clang"),
-            (answer(&facts(), &tools(), &without, musl), "run `cargo add offshoot --no-default-features`"),
-            (answer(&facts(), &tools(), &project(), gnu), "`rustup target add aarch64-unknown-linux-gnu`"),
-            (answer(&facts(), &installed, &project(), gnu), "pip install ziglang cargo-zigbuild"),
-            (answer(&facts(), &Tools { rust_lld: false, ..tools() }, &project(), musl), "use a toolchain of rustup"),
+            (answer(&Facts::sample(), &Tools { cc: false, ..tools() }, &project(), musl), "install gcc or clang"),
+            (answer(&Facts::sample(), &tools(), &without, musl), "run `cargo add offshoot --no-default-features`"),
+            (answer(&Facts::sample(), &tools(), &project(), gnu), "`rustup target add aarch64-unknown-linux-gnu`"),
+            (answer(&Facts::sample(), &installed, &project(), gnu), "pip install ziglang cargo-zigbuild"),
+            (
+                answer(&Facts::sample(), &Tools { rust_lld: false, ..tools() }, &project(), musl),
+                "use a toolchain of rustup",
+            ),
             (answer(&in_c, &tools(), &project(), musl), "openssl-sys compiles C, and there is no C compiler"),
         ] {
             assert!(text.contains("MISSING  ") && text.contains(says), "{says}: {text}");
@@ -250,12 +236,12 @@ mod tests {
     #[test]
     fn what_could_be_better_is_no_fault() {
         let large = Project { library: Some(("0.1.0".into(), vec!["cli".into()])), ..project() };
-        let text = answer(&facts(), &Tools { rustup: false, ..tools() }, &large, "x86_64-unknown-linux-musl");
+        let text = answer(&Facts::sample(), &Tools { rustup: false, ..tools() }, &large, "x86_64-unknown-linux-musl");
         assert!(text.contains("note     offshoot 0.1.0 is built with its feature `cli`"), "{text}");
         assert!(text.contains("note     there is no rustup") && !text.contains("MISSING"), "{text}");
         let zig = Some(Zig { driver: "/z".into(), env: Vec::new() });
         let in_c = Project { in_c: vec!["openssl-sys".into()], ..project() };
-        let facts = Facts { zig, in_c: in_c.in_c.clone(), ..facts() };
+        let facts = Facts { zig, in_c: in_c.in_c.clone(), ..Facts::sample() };
         let text = answer(&facts, &tools(), &in_c, "x86_64-unknown-linux-musl");
         assert!(text.contains("note     C is compiled for openssl-sys; zig compiles it"), "{text}");
     }

@@ -162,14 +162,13 @@ pub(crate) fn rustflags(encoded: Option<String>, plain: Option<String>) -> Optio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts() -> Facts {
-        Facts {
+impl Facts {
+    /// A machine with Rust 1.95 and nothing else.
+    pub(crate) fn sample() -> Self {
+        Self {
             toolchain: Toolchain {
                 sysroot: "/sysroot".into(),
-                version: "rustc 1.95.0".into(),
+                version: "rustc 1.95.0 (x)\nhost: x86_64-unknown-linux-gnu".into(),
                 host: "x86_64-unknown-linux-gnu".into(),
                 minor: 95,
             },
@@ -181,6 +180,11 @@ mod tests {
             compiled_by_user: BTreeSet::new(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn job() -> Job {
         Job {
@@ -200,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_static_target_takes_cargo_and_the_linker_of_rustc() {
-        let step = step("build", AARCH64, &job(), &facts()).unwrap();
+        let step = step("build", AARCH64, &job(), &Facts::sample()).unwrap();
         assert_eq!(step.program, PathBuf::from("cargo"));
         let line = step.args.join(" ");
         assert!(line.starts_with(&format!("build --target {AARCH64} --profile offshoot-release ")), "{line}");
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn all_targets_of_a_job_have_one_build_id() {
-        let facts = facts();
+        let facts = Facts::sample();
         let id = |target| {
             let step = step("build", target, &job(), &facts).unwrap();
             step.env.into_iter().find(|(name, _)| name == "OFFSHOOT_BUILD").unwrap().1
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn flags_of_the_environment_are_kept() {
-        let facts = Facts { rustflags: Some(vec!["-Dwarnings".into()]), ..facts() };
+        let facts = Facts { rustflags: Some(vec!["-Dwarnings".into()]), ..Facts::sample() };
         let step = step("build", AARCH64, &job(), &facts).unwrap();
         let flags = step.env.iter().find(|(name, _)| name == "CARGO_ENCODED_RUSTFLAGS").unwrap();
         assert!(flags.1.starts_with("-Dwarnings\x1f-Crelocation-model=pie\x1f"), "{flags:?}");
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_linker_of_the_user_is_left_alone() {
-        let facts = Facts { linked_by_user: [AARCH64.to_owned()].into(), ..facts() };
+        let facts = Facts { linked_by_user: [AARCH64.to_owned()].into(), ..Facts::sample() };
         let step = step("build", AARCH64, &job(), &facts).unwrap();
         assert!(!step.args.join(" ").contains("rust-lld") && step.env.len() == 1, "{step:?}");
     }
@@ -248,10 +252,10 @@ mod tests {
     #[test]
     fn what_is_not_static_is_linked_by_zig_or_says_how_to_get_it() {
         let target = "aarch64-unknown-linux-gnu";
-        let why = step("build", target, &job(), &facts()).unwrap_err().to_string();
+        let why = step("build", target, &job(), &Facts::sample()).unwrap_err().to_string();
         assert!(why.contains("pip install ziglang cargo-zigbuild"), "{why}");
         assert!(why.contains("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"), "{why}");
-        let facts = Facts { zig: zig(), ..facts() };
+        let facts = Facts { zig: zig(), ..Facts::sample() };
         let by_zig = step("build", target, &job(), &facts).unwrap();
         assert_eq!((by_zig.program.to_str(), &*by_zig.args[0]), (Some("/tools/cargo-zigbuild"), "zigbuild"));
         assert!(by_zig.env.contains(&("ZIG".into(), "1".into())));
@@ -262,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_program_with_c_takes_zig_as_its_compiler_and_the_linker_of_rustc() {
-        let facts = Facts { in_c: vec!["libsqlite3-sys".into()], ..facts() };
+        let facts = Facts { in_c: vec!["libsqlite3-sys".into()], ..Facts::sample() };
         let why = step("build", AARCH64, &job(), &facts).unwrap_err().to_string();
         assert!(why.starts_with("libsqlite3-sys compiles C, and there is no C compiler for aarch64"), "{why}");
         assert!(why.contains("CC_aarch64_unknown_linux_musl"), "{why}");
