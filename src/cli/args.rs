@@ -47,6 +47,7 @@ use crate::cli::duration;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::hosts::path::Method;
 use crate::sys::process::stdout_was_closed;
+use crate::wire::sanitize::is_unsafe;
 
 /// What `--version` says. Copies accept each other if their builds are the same.
 const LONG_VERSION: &str =
@@ -408,7 +409,7 @@ pub(crate) struct HostsArgs {
     #[command(flatten)]
     pub(crate) choosing: ChoiceArgs,
     /// List the groups that are known instead, each with its hosts
-    #[arg(long, conflicts_with_all = ["expressions", "all", "exclude", "pick", "count", "fold", "split", "explain"])]
+    #[arg(long, conflicts_with_all = ["expressions", "all", "except", "pick", "count", "fold", "split", "explain"])]
     pub(crate) groups: bool,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["count", "fold", "split", "explain"])]
@@ -509,7 +510,15 @@ fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
     match if is_rsh { rsh::instead_of(error) } else { tip() } {
         Some(text) => complain(&format!("offshoot: {text}")),
         None => {
-            let printed = error.print().and_then(|()| io::stdout().flush());
+            let text = error.to_string();
+            let quotes_unsafe = error.use_stderr() && text.chars().any(|c| c != '\n' && is_unsafe(c));
+            let printed = match quotes_unsafe {
+                true => {
+                    complain(text.trim_end());
+                    Ok(())
+                }
+                false => error.print().and_then(|()| io::stdout().flush()),
+            };
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             match printed {
                 _ if is_help && stdout_was_closed() => return fail(Exit::Internal, &"stdout is closed"),

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::builtin::facts::{HostFacts, host_facts};
-use crate::connect::report::Examined;
-use crate::connect::{Step, StepStatus};
+use crate::connect::report::{Examined, Step, StepStatus};
 use crate::wire::error::{ConnectErrorKind, Phase};
 use crate::{Context, Error, Router};
 use serde_json::{Value, json};

@@ -180,7 +180,7 @@ impl Rewriter<'_> {
                     self.hidden.push(shown);
                 }
             }
-            "all" | "exclude" | "pick" => {}
+            "all" | "except" | "pick" => {}
             "outdir" => {
                 self.has_files = true;
                 return false;
@@ -288,7 +288,7 @@ mod tests {
             "--all",
             "-x b",
             "-axb",
-            "--exclude=b",
+            "--except=b",
             "--pick 3",
             "-I f",
             "-aIf",

@@ -4,11 +4,12 @@
 
 pub(crate) mod meter;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
     if to.is_empty() {
         return fail(Exit::Usage, &"the destination is empty; name a path on the hosts, or . for the home directory");
     }
-    let place = match place(sources, to) {
+    let place = match check(sources, to, args.copying.delete).and_then(|()| place(sources, to)) {
         Ok(place) => place,
         Err(why) => return fail(Exit::Usage, &why),
     };
@@ -64,6 +65,9 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
 /// Copies from all hosts and reports.
 pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
     let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    if let Some(why) = twice(sources) {
+        return fail(Exit::Usage, &why);
+    }
     let to = PathBuf::from(to);
     if to.exists() && !to.is_dir() {
         return fail(Exit::Usage, &format!("{} is not a directory; name one for the hosts", shown(to.as_os_str())));
@@ -102,8 +106,8 @@ fn job(
 }
 
 fn options(args: &CopyingArgs) -> Options {
-    let CopyingArgs { delete, dry_run, omit, checksum, .. } = args.clone();
-    Options { exclude: omit, checksum, delete, dry_run, owners: false }
+    let CopyingArgs { delete, dry_run, exclude, checksum, .. } = args.clone();
+    Options { exclude, checksum, delete, dry_run, owners: false }
 }
 
 fn blob(text: &OsStr) -> Blob {
@@ -112,6 +116,29 @@ fn blob(text: &OsStr) -> Blob {
 
 fn shown(path: &OsStr) -> String {
     visible(&path.to_string_lossy())
+}
+
+/// Checks what would not give what is meant.
+///
+/// # Errors
+///
+/// What is wrong, and what to write instead.
+fn check(sources: &[OsString], to: &OsStr, delete: bool) -> Result<(), String> {
+    // All that the hosts have would go.
+    let is_root = Path::new(to).components().all(|part| matches!(part, Component::RootDir | Component::CurDir));
+    if delete && is_root && to.as_bytes().starts_with(b"/") {
+        return Err("with --delete, / would lose all that the source does not have; name a directory in it".into());
+    }
+    twice(sources).map_or(Ok(()), Err)
+}
+
+/// What is wrong if two sources have the same name, of which one copy would replace the other.
+fn twice(sources: &[OsString]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let named = sources.iter().filter(|source| !means_content(source.as_bytes()));
+    let mut names = named.filter_map(|source| Path::new(source).file_name());
+    let name = names.find(|name| !seen.insert(*name))?;
+    Some(format!("two sources have the name {}; copy them one after the other", shown(name)))
 }
 
 /// What the place on the hosts means. If it ends with `/`, or if there are several sources, it is the directory that
@@ -161,12 +188,15 @@ pub(super) fn would(change: Change) -> &'static str {
 
 /// A result in words.
 pub(super) fn in_words(tally: &Tally, is_dry: bool) -> String {
-    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed } = *tally;
+    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed, left_out } = *tally;
     let file = |count: u64| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
     let mut words = vec![format!("{} {}", file(written), if is_dry { "to write" } else { "written" })];
     words.extend((!is_dry && bytes > 0).then(|| format!("{bytes} bytes sent")));
-    for (count, what) in [(made, "made"), (adjusted, "adjusted"), (deleted, "deleted"), (failed, "failed")] {
+    for (count, what) in [(made, "made"), (adjusted, "adjusted"), (deleted, "deleted")] {
         words.extend((count > 0).then(|| format!("{count} {}{what}", if is_dry { "to be " } else { "" })));
+    }
+    for (count, what) in [(failed, "failed"), (left_out, "left out (pipes, sockets, devices)")] {
+        words.extend((count > 0).then(|| format!("{count} {what}")));
     }
     words.push(format!("{unchanged} unchanged"));
     words.join(", ")
@@ -174,10 +204,10 @@ pub(super) fn in_words(tally: &Tally, is_dry: bool) -> String {
 
 /// A result as JSON on one line.
 pub(super) fn in_json(tally: &Tally) -> String {
-    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed } = tally;
+    let Tally { written, bytes, made, adjusted, unchanged, deleted, failed, left_out } = tally;
     format!(
         "{{\"written\":{written},\"bytes\":{bytes},\"made\":{made},\"adjusted\":{adjusted},\"unchanged\":{unchanged},\
-         \"deleted\":{deleted},\"failed\":{failed}}}"
+         \"deleted\":{deleted},\"failed\":{failed},\"left_out\":{left_out}}}"
     )
 }
 
@@ -200,11 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn what_would_replace_or_delete_too_much_is_refused() {
+        let checked = |sources: &[&str], to: &str, delete| {
+            let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
+            check(&sources, to.as_ref(), delete)
+        };
+        for to in ["/", "//", "/.", "/./"] {
+            assert!(checked(&["x/"], to, true).is_err(), "{to}");
+            assert_eq!(checked(&["x/"], to, false), Ok(()));
+        }
+        for to in [".", "./", "/srv", "x"] {
+            assert_eq!(checked(&["x/"], to, true), Ok(()), "{to}");
+        }
+        assert!(checked(&["a/x", "b/x"], "d", false).unwrap_err().contains("the name x"));
+        assert_eq!(checked(&["a/x", "b/y", "a/", "b/"], "d", false), Ok(()));
+    }
+
+    #[test]
     fn results_are_told_in_words_and_numbers() {
-        let tally = Tally { written: 1, bytes: 5, unchanged: 7, deleted: 2, ..Tally::default() };
-        assert_eq!(in_words(&tally, false), "1 file written, 5 bytes sent, 2 deleted, 7 unchanged");
-        assert_eq!(in_words(&tally, true), "1 file to write, 2 to be deleted, 7 unchanged");
+        let tally = Tally { written: 1, bytes: 5, unchanged: 7, deleted: 2, failed: 1, ..Tally::default() };
+        assert_eq!(in_words(&tally, false), "1 file written, 5 bytes sent, 2 deleted, 1 failed, 7 unchanged");
+        assert_eq!(in_words(&tally, true), "1 file to write, 2 to be deleted, 1 failed, 7 unchanged");
+        let left = Tally { left_out: 3, ..Tally::default() };
+        assert_eq!(in_words(&left, false), "0 files written, 3 left out (pipes, sockets, devices), 0 unchanged");
         let value: serde_json::Value = serde_json::from_str(&in_json(&tally)).unwrap();
-        assert_eq!((&value["bytes"], &value["failed"]), (&5.into(), &0.into()));
+        assert_eq!((&value["bytes"], &value["failed"]), (&5.into(), &1.into()));
     }
 }

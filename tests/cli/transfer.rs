@@ -72,7 +72,7 @@ pub(crate) fn a_tree_is_pushed_and_then_only_what_differs() -> Result<()> {
 pub(crate) fn each_host_is_pulled_into_a_directory_of_its_own() -> Result<()> {
     let (place, _) = tree()?;
     let from = place.path().join("from").to_string_lossy().into_owned();
-    let ended = at(place.path(), &["pull", "-w", "local1,local1/local2", "--omit", "run", &from, "out"])?;
+    let ended = at(place.path(), &["pull", "-w", "local1,local1/local2", "--exclude", "run", &from, "out"])?;
     ensure!(ended.code == Some(0) && ended.stdout.len() == 2, "{ended:?}");
     for host in ["local1", "local1+local2"] {
         let host = place.path().join("out").join(host).join("from");

@@ -12,7 +12,7 @@ pub(crate) struct ChoiceArgs {
     pub(crate) all: bool,
     /// Leave out these hosts; may be repeated
     #[arg(short = 'x', long, value_name = "HOSTS")]
-    pub(crate) exclude: Vec<String>,
+    pub(crate) except: Vec<String>,
     /// Take only this many of the hosts, by chance
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pick: Option<u32>,
@@ -53,6 +53,6 @@ impl ChoiceArgs {
             expressions.extend(wcoll().map(|path| format!("^{{{path}}}")));
         }
         let pick = self.pick.map(|count| count as usize);
-        Choice { expressions, excluded: self.exclude.clone(), pick }
+        Choice { expressions, excluded: self.except.clone(), pick }
     }
 }

@@ -14,7 +14,8 @@ use crate::cli::share::Share;
 
 /// `offshoot push`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = PUSH_HELP, override_usage = PUSH_USAGE)]
+// For rsync -a means something else than all hosts.
+#[command(after_help = PUSH_HELP, override_usage = PUSH_USAGE, mut_arg("all", |all| all.short(None)))]
 pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
@@ -33,7 +34,7 @@ pub(crate) struct PushArgs {
 
 /// `offshoot pull`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = PULL_HELP, override_usage = PULL_USAGE)]
+#[command(after_help = PULL_HELP, override_usage = PULL_USAGE, mut_arg("all", |all| all.short(None)))]
 pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
@@ -57,7 +58,7 @@ pub(crate) struct CopyingArgs {
     pub(crate) dry_run: bool,
     /// Leave out files and directories that match, as '*.o', 'cache/' or 'doc/*.txt'; may be repeated
     #[arg(long, value_name = "GLOB")]
-    pub(crate) omit: Vec<String>,
+    pub(crate) exclude: Vec<String>,
     /// Compare files by their content, and not by size and time
     #[arg(long)]
     pub(crate) checksum: bool,

@@ -23,7 +23,7 @@ gets its name when it is complete. A second push sends what differs, and goes on
 
 Examples:
   offshoot push -w 'web[1-9]' app.conf /etc/app.conf
-  offshoot push -w 'web[1-9]' -b --delete --omit '*.tmp' site /srv/site
+  offshoot push -w 'web[1-9]' -b --delete --exclude '*.tmp' site /srv/site
   offshoot push -w bastion/web1/docker:app --dry-run bin lib /opt/app/";
 
 pub(super) const PULL_USAGE: &str = "offshoot pull [OPTIONS] -w HOSTS SRC... DIR";

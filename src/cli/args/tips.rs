@@ -180,6 +180,9 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
              what would be run",
             visible(word)
         )),
+        name @ ("push" | "pull") if word == "-a" || word == "--archive" => {
+            Some(format!("offshoot {name} always keeps modes and times; {word} is of rsync, and all hosts are --all"))
+        }
         "hosts" if is_hosts => {
             Some("offshoot hosts takes the expression without -w; write offshoot hosts 'EXPR'".into())
         }

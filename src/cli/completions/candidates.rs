@@ -149,7 +149,7 @@ fn plain(help: Option<&clap::builder::StyledStr>) -> String {
 fn values(arg: &Arg, typed: &str, names: &mut dyn Names) -> Vec<Candidate> {
     let bare = |names: Vec<String>| names.into_iter().map(|name| (name, String::new())).collect();
     match arg.get_id().as_str() {
-        "hosts" | "exclude" | "expressions" | "host" | "via" => hosts(typed, names),
+        "hosts" | "except" | "expressions" | "host" | "via" => hosts(typed, names),
         "function" => bare(names.functions()),
         "topic" => names.topics(),
         _ => bare(arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()),

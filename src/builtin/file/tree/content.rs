@@ -32,6 +32,10 @@ impl Content {
         if stat.size < listed {
             return Err(shorter());
         }
+        // A file of /proc has no size, and content.
+        if stat.size == 0 && file.read_at(&mut [0], 0)? > 0 && Stat::of(&file)?.size == 0 {
+            return Err(io::Error::other("it has content and no size, as the files of /proc; print it with a command"));
+        }
         let mut digest = Sha256::new();
         let mut at = 0;
         if let Some(start) = has.filter(|start| start.size <= listed) {

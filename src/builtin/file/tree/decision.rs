@@ -45,7 +45,7 @@ pub(crate) fn decide(entry: &Entry, found: Option<Found<'_>>, checksum: bool) ->
             Some(there) if there == target.0 => Step::Keep,
             _ => Step::Make,
         },
-        (What::HardLink(..), _) => Step::Make,
+        (What::HardLink(..) | What::Other, _) => Step::Make,
         (What::File { size }, Some(Kind::File)) => match found.map(|found| found.stat) {
             Some(stat) if stat.size != *size => Step::Fetch,
             Some(_) if checksum => Step::Compare,

@@ -77,6 +77,8 @@ pub(crate) enum What {
     Symlink(Blob),
     /// The same file as an earlier one, whose directory and name these are.
     HardLink(Blob, Blob),
+    /// A pipe, a socket or a device, which is not copied. What has its name at the target stays.
+    Other,
 }
 
 /// The answer to a message with entries: the files that the sink wants.
@@ -200,6 +202,8 @@ pub(crate) struct Tally {
     pub(crate) deleted: u64,
     /// What was not copied.
     pub(crate) failed: u64,
+    /// Pipes, sockets and devices.
+    pub(crate) left_out: u64,
 }
 
 /// How a copy has ended.

@@ -107,6 +107,10 @@ impl Sink {
                 }
                 let number = self.number;
                 self.number += 1;
+                if matches!(entry.what, What::Other) {
+                    self.target.tally.left_out += 1;
+                    continue;
+                }
                 if let Some(wanted) = self.entry(number, &path, directory.as_ref(), entry)? {
                     wants.push(wanted.want());
                     self.incoming.ask(wanted)?;

@@ -17,7 +17,7 @@ use super::message::{
 use super::sink::{MOST_ENTRIES, Sink};
 use super::source::{Next, Source};
 use super::target::Target;
-use crate::sys::directory::Stat;
+use crate::sys::directory::{Directory, Stat};
 use crate::wire::codec::Blob;
 
 fn blob(text: impl AsRef<[u8]>) -> Blob {
@@ -415,6 +415,57 @@ fn a_file_that_grows_is_copied_as_it_was_listed() {
     world.write("log", "one");
     world.copy_as(&["from/"], Place::Inside, "to", |_| fs::write(world.from("log"), "one two").unwrap()).unwrap();
     assert_eq!(fs::read(world.to("log")).unwrap(), b"one");
+}
+
+#[test]
+fn pipes_are_counted_and_what_has_their_name_is_not_deleted() {
+    let mut world = World::new();
+    world.write("a", "a");
+    nix::unistd::mkfifo(&world.from("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::write(world.to("pipe"), "there").unwrap();
+    world.options.delete = true;
+    let tally = world.copy().unwrap();
+    assert_eq!((tally.written, tally.left_out, tally.failed, tally.deleted), (1, 1, 0, 0), "{tally:?}");
+    assert_eq!(world.all(), ["a", "pipe"]);
+}
+
+#[test]
+fn a_directory_too_deep_to_name_is_told_and_the_rest_arrives() {
+    let world = World::new();
+    world.write("a", "a");
+    let name = vec![b'd'; 200];
+    let mut deep = Directory::open(&world.from("")).unwrap();
+    for _ in 0..22 {
+        deep.make(&name).unwrap();
+        deep = deep.below(&name).unwrap();
+    }
+    let tally = world.copy().unwrap();
+    // 20 names of 200 bytes and what separates them have 4,019 bytes.
+    assert_eq!((tally.written, tally.made, tally.failed), (1, 20, 1), "{tally:?}");
+    let told = format!("{:?}", world.told());
+    assert!(told.contains("more than 4095 bytes"), "{told}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_with_content_and_no_size_is_told() {
+    let world = World::new();
+    let source = [blob("/proc/self/status")];
+    let mut sink = world.sink(Place::Inside, &world.to(""), MOST_ENTRIES).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut source = Source::new(&source, &world.options, &stop);
+    loop {
+        match source.next() {
+            Next::Send(message) => match sink.take(message).unwrap() {
+                (_, true) => break,
+                (answer, _) => answer.into_iter().for_each(|answer| source.answer(answer).unwrap()),
+            },
+            next => panic!("{next:?}"),
+        }
+    }
+    assert_eq!((sink.tally().written, sink.tally().failed), (0, 1));
+    let told = format!("{:?}", world.told());
+    assert!(told.contains("content and no size"), "{told}");
 }
 
 /// What a hostile source sends.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::draft::is_draft;
 use super::glob::Globs;
-use super::message::{BATCH, Entry, Fault, Group, Options, Owner, What, joined};
+use super::message::{BATCH, Entry, Fault, Group, MAX_PATH, Options, Owner, What, joined};
 use super::owners::name_of;
 use crate::sys::directory::{Directory, Kind, Names, Stat};
 use crate::wire::codec::Blob;
@@ -208,6 +208,9 @@ impl Walk {
         }
         let mut file = None;
         let what = match stat.kind {
+            Kind::Directory if location.path.len() + 1 + name.len() > MAX_PATH => {
+                return Err(io::Error::other(format!("the path of a directory has more than {MAX_PATH} bytes")));
+            }
             Kind::Directory => {
                 let (base, path, prefix) = (location.base.clone(), joined(&location.path, name), location.prefix);
                 self.pending.push(Rc::new(Location { base, path, prefix }));
@@ -222,7 +225,7 @@ impl Walk {
                     What::File { size: stat.size }
                 }
             },
-            Kind::Other => return Ok(()),
+            Kind::Other => What::Other,
         };
         entries.push(self.entry(name, what, &stat, &mut batch.owners));
         batch.files.push(file);
