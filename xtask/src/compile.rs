@@ -29,33 +29,40 @@ pub(super) fn host() -> &'static str {
     }
 }
 
-/// Runs `cargo VERB --target TARGET ARGS` for a program that is shipped.
-pub(super) fn cargo(verb: &str, target: &str, args: &[impl AsRef<str>]) -> Result<()> {
-    let mut args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-    if target == SMALL {
-        args.extend(["--config", "profile.image.opt-level=\"s\""].map(str::to_owned));
-    }
-    with_flags(verb, target, &args, &SMALLER.map(str::to_owned))
+/// Runs `cargo VERB ARGS` for programs that are shipped, for these targets.
+pub(super) fn cargo(verb: &str, targets: &[&str], args: &[impl AsRef<str>]) -> Result<()> {
+    with_flags(verb, targets, args, &SMALLER.map(str::to_owned))
 }
 
-/// Does the same with additional flags for rustc.
-pub(super) fn with_flags(verb: &str, target: &str, args: &[impl AsRef<str>], flags: &[String]) -> Result<()> {
+/// Does the same with other flags for rustc than [`SMALLER`].
+pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>], flags: &[String]) -> Result<()> {
     let toolchain = Toolchain::of_this_machine()?;
-    toolchain::install(&toolchain, target)?;
-    let by_rustc = target::linker(target, &toolchain.host) == Linker::Rustc;
-    let mut cargo = if by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
-    // The driver of zig has another verb for `build`.
-    cargo.arg(if by_rustc || verb != "build" { verb } else { "zigbuild" });
-    cargo.args(["--locked", "--target", target]).args(args.iter().map(AsRef::as_ref));
-    let packed = target::packed_relocations(target, toolchain.minor);
-    let flags: Vec<_> =
-        remapped(&toolchain)?.iter().chain(flags).chain(&packed).map(|flag| format!("{flag:?}")).collect();
-    // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
-    cargo.arg("--config").arg(format!("target.{target}.rustflags=[{}]", flags.join(", ")));
-    if by_rustc {
-        cargo.arg("--config").arg(format!("target.{target}.linker=\"rust-lld\""));
+    targets.iter().try_for_each(|target| toolchain::install(&toolchain, target))?;
+    let is_by_rustc = |target: &&str| target::linker(target, &toolchain.host) == Linker::Rustc;
+    let (by_rustc, by_zig): (Vec<&str>, Vec<&str>) = targets.iter().copied().partition(is_by_rustc);
+    for (targets, is_by_rustc) in [(by_rustc, true), (by_zig, false)] {
+        if targets.is_empty() {
+            continue;
+        }
+        let mut cargo = if is_by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
+        // The driver of zig has another verb for `build`.
+        cargo.arg(if is_by_rustc || verb != "build" { verb } else { "zigbuild" });
+        cargo.arg("--locked").args(args.iter().map(AsRef::as_ref));
+        for target in targets {
+            let small = (target == SMALL).then(|| "-Copt-level=s".to_owned());
+            let packed = target::packed_relocations(target, toolchain.minor);
+            let remapped = remapped(&toolchain)?;
+            let flags = remapped.iter().chain(flags).chain(&packed).chain(&small).map(|flag| format!("{flag:?}"));
+            let flags = flags.collect::<Vec<_>>().join(", ");
+            // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
+            cargo.args(["--target", target, "--config"]).arg(format!("target.{target}.rustflags=[{flags}]"));
+            if is_by_rustc {
+                cargo.arg("--config").arg(format!("target.{target}.linker=\"rust-lld\""));
+            }
+        }
+        check(&mut cargo)?;
     }
-    check(&mut cargo)
+    Ok(())
 }
 
 /// Flags that keep the paths of this machine out of the result.

@@ -65,8 +65,9 @@ fn build(number: usize, &(_, opt_level, flags, tokio): &Variant) -> Result<(usiz
         }
     }
     let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
-    let build =
-        |what: [&str; 2]| compile::with_flags("build", target, &[&args[..], &what.map(str::to_owned)].concat(), &flags);
+    let build = |what: [&str; 2]| {
+        compile::with_flags("build", &[target], &[&args[..], &what.map(str::to_owned)].concat(), &flags)
+    };
     let place = directory.join(target).join("image");
     build(["--bin", "offshoot"])?;
     // Before the benchmark: with it cargo builds the program again, with more features of the crates that tests use too.

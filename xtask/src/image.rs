@@ -25,7 +25,7 @@ fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
 pub(super) fn tool(file: &Path) -> Result<()> {
     // Without what only `cargo offshoot` needs.
     let args = ["--release", "--no-default-features", "--features", "cli", "--bin", "offshoot"];
-    compile::cargo("build", compile::host(), &args)?;
+    compile::cargo("build", &[compile::host()], &args)?;
     put(&executable(compile::host(), "release", "offshoot"), file)
 }
 
@@ -39,23 +39,25 @@ fn put(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the image for a target: the program without the tool.
-pub(super) fn image(target: &str) -> Result<PathBuf> {
+/// Builds the image for each target: the program without the tool.
+pub(super) fn images(targets: &[&str]) -> Result<Vec<PathBuf>> {
     let args = ["--quiet", "--profile", "image", "--no-default-features", "--bin", "offshoot"];
-    compile::cargo("build", target, &args)?;
-    let image = executable(target, "image", "offshoot");
-    if DEFAULT_TARGETS.contains(&target) {
-        elf::Headers::check(&fs::read(&image)?).with_context(|| image.display().to_string())?;
-    }
-    Ok(image)
+    // All in one run of cargo, so that one is optimised beside another.
+    compile::cargo("build", targets, &args)?;
+    let checked = targets.iter().map(|target| {
+        let image = executable(target, "image", "offshoot");
+        if DEFAULT_TARGETS.contains(target) {
+            elf::Headers::check(&fs::read(&image)?).with_context(|| image.display().to_string())?;
+        }
+        Ok(image)
+    });
+    checked.collect()
 }
 
 /// Builds the tool with the images of `targets`.
 pub(super) fn bundle(file: &Path, targets: &[&str]) -> Result<()> {
-    let mut images = Vec::new();
-    for target in targets {
-        images.push(format!("{target}={}", image(target)?.display()));
-    }
+    let images = images(targets)?;
+    let images = targets.iter().zip(&images).map(|(target, image)| format!("{target}={}", image.display()));
     let tool = target_directory().join("tool");
     self::tool(&tool)?;
     fs::create_dir_all(file.parent().context("a file needs a folder")?)?;
@@ -76,8 +78,8 @@ pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>> {
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn size(targets: &[&str]) -> Result<()> {
     let mut fits = true;
-    for target in targets {
-        let plain = fs::read(image(target)?)?;
+    for (target, image) in targets.iter().zip(images(targets)?) {
+        let plain = fs::read(image)?;
         let packed = pack(&plain)?.len();
         let [plain, packed, limit] = [plain.len(), packed, IMAGE_BUDGET].map(|bytes| bytes as f64 / 1024.0);
         println!("{target}: {plain:.1} KiB, by zstd -19 {packed:.1} KiB of at most {limit:.0}");
@@ -114,18 +116,23 @@ fn build_twice(copy: &Path) -> Result<()> {
     tar.arg("-c").arg(r#"tar -c --exclude=./target --exclude=./dist --exclude=./.git . | tar -xC "$1""#);
     check(tar.arg("sh").arg(copy))?;
     let target = compile::host();
-    let mut there = Command::new(env!("CARGO"));
-    there.current_dir(copy).env_remove("CARGO_TARGET_DIR").args(["xtask", "image", target]);
-    check(&mut there)?;
-    let mut there = Command::new(env!("CARGO"));
-    check(there.current_dir(copy).env_remove("CARGO_TARGET_DIR").args(["xtask", "tool"]))?;
-    let here = [image(target)?, {
-        tool(&target_directory().join("tool"))?;
-        target_directory().join("tool")
-    }];
-    let there = [copy.join("target").join(target).join("image/offshoot"), copy.join("dist/offshoot")];
-    for (here, there) in here.iter().zip(&there) {
-        let (ours, theirs) = (fs::read(here)?, fs::read(there)?);
+    let there = |directory: &str, args: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(copy).env("CARGO_TARGET_DIR", copy.join(directory)).arg("xtask").args(args);
+        check(&mut cargo)
+    };
+    // In a directory for each, so that one is optimised beside the other.
+    std::thread::scope(|scope| {
+        let image = scope.spawn(|| there("target-of-image", &["image", target]));
+        there("target", &["tool"])?;
+        image.join().map_err(|_| anyhow::anyhow!("the thread that builds the image has panicked"))?
+    })?;
+    let tool = target_directory().join("tool");
+    self::tool(&tool)?;
+    let here = images(&[target])?.into_iter().chain([tool]);
+    let there = [copy.join("target-of-image").join(target).join("image/offshoot"), copy.join("dist/offshoot")];
+    for (here, there) in here.zip(&there) {
+        let (ours, theirs) = (fs::read(&here)?, fs::read(there)?);
         ensure!(ours == theirs, "{} and {} differ by where they were built", here.display(), there.display());
         let place = top().display().to_string();
         ensure!(!contains(&ours, place.as_bytes()), "{} names the place where it was built", here.display());
@@ -143,7 +150,7 @@ pub(super) fn elsewhere() -> Result<()> {
     for target in ELSEWHERE {
         // Not optimised, because it will not run.
         let args = ["--quiet", "--no-default-features", "--bin", "offshoot", "--config", "profile.dev.opt-level=0"];
-        compile::cargo("build", target, &args)?;
+        compile::cargo("build", &[target], &args)?;
         let file = fs::read(executable(target, "debug", "offshoot"))?;
         let magic: &[u8] = if target.ends_with("-darwin") { b"\xcf\xfa\xed\xfe" } else { b"\x7fELF" };
         if !file.starts_with(magic) {
@@ -163,7 +170,7 @@ pub(super) fn foreign() -> Result<()> {
     bundle(&bundles.join("offshoot"), &DEFAULT_TARGETS)?;
     let mut files = Vec::new();
     for target in [compile::host(), "aarch64-unknown-linux-musl"] {
-        compile::cargo("build", target, &["--quiet", "--example", "disk_usage"])?;
+        compile::cargo("build", &[target], &["--quiet", "--example", "disk_usage"])?;
         files.push(executable(target, "debug", "examples/disk_usage"));
     }
     let mut make = Command::new(bundles.join("offshoot"));

@@ -61,11 +61,11 @@ fn run(args: &[String]) -> Result<()> {
     std::env::set_current_dir(top())?;
     let Some((command, args)) = args.split_first() else { bail!("no command is given\n{HELP}") };
     match (command.as_str(), args) {
-        ("build", _) => compile::cargo("build", compile::host(), args),
+        ("build", _) => compile::cargo("build", &[compile::host()], args),
         ("tool", []) => image::tool(Path::new("dist/offshoot")),
         ("tool", [file]) => image::tool(Path::new(file)),
         ("image", [target]) => {
-            println!("{}", image::image(target)?.display());
+            image::images(&[target])?.iter().for_each(|image| println!("{}", image.display()));
             Ok(())
         }
         ("bundle", _) => {
