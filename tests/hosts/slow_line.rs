@@ -1,10 +1,10 @@
 //! The number of round trips of a connect, measured in two ways: by the time that it takes over a connection
-//! with a long delay, and by counting what crosses a connection.
+//! with a long delay, and by counting what crosses a connection. And a connection that carries nothing any more.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("over a slow line a login takes hardly longer than that of ssh, and a call one round trip", login);
     add("over a slow line a connect behind a login takes one round trip, also by a password", behind);
+    add("a network that has died is noticed by ssh", dead);
     add("over a line of 50 ms every connect takes as many round trips as are promised", counted);
     trials
 }
@@ -53,6 +54,10 @@ struct Seen {
     up: AtomicU64,
     /// The pieces that have not arrived.
     under_way: AtomicU64,
+    /// Whether pieces are lost, and neither end is told.
+    is_dead: AtomicBool,
+    /// The ends of all connections.
+    ends: Mutex<Vec<TcpStream>>,
 }
 
 impl Seen {
@@ -97,6 +102,9 @@ impl Line {
                 let Ok(far) = TcpStream::connect(&server) else { continue };
                 let _ = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
                 if let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) {
+                    if let (Ok(mut ends), Ok(near), Ok(far)) = (sees.ends.lock(), near.try_clone(), far.try_clone()) {
+                        ends.extend([near, far]);
+                    }
                     carry(near, far, 0, round_trip / 2, &sees);
                     carry(far_too, near_too, 1, round_trip / 2, &sees);
                 }
@@ -124,6 +132,18 @@ impl Line {
             }
         }
         least.context("a count")
+    }
+
+    /// Loses all that comes from now on.
+    fn dies(&self) {
+        self.seen.is_dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends all connections, as a host does that has come back.
+    fn is_cut(&self) {
+        for end in self.seen.ends.lock().iter().flat_map(|ends| ends.iter()) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
     }
 
     /// Waits until nothing is under way, and no answer either.
@@ -163,7 +183,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, late: Duration, see
         for (due, bytes, round_trips) in arrived {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             sees.arrives(1 - end, round_trips);
-            if open && (bytes.is_empty() || to.write_all(&bytes).is_err()) {
+            if open && !sees.is_dead.load(Ordering::SeqCst) && (bytes.is_empty() || to.write_all(&bytes).is_err()) {
                 let _ = to.shutdown(Shutdown::Write);
                 open = false;
             }
@@ -244,6 +264,30 @@ fn behind(fleet: &Fleet) -> Result<()> {
         router.shutdown().await;
         Ok(())
     })?;
+    trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn dead(fleet: &Fleet) -> Result<()> {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let mark = unique();
+    let mut trace = fleet.trace(&mark);
+    let line = Line::to(fleet, "here-user", Duration::ZERO)?;
+    block_on(async {
+        let router = Router::new()?;
+        let context = line.ssh(fleet, &router, "here-user", &mark).keepalive(INTERVAL, 3).connect().await?;
+        context.call(double, (1,)).await?;
+        line.dies();
+        let start = Instant::now();
+        let lost = context.call(double, (1,)).await.err().context("no answer can come")?;
+        let took = start.elapsed();
+        ensure!(lost.is_disconnected(), "{lost:?}");
+        // A question goes out each second. After three without an answer ssh gives up when the next one is due.
+        ensure!(took > 2 * INTERVAL && took < 4 * INTERVAL + ONE_SECOND, "it was noticed after {took:?}");
+        ensure!(router.children().is_empty(), "{:?}", router.children());
+        router.shutdown().await;
+        Ok(())
+    })?;
+    line.is_cut();
     trace.expect_nothing_left(ONE_SECOND)
 }
 
