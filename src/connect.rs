@@ -36,9 +36,6 @@ pub use methods::{
     AnyMethod, Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
     Launcher, Local, Lxc, Lxd, Method, Passes, Podman, Setns, SetnsKind, Ssh, Su, Sudo,
 };
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub use report::{Examined, Step, StepStatus};
 
 pub use crate::engine::descendants::Descendants;
 pub use crate::wire::connect_trace::ConnectTrace;

@@ -80,21 +80,6 @@
 //!   programs to make them smaller.
 //! - `fakessh` (part of `cli`): the module [`fakessh`].
 //! - `files`: the module `service::files`, with services that give files out and push them down the tree.
-//!
-//! # Layout
-//!
-//! The sources are in layers. Each layer may use only the layers above it in this list. `tests/layers.rs`
-//! checks this.
-//!
-//! - `sys`: processes, descriptors, terminals, blocking waits; all unsafe code
-//! - `wire`: the data on a link: ids, messages, frames, encoding, errors
-//! - `routing`: decisions without I/O: routes, windows, the order of messages
-//! - `image`: the executables from which children start, and bundles of them
-//! - `engine`: the I/O thread: links, dispatch, control handlers, timers, logs, statistics
-//! - `api`: routers, contexts, calls, functions, senders, receivers, selects
-//! - `connect`: starts children: methods, first stage, handshake
-//! - `builtin`: functions that every copy contains
-//! - `cli`: the tool
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

@@ -283,3 +283,67 @@ fn the_list_of_async_functions_says_how_each_is_called_by_code_that_blocks() {
         assert!(names.contains(name), "there is no {name}");
     }
 }
+
+/// The names in backticks of a table cell: `file: name`, and further names of the same file.
+fn tests_in(cell: &str) -> Vec<(String, String)> {
+    let (mut file, mut found) = (String::new(), Vec::new());
+    for text in cell.split('`').skip(1).step_by(2) {
+        let name = match text.split_once(": ") {
+            Some((named, name)) => {
+                file = named.to_owned();
+                name
+            }
+            None => text,
+        };
+        let is_name = name.len() > 15 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        found.extend((is_name && !file.is_empty()).then(|| (file.clone(), name.to_owned())));
+    }
+    found
+}
+
+#[test]
+fn the_page_for_users_of_mitogen_names_tests_that_are_there() {
+    let page = fs::read_to_string("docs/guide/from-mitogen.md").unwrap();
+    let rows = page.split("## What Mitogen's tests show").nth(1).unwrap().lines().filter(|line| line.starts_with("| "));
+    let mut files = BTreeMap::new();
+    let mut places = ["src", "tests/calls", "tests/hosts", "tests/first_stage"].map(std::path::PathBuf::from).to_vec();
+    while let Some(place) = places.pop() {
+        for entry in fs::read_dir(place).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                places.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.insert(path.display().to_string(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let of_hosts = |name: &str| name.starts_with("tests/hosts") || name.starts_with("tests/first_stage");
+    let hosts: String = files.iter().filter(|(name, _)| of_hosts(name)).map(|(_, text)| &**text).collect();
+    // Of a name that is made of parts, the end is in the source, behind a part.
+    let is_there = |sentence: &str| {
+        let mut ends = sentence.match_indices(' ').map(|(at, _)| &sentence[at..]).filter(|end| end.len() > 15);
+        hosts.contains(sentence) || ends.any(|end| hosts.contains(&format!("}}{end}")))
+    };
+    let (mut named, mut wrong) = (0, Vec::new());
+    for row in rows {
+        for (file, name) in tests_in(row) {
+            named += 1;
+            let is_in = |(path, text): (&String, &String)| {
+                let of_file = path.ends_with(&format!("{file}.rs")) || path.contains(&format!("/{file}/"));
+                of_file && text.contains(&format!("fn {name}("))
+            };
+            if !files.iter().any(is_in) {
+                wrong.push(format!("{file}: {name}"));
+            }
+        }
+        // The names of trials on hosts are sentences.
+        for sentence in row.split('*').skip(1).step_by(2).filter(|sentence| sentence.contains(' ')) {
+            named += 1;
+            if !is_there(sentence.split(':').next_back().unwrap().trim()) {
+                wrong.push(sentence.to_owned());
+            }
+        }
+    }
+    assert!(named > 100, "only {named} names were found");
+    assert!(wrong.is_empty(), "no test has these names: {wrong:#?}");
+}

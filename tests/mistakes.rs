@@ -10,7 +10,7 @@ enum Says {
 }
 use Says::{Compiler, Program};
 
-const MISTAKES: [(&str, Says); 11] = [
+const MISTAKES: [(&str, Says); 12] = [
     ("not_exported", Program(&["add `offshoot::export!(double)` beside it"])),
     ("closure", Program(&["a closure cannot be exported: make it a `fn name(..)`"])),
     ("capturing_closure", Compiler(&["only plain functions can be called", "write a `fn` and `offshoot::export!` it"])),
@@ -24,6 +24,7 @@ const MISTAKES: [(&str, Says); 11] = [
     ),
     ("wrong_type", Compiler(&["mismatched types", "expected `u32`, found `&str`"])),
     ("wrong_number", Compiler(&["mismatched types", "expected a tuple with 1 element, found one with 2 elements"])),
+    ("dropped_member", Compiler(&["unused `Result` that must be used"])),
     ("no_value", Compiler(&["fn() -> Facts {facts}", "impl offshoot::Value for T {}"])),
     ("no_error", Compiler(&["Result<(), Broken> {check}", "impl std::error::Error for E {}"])),
     ("same_name", Program(&["two exported functions are called", "rename one of them, or export it only once"])),

@@ -59,8 +59,8 @@ pub trait Function<K>: Copy + Send + Sync + 'static {
 
 /// A type that a function may return without a `Result`.
 ///
-/// Implemented for the types of `std`, including arrays, `Arc` and `NonZero` types, and for the types of this
-/// crate. A type of your own needs one line. (`Result` must not implement it, since a `Result` always means
+/// Implemented for the types of `std` that serde knows, including arrays, `Arc` and `NonZero` types, and for the types
+/// of this crate that travel. A type of your own needs one line. (`Result` must not implement it, since a `Result` always means
 /// success or failure.)
 ///
 /// ```
@@ -160,6 +160,10 @@ tuples!(A B C D E);
 tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
+tuples!(A B C D E F G H I);
+tuples!(A B C D E F G H I J);
+tuples!(A B C D E F G H I J K);
+tuples!(A B C D E F G H I J K L);
 impl Value for crate::engine::stats::Stats {}
 impl<T: Value> Value for Option<T> {}
 impl<T: Value> Value for Vec<T> {}
@@ -170,9 +174,16 @@ impl<T: Value + Sync> Value for std::sync::Arc<T> where Self: Serialize + Deseri
 impl<T: Value, const N: usize> Value for [T; N] where Self: Serialize + DeserializeOwned {}
 impl<T: Value> Value for std::ops::Range<T> {}
 impl<T: Value> Value for std::ops::RangeInclusive<T> {}
+impl<T: Value> Value for std::ops::RangeFrom<T> {}
+impl<T: Value> Value for std::ops::RangeTo<T> {}
 impl<T: Value> Value for std::ops::Bound<T> {}
 impl<T: Value> Value for std::cmp::Reverse<T> {}
 impl<T: Value> Value for std::num::Wrapping<T> {}
+impl<T: Value> Value for std::num::Saturating<T> where Self: Serialize + DeserializeOwned {}
+impl<T: Value + Copy> Value for std::cell::Cell<T> {}
+impl<T: Value> Value for std::cell::RefCell<T> {}
+impl<T: Value> Value for std::sync::Mutex<T> {}
+impl<T: Value> Value for std::sync::RwLock<T> {}
 impl<T: Value> Value for std::collections::LinkedList<T> {}
 impl<T: Value + Ord> Value for std::collections::BinaryHeap<T> {}
 impl<T: ToOwned + ?Sized + Serialize + 'static> Value for std::borrow::Cow<'static, T>

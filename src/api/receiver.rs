@@ -480,7 +480,20 @@ fn item<T: DeserializeOwned>(next: Option<Result<Message, Error>>) -> (Option<Re
     }
 }
 
-/// An iterator that blocks; see [`Receiver::iter`].
+/// An iterator over the values of a receiver, which blocks. It ends when a sender closes.
+///
+/// ```
+/// # offshoot::child();
+/// # let router = offshoot::Router::new()?;
+/// let numbers = offshoot::Receiver::<u32>::new(&router);
+/// let sender = numbers.sender();
+/// sender.blocking_send(1)?;
+/// sender.blocking_send(2)?;
+/// sender.close();
+/// assert_eq!(numbers.iter().collect::<Result<Vec<_>, _>>()?, [1, 2]);
+/// # router.blocking_shutdown();
+/// # Ok::<(), offshoot::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,

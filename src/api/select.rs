@@ -94,7 +94,22 @@ pub enum Member<T> {
     Failed(Error),
 }
 
-/// A value that a select has received, and its origin; see [`Select::recv_event`].
+/// A value that a select has received, and its origin.
+///
+/// ```
+/// use offshoot::{Receiver, Router, Select};
+///
+/// # offshoot::child();
+/// let router = Router::new()?;
+/// let numbers = Receiver::<u32>::new(&router);
+/// let select = Select::new().oneshot(false);
+/// let member = select.add(&numbers)?;
+/// numbers.sender().blocking_send(7)?;
+/// let event = select.blocking_recv_event()?;
+/// assert_eq!((event.member, event.source, event.value?), (member, member, 7));
+/// # router.blocking_shutdown();
+/// # Ok::<(), offshoot::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<T> {
@@ -355,6 +370,35 @@ impl<T: DeserializeOwned + 'static> Select<T> {
         block_on(self.core.recv()).map(event)
     }
 
+    /// As [`Select::recv_event`], but waits for at most `limit`. After a timeout the select is unchanged and can be
+    /// used again. Cancel safe. Code that is not async uses [`Select::blocking_recv_event_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv_event`], and [`Error::Timeout`].
+    pub async fn recv_event_timeout(&self, limit: Duration) -> Result<Event<T>, Error> {
+        self.core.recv_timeout(limit).await.map(event)
+    }
+
+    /// [`Select::recv_event_timeout`] for code that is not async: blocks for at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv_event_timeout`].
+    pub fn blocking_recv_event_timeout(&self, limit: Duration) -> Result<Event<T>, Error> {
+        let item = block_until(self.core.recv(), Instant::now() + limit);
+        item.unwrap_or_else(|| Err(late(limit))).map(event)
+    }
+
+    /// As [`Select::recv_event`], but returns `None` if nothing waits. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Select::recv_event`].
+    pub fn try_recv_event(&self) -> Result<Option<Event<T>>, Error> {
+        Ok(self.core.try_recv()?.map(event))
+    }
+
     /// Iterates over the values and errors of the members, and ends when no member is left. Blocks for each
     /// item. For async code, the select itself is a [`Stream`] of the same items.
     pub fn iter(&self) -> Iter<'_, T> {
@@ -388,7 +432,22 @@ impl<T: DeserializeOwned + 'static> Select<T> {
     }
 }
 
-/// An iterator that blocks; see [`Select::iter`].
+/// An iterator over the values of a select, which blocks.
+///
+/// ```
+/// # offshoot::child();
+/// # let router = offshoot::Router::new()?;
+/// let select = offshoot::Select::new();
+/// for number in [1, 2] {
+///     let numbers = offshoot::Receiver::<u32>::new(&router);
+///     numbers.sender().blocking_send(number)?;
+///     select.add(numbers)?;
+/// }
+/// let sum: u32 = select.iter().map(|item| Ok(item?.1)).sum::<Result<u32, offshoot::Error>>()?;
+/// assert_eq!(sum, 3);
+/// # router.blocking_shutdown();
+/// # Ok::<(), offshoot::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a, T>(&'a Select<T>);
 

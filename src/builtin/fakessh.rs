@@ -14,9 +14,9 @@
 //! assert_eq!(status.code(), Some(7));
 //! # Ok(()) }
 //! ```
-//!
-//! - `stand_ins`: the programs that are found in place of ssh, scp and sftp; `options`: the command line of ssh
-//! - `remote`: what is done on the host; `pump`: the standard streams
+
+// - `stand_ins`: the programs that are found in place of ssh, scp and sftp; `options`: the command line of ssh
+// - `remote`: what is done on the host; `pump`: the standard streams
 
 mod options;
 pub(crate) mod pump;

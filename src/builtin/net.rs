@@ -19,8 +19,8 @@
 //! assert_eq!(answer, "hello");
 //! # Ok(()) }
 //! ```
-//!
-//! - `connect_socket`: the far side
+
+// - `connect_socket`: the far side
 
 mod connect_socket;
 

@@ -27,11 +27,11 @@
 //! assert!(web.call(whoami, ()).await.is_ok());
 //! # Ok(()) }
 //! ```
-//!
-//! - `handshake`: what the two programs send before the first frame
-//! - `listener`: the side that listens
-//! - `client`: the side that joins
-//! - `vouching`: what the side that listens answers about the contexts below it
+
+// - `handshake`: what the two programs send before the first frame
+// - `listener`: the side that listens
+// - `client`: the side that joins
+// - `vouching`: what the side that listens answers about the contexts below it
 
 mod client;
 mod handshake;

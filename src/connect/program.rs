@@ -43,7 +43,8 @@ impl Program {
 
     /// Which log records of children are shown: `LEVEL` or `LEVEL,TARGET=LEVEL,...`. LEVEL is one of `off error
     /// warn info debug trace`. A target stands for itself and the targets below it, such as `app` for
-    /// `app::db`. Lines that children print are always shown. Default: `warn`.
+    /// `app::db`. Lines that children print are always shown. Default: `warn`. The environment variable `OFFSHOOT_LOG_LEVEL`
+    /// replaces this.
     pub fn log(mut self, levels: impl Into<String>) -> Self {
         self.log = Some(levels.into());
         self
@@ -67,7 +68,7 @@ impl Program {
     /// If this process has a `tracing` subscriber, it gets everything that is to be shown, and its own rules
     /// apply. The same holds for a hook by [`Router::on_log`].
     ///
-    /// If the text for [`Program::log`] is not valid, this prints an error on stderr and returns exit code 1.
+    /// If the text for [`Program::log`] or the value of `OFFSHOOT_LOG_LEVEL` is not valid, this prints an error on stderr and returns exit code 1.
     pub fn run<E: fmt::Display + fmt::Debug>(self, app: impl AsyncFnOnce(Router) -> Result<(), E>) -> ExitCode {
         child();
         match self.router() {
@@ -77,10 +78,13 @@ impl Program {
     }
 
     fn router(self) -> Result<Router, String> {
-        let shown = match (self.quiet, &self.log) {
-            (true, _) => Levels::new(0),
-            (_, None) => Levels::new(WARNINGS),
-            (_, Some(levels)) => Levels::parse(levels).map_err(|why| format!("Program::log({levels:?}): {why}"))?,
+        let shown = match (self.quiet, log::levels_of_environment(), &self.log) {
+            (true, ..) => Levels::new(0),
+            (_, Some(levels), _) => levels?,
+            (_, None, Some(levels)) => {
+                Levels::parse(levels).map_err(|why| format!("Program::log({levels:?}): {why}"))?
+            }
+            (_, None, None) => Levels::new(WARNINGS),
         };
         let shown = match self.quiet {
             true => shown,

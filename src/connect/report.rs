@@ -12,29 +12,27 @@ use crate::wire::connect_trace::ConnectTrace;
 use crate::wire::error::{ConnectError, ConnectErrorKind, Error, Phase};
 use crate::wire::sanitize::printable;
 
-/// A step of a connect; see [`Connect::examine`](crate::connect::Connect::examine).
+/// A step of a connect, as `offshoot doctor` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Step {
+pub(crate) struct Step {
     /// `start`, `login`, `first stage`, `places`, `interpreter`, `image`,
     /// `upload`, `exec` or `handshake`.
-    pub step: &'static str,
+    pub(crate) step: &'static str,
     /// How it went.
-    pub status: StepStatus,
+    pub(crate) status: StepStatus,
     /// What was tried.
-    pub tried: String,
+    pub(crate) tried: String,
     /// What came back.
-    pub got: String,
+    pub(crate) got: String,
     /// What to do about it; empty if there is nothing to do.
     #[serde(rename = "do")]
-    pub advice: String,
+    pub(crate) advice: String,
 }
 
 /// How a [`Step`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum StepStatus {
+pub(crate) enum StepStatus {
     /// It succeeded.
     Ok,
     /// This is where the connect failed.
@@ -45,17 +43,17 @@ pub enum StepStatus {
     Pending,
 }
 
-/// The outcome of [`Connect::examine`](crate::connect::Connect::examine).
+/// The outcome of a connect, and its steps.
 #[derive(Debug)]
-pub struct Examined {
+pub(crate) struct Examined {
     /// The child, or why there is none.
-    pub context: Result<Context, Error>,
+    pub(crate) context: Result<Context, Error>,
     pub(crate) trace: ConnectTrace,
 }
 
 impl Examined {
     /// The steps, in their order.
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         match &self.context {
             Err(Error::Connect(error)) => error.steps(),
             Err(error) => {
@@ -69,7 +67,7 @@ impl Examined {
 
 impl ConnectError {
     /// How far the connect got, step by step, and what to do.
-    pub fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         steps(&self.trace, Some(self))
     }
 }

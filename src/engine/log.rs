@@ -20,8 +20,8 @@ use tracing::span::{self, Attributes, Id};
 use tracing::{Level, Metadata, Subscriber};
 
 pub(crate) use debug::DebugLog;
-pub(crate) use file::enable_debug;
 pub use file::log_to_file;
+pub(crate) use file::{enable_debug, levels_of_environment};
 pub(crate) use levels::Levels;
 pub(crate) use relay::{emit, has_subscriber, wanted};
 pub(crate) use sink::{LogSink, MasterSink, OwnEvent};

@@ -163,3 +163,53 @@ fn never_blocking(fd: OwnedFd) -> io::Result<File> {
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(fd.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn interrupted<T>(times: &Cell<u32>, then: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match times.get().checked_sub(1) {
+            Some(left) => {
+                times.set(left);
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            None => then(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_read_or_write_is_repeated() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let (input, output) = (Input::new(read).unwrap(), Output::new(write).unwrap());
+        let times = Cell::new(2);
+        let count = output.write_some(|mut file| interrupted(&times, || file.write(b"abc"))).await.unwrap();
+        assert_eq!((count, times.get()), (3, 0));
+        times.set(2);
+        let mut buffer = [0; 8];
+        let count = input.read_some(8, |mut file| interrupted(&times, || file.read(&mut buffer))).await.unwrap();
+        assert_eq!((&buffer[..count], times.get()), (&b"abc"[..], 0));
+    }
+
+    #[tokio::test]
+    async fn a_lost_end_is_an_end_and_another_error_is_an_error() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let input = Input::new(read).unwrap();
+        // Something can be read, so that it is tried.
+        nix::unistd::write(&write, b"x").unwrap();
+        for (errno, is_lost) in
+            [(Errno::EIO, true), (Errno::ECONNRESET, true), (Errno::EPIPE, true), (Errno::ENOMEM, false)]
+        {
+            let read = input.read_some(1, |_| Err(errno.into())).await;
+            assert_eq!(read.is_ok_and(|count| count == 0), is_lost, "{errno}");
+        }
+        let strict = input.with_resets();
+        assert!(strict.read_some(1, |_| Err(Errno::ECONNRESET.into())).await.is_err());
+        // The system says so of a terminal whose other end is closed.
+        let pty = nix::pty::openpty(None, None).unwrap();
+        drop(pty.slave);
+        assert_eq!(Input::new(pty.master).unwrap().read(&mut [0; 8]).await.unwrap(), 0);
+    }
+}

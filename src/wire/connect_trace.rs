@@ -4,11 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::error::Phase;
 
-/// What a connect has seen on its way, as data. Those who want words take
-/// [`ConnectError::steps`](crate::error::ConnectError::steps): every image carries
-/// this, and few ever look.
+/// What a connect has seen on its way, as data.
 ///
-/// [`Error`](crate::Error) has an example of connects that fail.
+/// ```
+/// # use offshoot::{Error, Router};
+/// # offshoot::child();
+/// # let router = Router::new()?;
+/// let connect = router.local().exec_prefix(["false"]).blocking_connect();
+/// if let Err(Error::Connect(error)) = connect {
+///     println!("{:?} was started, and {} announcements came", error.trace.command, error.trace.announced.len());
+/// }
+/// # router.blocking_shutdown();
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectTrace {

@@ -325,6 +325,17 @@ fn the_end_of_a_context_can_be_waited_for_without_ordering_it() {
     assert!(tree.0.children().is_empty());
 }
 
+#[test]
+fn two_wait_for_one_end_and_a_third_gives_up() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let (first, second, third) = (child.closed(), child.closed(), child.closed());
+    drop(third);
+    child.blocking_shutdown();
+    block_on(first);
+    block_on(second);
+}
+
 /// Waits for the end of a sibling, which only the master sees.
 async fn outlive(router: &Router, sibling: Context, ready: Sender<()>) -> Result<(), Error> {
     let closed = router.context_by_id(sibling.id()).closed();

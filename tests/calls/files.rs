@@ -538,6 +538,20 @@ fn a_pushed_file_that_has_changed_replaces_the_first_and_a_forgotten_one_is_gone
 }
 
 #[test]
+fn a_file_is_pushed_under_another_path() {
+    let host = Host::new();
+    let push = PushFileService::new();
+    Pool::new(&host.tree.0).add(push.clone()).unwrap();
+    let (source, path) = (host.file("source", b"abcd"), host.at("elsewhere"));
+    let child = host.tree.child();
+    for result in block_on(push.push_as(&source, &path, std::slice::from_ref(&child))).unwrap() {
+        result.unwrap();
+    }
+    let (begin, size, _) = child.blocking_call(pushed, (path.clone(), 10_000)).unwrap();
+    assert_eq!((&begin[..], size, path.exists()), (&b"abcd"[..], 4, false));
+}
+
+#[test]
 fn a_sibling_cannot_take_a_pushed_file() {
     let host = Host::new();
     let push = PushFileService::new();

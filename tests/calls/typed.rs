@@ -199,6 +199,17 @@ fn large_messages_cross_in_both_directions() {
     }
 }
 
+static NOTED: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
+
+fn note(number: u32) {
+    NOTED.lock().unwrap().push(number);
+}
+
+fn noted() -> Vec<u32> {
+    NOTED.lock().unwrap().clone()
+}
+export!(note, noted);
+
 #[test]
 fn five_calls_at_once_return_in_order_and_two_threads_get_their_own() {
     let tree = Tree::new();
@@ -207,6 +218,10 @@ fn five_calls_at_once_return_in_order_and_two_threads_get_their_own() {
     for (size, call) in calls.into_iter().enumerate() {
         assert_eq!(block_on(call).unwrap(), size);
     }
+    // The order of their results would be the same in any case; this is the order in which they ran.
+    let calls: Vec<_> = (0..5).map(|number| child.call(note, (number,))).collect();
+    calls.into_iter().for_each(|call| block_on(call).unwrap());
+    assert_eq!(child.blocking_call(noted, ()).unwrap(), [0, 1, 2, 3, 4]);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let child = &child;

@@ -141,7 +141,13 @@ async fn is_asked(router: Router) -> Result<(), Error> {
 
 /// Runs a program and returns its output.
 fn run(program: &str) -> (Output, String, String) {
-    let output = Command::new(std::env::current_exe().unwrap()).env(PROGRAM, program).output().unwrap();
+    run_with(program, &[])
+}
+
+/// The same with variables.
+fn run_with(program: &str, variables: &[(&str, &str)]) -> (Output, String, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.env(PROGRAM, program).envs(variables.iter().copied()).output().unwrap();
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     (output, stdout, stderr)
 }
@@ -188,6 +194,11 @@ fn trials() -> ExitCode {
         assert!(stdout.contains("function programs::add: 1 times"), "{stdout}");
         let (output, _, stderr) = run("misspells");
         assert!(output.status.code() == Some(1) && stderr.contains("loud is no level"), "{stderr}");
+        let level = |level| run_with("informs", &[("OFFSHOOT_LOG_LEVEL", level)]);
+        let (_, _, stderr) = level("off");
+        assert!(stderr.contains("somebody: said on stdout") && !stderr.contains("a warning"), "{stderr}");
+        let (output, _, stderr) = level("loud");
+        assert!(output.status.code() == Some(1) && stderr.contains("OFFSHOOT_LOG_LEVEL: loud"), "{stderr}");
     });
     add("a_question_behind_another_context_is_answered_by_who_asked_for_the_connect", || {
         let (output, stdout, stderr) = run("is_asked");

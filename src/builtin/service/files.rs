@@ -55,10 +55,10 @@
 //! wrong file. Each asker has 32 files at once, and all together have 256. Further requests wait, up to 1,024 of one
 //! asker. An asker that ends, or drops the future, frees its places. Links with their own compression, such as `ssh
 //! -C`, compress files too; the services do not.
-//!
-//! - `access`: which files are given to whom; `places`: how many at once
-//! - `sending`: the side of the service; `receiving`, `arrival`, `sinks`, `request`: that of the asker
-//! - `push`, `store`: files that are pushed down the tree
+
+// - `access`: which files are given to whom; `places`: how many at once
+// - `sending`: the side of the service; `receiving`, `arrival`, `sinks`, `request`: that of the asker
+// - `push`, `store`: files that are pushed down the tree
 
 mod access;
 mod arrival;

@@ -286,13 +286,7 @@ impl<M: Method> Connect<M> {
         self
     }
 
-    /// As [`Connect::connect`], but also returns what was tried, step by step.
-    #[cfg(feature = "cli")]
-    pub async fn examine(self) -> crate::connect::report::Examined {
-        self.examine_for(Reader::Program).await
-    }
-
-    /// As [`Connect::examine`], with the advice for this reader.
+    /// As [`Connect::connect`], but also returns what was tried, step by step, with the advice for this reader.
     #[cfg(feature = "cli")]
     pub(crate) async fn examine_for(self, reader: Reader) -> crate::connect::report::Examined {
         let (context, trace) = match self.boxed().establish().await {

@@ -8,12 +8,30 @@ use crate::connect::methods::{
 
 impl Router {
     /// A child on this machine, without a shell.
+    ///
+    /// ```
+    /// # offshoot::child();
+    /// let router = offshoot::Router::new()?;
+    /// let child = router.local().name("worker").blocking_connect()?;
+    /// assert_eq!(child.name(), "worker");
+    /// router.blocking_shutdown();
+    /// # Ok::<(), offshoot::Error>(())
+    /// ```
     pub fn local(&self) -> Connect<Local> {
         Connect::new(self, Local::default())
     }
 
     /// As [`Router::local`], under the name that users of Mitogen know. [`Connect::on_start`] sets the function
     /// that runs first in the child.
+    ///
+    /// ```
+    /// # offshoot::child();
+    /// # let router = offshoot::Router::new()?;
+    /// let child = router.fork().blocking_connect()?;
+    /// assert!(child.name().starts_with("fork."));
+    /// # router.blocking_shutdown();
+    /// # Ok::<(), offshoot::Error>(())
+    /// ```
     pub fn fork(&self) -> Connect<Fork> {
         Connect::new(self, Fork::default())
     }

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::methods::{AnyMethod, Variant};
 
-/// A child on this machine; see [`Router::local`](crate::Router::local).
+/// A child on this machine, as [`Router::local`](crate::Router::local) makes it, which has an example.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Local {}
 
-/// A child on this machine; see [`Router::fork`](crate::Router::fork).
+/// A child on this machine, as [`Router::fork`](crate::Router::fork) makes it, which has an example.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Fork {}

@@ -14,7 +14,7 @@ use crate::engine::log::{Event, Levels, LogSource, Record, Recorder, Taker};
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
 
-/// The environment variable that overrides the levels of [`log_to_file`].
+/// The environment variable that replaces the levels that a program has set.
 const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 
 /// Writes the log of this process, and the records of other contexts, to a file or to stderr. For programs
@@ -56,11 +56,7 @@ const LOG_LEVEL: &str = "OFFSHOOT_LOG_LEVEL";
 /// An error if `levels` or the variable is invalid, if the file cannot be opened, or if another `tracing`
 /// subscriber already receives the log of this process. An error changes nothing.
 pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
-    let variable = std::env::var(LOG_LEVEL).ok().filter(|value| !value.is_empty());
-    let levels = match &variable {
-        Some(value) => Levels::parse(value).map_err(|why| format!("{LOG_LEVEL}: {why}")),
-        None => Levels::parse(levels),
-    };
+    let levels = levels_of_environment().unwrap_or_else(|| Levels::parse(levels));
     let levels = levels.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let file = match path {
         // (`std` opens files with close-on-exec.)
@@ -71,6 +67,12 @@ pub fn log_to_file(path: Option<&Path>, levels: &str) -> io::Result<()> {
         state.levels = levels;
         state.output = Some(file);
     })
+}
+
+/// The levels that the user of the program has set, or what is wrong with them.
+pub(crate) fn levels_of_environment() -> Option<Result<Levels, String>> {
+    let value = std::env::var(LOG_LEVEL).ok().filter(|value| !value.is_empty())?;
+    Some(Levels::parse(&value).map_err(|why| format!("{LOG_LEVEL}: {why}")))
 }
 
 /// Opens the debug log of this process, once. Returns `None` if another subscriber receives its log.

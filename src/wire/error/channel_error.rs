@@ -8,7 +8,19 @@ use crate::wire::message::ContextId;
 ///
 /// Its text is the reason.
 ///
-/// [`Error`](crate::Error) has an example.
+/// ```
+/// use offshoot::error::ChannelErrorKind;
+/// use offshoot::{Error, Handle, Message, Router};
+///
+/// # offshoot::child();
+/// let router = Router::new()?;
+/// // Nobody listens there.
+/// let answer = router.myself().blocking_send_await::<()>(Message::encoded(&1)?.to_handle(Handle(5_000)));
+/// let Err(Error::Channel(error)) = answer else { panic!("{answer:?}") };
+/// assert_eq!((error.kind, error.context), (ChannelErrorKind::InvalidHandle, router.myself().id()));
+/// router.blocking_shutdown();
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{reason}")]
 #[non_exhaustive]
@@ -28,9 +40,7 @@ impl ChannelError {
     }
 }
 
-/// The kinds of [`ChannelError`]. A dead message carries its kind in the header.
-///
-/// [`Error`](crate::Error) has an example.
+/// The kinds of [`ChannelError`], which has an example. A dead message carries its kind in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[repr(u8)]
 #[non_exhaustive]

@@ -2,7 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The object that was closed at this end. See [`Error::Closed`](crate::Error::Closed).
+/// The object that was closed at this end.
+///
+/// ```
+/// use offshoot::error::Closed;
+/// use offshoot::{Error, Receiver, Router};
+///
+/// # offshoot::child();
+/// let router = Router::new()?;
+/// let receiver = Receiver::<u32>::new(&router);
+/// receiver.close();
+/// assert!(matches!(receiver.blocking_recv(), Err(Error::Closed(Closed::Receiver))));
+/// router.blocking_shutdown();
+/// # Ok::<(), Error>(())
+/// ```
 #[doc(alias = "LatchError")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -8,7 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// It is plain data, so that it can be cloned and sent.
 ///
-/// [`Error`](crate::Error) has an example of what has kinds.
+/// ```
+/// use offshoot::error::IoError;
+/// use offshoot::Error;
+///
+/// fn size(path: &str) -> Result<u64, Error> {
+///     Ok(std::fs::metadata(path)?.len())
+/// }
+/// let Err(Error::Io(error)) = size("/no/such/file") else { panic!("it is there") };
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// # let _: IoError = error;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 #[non_exhaustive]
@@ -38,7 +48,17 @@ impl IoError {
 
 impl From<io::Error> for IoError {
     fn from(error: io::Error) -> Self {
-        Self { kind: error.kind(), text: error.to_string() }
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let more = cause.to_string();
+            if !text.ends_with(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            source = cause.source();
+        }
+        Self { kind: error.kind(), text }
     }
 }
 

@@ -141,8 +141,24 @@ impl PushFileService {
         path: impl AsRef<Path>,
         targets: &[Context],
     ) -> Result<Vec<Result<(), Error>>, Error> {
+        self.push_as(&path, &path, targets).await
+    }
+
+    /// As [`PushFileService::push_to_all`], but the contexts have the content of the file `source` under `path`. Code that is not async uses
+    /// [`block_on`](crate::block_on).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if `source` cannot be read here.
+    #[doc(alias = "overridden_source")]
+    pub async fn push_as(
+        &self,
+        source: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+        targets: &[Context],
+    ) -> Result<Vec<Result<(), Error>>, Error> {
         let path = path.as_ref();
-        let digest = self.offer(path).await?;
+        let digest = self.offer(source.as_ref(), path).await?;
         let Some(router) = targets.first().map(Context::shared) else { return Ok(Vec::new()) };
         let asked: Vec<_> = targets.iter().map(|target| target.call_service(Self::parents, ())).collect();
         let mut ways = Vec::new();
@@ -232,9 +248,9 @@ impl PushFileService {
         })
     }
 
-    /// Makes a file of this machine known. Returns its digest.
-    async fn offer(&self, path: &Path) -> Result<Digest, Error> {
-        let place = path.to_owned();
+    /// Makes a file of this machine known as `path`. Returns its digest.
+    async fn offer(&self, source: &Path, path: &Path) -> Result<Digest, Error> {
+        let place = source.to_owned();
         let (stored, digest) = on_own_thread(move |waited| {
             let read = || {
                 let file = open_path(&place).map_err(|error| unreadable(&error))?;
