@@ -9,6 +9,8 @@ pub(crate) mod directory;
 pub(crate) mod hash;
 #[cfg(feature = "cli")]
 pub(crate) mod local_time;
+#[cfg(all(target_arch = "x86_64", target_env = "musl"))]
+mod memcpy;
 pub(crate) mod panic;
 #[cfg(feature = "fakessh")]
 pub(crate) mod passing;
