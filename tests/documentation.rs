@@ -242,6 +242,20 @@ fn functions() -> Vec<(String, bool, String)> {
 }
 
 #[test]
+fn every_async_function_says_what_happens_if_its_future_is_dropped() {
+    const SAID: [&str; 4] = ["ancel safe", "ropping the future", "ropping it", "is dropped"];
+    // What is as another function, or is not public, is said there.
+    let is_elsewhere = |doc: &str| ["As [`", "otherwise as [`"].iter().any(|words| doc.contains(words));
+    let functions = functions();
+    let asynchronous = functions.iter().filter(|(_, is_async, _)| *is_async);
+    let silent: Vec<_> = asynchronous
+        .filter(|(_, _, doc)| !SAID.iter().any(|said| doc.contains(said)) && !is_elsewhere(doc))
+        .map(|(name, ..)| name)
+        .collect();
+    assert!(silent.is_empty(), "say whether these are cancel safe: {silent:#?}");
+}
+
+#[test]
 fn the_list_of_async_functions_says_how_each_is_called_by_code_that_blocks() {
     let functions = functions();
     let names: BTreeSet<_> = functions.iter().map(|(name, ..)| name.as_str()).collect();

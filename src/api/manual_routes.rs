@@ -15,7 +15,7 @@ use crate::wire::message::ContextId;
 
 impl Router {
     /// Allocates a context id that is unique in the tree, and is not used again. Children request ids from
-    /// their parents, 1,000 at a time. Code that is not async uses [`block_on`](crate::block_on).
+    /// their parents, 1,000 at a time. Cancel safe: an id that nobody takes is not given again. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Router {
     /// If `authority` is given, the messages that arrive on the stream get it instead of their own authority.
     /// With this context's own id, they have the rights of this context in all contexts behind this one. In a
     /// child, the id of `context` must come from [`Router::allocate_id`]; otherwise the parent does not
-    /// register the context. Code that is not async uses [`block_on`](crate::block_on).
+    /// register the context. Dropping the future ends the wait only: the context is attached. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Router {
     }
 
     /// Adds a route: messages to `target` leave through the neighbour `via`, until that neighbour has gone.
-    /// The route is not announced to other contexts. Code that is not async uses [`block_on`](crate::block_on).
+    /// The route is not announced to other contexts. Dropping the future ends the wait only: the route is added. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

@@ -176,6 +176,10 @@ impl<T: DeserializeOwned, R: DeserializeOwned> CallStream<T, R> {
     }
 
     /// [`CallStream::next`] for code that is not async: blocks until an item arrives.
+    ///
+    /// # Errors
+    ///
+    /// As [`CallStream::next`].
     pub fn blocking_next(&mut self) -> Option<Result<T, Error>> {
         block_on(self.next())
     }

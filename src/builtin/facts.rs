@@ -74,7 +74,7 @@ impl WithTimeout<'_> {
     }
 }
 
-/// Returns facts about the machine that this runs on. [`Context::facts`] calls it.
+/// Returns facts about the machine that this runs on. [`Context::facts`] calls it. Cancel safe.
 /// Code that is not async uses [`block_on`](crate::block_on).
 ///
 /// # Errors

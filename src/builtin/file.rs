@@ -111,8 +111,8 @@ impl Context {
     }
 
     /// Copies `source` into a file on the machine of the context, sets its `mode`, and returns its
-    /// size in bytes. The file is written whole or not at all, as by [`Context::write_file`].
-    /// Code that is not async uses [`block_on`](crate::block_on).
+    /// size in bytes. The file is written whole or not at all, as by [`Context::write_file`], also
+    /// if the future is dropped. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

@@ -139,6 +139,7 @@ impl Router {
 }
 
 /// Runs `f` with a new router. Ends the router and its I/O thread when `f` returns or panics.
+/// Dropping the future drops that of `f`; the router then ends with its last clone.
 /// Code that is not async uses [`block_on`](crate::block_on).
 ///
 /// # Errors

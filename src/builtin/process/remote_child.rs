@@ -73,7 +73,7 @@ impl RemoteChild {
     }
 
     /// Changes the size of the command's terminal; see [`Command::terminal`](crate::process::Command::terminal).
-    /// Does nothing if the command has none. Code that is not async uses [`block_on`](crate::block_on).
+    /// Does nothing if the command has none. Cancel safe. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///

@@ -371,7 +371,7 @@ impl PushedFile {
     }
 
     /// Writes the file to a path of this machine, with the permissions that it has where it comes from. The file is
-    /// there whole or not at all, as by [`FileRequest::save`](crate::service::files::FileRequest::save). Code that is
+    /// there whole or not at all, also if the future is dropped, as by [`FileRequest::save`](crate::service::files::FileRequest::save). Code that is
     /// not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
