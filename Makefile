@@ -7,7 +7,7 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit soak hosts long own odd-root elsewhere test reproducible installed msrv example fmt \
+.PHONY: all check-fast check check-long lint docs unit soak hosts long own nodeset odd-root elsewhere test reproducible installed msrv example fmt \
 	bench bundle size help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -22,7 +22,7 @@ check-fast: lint docs unit example ## lint, documentation, and the tests that ne
 
 check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
-check-long: check long own elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
+check-long: check long own nodeset elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
@@ -33,6 +33,10 @@ soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100);
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
+
+nodeset: ## compare host expressions with those of ClusterShell, which comes from PyPI
+	cargo build --locked --target $(TARGET) --bin offshoot
+	scripts/compare-nodeset --seed 1 target/$(TARGET)/debug/offshoot
 
 long: ## the tests on hosts of other processors, and all kills
 	OFS_LEVEL=long scripts/as-before scripts/test --test hosts

@@ -35,7 +35,8 @@ use crate::wire::message::Message;
 /// - First `&Econtext`, then `&Router`. Both are optional. The called context supplies them; the caller does
 ///   not send them.
 /// - Then up to 12 arguments, which are owned and serialisable.
-/// - The result is a [`Value`] or a `Result` of one.
+/// - The result is a [`Value`], or a `Result` of any type that serde can write and read. Its error is any error, also
+///   `Box<dyn Error + Send + Sync>`, `String` and `&'static str`.
 ///
 /// The type parameter `K` only distinguishes these forms.
 ///
@@ -44,7 +45,7 @@ use crate::wire::message::Message;
     message = "`{Self}` cannot be called in another context",
     note = "it must be a plain `fn`; its arguments, after `&Econtext` and/or `&Router`, are owned and serialisable by serde: write `String` instead of `&str`",
     note = "it returns a `Result`, or an `offshoot::Value`: for a type `T` of yours derive `Serialize` and `Deserialize`, and write `impl offshoot::Value for T {{}}`",
-    note = "the `E` of a `Result<T, E>` must be an error: write `impl std::error::Error for E {{}}`, or return `Result<T, String>`"
+    note = "the `E` of a `Result<T, E>` must be an error: write `impl std::error::Error for E {{}}`, or return `Result<T, String>` or `Result<T, Box<dyn Error + Send + Sync>>`"
 )]
 pub trait Function<K>: Copy + Send + Sync + 'static {
     /// The arguments that are sent, as a tuple.
@@ -326,7 +327,15 @@ impl Table {
     /// If two functions have the same name, since calls to them could not be distinguished. This happens with
     /// two `fn inner` in blocks of one function.
     pub(crate) fn get() -> &'static Self {
-        static TABLE: OnceLock<Table> = OnceLock::new();
+        match Self::checked() {
+            Ok(table) => table,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// The table of this program, or what is wrong with it.
+    pub(crate) fn checked() -> &'static Result<Self, String> {
+        static TABLE: OnceLock<Result<Table, String>> = OnceLock::new();
         TABLE.get_or_init(|| {
             let mut by_name = HashMap::new();
             let mut lines = Vec::new();
@@ -334,10 +343,10 @@ impl Table {
                 let name = (entry.name)();
                 if let Some(other) = by_name.insert(name, entry) {
                     let other: &Entry = other;
-                    panic!(
+                    return Err(format!(
                         "two exported functions are called {name}, at {} and at {}: rename one of them, or export it only once",
                         other.place, entry.place
-                    );
+                    ));
                 }
                 lines.push((entry.signature)());
             }
@@ -347,7 +356,7 @@ impl Table {
                 digest.update(line.as_bytes());
                 digest.update(b"\n");
             }
-            Self { by_name, digest: digest.finalize().into() }
+            Ok(Self { by_name, digest: digest.finalize().into() })
         })
     }
 

@@ -31,7 +31,8 @@ impl fmt::Debug for HandlerBuilder {
 }
 
 impl HandlerBuilder {
-    /// Sets a fixed handle of at least 1000. Default: the next free one.
+    /// Sets a fixed handle. Those from 1000 on are also given to others in turn; one that is in use is refused. Default:
+    /// the next free one.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

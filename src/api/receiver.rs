@@ -34,6 +34,10 @@ use crate::wire::message::{Arrival, ContextId, Handle, Message};
 /// window grows to 1 MiB if the receiver takes the values fast enough. The queue of a receiver that is never
 /// read therefore has at most this size for each sender.
 ///
+/// A receiver does not notice that a function which was to send has failed, or that its context has died.
+/// [`Context::stream`](crate::Context::stream) does, and so does a [`Select`](crate::Select) with the receiver and the
+/// call. [`ReceiverBuilder::respondent`] notices the end of a context.
+///
 /// ```
 /// use offshoot::{Error, Receiver, Router, Sender, export};
 ///
@@ -237,7 +241,8 @@ impl<T> fmt::Debug for ReceiverBuilder<T> {
 }
 
 impl<T> ReceiverBuilder<T> {
-    /// Sets a fixed handle of at least 1000. Default: the next free one.
+    /// Sets a fixed handle. A `Sender` reaches those from 1000 on, which are also given to others in turn; one that is in
+    /// use is refused. Default: the next free one.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.settings.handle = Some(handle);
         self

@@ -73,6 +73,8 @@ struct Node {
     trace: std::cell::OnceCell<ConnectTrace>,
     /// Whether other hosts are behind it.
     is_hop: bool,
+    /// How many hosts are not done that it leads to, itself included.
+    needed: Cell<usize>,
     /// How often it was to be connected again.
     renewed: Cell<u32>,
 }
@@ -111,12 +113,12 @@ impl Tree {
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         }
         let all = hosts.iter().flat_map(|host| (1..=host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
-        let nodes = all
-            .map(|path| {
-                let is_hop = hops.contains(&path);
-                (path, Rc::new(Node { is_hop, ..Node::default() }))
-            })
-            .collect();
+        let mut nodes: HashMap<Vec<Hop>, Rc<Node>> = HashMap::new();
+        for path in all {
+            let is_hop = hops.contains(&path);
+            let node = nodes.entry(path).or_insert_with(|| Rc::new(Node { is_hop, ..Node::default() }));
+            node.needed.update(|needed| needed + 1);
+        }
         let text = |word: std::ffi::OsString| {
             word.into_string().map_err(|word| format!("the argument {} is not UTF-8", word.display()))
         };
@@ -238,13 +240,17 @@ impl Tree {
         }
     }
 
-    /// Ends the context of a host that is done, unless other hosts are behind it.
+    /// Notes that a host is done. Ends the contexts on the way to it that lead to no other host that is not.
     pub(crate) async fn leave(&self, hops: &[Hop]) {
-        if let Some(node) = self.nodes.get(hops)
-            && !node.is_hop
-            && let Some(context) = node.connected()
-            && !self.keeping.as_ref().is_some_and(|keeping| keeping.has(&context))
-        {
+        let way = (1..=hops.len()).filter_map(|depth| self.nodes.get(&hops[..depth]));
+        let mut left = Vec::new();
+        for node in way {
+            node.needed.update(|needed| needed.saturating_sub(1));
+            left.extend((node.needed.get() == 0).then_some(node));
+        }
+        let is_kept = |context: &Context| self.keeping.as_ref().is_some_and(|keeping| keeping.has(context));
+        // What is behind a context ends with it.
+        if let Some(context) = left.into_iter().filter_map(|node| node.connected()).find(|context| !is_kept(context)) {
             context.shutdown().await;
         }
     }

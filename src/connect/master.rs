@@ -80,6 +80,9 @@ impl RouterBuilder {
                 "this process was started as a child: call offshoot::child() (or offshoot::run) first in main".into(),
             ));
         }
+        if let Err(why) = Table::checked() {
+            return Err(Error::Misuse(why.clone()));
+        }
         let broker = match self.broker {
             Some(broker) => broker,
             None => Broker::new()?,

@@ -69,6 +69,9 @@ impl Wake for Unpark {
 ///
 /// # Panics
 ///
+/// The future has no runtime around it: what needs one, as the timers and sockets of tokio, panics. The futures of this
+/// crate need none.
+///
 /// On a router's I/O thread (in handlers, policies and hooks), if the future has to wait: the wait
 /// would never end.
 pub fn block_on<F: Future>(future: F) -> F::Output {

@@ -57,6 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_tool_that_was_started_with_its_children_ignored_hears_of_their_ends
             a_connection_that_is_lost_while_the_command_runs_is_told_as_such
             more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_limit
+            a_hop_is_left_when_the_last_host_behind_it_is_done
             where_files_are_too_few_the_limit_is_named
             few_open_files_are_enough_for_what_starts_no_host
             what_happens_is_told_on_demand_by_hops_too

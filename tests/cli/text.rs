@@ -163,6 +163,19 @@ pub(crate) fn more_hosts_than_open_files_allow_lose_none_and_commands_keep_the_l
     trace.expect_nothing_left(AT_ONCE)
 }
 
+/// The contexts of hops would need some 300 files, if they stayed until the end.
+pub(crate) fn a_hop_is_left_when_the_last_host_behind_it_is_done() -> Result<()> {
+    let hosts = "local[1-30]/local1/local[1-2]";
+    let (command, mut trace) = tool(&["run", "-f", "4", "--connect-timeout", "20s", "-w", hosts, "--", "true"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = run(&mut shell)?;
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    ensure!(ended.stderr.concat().contains("60 ok"), "{:?}", ended.stderr);
+    trace.expect_nothing_left(AT_ONCE)
+}
+
 pub(crate) fn where_files_are_too_few_the_limit_is_named() -> Result<()> {
     let (command, _) = tool(&["run", "--connect-timeout", "1s", "-f", "40", "-w", "local[1-40]", "--", "sleep", "3"]);
     let mut shell = std::process::Command::new("sh");

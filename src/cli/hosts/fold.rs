@@ -28,6 +28,8 @@ const MAX_WORK: usize = 3_000_000;
 const SMALL: usize = 500;
 /// How many numbers are compared in these ways.
 const MAX_SMALL_WORK: usize = 1_000_000;
+/// With at most this many places, the hosts are joined in other orders of places, too.
+const MOST_TURNED: usize = 4;
 /// How many boxes and numbers are compared when hosts are moved from one box to another.
 const MAX_MOVES: usize = 1_000_000;
 /// Of families with at most this many hosts, each pair of hosts is compared. It is faster than a table.
@@ -156,7 +158,7 @@ impl<'a> Folder<'a> {
     fn join(&mut self, family: &Family<'_>) {
         let Self { names, sets, tables, work, small_work, .. } = self;
         // The order in which numbers are joined changes the result, so both orders are tried.
-        let mut best = family.join(sets, Order::LastFirst, (work, tables));
+        let best = family.join(sets, Order::LastFirst, (work, tables));
         family.write(&best, sets, &mut self.best, names);
         let is_joined = best.len() < family.rows.len();
         if family.places == 1 || !is_joined || best.len() == family.width() {
@@ -171,18 +173,26 @@ impl<'a> Folder<'a> {
             for order in [Order::LastFirst, Order::FirstFirst] {
                 tries.push(family.join_largest(sets, order, (small_work, tables)));
             }
-            tries.push(family.join_pairs(sets, small_work));
-        }
-        for boxes in tries {
-            if self.is_shorter(family, &boxes) {
-                best = boxes;
+            for order in orders(family.places) {
+                tries.push(family.join_pairs(&order, sets, small_work));
             }
         }
-        while is_small && self.moves > 0 && family.shift(&mut best, &mut self.sets, &mut self.moves) {
-            let family = Family { rows: &best, ..*family };
-            let boxes = family.join(&mut self.sets, Order::LastFirst, (&mut self.work, &mut self.tables));
-            self.is_shorter(&family, &boxes);
-            best = boxes;
+        tries.insert(0, best);
+        for boxes in tries {
+            self.is_shorter(family, &boxes);
+            if is_small {
+                self.shift(family, boxes);
+            }
+        }
+    }
+
+    /// Moves hosts between these boxes, and joins the boxes again, as long as that makes the words shorter.
+    fn shift(&mut self, family: &Family<'_>, mut boxes: Vec<u32>) {
+        while self.moves > 0 && family.shift(&mut boxes, &mut self.sets, &mut self.moves) {
+            let family = Family { rows: &boxes, ..*family };
+            let joined = family.join(&mut self.sets, Order::LastFirst, (&mut self.work, &mut self.tables));
+            self.is_shorter(&family, &joined);
+            boxes = joined;
         }
     }
 
@@ -195,6 +205,17 @@ impl<'a> Folder<'a> {
         }
         is_shorter
     }
+}
+
+/// Orders of places: from each place on to the one before it, forwards and backwards. With many places, only the first.
+fn orders(places: usize) -> Vec<Vec<usize>> {
+    let mut orders: Vec<Vec<usize>> = Vec::new();
+    for first in 0..if places <= MOST_TURNED { places } else { 1 } {
+        let forwards: Vec<usize> = (first..places).chain(0..first).collect();
+        let backwards = forwards.iter().rev().copied().collect();
+        orders.extend([forwards, backwards].into_iter().filter(|order| !orders.contains(order)).collect::<Vec<_>>());
+    }
+    orders
 }
 
 #[cfg(test)]

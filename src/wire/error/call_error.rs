@@ -90,7 +90,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A panic is a fault of the library, which the whole name helps to find.
         let is_plain = in_words(&self.function).is_some() && self.type_name != "panic";
-        if !is_plain {
+        if !is_plain && !says_nothing(&self.type_name) {
             write!(f, "{}: ", self.type_name)?;
         }
         f.write_str(&self.message)?;
@@ -103,6 +103,13 @@ impl fmt::Display for CallError {
             (function, context) => write!(f, " (in {function}, {context})"),
         }
     }
+}
+
+/// Whether the name of a type tells nothing that its text does not tell: a text, any error, and our own error.
+fn says_nothing(type_name: &str) -> bool {
+    matches!(type_name, "&str" | "alloc::string::String")
+        || type_name.starts_with("alloc::boxed::Box<dyn ")
+        || type_name == std::any::type_name::<super::Error>()
 }
 
 impl StdError for CallError {
@@ -172,6 +179,10 @@ mod tests {
         assert_eq!(error.to_string(), "std::io::Error: no such file: cause");
         (error.context, error.function) = ("ssh.web1".into(), "prog::read".into());
         assert_eq!(error.to_string(), "std::io::Error: no such file: cause (in prog::read, ssh.web1)");
+        for nothing in ["&str", "alloc::string::String", "alloc::boxed::Box<dyn core::error::Error>"] {
+            let error = CallError { type_name: nothing.into(), ..error.clone() };
+            assert_eq!(error.to_string(), "no such file: cause (in prog::read, ssh.web1)");
+        }
         error.function = "offshoot::builtin::file::read_file".into();
         assert_eq!(error.to_string(), "no such file: cause (in ssh.web1)");
         error.type_name = "panic".into();

@@ -142,10 +142,11 @@ impl Family<'_> {
     }
 
     /// Covers the hosts with boxes as [`Family::join`] does, but joins each box, in the order of the numbers, with the
-    /// next one that differs at one place. `work` is how many pairs may still be compared.
-    pub(super) fn join_pairs(&self, sets: &mut Sets, work: &mut usize) -> Vec<u32> {
+    /// next one that differs at one place. The numbers are compared in this order of `places`. `work` is how many pairs
+    /// may still be compared.
+    pub(super) fn join_pairs(&self, places: &[usize], sets: &mut Sets, work: &mut usize) -> Vec<u32> {
         let mut rows: Vec<&[u32]> = self.rows.chunks_exact(self.width()).collect();
-        let numbers = |row: &[u32]| row[..self.places].iter().map(|id| sets.numbers(*id)[0]).collect::<Vec<_>>();
+        let numbers = |row: &[u32]| places.iter().map(|place| sets.numbers(row[*place])[0]).collect::<Vec<_>>();
         rows.sort_by_cached_key(|row| numbers(row));
         let mut rows: Vec<Vec<u32>> = rows.into_iter().map(<[u32]>::to_vec).collect();
         loop {

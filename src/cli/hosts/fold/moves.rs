@@ -30,6 +30,7 @@ impl Family<'_> {
                             nth += 1;
                         }
                     }
+                    was_moved |= self.shift_several((from, place), boxes, sets, work);
                 }
             }
             if !was_moved {
@@ -39,7 +40,31 @@ impl Family<'_> {
         }
     }
 
-    /// Moves a slice, which has one number at `place`, from its box to another if that makes the text shorter.
+    /// Moves slices that have several numbers at `place`: those that another box has there.
+    fn shift_several(
+        &self,
+        (from, place): (usize, usize),
+        boxes: &mut [u32],
+        sets: &mut Sets,
+        work: &mut usize,
+    ) -> bool {
+        let mut was_moved = false;
+        for nth in 0..boxes.len() / self.width() {
+            let (old, numbers) = (self.row(boxes, from)[place], self.row(boxes, nth)[place]);
+            *work = work.saturating_sub(sets.numbers(old).len());
+            if *work == 0 {
+                break;
+            }
+            if sets.numbers(numbers).len() > 1 && sets.has_more_than(old, numbers) {
+                let mut slice = self.row(boxes, from).to_vec();
+                slice[place] = numbers;
+                was_moved |= self.shift_slice((from, place, &slice), boxes, sets, work);
+            }
+        }
+        was_moved
+    }
+
+    /// Moves a slice, which has some of the numbers at `place`, from its box to another if that makes the text shorter.
     fn shift_slice(
         &self,
         (from, place, slice): (usize, usize, &[u32]),

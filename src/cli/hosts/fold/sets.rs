@@ -143,17 +143,23 @@ impl Sets {
         self.id_of_end(begin)
     }
 
-    /// The set without the number of another set.
+    /// The set without the numbers of another set, which are not all of it.
     pub(super) fn without(&mut self, id: u32, other: u32) -> u32 {
-        let number = self.numbers(other).first().copied();
         let (from, end) = self.spans[id as usize];
         let begin = self.numbers.len();
         for nth in from as usize..end as usize {
-            if Some(self.numbers[nth]) != number {
-                self.numbers.push(self.numbers[nth]);
+            let number = self.numbers[nth];
+            if !self.numbers(other).contains(&number) {
+                self.numbers.push(number);
             }
         }
         self.id_of_end(begin)
+    }
+
+    /// Whether a set has all numbers of another one, and more.
+    pub(super) fn has_more_than(&self, id: u32, other: u32) -> bool {
+        let (numbers, others) = (self.numbers(id), self.numbers(other));
+        others.len() < numbers.len() && others.iter().all(|number| numbers.contains(number))
     }
 
     /// The id of the set of the numbers from `begin` on.
