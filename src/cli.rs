@@ -14,7 +14,7 @@
 //! - `run`, `script`, `shell`, `call`, `doctor`, `plan`, `images`: the subcommands; `secret`: passwords that are asked for
 //! - `rsh`, `with`: stand-ins for ssh, for programs such as rsync; `forward`: ports and sockets
 //! - `transfer`: `push` and `pull`
-//! - `kept`: connections that outlive a run
+//! - `kept`: connections that outlive a run; `cache`: images that stay on hosts
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
 //! - `config`: the user's configuration
@@ -23,6 +23,7 @@
 
 pub(crate) mod args;
 pub(crate) mod batches;
+mod cache;
 pub(crate) mod call;
 mod complaint;
 mod completions;
@@ -46,7 +47,7 @@ mod man;
 pub(crate) mod output;
 mod pace;
 mod plan;
-mod question;
+pub(crate) mod question;
 pub(crate) mod quote;
 pub(crate) mod rerun;
 pub(crate) mod retry;
@@ -132,6 +133,7 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Plan(args) => plan::plan(args, &cli.config),
         ToolCommand::Hosts(args) => list(args, &cli),
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
+        ToolCommand::Cache(args) => cache::cache(&cli, args),
         ToolCommand::Kept(args) => kept::kept(args),
         ToolCommand::Keep(args) => kept::serve(&args.socket),
         ToolCommand::Images(args) => images::images(args),

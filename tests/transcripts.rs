@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 57] = [
+const NOT_RUN: [(&str, &str, &str); 59] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -28,6 +28,8 @@ const NOT_RUN: [(&str, &str, &str); 57] = [
     ("docs/guide/first-run.md", "offshoot run -w web1,web2", "needs hosts"),
     ("docs/guide/running.md", "offshoot run --keep 10m -w", "needs hosts"),
     ("docs/guide/hops.md", "offshoot run -w 'bastion/web[1-9]'", "needs hosts"),
+    ("docs/guide/hops.md", "offshoot cache ls", "needs hosts"),
+    ("docs/guide/privilege.md", "offshoot run -w 'web[1-9]' -b --become-pass-file", "needs hosts and a password"),
     ("docs/guide/observe.md", "offshoot run -w nosuchhost.invalid", "asks the network for a name"),
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
     ("docs/guide/rsync-git-scp.md", "offshoot with bastion", "needs hosts"),

@@ -1,21 +1,27 @@
 //! The command line.
 //!
 //! - `choosing`: the options that choose hosts; `about`: the commands that tell about the tool
+//! - `cache`: those of `cache`
 //! - `checks`: what is well formed but most likely not what was meant
 //! - `copying`: those of `push` and `pull`; `plan`: those of `plan`
 //! - `running`: the options about the order, the attempts and the end of a run; `showing`: how output is shown
 //! - `rsh`: those of `rsh` and `with`; `forward`: those of `forward`
-//! - `help`: texts of `--help`; `tips`: what people of other tools mean
+//! - `passwords`: where passwords come from; `number`: values that are numbers
+//! - `help`: texts of `--help`; `screen`: what `-h` leaves out; `tips`: what people of other tools mean
 
 pub(crate) mod about;
+pub(crate) mod cache;
 mod checks;
 pub(crate) mod choosing;
 pub(crate) mod copying;
 pub(crate) mod forward;
 mod help;
+mod number;
+pub(crate) mod passwords;
 pub(crate) mod plan;
 pub(crate) mod rsh;
 pub(crate) mod running;
+pub(crate) mod screen;
 pub(crate) mod script;
 pub(crate) mod shell;
 pub(crate) mod showing;
@@ -31,10 +37,16 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::about::{CompleteArgs, CompletionsArgs, HelpArgs, ManArgs};
+use self::cache::CacheArgs;
 use self::choosing::{ChoiceArgs, how_else, how_else_or_groups};
 use self::copying::{PullArgs, PushArgs};
 use self::forward::ForwardArgs;
-use self::help::{CALL_EXAMPLES, CALL_USAGE, EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_USAGE};
+use self::help::{
+    CALL_EXAMPLES, CALL_USAGE, EXAMPLES, FEW_EXAMPLES, HOSTS_EXAMPLES, HOSTS_HELP, RUN_EXAMPLES, RUN_FEW_EXAMPLES,
+    RUN_USAGE,
+};
+use self::number::number;
+use self::passwords::PasswordArgs;
 use self::plan::PlanArgs;
 use self::rsh::{RshArgs, WithArgs};
 use self::running::RunningArgs;
@@ -55,20 +67,23 @@ const LONG_VERSION: &str =
 
 /// Runs commands on many machines that have nothing but a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = EXAMPLES, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "offshoot", version, long_version = LONG_VERSION, after_help = FEW_EXAMPLES, after_long_help = EXAMPLES)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Log to stderr what happens; -vv logs more, -vvv every frame
+    /// Log what happens to stderr; -vv logs more, -vvv all
     #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Have each process write a debug log, /tmp/offshoot.PID.TIME.log
     #[arg(long, global = true, display_order = 901)]
+    #[arg(hide_short_help = true)]
     pub(crate) debug: bool,
     /// When to use colour
     #[arg(long, global = true, display_order = 902, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_short_help = true)]
     pub(crate) color: Color,
     /// The configuration [default: ~/.config/offshoot/config.toml]; none takes none
     #[arg(long = "config", global = true, display_order = 903, value_name = "FILE")]
+    #[arg(hide_short_help = true)]
     pub(crate) config_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: ToolCommand,
@@ -88,7 +103,7 @@ pub(crate) enum ToolCommand {
     Script(Box<ScriptArgs>),
     /// Copy files and directories to hosts; only what differs is sent
     Push(Box<PushArgs>),
-    /// Copy files and directories from hosts, into one directory for each host
+    /// Copy files from hosts, into one directory for each host
     Pull(Box<PullArgs>),
     /// Open an interactive terminal on a host
     Shell(Box<ShellArgs>),
@@ -102,16 +117,18 @@ pub(crate) enum ToolCommand {
     With(Box<WithArgs>),
     /// Listen on ports of this machine whose connections a host makes
     Forward(Box<ForwardArgs>),
-    /// Connect to a host step by step, and show which step fails and what to do
+    /// Connect to a host step by step, and show which step fails
     Doctor(Box<DoctorArgs>),
     /// Print the hops of a run, and the command of each hop, without a connection
     Plan(Box<PlanArgs>),
     /// List the hosts that an expression names
     Hosts(HostsArgs),
-    /// Connect to hosts and show the tree of processes that leads to them
+    /// Connect to hosts and show the processes that lead to them
     Tree(Box<TreeArgs>),
     /// List the connections that runs with --keep have left, or end them
     Kept(KeptArgs),
+    /// List or remove the images that hosts keep because of --cache
+    Cache(Box<CacheArgs>),
     /// List the images for other targets that a program carries
     Images(ImagesArgs),
     /// Make a program that carries images for other targets
@@ -145,6 +162,7 @@ impl ToolCommand {
                 | Self::Forward(_)
                 | Self::Doctor(_)
                 | Self::Tree(_)
+                | Self::Cache(_)
         )
     }
 
@@ -156,9 +174,9 @@ impl ToolCommand {
 
 /// `offshoot run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = RUN_EXAMPLES, override_usage = RUN_USAGE)]
+#[command(after_help = RUN_FEW_EXAMPLES, after_long_help = RUN_EXAMPLES, override_usage = RUN_USAGE)]
 pub(crate) struct RunArgs {
-    /// Run this line in a shell on each host, instead of CMD
+    /// Run this line in a shell there, instead of CMD
     #[arg(short, long, value_name = "LINE", conflicts_with = "argv")]
     pub(crate) shell: Option<OsString>,
     /// How long the command may run on each host, as 30 (seconds) or 5m [default: no limit]
@@ -166,17 +184,20 @@ pub(crate) struct RunArgs {
     pub(crate) timeout: Option<Duration>,
     /// Run in this directory [default: where the login begins]
     #[arg(short = 'C', long, value_name = "DIR")]
+    #[arg(hide_short_help = true)]
     pub(crate) chdir: Option<PathBuf>,
     /// Set an environment variable on the hosts; NAME alone passes on its value here; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable_parser())]
+    #[arg(hide_short_help = true)]
     pub(crate) env: Vec<Variable>,
     /// In the command, replace %h by the host, %n by its number, and %% by a %
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) subst: bool,
     /// Give the commands no input; by default they get stdin, unless it is a terminal
     #[arg(short, long)]
     pub(crate) no_stdin: bool,
-    /// The command and its arguments, which are passed on as they are, without a shell
+    /// The command and its arguments, as they are, without a shell
     #[arg(value_name = "CMD", trailing_var_arg = true, required_unless_present = "shell")]
     pub(crate) argv: Vec<OsString>,
     // Last, since the heading of a group holds for all that follow.
@@ -223,21 +244,20 @@ pub(crate) struct DoctorArgs {
     pub(crate) inventory: Vec<String>,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
     /// As for run
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
     #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
+    #[arg(hide_short_help = true)]
     pub(crate) cache: bool,
     /// As for run
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
+    #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
-    /// Ask for the password of sudo, su or doas
-    #[arg(short = 'K', long)]
-    pub(crate) ask_become_pass: bool,
-    /// Ask for the password of ssh
-    #[arg(long)]
-    pub(crate) ask_pass: bool,
+    #[command(flatten)]
+    pub(crate) passwords: PasswordArgs,
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
 }
@@ -252,11 +272,10 @@ impl DoctorArgs {
             connect_timeout: self.connect_timeout,
             become_user: None,
             become_method: Method::Sudo,
-            ask_become_pass: self.ask_become_pass,
-            ask_pass: self.ask_pass,
             cache: self.cache,
             keep: None,
             binary: self.binary.clone(),
+            passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }
     }
@@ -318,13 +337,14 @@ pub(crate) struct ReachArgs {
     pub(crate) choosing: ChoiceArgs,
     /// Reach all of them through this path
     #[arg(long, value_name = "PATH")]
+    #[arg(hide_short_help = true)]
     pub(crate) via: Option<String>,
     /// How many hosts at once
-    #[arg(short, long, value_name = "N", default_value_t = 32)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = number(1, 10_000_u32))]
     pub(crate) fanout: u32,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
     /// Become this user on each host, root if none is named
     #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
@@ -332,24 +352,24 @@ pub(crate) struct ReachArgs {
     pub(crate) become_user: Option<String>,
     /// How to become that user
     #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    #[arg(hide_short_help = true)]
     pub(crate) become_method: Method,
-    /// Ask for the password of sudo, su or doas, once for all hosts
-    #[arg(short = 'K', long)]
-    pub(crate) ask_become_pass: bool,
-    /// Ask for the password of ssh, once for all hosts
-    #[arg(long)]
-    pub(crate) ask_pass: bool,
     /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
     #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
     #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
+    #[arg(hide_short_help = true)]
     pub(crate) cache: bool,
     /// Keep the connections for this long after the run, as 10m; later commands to the same hosts use them
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) keep: Option<Duration>,
     /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
+    #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
+    #[command(flatten)]
+    pub(crate) passwords: PasswordArgs,
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
 }
@@ -361,21 +381,27 @@ pub(crate) struct ReachArgs {
 pub(crate) struct SshArgs {
     /// Configuration file
     #[arg(short = 'F', long, value_name = "FILE")]
+    #[arg(hide_short_help = true)]
     pub(crate) ssh_config: Option<PathBuf>,
     /// An option as in the configuration file; may be repeated
     #[arg(short = 'o', long, value_name = "OPT")]
+    #[arg(hide_short_help = true)]
     pub(crate) ssh_option: Vec<OsString>,
     /// Jump through these hosts
     #[arg(short = 'J', long, value_name = "DEST")]
+    #[arg(hide_short_help = true)]
     pub(crate) jump: Option<OsString>,
     /// Port
-    #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'p', long, value_parser = number(1, u16::MAX))]
+    #[arg(hide_short_help = true)]
     pub(crate) port: Option<u16>,
     /// User to log in as
     #[arg(short = 'l', long, value_name = "USER")]
+    #[arg(hide_short_help = true)]
     pub(crate) login: Option<OsString>,
     /// File with a private key; may be repeated
     #[arg(short = 'i', long, value_name = "FILE")]
+    #[arg(hide_short_help = true)]
     pub(crate) identity: Vec<PathBuf>,
 }
 
@@ -388,12 +414,15 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
     /// Print one JSON object per line as things happen
     #[arg(long, conflicts_with = "raw")]
+    #[arg(hide_short_help = true)]
     pub(crate) jsonl: bool,
     /// Show output as it is: with terminal escapes, and all frames of a progress bar
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) raw: bool,
     /// End with the largest exit code of any host
     #[arg(short = 'S', long)]
+    #[arg(hide_short_help = true)]
     pub(crate) remote_code: bool,
     #[command(flatten)]
     pub(crate) showing: ShowingArgs,
@@ -401,7 +430,7 @@ pub(crate) struct OutputArgs {
 
 /// `offshoot hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = HOSTS_HELP)]
+#[command(after_help = HOSTS_EXAMPLES, after_long_help = HOSTS_HELP)]
 pub(crate) struct HostsArgs {
     /// Host expressions; the list has the hosts of all of them
     #[arg(value_name = "EXPR", required_unless_present_any = how_else_or_groups())]
@@ -421,7 +450,7 @@ pub(crate) struct HostsArgs {
     #[arg(short, long, conflicts_with = "explain")]
     pub(crate) fold: bool,
     /// Divide them into this many parts, and print each as a short expression
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "explain")]
+    #[arg(long, value_name = "N", value_parser = number(1, u32::MAX), conflicts_with = "explain")]
     pub(crate) split: Option<u32>,
     /// Print of each host the way there, and where it comes from
     #[arg(long)]
@@ -517,7 +546,11 @@ fn refuse(error: &clap::Error, argv: &[OsString], is_rsh: bool) -> Exit {
                     complain(text.trim_end());
                     Ok(())
                 }
-                false => error.print().and_then(|()| io::stdout().flush()),
+                false => match screen::asked_for(error) {
+                    Some(mut command) => command.print_help(),
+                    None => error.print(),
+                }
+                .and_then(|()| io::stdout().flush()),
             };
             let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             match printed {

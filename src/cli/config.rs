@@ -112,6 +112,7 @@ impl Config {
             config.methods = methods::read(&reader, &entry)?;
             own_methods::set(config.methods.clone());
         }
+        let mut passwords = Vec::new();
         for entry in others {
             match entry.key.as_str() {
                 "groups" => config.groups = reader.table(&entry, |entry| reader.group(entry))?,
@@ -130,6 +131,13 @@ impl Config {
                 }
                 _ => {
                     let (name, values) = defaults::read(&reader, &entry, &TABLES)?;
+                    if let Some(kind) = name.strip_suffix("-file").or_else(|| name.strip_suffix("-command")) {
+                        if passwords.contains(&kind) {
+                            let why = format!("there are {kind}-file and {kind}-command; keep one of them");
+                            return Err(reader.error(entry.at, &why));
+                        }
+                        passwords.push(kind);
+                    }
                     config.defaults.insert(name, values);
                 }
             }

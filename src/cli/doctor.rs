@@ -45,6 +45,7 @@ impl HopReport {
 
 /// Tries the way to a host and prints a report.
 pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
+    args.passwords.keep_descriptors();
     let mut sources = Reading::new(Inventories::new(&args.inventory).with_config(config));
     let Expansion { hosts: host, notes } = match expression::single(&args.host, &mut sources) {
         Ok(single) => single,

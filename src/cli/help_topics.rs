@@ -1,9 +1,10 @@
 //! `offshoot help`: topics that concern several commands. The help of a command is that of its `--help`.
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::cli::args::Cli;
 use crate::cli::args::about::HelpArgs;
+use crate::cli::args::screen::whole;
 use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
 use crate::cli::output::visible;
@@ -39,7 +40,7 @@ pub(crate) fn names_of_topics() -> String {
 /// Prints a topic, the help of a command, or the help of the tool.
 pub(crate) fn help(args: &HelpArgs) -> Exit {
     let Some(name) = &args.topic else {
-        let mut text = text_of(&[]).unwrap_or_default();
+        let mut text = text_of(None);
         text.push_str("\nTopics of `offshoot help TOPIC`:\n");
         TOPICS.iter().for_each(|topic| text.push_str(&format!("  {:<12} {}\n", topic.name, topic.title)));
         return print(text.as_bytes());
@@ -54,7 +55,7 @@ pub(crate) fn help(args: &HelpArgs) -> Exit {
             }
             print(text.as_bytes())
         }
-        (None, true) => print(text_of(&[name]).unwrap_or_default().as_bytes()),
+        (None, true) => print(text_of(Some(name)).as_bytes()),
         (None, false) => {
             let (name, topics) = (visible::word(name), names_of_topics());
             let tool = Cli::command();
@@ -70,9 +71,8 @@ pub(crate) fn help(args: &HelpArgs) -> Exit {
 }
 
 /// What `--help` prints.
-fn text_of(command: &[&str]) -> Option<String> {
-    let line = ["offshoot"].iter().chain(command).chain(&["--help"]);
-    Cli::try_parse_from(line).err().map(|error| error.to_string())
+fn text_of(command: Option<&str>) -> String {
+    whole(command).map_or_else(String::new, |mut command| command.render_help().to_string())
 }
 
 #[cfg(test)]

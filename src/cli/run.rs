@@ -105,7 +105,7 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
     if job.running.dry_run {
         return dry_run::print(&job, &hosts);
     }
-    if !job.running.yes && !question::agreed(&hosts) {
+    if !job.running.yes && !question::agreed(&hosts, job.running.ask_above) {
         return fail(Exit::Done(Outcome { stopped: true, ..Outcome::default() }), &"nothing was run");
     }
     let files = match files(&job, &hosts) {
@@ -173,6 +173,7 @@ pub(super) fn start(debug: bool) -> Result<Router, Error> {
 /// The hosts of the command line, and the inventories that were found and read for them. The error is how the
 /// tool ends.
 pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
+    reach.passwords.keep_descriptors();
     let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory).with_config(config));
     let choice = reach.choosing.choice(&reach.hosts);
     let expansion = expression::expand(choice, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;

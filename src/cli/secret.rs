@@ -1,4 +1,9 @@
-//! Passwords that the user types on the terminal, once for all hosts.
+//! Passwords, once for all hosts: those that the user types on the terminal, and those of a file, a command or a
+//! descriptor.
+//!
+//! - `source`: where a password comes from if nobody is asked
+
+mod source;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,13 +12,16 @@ use std::rc::Rc;
 use crate::Secret;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
+use self::source::{Kind, Source};
 use crate::cli::args::ReachArgs;
+use crate::cli::hosts::path::{HostPath, Method};
+use crate::connect::host_path::own_methods::Asks;
 use crate::sys::process::{Secrecy, keep_in_memory};
 
 /// Longest secret, in bytes.
 const MAX: usize = 1024;
 
-/// The passwords that were typed.
+/// The passwords of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Secrets {
     /// For ssh.
@@ -33,31 +41,59 @@ pub(crate) enum Unasked {
 }
 
 impl Secrets {
-    /// Asks for the passwords that the command line requests.
-    pub(crate) fn ask(reach: &ReachArgs) -> Result<Self, Unasked> {
+    /// Gets the passwords that the command line and the configuration name a source of. It asks for those that are to be
+    /// asked for; those of other sources are taken only if a hop to these hosts may want them.
+    ///
+    /// It blocks.
+    pub(crate) fn gather(reach: &ReachArgs, hosts: &[HostPath]) -> Result<Self, Unasked> {
+        let passwords = &reach.passwords;
+        let [login, becoming] =
+            [Kind::Login, Kind::Become].map(|kind| Source::named(passwords, kind).filter(|_| is_wanted(kind, hosts)));
         let mut secrets = Self::default();
-        if reach.ask_pass || reach.ask_become_pass {
+        if login.is_some() || becoming.is_some() || passwords.ask_pass || passwords.ask_become_pass {
             secrets.secrecy = Some(Rc::new(Secrecy::begin()));
         }
-        if reach.ask_pass {
-            secrets.ssh = Some(ask("ssh password: ")?);
+        if passwords.ask_pass {
+            secrets.ssh = Some(ask("ssh password: ", Kind::Login)?);
+        } else if let Some(source) = login {
+            secrets.ssh = Some(source.read(Kind::Login).map_err(Unasked::Failed)?);
         }
-        if reach.ask_become_pass {
+        if passwords.ask_become_pass {
             let method = reach.become_method.as_str();
             let given = match &secrets.ssh {
-                Some(_) => ask(&format!("{method} password (empty: the one for ssh): "))?,
-                None => ask(&format!("{method} password: "))?,
+                Some(_) => ask(&format!("{method} password (empty: the one for ssh): "), Kind::Become)?,
+                None => ask(&format!("{method} password: "), Kind::Become)?,
             };
             let empty = given.expose().is_empty();
             secrets.become_ = secrets.ssh.clone().filter(|_| empty).or(Some(given));
+        } else if let Some(source) = becoming {
+            secrets.become_ = Some(source.read(Kind::Become).map_err(Unasked::Failed)?);
         }
         Ok(secrets)
     }
 }
 
-fn ask(question: &str) -> Result<Secret, Unasked> {
+/// Whether a hop on the way to these hosts may ask for such a password.
+fn is_wanted(kind: Kind, hosts: &[HostPath]) -> bool {
+    let asks = match kind {
+        Kind::Login => Asks::Login,
+        Kind::Become => Asks::Become,
+    };
+    let mut hops = hosts.iter().flat_map(|host| &host.hops);
+    hops.any(|hop| match (hop.method.own(), kind) {
+        (Some(own), _) => own.prompts.iter().any(|(_, answer)| *answer == asks),
+        (None, Kind::Login) => hop.method == Method::Ssh,
+        (None, Kind::Become) => Method::BECOMING.contains(&hop.method),
+    })
+}
+
+fn ask(question: &str, kind: Kind) -> Result<Secret, Unasked> {
     let failed = |error: io::Error| {
-        Unasked::Failed(format!("cannot ask for a password: there is no terminal (/dev/tty: {error})"))
+        Unasked::Failed(format!(
+            "cannot ask for a password: there is no terminal (/dev/tty: {error}); --{0}-file, --{0}-command or --{0}-fd \
+             take it from elsewhere",
+            kind.option()
+        ))
     };
     let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
     let quiet = Quiet::new(&tty).map_err(failed)?;
@@ -68,30 +104,41 @@ fn ask(question: &str) -> Result<Secret, Unasked> {
     secret.map_err(failed)?.ok_or(Unasked::Interrupted)
 }
 
-/// Reads a line. The usual keys correct it. `None` if the user has given up.
-fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
-    // The buffer is never moved, so that no copy stays in memory.
+/// Room for a password, which is wiped in the end. It is never moved, so that no copy stays in memory.
+fn buffer() -> zeroize::Zeroizing<Vec<u8>> {
     let mut line = zeroize::Zeroizing::new(Vec::with_capacity(MAX));
     // If the system refuses, the password may be written to swap, as with ssh and sudo.
     line.resize(MAX, 0);
     let _ = keep_in_memory(&line);
     line.clear();
+    line
+}
+
+fn secret(line: &[u8]) -> io::Result<Secret> {
+    let text = std::str::from_utf8(line).map_err(|_| io::Error::other("the password is not UTF-8"))?;
+    let secret = Secret::from(text);
+    let _ = keep_in_memory(secret.expose().as_bytes());
+    Ok(secret)
+}
+
+fn too_long() -> io::Error {
+    io::Error::other(format!("the password has more than {MAX} bytes"))
+}
+
+/// Reads a line that is typed. The usual keys correct it. `None` if the user has given up.
+fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
+    let mut line = buffer();
     let mut byte = [0];
     while input.read(&mut byte)? > 0 {
         match byte[0] {
-            b'\r' | b'\n' => {
-                let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("the password is not UTF-8"))?;
-                let secret = Secret::from(text);
-                let _ = keep_in_memory(secret.expose().as_bytes());
-                return Ok(Some(secret));
-            }
+            b'\r' | b'\n' => return secret(&line).map(Some),
             // Ctrl-C, Ctrl-D.
             3 | 4 => return Ok(None),
             // Backspace, and Ctrl-U.
             8 | 127 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             21 => line.clear(),
             byte if line.len() < MAX => line.push(byte),
-            _ => return Err(io::Error::other(format!("the password has more than {MAX} bytes"))),
+            _ => return Err(too_long()),
         }
     }
     Ok(None)

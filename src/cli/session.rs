@@ -23,7 +23,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Asks for passwords, and makes the rest. Nothing is connected yet.
+    /// Gets the passwords, and makes the rest. Nothing is connected yet.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl Session {
         router: impl FnOnce() -> Result<Router, Error>,
     ) -> Result<Self, Exit> {
         // The tool asks before it starts another thread, which could write to the terminal.
-        let secrets = Secrets::ask(reach).map_err(|why| match why {
+        let secrets = Secrets::gather(reach, hosts).map_err(|why| match why {
             Unasked::Interrupted => Exit::Interrupted,
             Unasked::Failed(why) => fail(Exit::Usage, &why),
         })?;

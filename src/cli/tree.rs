@@ -1,10 +1,11 @@
 //! The contexts of a run. Hosts behind the same hops share the contexts of these hops.
 //!
-//! - `view`: `offshoot tree`
+//! - `view`: `offshoot tree`; `masked`: the command of a hop as it may be logged
 
 pub(crate) mod view;
 
 mod here;
+mod masked;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -354,6 +355,7 @@ impl Tree {
         let connect = self.connect(router, hop, ssh).connect_timeout(this.left).descendants(Descendants::Leave);
         let connect = connect.logged_in(this.logged_in);
         let keeper = self.keeper(hop, via);
+        self.log_command(hop, via, voice);
         let mut examined = match via.or(keeper) {
             Some(via) => connect.via(via).examine_for(Reader::Tool).await,
             None => connect.examine_for(Reader::Tool).await,
@@ -376,6 +378,24 @@ impl Tree {
             error.advice = joined(&error.advice, "for this machine write local1").trim_start_matches("; ").to_owned();
         }
         examined
+    }
+
+    /// Logs the command that is about to be started, without its first stage.
+    fn log_command(&self, hop: &Hop, via: Option<&Context>, voice: Voice) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let ssh = || self.ssh(&self.router, hop).ssh_args_first(voice.args());
+        let Ok((name, command)) = self.connect(&self.router, hop, ssh).preview() else { return };
+        let name = match via {
+            Some(via) => format!("{}.{name}", via.name()),
+            None => name,
+        };
+        let line = match command.is_empty() {
+            true => "a copy of this program".to_owned(),
+            false => masked::line(&command, &self.secrets),
+        };
+        tracing::debug!("{name} is started by {}: {line}", hop.method);
     }
 
     /// The keeper, if it is to connect a first hop.

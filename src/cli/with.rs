@@ -29,8 +29,17 @@ const NOT_RUN: u8 = 126;
 /// What a shell adds to the number of a signal.
 const BY_SIGNAL: i32 = 128;
 
+/// Why a line of a descriptor is of no use here.
+const NO_DESCRIPTOR: &str = "the program may start several ssh, and the line of a descriptor can be read only once; give \
+                             the password by --become-pass-file or --become-pass-command, or --pass-file or \
+                             --pass-command";
+
 /// Runs the program.
 pub(crate) fn with(cli: &Cli, args: &WithArgs) -> Exit {
+    let passwords = &args.way.passwords;
+    if passwords.pass_fd.is_some() || passwords.become_pass_fd.is_some() {
+        return fail(Exit::Usage, &NO_DESCRIPTOR);
+    }
     // A path that is wrong is told once, before anything runs.
     let mut sources = Reading::new(Inventories::new(&args.way.inventory).with_config(&cli.config));
     let single = expression::single(&args.path, &mut sources).map_err(|error| fail(error.kind.into(), &error));
@@ -94,7 +103,18 @@ fn rsh_words(cli: &Cli, args: &WithArgs, found: &[String]) -> io::Result<Vec<OsS
     for file in &way.ssh.identity {
         option("--identity", std::path::absolute(file)?.as_ref());
     }
-    let flags = [("--ask-become-pass", way.ask_become_pass), ("--ask-pass", way.ask_pass), ("--cache", way.cache)];
+    let passwords = &way.passwords;
+    let files = [("--become-pass-file", &passwords.become_pass_file), ("--pass-file", &passwords.pass_file)];
+    for (name, file) in files {
+        file.iter().try_for_each(|file| {
+            option(name, std::path::absolute(file)?.as_ref());
+            io::Result::Ok(())
+        })?;
+    }
+    passwords.become_pass_command.iter().for_each(|command| option("--become-pass-command", command.as_ref()));
+    passwords.pass_command.iter().for_each(|command| option("--pass-command", command.as_ref()));
+    option("--cache", if way.cache { "true" } else { "false" }.as_ref());
+    let flags = [("--ask-become-pass", passwords.ask_become_pass), ("--ask-pass", passwords.ask_pass)];
     words.extend(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| OsString::from(flag)));
     Ok(words)
 }

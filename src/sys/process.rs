@@ -44,7 +44,7 @@ pub(crate) use descendants::{
 pub(crate) use ending::{describe, end_child};
 pub(crate) use group::{Group, groups_ended};
 #[cfg(feature = "cli")]
-pub(crate) use inherited::inherit_nothing;
+pub(crate) use inherited::{inherit_nothing, inherited};
 pub(crate) use launch::{Launch, Launched, Stdio, launch};
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};

@@ -144,3 +144,18 @@ pub(crate) fn manual_pages_are_printed_and_written() -> Result<()> {
     ensure!(shown.status.success() && text.contains("connect") && !faults.contains("error"), "{text} {faults}");
     Ok(())
 }
+
+pub(crate) fn every_command_has_a_section_in_the_reference() -> Result<()> {
+    const PAGE: &str = include_str!("../../docs/reference/command-line.md");
+    let whole = offshoot(&["help"])?;
+    let commands =
+        whole.stdout.iter().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(names.len() > 20, "{names:?}");
+    for name in names {
+        for wanted in [format!("## offshoot {name}"), format!("$ offshoot {name} --help")] {
+            ensure!(PAGE.lines().any(|line| line == wanted), "{wanted}");
+        }
+    }
+    Ok(())
+}

@@ -108,11 +108,21 @@ pub(crate) fn later_commands_use_what_a_run_has_kept() -> Result<()> {
     ensure!(user.connects().is_empty(), "nothing is connected again");
     let listed = user.offshoot(&["kept"])?;
     let paths: Vec<_> = listed.stdout.iter().filter_map(|line| line.split(' ').next()).collect();
-    ensure!(paths == ["enter:a", "enter:b", "enter:b/local:1"] || paths.len() == 3, "{listed:?}");
-    let listed = user.offshoot(&["kept", "--json"])?;
-    let listed: serde_json::Value =
-        serde_json::from_str(&listed.stdout.join("")).or_else(|_| serde_json::from_str("[]"))?;
-    ensure!(listed.is_array(), "{listed}");
+    ensure!(paths == ["enter:a", "enter:b", "enter:b/local:local1"], "{listed:?}");
+    // The keeper hears a moment later that a command has ended.
+    let unused = || {
+        let listed = user.offshoot(&["kept", "--json"]).ok()?;
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout.concat()).ok()?;
+        listed["kept"].as_array()?.iter().all(|one| one["users"] == 0).then_some(listed)
+    };
+    let listed = wait_for(Duration::from_secs(5), unused).context("nobody uses them")?;
+    crate::cli::schema::check(&listed)?;
+    let kept = listed["kept"].as_array().context("a list")?;
+    ensure!(kept.iter().map(|one| &one["path"]).eq(paths.iter()), "{listed}");
+    for one in kept {
+        let number = |key: &str| one[key].as_f64().unwrap_or(-1.0);
+        ensure!(number("idle") >= 0.0 && number("left") > 0.0 && number("left") <= 60.0, "{listed}");
+    }
     let ended = user.offshoot(&["kept", "end", "enter:b"])?;
     ensure!(ended.code == Some(0), "{ended:?}");
     let left =

@@ -2,6 +2,7 @@
 
 mod about;
 mod advising;
+mod cache;
 mod calling;
 mod choosing;
 mod config;
@@ -13,6 +14,8 @@ mod json;
 mod keeping;
 mod many;
 mod methods;
+mod options;
+mod passwords;
 mod rsh;
 mod running;
 mod schema;
@@ -210,6 +213,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             fish_completes_options_hosts_and_groups
             help_has_topics_and_commands
             manual_pages_are_printed_and_written
+            every_command_has_a_section_in_the_reference
         ;
         ending:
             a_command_that_takes_too_long_is_ended
@@ -255,6 +259,26 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_quiet_run_tells_failures_only
             a_dry_run_prints_what_would_be_run_and_connects_to_nothing
             a_plan_shows_each_hop_once_with_its_command
+        ;
+        passwords:
+            a_password_comes_from_a_file_a_command_or_a_descriptor
+            a_password_that_cannot_be_had_is_told_before_anything_is_connected
+            the_configuration_can_say_where_passwords_come_from
+            the_command_of_each_hop_is_logged_on_demand_and_no_password
+        ;
+        cache:
+            what_hosts_keep_is_listed_and_removed
+            a_cache_that_cannot_be_listed_is_told
+        ;
+        options:
+            the_path_of_via_is_on_the_way
+            colour_is_used_as_the_option_and_the_environment_say
+            without_a_home_everything_works
+            the_order_and_the_end_of_a_copy_are_those_of_a_run
+            a_copy_to_many_hosts_is_asked_about_as_the_setting_says
+            slow_hosts_are_named_in_the_summary
+            the_other_commands_take_the_options_of_the_way
+            the_group_sources_of_the_guide_ask_as_their_programs_want_it
         ;
         transcripts:
             transcripts_that_need_more_than_this_machine_are_true

@@ -99,6 +99,12 @@ fn printed(args: &[&str]) -> Result<Vec<Value>> {
     Ok(ended.stdout.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?)
 }
 
+/// Checks a document that another trial has got.
+pub(crate) fn check(value: &Value) -> Result<()> {
+    let whole: Value = serde_json::from_str(SCHEMA)?;
+    Schema { whole: &whole, part: &whole }.check(value)
+}
+
 pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
     let whole: Value = serde_json::from_str(SCHEMA)?;
     let schema = Schema { whole: &whole, part: &whole };
@@ -131,6 +137,8 @@ pub(crate) fn all_json_is_as_its_schema_says() -> Result<()> {
         &["hosts", "--json", "web[1-2]"],
         &["hosts", "--groups", "--json", "-I", &inventory],
         &["tree", "--json", "-F", "none", "-w", "local1/local2,127.0.0.1:1"],
+        &["cache", "ls", "--json", "-F", "none", "-w", "local1,127.0.0.1:1"],
+        &["kept", "--json"],
     ] {
         for value in printed(args)? {
             schema.check(&value).with_context(|| format!("{args:?} prints {value}"))?;

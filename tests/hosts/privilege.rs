@@ -42,6 +42,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("where there is no terminal left it is said what to raise", no_terminal);
     add("the tool becomes other users by hops and by -b", tool_becomes);
     add("the tool asks for a password once for all hosts, unseen", tool_asks);
+    add("the tool takes passwords of files, commands and descriptors", tool_takes);
     trials
 }
 
@@ -570,5 +571,40 @@ pub(crate) fn tool_asks(fleet: &Fleet) -> Result<()> {
         ensure!(expected.iter().all(|line| shown.contains(line)), "{args}: {shown}");
         trace.expect_nothing_left(ONE_SECOND)?;
     }
+    Ok(())
+}
+
+pub(crate) fn tool_takes(fleet: &Fleet) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let config = fleet.config.display().to_string();
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("password");
+    std::fs::write(&file, format!("{}\n", fleet.password))?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    let file = file.display().to_string();
+    let cat = format!("cat '{file}'");
+    for (args, lines) in [
+        (&["-w", "asked,stars", "-b", "--become-pass-file", &file][..], &["asked: root", "stars: root"][..]),
+        (&["-w", "asked/doas,asked/sudo", "--become-pass-command", &cat], &["asked/doas: root", "asked/sudo: root"]),
+        (&["-w", "asked", "-b", "--become-pass-fd", "0"], &["asked: root"]),
+        (&["-w", "ssh-password", "--pass-file", &file], &["ssh-password: ofs-asked"]),
+        (&["-w", "ssh-questions", "--pass-command", &cat], &["ssh-questions: ofs-asked"]),
+        (&["-w", "ssh-password", "-b", "--pass-fd", "0", "--become-pass-fd", "0"], &["ssh-password: root"]),
+    ] {
+        let (mut command, mut trace) = tool(&[&["run", "-vv", "-F", &config], args, &["--", "id", "-un"]].concat());
+        let mut running = crate::support::tool::Running::start(&mut command)?;
+        running.stdin().context("stdin")?.write_all(format!("{0}\n{0}\n", fleet.password).as_bytes())?;
+        let mut ended = running.finish()?;
+        ended.stdout.sort();
+        ensure!(ended.code == Some(0) && ended.stdout == lines, "{args:?}: {ended:?}");
+        let told = ended.stderr.concat();
+        ensure!(told.contains(" is started by ssh: ssh ") && !told.contains(&fleet.password), "{told}");
+        trace.expect_nothing_left(ONE_SECOND)?;
+    }
+    // A wrong one is told as a wrong one that was typed.
+    let wrong = ["run", "-F", &config, "-w", "asked", "-b", "--become-pass-command", "echo wrong", "--", "id"];
+    let ended = run(&mut tool(&wrong).0)?;
+    ensure!(ended.code == Some(4) && ended.stderr.concat().contains("password"), "{ended:?}");
     Ok(())
 }

@@ -113,6 +113,7 @@ impl Cli {
     pub(super) fn check_keep(&self) -> Result<(), String> {
         let (name, why, keep) = match &self.command {
             ToolCommand::Tree(args) => ("tree", "ends what it has connected", args.reach.keep),
+            ToolCommand::Cache(args) => ("cache", "ends what it has connected", args.reach.keep),
             ToolCommand::Plan(args) => ("plan", "connects to nothing", args.reach.keep),
             _ => return Ok(()),
         };
@@ -135,6 +136,7 @@ impl Cli {
             ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
+            ToolCommand::Cache(args) => (&args.reach.hosts, &args.reach.ssh.identity),
             ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
             ToolCommand::Forward(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
             ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),

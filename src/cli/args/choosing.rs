@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::number::number;
 use crate::cli::hosts::expression::Choice;
 
 /// Which of the hosts, and where groups come from.
@@ -9,12 +10,14 @@ use crate::cli::hosts::expression::Choice;
 pub(crate) struct ChoiceArgs {
     /// All hosts of the inventories
     #[arg(short, long)]
+    #[arg(hide_short_help = true)]
     pub(crate) all: bool,
     /// Leave out these hosts; may be repeated
     #[arg(short = 'x', long, value_name = "HOSTS")]
     pub(crate) except: Vec<String>,
     /// Take only this many of the hosts, by chance
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1, u32::MAX))]
+    #[arg(hide_short_help = true)]
     pub(crate) pick: Option<u32>,
     /// The inventory with the groups, PATH or FORMAT:PATH; may be repeated [default: those that are found]
     #[arg(short = 'I', long, value_name = "PATH")]

@@ -5,22 +5,25 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::help::{PULL_HELP, PULL_USAGE, PUSH_HELP, PUSH_USAGE};
+use super::help::{PULL_FEW_EXAMPLES, PULL_HELP, PULL_USAGE, PUSH_FEW_EXAMPLES, PUSH_HELP, PUSH_USAGE};
+use super::number::number;
 use super::running::RunningArgs;
 use super::{OutputArgs, ReachArgs};
 use crate::cli::batches::Batches;
 use crate::cli::duration;
+use crate::cli::question::AskAbove;
 use crate::cli::share::Share;
 
 /// `offshoot push`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 // For rsync -a means something else than all hosts.
-#[command(after_help = PUSH_HELP, override_usage = PUSH_USAGE, mut_arg("all", |all| all.short(None)))]
+#[command(after_help = PUSH_FEW_EXAMPLES, after_long_help = PUSH_HELP, override_usage = PUSH_USAGE, mut_arg("all", |all| all.short(None)))]
 pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
     /// As root, leave the copies to root; by default the user and group of the same names get them
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) no_owner: bool,
     /// Files and directories here, and then the place on the hosts
     #[arg(value_name = "PATH", required = true, num_args = 2..)]
@@ -34,7 +37,7 @@ pub(crate) struct PushArgs {
 
 /// `offshoot pull`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = PULL_HELP, override_usage = PULL_USAGE, mut_arg("all", |all| all.short(None)))]
+#[command(after_help = PULL_FEW_EXAMPLES, after_long_help = PULL_HELP, override_usage = PULL_USAGE, mut_arg("all", |all| all.short(None)))]
 pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
@@ -61,28 +64,39 @@ pub(crate) struct CopyingArgs {
     pub(crate) exclude: Vec<String>,
     /// Compare files by their content, and not by size and time
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) checksum: bool,
     /// The most bytes in a second, for all hosts together, as 500K or 10M
     #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(hide_short_help = true)]
     pub(crate) bwlimit: Option<u64>,
     /// How long the copy may take on each host, as 30 (seconds) or 5m [default: no limit]
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) timeout: Option<Duration>,
     /// As for run
     #[arg(long, value_name = "SIZES", value_parser = Batches::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) batch: Option<Batches>,
     /// As for run
     #[arg(long, value_name = "N", value_parser = Share::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) max_fail: Option<Share>,
     /// Try a host that could not be reached or was lost up to this many times again; the copy then goes on
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0, 100_u32))]
+    #[arg(hide_short_help = true)]
     pub(crate) retries: u32,
     /// As for run
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) deadline: Option<Duration>,
     /// Do not ask whether to copy to or from many hosts
     #[arg(short, long)]
+    #[arg(hide_short_help = true)]
     pub(crate) yes: bool,
+    /// As for run
+    #[arg(long, value_name = "N", default_value = "50", value_parser = AskAbove::parse, hide_short_help = true)]
+    pub(crate) ask_above: AskAbove,
 }
 
 impl CopyingArgs {
@@ -94,6 +108,7 @@ impl CopyingArgs {
             retries: self.retries,
             deadline: self.deadline,
             yes: self.yes,
+            ask_above: self.ask_above,
             ..RunningArgs::default()
         }
     }

@@ -5,6 +5,11 @@ pub(super) const RUN_USAGE: &str = "offshoot run [OPTIONS] -w HOSTS [--] CMD [AR
 
 pub(super) const SCRIPT_USAGE: &str = "offshoot script [OPTIONS] -w HOSTS FILE [ARG]...";
 
+pub(super) const SCRIPT_FEW_EXAMPLES: &str = "\
+Examples:
+  offshoot script -w 'web[1-9]' deploy.sh v1.2
+  echo 'cd /srv && ls' | offshoot script -w web1 -";
+
 pub(super) const SCRIPT_EXAMPLES: &str = "\
 The first line of the script names the program that runs it, as #!/usr/bin/env python3. Without
 such a line sh runs it. Stdin goes to every script, unless FILE is -.
@@ -15,6 +20,11 @@ Examples:
   echo 'cd /srv && ls' | offshoot script -w web1 -";
 
 pub(super) const PUSH_USAGE: &str = "offshoot push [OPTIONS] -w HOSTS SRC... DST";
+
+pub(super) const PUSH_FEW_EXAMPLES: &str = "\
+Examples:
+  offshoot push -w 'web[1-9]' app.conf /etc/app.conf
+  offshoot push -w 'web[1-9]' -b --delete --exclude '*.tmp' site /srv/site";
 
 pub(super) const PUSH_HELP: &str = "\
 DST is the name of the copy. If it ends with /, or if there are several SRC, it is the directory
@@ -27,6 +37,10 @@ Examples:
   offshoot push -w bastion/web1/docker:app --dry-run bin lib /opt/app/";
 
 pub(super) const PULL_USAGE: &str = "offshoot pull [OPTIONS] -w HOSTS SRC... DIR";
+
+pub(super) const PULL_FEW_EXAMPLES: &str = "\
+Examples:
+  offshoot pull -w 'web[1-9]' /etc/nginx /var/log/nginx/error.log from-hosts";
 
 pub(super) const PULL_HELP: &str = "\
 What comes from the host web1 is in DIR/web1. SRC/ stands for what is in the directory SRC. The
@@ -49,6 +63,11 @@ Examples:
 
 pub(super) const CALL_USAGE: &str = "offshoot call [OPTIONS] -w HOSTS FUNCTION [JSON-ARGS]";
 
+pub(super) const FEW_EXAMPLES: &str = "\
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'bastion/web[01-40]/sudo' -t 30s -- systemctl restart nginx";
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   offshoot run -w web1,web2 -- uptime
@@ -56,6 +75,11 @@ Examples:
 
 Exit codes: 0 all succeeded; added up: 2 failed, 4 unreachable, 8 stopped early;
   64 usage, 66 no hosts, 70 internal, 129 hung up, 130 interrupted, 143 terminated";
+
+pub(super) const RUN_FEW_EXAMPLES: &str = "\
+Examples:
+  offshoot run -w web1,web2 -- uptime
+  offshoot run -w 'web[1-9]' -bK -s 'cd /srv && git pull'";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Stdin goes to every command, as with ssh. In a shell loop that reads stdin, write -n.
@@ -73,6 +97,11 @@ Examples:
   offshoot call -w 'web[1-3]' host_facts
   offshoot call -w bastion/db1 --jsonl -t 5s facts::host_facts
   offshoot functions";
+
+pub(super) const HOSTS_EXAMPLES: &str = "\
+Examples (offshoot help hosts has more about expressions):
+  offshoot hosts 'web[01-03]!web02'
+  offshoot hosts -I prod/hosts.yml --explain '@web'";
 
 pub(super) const HOSTS_HELP: &str = "\
 Expressions:

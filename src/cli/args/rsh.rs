@@ -8,6 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args};
 
 use super::choosing::ChoiceArgs;
+use super::number::number;
+use super::passwords::PasswordArgs;
 use super::{ReachArgs, SshArgs, become_method, user};
 use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
@@ -38,7 +40,7 @@ pub(crate) fn is_meant(argv: &[OsString]) -> bool {
 
 /// `offshoot rsh`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(override_usage = RSH_USAGE, after_help = RSH_HELP, args_override_self = true)]
+#[command(override_usage = RSH_USAGE, after_help = RSH_FEW_EXAMPLES, after_long_help = RSH_HELP, args_override_self = true)]
 #[expect(clippy::duplicated_attributes, reason = "each names another option")]
 #[command(mut_arg("ssh_config", long_only), mut_arg("ssh_option", long_only), mut_arg("jump", long_only))]
 #[command(mut_arg("port", long_only), mut_arg("login", long_only), mut_arg("identity", long_only))]
@@ -76,6 +78,11 @@ pub(crate) struct WithArgs {
 
 const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST COMMAND [ARG]...";
 
+const RSH_FEW_EXAMPLES: &str = "\
+Examples:
+  rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
+  GIT_SSH_COMMAND='offshoot rsh --via bastion' git clone git@web1:site.git";
+
 const RSH_HELP: &str = "\
 -l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
 Without a COMMAND or -W it refuses, and it makes no terminal. Its exit code is that of the
@@ -111,6 +118,7 @@ pub(crate) struct WayArgs {
     pub(crate) inventory: Vec<String>,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
     /// Become this user on the host, root if none is named
     #[arg(long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
@@ -118,19 +126,20 @@ pub(crate) struct WayArgs {
     pub(crate) become_user: Option<String>,
     /// How to become that user
     #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    #[arg(hide_short_help = true)]
     pub(crate) become_method: Method,
-    /// Ask for the password of sudo, su or doas on the terminal, at each connection
-    #[arg(short = 'K', long)]
-    pub(crate) ask_become_pass: bool,
-    /// Ask for the password of ssh on the terminal, at each connection
-    #[arg(long)]
-    pub(crate) ask_pass: bool,
     /// Keep the image on the hosts
-    #[arg(long)]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    #[arg(hide_possible_values = true, action = ArgAction::Set)]
+    #[arg(hide_short_help = true)]
     pub(crate) cache: bool,
     /// Run this copy of the program at each hop, and send nothing
     #[arg(long, value_name = "FILE", conflicts_with = "cache")]
+    #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
+    #[command(flatten)]
+    pub(crate) passwords: PasswordArgs,
     /// These hold for all hops by ssh.
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
@@ -147,11 +156,10 @@ impl WayArgs {
             connect_timeout: self.connect_timeout,
             become_user: self.become_user.clone(),
             become_method: self.become_method,
-            ask_become_pass: self.ask_become_pass,
-            ask_pass: self.ask_pass,
             cache: self.cache,
             keep: None,
             binary: self.binary.clone(),
+            passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }
     }
@@ -165,7 +173,7 @@ pub(crate) struct TypedArgs {
     #[arg(short = 'l', id = "typed_login", value_name = "USER")]
     pub(crate) login: Vec<String>,
     /// Port
-    #[arg(short = 'p', id = "typed_port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'p', id = "typed_port", value_name = "PORT", value_parser = number(1, u16::MAX))]
     pub(crate) port: Vec<u16>,
     /// Configuration file
     #[arg(short = 'F', id = "typed_config", value_name = "FILE")]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::number::number;
 use crate::cli::batches::Batches;
 use crate::cli::duration;
+use crate::cli::question::AskAbove;
 use crate::cli::share::Share;
 
 /// In which order hosts are started, how often, and what stops the run.
@@ -15,31 +17,42 @@ use crate::cli::share::Share;
 pub(crate) struct RunningArgs {
     /// Start hosts in batches, each when the one before is done: sizes as 10, or 1,10%,rest; the last one repeats
     #[arg(long, value_name = "SIZES", value_parser = Batches::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) batch: Option<Batches>,
     /// Start no more hosts when more than this many have failed, as 3 or 10%
     #[arg(long, value_name = "N", value_parser = Share::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) max_fail: Option<Share>,
     /// Try a host that could not be reached up to this many times again
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0, 100_u32))]
+    #[arg(hide_short_help = true)]
     pub(crate) retries: u32,
     /// What to try again: failed connects only, or all that fails, also commands
     #[arg(long, value_name = "WHAT", default_value = "connect", requires = "retries")]
+    #[arg(hide_short_help = true)]
     pub(crate) retry_on: RetryOn,
     /// Stop the whole run after this time, as 30 (seconds) or 5m
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(hide_short_help = true)]
     pub(crate) deadline: Option<Duration>,
     /// Print what would be run where, and connect to nothing
     #[arg(long, conflicts_with_all = ["json", "jsonl"])]
     pub(crate) dry_run: bool,
     /// Do not ask whether to run on many hosts
     #[arg(short, long)]
+    #[arg(hide_short_help = true)]
     pub(crate) yes: bool,
+    /// Ask before a run on more hosts than this, if there is a terminal; never for never
+    #[arg(long, value_name = "N", default_value = "50", value_parser = AskAbove::parse, hide_short_help = true)]
+    pub(crate) ask_above: AskAbove,
     /// Write the output of each host to DIR/HOST.out and DIR/HOST.err, too; or, with %h or %n for the host in it, to
     /// DIR.out and DIR.err
     #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(hide_short_help = true)]
     pub(crate) outdir: Option<PathBuf>,
     /// Replace files of --outdir that exist
     #[arg(long, requires = "outdir", help_heading = "Output")]
+    #[arg(hide_short_help = true)]
     pub(crate) overwrite: bool,
 }
 
@@ -93,8 +106,8 @@ mod tests {
             (&["--batch", "few"][..], "write 3 or 10%, or a list such as 1,10%,rest"),
             (&["--batch", "0"], "at least one host"),
             (&["--max-fail", "some"], "write 3 or 10%"),
-            (&["--retries", "many"], "invalid digit"),
-            (&["--retries", "101"], "101 is not in 0..=100"),
+            (&["--retries", "many"], "write a number from 0 to 100"),
+            (&["--retries", "101"], "write a number from 0 to 100"),
             (&["--retries", "1", "--retry-on", "never"], "[possible values: connect, all]"),
             (&["--deadline", "soon"], "write 30s"),
             (&["--dry-run", "--json"], "cannot be used with"),

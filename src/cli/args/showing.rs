@@ -8,17 +8,21 @@ use clap::{Args, ValueEnum};
 pub(crate) struct ShowingArgs {
     /// Show output at the end, equal output once, with its hosts above it
     #[arg(short = 'B', long, conflicts_with_all = ["json", "jsonl"])]
+    #[arg(hide_short_help = true)]
     pub(crate) gather: bool,
     /// Show at the end how the output of other hosts differs from that of most
     #[arg(long, conflicts_with_all = ["json", "jsonl"])]
+    #[arg(hide_short_help = true)]
     pub(crate) diff: bool,
     /// Whether lines that several hosts print at about the same time are shown once [default: on a terminal]
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    #[arg(hide_short_help = true)]
     pub(crate) fold: Fold,
     /// Begin each line with the local time
     #[arg(long, conflicts_with_all = ["json", "jsonl", "gather"])]
+    #[arg(hide_short_help = true)]
     pub(crate) timestamps: bool,
-    /// Show output and failures only: no summary, and not how far the run is
+    /// Show output and failures only: no summary, no progress
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
 }

@@ -2,6 +2,8 @@ use clap::CommandFactory;
 
 use super::*;
 
+mod values;
+
 fn cli(line: &[&str]) -> Cli {
     Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -50,10 +52,10 @@ fn another_user_is_root_unless_it_is_named() {
     assert_eq!((args.reach.become_user.as_deref(), args.argv.len()), (Some("root"), 1));
     assert_eq!(args.reach.become_method, Method::Sudo);
     let args = run(&["-bKw", "a", "id"]);
-    assert!(args.reach.become_user.is_some() && args.reach.ask_become_pass && !args.reach.ask_pass);
+    assert!(args.reach.become_user.is_some() && args.reach.passwords.ask_become_pass && !args.reach.passwords.ask_pass);
     let args = run(&["-w", "a", "--become=bob", "--become-method", "doas", "--ask-pass", "id"]);
     assert_eq!(args.reach.become_user.as_deref(), Some("bob"));
-    assert!(args.reach.become_method == Method::Doas && args.reach.ask_pass);
+    assert!(args.reach.become_method == Method::Doas && args.reach.passwords.ask_pass);
     assert!(refused(&["offshoot", "run", "-w", "a", "--become=-x", "id"]).contains("not the name of a user"));
     assert!(refused(&["offshoot", "run", "-w", "a", "--become-method=runas", "id"]).contains("doas"));
 }
@@ -136,13 +138,13 @@ fn wrong_command_lines_end_with_the_code_for_them() {
 
 #[test]
 fn help_has_examples_and_fits_a_screen() {
-    let help = |line: &[&str]| Cli::try_parse_from(line).unwrap_err().to_string();
-    let top = help(&["offshoot", "--help"]);
+    let help = |name: Option<&str>| screen::whole(name).unwrap().render_help().to_string();
+    let top = help(None);
     assert!(top.contains("Examples:") && top.contains("Exit codes:"));
-    assert!((24..=40).contains(&top.lines().count()), "{top}");
-    let run = help(&["offshoot", "run", "--help"]);
+    assert!((24..=45).contains(&top.lines().count()), "{top}");
+    let run = help(Some("run"));
     assert!(run.contains("offshoot run -w web1,web2 -- uptime"), "{run}");
-    assert!(help(&["offshoot", "hosts", "--help"]).contains("left to right"));
+    assert!(help(Some("hosts")).contains("left to right"));
     // The examples are command lines, so they are parsed.
     for line in [EXAMPLES, RUN_EXAMPLES, HOSTS_HELP, forward::FORWARD_HELP].iter().flat_map(|text| text.lines()) {
         if let Some(at) = line.find("offshoot ") {

@@ -7,12 +7,15 @@ use super::Config;
 use super::reader::{Entry, Reader};
 use crate::cli::duration;
 use crate::cli::inventory::format::Format;
+use crate::cli::question::AskAbove;
 
 /// What the value of a key can be.
 #[derive(Clone, Copy)]
 enum Kind {
     /// A number from the first to the second.
     Number(i64, i64),
+    /// A number of hosts, or `"never"`.
+    NumberOrNever,
     Time,
     Whether,
     OneOf(&'static [&'static str]),
@@ -27,9 +30,12 @@ enum Kind {
 }
 
 /// The keys, each with what it can be.
-const KEYS: [(&str, Kind); 20] = [
+const KEYS: [(&str, Kind); 25] = [
+    ("ask-above", Kind::NumberOrNever),
     ("batch", Kind::Text("sizes, as \"1,10%\"")),
     ("become-method", Kind::OneOf(&["sudo", "su", "doas"])),
+    ("become-pass-command", Kind::Text("a command that prints the password, as \"pass show hosts\"")),
+    ("become-pass-file", Kind::File),
     ("cache", Kind::Whether),
     ("color", Kind::OneOf(&["auto", "always", "never"])),
     ("connect-timeout", Kind::Time),
@@ -41,6 +47,8 @@ const KEYS: [(&str, Kind); 20] = [
     ("jump", Kind::Text("hosts of ssh, as \"bastion\"")),
     ("login", Kind::Text("the name of a user")),
     ("max-fail", Kind::Text("a number or a share, as \"3\" or \"10%\"")),
+    ("pass-command", Kind::Text("a command that prints the password, as \"pass show hosts\"")),
+    ("pass-file", Kind::File),
     ("port", Kind::Number(1, 65_535)),
     ("retries", Kind::Number(0, 100)),
     ("retry-on", Kind::OneOf(&["connect", "all"])),
@@ -80,6 +88,15 @@ impl Kind {
                     Ok(number) if (least..=most).contains(&number) => number.to_string(),
                     _ => return Err(wrong(&format!("{number} is not {accepted}"))),
                 }
+            }
+            Self::NumberOrNever => {
+                let accepted = "a number of hosts, as 50, or \"never\"";
+                let text = match entry.value {
+                    DeValue::Integer(number) => number.to_string(),
+                    _ => reader.text(entry, accepted)?,
+                };
+                AskAbove::parse(&text).map_err(|_| wrong(&format!("{text} is not {accepted}")))?;
+                text
             }
             Self::Time => {
                 let text = match entry.value {

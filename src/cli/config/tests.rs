@@ -66,9 +66,18 @@ fn what_is_wrong_is_told_with_its_key_and_its_line() {
     for (text, says) in [
         ("\nfanuot = 1\n", "/etc/c.toml, line 2: there is no key `fanuot`; did you mean `fanout`?"),
         ("group = 1\n", "line 1: there is no key `group`; did you mean `groups`?"),
-        ("nonsense = 1\n", "there is no key `nonsense`; there are batch, become-method, cache, color"),
+        (
+            "nonsense = 1\n",
+            "there is no key `nonsense`; there are ask-above, batch, become-method, become-pass-command, become-pass-file, cache, color",
+        ),
         ("fanout = \"7\"\n", "line 1: `fanout` is a text; write a number from 1 to 10000"),
         ("fanout = 0\n", "`fanout`: 0 is not a number from 1 to 10000"),
+        (
+            "pass-file = \"a\"\nbecome-pass-file = \"b\"\nbecome-pass-command = \"c\"\n",
+            "there are become-pass-file and become-pass-command; keep one of them",
+        ),
+        ("ask-above = -1\n", "`ask-above`: -1 is not a number of hosts, as 50, or \"never\""),
+        ("ask-above = true\n", "`ask-above` is true or false; write a number of hosts, as 50, or \"never\""),
         ("timeout = true\n", "`timeout` is true or false; write a time, as 30 (seconds) or \"5m\""),
         ("timeout = \"5x\"\n", "`timeout`: `5x` is not a time"),
         ("cache = \"yes\"\n", "`cache` is a text; write true or false"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::args::KeptArgs;
 use crate::cli::complaint::{complain, fail};
@@ -11,13 +12,14 @@ use crate::cli::exit::{Exit, Outcome};
 use crate::cli::kept::keeping::{ask, join, silent};
 use crate::cli::kept::place;
 use crate::cli::kept::question::{Kept, Question};
+use crate::cli::output::safe_json;
 use crate::cli::print;
 use crate::unix::Joined;
 
 /// One connection, as `--json` has it.
 #[derive(Serialize)]
-struct Shown<'a> {
-    path: &'a str,
+struct Shown {
+    path: String,
     /// How many programs use it now.
     users: usize,
     /// Seconds since the last one has left.
@@ -75,30 +77,27 @@ pub(crate) fn kept(args: &KeptArgs) -> Exit {
 fn list(json: bool, keepers: &[(Joined, Vec<Kept>)], all_answer: bool) -> Exit {
     let all: BTreeMap<&str, &Kept> =
         keepers.iter().flat_map(|(_, kept)| kept).map(|kept| (kept.path.as_str(), kept)).collect();
-    let mut text = String::new();
     if json {
-        let shown: Vec<_> = all
-            .iter()
-            .map(|(path, kept)| Shown {
-                path,
-                users: kept.users,
-                idle: kept.idle.as_secs_f64(),
-                left: kept.left.as_secs_f64(),
-            })
-            .collect();
-        text = serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n";
-    } else {
-        let width = all.keys().map(|path| path.chars().count()).max().unwrap_or_default();
-        for (path, kept) in &all {
-            let state = match kept.users {
-                0 => format!("unused for {}, ends in {}", seconds(kept.idle), seconds(kept.left)),
-                users => format!("used by {users}"),
-            };
-            text.push_str(&format!("{path:width$}  {state}\n"));
-        }
-        if all.is_empty() && all_answer {
-            complain("nothing is kept; `offshoot run --keep 10m ...` keeps connections");
-        }
+        let shown = |(path, kept): (&&str, &&Kept)| Shown {
+            path: path.to_string(),
+            users: kept.users,
+            idle: kept.idle.as_secs_f64(),
+            left: kept.left.as_secs_f64(),
+        };
+        let shown: Vec<Shown> = all.iter().map(shown).collect();
+        return print(&safe_json::line(&json!({ "v": 1, "kept": shown })));
+    }
+    let mut text = String::new();
+    let width = all.keys().map(|path| path.chars().count()).max().unwrap_or_default();
+    for (path, kept) in &all {
+        let state = match kept.users {
+            0 => format!("unused for {}, ends in {}", seconds(kept.idle), seconds(kept.left)),
+            users => format!("used by {users}"),
+        };
+        text.push_str(&format!("{path:width$}  {state}\n"));
+    }
+    if all.is_empty() && all_answer {
+        complain("nothing is kept; `offshoot run --keep 10m ...` keeps connections");
     }
     print(text.as_bytes())
 }

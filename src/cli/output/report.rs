@@ -20,7 +20,7 @@ use crate::cli::output::kept::{self, Kept, Store};
 use crate::cli::output::line::{Line, LineEnd, Lines};
 use crate::cli::output::pipe::{Document, Pipes};
 use crate::cli::output::progress;
-use crate::cli::output::summary::{End, Status, Summary};
+use crate::cli::output::summary::{End, Status, Summary, slowest};
 use crate::cli::output::text::{self, Look};
 use crate::cli::output::visible;
 use crate::sys::local_time::local_time;
@@ -388,6 +388,11 @@ impl Report {
         };
         let codes = self.hosts.iter().filter_map(|host| host.exit.as_ref()).map(HostExit::shell_code);
         let summary = Summary::new(self.hosts.iter().map(statuses).collect(), end, seconds, codes.max().unwrap_or(0));
+        // Hosts that were cut off took as long as the run did.
+        let done = |exit: &&HostExit| !matches!(exit.status, Status::Cancelled | Status::Skipped);
+        let seconds = |host: &Host| host.exit.as_ref().filter(done).map(|exit| exit.seconds);
+        let timed: Vec<_> = self.hosts.iter().filter_map(|host| Some((host.name.as_str(), seconds(host)?))).collect();
+        let summary = summary.with_slowest(slowest(&timed));
         let (mut document, style) = (None, self.style);
         match style.format {
             Format::Text => {

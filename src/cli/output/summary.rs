@@ -66,11 +66,38 @@ pub(crate) struct Summary {
     pub(crate) seconds: f64,
     /// The largest exit code; for a signal, 128 and its number.
     pub(crate) largest_code: u8,
+    /// The hosts that took much longer than most, the slowest first, with their seconds.
+    pub(crate) slowest: Vec<(String, f64)>,
+}
+
+/// Most hosts that are named as slow.
+const MOST_SLOW: usize = 3;
+/// A host is slow if it takes so many times as long as the median, and so many seconds longer.
+const TIMES: f64 = 2.0;
+const SECONDS: f64 = 1.0;
+
+/// The slow ones of hosts with their seconds: if there are more than two, those that took much longer than the one in the
+/// middle. Differences that nobody would wait for are not told.
+pub(crate) fn slowest(hosts: &[(&str, f64)]) -> Vec<(String, f64)> {
+    let mut sorted = hosts.to_vec();
+    sorted.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    if sorted.len() <= 2 {
+        return Vec::new();
+    }
+    let (_, median) = sorted[sorted.len() / 2];
+    let is_slow = |seconds: f64| seconds > median * TIMES && seconds > median + SECONDS;
+    let slow = sorted.into_iter().take_while(|(_, seconds)| is_slow(*seconds)).take(MOST_SLOW);
+    slow.map(|(name, seconds)| (name.to_owned(), seconds)).collect()
 }
 
 impl Summary {
     pub(crate) fn new(hosts: Vec<(String, Status)>, end: End, seconds: f64, largest_code: u8) -> Self {
-        Self { hosts, end, seconds, largest_code }
+        Self { hosts, end, seconds, largest_code, slowest: Vec::new() }
+    }
+
+    /// The same with the slow hosts.
+    pub(crate) fn with_slowest(self, slowest: Vec<(String, f64)>) -> Self {
+        Self { slowest, ..self }
     }
 
     /// How many hosts there are.
@@ -132,6 +159,21 @@ mod tests {
         assert_eq!(summary.total(), 8);
         assert_eq!(summary.folded(Failed), "web[2-3]");
         assert_eq!(summary.not_ok(), "web[2-5,7-8]");
+    }
+
+    #[test]
+    fn hosts_that_took_much_longer_than_most_are_named() {
+        let slow = |seconds: &[f64]| {
+            let names: Vec<String> = (0..seconds.len()).map(|nth| format!("h{nth}")).collect();
+            let hosts: Vec<(&str, f64)> = names.iter().map(String::as_str).zip(seconds.iter().copied()).collect();
+            slowest(&hosts).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(slow(&[1.0, 12.0, 1.1, 4.0, 1.2]), ["h1", "h3"]);
+        assert_eq!(slow(&[9.0, 8.0, 7.0, 6.0, 1.0, 1.0, 1.0, 1.0, 1.0]), ["h0", "h1", "h2"]);
+        // Two are easily compared, and what is no wait is no matter.
+        for equal in [&[1.0, 9.0][..], &[], &[0.1, 0.1, 0.9], &[5.0, 5.1, 9.0], &[60.0, 61.0, 62.0]] {
+            assert!(slow(equal).is_empty(), "{equal:?}");
+        }
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl Look {
                 text.push_str(&format!("  {}: {}\n", status.words(), summary.folded(status)));
             }
         }
+        if !summary.slowest.is_empty() {
+            let slow = summary.slowest.iter().map(|(name, seconds)| format!("{name} {seconds:.1} s"));
+            text.push_str(&format!("  slowest: {}\n", slow.collect::<Vec<_>>().join(", ")));
+        }
         if let Some(rerun) = rerun {
             text.push_str(&format!("  rerun: {rerun}\n"));
         }
@@ -314,6 +318,12 @@ mod tests {
             "offshoot: 5 hosts: 1 ok, 2 failed, 1 unreachable, 1 timed out in 3.2 s\n  \
              failed: web[2,5]\n  unreachable: db1\n  timed out: web3\n  rerun: offshoot run -w x -- y\n"
         );
+        let slow = Summary::new(hosts.clone(), End::Complete, 9.0, 1)
+            .with_slowest(vec![("web7".into(), 12.34), ("a\x1b".into(), 4.0)]);
+        let mut out = Vec::new();
+        Look::default().summary(&slow, Some("again"), &mut out);
+        let shown = String::from_utf8(out).unwrap();
+        assert!(shown.contains("\n  slowest: web7 12.3 s, a\\u{1b} 4.0 s\n  rerun: again\n"), "{shown}");
         assert!(show(End::Interrupted, None).starts_with("offshoot: interrupted: 5 hosts"));
         assert!(show(End::Stopped("\x1bmax".into()), None).starts_with("offshoot: stopped early: \\u{1b}max: 5"));
         let mut out = Vec::new();
