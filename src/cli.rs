@@ -133,7 +133,7 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Hosts(args) => list(args, &cli),
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
         ToolCommand::Kept(args) => kept::kept(args),
-        ToolCommand::Keep(args) => kept::serve(&args.socket),
+        ToolCommand::Keep(args) => kept::serve(&args.socket, args.bound),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
         ToolCommand::Completions(args) => completions::completions(args),

@@ -256,6 +256,7 @@ impl DoctorArgs {
             ask_pass: self.ask_pass,
             cache: self.cache,
             keep: None,
+            kept_at: None,
             binary: self.binary.clone(),
             ssh: self.ssh.clone(),
         }
@@ -294,6 +295,9 @@ pub(crate) struct KeepArgs {
     /// The socket to listen on
     #[arg(value_name = "SOCKET")]
     pub(crate) socket: PathBuf,
+    /// End when stdin ends, and not before
+    #[arg(long)]
+    pub(crate) bound: bool,
 }
 
 /// `offshoot functions`.
@@ -347,6 +351,9 @@ pub(crate) struct ReachArgs {
     /// Keep the connections for this long after the run, as 10m; later commands to the same hosts use them
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) keep: Option<Duration>,
+    /// The socket of a keeper that `with` has started
+    #[arg(skip)]
+    pub(crate) kept_at: Option<PathBuf>,
     /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     pub(crate) binary: Option<String>,

@@ -54,7 +54,13 @@ impl Remote {
 
     pub(crate) fn command(&self, context: &Context, has_stdin: bool) -> Command {
         let stdin = if has_stdin { Stdin::piped() } else { Stdin::null() };
-        context.command("/bin/sh").args(["-c", self.script, "sh"]).args([&self.line]).stdin(stdin).with_whole_output()
+        let [shell, words @ ..] = self.argv();
+        context.command(shell).args(words).stdin(stdin).with_whole_output()
+    }
+
+    /// What runs on the host.
+    pub(crate) fn argv(&self) -> [OsString; 5] {
+        ["/bin/sh".into(), "-c".into(), self.script.into(), "sh".into(), self.line.clone()]
     }
 }
 
