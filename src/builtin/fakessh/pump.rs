@@ -12,7 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-#[cfg(feature = "cli")]
 use crate::builtin::net::RemoteStream;
 use crate::builtin::process::{Command, Exit};
 use crate::wire::error::Error;
@@ -82,7 +81,6 @@ pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3])
 /// # Errors
 ///
 /// If the connection breaks, or the output cannot be written.
-#[cfg(feature = "cli")]
 pub(crate) async fn carry(mut stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
     stream.reset_on_drop(true);
     let (mut from, mut to) = tokio::io::split(stream);
