@@ -56,6 +56,7 @@ pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod secret;
 mod session;
+mod sftp;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;
@@ -133,6 +134,7 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Hosts(args) => list(args, &cli),
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
         ToolCommand::Kept(args) => kept::kept(args),
+        ToolCommand::Sftp => sftp::serve(),
         ToolCommand::Keep(args) => kept::serve(&args.socket, args.bound),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),

@@ -125,6 +125,9 @@ pub(crate) enum ToolCommand {
     /// What holds the connections of --keep
     #[command(name = "__keep", hide = true)]
     Keep(KeepArgs),
+    /// The server of the subsystem sftp, on a host that has none
+    #[command(name = "__sftp", hide = true)]
+    Sftp,
     /// What can stand at the cursor
     #[command(name = "__complete", hide = true)]
     Complete(CompleteArgs),

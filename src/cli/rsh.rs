@@ -22,6 +22,7 @@ use crate::cli::hosts::path::{FromInventory, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::session::Session;
+use crate::cli::sftp;
 use crate::cli::shell;
 use crate::cli::shell::relay::{Over, Relay};
 use crate::cli::shell::terminal::has_keyboard;
@@ -85,6 +86,9 @@ impl<'a> Work<'a> {
         let in_words = |error: Error| in_words(&error, context);
         let streams = || pump::own_streams().map_err(|error| error.to_string());
         let exit = match self {
+            Self::Command(args, remote) if args.typed.subsystem => {
+                sftp::run(context, remote, streams()?, in_words).await?
+            }
             Self::Command(args, remote) => {
                 pump::run(command(context, args, remote), streams()?).await.map_err(in_words)?
             }

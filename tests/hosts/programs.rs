@@ -22,6 +22,8 @@ const CONFIGURATION: &str = "
 [hosts]
 root = \"nopass/sudo\"
 tools = \"engines/docker:tools\"
+box = \"engines/docker:app\"
+shell-less = \"engines/docker:bare\"
 ";
 
 pub(crate) fn trials() -> Vec<OnHosts> {
@@ -43,9 +45,16 @@ pub(crate) fn trials() -> Vec<OnHosts> {
             trials.push((name, Box::new(body)));
         }
     }
+    for host in BARE {
+        let name = format!("programs: scp and sftp need no server on `{host}`, which has none");
+        trials.push((name, Box::new(move |fleet| without_server(fleet, host))));
+    }
     trials.push(("programs: Ansible pings, commands and copies as root behind ssh and sudo".into(), Box::new(ansible)));
     trials
 }
+
+/// Hosts without a server of sftp: nothing but a busybox, a user there, a container, and one without a shell.
+const BARE: [&str; 4] = ["bare", "bare-user", "box", "shell-less"];
 
 /// A directory here with files to copy, the link `offshoot-rsh` and the configuration, and a name for a directory there.
 struct Desk {
@@ -149,6 +158,44 @@ fn sftp(desk: &Desk, host: &str) -> Result<()> {
     let ended = desk.run("sftp", &["-q", "-S", &desk.ssh(), "-b", "batch", host])?;
     ensure!(ended.stdout.iter().any(|line| line.starts_with("-rwxr-x---")), "{ended:?}");
     desk.expect_copy("back")
+}
+
+fn without_server(fleet: &Fleet, host: &str) -> Result<()> {
+    let desk = Desk::new(fleet)?;
+    // Not every one of these has /tmp.
+    let there = format!("./offshoot-{}", unique());
+    let rsh = desk.ssh();
+    let batch = format!(
+        "mkdir {there}\nput -rp from {there}/copy\nrename {there}/copy {there}/moved\nchmod 750 {there}/moved/large\n\
+         ln -s moved {there}/link\nget -rp {there}/moved back\nls -l {there}/moved/large\nls {there}/link\npwd\n"
+    );
+    fs::write(desk.path("batch"), batch)?;
+    let copied = desk.run("sftp", &["-q", "-S", &rsh, "-b", "batch", host]).and_then(|ended| {
+        ensure!(ended.stdout.iter().any(|line| line.starts_with("-rwxr-x---")), "{ended:?}");
+        desk.expect_copy("back")?;
+        desk.run("scp", &["-rpq", "-S", &rsh, "from", &format!("{host}:{there}/again")])?;
+        desk.run("scp", &["-rpq", "-S", &rsh, &format!("{host}:{there}/again"), "again"])?;
+        desk.expect_copy("again")
+    });
+    let mut list = format!("rm {there}/link\n-rm {there}/*/large\n");
+    for name in ["moved", "again"] {
+        for nth in 0..5 {
+            list += &format!(
+                "-rm {there}/{name}/d{nth}/deeper/*\n-rmdir {there}/{name}/d{nth}/deeper\n-rmdir {there}/{name}/d{nth}\n"
+            );
+        }
+        list += &format!("-rmdir {there}/{name}\n");
+    }
+    // It fails unless the directory is empty by then.
+    fs::write(desk.path("batch"), list + &format!("rmdir {there}\n"))?;
+    let removed = desk.run("sftp", &["-q", "-S", &rsh, "-b", "batch", host]);
+    copied?;
+    // What cannot be done is told as such.
+    fs::write(desk.path("batch"), "-get /no/such/file\nmkdir /no/such/directory\n")?;
+    let ended = Running::start(desk.command("sftp").args(["-q", "-S", &rsh, "-b", "batch", host]))?.finish()?;
+    let said = ended.stderr.join("\n");
+    ensure!(ended.code == Some(1) && said.contains("not found") && said.contains("remote mkdir"), "{ended:?}");
+    removed.map(drop)
 }
 
 fn git(desk: &Desk, host: &str) -> Result<()> {
