@@ -57,8 +57,8 @@ fn every_ssh_of_a_program_runs_its_command_in_the_context() {
 fn an_ssh_has_a_terminal_a_connection_or_nothing_if_its_options_say_so() {
     let tree = Tree::new();
     let far = tree.child();
-    let (out, _, code) = run(&far, "ssh -tt web 'test -t 0 -a -t 2 && stty size; exit 4'");
-    assert_eq!((out.as_str(), code), ("24 80\r\n", Some(4)));
+    let (out, err, code) = run(&far, "ssh -tt web 'test -t 0 -a -t 2 && stty size; exit 4'");
+    assert_eq!((out.as_str(), err.as_str(), code), ("24 80\r\n", "", Some(4)));
     // stdin is no terminal, so once is not enough.
     let (out, _, code) = run(&far, "ssh -t web 'test -t 1; echo $?'; ssh -tt -T web 'test -t 1'");
     assert_eq!((out.as_str(), code), ("1\n", Some(1)));
