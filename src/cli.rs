@@ -57,6 +57,7 @@ pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod secret;
 mod session;
+mod sftp;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;
@@ -135,7 +136,8 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Tree(args) => tree::view::view(&cli, args),
         ToolCommand::Cache(args) => cache::cache(&cli, args),
         ToolCommand::Kept(args) => kept::kept(args),
-        ToolCommand::Keep(args) => kept::serve(&args.socket),
+        ToolCommand::Sftp => sftp::serve(),
+        ToolCommand::Keep(args) => kept::serve(&args.socket, args.bound),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
         ToolCommand::Completions(args) => completions::completions(args),

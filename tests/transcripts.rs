@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 59] = [
+const NOT_RUN: [(&str, &str, &str); 61] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -34,6 +34,7 @@ const NOT_RUN: [(&str, &str, &str); 59] = [
     ("docs/guide/coming-from.md", "offshoot run -I hosts.yml", "needs hosts"),
     ("docs/guide/rsync-git-scp.md", "offshoot with bastion", "needs hosts"),
     ("docs/guide/rsync-git-scp.md", "[hosts]", "is a configuration"),
+    ("docs/guide/rsync-git-scp.md", "[all:vars]", "is an inventory of Ansible"),
     ("docs/guide/rsync-git-scp.md", "use std::process", "is Rust, and a test of the documentation"),
     ("docs/guide/rsync-git-scp.md", "rsync -a -e 'offshoot rsh' db-root", "needs a host"),
     ("docs/guide/forwarding.md", "offshoot forward", "needs hosts"),
@@ -63,6 +64,7 @@ const NOT_RUN: [(&str, &str, &str); 59] = [
     ("docs/guide/your-own-functions.md", "cargo new disk", "makes a package"),
     ("docs/guide/your-own-functions.md", "use offshoot::{Error", "is Rust, and a test of the documentation"),
     ("docs/guide/your-own-functions.md", "cargo build", "builds that package"),
+    ("docs/guide/your-own-functions.md", "use offshoot::connect::HostPath", "is Rust, and a test of the documentation"),
     ("docs/guide/your-own-functions.md", "use offshoot::{Value", "is Rust, and a test of the documentation"),
     ("docs/guide/your-own-functions.md", "use offshoot::{CallStream", "is Rust, and a test of the documentation"),
     ("docs/reference/blocking.md", "# use offshoot::{Error", "is Rust, and a test of the documentation"),

@@ -180,6 +180,7 @@ OFS_BOXES='$(cat "$base/boxes/up")'
 OFS_JOB='$(cat "$base/boxes/slurm")'
 OFS_BUSYBOX_SU='$base/bin/su'
 OFS_ENGINES='$base/engines/bin'
+OFS_ANSIBLE='$store/ansible'
 ENV
 }
 

@@ -16,10 +16,11 @@
 //! ```
 
 // - `stand_ins`: the programs that are found in place of ssh, scp and sftp; `options`: the command line of ssh
-// - `remote`: what is done on the host; `pump`: the standard streams
+// - `remote`: what is done on the host; `pump`: the standard streams; `raw_terminal`: the terminal of an ssh
 
 mod options;
 pub(crate) mod pump;
+mod raw_terminal;
 pub(crate) mod remote;
 pub(crate) mod stand_ins;
 
@@ -39,9 +40,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use self::options::{Asked, parse};
+use self::options::{Asked, Terminal, parse};
+use self::raw_terminal::RawTerminal;
 use self::stand_ins::StandIns;
 use crate::api::context::Context;
+use crate::builtin::process::WindowSize;
 use crate::connect::ssh_stand_in::{self, OWN_FAULT};
 use crate::engine::shared::Request;
 use crate::engine::task_set;
@@ -62,7 +65,8 @@ const SOCKET: &str = "socket";
 /// The program finds `ssh`, `scp` and `sftp` in a directory at the front of its `PATH`, and the variables `RSYNC_RSH`
 /// and `GIT_SSH_COMMAND`. Only this user can enter the directory. It is removed at the end. A program that starts
 /// `/usr/bin/ssh` by this path is not led anywhere. Several ssh may run at the same time. Each has its own streams and
-/// exit code, as ssh has, and no terminal.
+/// exit code, as ssh has. `-t` gives the command a terminal of the size that the one here has then, `-W` connects to an
+/// address or to the path of a socket in the context, and `-N` does nothing until the stand-in is ended.
 ///
 /// The stand-in for ssh is a copy of this program, so `main` has to begin with [`run`](crate::run()) or
 /// [`child`](crate::child).
@@ -193,9 +197,32 @@ async fn carry_out(context: &Context, streams: [OwnedFd; 3], argv: &[OsString], 
             say(stdout, text).await;
             return 0;
         }
-        Ok(Asked::Run { remote, has_stdin, variables }) => {
+        Ok(Asked::Connect(address)) => {
+            drop(stdout);
+            let connected = match address.starts_with('/') {
+                true => context.connect_unix(address).await,
+                false => context.connect_tcp(address).await,
+            };
+            match connected {
+                Ok(stream) => match pump::carry(stream, streams).await {
+                    Ok(()) => return 0,
+                    Err(error) => error.to_string(),
+                },
+                Err(error) => error.to_string(),
+            }
+        }
+        Ok(Asked::Hold) => {
+            let _ = context.closed().await;
+            "the connection was lost".into()
+        }
+        Ok(Asked::Run { remote, has_stdin, variables, terminal }) => {
             drop(stdout);
             let mut command = remote.command(context, has_stdin);
+            let is_wanted = has_stdin && terminal != Terminal::None;
+            let here = is_wanted.then(|| RawTerminal::begin(&streams[0])).flatten();
+            if terminal == Terminal::Always || here.is_some() {
+                command = command.terminal(here.as_ref().map_or_else(WindowSize::default, RawTerminal::size));
+            }
             for (name, value) in
                 environment.iter().filter(|(name, _)| variables.iter().any(|sent| name == sent.as_str()))
             {

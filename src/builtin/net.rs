@@ -117,7 +117,7 @@ pub struct RemoteStream {
     is_written: bool,
     /// The call whose end closes the socket. Only a drop takes it.
     call: Option<Call<()>>,
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "fakessh")]
     resets: bool,
 }
 
@@ -147,7 +147,7 @@ impl RemoteStream {
                 writer: BlobWriter::new(to),
                 is_written: false,
                 call: Some(call),
-                #[cfg(feature = "cli")]
+                #[cfg(feature = "fakessh")]
                 resets: false,
             }),
             Reply::Failed(error) => {
@@ -159,7 +159,7 @@ impl RemoteStream {
     }
 
     /// Sets whether dropping it resets the connection, as what was carried by it is not all.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "fakessh")]
     pub(crate) fn reset_on_drop(&mut self, resets: bool) {
         self.resets = resets;
     }
@@ -227,7 +227,7 @@ impl Drop for RemoteStream {
     fn drop(&mut self) {
         let Some(call) = self.call.take().filter(|call| !call.is_finished()) else { return };
         // The end of the call closes the socket without an end of the data.
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "fakessh")]
         if self.resets {
             return;
         }

@@ -272,7 +272,7 @@ pub struct Running {
 }
 
 impl Command {
-    fn new(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
+    pub(crate) fn new(context: &Context, limit: Option<Duration>, line: CommandLine) -> Self {
         Self { context: context.clone(), limit, line, stdin: None }
     }
 
@@ -339,6 +339,11 @@ impl Command {
     pub fn terminal(mut self, size: WindowSize) -> Self {
         self.line.terminal = Some(size);
         self
+    }
+
+    #[cfg(feature = "fakessh")]
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.line.terminal.is_some()
     }
 
     /// Reads the output until all processes have closed it, as ssh does, instead of until [`SILENCE`].

@@ -142,6 +142,9 @@ pub(crate) enum ToolCommand {
     /// What holds the connections of --keep
     #[command(name = "__keep", hide = true)]
     Keep(KeepArgs),
+    /// The server of the subsystem sftp, on a host that has none
+    #[command(name = "__sftp", hide = true)]
+    Sftp,
     /// What can stand at the cursor
     #[command(name = "__complete", hide = true)]
     Complete(CompleteArgs),
@@ -274,6 +277,7 @@ impl DoctorArgs {
             become_method: Method::Sudo,
             cache: self.cache,
             keep: None,
+            kept_at: None,
             binary: self.binary.clone(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
@@ -313,6 +317,9 @@ pub(crate) struct KeepArgs {
     /// The socket to listen on
     #[arg(value_name = "SOCKET")]
     pub(crate) socket: PathBuf,
+    /// End when stdin ends, and not before
+    #[arg(long)]
+    pub(crate) bound: bool,
 }
 
 /// `offshoot functions`.
@@ -364,6 +371,9 @@ pub(crate) struct ReachArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
     pub(crate) keep: Option<Duration>,
+    /// The socket of a keeper that `with` has started
+    #[arg(skip)]
+    pub(crate) kept_at: Option<PathBuf>,
     /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     #[arg(hide_short_help = true)]

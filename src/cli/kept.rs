@@ -4,11 +4,13 @@
 //! missing, and leaves everything in place.
 //!
 //! - `keeper`: the process that holds connections
+//! - `bound`: a keeper for the program that `offshoot with` runs
 //! - `keeping`: what a run does with a keeper
 //! - `place`: where a keeper listens
 //! - `question`: what a keeper is asked
 //! - `command`: `offshoot kept`
 
+pub(crate) mod bound;
 mod command;
 mod keeper;
 pub(crate) mod keeping;

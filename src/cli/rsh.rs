@@ -1,17 +1,20 @@
 //! `offshoot rsh`: a command on one host in place of ssh, for programs such as rsync that start ssh themselves. It
-//! passes bytes on as they are.
+//! passes bytes on as they are, unless the command gets a terminal.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtin::fakessh::pump;
 use crate::builtin::fakessh::remote::Remote;
-use crate::cli::args::rsh::RshArgs;
+use crate::builtin::process::run_process::CommandLine;
+use crate::cli::args::rsh::{RshArgs, Terminal};
 use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
+use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
 use crate::cli::forward::rule::Target;
 use crate::cli::hosts::expression;
@@ -19,6 +22,10 @@ use crate::cli::hosts::path::{FromInventory, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::session::Session;
+use crate::cli::sftp;
+use crate::cli::shell;
+use crate::cli::shell::relay::{Over, Relay};
+use crate::cli::shell::terminal::has_keyboard;
 use crate::cli::tree::Tree;
 use crate::process::Command;
 use crate::wire::error::ChannelErrorKind;
@@ -41,13 +48,17 @@ pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
         Ok(host) => host,
         Err(exit) => return exit,
     };
-    connect(&host, &args.way.reach(), &work)
+    connect(&host, &args.reach(), &work)
 }
 
 /// What is done on the host.
 enum Work<'a> {
     Command(&'a RshArgs, Remote),
+    /// The login shell, if there is no command.
+    OnTerminal(&'a RshArgs, Option<Remote>),
     Connection(&'a Target),
+    /// The connection is held.
+    Nothing,
 }
 
 impl<'a> Work<'a> {
@@ -55,21 +66,46 @@ impl<'a> Work<'a> {
         if let Some(target) = &args.typed.connection {
             return Ok(Self::Connection(target));
         }
+        if args.typed.no_command {
+            return Ok(Self::Nothing);
+        }
+        let wanted = args.typed.terminal(!args.argv.is_empty(), has_keyboard());
+        if wanted == Terminal::Made && args.argv.is_empty() {
+            return Ok(Self::OnTerminal(args, None));
+        }
         let line = args.argv.join(OsStr::new(" "));
-        Remote::new(line, args.typed.subsystem).map(|remote| Self::Command(args, remote))
+        let remote = Remote::new(line, args.typed.subsystem)?;
+        if wanted == Terminal::Refused {
+            complain("note: no terminal is made there, because stdin is none; -tt makes one in any case");
+        }
+        Ok(if wanted == Terminal::Made { Self::OnTerminal(args, Some(remote)) } else { Self::Command(args, remote) })
     }
 
     /// Does it with the standard streams of this process, and returns the exit code. The error is in words.
     async fn carry_out(&self, context: &Context) -> Result<u8, String> {
         let in_words = |error: Error| in_words(&error, context);
-        let streams = pump::own_streams().map_err(|error| error.to_string())?;
+        let streams = || pump::own_streams().map_err(|error| error.to_string());
         let exit = match self {
-            Self::Command(args, remote) => {
-                pump::run(command(context, args, remote), streams).await.map_err(in_words)?
+            Self::Command(args, remote) if args.typed.subsystem => {
+                sftp::run(context, remote, streams()?, in_words).await?
             }
+            Self::Command(args, remote) => {
+                pump::run(command(context, args, remote), streams()?).await.map_err(in_words)?
+            }
+            Self::OnTerminal(args, remote) => match on_terminal(context, args, remote.as_ref()).await? {
+                Over::Exited(exit) => exit,
+                Over::Left => return Err("left; what ran there ends".into()),
+                // The session hears of it as well, and says how the tool ends.
+                Over::Signalled(exit) => return Ok(exit.code()),
+                Over::Failed(error) => return Err(in_words(error)),
+            },
             Self::Connection(target) => {
                 let stream = target.connect(context).await.map_err(in_words)?;
-                return pump::carry(stream, streams).await.map(|()| 0).map_err(|error| error.to_string());
+                return pump::carry(stream, streams()?).await.map(|()| 0).map_err(|error| error.to_string());
+            }
+            Self::Nothing => {
+                let _ = context.closed().await;
+                return Err("the connection was lost".into());
             }
         };
         match exit.code {
@@ -92,12 +128,29 @@ fn in_words(error: &Error, context: &Context) -> String {
 
 fn command(context: &Context, args: &RshArgs, remote: &Remote) -> Command {
     let mut command = remote.command(context, !args.typed.no_stdin);
-    for name in args.typed.sent_variables() {
-        if let Some(value) = std::env::var_os(&name) {
-            command = command.env(name, value);
-        }
+    for (name, value) in sent(args) {
+        command = command.env(name, value);
     }
     command
+}
+
+/// Runs the command, or the login shell, on a terminal there until that is over.
+async fn on_terminal(context: &Context, args: &RshArgs, remote: Option<&Remote>) -> Result<Over, String> {
+    let command = remote.map_or_else(shell::login, |remote| CommandLine {
+        argv: remote.argv().into(),
+        env: sent(args).map(|(name, value)| (name.into(), Some(value))).collect(),
+        ..CommandLine::default()
+    });
+    let cannot = |error: io::Error| format!("cannot use the terminal: {error}");
+    let mut signals = Signals::new().map_err(cannot)?;
+    let (command, has_input) = (shell::on_terminal(command), !args.typed.no_stdin);
+    let relay = Relay::begin(context, command, args.typed.escape.0, has_input).map_err(cannot)?;
+    Ok(relay.run(&mut signals).await)
+}
+
+/// The variables that go with the command.
+fn sent(args: &RshArgs) -> impl Iterator<Item = (String, OsString)> {
+    args.typed.sent_variables().into_iter().filter_map(|name| std::env::var_os(&name).map(|value| (name, value)))
 }
 
 /// The host with the hops that lead to it.

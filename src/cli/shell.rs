@@ -4,8 +4,8 @@
 //! - `relay`: both directions, until one end is over
 
 pub(crate) mod escape;
-mod relay;
-mod terminal;
+pub(crate) mod relay;
+pub(crate) mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -74,7 +74,7 @@ async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &Host
         Ok(signals) => signals,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    let relay = Relay::begin(&context, command(&args.argv), args.escape.0);
+    let relay = Relay::begin(&context, command(&args.argv), args.escape.0, true);
     let over = match relay {
         Ok(relay) => relay.run(&mut signals).await,
         Err(error) => return fail(Exit::Internal, &format!("cannot use the terminal: {error}")),
@@ -113,14 +113,29 @@ async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &Host
     exit
 }
 
-/// What runs on the terminal there, with the variables that describe the terminal and the language here.
+/// What runs on the terminal there.
 fn command(argv: &[OsString]) -> CommandLine {
-    let command = match argv {
-        [] => CommandLine::shell(LOGIN),
+    on_terminal(match argv {
+        [] => login(),
         argv => CommandLine { argv: argv.to_vec(), ..CommandLine::default() },
-    };
+    })
+}
+
+/// The login shell of the user.
+pub(crate) fn login() -> CommandLine {
+    CommandLine::shell(LOGIN)
+}
+
+/// The command on a terminal of the size of the one here, with the variables that describe the terminal and the
+/// language here.
+pub(crate) fn on_terminal(command: CommandLine) -> CommandLine {
     let env = std::env::vars_os().filter(|(name, _)| travels(name)).map(|(name, value)| (name, Some(value)));
-    CommandLine { env: env.collect(), stdin: Input::Stream, terminal: Some(terminal::size()), ..command }
+    CommandLine {
+        env: env.chain(command.env).collect(),
+        stdin: Input::Stream,
+        terminal: Some(terminal::size()),
+        ..command
+    }
 }
 
 fn travels(name: &OsStr) -> bool {

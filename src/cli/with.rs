@@ -22,10 +22,13 @@ use crate::cli::hosts::expression;
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::inventory::format::Format;
+use crate::cli::kept::bound::Bound;
 
 /// As a shell says that a program is not there, or cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
+/// The socket of what holds the connections, in the directory of the stand-ins.
+const KEEPER: &str = "keeper";
 /// What a shell adds to the number of a signal.
 const BY_SIGNAL: i32 = 128;
 
@@ -53,8 +56,11 @@ pub(crate) fn with(cli: &Cli, args: &WithArgs) -> Exit {
     }
     let found = sources.inventories.found();
     let made = rsh_words(cli, args, &found).and_then(|words| {
-        let command = [OsStr::new("exec "), &stand_ins::line(words)].join(OsStr::new(""));
-        StandIns::new(&|_| command.clone())
+        let here = std::env::current_dir()?;
+        StandIns::new(&|directory| {
+            let kept_at = ["--kept-at".into(), directory.join(KEEPER).into_os_string(), here.clone().into()];
+            [OsStr::new("exec "), &stand_ins::line(words.iter().chain(&kept_at))].join(OsStr::new(""))
+        })
     });
     let stand_ins = match made {
         Ok(stand_ins) => stand_ins,
@@ -62,11 +68,22 @@ pub(crate) fn with(cli: &Cli, args: &WithArgs) -> Exit {
             return fail(Exit::Internal, &format!("cannot make a directory with a stand-in for ssh: {error}"));
         }
     };
+    // Every ssh of the program has its connections there, so each host is connected once.
+    let keeper = match Bound::start(&stand_ins.directory().join(KEEPER)) {
+        Ok(keeper) => Some(keeper),
+        Err(error) => {
+            complain(&format!("note: each ssh connects by itself, because no process holds the connections: {error}"));
+            None
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Internal, &error),
     };
-    runtime.block_on(run(args, &stand_ins))
+    let exit = runtime.block_on(run(args, &stand_ins));
+    // Its socket is in the directory that is removed next.
+    drop(keeper);
+    exit
 }
 
 /// `offshoot rsh`, with everything that leads to the path.

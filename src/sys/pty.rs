@@ -64,7 +64,7 @@ pub(crate) fn resize(terminal: BorrowedFd<'_>, [rows, columns]: [u16; 2]) -> io:
 }
 
 /// How many rows and columns a terminal has.
-#[cfg(any(feature = "cli", test))]
+#[cfg(any(feature = "fakessh", test))]
 pub(crate) fn size(terminal: BorrowedFd<'_>) -> io::Result<[u16; 2]> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one value of this function.

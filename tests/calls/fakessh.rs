@@ -43,13 +43,54 @@ fn every_ssh_of_a_program_runs_its_command_in_the_context() {
     for (line, code, says) in [
         ("ssh web 'kill -9 $$'", 255, "signal 9 ended the command"),
         ("ssh web", 255, "no command is named"),
-        ("ssh -N web", 255, "no -N here"),
+        ("ssh -L 1:a:1 web true", 255, "no -L here"),
+        ("ssh -W /no/such/socket web", 255, "/no/such/socket"),
         ("ssh -G web", 0, ""),
         ("exec /no/such/program", 127, "not found"),
     ] {
         let (_, err, ended) = run(&far, line);
         assert!(ended == Some(code) && err.contains(says), "{line}: {ended:?} {err}");
     }
+}
+
+#[test]
+fn an_ssh_has_a_terminal_a_connection_or_nothing_if_its_options_say_so() {
+    let tree = Tree::new();
+    let far = tree.child();
+    let (out, err, code) = run(&far, "ssh -tt web 'test -t 0 -a -t 2 && stty size; exit 4'");
+    assert_eq!((out.as_str(), err.as_str(), code), ("24 80\r\n", "", Some(4)));
+    // stdin is no terminal, so once is not enough.
+    let (out, _, code) = run(&far, "ssh -t web 'test -t 1; echo $?'; ssh -tt -T web 'test -t 1'");
+    assert_eq!((out.as_str(), code), ("1\n", Some(1)));
+    // With a terminal here, it has that size. The one here is raw in the meantime.
+    let size = nix::pty::Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = nix::pty::openpty(Some(&size), None).unwrap();
+    let modes = || nix::sys::termios::tcgetattr(&terminal.slave).unwrap().local_flags;
+    let before = modes();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ssh -t web 'test \"$(stty size)\" = \"33 99\" && read -r a && test \"$a\" = typed && exit 6'"]);
+    command.stdin(terminal.slave.try_clone().unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut master = fs::File::from(terminal.master);
+    let typing = std::thread::spawn(move || std::io::Write::write_all(&mut master, b"typed\r").map(|()| master));
+    let status = block_on(fakessh::run(&far, &mut command)).unwrap();
+    assert_eq!((status.code(), modes() == before), (Some(6), true));
+    drop(typing.join());
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let echo = std::thread::spawn(move || {
+        let mut end = listener.accept().unwrap().0;
+        let mut all = Vec::new();
+        std::io::Read::read_to_end(&mut end, &mut all).unwrap();
+        std::io::Write::write_all(&mut end, &all).unwrap();
+    });
+    let (out, err, code) = run(&far, &format!("echo there and back | ssh -W {} web", socket.display()));
+    assert_eq!((out.as_str(), err.as_str(), code), ("there and back\n", "", Some(0)));
+    echo.join().unwrap();
+    // It runs until somebody ends it.
+    let (_, err, code) = run(&far, "timeout 1 ssh -N web");
+    assert_eq!((err.as_str(), code), ("", Some(124)));
 }
 
 /// Whether a program is installed.

@@ -24,7 +24,7 @@ pub(crate) mod shell;
 mod showing;
 mod text;
 mod transcripts;
-mod transfer;
+pub(crate) mod transfer;
 mod tree;
 
 /// A trial: its sentence and its function.
@@ -189,6 +189,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             scp_copies_by_sftp_and_by_its_old_protocol
             a_slow_reader_holds_up_the_command
             an_rsh_that_is_killed_leaves_nothing_alone
+            a_command_of_rsh_has_a_terminal_that_is_the_one_here
+            rsh_without_a_command_is_a_login_on_a_terminal
+            rsh_makes_a_terminal_where_there_is_none_if_it_is_forced
+            rsh_holds_a_connection_without_a_command
             a_program_reaches_hosts_behind_a_path_by_its_own_ssh
             the_directory_of_with_is_removed_after_a_signal
         ;

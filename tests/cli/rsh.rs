@@ -12,9 +12,10 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::shell::Typist;
 use crate::support::tool::{Ended, Running, run, tool};
 use crate::support::trace::Trace;
-use crate::support::{AT_ONCE, Missing, PATIENCE, THREE_SECONDS, long_time, wait_for};
+use crate::support::{A_WHILE, AT_ONCE, Missing, PATIENCE, THREE_SECONDS, long_time, wait_for};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_offshoot");
 
@@ -193,6 +194,102 @@ pub(crate) fn an_rsh_that_is_killed_leaves_nothing_alone() -> Result<()> {
         trace.expect_nothing_left(THREE_SECONDS.saturating_sub(start.elapsed()))?;
     }
     Ok(())
+}
+
+/// `rsh` on a terminal.
+fn on_terminal(args: &[&str]) -> Result<Typist> {
+    let (mut command, trace) = tool(&[&["rsh"], args].concat());
+    Typist::start_command(&mut command, trace)
+}
+
+pub(crate) fn a_command_of_rsh_has_a_terminal_that_is_the_one_here() -> Result<()> {
+    let line = "stty size; test -t 0 -a -t 2 && echo \"$TERM, $LC_SENT\"; read -r word; echo \"<$word>\"; exit 7";
+    let (mut command, trace) = tool(&["rsh", "-t", "-o", "SendEnv=LC_SENT", "local1/local2", line]);
+    let mut typist = Typist::start_command(command.env("LC_SENT", "sent"), trace)?;
+    typist.expect("33 99\r\n")?;
+    typist.expect("vt100, sent\r\n")?;
+    typist.type_text("a word\r")?;
+    typist.expect("<a word>")?;
+    assert_eq!(typist.finish(AT_ONCE)?, 7);
+    // Ctrl-C goes to what runs there, and the size follows.
+    let mut typist = on_terminal(&["-t", "local1", "trap 'stty size; exit 5' INT; echo up; while :; do read a; done"])?;
+    typist.expect("up\r\n")?;
+    typist.resize("20", "77")?;
+    typist.type_text("\x03")?;
+    typist.expect("\r\n")?;
+    assert_eq!(typist.finish(AT_ONCE)?, 5);
+    Ok(())
+}
+
+pub(crate) fn rsh_without_a_command_is_a_login_on_a_terminal() -> Result<()> {
+    let mut typist = on_terminal(&["local1"])?;
+    typist.type_text("echo \"the arguments: $(tr '\\0' ' ' </proc/$$/cmdline)\"; exit 6\r")?;
+    typist.expect(" -l \r\n")?;
+    assert_eq!(typist.finish(AT_ONCE)?, 6);
+    // What the escape character says ends it, as ssh ends.
+    let mut typist = on_terminal(&["-e", "%", "-t", "local1", "echo up; cat"])?;
+    typist.expect("up\r\n")?;
+    typist.type_text("%.")?;
+    assert_eq!(typist.finish(AT_ONCE)?, 255);
+    Ok(())
+}
+
+pub(crate) fn rsh_makes_a_terminal_where_there_is_none_if_it_is_forced() -> Result<()> {
+    let line = "test -t 0 && echo a terminal; read -r word; echo \"<$word>\"; exit 3";
+    let end = "~.";
+    for (args, code, wanted) in [
+        // As the terminal echoes what is typed, it stands there twice. The escape character is one of a keyboard.
+        (&["-tt"][..], 3, "a terminal\r\n~.\r\n<~.>\r\n"),
+        (&["-o", "RequestTTY=force"], 3, "a terminal\r\n~.\r\n<~.>\r\n"),
+        (&["-t"], 3, "<~.>\n"),
+        (&["-tt", "-T"], 3, "<~.>\n"),
+        (&["-T"], 3, "<~.>\n"),
+    ] {
+        let (mut command, mut trace) = tool(&[&["rsh"], args, &["local1", line]].concat());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        std::io::Write::write_all(&mut child.stdin.take().context("stdin")?, format!("{end}\n").as_bytes())?;
+        let output = child.wait_with_output()?;
+        let sorted = |text: &str| {
+            let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        // The echo may come before the first line.
+        let out = String::from_utf8(output.stdout)?;
+        assert_eq!((output.status.code(), sorted(&out)), (Some(code), sorted(wanted)), "{args:?}");
+        let says = String::from_utf8(output.stderr)?;
+        assert_eq!(says.contains("-tt makes one"), args == ["-t"], "{args:?}: {says}");
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    let ended = run(&mut tool(&["rsh", "-tt", "local1", "kill -9 $$"]).0)?;
+    ensure!(ended.code == Some(255) && ended.stderr.concat().contains("signal 9 ended"), "{ended:?}");
+    let ended = run(&mut tool(&["rsh", "-n", "-tt", "local1", "exit 4"]).0)?;
+    ensure!(ended.code == Some(4), "{ended:?}");
+    Ok(())
+}
+
+pub(crate) fn rsh_holds_a_connection_without_a_command() -> Result<()> {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let (mut command, mut trace) = tool(&["rsh", "-N", "local1/local2"]);
+        let running = Running::start(&mut command)?;
+        wait_for(PATIENCE, || (trace.look().len() >= 3).then_some(())).context("the hosts are not connected")?;
+        running.signal(signal)?;
+        let ended = running.finish()?;
+        assert_eq!((ended.code, ended.stdout.len()), (Some(code), 0), "{ended:?}");
+        trace.expect_nothing_left(AT_ONCE)?;
+    }
+    // It ends with the connection.
+    let (mut command, mut trace) = tool(&["rsh", "-N", "local1/local2"]);
+    let running = Running::start(&mut command)?;
+    let hop = wait_for(PATIENCE, || {
+        let all = trace.look();
+        let parent = all.iter().find(|process| process.parent == running.pid.cast_signed())?.pid;
+        all.iter().any(|process| process.parent == parent).then_some(parent)
+    });
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(hop.context("the hosts are not connected")?), Signal::SIGKILL)?;
+    let ended = running.finish()?;
+    ensure!(ended.code == Some(255) && ended.stderr.concat().contains("connection was lost"), "{ended:?}");
+    trace.expect_nothing_left(A_WHILE)
 }
 
 /// A script that `with` runs, and its trace. What it prints first is the path of its ssh.

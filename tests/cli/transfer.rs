@@ -232,8 +232,12 @@ pub(crate) fn ten_thousand_small_files_take_a_moment() -> Result<()> {
     Ok(())
 }
 
-/// Kills the child or the tool at random moments of a push.
 pub(crate) fn a_push_that_is_killed_leaves_the_old_file_or_the_new_one() -> Result<()> {
+    kill_pushes(rounds(12))
+}
+
+/// Kills the child or the tool at random moments of as many pushes.
+pub(crate) fn kill_pushes(rounds: u32) -> Result<()> {
     let place = tempfile::tempdir()?;
     let (new, target) = (place.path().join("new"), place.path().join("there/target"));
     let content = |byte: u8| vec![byte; 24 << 20];
@@ -242,7 +246,7 @@ pub(crate) fn a_push_that_is_killed_leaves_the_old_file_or_the_new_one() -> Resu
     fs::write(&target, content(1))?;
     let (mut random, seed) = Random::new("push");
     let mut replaced = 0;
-    for round in 0..rounds(12) {
+    for round in 0..rounds {
         let (mut command, mut trace) = tool(&["push", "-w", "local1", "--checksum", "new", "there/target"]);
         let mut running = Running::start(command.current_dir(place.path()))?;
         let tool = i32::try_from(running.pid)?;

@@ -1,9 +1,10 @@
 //! `offshoot push` and `offshoot pull` over ssh, sudo, several hops and containers.
 
+mod hostile;
 mod killed;
 mod memory;
 mod rsync;
-mod tree;
+pub(crate) mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     let mut add =
         |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("copies: {name}"), Box::new(trial)));
     add("a program runs as its owner only where that is the owner's copy", setuid);
+    trials.extend(hostile::trials());
     trials.extend(killed::trials());
     trials.extend(memory::trials());
     trials.extend(rsync::trials());

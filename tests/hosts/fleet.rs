@@ -32,6 +32,8 @@ pub(crate) struct Fleet {
     pub(crate) busybox_su: String,
     /// Clients of the container engines, for use on this side.
     pub(crate) engines: PathBuf,
+    /// Where Ansible is installed.
+    pub(crate) ansible: PathBuf,
     /// The engines that the host `boxes` has.
     pub(crate) boxes: String,
     /// The number of a job of Slurm there, if it is up.
@@ -79,6 +81,7 @@ impl Fleet {
             passphrase: variable("OFS_PASSPHRASE")?.into(),
             busybox_su: variable("OFS_BUSYBOX_SU")?.into(),
             engines: variable("OFS_ENGINES")?.into(),
+            ansible: variable("OFS_ANSIBLE")?.into(),
             boxes: variable("OFS_BOXES")?.into(),
             job: Some(variable("OFS_JOB")?.to_owned()).filter(|job| !job.is_empty()),
             roots: variable("OFS_ROOTS")?.into(),

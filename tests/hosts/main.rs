@@ -26,6 +26,7 @@ mod doctor;
 mod failing;
 mod fleet;
 mod foreign;
+mod forward;
 mod functions;
 mod giving_up;
 mod helper;
@@ -37,6 +38,7 @@ mod namespaces;
 mod own_image;
 mod pacing;
 mod privilege;
+mod programs;
 mod random;
 mod rsh;
 mod running;
@@ -120,6 +122,8 @@ fn main() -> ExitCode {
         keeping::trials(),
         doctor::trials(),
         rsh::trials(),
+        programs::trials(),
+        forward::trials(),
         running::trials(),
         pacing::trials(),
         copies::trials(),

@@ -8,7 +8,7 @@ use super::remote::{Remote, sent_variables};
 /// Options with a value, as in the manual of ssh.
 const WITH_VALUE: &[u8] = b"BbcDEeFIiJLlmOoPpQRSWw";
 /// Options that are about something else than a command.
-const REFUSED: &[u8] = b"DLRWwNfMOXYQ";
+const REFUSED: &[u8] = b"DLRwfMOXYQ";
 
 /// What a command line of ssh asks for.
 #[derive(Debug)]
@@ -18,14 +18,28 @@ pub(super) enum Asked {
         has_stdin: bool,
         /// The names of variables that are sent along.
         variables: Vec<String>,
+        terminal: Terminal,
     },
+    /// To pass stdin and stdout to this address, `HOST:PORT`, or the path of a socket.
+    Connect(String),
+    /// To do nothing until the context or the stand-in has gone.
+    Hold,
     /// Only a line of text, as the version.
     Text(String),
 }
 
+/// Whether a command gets a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    None,
+    /// If stdin is one.
+    AsHere,
+    Always,
+}
+
 /// Reads the arguments. The host does not matter, nor how it is reached.
 pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
-    let (mut host, mut flags, mut variables) = (None, Vec::new(), Vec::new());
+    let (mut host, mut flags, mut variables, mut address) = (None, Vec::new(), Vec::new(), None);
     let mut words = argv.iter();
     let mut are_options = true;
     while let Some(word) = words.next() {
@@ -45,6 +59,8 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
                             value.ok_or_else(|| format!("the option -{} needs a value", char::from(*letter)))?;
                         if *letter == b'o' {
                             variables.extend(sent_variables(&value.to_string_lossy()).map(str::to_owned));
+                        } else if *letter == b'W' {
+                            address = Some(value.to_string_lossy().into_owned());
                         }
                         break;
                     }
@@ -53,14 +69,20 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
             _ if host.is_none() => host = Some(word),
             _ => {
                 let line: Vec<&OsStr> = std::iter::once(word).chain(words).map(OsString::as_os_str).collect();
-                return asked(&flags, host, line.join(OsStr::new(" ")), variables);
+                return asked(&flags, host, line.join(OsStr::new(" ")), variables, address);
             }
         }
     }
-    asked(&flags, host, OsString::new(), variables)
+    asked(&flags, host, OsString::new(), variables, address)
 }
 
-fn asked(flags: &[u8], host: Option<&OsString>, line: OsString, variables: Vec<String>) -> Result<Asked, String> {
+fn asked(
+    flags: &[u8],
+    host: Option<&OsString>,
+    line: OsString,
+    variables: Vec<String>,
+    address: Option<String>,
+) -> Result<Asked, String> {
     let has = |letter: u8| flags.contains(&letter);
     if has(b'V') {
         return Ok(Asked::Text(concat!("offshoot ", env!("CARGO_PKG_VERSION"), "\n").into()));
@@ -70,9 +92,25 @@ fn asked(flags: &[u8], host: Option<&OsString>, line: OsString, variables: Vec<S
         return Ok(Asked::Text(format!("host {}\n", host.display())));
     }
     if let Some(refused) = flags.iter().find(|flag| REFUSED.contains(flag)) {
-        return Err(format!("there is no -{} here: a context only runs commands", char::from(*refused)));
+        return Err(format!(
+            "there is no -{} here: a context runs commands and makes connections",
+            char::from(*refused)
+        ));
     }
-    Ok(Asked::Run { remote: Remote::new(line, has(b's'))?, has_stdin: !has(b'n'), variables })
+    if let Some(address) = address {
+        return Ok(Asked::Connect(address));
+    }
+    if has(b'N') {
+        return Ok(Asked::Hold);
+    }
+    // As with ssh, the last one of -t and -T holds, and -t twice forces it.
+    let terminal = match flags.iter().rev().take_while(|flag| **flag != b'T').filter(|flag| **flag == b't').count() {
+        _ if has(b's') => Terminal::None,
+        0 => Terminal::None,
+        1 => Terminal::AsHere,
+        _ => Terminal::Always,
+    };
+    Ok(Asked::Run { remote: Remote::new(line, has(b's'))?, has_stdin: !has(b'n'), variables, terminal })
 }
 
 #[cfg(test)]
@@ -95,6 +133,18 @@ mod tests {
             assert_eq!(remote.line(), wanted, "{line}");
             assert_eq!(has_stdin, !line.contains("-qTn"), "{line}");
         }
+        for (line, wanted) in [
+            ("web1 x", Terminal::None),
+            ("-t web1 x", Terminal::AsHere),
+            ("-tt web1 x", Terminal::Always),
+            ("-tt -T web1 x", Terminal::None),
+            ("-T -t web1 x", Terminal::AsHere),
+            ("-tt -s web1 sftp", Terminal::None),
+        ] {
+            assert!(matches!(of(line), Ok(Asked::Run { terminal, .. }) if terminal == wanted), "{line}");
+        }
+        assert!(matches!(of("-W db:5432 web1"), Ok(Asked::Connect(address)) if address == "db:5432"));
+        assert!(matches!(of("-qN web1"), Ok(Asked::Hold)));
         let Ok(Asked::Run { variables, .. }) = of("-o SendEnv=GIT_PROTOCOL web1 x") else { panic!() };
         assert_eq!(variables, ["GIT_PROTOCOL"]);
         assert!(matches!(of("-G web1"), Ok(Asked::Text(text)) if text == "host web1\n"));
@@ -107,7 +157,7 @@ mod tests {
             ("web1", "no command is named"),
             ("-l", "the option -l needs a value"),
             ("-x", "no host is named"),
-            ("-N web1", "no -N here"),
+            ("-L 1:a:1 web1 x", "no -L here"),
             ("-s web1 netconf", "there is sftp"),
         ] {
             assert!(of(line).is_err_and(|why| why.contains(says)), "{line}");

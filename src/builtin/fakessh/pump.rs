@@ -12,7 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-#[cfg(feature = "cli")]
 use crate::builtin::net::RemoteStream;
 use crate::builtin::process::{Command, Exit};
 use crate::wire::error::Error;
@@ -45,6 +44,7 @@ pub(crate) fn own_streams() -> io::Result<[OwnedFd; 3]> {
 /// If the command cannot be started, the connection is lost, or output is lost.
 pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3]) -> Result<Exit, Error> {
     let io = |error: io::Error| Error::Io(error.into());
+    let has_terminal = command.has_terminal();
     let mut child = command.spawn();
     let input = match child.stdin.take() {
         Some(to) => Some((read_stdin(stdin).map_err(io)?, to)),
@@ -52,7 +52,9 @@ pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3])
     };
     let output = Writing::start(stdout, "stdout").map_err(io)?;
     let errors = Writing::start(stderr, "stderr").map_err(io)?;
-    let outputs = (output.take(child.stdout.take()), errors.take(child.stderr.take()));
+    // What is on a terminal has one output, and the other one has no end.
+    let second = child.stderr.take().filter(|_| !has_terminal);
+    let outputs = (output.take(child.stdout.take()), errors.take(second));
     let all = async { tokio::join!(outputs.0, outputs.1, child.wait()) };
     let feed = async {
         if let Some((from, to)) = input {
@@ -82,7 +84,6 @@ pub(crate) async fn run(command: Command, [stdin, stdout, stderr]: [OwnedFd; 3])
 /// # Errors
 ///
 /// If the connection breaks, or the output cannot be written.
-#[cfg(feature = "cli")]
 pub(crate) async fn carry(mut stream: RemoteStream, [stdin, stdout, _]: [OwnedFd; 3]) -> io::Result<()> {
     stream.reset_on_drop(true);
     let (mut from, mut to) = tokio::io::split(stream);

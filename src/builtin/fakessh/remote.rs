@@ -12,15 +12,15 @@ case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
 command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
 exec "$SHELL" -c "$1""#;
 
-/// Finds the server of sftp where systems have it.
+/// Finds the server of sftp where systems have it. With the second argument `look`, it only looks.
 const SFTP_SERVER: &str = r#"cd 2>/dev/null || cd /
 for server in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server \
     /usr/lib/ssh/sftp-server /usr/lib/misc/sftp-server /usr/lib/sftp-server /usr/libexec/ssh/sftp-server \
     /usr/local/libexec/sftp-server
 do
-    if [ -x "$server" ]; then exec "$server"; fi
+    if [ -x "$server" ]; then [ "$2" != look ] || exit 0; exec "$server"; fi
 done
-if command -v sftp-server >/dev/null 2>&1; then exec sftp-server; fi
+if command -v sftp-server >/dev/null 2>&1; then [ "$2" != look ] || exit 0; exec sftp-server; fi
 echo 'offshoot: no sftp-server is found on the host; write scp -O, which needs none' >&2
 exit 255"#;
 
@@ -54,7 +54,20 @@ impl Remote {
 
     pub(crate) fn command(&self, context: &Context, has_stdin: bool) -> Command {
         let stdin = if has_stdin { Stdin::piped() } else { Stdin::null() };
-        context.command("/bin/sh").args(["-c", self.script, "sh"]).args([&self.line]).stdin(stdin).with_whole_output()
+        let [shell, words @ ..] = self.argv();
+        context.command(shell).args(words).stdin(stdin).with_whole_output()
+    }
+
+    /// What is a success on a host that has a server of sftp, if this is one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn look_for_server(&self) -> [OsString; 6] {
+        let [shell, option, script, name, line] = self.argv();
+        [shell, option, script, name, line, "look".into()]
+    }
+
+    /// What runs on the host.
+    pub(crate) fn argv(&self) -> [OsString; 5] {
+        ["/bin/sh".into(), "-c".into(), self.script.into(), "sh".into(), self.line.clone()]
     }
 }
 

@@ -51,7 +51,7 @@ impl StandIns {
         Err(last)
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 

@@ -1,7 +1,7 @@
 //! The commands that stand in for ssh: `rsh` takes the options of ssh, and `with` those of `run`.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Args};
 use super::choosing::ChoiceArgs;
 use super::number::number;
 use super::passwords::PasswordArgs;
+use super::shell::{EscapeCharacter, character};
 use super::{ReachArgs, SshArgs, become_method, user};
 use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
@@ -49,6 +50,9 @@ pub(crate) struct RshArgs {
     /// Reach the host through this path
     #[arg(long, value_name = "PATH")]
     pub(crate) via: Option<String>,
+    /// The socket of the process that holds the connections of `with`, and the directory where that was started
+    #[arg(long, hide = true, num_args = 2, value_names = ["SOCKET", "DIRECTORY"])]
+    kept_at: Vec<PathBuf>,
     /// The host, as a path or as the name of one in the configuration
     #[arg(value_name = "HOST", required_unless_present = "show_version")]
     pub(crate) host: Option<String>,
@@ -60,6 +64,21 @@ pub(crate) struct RshArgs {
     pub(crate) typed: TypedArgs,
     #[command(flatten)]
     pub(crate) way: WayArgs,
+}
+
+impl RshArgs {
+    /// How to reach the host. What keeps the connections of `with` starts ssh in its own directory. So nothing is kept
+    /// if files are named from another one.
+    pub(crate) fn reach(&self) -> ReachArgs {
+        let kept_at = match self.kept_at.as_slice() {
+            [socket, directory] => {
+                let is_there = || std::env::current_dir().is_ok_and(|here| here == *directory);
+                (socket.exists() && (!self.typed.names_files_from_here() || is_there())).then(|| socket.clone())
+            }
+            _ => None,
+        };
+        ReachArgs { kept_at, ..self.way.reach() }
+    }
 }
 
 /// `offshoot with`.
@@ -76,7 +95,7 @@ pub(crate) struct WithArgs {
     pub(crate) way: WayArgs,
 }
 
-const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST COMMAND [ARG]...";
+const RSH_USAGE: &str = "offshoot rsh [OPTIONS] HOST [COMMAND [ARG]...]";
 
 const RSH_FEW_EXAMPLES: &str = "\
 Examples:
@@ -85,15 +104,16 @@ Examples:
 
 const RSH_HELP: &str = "\
 -l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
-Without a COMMAND or -W it refuses, and it makes no terminal. Its exit code is that of the
-command, and 255 if there is none.
+Without a COMMAND it runs the login shell, on a terminal. Its exit code is that of the command,
+and 255 if there is none.
 
 Examples:
   rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
   GIT_SSH_COMMAND='offshoot rsh --via bastion' git clone git@web1:site.git
   ssh -o ProxyCommand='offshoot rsh -W %h:%p bastion/web1/docker:app' db
   ln -s offshoot ~/bin/offshoot-rsh     # by this name it is rsh, where one word is wanted:
-  scp -S offshoot-rsh app.conf web1:";
+  scp -S offshoot-rsh app.conf web1:
+  offshoot rsh -t bastion/web1/sudo top";
 
 const WITH_HELP: &str = "\
 The program finds ssh, scp and sftp that reach each host behind PATH, and rsync and git use them.
@@ -158,6 +178,7 @@ impl WayArgs {
             become_method: self.become_method,
             cache: self.cache,
             keep: None,
+            kept_at: None,
             binary: self.binary.clone(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
@@ -166,7 +187,7 @@ impl WayArgs {
 }
 
 /// Short options of ssh, as programs that call ssh write them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Options of ssh")]
 pub(crate) struct TypedArgs {
     /// User to log in as
@@ -236,21 +257,25 @@ pub(crate) struct TypedArgs {
     #[arg(short = 'W', id = "typed_connection", value_name = "HOST:PORT", value_parser = Target::parse)]
     #[arg(conflicts_with_all = ["argv", "subsystem", "no_stdin"])]
     pub(crate) connection: Option<Target>,
-    /// Ignored: no terminal is made in any case
-    #[arg(short = 't', action = ArgAction::Count)]
+    /// Run the command, or the login shell, on a terminal there, if stdin is one; twice to do so in any case
+    #[arg(short = 't', action = ArgAction::Count, overrides_with = "no_terminal")]
+    #[arg(conflicts_with_all = ["subsystem", "typed_connection"])]
     terminal: u8,
-    /// Ignored, as is -t
-    #[arg(short = 'T', hide_short_help = true)]
+    /// Make no terminal
+    #[arg(short = 'T', overrides_with = "terminal")]
     no_terminal: bool,
+    /// Run no command: hold the connection until a signal comes
+    #[arg(short = 'N', conflicts_with_all = ["argv", "subsystem", "typed_connection"])]
+    pub(crate) no_command: bool,
     /// Ignored: ssh is quiet already
     #[arg(short = 'q', hide_short_help = true)]
     quiet: bool,
     /// Ignored: X11 is not forwarded
     #[arg(short = 'x', hide_short_help = true)]
     no_x11: bool,
-    /// Ignored: there is no terminal, so nothing is escaped
-    #[arg(short = 'e', hide_short_help = true, value_name = "CHAR")]
-    escape: Vec<OsString>,
+    /// The character that begins a word for the tool at the start of a line of a terminal; none for none
+    #[arg(short = 'e', hide_short_help = true, value_name = "CHAR", default_value = "~", value_parser = character)]
+    pub(crate) escape: EscapeCharacter,
     /// Print the name of the host; git asks so whether this is an ssh
     #[arg(short = 'G', hide_short_help = true)]
     pub(crate) show_config: bool,
@@ -298,20 +323,74 @@ impl TypedArgs {
         Ok(argv)
     }
 
+    /// Whether the command gets a terminal on the host. As with ssh, one that has no keyboard here is forced, and a
+    /// login shell gets one unasked.
+    pub(crate) fn terminal(&self, has_command: bool, has_keyboard: bool) -> Terminal {
+        let has_keyboard = has_keyboard && !self.no_stdin;
+        let asked = match (self.no_terminal, self.terminal) {
+            _ if self.subsystem => "no".to_owned(),
+            (true, _) => "no".to_owned(),
+            (false, 0) => self.value_of("RequestTTY").unwrap_or_default().to_ascii_lowercase(),
+            (false, 1) => "yes".to_owned(),
+            (false, _) => "force".to_owned(),
+        };
+        match asked.as_str() {
+            "force" => Terminal::Made,
+            "yes" | "true" if has_keyboard => Terminal::Made,
+            "yes" | "true" => Terminal::Refused,
+            "no" | "false" => Terminal::Unwanted,
+            _ if has_keyboard && !has_command => Terminal::Made,
+            _ => Terminal::Unwanted,
+        }
+    }
+
+    /// Whether a value is a path that begins in the working directory.
+    fn names_files_from_here(&self) -> bool {
+        let in_options = self.option.iter().filter_map(|option| {
+            let option = option.to_string_lossy();
+            let (name, value) = option.split_once(|c: char| c == '=' || c.is_whitespace())?;
+            let name = name.to_ascii_lowercase();
+            let is_file = ["file", "path", "provider", "agent"].iter().any(|end| name.ends_with(end));
+            is_file.then(|| OsString::from(value.trim()))
+        });
+        let typed = [&self.config, &self.identity, &self.control, &self.pkcs11].into_iter().flatten().cloned();
+        let begins_elsewhere = |value: &OsString| {
+            let text = value.to_string_lossy();
+            text.starts_with(['/', '~', '%', '$']) || ["none", "yes", "no"].contains(&&*text)
+        };
+        typed.chain(in_options).any(|value| !begins_elsewhere(&value))
+    }
+
+    /// The value of an option `-o NAME=VALUE`. As with ssh, the first one holds.
+    fn value_of(&self, name: &str) -> Option<String> {
+        self.option.iter().filter_map(|option| option.to_str()).find_map(|option| {
+            let (typed, value) = option.split_once(|c: char| c == '=' || c.is_whitespace())?;
+            typed.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    }
+
     /// The names of variables that the options send along, as `-o SendEnv=GIT_PROTOCOL`. Patterns are not looked up.
     pub(crate) fn sent_variables(&self) -> Vec<String> {
         self.option.iter().filter_map(|option| option.to_str()).flat_map(sent_variables).map(str::to_owned).collect()
     }
 }
 
+/// Whether a command gets a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Terminal {
+    Made,
+    /// It was asked for, and stdin is none.
+    Refused,
+    Unwanted,
+}
+
 /// Options of ssh that are about something else than a command, with the reason why there is none of them here.
-const REFUSED: [(&str, &str); 14] = [
+const REFUSED: [(&str, &str); 13] = [
     ("-D", "forwards ports"),
     ("-L", "forwards ports, as offshoot forward does"),
     ("-R", "forwards ports"),
     ("-w", "forwards a network device"),
     ("-g", "forwards ports"),
-    ("-N", "runs no command"),
     ("-f", "goes to the background"),
     ("-M", "shares a connection"),
     ("-O", "controls a shared connection"),
@@ -333,7 +412,7 @@ pub(super) fn instead_of(error: &clap::Error) -> Option<String> {
 fn refused(option: &str) -> String {
     match REFUSED.iter().find(|(name, _)| option.starts_with(name)) {
         Some((name, why)) => {
-            format!("offshoot rsh has no {name}, which {why}: it only runs commands; use ssh for that")
+            format!("offshoot rsh has no {name}, which {why}: it runs commands and holds connections; use ssh for that")
         }
         None => format!(
             "offshoot rsh does not know the option {option}; it takes those of ssh that are about a command: \
@@ -381,6 +460,50 @@ mod tests {
         assert_eq!(args.typed.login, ["a", "b"]);
         let args = rsh(&["-o", "sendenv GIT_PROTOCOL LC_*", "web1", "x"]);
         assert_eq!(args.typed.sent_variables(), ["GIT_PROTOCOL"]);
+    }
+
+    #[test]
+    fn files_that_the_options_name_begin_in_a_directory() {
+        for (words, names) in [
+            (&["-i", "key", "web1", "x"][..], true),
+            (&["-F", "../config", "web1", "x"], true),
+            (&["-oIdentityFile=key", "web1", "x"], true),
+            (&["-o", "ControlPath a/%C", "web1", "x"], true),
+            (&["-i", "/key", "-F", "none", "-S", "~/%C", "-oControlPath=none", "web1", "x"], false),
+            (&["-x", "-oForwardAgent=no", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "web1", "x"], false),
+        ] {
+            assert_eq!(rsh(words).typed.names_files_from_here(), names, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_made_as_ssh_makes_it() {
+        use Terminal::{Made, Refused, Unwanted};
+        for (words, with_keyboard, without) in [
+            (&["web1", "x"][..], Unwanted, Unwanted),
+            (&["web1"], Made, Unwanted),
+            (&["-T", "web1"], Unwanted, Unwanted),
+            (&["-n", "web1"], Unwanted, Unwanted),
+            (&["-t", "web1", "x"], Made, Refused),
+            (&["-nt", "web1", "x"], Refused, Refused),
+            (&["-tt", "web1", "x"], Made, Made),
+            (&["-t", "-t", "web1", "x"], Made, Made),
+            (&["-tt", "-T", "web1", "x"], Unwanted, Unwanted),
+            (&["-T", "-t", "web1", "x"], Made, Refused),
+            (&["-oRequestTTY=force", "web1", "x"], Made, Made),
+            (&["-o", "requesttty yes", "web1", "x"], Made, Refused),
+            (&["-oRequestTTY=no", "-oRequestTTY=force", "web1"], Unwanted, Unwanted),
+            (&["-oRequestTTY=auto", "web1"], Made, Unwanted),
+            (&["-oRequestTTY=no", "-t", "web1", "x"], Made, Refused),
+        ] {
+            let args = rsh(words);
+            let of = |has_keyboard| args.typed.terminal(!args.argv.is_empty(), has_keyboard);
+            assert_eq!((of(true), of(false)), (with_keyboard, without), "{words:?}");
+        }
+        assert_eq!(rsh(&["-e", "none", "-tt", "web1"]).typed.escape, EscapeCharacter(None));
+        for words in [&["-N", "web1", "x"][..], &["-t", "-s", "web1", "sftp"], &["-N", "-W", "a:1", "web1"]] {
+            assert!(Cli::try_parse_from(["offshoot", "rsh"].iter().chain(words)).is_err(), "{words:?}");
+        }
     }
 
     #[test]

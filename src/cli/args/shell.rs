@@ -34,7 +34,7 @@ pub(crate) struct ShellArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EscapeCharacter(pub(crate) Option<u8>);
 
-fn character(text: &str) -> Result<EscapeCharacter, String> {
+pub(super) fn character(text: &str) -> Result<EscapeCharacter, String> {
     escape::character(text).map(EscapeCharacter)
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::cli::complaint::fail;
 use crate::cli::ending::Signals;
 use crate::cli::exit::Exit;
@@ -38,10 +40,18 @@ struct Keeper {
     kept: Mutex<HashMap<Key, Entry>>,
 }
 
-/// Runs the keeper that listens at `socket`, until it has nothing to keep.
-pub(crate) fn serve(socket: &Path) -> Exit {
-    // The terminal and the shell of the run that has started it are none of its business.
-    let _ = nix::unistd::setsid();
+/// Runs the keeper that listens at `socket`, until it has nothing to keep. If it `is_bound`, until stdin ends.
+pub(crate) fn serve(socket: &Path, is_bound: bool) -> Exit {
+    let bond = if is_bound {
+        match watch_stdin() {
+            Ok(bond) => Some(bond),
+            Err(error) => return fail(Exit::Internal, &error),
+        }
+    } else {
+        // The terminal and the shell of the run that has started it are none of its business.
+        let _ = nix::unistd::setsid();
+        None
+    };
     let (router, serve) = match Router::builder().build_server() {
         Ok(server) => server,
         Err(error) => return fail(Exit::Internal, &error),
@@ -62,7 +72,7 @@ pub(crate) fn serve(socket: &Path) -> Exit {
     };
     let watching = std::thread::Builder::new().name("offshoot-keeper".into()).spawn(move || {
         crate::block_on(async {
-            keeper.until_useless().await;
+            keeper.until_useless(bond).await;
             let socket = listener.path().to_owned();
             drop(listener);
             router.shutdown().await;
@@ -77,6 +87,26 @@ pub(crate) fn serve(socket: &Path) -> Exit {
     match serve() {
         Ok(()) => Exit::Internal,
         Err(why) => fail(Exit::Internal, &why),
+    }
+}
+
+/// Ends when stdin has ended.
+type Bond = oneshot::Receiver<()>;
+
+fn watch_stdin() -> std::io::Result<Bond> {
+    let (ended, bond) = oneshot::channel();
+    std::thread::Builder::new().name("offshoot-bond".into()).spawn(move || {
+        // An error ends it as well.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    })?;
+    Ok(bond)
+}
+
+async fn end_of(bond: &mut Option<Bond>) {
+    match bond {
+        Some(bond) => drop(bond.await),
+        None => std::future::pending().await,
     }
 }
 
@@ -138,8 +168,8 @@ impl Keeper {
         !self.router.shared().has_gone(context)
     }
 
-    /// Ends what nobody uses any more, until nothing is left or a signal comes.
-    async fn until_useless(&self) {
+    /// Ends what nobody uses any more, until nothing is left or a signal comes. With a bond, until that ends.
+    async fn until_useless(&self, mut bond: Option<Bond>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
@@ -147,7 +177,9 @@ impl Keeper {
             let (begun, mut has_kept) = (Instant::now(), false);
             loop {
                 tokio::select! {
-                    _ = signals.next() => return,
+                    // The program that the connections are for may live on.
+                    signal = signals.next() => if bond.is_none() || signal != Exit::Interrupted { return },
+                    () = end_of(&mut bond) => return,
                     () = tokio::time::sleep(LOOK) => {}
                 }
                 let Some(router) = self.router.upgrade() else { return };
@@ -156,7 +188,7 @@ impl Keeper {
                     router.context_by_id(context).shutdown_nowait();
                 }
                 let is_useless = self.kept().is_empty() && router.children().is_empty();
-                if is_useless && (has_kept || begun.elapsed() > ALONE) {
+                if bond.is_none() && is_useless && (has_kept || begun.elapsed() > ALONE) {
                     return;
                 }
             }

@@ -22,6 +22,8 @@ use crate::{Context, Error, Message, Router};
 
 /// The subcommand that becomes a keeper.
 pub(crate) const SUBCOMMAND: &str = "__keep";
+/// How long connections of `with` stay: longer than any program runs, so that they end with their keeper.
+const UNTIL_ITS_END: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long a new keeper may take until it listens.
 const START: Duration = Duration::from_secs(5);
 /// How often it is looked whether it does.
@@ -46,6 +48,22 @@ impl Keeping {
     /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept; a note says
     /// why, if something was to be kept.
     pub(crate) async fn begin(reach: &ReachArgs) -> Option<Self> {
+        let settings = format!("{:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method);
+        if let Some(socket) = &reach.kept_at {
+            return match join(socket).await {
+                Some(Ok(joined)) => {
+                    Some(Self { joined, keep: Some(UNTIL_ITS_END), settings, is_silent: Cell::new(false) })
+                }
+                Some(Err(error)) => {
+                    complain(&format!("note: the connections of `offshoot with` are not used: {error}"));
+                    None
+                }
+                None => {
+                    complain(&silent(socket));
+                    None
+                }
+            };
+        }
         let names_files = reach.binary.is_some() || reach.ssh.has_any();
         let socket = place::socket(names_files);
         if reach.keep.is_none() && !socket.exists() {
@@ -71,7 +89,6 @@ impl Keeping {
                 }
             },
         };
-        let settings = format!("{:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method);
         Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) })
     }
 

@@ -22,7 +22,7 @@ const MAX_TYPED: usize = 64 * 1024;
 
 /// How a session has ended.
 #[derive(Debug)]
-pub(super) enum Over {
+pub(crate) enum Over {
     /// What ran there has ended.
     Exited(process::Exit),
     /// The user has left by the escape character.
@@ -33,9 +33,11 @@ pub(super) enum Over {
 
 /// The terminal here and the command there.
 #[derive(Debug)]
-pub(super) struct Relay {
-    raw: Raw,
-    keys: Keys<Vec<u8>>,
+pub(crate) struct Relay {
+    /// `None` if stdin is no terminal.
+    raw: Option<Raw>,
+    /// `None` if stdin is not read, or has ended and is no terminal. The terminal there is not told, as ssh does not tell it.
+    keys: Option<Keys<Vec<u8>>>,
     shown: Shown,
     resized: Signal,
     /// SIGTSTP, unless it is ignored.
@@ -85,6 +87,13 @@ impl Outgoing {
     }
 }
 
+async fn next_of(keys: &mut Option<Keys<Vec<u8>>>) -> Option<Vec<u8>> {
+    match keys {
+        Some(keys) => keys.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn stop_of(stopped: &mut Option<Signal>) {
     match stopped {
         Some(stopped) => drop(stopped.recv().await),
@@ -100,20 +109,27 @@ async fn done(sending: &mut Option<Sending>) -> Result<(), Error> {
 }
 
 impl Relay {
-    /// Starts the command and puts the terminal here into raw mode. Call it inside a runtime.
-    pub(super) fn begin(context: &Context, command: CommandLine, escape: Option<u8>) -> io::Result<Self> {
+    /// Starts the command and puts the terminal here into raw mode, if stdin is one and `has_input`. Without a terminal
+    /// here there is no escape character. Call it inside a runtime.
+    pub(crate) fn begin(
+        context: &Context,
+        command: CommandLine,
+        escape: Option<u8>,
+        has_input: bool,
+    ) -> io::Result<Self> {
         let resized = signal(SignalKind::window_change())?;
         let continued = signal(SignalKind::from_raw(SIGCONT))?;
         let stopped = (!raw_end::ignores_stop()).then(|| signal(SignalKind::from_raw(SIGTSTP))).transpose()?;
-        let raw = Raw::begin()?;
-        let (keys, shown) = (terminal::keys()?, Shown::start()?);
+        let raw = (has_input && terminal::has_keyboard()).then(Raw::begin).transpose()?;
+        let (keys, shown) = (has_input.then(terminal::keys).transpose()?, Shown::start()?);
         let Running { events, exit } = Running::start(context, None, command);
-        let (escape, outgoing) = (Escape::new(escape), Outgoing::default());
+        let escape = Escape::new(escape.filter(|_| raw.is_some()));
+        let outgoing = Outgoing::default();
         Ok(Self { raw, keys, shown, resized, stopped, continued, escape, events, exit, received: 0, outgoing })
     }
 
     /// Passes on both directions until the session is over. The terminal then is as it was before.
-    pub(super) async fn run(mut self, signals: &mut Signals) -> Over {
+    pub(in crate::cli) async fn run(mut self, signals: &mut Signals) -> Over {
         let mut over = self.pass_on(signals).await;
         let mut is_urgent = !matches!(over, Over::Exited(_));
         if let Over::Exited(exit) = over {
@@ -135,7 +151,7 @@ impl Relay {
         let Self { raw, shown, exit, events, .. } = self;
         // Dropping the call ends what runs there.
         drop((exit, events));
-        if is_urgent {
+        if is_urgent && raw.is_some() {
             // What the far end has begun to write may stand in the line.
             let _ = shown.chunks.try_send(b"\r\n".to_vec());
         }
@@ -161,17 +177,18 @@ impl Relay {
                     Err(error) => return Over::Failed(error.into()),
                 },
                 // After SIGSTOP, the shell of the user may have changed the terminal.
-                _ = self.continued.recv() => match self.raw.enter() {
+                _ = self.continued.recv() => match self.raw.as_ref().map_or(Ok(()), Raw::enter) {
                     Ok(()) => self.outgoing.is_resized = true,
                     Err(error) => return Over::Failed(error.into()),
                 },
-                typed = self.keys.recv(), if may_type => {
-                    // The terminal here is gone.
-                    let Some(typed) = typed else { return Over::Signalled(Exit::HungUp) };
-                    if let Some(over) = self.typed(&typed).await {
+                typed = next_of(&mut self.keys), if may_type => match typed {
+                    Some(typed) => if let Some(over) = self.typed(&typed).await {
                         return over;
                     }
-                }
+                    // The terminal here is gone.
+                    None if self.raw.is_some() => return Over::Signalled(Exit::HungUp),
+                    None => self.keys = None,
+                },
                 () = self.outgoing.sent() => {}
                 event = async {
                     // Errors mean that the terminal here is gone.
@@ -216,9 +233,11 @@ impl Relay {
         if self.stopped.is_none() {
             return Ok(());
         }
-        self.raw.leave();
+        if let Some(raw) = &self.raw {
+            raw.leave();
+        }
         raw_end::stop()?;
-        self.raw.enter()
+        self.raw.as_ref().map_or(Ok(()), Raw::enter)
     }
 
     /// Shows output that has arrived before the end.

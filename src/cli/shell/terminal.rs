@@ -28,7 +28,7 @@ pub(super) struct Raw(Termios, RestoreOnSignal);
 impl Raw {
     /// Whether both stdin and stdout are a terminal.
     pub(super) fn is_possible() -> bool {
-        io::stdin().is_terminal() && io::stdout().is_terminal()
+        has_keyboard() && io::stdout().is_terminal()
     }
 
     pub(super) fn begin() -> io::Result<Self> {
@@ -59,9 +59,15 @@ impl Drop for Raw {
     }
 }
 
-/// The size of the terminal, or the usual size if it has none.
+/// Whether stdin is a terminal.
+pub(crate) fn has_keyboard() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// The size of the terminal that is stdout, or else stdin, or the usual size if it has none.
 pub(super) fn size() -> WindowSize {
-    let [rows, columns] = pty::size(io::stdout().as_fd()).unwrap_or_default();
+    let known = pty::size(io::stdout().as_fd()).or_else(|_| pty::size(io::stdin().as_fd()));
+    let [rows, columns] = known.unwrap_or_default();
     if rows == 0 || columns == 0 { WindowSize::default() } else { WindowSize { rows, columns } }
 }
 

@@ -9,7 +9,9 @@ use nix::sys::signal::Signal;
 use super::tree::{compare, manifest, noise};
 use super::{Site, is_context, is_unchanged};
 use crate::OnHosts;
+use crate::cli::transfer::kill_pushes;
 use crate::fleet::Fleet;
+use crate::random::rounds;
 use crate::support::process::Process;
 use crate::support::tool::{Running, tool};
 use crate::support::trace::Trace;
@@ -27,7 +29,9 @@ pub(super) const WAY: &[&str] = &["-w", "nopass", "--become"];
 
 pub(super) fn trials() -> Vec<OnHosts> {
     let name = "copies: a push whose hop is killed says so, leaves whole files, and goes on the next time";
-    vec![(name.into(), Box::new(push))]
+    // The same as on every level, as often as it takes to meet moments that are short.
+    let often = "copies: a push that is killed 200 times leaves the old file or the new one (long)";
+    vec![(name.into(), Box::new(push)), (often.into(), Box::new(|_| kill_pushes(rounds(200))))]
 }
 
 /// Makes many small files and a large one.
