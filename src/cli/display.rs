@@ -72,6 +72,13 @@ impl<'a> Display<'a> {
         };
     }
 
+    /// Takes an event whose output nobody will read. The output is not shown, and counts as cut.
+    pub(super) fn lose(&mut self, mut event: HostEvent) {
+        let Some(host) = Marks::owner(&event) else { return self.take(event) };
+        self.files.iter_mut().for_each(|files| files.take(&mut event));
+        self.marks.lose(host);
+    }
+
     /// Waits until something has to be shown although there is no event. Cancel safe.
     pub(super) async fn due(&self) {
         let released = async {

@@ -1,5 +1,6 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -296,10 +297,14 @@ impl Control<'_> {
     ) -> Result<Course, Exit> {
         let mut course = Course::default();
         let pipes = display.pipes;
-        let unread = pipes.unread(|| self.ends.is_over_time());
+        let (unread, unread_at_the_end) = (pipes.unread(|| self.ends.is_over_time()), pipes.unread(|| true));
         let overdue = self.overdue();
-        tokio::pin!(unread, overdue);
-        loop {
+        tokio::pin!(unread, unread_at_the_end, overdue);
+        // What has arrived since the hosts have to stop. It is shown as the readers take it: in the form in which it is
+        // shown it can be fifty times as large.
+        let (mut backlog, mut is_open) = (VecDeque::new(), true);
+        while is_open || !backlog.is_empty() {
+            let is_ending = self.stop.is_cancelled() || course.is_unread;
             let event = tokio::select! {
                 biased;
                 signal = signals.next() => {
@@ -317,15 +322,24 @@ impl Control<'_> {
                 }
                 () = pipes.stdout.closed() => {
                     course.reader_has_gone = true;
-                    None
+                    return Ok(course);
+                }
+                () = pipes.room(), if !backlog.is_empty() => {
+                    backlog.pop_front().into_iter().for_each(|event| display.take(event));
+                    continue;
                 }
                 event = async {
                     // If the hosts have to stop, all events that have arrived are taken.
-                    if !self.stop.is_cancelled() && !course.is_unread {
+                    if !is_ending {
                         pipes.room().await;
                     }
                     incoming.recv().await
-                } => event,
+                }, if is_open => event,
+                () = &mut unread_at_the_end, if !is_open => {
+                    course.is_unread = true;
+                    backlog.drain(..).for_each(|event| display.lose(event));
+                    continue;
+                }
                 () = &mut unread, if !course.is_unread => {
                     // From now on events are taken without waiting for room, so that hosts can report their end.
                     course.is_unread = true;
@@ -337,9 +351,13 @@ impl Control<'_> {
                     continue;
                 }
             };
-            let Some(event) = event else { return Ok(course) };
-            display.take(event);
+            match event {
+                None => is_open = false,
+                Some(event) if is_ending => backlog.push_back(event),
+                Some(event) => display.take(event),
+            }
         }
+        Ok(course)
     }
 }
 

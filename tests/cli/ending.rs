@@ -210,6 +210,29 @@ pub(crate) fn signals_are_heard_while_nobody_reads_stdout() -> Result<()> {
     Ok(())
 }
 
+/// As JSON, a line of one byte is some hundred.
+pub(crate) fn short_lines_that_nobody_reads_take_little_memory_and_no_time_at_the_end() -> Result<()> {
+    const MOST: u64 = 100 << 10;
+    let began = Instant::now();
+    let (mut unread, mut trace) = unread(&["run", "--jsonl", "-t", "2s", "-w", "local[1-2]", "--", "yes"])?;
+    let status = format!("/proc/{}/status", unread.0.id());
+    let mut peak = 0;
+    wait_for(PATIENCE, || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let high =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(high.unwrap_or(0));
+        matches!(unread.0.try_wait(), Ok(Some(_))).then_some(())
+    })
+    .context("the tool does not end")?;
+    let took = began.elapsed();
+    ensure!(peak > 0 && peak < MOST, "the tool took {peak} KiB");
+    // The limit, two seconds in which nobody reads, and the last words.
+    ensure!(took < promised(6 * ONE_SECOND), "the tool ended after {took:?}");
+    assert_eq!(unread.code()?, Some(2));
+    trace.expect_nothing_left(AT_ONCE)
+}
+
 pub(crate) fn what_has_arrived_is_shown_when_the_reader_comes_back() -> Result<()> {
     let mark = unique();
     let (mut unread, mut trace) = stuck(&["run", "-w", "local1"], &mark)?;

@@ -230,6 +230,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_reader_that_has_seen_enough_is_no_error
             a_reader_that_goes_after_the_last_host_is_done_changes_nothing
             signals_are_heard_while_nobody_reads_stdout
+            short_lines_that_nobody_reads_take_little_memory_and_no_time_at_the_end
             what_has_arrived_is_shown_when_the_reader_comes_back
             a_timeout_holds_while_nobody_reads_stdout
             a_run_that_is_over_waits_for_its_reader_until_a_signal_comes

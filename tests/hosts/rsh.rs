@@ -86,7 +86,9 @@ fn killed(fleet: &Fleet) -> Result<()> {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(program.cast_signed()), Signal::SIGKILL)?;
     drop(running.finish()?);
     left?;
-    trace.expect_nothing_left(ONE_SECOND)
+    trace.expect_nothing_left(ONE_SECOND)?;
+    ensure!(fs::read_dir(place.path())?.next().is_none(), "the directory with the stand-ins is left");
+    Ok(())
 }
 
 fn rsh(fleet: &Fleet, args: &[&str]) -> Result<Ended> {

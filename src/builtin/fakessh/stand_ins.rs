@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+/// The begin of the name of a directory with stand-ins.
+const DIRECTORY: &str = "offshoot-with.";
 /// How often another name is tried, if a directory is there already.
 const ATTEMPTS: u32 = 100;
 /// Programs that start ssh by a path of their own. They take another with `-S`.
@@ -119,10 +121,16 @@ fn quoted(word: &OsStr, quote_inside: &str) -> OsString {
     [quote, &parts.join(OsStr::new(quote_inside)), quote].join(OsStr::new(""))
 }
 
+/// Whether a directory has the name of one that has stand-ins.
+#[cfg(feature = "cli")]
+pub(crate) fn is_of_stand_ins(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name.as_bytes().starts_with(DIRECTORY.as_bytes()))
+}
+
 /// Makes a directory of a new name that only this user can enter.
 fn private_directory(parent: &Path) -> io::Result<PathBuf> {
     for nth in 0..ATTEMPTS {
-        let directory = parent.join(format!("offshoot-with.{}.{nth}", std::process::id()));
+        let directory = parent.join(format!("{DIRECTORY}{}.{nth}", std::process::id()));
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => return made.map(|()| directory),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::builtin::fakessh::stand_ins::is_of_stand_ins;
 use crate::cli::complaint::fail;
 use crate::cli::ending::Signals;
 use crate::cli::exit::Exit;
@@ -76,8 +77,12 @@ pub(crate) fn serve(socket: &Path, is_bound: bool) -> Exit {
             let socket = listener.path().to_owned();
             drop(listener);
             router.shutdown().await;
-            // It stays if another keeper has a socket there.
-            let _ = socket.parent().map(std::fs::remove_dir);
+            // What `offshoot with` has made is left if that was killed. The directory of other keepers stays if another one
+            // has a socket there.
+            let _ = socket.parent().map(|directory| match is_bound && is_of_stand_ins(directory) {
+                true => std::fs::remove_dir_all(directory),
+                false => std::fs::remove_dir(directory),
+            });
         });
         process::exit_now(0);
     });

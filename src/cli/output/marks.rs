@@ -30,6 +30,13 @@ impl Marks {
         }
     }
 
+    /// Notes that output of this host will not be written.
+    pub(crate) fn lose(&mut self, HostIndex(index): HostIndex) {
+        if let Some(mark) = self.0.get_mut(index) {
+            *mark = (u64::MAX, u64::MAX);
+        }
+    }
+
     /// The hosts whose output still waits to be written.
     pub(crate) fn unwritten(&self, pipes: &Pipes) -> impl Iterator<Item = HostIndex> {
         let waits = |(stdout, stderr): (u64, u64)| !pipes.stdout.has_done(stdout) || !pipes.stderr.has_done(stderr);
