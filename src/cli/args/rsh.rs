@@ -251,7 +251,7 @@ pub(crate) struct TypedArgs {
     #[arg(short = 'n')]
     pub(crate) no_stdin: bool,
     /// The command is the name of a subsystem; there is sftp
-    #[arg(short = 's')]
+    #[arg(short = 's', hide_short_help = true)]
     pub(crate) subsystem: bool,
     /// Pass stdin and stdout to a connection that the host makes, and run no command
     #[arg(short = 'W', id = "typed_connection", value_name = "HOST:PORT", value_parser = Target::parse)]
@@ -262,10 +262,10 @@ pub(crate) struct TypedArgs {
     #[arg(conflicts_with_all = ["subsystem", "typed_connection"])]
     terminal: u8,
     /// Make no terminal
-    #[arg(short = 'T', overrides_with = "terminal")]
+    #[arg(short = 'T', hide_short_help = true, overrides_with = "terminal")]
     no_terminal: bool,
     /// Run no command: hold the connection until a signal comes
-    #[arg(short = 'N', conflicts_with_all = ["argv", "subsystem", "typed_connection"])]
+    #[arg(short = 'N', hide_short_help = true, conflicts_with_all = ["argv", "subsystem", "typed_connection"])]
     pub(crate) no_command: bool,
     /// Ignored: ssh is quiet already
     #[arg(short = 'q', hide_short_help = true)]
