@@ -1,10 +1,11 @@
 //! The contexts of a run. Hosts behind the same hops share the contexts of these hops.
 //!
-//! - `view`: `offshoot tree`; `masked`: the command of a hop as it may be logged
+//! - `view`: `offshoot tree`; `masked`: the command of a hop as it may be logged; `log_line`: logs it
 
 pub(crate) mod view;
 
 mod here;
+mod log_line;
 mod masked;
 
 use std::cell::{Cell, RefCell};
@@ -395,7 +396,7 @@ impl Tree {
             true => "a copy of this program".to_owned(),
             false => masked::line(&command, &self.secrets),
         };
-        tracing::debug!("{name} is started by {}: {line}", hop.method);
+        log_line::debug(format!("{name} is started by {}: {line}", hop.method));
     }
 
     /// The keeper, if it is to connect a first hop.

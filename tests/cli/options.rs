@@ -122,7 +122,7 @@ pub(crate) fn a_copy_to_many_hosts_is_asked_about_as_the_setting_says() -> Resul
     let config = place.path().join("config.toml");
     std::fs::write(&config, "ask-above = 1\n")?;
     let config = config.to_str().context("a path")?;
-    let args = ["--config", config, "push", "-w", "local[1-2]", file, to];
+    let args = ["--config", config, "push", "-f", "1", "-w", "local[1-2]", file, to];
     let mut running = Running::start(&mut on_terminal(&args, place.path())?)?;
     while !running.has_ended() {
         // What is typed before the question may be thrown away.
