@@ -42,7 +42,7 @@ const NASTY: &str = "\u{1b}]0;evil\u{7}\u{9b}2J\n\u{202e}";
 const MEMORY: u64 = 160;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The end of a copy that has gone well: nothing was done, and nothing has stopped it.
-const OUTCOME: [u8; 9] = [0; 9];
+const OUTCOME: [u8; 10] = [0; 10];
 
 /// The way to the side that writes.
 struct Sink<'a> {
