@@ -79,7 +79,7 @@ pub(super) async fn end(
             Readers::MustRead => tokio::select! {
                 biased;
                 () = pipes.flushed(0) => {}
-                () = pipes.unread(|| true) => {}
+                () = pipes.unread() => {}
             },
             // One of the two outputs may still be read.
             Readers::DoNotRead => drop(tokio::time::timeout(LAST_WORD, pipes.drained()).await),

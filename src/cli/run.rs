@@ -297,9 +297,9 @@ impl Control<'_> {
     ) -> Result<Course, Exit> {
         let mut course = Course::default();
         let pipes = display.pipes;
-        let (unread, unread_at_the_end) = (pipes.unread(|| self.ends.is_over_time()), pipes.unread(|| true));
+        let mut stillness = pipes.stillness();
         let overdue = self.overdue();
-        tokio::pin!(unread, unread_at_the_end, overdue);
+        tokio::pin!(overdue);
         // What has arrived since the hosts have to stop. It is shown as the readers take it: in the form in which it is
         // shown it can be fifty times as large.
         let (mut backlog, mut is_open) = (VecDeque::new(), true);
@@ -335,15 +335,15 @@ impl Control<'_> {
                     }
                     incoming.recv().await
                 }, if is_open => event,
-                () = &mut unread_at_the_end, if !is_open => {
-                    course.is_unread = true;
-                    backlog.drain(..).for_each(|event| display.lose(event));
-                    continue;
-                }
-                () = &mut unread, if !course.is_unread => {
-                    // From now on events are taken without waiting for room, so that hosts can report their end.
-                    course.is_unread = true;
-                    self.starting.abort();
+                is_still = stillness.grows(|| self.ends.is_over_time() || !is_open) => {
+                    if is_still {
+                        // From now on events are taken without waiting for room, so that hosts can report their end.
+                        course.is_unread = true;
+                        self.starting.abort();
+                    }
+                    if is_still && !is_open {
+                        backlog.drain(..).for_each(|event| display.lose(event));
+                    }
                     continue;
                 }
                 () = display.due() => {

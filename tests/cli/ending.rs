@@ -228,7 +228,7 @@ pub(crate) fn short_lines_that_nobody_reads_take_little_memory_and_no_time_at_th
     let took = began.elapsed();
     ensure!(peak > 0 && peak < MOST, "the tool took {peak} KiB");
     // The limit, two seconds in which nobody reads, and the last words.
-    ensure!(took < promised(8 * ONE_SECOND), "the tool ended after {took:?}");
+    ensure!(took < promised(6 * ONE_SECOND), "the tool ended after {took:?}");
     assert_eq!(unread.code()?, Some(2));
     trace.expect_nothing_left(AT_ONCE)
 }

@@ -63,8 +63,9 @@ fn cut_anywhere(fleet: &Fleet, alias: &str) -> Result<()> {
         let kind = attempt.error.kind;
         ensure!(matches!(kind, ConnectErrorKind::Corrupt | ConnectErrorKind::Eof), "{what}: {:?}", attempt.error);
         ensure!(attempt.ended < promised(ONE_SECOND), "{what}: it took {:?}", attempt.ended);
-        // Unpacking the part that has arrived takes some processor time. A process that spins would take more.
-        ensure!(attempt.used < ONE_SECOND / 2, "{what}: the far side used {:?}", attempt.used);
+        // The image is this test program, some 20 MB. To receive and to unpack it takes half of that in the slowest
+        // shell. A process that spins would take more.
+        ensure!(attempt.used < ONE_SECOND + ONE_SECOND / 2, "{what}: the far side used {:?}", attempt.used);
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::sys::stat::fstat;
 use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// How long to wait before a write is tried again. Terminals are shared, so another program may have set ours
 /// to non-blocking.
@@ -121,19 +122,18 @@ impl Pipes {
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
 
-    /// Returns when one output has had something to write for [`UNREAD`], nothing of it was taken, and
-    /// `is_over` returned true all the time. Cancel safe. A new call starts to count from zero.
-    pub(crate) async fn unread(&self, is_over: impl Fn() -> bool) {
-        let pipes = [&self.stdout, &self.stderr];
-        let (mut still, mut last) = ([Duration::ZERO; 2], [0; 2]);
-        while still.iter().all(|still| *still < UNREAD) {
-            tokio::time::sleep(TICK).await;
-            for (at, pipe) in pipes.iter().enumerate() {
-                let taken = pipe.output.taken.load(Ordering::Relaxed);
-                let is_still = is_over() && pipe.waits() && taken == last[at];
-                (still[at], last[at]) = (if is_still { still[at] + TICK } else { Duration::ZERO }, taken);
-            }
-        }
+    /// Returns when one output has had something to write for [`UNREAD`], and nothing of it was taken. Cancel safe. A
+    /// new call starts to count from zero.
+    pub(crate) async fn unread(&self) {
+        let mut stillness = self.stillness();
+        while !stillness.grows(|| true).await {}
+    }
+
+    /// Starts to count how long nobody has read.
+    pub(crate) fn stillness(&self) -> Stillness<'_> {
+        let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Stillness { pipes: [&self.stdout, &self.stderr], ticks, still: [Duration::ZERO; 2], last: [0; 2] }
     }
 
     /// Waits until everything is written, or until nothing was taken for [`UNREAD`]. Cancel safe.
@@ -147,8 +147,31 @@ impl Pipes {
         tokio::select! {
             biased;
             () = all => {}
-            () = self.unread(|| true) => {}
+            () = self.unread() => {}
         }
+    }
+}
+
+/// How long the readers of the outputs have taken nothing.
+pub(crate) struct Stillness<'a> {
+    pipes: [&'a Pipe; 2],
+    ticks: Interval,
+    still: [Duration; 2],
+    /// What each reader had taken at the last tick.
+    last: [u64; 2],
+}
+
+impl Stillness<'_> {
+    /// Waits for the next tick. Returns whether one output has had something to write for [`UNREAD`], nothing of it
+    /// was taken, and `counts` returned true all the time. Cancel safe.
+    pub(crate) async fn grows(&mut self, counts: impl Fn() -> bool) -> bool {
+        self.ticks.tick().await;
+        for (at, pipe) in self.pipes.iter().enumerate() {
+            let taken = pipe.output.taken.load(Ordering::Relaxed);
+            let is_still = counts() && pipe.waits() && taken == self.last[at];
+            (self.still[at], self.last[at]) = (if is_still { self.still[at] + TICK } else { Duration::ZERO }, taken);
+        }
+        self.still.iter().any(|still| *still >= UNREAD)
     }
 }
 
@@ -388,7 +411,12 @@ mod tests {
         assert!(began.elapsed() >= UNREAD * 4, "{:?}", began.elapsed());
         assert!(pipes.stdout.waits() && !pipes.stdout.has_done(1) && pipes.stderr.has_done(0));
         let mut out = slow.join().unwrap();
-        assert!(is_pending(pipes.unread(|| false)));
+        let mut stillness = pipes.stillness();
+        run(async {
+            for _ in 0..=UNREAD.as_millis() / TICK.as_millis() {
+                assert!(!stillness.grows(|| false).await);
+            }
+        });
         std::thread::spawn(move || out.read_to_end(&mut Vec::new()));
         run(pipes.drained());
         assert!(!pipes.stdout.waits() && pipes.stdout.has_done(1));
