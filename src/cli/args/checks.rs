@@ -12,12 +12,12 @@ const MAX_SUSPECTED: usize = 100;
 /// Enough of a file to see whether it is a key, in bytes.
 const KEY_HEAD: u64 = 4096;
 
-/// Whether this is `-b`, alone or behind other flags, or `--become`.
+/// Whether this is `-b`, alone or among other flags, or `--become`.
 fn is_become(word: &OsStr) -> bool {
     let Some(text) = word.to_str() else { return false };
-    let flags = text
-        .strip_prefix('-')
-        .is_some_and(|flags| flags.ends_with('b') && flags.chars().all(|flag| matches!(flag, 'b' | 'K' | 'S' | 'v')));
+    let flags = text.strip_prefix('-').is_some_and(|flags| {
+        flags.contains('b') && flags.chars().all(|flag| matches!(flag, 'b' | 'K' | 'S' | 'v' | 'n'))
+    });
     flags || text == "--become"
 }
 

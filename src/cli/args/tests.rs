@@ -186,7 +186,7 @@ fn words_before_the_dashes_are_no_command() {
     assert!(refused.contains("-w local1,local2,local3"), "{refused}");
     let refused = words_refused(&["-w", "local1,", "local2", "--", "true"]).unwrap_err();
     assert!(refused.contains("-w local1,local2,"), "{refused}");
-    for become_ in ["-b", "-Kb", "--become"] {
+    for become_ in ["-b", "-Kb", "-bK", "--become"] {
         let refused = words_refused(&["-w", "a", become_, "root", "--", "id"]).unwrap_err();
         assert!(refused.contains("write -b=root"), "{refused}");
     }

@@ -43,7 +43,9 @@ impl Place {
                 None => return Ok(None),
             },
         };
-        let fail = |why: &dyn std::fmt::Display| format!("the configuration {} cannot be read: {why}", path.display());
+        let fail = |why: &dyn std::fmt::Display| {
+            format!("the configuration {} cannot be read: {why}; --config {NONE} runs without one", path.display())
+        };
         let file = match File::open(&path) {
             Err(error) if !is_named && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);

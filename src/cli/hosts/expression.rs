@@ -20,8 +20,9 @@ mod namesake;
 pub(crate) mod wildcard;
 
 use std::collections::HashMap;
-use std::hash::RandomState;
 use std::rc::Rc;
+
+use foldhash::fast::RandomState;
 
 pub(crate) use self::choice::Choice;
 pub(crate) use self::line::is_bare_host;
@@ -98,7 +99,7 @@ pub(crate) fn list(choice: impl Into<Choice>, sources: &mut dyn Sources) -> Resu
 }
 
 fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Expansion<Names>, ExprError> {
-    let mut hosts = Names::new(RandomState::new());
+    let mut hosts = Names::new(RandomState::default());
     let mut evaluator = Evaluator {
         sources,
         limit,
@@ -138,8 +139,7 @@ fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Ex
         return Err(ExprError::new(too_many(count, limit, span), &whole, None));
     }
     if let Some(most) = choice.pick {
-        let seed = hosts.seed();
-        hosts = hosts.only(&choice::picked(hosts.len(), most, choice::generator(seed)));
+        hosts = hosts.only(&choice::picked(hosts.len(), most, &mut fastrand::Rng::new()));
     }
     Ok(Expansion { hosts, notes })
 }
@@ -601,6 +601,13 @@ impl Evaluator<'_> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let place = Some(Place { source, line: index + 1 });
+            // In long lists, most lines are such a name.
+            let word = line.trim_ascii();
+            if is_bare_host(word) {
+                let at = line.len() - line.trim_ascii_start().len();
+                self.word(word, &Line { text: line, place }, at, &mut hosts)?;
+                continue;
+            }
             let line = Line { text: without_comment(line), place };
             if !matches!(source, ListSource::Group(_) | ListSource::Known) {
                 foreign::recognise(line.text).map_err(|fault| line.error(fault))?;

@@ -15,6 +15,8 @@ mod ranges;
 mod sets;
 mod words;
 
+use fastrand::Rng;
+
 use self::families::{Member, families, members};
 use self::family::{Family, Order, Tables, can_be_joined};
 use self::parts::{Number, Pieces};
@@ -30,6 +32,8 @@ const SMALL: usize = 500;
 const MAX_SMALL_WORK: usize = 1_000_000;
 /// With at most this many places, the hosts are joined in other orders of places, too.
 const MOST_TURNED: usize = 4;
+/// How many times some of their boxes are divided and joined in other ways.
+const SCATTERED: usize = 40;
 /// How many boxes and numbers are compared when hosts are moved from one box to another.
 const MAX_MOVES: usize = 1_000_000;
 /// Of families with at most this many hosts, each pair of hosts is compared. It is faster than a table.
@@ -178,22 +182,40 @@ impl<'a> Folder<'a> {
             }
         }
         tries.insert(0, best);
-        for boxes in tries {
-            self.is_shorter(family, &boxes);
+        let mut shortest = Vec::new();
+        for mut boxes in tries {
+            let mut is_shorter = self.is_shorter(family, &boxes);
             if is_small {
-                self.shift(family, boxes);
+                is_shorter |= self.shift(family, &mut boxes);
+            }
+            if is_shorter || shortest.is_empty() {
+                shortest = boxes;
+            }
+        }
+        // The seed is always the same, so the result is.
+        let mut chance = Rng::with_seed(1);
+        for _ in 0..SCATTERED {
+            if !is_small || self.small_work == 0 || self.moves == 0 {
+                return;
+            }
+            let mut boxes = family.scatter(&shortest, &mut self.sets, &mut chance, &mut self.small_work);
+            if self.is_shorter(family, &boxes) | self.shift(family, &mut boxes) {
+                shortest = boxes;
             }
         }
     }
 
-    /// Moves hosts between these boxes, and joins the boxes again, as long as that makes the words shorter.
-    fn shift(&mut self, family: &Family<'_>, mut boxes: Vec<u32>) {
-        while self.moves > 0 && family.shift(&mut boxes, &mut self.sets, &mut self.moves) {
-            let family = Family { rows: &boxes, ..*family };
+    /// Moves hosts between these boxes, and joins the boxes again, as long as that makes the words shorter. Returns
+    /// whether they are shorter than the best so far.
+    fn shift(&mut self, family: &Family<'_>, boxes: &mut Vec<u32>) -> bool {
+        let mut is_shorter = false;
+        while self.moves > 0 && family.shift(boxes, &mut self.sets, &mut self.moves) {
+            let family = Family { rows: boxes, ..*family };
             let joined = family.join(&mut self.sets, Order::LastFirst, (&mut self.work, &mut self.tables));
-            self.is_shorter(&family, &joined);
-            boxes = joined;
+            is_shorter |= self.is_shorter(&family, &joined);
+            *boxes = joined;
         }
+        is_shorter
     }
 
     /// Whether the words for these boxes are shorter than the best so far. If so, they become the best.

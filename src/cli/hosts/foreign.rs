@@ -59,6 +59,30 @@ const SLOTS: (&str, &str) = (
     "take the names: sed 's/[: ].*//' FILE | offshoot ... -w -; a port of ssh is written as node1:22, and one below 22 \
      is taken with -p",
 );
+const SLURM: (&str, &str) = (
+    "a slurm.conf",
+    "ask Slurm itself: sinfo -hN -o %N | offshoot ... -w -, or make it a source of groups (offshoot help inventory)",
+);
+const LISTING: (&str, &str) = (
+    "a table that a command has printed",
+    "have it print names alone: docker ps --format '{{.Names}}', kubectl get pods -o name, sinfo -hN -o %N; or take \
+     one column: awk 'NR>1 {print $1}' FILE | offshoot ... -w -",
+);
+/// Titles of tables that docker, podman, kubectl, lxc, machinectl, virsh and Slurm print.
+const LISTED: [&str; 12] = [
+    "NAME",
+    "NAMES",
+    "NAMESPACE",
+    "IMAGE",
+    "ID",
+    "STATUS",
+    "STATE",
+    "MACHINE",
+    "PARTITION",
+    "JOBID",
+    "NODELIST",
+    "NODE",
+];
 /// A smaller number after a host is its number of processors, not a port of ssh.
 const LEAST_PORT: u16 = 22;
 
@@ -67,6 +91,9 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
     let (first, others) = words.split_first()?;
     if is_json(text) {
         return Some(JSON);
+    }
+    if is_listing(&words) {
+        return Some(LISTING);
     }
     // Text in braces is a name, whatever it contains.
     if text.contains('{') {
@@ -118,6 +145,7 @@ fn format(text: &str) -> Option<(&'static str, &'static str)> {
     let key = setting.split('=').next().unwrap_or_default();
     match key {
         "slots" | "max_slots" | "max-slots" => Some(MPI),
+        "NodeName" | "PartitionName" | "ClusterName" | "SlurmctldHost" | "NodeSet" => Some(SLURM),
         _ if key.starts_with("ansible_") => Some(ANSIBLE),
         _ if setting.contains(',') => Some(GENDERS),
         _ if others.is_empty() && key.is_empty() => None,
@@ -147,6 +175,23 @@ fn is_yaml_key(text: &str) -> bool {
 /// Whether the line begins a document, a member or an element of JSON. No host begins in this way.
 fn is_json(text: &str) -> bool {
     text == "{" || text == "[" || ["{\"", "[\"", "\"", "{ \"", "[{"].iter().any(|begin| text.starts_with(begin))
+}
+
+/// Whether these begin a row of titles as `CONTAINER ID   IMAGE` of docker and `NAME   READY   STATUS` of kubectl, or a
+/// row of the latter with how many containers are ready, `web-0   1/1`.
+fn is_listing(words: &[&str]) -> bool {
+    let is_title = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase())
+            && !word.bytes().any(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let are_ready = |word: &&str| word.split_once('/').is_some_and(|(ready, all)| is_number(ready) && is_number(all));
+    match words {
+        [first, second, third, ..] if words.iter().all(is_title) => {
+            [first, second, third].iter().any(|word| LISTED.contains(*word))
+        }
+        [_, second, _, ..] => are_ready(second),
+        _ => false,
+    }
 }
 
 /// Whether this is a row such as `web1,10.0.0.1`, or a row of titles.
@@ -271,6 +316,14 @@ mod tests {
             ("  \"web1\": {},", "JSON"),
             ("web: node[1-3]", "groups"),
             ("all: @web,@db", "groups"),
+            ("NodeName=web[1-3] CPUs=4 State=UNKNOWN", "slurm.conf"),
+            ("PartitionName=debug Nodes=ALL Default=YES", "slurm.conf"),
+            ("ClusterName=cluster", "slurm.conf"),
+            ("CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES", "command has printed"),
+            ("NAME    READY   STATUS    RESTARTS   AGE", "command has printed"),
+            ("web-0   1/1     Running   0          3d", "command has printed"),
+            ("NODELIST   NODES PARTITION STATE", "command has printed"),
+            ("MACHINE CLASS SERVICE OS VERSION ADDRESSES", "command has printed"),
         ] {
             let message = recognise(line).unwrap_err().message;
             assert!(message.contains(format), "{line}: {message}");
@@ -313,6 +366,9 @@ mod tests {
             "fe80::1",
             "1 2 3",
             "docker:{[\"x\"]}",
+            "WEB DB CACHE",
+            "WEB1 DB1 NAME1",
+            "web1 10/1",
         ] {
             assert_eq!(recognise(line), Ok(()), "{line}");
         }

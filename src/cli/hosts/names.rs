@@ -3,7 +3,9 @@
 //! All names are in one buffer. Each name has a key, which is the same for all spellings of a host. Most names
 //! are their own keys; then no key is stored.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
 
 /// Most bytes of all names, and of keys that differ from them, for one command line. With the tables for
 /// [`MAX_NAMED`] names this stays below 256 MiB.
@@ -90,11 +92,6 @@ impl Names {
         let hash = hasher.finish() as u32;
         self.list.push(Name { at, text: text.len() as u32, key: key_len, hash });
         self.is_once_each = false;
-    }
-
-    /// A number by chance.
-    pub(crate) fn seed(&self) -> u64 {
-        self.state.build_hasher().finish()
     }
 
     /// The names with these indexes.
@@ -320,14 +317,14 @@ mod tests {
 
     #[test]
     fn names_with_one_key_are_one_host_and_the_first_stays() {
-        let mut all = names(&RandomState::new(), &[17, 2, 1, 18, 3, 33]);
+        let mut all = names(&RandomState::default(), &[17, 2, 1, 18, 3, 33]);
         all.once_each();
         assert_eq!(all.iter().collect::<Vec<_>>(), ["h17", "h2", "h3"]);
     }
 
     #[test]
     fn names_are_divided_and_put_together() {
-        let mut all = names(&RandomState::new(), &[1, 2, 3, 20]);
+        let mut all = names(&RandomState::default(), &[1, 2, 3, 20]);
         let tail = all.split_off(2);
         assert_eq!((keys(&all), keys(&tail)), (vec![1, 2], vec![3, 4]));
         all.extend(&tail);
@@ -342,7 +339,7 @@ mod tests {
             start in prop::collection::vec(any::<u8>(), 0..40),
             steps in prop::collection::vec((0..3_u8, prop::collection::vec(any::<u8>(), 0..40)), 0..8),
         ) {
-            let state = RandomState::new();
+            let state = RandomState::default();
             let mut set = Set::new(names(&state, &start));
             let key = |list: &[u8]| list.iter().map(|n| n % 16).collect::<BTreeSet<u8>>();
             let mut wanted = key(&start);

@@ -56,6 +56,7 @@ mod tests {
             ("fe80::1%lo", 7, 1, "[fe80::1%lo]"),
             ("ssh://ann@web1:2222", 0, 6, "write ann@web1:2222"),
             ("ssh://web1/", 0, 6, "write web1"),
+            ("docker://app", 0, 9, "write docker:app"),
             ("CORP\\ann@web1", 4, 1, "{CORP\\ann}@web1"),
             ("ann%corp@web1/sudo", 3, 1, "{ann%corp}@web1/sudo"),
             ("web[a:c]", 3, 5, "write a list: a,b,c"),

@@ -411,8 +411,8 @@ mod tests {
         assert!(began.elapsed() >= UNREAD * 4, "{:?}", began.elapsed());
         assert!(pipes.stdout.waits() && !pipes.stdout.has_done(1) && pipes.stderr.has_done(0));
         let mut out = slow.join().unwrap();
-        let mut stillness = pipes.stillness();
         run(async {
+            let mut stillness = pipes.stillness();
             for _ in 0..=UNREAD.as_millis() / TICK.as_millis() {
                 assert!(!stillness.grows(|| false).await);
             }

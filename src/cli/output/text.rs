@@ -96,9 +96,14 @@ impl Look {
 
 /// How many frames were not shown; `None` if there are none.
 pub(crate) fn hidden(frames: u64) -> Option<String> {
-    (frames > 0).then(|| {
-        format!("note: {frames} pieces of output that end with a carriage return are not shown; --raw shows them")
-    })
+    const BEHIND: &str = "--raw shows";
+    match frames {
+        0 => None,
+        1 => Some(format!("note: one piece of output that ends with a carriage return is not shown; {BEHIND} it")),
+        _ => Some(format!(
+            "note: {frames} pieces of output that end with a carriage return are not shown; {BEHIND} them"
+        )),
+    }
 }
 
 /// What went wrong on a host, as lines for stderr without its name; none if the host succeeded. `advice` is what to do

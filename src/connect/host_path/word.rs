@@ -1,6 +1,7 @@
 //! Splits one word into hops and pieces.
 
 use crate::connect::host_path::fault::{Fault, Span, is_unprintable};
+use crate::connect::host_path::method_name::MethodName;
 
 /// Characters that are special in some shell, or may become special here. Outside of braces they are most
 /// likely a mistake.
@@ -88,8 +89,12 @@ pub(crate) fn cut<S: Set>(word: &str, base: usize, most: usize) -> Result<Vec<Ve
 /// Refuses URLs: ssh accepts `ssh://deploy@web1:2222`, but here a slash separates hops.
 fn url(word: &str, base: usize) -> Result<(), Fault> {
     match word.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty() => {
-            let message = format!("hosts are not written as URLs; write {}", rest.trim_end_matches('/').escape_debug());
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) && !scheme.is_empty() => {
+            // `ssh` is the method of a name alone.
+            let method = MethodName::by_name(scheme).filter(|method| *method != MethodName::Ssh);
+            let method = method.map_or(String::new(), |method| format!("{}:", method.as_str()));
+            let rest = rest.trim_end_matches('/').escape_debug();
+            let message = format!("hosts are not written as URLs; write {method}{rest}");
             Err(Fault::syntax(Span::new(base, scheme.len() + 3), message))
         }
         _ => Ok(()),

@@ -1,5 +1,7 @@
 //! Which hosts a command line chooses: expressions, what is left out, and how many are picked.
 
+use fastrand::Rng;
+
 /// What the options about hosts say together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -31,30 +33,11 @@ impl Choice {
     }
 }
 
-/// Indexes of `most` of `count` things, in their order. `random` gives numbers by chance.
-pub(super) fn picked(count: usize, most: usize, mut random: impl FnMut() -> u64) -> Vec<usize> {
-    let mut all: Vec<usize> = (0..count).collect();
-    let most = most.min(count);
-    for nth in 0..most {
-        let other = nth + (random() % (count - nth) as u64) as usize;
-        all.swap(nth, other);
-    }
-    all.truncate(most);
-    all.sort_unstable();
-    all
-}
-
-/// A source of numbers by chance, from a seed.
-pub(super) fn generator(seed: u64) -> impl FnMut() -> u64 {
-    // SplitMix64.
-    let mut state = seed;
-    move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = state;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
+/// Indexes of `most` of `count` things, in their order.
+pub(super) fn picked(count: usize, most: usize, chance: &mut Rng) -> Vec<usize> {
+    let mut picked = chance.choose_multiple(0..count, most);
+    picked.sort_unstable();
+    picked
 }
 
 #[cfg(test)]
@@ -63,7 +46,7 @@ mod tests {
 
     #[test]
     fn each_thing_is_picked_once_and_equally_often() {
-        let mut random = generator(7);
+        let mut random = Rng::with_seed(7);
         let mut counts = [0; 5];
         for _ in 0..5_000 {
             let picked = picked(5, 2, &mut random);

@@ -148,7 +148,11 @@ impl Family<'_> {
         let mut rows: Vec<&[u32]> = self.rows.chunks_exact(self.width()).collect();
         let numbers = |row: &[u32]| places.iter().map(|place| sets.numbers(row[*place])[0]).collect::<Vec<_>>();
         rows.sort_by_cached_key(|row| numbers(row));
-        let mut rows: Vec<Vec<u32>> = rows.into_iter().map(<[u32]>::to_vec).collect();
+        self.join_next(rows.into_iter().map(<[u32]>::to_vec).collect(), sets, work)
+    }
+
+    /// Joins each of these boxes with the next one that differs at one place, until none can be joined.
+    pub(super) fn join_next(&self, mut rows: Vec<Vec<u32>>, sets: &mut Sets, work: &mut usize) -> Vec<u32> {
         loop {
             let (mut is_done, mut nth) = (true, 0);
             while nth < rows.len() {

@@ -1,9 +1,48 @@
 //! How boxes of hosts are made shorter after they were joined.
 
+use fastrand::Rng;
+
 use crate::cli::hosts::fold::family::Family;
 use crate::cli::hosts::fold::sets::{FREE, Sets};
 
 impl Family<'_> {
+    /// Divides some boxes, drawn by chance, into their hosts, and joins everything again in an order by chance. `work`
+    /// is how many pairs of boxes may still be compared.
+    pub(super) fn scatter(&self, boxes: &[u32], sets: &mut Sets, chance: &mut Rng, work: &mut usize) -> Vec<u32> {
+        let mut rows: Vec<Vec<u32>> = Vec::new();
+        let count = boxes.len() / self.width();
+        for row in boxes.chunks_exact(self.width()) {
+            // Two of them, on average.
+            if chance.usize(..count) < 2 {
+                rows.extend(self.divided(row, sets));
+            } else {
+                rows.push(row.to_vec());
+            }
+        }
+        chance.shuffle(&mut rows);
+        self.join_next(rows, sets, work)
+    }
+
+    /// The hosts of a box.
+    fn divided(&self, row: &[u32], sets: &mut Sets) -> Vec<Vec<u32>> {
+        let mut rows = vec![row.to_vec()];
+        for place in 0..self.places {
+            let numbers = sets.numbers(row[place]).to_vec();
+            let ids: Vec<u32> = numbers.into_iter().map(|number| sets.one(number)).collect();
+            rows = rows
+                .iter()
+                .flat_map(|row| {
+                    ids.iter().map(|id| {
+                        let mut row = row.clone();
+                        row[place] = *id;
+                        row
+                    })
+                })
+                .collect();
+        }
+        rows
+    }
+
     /// Moves hosts from one box to another while that makes the text shorter: of `a[1-3,7]n1,a7n[2-3]`, the host a7n1
     /// goes to the second box. `work` is how many boxes and numbers may still be compared. Returns whether anything
     /// was moved.
