@@ -251,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn a_context_and_those_above_it_have_the_authority_of_parents() {
+        let below = Peer { id: ContextId(3), me: ContextId(9), parent_ids: Arc::new([ContextId(3), ContextId(1)]) };
+        for (auth, may) in [(9, true), (3, true), (1, true), (0, false), (2, false), (10, false)] {
+            assert_eq!(policy::has_parent_authority(&from(auth), &below), may, "{auth}");
+        }
+    }
+
+    #[test]
     fn values_of_a_call_come_from_its_context_or_from_below_it() {
         let mut handles = Handles::default();
         let callee = ContextId(1);

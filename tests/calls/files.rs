@@ -439,7 +439,7 @@ fn a_large_file_takes_little_memory() {
     let path = host.at("large");
     let mut file = std::fs::File::create(&path).unwrap();
     let block = noise(1 << 20);
-    for _ in 0..256 {
+    for _ in 0..512 {
         file.write_all(&block).unwrap();
     }
     host.files.register(path.clone()).unwrap();
@@ -449,7 +449,7 @@ fn a_large_file_takes_little_memory() {
     let (here, there) = (resident().unwrap().saturating_sub(here), child.blocking_call(resident, ()).unwrap() - there);
     // Other tests run in this process, so only the child is measured closely.
     assert!(there < 12 << 10 && here < 200 << 10, "{here} KiB here and {there} KiB there");
-    assert_eq!(std::fs::metadata(host.at("copy")).unwrap().len(), 256 << 20);
+    assert_eq!(std::fs::metadata(host.at("copy")).unwrap().len(), 512 << 20);
 }
 
 /// Waits for a file that is pushed, and returns its first bytes, its size and the name of its owner.

@@ -12,7 +12,8 @@ use offshoot::process::Event;
 use offshoot::{ContextId, Error, Handle, Message, Receiver, Router, Sender, export};
 
 use super::frame::{fragment, frame};
-use super::{Tree, block_on, pid, reason, resident};
+use super::logs::Records;
+use super::{Tree, block_on, eventually, pid, reason, resident};
 
 /// Writes bytes past the library, straight to this context's link.
 pub(super) fn scribble(bytes: Vec<u8>) -> Result<(), String> {
@@ -48,10 +49,18 @@ fn link() -> Option<RawFd> {
 #[test]
 fn noise_costs_a_child_its_link_and_nobody_else_anything() {
     let tree = Tree::new();
+    let records = Records::of(&tree.0);
     let (bad, good) = (tree.child(), tree.child());
     let error = bad.blocking_call(scribble, (vec![b'x'; 26],)).unwrap_err();
     assert_eq!(reason(error), "the respondent Context has disconnected");
     assert!(good.blocking_call(pid, ()).is_ok());
+    // One record tells it, with the bytes. What the hop logs comes to this end.
+    assert!(tree.behind(&good).blocking_call(scribble, (vec![b'x'; 26],)).is_err());
+    assert!(good.blocking_call(pid, ()).is_ok());
+    eventually("the record", || !records.all().is_empty());
+    let told: Vec<_> = records.all().into_iter().filter(|record| record.message.contains("signature")).collect();
+    let [record] = &told[..] else { panic!("{told:?}") };
+    assert!(record.message.contains(&"x".repeat(26)), "{record:?}");
 }
 
 #[test]

@@ -59,6 +59,27 @@ pub(crate) fn a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_alo
     Ok(())
 }
 
+/// What ends by itself when its link is closed, and has not to be killed, ends sooner.
+pub(crate) fn the_whole_tree_of_a_killed_tool_ends_within_a_second_alone() -> Result<()> {
+    let mut took = Duration::MAX;
+    for _ in 0..3 {
+        let time = long_time();
+        let line = format!("echo begun; exec sleep {time}");
+        let (mut command, trace) = tool(&["run", "-w", "local1/local1/local1", "-s", &line]);
+        let mut trace = trace.with_needle(&time);
+        let running = Running::start(&mut command)?;
+        running.line()?;
+        trace.look();
+        running.signal(Signal::SIGKILL)?;
+        let start = Instant::now();
+        running.finish()?;
+        trace.expect_nothing_left(THREE_SECONDS)?;
+        took = took.min(start.elapsed());
+    }
+    ensure!(took < ONE_SECOND, "it took {took:?}");
+    Ok(())
+}
+
 pub(crate) fn a_tool_that_is_to_ignore_the_loss_of_its_terminal_does() -> Result<()> {
     let (command, mut trace) = tool(&["run", "-w", "local1", "-s", "echo begun; sleep 1; echo done"]);
     let mut shell = std::process::Command::new("sh");

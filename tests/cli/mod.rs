@@ -223,6 +223,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_command_that_takes_too_long_is_ended
             a_command_that_does_not_want_to_end_is_killed
             a_tool_that_is_killed_or_loses_its_terminal_takes_its_commands_along_alone
+            the_whole_tree_of_a_killed_tool_ends_within_a_second_alone
             a_tool_that_is_to_ignore_the_loss_of_its_terminal_does
             output_waits_for_a_reader_that_comes_late
             output_of_a_filter_that_outlives_its_writer_is_shown

@@ -346,7 +346,7 @@ fn check_errors(attack: &Attack, said: &Said) -> Result<()> {
             continue;
         }
         ensure!(!text.is_empty() && text.len() < LONGEST_ERROR, "the error of {host} has {} bytes", text.len());
-        let is_unsafe = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}\u{2028}".contains(c);
+        let is_unsafe = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || "\u{202e}\u{2066}\u{2028}".contains(c);
         ensure!(!text.contains(is_unsafe), "the error of {host} is not escaped: {text:?}");
         ensure!(
             attack.says.is_empty() || attack.says.iter().any(|words| has_one_of(text, words)),
