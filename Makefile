@@ -66,6 +66,15 @@ test: ## start the hosts, run all tests among them, end the hosts; ARGS go to ca
 reproducible: ## build in two directories and compare the bytes
 	cargo xtask reproducible
 
+release: ## make all that is published of this version, in dist/release
+	cargo xtask release
+
+packaged: release ## install and remove the package of dist/release in a small Debian
+	scripts/packaged dist/release/offshoot_*_amd64.deb
+
+offline: ## build from the published package without a network
+	cargo xtask offline
+
 installed: ## install the tool as `cargo install` does it, and see that it can send itself
 	cargo xtask installed
 

@@ -6,7 +6,7 @@ mod transcript;
 use transcript::{Block, ON_HOSTS, blocks, check};
 
 /// Blocks that are not run: the page, the beginning of the first line, and the reason.
-const NOT_RUN: [(&str, &str, &str); 61] = [
+const NOT_RUN: [(&str, &str, &str); 66] = [
     ("README.md", "make && ", "builds the tool"),
     ("README.md", "make check", "runs all tests"),
     ("README.md", "dist/offshoot run -w 'web[01-40]!web07'", "shows options with hosts of nobody, and no output"),
@@ -48,6 +48,11 @@ const NOT_RUN: [(&str, &str, &str); 61] = [
     ("docs/reference/configuration.md", "[groups]", "is a configuration; `offshoot help config` has it, too"),
     ("docs/reference/configuration.md", "[commands]", "is a configuration"),
     ("docs/reference/configuration.md", "[hosts]", "is a configuration"),
+    ("docs/guide/packaging.md", "make release", "takes many minutes"),
+    ("docs/guide/packaging.md", "cd dist/release", "needs a release"),
+    ("docs/guide/packaging.md", "diff dist/release", "needs a release"),
+    ("docs/guide/packaging.md", "apt install", "is done by make packaged, with dpkg"),
+    ("docs/guide/packaging.md", "cargo vendor", "is done by make offline"),
     ("docs/guide/own-programs.md", "[target.aarch64", "is a configuration of cargo"),
     ("docs/guide/own-programs.md", "cargo install", "installs what is tested here"),
     ("docs/guide/own-programs.md", "cargo offshoot new", "is run by tests/own, with the rest of these commands"),

@@ -151,6 +151,21 @@ pub(crate) enum ToolCommand {
 }
 
 impl ToolCommand {
+    /// A note if the command that runs on hosts is one that asks for a password on a terminal, which it has not.
+    pub(crate) fn becomes_by_itself(&self) -> Option<String> {
+        let Self::Run(args) = self else { return None };
+        let line = args.shell.as_ref().map(|line| line.to_string_lossy().into_owned());
+        let word = line.as_deref().and_then(|line| line.split_whitespace().next());
+        let word = word.or_else(|| args.argv.first()?.to_str())?;
+        let is_it = ["sudo", "doas", "su"].contains(&word) && args.reach.become_user.is_none();
+        is_it.then(|| {
+            format!(
+                "{word} in a command has no terminal to ask for a password; -b in its place runs the command as root, and \
+                 -K has the password asked for here"
+            )
+        })
+    }
+
     /// Whether the command starts a context on each host.
     pub(crate) fn starts_hosts(&self) -> bool {
         matches!(
@@ -245,6 +260,14 @@ pub(crate) struct DoctorArgs {
     /// The inventory that has the host; may be repeated
     #[arg(short = 'I', long, value_name = "PATH")]
     pub(crate) inventory: Vec<String>,
+    /// Become this user there, root if none is named
+    #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "root", value_parser = user)]
+    pub(crate) become_user: Option<String>,
+    /// How to become that user
+    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    #[arg(hide_short_help = true)]
+    pub(crate) become_method: Method,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
@@ -273,8 +296,8 @@ impl DoctorArgs {
             via: None,
             fanout: 1,
             connect_timeout: self.connect_timeout,
-            become_user: None,
-            become_method: Method::Sudo,
+            become_user: self.become_user.clone(),
+            become_method: self.become_method,
             cache: self.cache,
             keep: None,
             kept_at: None,
@@ -535,7 +558,10 @@ where
         return Err(fail(Exit::Usage, &why));
     }
     let cli = parsed.map_err(|error| refuse(&error, &argv, is_rsh))?;
-    cli.check_words(&argv).and_then(|()| cli.check_keep()).map_err(|why| fail(Exit::Usage, &why))?;
+    cli.check_words(&argv)
+        .and_then(|()| cli.check_all())
+        .and_then(|()| cli.check_keep())
+        .map_err(|why| fail(Exit::Usage, &why))?;
     cli.suspicions().iter().for_each(|note| complain(&format!("note: {note}")));
     Ok(Cli { argv, ..cli })
 }

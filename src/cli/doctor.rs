@@ -51,8 +51,11 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         Ok(single) => single,
         Err(error) => return fail(error.kind.into(), &error),
     };
-    let host = match sources.inventories.resolve(host, true) {
-        Ok(host) => host,
+    let host = match sources.inventories.resolve(host, args.become_user.is_none()) {
+        Ok(host) => match &args.become_user {
+            Some(user) => host.then(args.become_method, user),
+            None => host,
+        },
         Err(why) => return fail(Exit::Usage, &why),
     };
     notes.iter().chain(&sources.inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use self::listener::{Listener, Near};
 use self::rule::{Rule, Target};
 use crate::Context;
-use crate::cli::args::Cli;
 use crate::cli::args::forward::ForwardArgs;
+use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::exit::Exit;
 use crate::cli::hosts::path::HostPath;
@@ -52,14 +52,19 @@ pub(crate) fn forward(cli: &Cli, args: &ForwardArgs) -> Exit {
     match Session::begin(&reach, std::slice::from_ref(&host), || start(cli.debug))
         .map(|session| session.with_kept(&reach))
     {
-        Ok(session) => session.until_signal(async |tree| on_host(tree, &host, listeners, &args.rules).await),
+        Ok(session) => session.until_signal(async |tree| on_host(tree, (&host, &reach), listeners, &args.rules).await),
         Err(exit) => exit,
     }
 }
 
 /// Connects to the host, and forwards until its connection is lost.
-async fn on_host(tree: &Rc<Tree>, host: &HostPath, listeners: Vec<Listener>, rules: &[Rule]) -> Exit {
-    let context = match connected(tree, host).await {
+async fn on_host(
+    tree: &Rc<Tree>,
+    (host, reach): (&HostPath, &ReachArgs),
+    listeners: Vec<Listener>,
+    rules: &[Rule],
+) -> Exit {
+    let context = match connected(tree, host, reach).await {
         Ok(context) => context,
         Err(exit) => return exit,
     };

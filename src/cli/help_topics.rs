@@ -32,6 +32,21 @@ pub(crate) const TOPICS: [Topic; 6] = [
     Topic { name: "exit-codes", title: "How the tool ends", text: include_str!("help_topics/exit-codes.txt") },
 ];
 
+/// Other words for topics.
+const ALIASES: [(&str, &str); 11] = [
+    ("password", "become"),
+    ("passwords", "become"),
+    ("sudo", "become"),
+    ("su", "become"),
+    ("doas", "become"),
+    ("root", "become"),
+    ("inventory", "inventories"),
+    ("groups", "inventories"),
+    ("expressions", "hosts"),
+    ("configuration", "config"),
+    ("hops", "paths"),
+];
+
 /// The names of the topics, to be listed.
 pub(crate) fn names_of_topics() -> String {
     TOPICS.map(|topic| topic.name).join(", ")
@@ -44,6 +59,10 @@ pub(crate) fn help(args: &HelpArgs) -> Exit {
         text.push_str("\nTopics of `offshoot help TOPIC`:\n");
         TOPICS.iter().for_each(|topic| text.push_str(&format!("  {:<12} {}\n", topic.name, topic.title)));
         return print(text.as_bytes());
+    };
+    let name = match ALIASES.iter().find(|(alias, _)| alias == name) {
+        Some((_, topic)) => topic,
+        None => name.as_str(),
     };
     let is_command = Cli::command().find_subcommand(name).is_some_and(|command| !command.is_hide_set());
     let topic = TOPICS.iter().find(|topic| topic.name == name);

@@ -1,5 +1,7 @@
 //! `offshoot images` and `offshoot bundle`: list the images in a program, and make a program with more images.
 
+#![cfg_attr(not(feature = "cargo"), expect(unreachable_pub, reason = "what is public is for `cargo offshoot`"))]
+
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -169,12 +171,14 @@ const NOT_OURS: &str = "this program was not built with offshoot, or with a vers
 /// # Errors
 ///
 /// What is wrong with the image, and what to do.
+#[cfg(feature = "cargo")]
 pub fn check_image(triple: &str, image: &[u8], program: &[u8]) -> Result<(), String> {
     let builds = build_in(program).ok_or(NOT_OURS)?;
     check(Some(triple.to_owned()), image, &builds).map(drop)
 }
 
 /// Whether an executable was built with the library.
+#[cfg(feature = "cargo")]
 pub fn has_library(executable: &[u8]) -> bool {
     build_in(executable).is_some()
 }

@@ -47,6 +47,8 @@ use crate::cli::inventory::vars::{Var, Vars};
 use crate::cli::last_run::LastRun;
 use crate::connect::host_path::{PathError, distance};
 
+/// Most notes about names that are those of groups.
+const MAX_NOTES: usize = 8;
 /// Most close names in an error.
 const MAX_NEAR: usize = 3;
 /// How many characters of the expression for the hosts of `@failed` a note has.
@@ -248,8 +250,25 @@ impl Inventories {
         if !self.counts() && self.own.hosts.is_empty() {
             return Ok(host);
         }
+        self.suspect(&host)?;
         let hops = self.hops(host.hops, becomes, &mut Vec::new())?;
         Ok(HostPath { text: host.text, hops })
+    }
+
+    /// Notes that a name without `@` is that of a group, and of no host.
+    fn suspect(&mut self, host: &HostPath) -> Result<(), String> {
+        let [Hop { method: Method::Ssh, target, user: None, port: None, .. }] = &host.hops[..] else { return Ok(()) };
+        let (mut is_host, mut is_group) = (self.own.hosts.contains_key(target), self.own.groups.contains_key(target));
+        if self.counts() {
+            let inventory = &self.load()?.inventory;
+            is_host |= inventory.host(target).is_some();
+            is_group |= inventory.group(target).is_some();
+        }
+        if is_group && !is_host && self.notes.len() < MAX_NOTES {
+            let name = target.escape_debug();
+            self.notes.push(format!("{name} is read as a host; for the group of that name write '@{name}'"));
+        }
+        Ok(())
     }
 
     /// `open` has the hosts whose paths are being followed.

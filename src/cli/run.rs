@@ -1,6 +1,7 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,11 +32,12 @@ use crate::cli::output::files::Files;
 use crate::cli::output::marks;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::report::{Finished, HostEvent, Report};
-use crate::cli::output::summary::{End, Summary};
+use crate::cli::output::summary::{End, Status, Summary};
 use crate::cli::output::visible::word as visible;
 use crate::cli::question;
 use crate::cli::rerun;
 use crate::cli::rollout::Rollout;
+use crate::cli::secret::{self, Kind};
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
@@ -171,6 +173,9 @@ pub(super) fn start(debug: bool) -> Result<Router, Error> {
     Ok(router)
 }
 
+const UNUSED_PASSWORD: &str = "-K asks for the password of sudo, su or doas, and no host is reached by one of these; write -b \
+                               to become root, -b=USER for another user, or leave out -K";
+
 /// The hosts of the command line, and the inventories that were found and read for them. The error is how the
 /// tool ends.
 pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
@@ -194,11 +199,14 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     if let Some(login) = reach.ssh.login.as_ref().filter(|login| !config.has_default("login", login)) {
         notes.extend(unused_login(&login.to_string_lossy(), &hosts).map_err(|why| fail(Exit::Usage, &why))?);
     }
-    for note in notes.iter().chain(&inventories.take_notes()) {
-        complain(&format!("note: {note}"));
-    }
+    let found = inventories.take_notes();
+    notes.iter().chain(&found).for_each(|note| complain(&format!("note: {note}")));
     if let Some(user) = &reach.become_user {
         hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
+    }
+    let has_default = config.has_default("ask-become-pass", OsStr::new("true"));
+    if reach.passwords.ask_become_pass && !has_default && !secret::is_wanted(Kind::Become, &hosts) {
+        return Err(fail(Exit::Usage, &UNUSED_PASSWORD));
     }
     Ok((hosts, inventories.found()))
 }
@@ -413,6 +421,11 @@ async fn report(
     };
     let owed = pipes.stderr.queued();
     let summary = conclude(cli, report, end, started, &inventories, pipes);
+    if summary.count(Status::Failed) > 0
+        && let Some(note) = cli.command.becomes_by_itself()
+    {
+        pipes.stderr.write(format!("note: {note}\n").into_bytes());
+    }
     keep(&summary, &inventories, pipes);
     (course.interrupted.unwrap_or_else(|| summary.exit(output.remote_code)), Some(Last { owed, readers }))
 }

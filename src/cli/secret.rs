@@ -12,7 +12,8 @@ use std::rc::Rc;
 use crate::Secret;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-use self::source::{Kind, Source};
+pub(crate) use self::source::Kind;
+use self::source::Source;
 use crate::cli::args::ReachArgs;
 use crate::cli::hosts::path::{HostPath, Method};
 use crate::connect::host_path::own_methods::Asks;
@@ -74,7 +75,7 @@ impl Secrets {
 }
 
 /// Whether a hop on the way to these hosts may ask for such a password.
-fn is_wanted(kind: Kind, hosts: &[HostPath]) -> bool {
+pub(crate) fn is_wanted(kind: Kind, hosts: &[HostPath]) -> bool {
     let asks = match kind {
         Kind::Login => Asks::Login,
         Kind::Become => Asks::Become,

@@ -87,9 +87,14 @@ impl Session {
 /// # Errors
 ///
 /// How the tool ends. It has been printed.
-pub(crate) async fn connected(tree: &Rc<Tree>, host: &HostPath) -> Result<Context, Exit> {
+pub(crate) async fn connected(tree: &Rc<Tree>, host: &HostPath, reach: &ReachArgs) -> Result<Context, Exit> {
     tree.context(&host.hops).await.map_err(|error| {
-        let text = format!("{error}\n(`offshoot doctor {}` tries the way step by step)", host.text);
+        let flag = match reach.become_user.as_deref() {
+            None => String::new(),
+            Some("root") => "-b ".into(),
+            Some(user) => format!("-b={user} "),
+        };
+        let text = format!("{error}\n(`offshoot doctor {flag}{}` tries the way step by step)", host.text);
         fail(unreachable(), &text)
     })
 }

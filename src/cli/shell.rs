@@ -14,8 +14,8 @@ use std::rc::Rc;
 use self::relay::{Over, Relay};
 use self::terminal::Raw;
 use crate::builtin::process::run_process::{CommandLine, Input};
-use crate::cli::args::Cli;
 use crate::cli::args::shell::ShellArgs;
+use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, Outcome};
@@ -61,12 +61,12 @@ pub(crate) fn shell(cli: &Cli, args: &ShellArgs) -> Exit {
             Ok(session) => session,
             Err(exit) => return exit,
         };
-    runtime.block_on(on_host(args, &router, &Rc::new(tree), &host))
+    runtime.block_on(on_host(args, &router, &Rc::new(tree), (&host, &reach)))
 }
 
-async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, host: &HostPath) -> Exit {
+async fn on_host(args: &ShellArgs, router: &Router, tree: &Rc<Tree>, (host, reach): (&HostPath, &ReachArgs)) -> Exit {
     // Ctrl-C ends the process. Everything that it has started then ends because its links end.
-    let context = match connected(tree, host).await {
+    let context = match connected(tree, host, reach).await {
         Ok(context) => context,
         Err(exit) => return exit,
     };

@@ -236,7 +236,7 @@ impl Worker {
             }
             Work::Call(function, args) => ("call", self.call(&context, *function, args, job.timeout).await),
             Work::Transfer(transfer) => {
-                let copied = Box::pin(self.transfer(&context, transfer, &host.text));
+                let copied = Box::pin(self.transfer(&context, transfer, host));
                 let copied = match job.timeout {
                     None => copied.await,
                     Some(after) => match tokio::time::timeout(after, copied).await {

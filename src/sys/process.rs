@@ -38,8 +38,10 @@ mod usage;
 pub(crate) use bsd::sealed_copy;
 #[cfg(feature = "cli")]
 pub(crate) use closed::stdout_was_closed;
+#[cfg(target_os = "linux")]
+pub(crate) use descendants::spare;
 pub(crate) use descendants::{
-    Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, spare, supervise,
+    Known, adopt_orphans, end_descendants, mark_detached, outlive_parent, reap_orphans, supervise,
 };
 pub(crate) use ending::{describe, end_child};
 pub(crate) use group::{Group, groups_ended};

@@ -201,10 +201,36 @@ pub(crate) fn what_people_of_other_tools_type_is_answered_with_what_it_is_here()
         (&["plan", "-w", "local1", "--", "uptime"], "takes no command, so leave out `uptime`"),
         (&["hosts", "-w", "local1"], "write offshoot hosts 'EXPR'"),
         (&["doctor", "-w", "local1"], "write offshoot doctor HOST"),
+        (&["run", "-w", "local1", "-a", "--", "id"], "it cannot stand beside -w local1"),
+        (&["run", "-w", "local1", "-K", "--", "id"], "write -b to become root"),
+        (&["run", "-w", "local1", "-s", "echo", "hi"], "quote it: -s 'echo hi'"),
+        (&["shell", "local1", "id"], "offshoot shell HOST -- id"),
     ] {
         let ended = offshoot(args)?;
         let told = ended.stderr.join("\n");
         ensure!(ended.code == Some(64) && told.contains(says), "{args:?}: {told}");
+    }
+    let directory = tempfile::tempdir()?;
+    let (script, list) = (directory.path().join("p.py"), directory.path().join("prod.ini"));
+    std::fs::write(&script, "exit 0\n")?;
+    std::fs::write(&list, "[local1]\nlocal2 ansible_connection=local\n[web]\nweb1\n")?;
+    let (script, list) = (script.to_string_lossy(), list.to_string_lossy());
+    let missing = directory.path().join("*.log");
+    let missing = missing.to_string_lossy();
+    let into = directory.path().join("logs");
+    let into = into.to_string_lossy();
+    for (args, says) in [
+        (&["script", "-w", "local1", &script][..], "does not begin with `#!`, so sh runs it"),
+        (&["run", "-i", &list, "-w", "local1", "true"], &format!("write -I {list}, and -w '@GROUP'")),
+        (&["pull", "-w", "local1", &missing, &into], "names on hosts are no patterns"),
+        (
+            &["run", "-w", "local1", "--", "sudo", "-n", "-u", "no-such-user", "id"],
+            "-b in its place runs the command as root",
+        ),
+        (&["run", "--connect-timeout=1s", "-I", &list, "-w", "web", "true"], "for the group of that name write '@web'"),
+    ] {
+        let told = offshoot(args)?.stderr.join("\n");
+        ensure!(told.contains(says), "{args:?}: {told}");
     }
     let typed = ["run", "-e", "P=hunter2", "-Sw", "local1", "--", "false"];
     let ended = offshoot(&typed)?;

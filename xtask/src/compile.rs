@@ -51,8 +51,10 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
         for target in targets {
             let small = (target == SMALL).then(|| "-Copt-level=s".to_owned());
             let packed = target::packed_relocations(target, toolchain.minor);
+            let frameworks = target.ends_with("-darwin").then(frameworks);
             let remapped = remapped(&toolchain)?;
-            let flags = remapped.iter().chain(flags).chain(&packed).chain(&small).map(|flag| format!("{flag:?}"));
+            let flags = remapped.iter().chain(flags).chain(&packed).chain(&small).chain(&frameworks);
+            let flags = flags.map(|flag| format!("{flag:?}"));
             let flags = flags.collect::<Vec<_>>().join(", ");
             // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
             cargo.args(["--target", target, "--config"]).arg(format!("target.{target}.rustflags=[{flags}]"));
@@ -63,6 +65,11 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
         check(&mut cargo)?;
     }
     Ok(())
+}
+
+/// Names the frameworks of macOS that the tool uses. zig comes with its C library, and without these.
+fn frameworks() -> String {
+    format!("-Clink-arg=-F{}", top().join("xtask/frameworks").display())
 }
 
 /// Flags that keep the paths of this machine out of the result.

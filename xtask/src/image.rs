@@ -24,10 +24,15 @@ fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
 
 /// Builds the tool for this machine.
 pub(super) fn tool(file: &Path) -> Result<()> {
+    put(&tool_for(compile::host())?, file)
+}
+
+/// Builds the tool for machines of a target.
+pub(super) fn tool_for(target: &str) -> Result<PathBuf> {
     // Without what only `cargo offshoot` needs.
     let args = ["--release", "--no-default-features", "--features", "cli", "--bin", "offshoot"];
-    compile::cargo("build", &[compile::host()], &args)?;
-    put(&executable(compile::host(), "release", "offshoot"), file)
+    compile::cargo("build", &[target], &args)?;
+    Ok(executable(target, "release", "offshoot"))
 }
 
 /// Copies a file to a path from which a program may be running.
@@ -58,13 +63,16 @@ pub(super) fn images(targets: &[&str]) -> Result<Vec<PathBuf>> {
 /// Builds the tool with the images of `targets`.
 pub(super) fn bundle(file: &Path, targets: &[&str]) -> Result<()> {
     let images = images(targets)?;
-    let images = targets.iter().zip(&images).map(|(target, image)| format!("{target}={}", image.display()));
     let tool = target_directory().join("tool");
     self::tool(&tool)?;
     fs::create_dir_all(file.parent().context("a file needs a folder")?)?;
-    let mut make = Command::new(&tool);
-    make.args(["bundle", "--program"]).arg(&tool).arg("--output").arg(file).args(images);
-    check(&mut make)
+    tool_with(&tool, &tool, &images, file)
+}
+
+/// Has `tool` write `program`, which may be for another machine, with images.
+pub(super) fn tool_with(tool: &Path, program: &Path, images: &[PathBuf], file: &Path) -> Result<()> {
+    let mut make = Command::new(tool);
+    check(make.args(["bundle", "--program"]).arg(program).arg("--output").arg(file).args(images))
 }
 
 /// Packs an image as a bundle does.
@@ -141,7 +149,7 @@ fn build_twice(copy: &Path) -> Result<()> {
     Ok(())
 }
 
-fn contains(bytes: &[u8], text: &[u8]) -> bool {
+pub(super) fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 

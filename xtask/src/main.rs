@@ -8,6 +8,9 @@ mod elf;
 mod image;
 mod installed;
 mod msrv;
+mod offline;
+mod packagers;
+mod release;
 #[path = "../../src/bin/cargo-offshoot/target.rs"]
 #[expect(dead_code, reason = "some of it is for `cargo offshoot` alone")]
 mod target;
@@ -34,8 +37,10 @@ usage: cargo xtask COMMAND
   size [TARGET...]               what images and the bundle weigh, against their budgets
   curve [CALLS]                  image size against call rate at several opt-levels;
                                  CALLS is benches/calls of another build, to compare with
+  release                        make all that is published of this version, in dist/release
   reproducible                   build in two places and compare the bytes
   installed                      install the tool as anybody does, and see that it can send itself
+  offline                        build from the published package without a network
   msrv                           check with the oldest toolchain that Cargo.toml allows
   elsewhere                      build for the systems that nothing here can run
   foreign                        build what the tests send to hosts of other processors
@@ -79,6 +84,8 @@ fn run(args: &[String]) -> Result<()> {
         ("size", _) => image::size(&or_default(args)),
         ("curve", []) => curve::curve(None),
         ("curve", [base]) => curve::curve(Some(base)),
+        ("offline", []) => offline::offline(),
+        ("release", []) => release::release(),
         ("reproducible", []) => image::reproducible(),
         ("installed", []) => installed::installed(),
         ("msrv", []) => msrv::msrv(),

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{Cli, ToolCommand};
+use crate::cli::inventory::format::Format;
 use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
 
@@ -75,6 +76,16 @@ fn is_no_key(path: &Path) -> bool {
     !head.is_empty() && !text.contains("KEY") && !text.contains("ssh-") && !text.contains("ecdsa-")
 }
 
+/// The end of the name of a script, if it is that of another language than sh and the script names no interpreter.
+fn without_interpreter(file: &Path) -> Option<&'static str> {
+    use std::io::Read;
+    const ENDS: [&str; 6] = [".py", ".pl", ".rb", ".js", ".lua", ".tcl"];
+    let end = ENDS.into_iter().find(|end| file.as_os_str().as_encoded_bytes().ends_with(end.as_bytes()))?;
+    let mut head = [0; 2];
+    std::fs::File::open(file).ok()?.read_exact(&mut head).ok()?;
+    (head != *b"#!").then_some(end)
+}
+
 impl Cli {
     /// Refuses words before a `--`, which would silently begin the command:
     /// hosts that a shell has made of braces, and the user behind `-b`.
@@ -107,6 +118,26 @@ impl Cli {
             visible(hosts.trim_end_matches(',')),
             visible(&words.replace(' ', ",")),
         ))
+    }
+
+    /// Refuses `-a` beside expressions. Whoever knows `-a` from ansible means the command by it.
+    pub(super) fn check_all(&self) -> Result<(), String> {
+        let reach = match &self.command {
+            ToolCommand::Run(args) => &args.reach,
+            ToolCommand::Script(args) => &args.reach,
+            ToolCommand::Call(args) => &args.reach,
+            ToolCommand::Push(args) => &args.reach,
+            ToolCommand::Pull(args) => &args.reach,
+            _ => return Ok(()),
+        };
+        match reach.hosts.first().filter(|_| reach.choosing.all) {
+            Some(hosts) => Err(format!(
+                "-a is all hosts of the inventories, so it cannot stand beside -w {}; leave out one of them; the command \
+                 stands behind `--`, and a line of shell behind -s",
+                visible(hosts)
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Refuses `--keep` where nothing is left that could be kept.
@@ -167,9 +198,32 @@ impl Cli {
             }
         }
         for file in identities.iter().filter(|file| is_no_key(file)) {
+            let is_list = matches!(Format::of_head(file), None | Some(Format::Plain));
+            let file = visible(&file.to_string_lossy());
+            let write = if is_list { format!("-w '^{file}'") } else { format!("-I {file}, and -w '@GROUP'") };
+            notes.push(format!(
+                "-i names a file with a private key, and {file} contains none; to name the hosts in it, write {write}"
+            ));
+        }
+        if let ToolCommand::Run(args) = &self.command
+            && let Some(first) = args.argv.first()
+            && first.as_encoded_bytes().starts_with(b"./")
+            && Path::new(first).is_file()
+        {
+            let first = visible(&quote::quote(first));
+            notes.push(format!(
+                "{first} is looked for on each host; to run the file of this machine there, write offshoot script -w HOSTS \
+                 {first}"
+            ));
+        }
+        if let ToolCommand::Script(args) = &self.command
+            && let Some(file) = args.argv.first()
+            && let Some(end) = without_interpreter(Path::new(file))
+        {
             let file = visible(&file.to_string_lossy());
             notes.push(format!(
-                "-i names a file with a private key, and {file} contains none; to name the hosts in it, write -w '^{file}'"
+                "{file} ends in {end} and does not begin with `#!`, so sh runs it; name its interpreter in the first line, as \
+                 `#!/usr/bin/env python3`"
             ));
         }
         if let ToolCommand::Run(args) = &self.command

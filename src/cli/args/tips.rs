@@ -64,6 +64,14 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     ),
     (&["--stdin"], "is about the input of the command", "stdin goes to all commands; -n keeps it from them"),
     (&["-N"], "leaves out the names of hosts for pdsh", "write --json, and take `stdout` of each host"),
+    (&["-P", "--print"], "shows output as it comes for pssh", "that is the default; -B shows it at the end"),
+    (
+        &["-T", "--connect-timeout-secs"],
+        "is how long a connect may take for pdsh and bssh",
+        "write --connect-timeout TIME",
+    ),
+    (&["--one-line", "-1"], "prints one line for each host for ansible", "write -B, or --jsonl for programs"),
+    (&["--format", "--output"], "chooses a form of output", "write --json, --jsonl, -B or --outdir DIR"),
     (&["--check"], "shows what ansible would change", "there are no modules that could tell"),
 ];
 
@@ -185,6 +193,9 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
         name @ ("push" | "pull") if word == "-a" || word == "--archive" => {
             Some(format!("offshoot {name} always keeps modes and times; {word} is of rsync, and all hosts are --all"))
         }
+        "shell" if !word.starts_with('-') => {
+            Some(format!("offshoot shell takes a command behind `--`: offshoot shell HOST -- {}", visible(word)))
+        }
         "hosts" if is_hosts => {
             Some("offshoot hosts takes the expression without -w; write offshoot hosts 'EXPR'".into())
         }
@@ -241,12 +252,15 @@ pub(super) fn beside(error: &clap::Error, argv: &[OsString]) -> Option<String> {
         Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name.starts_with("--hosts")),
         _ => false,
     };
+    let is_line =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--shell"));
     let is_become =
         matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(name)) if name.starts_with("--become["));
     match error.kind() {
         ErrorKind::MissingRequiredArgument if lacks_hosts => Some(begun_early(argv).unwrap_or_else(|| {
             "-w names the hosts, as in -w 'web[1-3]'; the first word that is not an option begins the command".into()
         })),
+        ErrorKind::ArgumentConflict if is_line => Some("a line of shell is one word, so quote it: -s 'echo hi'".into()),
         ErrorKind::ArgumentConflict if is_become => Some(
             "-b is short for --become, so one of them is enough: write --become=USER, or -b=USER, or -b for root"
                 .into(),
@@ -277,6 +291,9 @@ mod tests {
             (&["run", "-g", "web", "uptime"], "clush", "-w '@GROUP'"),
             (&["run", "-w", "a", "--serial", "2", "uptime"], "ansible", "--batch 1,10%,rest"),
             (&["run", "-w", "a", "--parallel", "2", "uptime"], "at once", "-f N"),
+            (&["run", "-w", "a", "--one-line", "uptime"], "ansible", "write -B"),
+            (&["run", "-w", "a", "--format", "json", "uptime"], "form of output", "--jsonl"),
+            (&["shell", "a", "id"], "behind `--`", "offshoot shell HOST -- id"),
             (&["run", "-w", "a", "--sudo", "uptime"], "bssh", "write -b"),
             (&["exec", "web1", "uptime"], "exec", "offshoot run -w HOSTS -- CMD"),
             (&["cp", "a", "web1:"], "cp", "scp"),

@@ -1,8 +1,13 @@
 //! Which format an inventory has.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::Ipv6Addr;
 use std::path::Path;
+
+/// Enough of a file to tell its format, in bytes.
+const HEAD: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -56,6 +61,13 @@ impl Format {
             _ => {}
         }
         Self::of_text(text)
+    }
+
+    /// The format of a file, by its name and its beginning. `None` if it cannot be read.
+    pub(crate) fn of_head(path: &Path) -> Option<Self> {
+        let mut head = Vec::new();
+        File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+        Some(Self::detect(path, &String::from_utf8_lossy(&head)))
     }
 
     fn of_text(text: &str) -> Self {

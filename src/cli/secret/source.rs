@@ -17,7 +17,7 @@ const OTHERS: u32 = 0o077;
 
 /// Whose password it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// That of ssh.
     Login,
     /// That of sudo, su and doas.

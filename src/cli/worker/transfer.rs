@@ -15,6 +15,7 @@ use crate::builtin::file::tree::remote::{Closing, Running, panicked, receive_tre
 use crate::builtin::file::tree::source::{Source, size};
 use crate::builtin::file::tree::target::Target;
 use crate::builtin::file::tree::{sink, source};
+use crate::cli::hosts::path::{HostPath, Method};
 use crate::cli::output::file_name::file_name;
 use crate::cli::output::report::{HostEvent, HostExit, Stream};
 use crate::cli::output::summary::Status;
@@ -31,15 +32,47 @@ const READY: usize = 16;
 /// The most faults that are told of one host. All are counted.
 const TOLD: u64 = 100;
 
+/// How Rust ends the text of these errors of the system, whatever the system.
+const DENIED: &str = "(os error 13)";
+const MISSING: &str = "(os error 2)";
+
+/// What was told of a host that was not copied.
+#[derive(Default)]
+struct Told {
+    count: u64,
+    /// Whether the user there may not do that.
+    denied: bool,
+    /// Whether a name is missing that looks like a pattern.
+    is_pattern: bool,
+}
+
+impl Told {
+    /// What to do about it.
+    fn advice(&self, host: &HostPath) -> &'static str {
+        let is_become = host.hops.last().is_some_and(|hop| Method::BECOMING.contains(&hop.method));
+        match self {
+            Self { is_pattern: true, .. } => "names on hosts are no patterns; name the directory, and take --exclude",
+            Self { denied: true, .. } if !is_become => "-b copies as root",
+            _ => "",
+        }
+    }
+}
+
 impl Worker {
     /// Copies to or from the host, and tells the result.
-    pub(super) async fn transfer(&self, context: &Context, transfer: &Transfer, host: &str) -> Result<HostExit, Error> {
+    pub(super) async fn transfer(
+        &self,
+        context: &Context,
+        transfer: &Transfer,
+        host: &HostPath,
+    ) -> Result<HostExit, Error> {
+        let mut told = Told::default();
         let outcome = match &transfer.way {
-            Way::Push(destination) => self.push(context, transfer, destination).await?,
+            Way::Push(destination) => self.push(context, transfer, destination, &mut told).await?,
             Way::Pull(directory) => {
                 let path = Blob(directory.clone().into_os_string().into_encoded_bytes());
-                let place = Place::Below(Blob(file_name(host).into_bytes()));
-                self.pull(context, transfer, Destination { path, place }).await?
+                let place = Place::Below(Blob(file_name(&host.text).into_bytes()));
+                self.pull(context, transfer, Destination { path, place }, &mut told).await?
             }
         };
         let Outcome { tally, stopped } = outcome;
@@ -60,13 +93,21 @@ impl Worker {
             None if tally.failed > 0 => {
                 let what = if tally.failed == 1 { "1 file or directory was" } else { "several were" };
                 let count = if tally.failed == 1 { String::new() } else { format!(" ({})", tally.failed) };
-                fail("files", format!("{what} not copied{count}; the reasons are above"))
+                let mut exit = fail("files", format!("{what} not copied{count}; the reasons are above"));
+                exit.error.iter_mut().for_each(|info| info.advice = told.advice(host).into());
+                exit
             }
             None => HostExit { status: Status::Ok, ..HostExit::cancelled() },
         })
     }
 
-    async fn push(&self, context: &Context, transfer: &Transfer, destination: &Destination) -> Result<Outcome, Error> {
+    async fn push(
+        &self,
+        context: &Context,
+        transfer: &Transfer,
+        destination: &Destination,
+        told: &mut Told,
+    ) -> Result<Outcome, Error> {
         let (shared, id) = (context.shared(), context.id());
         let answers: Receiver<ToSource> = Receiver::from_context(shared, id, true);
         let notes: Receiver<Note> = Receiver::from_context(shared, id, true);
@@ -86,12 +127,12 @@ impl Worker {
             let mut source = Source::new(&sources, &options, &stop);
             source::drive(&mut source, &to, &answers, Some(&watch))
         });
-        let (mut told, mut is_sent) = (0, false);
+        let mut is_sent = false;
         let outcome = loop {
             tokio::select! {
                 biased;
                 note = notes.recv() => match note {
-                    Ok(note) => self.note(&mut told, note).await,
+                    Ok(note) => self.note(told, note).await,
                     // The call tells why.
                     Err(_) => break call.await,
                 },
@@ -109,12 +150,18 @@ impl Worker {
         drop((running, closing));
         // What was sent before the end of the call has arrived before it.
         while let Ok(Some(note)) = notes.try_recv() {
-            self.note(&mut told, note).await;
+            self.note(told, note).await;
         }
         outcome
     }
 
-    async fn pull(&self, context: &Context, transfer: &Transfer, destination: Destination) -> Result<Outcome, Error> {
+    async fn pull(
+        &self,
+        context: &Context,
+        transfer: &Transfer,
+        destination: Destination,
+        told: &mut Told,
+    ) -> Result<Outcome, Error> {
         let (shared, id) = (context.shared(), context.id());
         let messages: Receiver<ToSink> = Receiver::from_context(shared, id, true);
         let ready: Receiver<Sender<ToSource>> = Receiver::from_context(shared, id, true);
@@ -135,11 +182,11 @@ impl Worker {
             let target = Target::open(destination, options, (drafts, READY), (tell, Arc::clone(&stop)));
             sink::drive(target, &messages, &answers, Some(&watch))
         });
-        let (mut told, mut far) = (0, None);
+        let mut far = None;
         let outcome = loop {
             tokio::select! {
                 biased;
-                Some(note) = notes.recv() => self.note(&mut told, note).await,
+                Some(note) = notes.recv() => self.note(told, note).await,
                 outcome = &mut writing => break outcome.unwrap_or_else(|_| panicked()),
                 ended = &mut call, if far.is_none() => {
                     if !matches!(&ended, Ok(Outcome { stopped: None, .. })) {
@@ -151,7 +198,7 @@ impl Worker {
         };
         drop((running, closing));
         while let Some(note) = notes.recv().await {
-            self.note(&mut told, note).await;
+            self.note(told, note).await;
         }
         let is_gone = outcome.stopped.as_ref().is_some_and(|stop| stop.reason == Reason::Gone);
         match far {
@@ -169,14 +216,16 @@ impl Worker {
     }
 
     /// Tells a note of a sink.
-    async fn note(&self, told: &mut u64, note: Note) {
+    async fn note(&self, told: &mut Told, note: Note) {
         let event = match note {
             Note::Would(change, Blob(path)) => {
                 self.line(Stream::Stdout, &format!("{} {}", would(change), shown(&path)))
             }
             Note::Fault(Fault { path, why }) => {
-                *told += 1;
-                if *told > TOLD {
+                told.count += 1;
+                told.denied |= why.ends_with(DENIED);
+                told.is_pattern |= why.ends_with(MISSING) && path.0.iter().any(|byte| b"*?[".contains(byte));
+                if told.count > TOLD {
                     return;
                 }
                 self.line(Stream::Stderr, &format!("{}: {}", shown(&path.0), visible::word(&why)))

@@ -95,7 +95,7 @@ struct Line {
 }
 
 /// Advice if a password is asked for and none is given.
-pub(crate) const GIVE_ONE: &str = "give one: ⟨-K|password()⟩";
+pub(crate) const GIVE_ONE: &str = "give one: ⟨-K, or --become-pass-file without a terminal|password()⟩";
 /// Longest question, in bytes.
 const MAX_QUESTION: usize = 1024;
 /// Longest secret that a terminal accepts in one line, in bytes.

@@ -236,7 +236,7 @@ impl SshOptions {
         let secret = |secret: &Option<Secret>, realm: &str, reusable| Answer::Secret {
             secret: secret.clone(),
             missing: format!("{realm} was requested, but none specified, for {who}"),
-            give: "give one: ⟨--ask-pass|password()⟩",
+            give: "give one: ⟨--ask-pass, or --pass-file without a terminal|password()⟩",
             wrong: format!("{realm} is incorrect, for {who}"),
             reusable,
         };

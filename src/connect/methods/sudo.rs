@@ -233,7 +233,7 @@ fn takes_value(letter: char) -> bool {
 
 /// Advice if sudo asks for a password and there is none. Rules without a password often hold for some commands
 /// only, and a shell is not among them.
-const GIVE_OR_LIST: &str = "give one: ⟨-K|password()⟩; \
+const GIVE_OR_LIST: &str = "give one: ⟨-K, or --become-pass-file without a terminal|password()⟩; \
      rules without a password (NOPASSWD) have to allow a shell: see `sudo -l`";
 /// Messages of sudo about a wrong password. If sudo asks the same question again, that means the same, in any
 /// language.

@@ -1,6 +1,6 @@
 //! Whether the standard output was closed when this process began. Rust opens `/dev/null` in its place before `main`.
 
-#![expect(unsafe_code, reason = "runs before main")]
+#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "runs before main"))]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

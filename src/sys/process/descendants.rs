@@ -24,10 +24,12 @@ const POLL: Duration = Duration::from_millis(10);
 const MAX_ZOMBIES: usize = 64;
 
 /// A function that recognises, by their arguments, processes that clean up and end by themselves.
+#[cfg(target_os = "linux")]
 static SPARED: OnceLock<fn(&[u8]) -> bool> = OnceLock::new();
 
 /// Makes [`end_descendants`] leave out the processes whose arguments `marks` recognises: they clean
 /// up and end by themselves.
+#[cfg(target_os = "linux")]
 pub(crate) fn spare(marks: fn(&[u8]) -> bool) {
     // Every caller sets the same function, so a second call changes nothing.
     let _ = SPARED.set(marks);
