@@ -33,8 +33,8 @@ pub(crate) mod ssh_stand_in;
 pub use host_path::{HostPath, PathError};
 pub use master::run_with_router;
 pub use methods::{
-    AnyMethod, Buildah, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive, Kubectl,
-    Launcher, Local, Lxc, Lxd, Method, Passes, Podman, Setns, SetnsKind, Ssh, Su, Sudo,
+    AnyMethod, Buildah, CHILDREN, CONNECT_TIMEOUT, CheckHostKeys, Connect, Doas, Docker, Fork, Incus, Jail, Keepalive,
+    Kubectl, Launcher, Local, Lxc, Lxd, Method, Passes, Podman, Setns, SetnsKind, Ssh, Su, Sudo,
 };
 
 pub use crate::engine::descendants::Descendants;

@@ -128,7 +128,7 @@ pub mod alloc {
 
 /// The functions that can be called, and the blocking iterator over a [`CallStream`].
 pub mod call {
-    pub use crate::api::function::Function;
+    pub use crate::api::function::{Allowed, Builtin, Function};
     pub use crate::api::stream::StreamIter;
 }
 

@@ -312,6 +312,33 @@ pub fn run<'a, F: Function<K>, K>(function: F, econtext: &'a Econtext, args: &[u
     }
 }
 
+/// What [`Connect::allow`](crate::connect::Connect::allow) takes: an exported function, or some functions of the library.
+/// This trait is for the compiler: nothing else implements it.
+///
+/// The method has an example.
+pub trait Allowed<K> {
+    /// The names of the functions.
+    #[doc(hidden)]
+    fn names(self) -> Vec<&'static str>;
+}
+
+impl<F: Function<K>, K> Allowed<(K,)> for F {
+    fn names(self) -> Vec<&'static str> {
+        vec![type_name::<F>()]
+    }
+}
+
+/// Functions of the library that belong together, for [`Connect::allow`](crate::connect::Connect::allow), which has an
+/// example.
+#[derive(Debug, Clone, Copy)]
+pub struct Builtin(pub(crate) fn() -> Vec<&'static str>);
+
+impl Allowed<()> for Builtin {
+    fn names(self) -> Vec<&'static str> {
+        (self.0)()
+    }
+}
+
 /// The exported functions of this program, by name.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -386,6 +413,7 @@ pub(crate) struct LocalFunctions(pub(crate) Router);
 
 impl Functions for LocalFunctions {
     fn find(&self, name: &str, _: &Message, _: &dyn Fn() -> Peer) -> Result<Box<dyn Callee>, Error> {
+        self.0.shared().check_allowed(name)?;
         match Table::get().find(name).filter(|entry| entry.service.is_none()) {
             Some(entry) => Ok(LocalFunction::of(entry, self.0.clone())),
             None => Err(Error::NotExported { function: name.to_owned(), context: self.0.shared().name.clone() }),

@@ -18,6 +18,7 @@
 
 pub(crate) mod tree;
 
+use std::any::type_name_of_val;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::api::context::Context;
 use crate::api::econtext::Econtext;
-use crate::api::function::Value;
+use crate::api::function::{Builtin, Value};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::api::with_timeout::WithTimeout;
@@ -49,6 +50,14 @@ enum Piece {
 }
 
 impl Value for Piece {}
+
+/// What reads and writes files and copies trees, for [`Connect::allow`](crate::connect::Connect::allow), which has an
+/// example.
+pub const FILES: Builtin = Builtin(|| {
+    let files = [type_name_of_val(&read_file), type_name_of_val(&write_file)];
+    let trees = [type_name_of_val(&tree::remote::receive_tree), type_name_of_val(&tree::remote::send_tree)];
+    [files, trees].concat()
+});
 
 impl Context {
     /// Reads a file on the machine of the context, into memory. Dropping the future ends the

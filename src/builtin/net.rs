@@ -38,6 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use self::connect_socket::{Reply, Target, connect_socket};
 use crate::api::call::Call;
 use crate::api::context::Context;
+use crate::api::function::Builtin;
 use crate::api::receiver::Receiver;
 use crate::api::with_timeout::WithTimeout;
 use crate::builtin::blob_writer::BlobWriter;
@@ -48,6 +49,9 @@ use crate::wire::error::{Error, IoError};
 /// How long a connection that was dropped may take to pass on what was written before. A peer that reads nothing must not
 /// keep it for ever.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// What connects to ports and sockets, for [`Connect::allow`](crate::connect::Connect::allow), which has an example.
+pub const SOCKETS: Builtin = Builtin(|| vec![std::any::type_name_of_val(&connect_socket)]);
 
 impl Context {
     /// Connects to a TCP port, as `HOST:PORT`, from the machine of this context. The name of the host is looked

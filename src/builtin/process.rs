@@ -26,6 +26,7 @@
 mod remote_child;
 pub(crate) mod run_process;
 
+use std::any::type_name_of_val;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::call::Call;
 use crate::api::context::Context;
-use crate::api::function::Value;
+use crate::api::function::{Builtin, Value};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::api::with_timeout::WithTimeout;
@@ -52,6 +53,9 @@ pub use remote_child::{ChildOutput, ChildStdin, RemoteChild};
 ///
 /// The [module](crate::process) has an example of commands.
 pub const SILENCE: Duration = Duration::from_secs(2);
+
+/// What runs commands, for [`Connect::allow`](crate::connect::Connect::allow), which has an example.
+pub const COMMANDS: Builtin = Builtin(|| vec![type_name_of_val(&run_process)]);
 
 impl Context {
     /// A command to run in this context. `program` is found through PATH there, without a shell. Nothing

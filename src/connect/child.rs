@@ -336,6 +336,7 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
     let settings = Settings {
         max_message_size: welcome.max_message_size,
         unidirectional: welcome.unidirectional,
+        allowed: welcome.allowed,
         levels: Levels::Copied(welcome.levels.clone()),
         debug: welcome.debug,
         profiling: welcome.profiling,

@@ -52,6 +52,8 @@ pub(crate) struct Welcome {
     pub(crate) debug: bool,
     pub(crate) profiling: bool,
     pub(crate) unidirectional: bool,
+    /// The names of the functions that the child runs, if it does not run all.
+    pub(crate) allowed: Option<Vec<String>>,
     pub(crate) max_message_size: u64,
     pub(crate) descendants: Descendants,
 }
@@ -221,6 +223,7 @@ mod tests {
             debug: true,
             profiling: false,
             unidirectional: true,
+            allowed: Some(vec!["app::f".into()]),
             max_message_size: 1 << 27,
             descendants: Descendants::End,
         };

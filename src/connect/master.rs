@@ -90,6 +90,7 @@ impl RouterBuilder {
         let settings = Settings {
             max_message_size: self.max_message_size,
             unidirectional: self.unidirectional,
+            allowed: None,
             levels: Levels::Ask(levels),
             debug: false,
             profiling: self.profiling,
@@ -111,6 +112,7 @@ pub(crate) fn join(broker: &Broker, welcome: Welcome, stream: OwnedFd) -> Result
     let settings = Settings {
         max_message_size: welcome.max_message_size,
         unidirectional: welcome.unidirectional,
+        allowed: welcome.allowed,
         levels: Levels::Ask(Box::new(log_levels)),
         debug: welcome.debug,
         profiling: welcome.profiling,

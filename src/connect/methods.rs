@@ -36,6 +36,7 @@ use connect::connect;
 use container::Container;
 pub(crate) use container::Engine;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
+pub use delegated_connect::CHILDREN;
 pub(crate) use delegated_connect::{Connected, Unclaimed};
 use launcher::Launch;
 #[cfg(feature = "cli")]
@@ -73,6 +74,8 @@ pub(crate) struct Spec {
     pub(crate) remote_name: Option<String>,
     pub(crate) connect_timeout: Duration,
     pub(crate) unidirectional: Option<bool>,
+    /// The names of the functions that the child runs, if it does not run all.
+    pub(crate) allowed: Option<Vec<String>>,
     pub(crate) descendants: Option<Descendants>,
     /// The log records that the master shows; `None` until they are known.
     pub(crate) levels: Option<Levels>,

@@ -22,7 +22,7 @@ use crate::routing::directory::Directory;
 use crate::routing::handles::Registration;
 use crate::routing::window::Grant;
 use crate::wire::codec::Origin;
-use crate::wire::error::Error;
+use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::port::Port;
 
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     descendants: AtomicU8,
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
+    /// The names of the functions that run here, if not all do.
+    pub(crate) allowed: Option<Vec<String>>,
     levels: Levels,
     pub(crate) debug: AtomicBool,
     /// The profile, if it was requested.
@@ -208,6 +210,7 @@ pub(crate) type AskLevels = Box<dyn Fn(bool) -> log::Levels + Send + Sync>;
 pub(crate) struct Settings {
     pub(crate) max_message_size: u64,
     pub(crate) unidirectional: bool,
+    pub(crate) allowed: Option<Vec<String>>,
     pub(crate) levels: Levels,
     /// Whether new children write a debug log.
     pub(crate) debug: bool,
@@ -234,6 +237,7 @@ impl Shared {
             descendants: AtomicU8::new(UNDECIDED),
             max_message_size: settings.max_message_size,
             unidirectional: settings.unidirectional,
+            allowed: settings.allowed,
             levels: settings.levels,
             debug: AtomicBool::new(settings.debug),
             profile: settings.profiling.then(|| Mutex::new(Profile::new())),
@@ -246,6 +250,25 @@ impl Shared {
             requests,
         };
         (Arc::new(shared), queue)
+    }
+
+    /// Whether a function of this name may run here.
+    pub(crate) fn allows(&self, function: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == function))
+    }
+
+    /// Refuses a call of a function that may not run here.
+    ///
+    /// # Errors
+    ///
+    /// If it may not.
+    pub(crate) fn check_allowed(&self, function: &str) -> Result<(), Error> {
+        if self.allows(function) {
+            return Ok(());
+        }
+        let why =
+            format!("{} runs only the functions that its connect allows, and {function} is none of them", self.name);
+        Err(DeadReason::refused(why).at(self.me))
     }
 
     /// All contexts above this one, the parent first.

@@ -50,6 +50,45 @@ fn text<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 }
 
 #[test]
+fn a_context_runs_only_what_its_connect_allows_whoever_asks() {
+    use offshoot::{connect, facts, file, net, process};
+
+    let tree = Tree::new();
+    let few = block_on(tree.0.local().allow(pid).allow(call_sibling).connect()).unwrap();
+    let beside = tree.child();
+    assert!(few.blocking_call(pid, ()).is_ok());
+    let error = few.blocking_call(largest_message, ()).unwrap_err();
+    assert!(error.is_refused() && error.to_string().contains("largest_message"), "{error}");
+    assert!(block_on(few.command("id").output()).unwrap_err().is_refused());
+    assert!(block_on(few.read_file("/dev/null")).unwrap_err().is_refused());
+    assert!(block_on(few.connect_tcp("localhost:1")).unwrap_err().is_refused());
+    assert!(block_on(few.facts()).unwrap_err().is_refused());
+    assert!(block_on(tree.0.local().via(&few).connect()).is_err());
+    // Functions do not have to be called by the parent to be refused, and what is refused costs nothing.
+    assert!(few.blocking_call(call_sibling, (beside.clone(),)).is_err(), "siblings may not call each other anyway");
+    assert!(few.blocking_call(pid, ()).is_ok() && beside.blocking_call(largest_message, ()).is_ok());
+
+    let hop = tree.0.local().allow(connect::CHILDREN).allow(process::COMMANDS).allow(pid);
+    let hop = block_on(hop.connect()).unwrap();
+    let far = tree.behind(&hop);
+    assert!(far.blocking_call(pid, ()).is_ok() && block_on(far.command("true").status()).unwrap().success());
+    assert!(far.blocking_call(largest_message, ()).unwrap_err().is_refused(), "a child may no more than its parent");
+    let wider = block_on(tree.0.local().via(&hop).allow(largest_message).allow(pid).connect()).unwrap();
+    assert!(wider.blocking_call(largest_message, ()).unwrap_err().is_refused());
+    assert!(wider.blocking_call(pid, ()).is_ok());
+    assert!(block_on(wider.command("true").status()).unwrap_err().is_refused());
+
+    let all = tree.0.local().allow(facts::host_facts).allow(file::FILES).allow(net::SOCKETS).on_start(nothing);
+    let all = block_on(all.connect()).unwrap();
+    assert!(block_on(all.facts()).is_ok() && block_on(all.read_file("/dev/null")).unwrap().is_empty());
+    let error = block_on(all.connect_tcp("localhost:1")).unwrap_err();
+    assert!(!error.to_string().contains("allows"), "{error}");
+}
+
+fn nothing() {}
+export!(nothing);
+
+#[test]
 fn a_call_ten_hops_deep_knows_all_its_parents() {
     let tree = Tree::new();
     let mut chain = vec![tree.child()];

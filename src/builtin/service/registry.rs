@@ -202,6 +202,7 @@ impl Functions for Services {
             return Err(DeadReason::ROUTER_ENDED.at(message.dst));
         };
         let me = router.shared().me;
+        router.shared().check_allowed(name)?;
         let found = Table::get().find(name).and_then(|entry| Some((entry, entry.service?)));
         let Some((entry, service)) = found else {
             return Err(Error::Misuse(format!("no such method: {name}")));

@@ -170,6 +170,7 @@ async fn welcome(io: &Rc<Io>, pid: Option<i32>, hello: &Hello) -> Result<Welcome
         debug: false,
         profiling: false,
         unidirectional: io.shared.unidirectional,
+        allowed: None,
         max_message_size: io.shared.max_message_size,
         descendants: io.shared.descendants().unwrap_or_default(),
     })

@@ -11,6 +11,7 @@ use crate::connect::methods::{Connected, Spec, Unclaimed};
 use crate::engine::io::{Io, Neighbour};
 use crate::engine::last_words::LastWords;
 use crate::engine::log::log_later;
+use crate::engine::shared::Shared;
 use crate::routing::table::MAX_NAME;
 use crate::sys::pipe::Input as Reading;
 use crate::wire::call_payload;
@@ -44,6 +45,7 @@ pub(super) async fn attach(
         debug: spec.debug.unwrap_or_else(|| io.shared.debugs()),
         profiling: spec.profiling.unwrap_or_else(|| io.shared.profile.is_some()),
         unidirectional: spec.unidirectional.unwrap_or(io.shared.unidirectional),
+        allowed: allowed(&io.shared, &spec),
         max_message_size: io.shared.max_message_size,
         descendants: spec.descendants.or_else(|| io.shared.descendants()).unwrap_or_default(),
     };
@@ -67,6 +69,14 @@ pub(super) async fn attach(
         run_on_start(io, id, function, attempt.deadline).await?;
     }
     Ok(connected)
+}
+
+/// The functions that the child runs. What may not run here may not run in a child of this context, either.
+fn allowed(shared: &Shared, spec: &Spec) -> Option<Vec<String>> {
+    let mut allowed = spec.allowed.clone().or_else(|| shared.allowed.clone())?;
+    allowed.extend(spec.on_start.clone());
+    allowed.retain(|name| shared.allows(name));
+    Some(allowed)
 }
 
 /// A child's full name: this context's name comes first, unless this context is the master. If the name is too

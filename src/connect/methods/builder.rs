@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::context::Context;
-use crate::api::function::Function;
+use crate::api::function::{Allowed, Function};
 use crate::api::router::Router;
 #[cfg(feature = "cli")]
 use crate::connect::bootstrap::Nonce;
@@ -105,6 +105,7 @@ impl<M: Method> Connect<M> {
             remote_name: None,
             connect_timeout: CONNECT_TIMEOUT,
             unidirectional: None,
+            allowed: None,
             descendants: None,
             levels: None,
             debug: None,
@@ -164,6 +165,37 @@ impl<M: Method> Connect<M> {
     /// setting of the router that starts it.
     pub fn unidirectional(mut self, on: bool) -> Self {
         self.spec.unidirectional = Some(on);
+        self
+    }
+
+    /// Adds a function to those that the child runs. A child for which this is never called runs all exported functions
+    /// of the program, and those of the library. With it, the child refuses all others, whoever calls them, with
+    /// [`ChannelErrorKind::Refused`](crate::error::ChannelErrorKind::Refused), and so do all children of the child.
+    /// The function of [`on_start`](Self::on_start) is added by itself.
+    ///
+    /// What the library has of its own is added by the constants [`process::COMMANDS`](crate::process::COMMANDS),
+    /// [`file::FILES`](crate::file::FILES), [`net::SOCKETS`](crate::net::SOCKETS) and
+    /// [`connect::CHILDREN`](crate::connect::CHILDREN). Without the last one, no context can be started through the
+    /// child.
+    ///
+    /// The child itself holds to this. It protects the machine of an honest child from contexts with authority over it
+    /// that were taken over later, and from mistakes. It does not protect from a hop that was hostile when it started
+    /// the child, because the hop could have started another program.
+    ///
+    /// ```
+    /// use offshoot::facts::host_facts;
+    /// use offshoot::{Error, Router};
+    ///
+    /// # fn main() -> std::process::ExitCode {
+    /// # offshoot::run(app) }
+    /// # async fn app(router: Router) -> Result<(), Error> {
+    /// let child = router.local().allow(host_facts).await?;
+    /// assert!(child.facts().await.is_ok());
+    /// assert!(child.command("id").output().await.unwrap_err().is_refused());
+    /// # Ok(()) }
+    /// ```
+    pub fn allow<A: Allowed<K>, K>(mut self, function: A) -> Self {
+        self.spec.allowed.get_or_insert_default().extend(function.names().into_iter().map(str::to_owned));
         self
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::econtext::Econtext;
-use crate::api::function::Value;
+use crate::api::function::{Builtin, Value};
 use crate::api::receiver::Receiver;
 use crate::api::router::Router;
 use crate::connect::bootstrap::CANCELLED;
@@ -237,6 +237,10 @@ async fn proxy_connect(econtext: &Econtext, spec: Spec, questions: Option<Handle
     claimed.map_or_else(Proxied::Failed, Proxied::Connected)
 }
 crate::export!(bound proxy_connect);
+
+/// What starts children, for [`Connect::allow`](crate::connect::Connect::allow), which has an example. With it, contexts
+/// can be started through the child, and they run no other functions than the child.
+pub const CHILDREN: Builtin = Builtin(|| vec![std::any::type_name_of_val(&proxy_connect)]);
 
 fn cancelled() -> Error {
     ConnectError::new(ConnectErrorKind::Cancelled, Phase::Start, "offshoot", CANCELLED).into()

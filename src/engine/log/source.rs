@@ -114,6 +114,7 @@ mod tests {
         let settings = Settings {
             max_message_size: 1 << 20,
             unidirectional: false,
+            allowed: None,
             levels: crate::engine::shared::Levels::Copied(levels.clone()),
             debug: false,
             profiling: false,
