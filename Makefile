@@ -8,7 +8,7 @@ shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*
 
 .NOTPARALLEL:
 .PHONY: all check-fast check check-long lint docs unit soak hosts long own nodeset odd-root elsewhere test reproducible installed msrv example fmt \
-	bench bundle size help clean
+	bench bundle size release packaged offline help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
 	@ls -l dist/offshoot | awk '{ printf "%s is ready, %.1f MiB; try: dist/offshoot run -w \"local[1-3]\" -- uname -a\n", $$NF, $$5 / 1048576 }'
@@ -29,20 +29,20 @@ unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --features files --doc
 
 soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test
-	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --test hostile -- --test-threads 1 $(ARGS)
+	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --features files --test hostile -- --test-threads 1 $(ARGS)
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
 
 nodeset: ## compare host expressions with those of ClusterShell, which comes from PyPI
-	cargo build --locked --target $(TARGET) --bin offshoot
-	scripts/compare-nodeset --seed 1 target/$(TARGET)/debug/offshoot
+	cargo test --locked --target $(TARGET) --features files --test transcripts --no-run
+	scripts/compare-nodeset --seed 1 --rounds 200 target/$(TARGET)/debug/offshoot
 
 long: ## the tests on hosts of other processors, and all kills
 	OFS_LEVEL=long scripts/as-before scripts/test --test hosts
 
 own: ## make, build and run packages by `cargo offshoot` (minutes)
-	cargo test --locked --target $(TARGET) --test own
+	cargo test --locked --target $(TARGET) --features files --test own
 
 odd-root: ## some tests on hosts over a small system with odd settings
 	scripts/odd-root
