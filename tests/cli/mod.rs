@@ -14,6 +14,7 @@ mod json;
 mod keeping;
 mod many;
 mod methods;
+pub(crate) mod old_kernel;
 mod options;
 mod passwords;
 mod rsh;
@@ -180,6 +181,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_method_of_the_configuration_is_a_hop_wherever_it_stands
             what_a_method_prints_has_the_meaning_that_the_configuration_gives
             nsenter_and_chroot_are_methods
+        ;
+        old_kernel:
+            the_main_jobs_are_done_on_a_kernel_of_2013
         ;
         rsh:
             bytes_pass_as_they_are_and_the_exit_code_is_that_of_the_command

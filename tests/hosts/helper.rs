@@ -18,6 +18,9 @@ pub(crate) const DAMAGE: &str = "@damage";
 /// A launcher whose input is counted. Arguments: a file for the number of bytes, and the command to run.
 pub(crate) const COUNT: &str = "@count";
 
+/// The kernel of 2013, as it looks to the program whose command line follows.
+pub(crate) const OLD_KERNEL: &str = "@old-kernel";
+
 /// Plays the role. `None` if this process must run trials.
 pub(crate) fn main() -> Option<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +29,7 @@ pub(crate) fn main() -> Option<ExitCode> {
         CONTROLLER => Some(controller::main(rest)),
         DAMAGE => Some(exit_code("damage", damage(rest))),
         COUNT => Some(exit_code("count", count(rest))),
+        OLD_KERNEL => Some(exit_code("old kernel", crate::cli::old_kernel::become_old(rest))),
         _ => None,
     }
 }

@@ -61,7 +61,7 @@ pub async fn connect(path: impl AsRef<Path>) -> Result<Joined, Error> {
     broker.defer(move || drop(on_other_thread(move || done.send(introduce(&asked)))))?;
     let (socket, welcome, questions) = answered.await.map_err(|_| Error::Closed(Closed::Router))??;
     let listener = welcome.parent_ids.first().copied();
-    let router = master::join(&broker, welcome, socket)?;
+    let router = master::join(&broker, *welcome, socket)?;
     vouching::ask_at(router.shared(), questions);
     let listener = listener.map(|id| Context::new(router.shared().clone(), id, &path.display().to_string()));
     let listener = listener.unwrap_or_else(|| router.myself());
@@ -69,7 +69,7 @@ pub async fn connect(path: impl AsRef<Path>) -> Result<Joined, Error> {
 }
 
 /// Blocks.
-fn introduce(path: &Path) -> Result<(OwnedFd, Welcome, Handle), Error> {
+fn introduce(path: &Path) -> Result<(OwnedFd, Box<Welcome>, Handle), Error> {
     let failed = |what: &str, error: std::io::Error| {
         Error::Io(IoError::while_doing(&format!("cannot {what} {}", path.display()), &error))
     };
@@ -86,5 +86,5 @@ fn introduce(path: &Path) -> Result<(OwnedFd, Welcome, Handle), Error> {
     let answer = handshake::introduce(&socket, &greeting).map_err(|error| failed("join the program at", error))?;
     let (welcome, questions) =
         answer.map_err(|why| refused(format!("the program at {} refuses: {why}", path.display())))?;
-    Ok((socket.into(), welcome, questions))
+    Ok((socket.into(), Box::new(welcome), questions))
 }
