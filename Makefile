@@ -22,7 +22,7 @@ check-fast: lint docs unit example ## lint, documentation, and the tests that ne
 
 check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
-check-long: check long own nodeset elsewhere size reproducible installed odd-root ## that, and other processors, kills by the hundred, builds in two places
+check-long: check long own nodeset elsewhere size reproducible installed offline odd-root ## that, and other processors, kills by the hundred, builds in two places
 
 unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes

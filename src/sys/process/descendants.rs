@@ -5,7 +5,7 @@
 //! itself end with it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ const MAX_ZOMBIES: usize = 64;
 
 /// A function that recognises, by their arguments, processes that clean up and end by themselves.
 #[cfg(target_os = "linux")]
-static SPARED: OnceLock<fn(&[u8]) -> bool> = OnceLock::new();
+static SPARED: std::sync::OnceLock<fn(&[u8]) -> bool> = std::sync::OnceLock::new();
 
 /// Makes [`end_descendants`] leave out the processes whose arguments `marks` recognises: they clean
 /// up and end by themselves.
