@@ -91,7 +91,12 @@ pub(crate) fn check(blocks: &[Block]) -> Result<()> {
     let mut wrong = String::new();
     // The last block comes first, so that line numbers stay valid while pages change.
     for block in blocks.iter().rev() {
-        let Some(lines) = block.run(directory.path())? else { continue };
+        // On a busy machine a host can be so late that the summary names it as slow.
+        let (mut tries, mut differs) = (0, block.run(directory.path())?);
+        while differs.is_some() && !update && tries < 2 {
+            (tries, differs) = (tries + 1, block.run(directory.path())?);
+        }
+        let Some(lines) = differs else { continue };
         if update {
             let page = root().join(&block.page);
             let text = std::fs::read_to_string(&page)?;

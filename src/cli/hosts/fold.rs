@@ -29,13 +29,13 @@ const MAX_WORK: usize = 3_000_000;
 /// Families with at most this many hosts are also joined in two ways that take longer.
 const SMALL: usize = 500;
 /// How many numbers are compared in these ways.
-const MAX_SMALL_WORK: usize = 1_000_000;
+const MAX_SMALL_WORK: usize = 10_000_000;
 /// With at most this many places, the hosts are joined in other orders of places, too.
 const MOST_TURNED: usize = 4;
 /// How many times some of their boxes are divided and joined in other ways.
-const SCATTERED: usize = 40;
+const SCATTERED: usize = 200;
 /// How many boxes and numbers are compared when hosts are moved from one box to another.
-const MAX_MOVES: usize = 1_000_000;
+const MAX_MOVES: usize = 10_000_000;
 /// Of families with at most this many hosts, each pair of hosts is compared. It is faster than a table.
 const FEW: usize = 8;
 /// How many families or names are read ahead. Their first bytes fit into the smallest cache of a processor.
@@ -184,11 +184,11 @@ impl<'a> Folder<'a> {
         tries.insert(0, best);
         let mut shortest = Vec::new();
         for mut boxes in tries {
-            let mut is_shorter = self.is_shorter(family, &boxes);
+            let mut is_as_short = self.is_as_short(family, &boxes);
             if is_small {
-                is_shorter |= self.shift(family, &mut boxes);
+                is_as_short |= self.shift(family, &mut boxes);
             }
-            if is_shorter || shortest.is_empty() {
+            if is_as_short || shortest.is_empty() {
                 shortest = boxes;
             }
         }
@@ -199,33 +199,33 @@ impl<'a> Folder<'a> {
                 return;
             }
             let mut boxes = family.scatter(&shortest, &mut self.sets, &mut chance, &mut self.small_work);
-            if self.is_shorter(family, &boxes) | self.shift(family, &mut boxes) {
+            if self.is_as_short(family, &boxes) | self.shift(family, &mut boxes) {
                 shortest = boxes;
             }
         }
     }
 
     /// Moves hosts between these boxes, and joins the boxes again, as long as that makes the words shorter. Returns
-    /// whether they are shorter than the best so far.
+    /// whether they are no longer than the best so far.
     fn shift(&mut self, family: &Family<'_>, boxes: &mut Vec<u32>) -> bool {
-        let mut is_shorter = false;
+        let mut is_as_short = false;
         while self.moves > 0 && family.shift(boxes, &mut self.sets, &mut self.moves) {
             let family = Family { rows: boxes, ..*family };
             let joined = family.join(&mut self.sets, Order::LastFirst, (&mut self.work, &mut self.tables));
-            is_shorter |= self.is_shorter(&family, &joined);
+            is_as_short = self.is_as_short(&family, &joined);
             *boxes = joined;
         }
-        is_shorter
+        is_as_short
     }
 
-    /// Whether the words for these boxes are shorter than the best so far. If so, they become the best.
-    fn is_shorter(&mut self, family: &Family<'_>, boxes: &[u32]) -> bool {
+    /// Whether the words for these boxes are no longer than the best so far. If they are shorter, they become the best.
+    fn is_as_short(&mut self, family: &Family<'_>, boxes: &[u32]) -> bool {
         family.write(boxes, &self.sets, &mut self.other, self.names);
-        let is_shorter = self.other.length() < self.best.length();
-        if is_shorter {
+        let order = self.other.length().cmp(&self.best.length());
+        if order.is_lt() {
             std::mem::swap(&mut self.best, &mut self.other);
         }
-        is_shorter
+        order.is_le()
     }
 }
 
