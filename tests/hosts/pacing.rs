@@ -63,6 +63,8 @@ fn targets(fleet: &Fleet, count: usize) -> Result<Ended> {
 
 fn many(fleet: &Fleet) -> Result<()> {
     const TARGETS: usize = 512;
+    // With the default key exchange, which takes three times as long, the two were the same (0.98).
+    const MOST: f64 = 1.5;
     // The first run prepares the image.
     targets(fleet, 8)?;
     let mut best = f64::MAX;
@@ -74,7 +76,7 @@ fn many(fleet: &Fleet) -> Result<()> {
         let ratio = limited.as_secs_f64() / ended.elapsed.as_secs_f64();
         eprintln!("{TARGETS} targets: {limited:?} with default limits, {:?} without, {ratio:.2} times", ended.elapsed);
         best = best.min(ratio);
-        if best <= 1.3 {
+        if best <= MOST {
             return Ok(());
         }
     }
