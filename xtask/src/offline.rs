@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{check, compile};
+use super::{check, compile, packagers};
 
 /// Packs the package as it is published, takes the sources of its dependencies with it, and builds it in a network
 /// namespace that has no network, with a home of cargo that is empty. What is built reaches a child.
@@ -26,10 +26,10 @@ pub(super) fn offline() -> Result<()> {
 fn build(place: &Path) -> Result<()> {
     let home = place.join("home");
     fs::create_dir_all(&home)?;
-    let mut package = Command::new(env!("CARGO"));
-    package.args(["package", "--quiet", "--locked", "--no-verify", "--allow-dirty", "--package", "offshoot"]);
-    check(package.arg("--target-dir").arg(place))?;
-    let sources = unpacked(&place.join("package"))?;
+    let version = packagers::version()?;
+    let package = packagers::package(place, &version)?;
+    check(Command::new("tar").arg("-xf").arg(package).arg("-C").arg(place))?;
+    let sources = place.join(format!("offshoot-{version}"));
     let mut vendor = Command::new(env!("CARGO"));
     let vendor = vendor.args(["vendor", "--locked", "vendor"]).current_dir(&sources).output()?;
     ensure!(vendor.status.success(), "cargo vendor: {}", String::from_utf8_lossy(&vendor.stderr));
@@ -52,15 +52,4 @@ fn build(place: &Path) -> Result<()> {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-}
-
-/// Unpacks the one package of a directory.
-fn unpacked(directory: &Path) -> Result<std::path::PathBuf> {
-    let files = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let file = files.iter().find(|file| file.extension().is_some_and(|end| end == "crate")).context("no package")?;
-    let place = directory.join("sources");
-    fs::create_dir_all(&place)?;
-    check(Command::new("tar").arg("-xf").arg(file).arg("-C").arg(&place))?;
-    let mut inner = fs::read_dir(&place)?;
-    Ok(inner.next().context("the package is empty")??.path())
 }

@@ -1,5 +1,7 @@
 //! Programs of cargo that packages are made with. They are built from crates.io, below `target/packagers`.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -20,4 +22,19 @@ pub(super) fn cargo(name: &str) -> Result<Command> {
     install.args(["install", "--quiet", "--locked", "--debug", "--root"]).arg(&root).arg(&krate);
     check(install.current_dir("/")).with_context(|| format!("{krate} makes the packages, and cannot be built"))?;
     Ok(Command::new(root.join("bin").join(format!("cargo-{name}"))))
+}
+
+/// Packs the sources as they are published, below `directory`. Returns the package of this version.
+pub(super) fn package(directory: &Path, version: &str) -> Result<PathBuf> {
+    let mut package = Command::new(env!("CARGO"));
+    package.args(["package", "--quiet", "--locked", "--no-verify", "--allow-dirty", "--package", "offshoot"]);
+    check(package.arg("--target-dir").arg(directory))?;
+    Ok(directory.join("package").join(format!("offshoot-{version}.crate")))
+}
+
+/// The version of the package.
+pub(super) fn version() -> Result<String> {
+    let manifest = fs::read_to_string(top().join("Cargo.toml"))?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    Ok(line.context("Cargo.toml has no version")?.trim_matches('"').to_owned())
 }

@@ -34,7 +34,7 @@ pub(super) fn release() -> Result<()> {
     fs::create_dir_all(&place)?;
     let parts = target_directory().join("release-parts");
     let epoch = epoch()?;
-    let version = version()?;
+    let version = packagers::version()?;
     let tool = target_directory().join("tool");
     image::tool(&tool)?;
     let images = image::images(&DEFAULT_TARGETS)?;
@@ -52,11 +52,7 @@ pub(super) fn release() -> Result<()> {
         }
     }
     fs::write(place.join(format!("offshoot-{version}.cdx.json")), contents(&epoch)?)?;
-    let mut package = Command::new(env!("CARGO"));
-    package.args(["package", "--quiet", "--locked", "--no-verify", "--allow-dirty", "--package", "offshoot"]);
-    check(package.arg("--target-dir").arg(&parts))?;
-    let archive = format!("offshoot-{version}.crate");
-    fs::copy(parts.join("package").join(&archive), place.join(&archive))?;
+    fs::copy(packagers::package(&parts, &version)?, place.join(format!("offshoot-{version}.crate")))?;
     let sums = sums(&place)?;
     fs::write(place.join("SHA256SUMS"), &sums)?;
     print!("{sums}");
@@ -72,13 +68,6 @@ fn epoch() -> Result<String> {
     let epoch = String::from_utf8(log.stdout)?.trim().to_owned();
     ensure!(!epoch.is_empty(), "this is no checkout of git: set SOURCE_DATE_EPOCH to the time of the release");
     Ok(epoch)
-}
-
-/// The version of the package.
-fn version() -> Result<String> {
-    let manifest = fs::read_to_string(top().join("Cargo.toml"))?;
-    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
-    Ok(line.context("Cargo.toml has no version")?.trim_matches('"').to_owned())
 }
 
 /// Has the tool write its manual pages and completions below `parts`, where `[package.metadata.deb]` takes them.
