@@ -6,7 +6,7 @@
 //!
 //! - `message`: what the two say to each other
 //! - `decision`: what is to be done with an entry; `glob`: which names are left out
-//! - `source`: lists and sends, with `walk` and `content`
+//! - `source`: lists and sends, with `walk` and `content`; `sum`: the digest of content
 //! - `sink`: compares and writes, with `incoming` and `deferred`; `target`, `draft` and `owners`: the files there
 //! - `remote`: the functions that run one of them in another context
 
@@ -23,6 +23,7 @@ pub(crate) mod pace;
 pub(crate) mod remote;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod sum;
 pub(crate) mod target;
 pub(crate) mod walk;
 

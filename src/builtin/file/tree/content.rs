@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest as _, Sha256};
-
-use super::message::{CHUNK, Digest, Piece, Start};
+use super::message::{CHUNK, Piece, Start};
+use super::sum::{Sum, SumKind};
 use crate::sys::directory::{Stat, next_data};
 use crate::wire::codec::Blob;
 
@@ -22,12 +21,18 @@ pub(crate) struct Content {
     /// Until here the file has bytes, and no hole.
     data_end: u64,
     is_sparse: bool,
-    digest: Sha256,
+    digest: Sum,
 }
 
 impl Content {
     /// Begins after `has`, if the file begins so. Reads at most `listed` bytes, although the file may grow.
-    pub(crate) fn new(file: File, listed: u64, has: Option<Start>, stop: &AtomicBool) -> io::Result<Self> {
+    /// `has` has a digest of this kind, as the end has.
+    pub(crate) fn new(
+        file: File,
+        listed: u64,
+        (has, kind): (Option<Start>, SumKind),
+        stop: &AtomicBool,
+    ) -> io::Result<Self> {
         let stat = Stat::of(&file)?;
         if stat.size < listed {
             return Err(shorter());
@@ -36,11 +41,11 @@ impl Content {
         if stat.size == 0 && file.read_at(&mut [0], 0)? > 0 && Stat::of(&file)?.size == 0 {
             return Err(io::Error::other("it has content and no size, as the files of /proc; print it with a command"));
         }
-        let mut digest = Sha256::new();
+        let mut digest = Sum::new(kind);
         let mut at = 0;
         if let Some(start) = has.filter(|start| start.size <= listed) {
-            let begin = digest_of(&file, start.size, stop)?;
-            if Digest::from(begin.clone().finalize()) == start.digest {
+            let begin = digest_of(&file, start.size, kind, stop)?;
+            if begin.digest() == start.digest {
                 (digest, at) = (begin, start.size);
             }
         }
@@ -61,7 +66,7 @@ impl Content {
     /// The next piece, of at most [`CHUNK`] bytes, or the end.
     pub(crate) fn next(&mut self, stop: &AtomicBool) -> io::Result<Piece> {
         if self.at == self.size {
-            return Ok(Piece::End(self.digest.clone().finalize().into()));
+            return Ok(Piece::End(self.digest.digest()));
         }
         if self.at == self.data_end {
             let (begin, end) = next_data(&self.file, self.at, self.size)?.unwrap_or((self.size, self.size));
@@ -115,7 +120,7 @@ fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Adds so many zero bytes to a digest. Takes long for many.
-pub(crate) fn add_zeros(digest: &mut Sha256, count: u64, stop: &AtomicBool) -> io::Result<()> {
+pub(crate) fn add_zeros(digest: &mut Sum, count: u64, stop: &AtomicBool) -> io::Result<()> {
     let mut left = count;
     while left > 0 {
         if stop.load(Ordering::Relaxed) {
@@ -129,8 +134,8 @@ pub(crate) fn add_zeros(digest: &mut Sha256, count: u64, stop: &AtomicBool) -> i
 }
 
 /// The digest of the first bytes of a file.
-pub(crate) fn digest_of(file: &File, size: u64, stop: &AtomicBool) -> io::Result<Sha256> {
-    let mut digest = Sha256::new();
+pub(crate) fn digest_of(file: &File, size: u64, kind: SumKind, stop: &AtomicBool) -> io::Result<Sum> {
+    let mut digest = Sum::new(kind);
     let mut buffer = vec![0; CHUNK];
     let mut left = size;
     while left > 0 {

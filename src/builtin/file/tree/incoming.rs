@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io;
 use std::rc::Rc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::content::add_zeros;
 use super::draft::Draft;
 use super::message::{
     BATCH, CHUNK, Change, Digest, Entry, Piece, Start, Stop, UNANSWERED, Want, What, is_fatal, joined,
 };
+use super::sum::Sum;
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat, own, permit, stamp, to_disk};
 
@@ -37,7 +36,7 @@ pub(crate) enum Has {
     /// A file of the same size.
     Whole(Digest, u64),
     /// What an interrupted copy has left, the number of its bytes, and their digest.
-    Part((File, u64), Sha256),
+    Part((File, u64), Sum),
 }
 
 impl Wanted {
@@ -53,7 +52,7 @@ impl Wanted {
     pub(crate) fn want(&self) -> Want {
         let has = self.has.as_ref().map(|has| match has {
             Has::Whole(digest, size) => Start { size: *size, digest: *digest },
-            Has::Part((_, size), digest) => Start { size: *size, digest: digest.clone().finalize().into() },
+            Has::Part((_, size), digest) => Start { size: *size, digest: digest.digest() },
         });
         Want { number: self.number, has }
     }
@@ -67,7 +66,7 @@ struct Current {
     /// The digest of the file that is there, if it is the same.
     same: Option<Digest>,
     at: u64,
-    digest: Sha256,
+    digest: Sum,
 }
 
 /// A complete file that is not at its place yet.
@@ -163,7 +162,7 @@ impl Incoming {
     fn end(&mut self, target: &mut Target, current: Current, digest: Digest) -> Result<(), Stop> {
         let Current { wanted, draft, same, at, digest: here } = current;
         let path = wanted.path();
-        if at != wanted.size() || same.unwrap_or_else(|| here.finalize().into()) != digest {
+        if at != wanted.size() || same.unwrap_or_else(|| here.digest()) != digest {
             draft.into_iter().for_each(Draft::discard);
             target.fault(&path, "its content was damaged on the way; copy it again".to_owned());
             return Ok(());
@@ -222,10 +221,10 @@ impl Current {
         if from != 0 && !is_offered {
             return Err(Stop::rule("the other side begins in the middle of a file"));
         }
-        let at = from;
+        let (at, new) = (from, Sum::new(target.options.sum()));
         let kept = match has {
             Some(Has::Whole(digest, _)) if is_offered => {
-                return Ok(Self { wanted, draft: None, same: Some(digest), at, digest: Sha256::new() });
+                return Ok(Self { wanted, draft: None, same: Some(digest), at, digest: new });
             }
             Some(Has::Part(kept, digest)) if is_offered => Some((kept, digest)),
             // What was kept is released, so that it can be replaced.
@@ -237,10 +236,10 @@ impl Current {
         let directory = target.directory(&wanted.directory);
         let begun = directory.and_then(|directory| match kept {
             Some((kept, digest)) => Ok((Draft::resume(&target.drafts, &directory, &wanted.name, kept)?, digest)),
-            None => Ok((Draft::new(&target.drafts, &directory, &wanted.name)?, Sha256::new())),
+            None => Ok((Draft::new(&target.drafts, &directory, &wanted.name)?, new.clone())),
         });
         let begun = target.check(&wanted.path(), "write", begun)?;
-        let (draft, digest) = begun.map_or((None, Sha256::new()), |(draft, digest)| (Some(draft), digest));
+        let (draft, digest) = begun.map_or((None, new.clone()), |(draft, digest)| (Some(draft), digest));
         Ok(Self { wanted, draft, same: None, at, digest })
     }
 

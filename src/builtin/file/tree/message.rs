@@ -4,6 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::sum::SumKind;
 use crate::wire::codec::Blob;
 
 /// The most entries in one message. The answer to a message has at most some 50 bytes for each.
@@ -164,6 +165,14 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
     /// Whether users and groups of the same names own the copies, where that is allowed.
     pub(crate) owners: bool,
+}
+
+impl Options {
+    /// How content is summed up. What an interrupted copy has left is its own, and so is what is on its way. The content of
+    /// files that are compared may be chosen by somebody who wants them to look alike.
+    pub(crate) fn sum(&self) -> SumKind {
+        if self.checksum { SumKind::Sha256 } else { SumKind::Quick }
+    }
 }
 
 /// Where the sink writes.

@@ -219,8 +219,8 @@ impl Sink {
     fn whole(&self, directory: &Directory, name: &[u8], stat: &Option<Stat>) -> io::Result<Option<Has>> {
         let size = stat.map_or(0, |stat| stat.size);
         let file = directory.read(name, false)?;
-        let digest = digest_of(&file, size, &self.target.stop)?;
-        Ok(Some(Has::Whole(sha2::Digest::finalize(digest).into(), size)))
+        let digest = digest_of(&file, size, self.target.options.sum(), &self.target.stop)?;
+        Ok(Some(Has::Whole(digest.digest(), size)))
     }
 
     /// What an interrupted copy has left of a file.
@@ -231,7 +231,7 @@ impl Sink {
             return Ok(None);
         }
         let Some((file, bytes)) = Draft::kept(directory, &entry.name.0, size)? else { return Ok(None) };
-        let digest = digest_of(&file, bytes, &self.target.stop)?;
+        let digest = digest_of(&file, bytes, self.target.options.sum(), &self.target.stop)?;
         Ok(Some(Has::Part((file, bytes), digest)))
     }
 

@@ -11,6 +11,7 @@ use super::content::Content;
 use super::message::{BATCH, CHUNK, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, Watch};
 #[cfg(any(feature = "cli", test))]
 use super::message::{Fault, joined};
+use super::sum::SumKind;
 use super::walk::{Listed, Location, Walk};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
@@ -48,6 +49,8 @@ pub(crate) struct Source<'a> {
     /// The directory of the last file.
     last: Option<(Rc<Location>, Directory)>,
     has_ended: bool,
+    /// How content is summed up.
+    sum: SumKind,
     stop: &'a AtomicBool,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Source<'a> {
             begun: 0,
             last: None,
             has_ended: false,
+            sum: options.sum(),
             stop,
         }
     }
@@ -135,7 +139,7 @@ impl<'a> Source<'a> {
     fn open(&mut self, want: Want, file: &Listed) {
         let opened = self.directory(file).and_then(|directory| {
             let open = directory.read(&file.name, file.is_named)?;
-            Content::new(open, file.size, want.has, self.stop)
+            Content::new(open, file.size, (want.has, self.sum), self.stop)
         });
         let number = want.number;
         match opened {

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::draft::{Drafts, KEPT_FROM};
@@ -16,6 +15,7 @@ use super::message::{
 };
 use super::sink::{MOST_ENTRIES, Sink};
 use super::source::{Next, Source};
+use super::sum::{Sum, SumKind};
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat};
 use crate::wire::codec::Blob;
@@ -511,7 +511,9 @@ fn a_hostile_source_writes_nothing_outside() {
 }
 
 fn end(content: &[u8]) -> Piece {
-    Piece::End(Sha256::digest(content).into())
+    let mut sum = Sum::new(SumKind::Quick);
+    sum.update(content);
+    Piece::End(sum.digest())
 }
 
 #[test]

@@ -2,12 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
-use sha2::{Digest as _, Sha256};
-
 use super::message::{FromHost, Refusal};
 use super::metadata::FileMetadata;
 use crate::builtin::file::tree::content::add_zeros;
 use crate::builtin::file::tree::message::{CHUNK, Digest, Piece};
+use crate::builtin::file::tree::sum::{Sum, SumKind};
 use crate::wire::codec::Blob;
 use crate::wire::error::FileErrorKind;
 
@@ -16,7 +15,7 @@ use crate::wire::error::FileErrorKind;
 pub(super) struct Arrival {
     pub(super) metadata: FileMetadata,
     at: u64,
-    digest: Sha256,
+    digest: Sum,
 }
 
 /// What to do with what has arrived.
@@ -32,14 +31,14 @@ pub(super) enum Step {
 impl Arrival {
     /// Begins with the first message. `has` is what is here already, with its size, and `most` the largest size that
     /// is accepted. Returns also the position at which the content begins.
-    pub(super) fn begin(message: FromHost, has: Option<(u64, Sha256)>, most: u64) -> Result<(Self, u64), Refusal> {
+    pub(super) fn begin(message: FromHost, has: Option<(u64, Sum)>, most: u64) -> Result<(Self, u64), Refusal> {
         let FromHost::Begin { metadata, from } = message else { return Err(against_the_rules()) };
         if metadata.size > most {
             let text = format!("it has {} bytes, and at most {most} are accepted", metadata.size);
             return Err(Refusal::new(FileErrorKind::TooLarge, text));
         }
         let digest = match has {
-            _ if from == 0 => Sha256::new(),
+            _ if from == 0 => Sum::new(SumKind::Sha256),
             Some((size, digest)) if size == from && from <= metadata.size => digest,
             _ => return Err(against_the_rules()),
         };
@@ -61,7 +60,7 @@ impl Arrival {
                 Ok(Step::Zeros(count))
             }
             FromHost::Piece(Piece::End(digest)) => {
-                let here: Digest = self.digest.clone().finalize().into();
+                let here: Digest = self.digest.digest();
                 if self.at != self.metadata.size || here != digest {
                     let text = "its content was damaged on the way; fetch it again";
                     return Err(Refusal::new(FileErrorKind::Damaged, text));
@@ -100,8 +99,14 @@ mod tests {
         FromHost::Piece(Piece::Bytes(Blob(bytes.to_vec())))
     }
 
+    fn sum(bytes: &[u8]) -> Sum {
+        let mut sum = Sum::new(SumKind::Sha256);
+        sum.update(bytes);
+        sum
+    }
+
     fn digest(bytes: &[u8]) -> Digest {
-        Sha256::digest(bytes).into()
+        sum(bytes).digest()
     }
 
     #[test]
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_here_counts_only_as_it_is() {
-        let has = || Some((2, Sha256::new_with_prefix(b"ab")));
+        let has = || Some((2, sum(b"ab")));
         let (mut arrival, from) = Arrival::begin(begin(3, 2), has(), u64::MAX).unwrap();
         assert_eq!((from, arrival.take(bytes(b"c"), &STOP)), (2, Ok(Step::Write(b"c".to_vec()))));
         assert!(arrival.take(FromHost::Piece(Piece::End(digest(b"abc"))), &STOP).is_ok());

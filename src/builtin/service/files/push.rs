@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::Digest as _;
 use tokio::sync::OnceCell;
 
 use super::message::{Answer, FromHost, Refusal, received, sent};
@@ -25,6 +24,7 @@ use crate::api::router::Router;
 use crate::api::sender::Sender;
 use crate::builtin::file::tree::content::{Content, digest_of};
 use crate::builtin::file::tree::message::{Digest, Piece, Start};
+use crate::builtin::file::tree::sum::SumKind;
 use crate::builtin::service::registry::Registry;
 use crate::builtin::service::{Allow, Invoker, Service};
 use crate::routing::policy::is_immediate_child;
@@ -255,8 +255,9 @@ impl PushFileService {
             let read = || {
                 let file = open_path(&place).map_err(|error| unreadable(&error))?;
                 let metadata = regular(&file)?;
-                let digest = digest_of(&file, metadata.size, &waited.stop).map_err(|error| unreadable(&error))?;
-                Ok((metadata, digest.finalize().into()))
+                let digest = digest_of(&file, metadata.size, SumKind::Sha256, &waited.stop)
+                    .map_err(|error| unreadable(&error))?;
+                Ok((metadata, digest.digest()))
             };
             let (metadata, digest) = read().map_err(|refusal: Refusal| refusal.about(&place))?;
             Ok((Stored { metadata, place: Place::Path(place) }, digest))
@@ -385,7 +386,8 @@ impl PushedFile {
                 let keep = Keep { mode: Some(Mode::Same), times: false };
                 let mut sink = FileSink::open(&place, keep, &waits)?;
                 sink.begin(file.metadata(), 0)?;
-                let mut content = Content::new(file.stored.open()?, file.metadata().size, None, &waits)?;
+                let mut content =
+                    Content::new(file.stored.open()?, file.metadata().size, (None, SumKind::Sha256), &waits)?;
                 loop {
                     match content.next(&waits)? {
                         Piece::Bytes(Blob(bytes)) => sink.write(&bytes).await?,

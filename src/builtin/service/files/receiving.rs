@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::Sha256;
 use tokio::sync::oneshot;
 
 use super::arrival::{Arrival, Step};
@@ -17,13 +16,14 @@ use crate::api::context::Context;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::file::tree::message::{Digest, Start};
+use crate::builtin::file::tree::sum::Sum;
 use crate::sys::blocking::block_on;
 use crate::wire::error::{Error, FileErrorKind, IoError};
 
 /// Where a file goes.
 pub(super) trait Sink {
     /// What is there of it already, and the digest of that.
-    fn has(&self) -> Option<(u64, Sha256)> {
+    fn has(&self) -> Option<(u64, Sum)> {
         None
     }
 
@@ -66,7 +66,7 @@ pub(super) async fn receive(
     let Question { host, path, most, stop } = question;
     let messages: Receiver<FromHost> = Receiver::from_context(host.shared(), host.id(), true);
     let has = sink.has();
-    let start = has.clone().map(|(size, digest)| Start { size, digest: sha2::Digest::finalize(digest).into() });
+    let start = has.clone().map(|(size, digest)| Start { size, digest: digest.digest() });
     let mut call = ask(start, messages.sender());
     let mut is_answered = false;
     let mut arrival: Option<Arrival> = None;

@@ -19,6 +19,7 @@ use crate::api::sender::{Sender, Sending};
 use crate::builtin::file::tree::content::Content;
 use crate::builtin::file::tree::message::{Piece, Start};
 use crate::builtin::file::tree::remote::Running;
+use crate::builtin::file::tree::sum::SumKind;
 use crate::sys::beneath::{leads_out, open_beneath};
 use crate::sys::blocking::on_other_thread;
 use crate::sys::directory::Directory;
@@ -59,7 +60,8 @@ impl Opened {
         may_change: bool,
         stop: &AtomicBool,
     ) -> Result<Self, Refusal> {
-        let content = Content::new(file, metadata.size, has, stop).map_err(|error| unreadable(&error))?;
+        let content =
+            Content::new(file, metadata.size, (has, SumKind::Sha256), stop).map_err(|error| unreadable(&error))?;
         Ok(Self { content, metadata, may_change })
     }
 

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 
-use sha2::Sha256;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::metadata::FileMetadata;
@@ -16,6 +15,7 @@ use super::receiving::Sink;
 use crate::builtin::file::tree::content::digest_of;
 use crate::builtin::file::tree::draft::{Draft, Drafts};
 use crate::builtin::file::tree::message::CHUNK;
+use crate::builtin::file::tree::sum::{Sum, SumKind};
 use crate::sys::directory::{Directory, Kind, permit, to_disk};
 
 /// The mode of a file that only its owner can read.
@@ -43,7 +43,7 @@ pub(super) struct FileSink {
     /// The mode of the file that is replaced.
     replaced: Option<u32>,
     /// What an interrupted fetch has left: the file, its size and its digest.
-    kept: Option<(File, u64, Sha256)>,
+    kept: Option<(File, u64, Sum)>,
     draft: Option<Draft>,
 }
 
@@ -61,7 +61,7 @@ impl FileSink {
         let replaced = found.filter(|stat| stat.kind == Kind::File).map(|stat| stat.mode);
         let kept = match Draft::kept(&directory, name, u64::MAX)? {
             Some((file, size)) => {
-                let digest = digest_of(&file, size, stop)?;
+                let digest = digest_of(&file, size, SumKind::Sha256, stop)?;
                 Some((file, size, digest))
             }
             None => None,
@@ -75,7 +75,7 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn has(&self) -> Option<(u64, Sha256)> {
+    fn has(&self) -> Option<(u64, Sum)> {
         self.kept.as_ref().map(|(_, size, digest)| (*size, digest.clone()))
     }
 
