@@ -17,10 +17,12 @@
 //! - `kept`: connections that outlive a run; `cache`: images that stay on hosts
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
+//! - `allowed`: the functions of `--allow`; `sudoers`: a rule of sudo for them
 //! - `config`: the user's configuration
 //! - `completions`, `man`, `help_topics`: what the tool tells about itself
 //! - `ending`: signals, and the last output; `duration`, `quote`: small notations
 
+mod allowed;
 pub(crate) mod args;
 pub(crate) mod batches;
 mod cache;
@@ -61,6 +63,7 @@ mod sftp;
 pub(crate) mod share;
 pub(crate) mod shell;
 mod substitution;
+mod sudoers;
 mod transfer;
 pub(crate) mod tree;
 mod with;
@@ -138,6 +141,7 @@ fn carry_out(argv: Vec<OsString>) -> Exit {
         ToolCommand::Kept(args) => kept::kept(args),
         ToolCommand::Sftp => sftp::serve(),
         ToolCommand::Keep(args) => kept::serve(&args.socket, args.bound),
+        ToolCommand::Sudoers(args) => sudoers::sudoers(args),
         ToolCommand::Images(args) => images::images(args),
         ToolCommand::Bundle(args) => images::bundle(args),
         ToolCommand::Completions(args) => completions::completions(args),

@@ -72,6 +72,7 @@ intercept        ofs-intercept  priv        sudo asks for nothing, and checks ea
 traced           ofs-traced     priv        the same, by tracing them
 recorded         ofs-recorded   priv        sudo asks for nothing, and records what is printed (log_output)
 few-commands     ofs-few-cmds   priv        sudo asks for nothing for one command, which is no shell
+sudo-rs-few      ofs-few-cmds   sudo-rs     sudo is the one in Rust, and asks for its own password each time
 sudo-rs          ofs-asked      sudo-rs     sudo is the one in Rust, and asks for its own password each time
 sudo-rs-nopass   ofs-nopass     sudo-rs     sudo is the one in Rust, and asks for nothing
 sudo-rs-norule   ofs-norule     sudo-rs     sudo is the one in Rust, and allows nothing

@@ -53,9 +53,11 @@ Defaults:ofs-traced intercept, intercept_type=trace
 ofs-recorded ALL=(ALL:ALL) NOPASSWD: ALL
 Defaults:ofs-recorded log_output, iolog_dir=$base/sudo-io
 ofs-few-cmds ALL=(ALL:ALL) NOPASSWD: /usr/bin/id
+@includedir /etc/sudoers.d
 SUDOERS
     chmod 440 "$etc/sudoers"
     rm -rf "$etc/sudoers.d"
+    mkdir -m 755 "$etc/sudoers.d"
     printf 'permit nopass ofs-nopass\npermit ofs-asked\npermit ofs-one-try\n' >"$etc/doas.conf"
     chmod 600 "$etc/doas.conf"
     make_german
@@ -95,5 +97,7 @@ Defaults timestamp_timeout=0
 root ALL=(ALL:ALL) ALL
 ofs-nopass ALL=(ALL:ALL) NOPASSWD: ALL
 ofs-asked ALL=(ALL:ALL) ALL
+ofs-few-cmds ALL=(ALL:ALL) ALL
+@includedir /etc/sudoers.d
 SUDOERS
 }

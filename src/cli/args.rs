@@ -25,6 +25,7 @@ pub(crate) mod screen;
 pub(crate) mod script;
 pub(crate) mod shell;
 pub(crate) mod showing;
+pub(crate) mod sudoers;
 mod tips;
 
 use std::ffi::{OsStr, OsString};
@@ -53,6 +54,8 @@ use self::running::RunningArgs;
 use self::script::ScriptArgs;
 use self::shell::ShellArgs;
 use self::showing::ShowingArgs;
+use self::sudoers::SudoersArgs;
+use crate::cli::allowed::{self, Allowed};
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::{self, Config, Parsed};
 use crate::cli::duration;
@@ -129,6 +132,8 @@ pub(crate) enum ToolCommand {
     Kept(KeptArgs),
     /// List or remove the images that hosts keep because of --cache
     Cache(Box<CacheArgs>),
+    /// Print a rule by which sudo runs this program for some functions only
+    Sudoers(SudoersArgs),
     /// List the images for other targets that a program carries
     Images(ImagesArgs),
     /// Make a program that carries images for other targets
@@ -151,6 +156,26 @@ pub(crate) enum ToolCommand {
 }
 
 impl ToolCommand {
+    /// The hosts, and the way to them, of a command that takes any number of hosts.
+    pub(crate) fn reach(&self) -> Option<&ReachArgs> {
+        match self {
+            Self::Run(args) => Some(&args.reach),
+            Self::Script(args) => Some(&args.reach),
+            Self::Push(args) => Some(&args.reach),
+            Self::Pull(args) => Some(&args.reach),
+            Self::Call(args) => Some(&args.reach),
+            Self::Tree(args) => Some(&args.reach),
+            Self::Plan(args) => Some(&args.reach),
+            Self::Cache(args) => Some(&args.reach),
+            _ => None,
+        }
+    }
+
+    /// Whether it does on hosts what the command line says, and does not only show the way there.
+    pub(crate) fn works_on_hosts(&self) -> bool {
+        self.reach().is_some() && !matches!(self, Self::Tree(_) | Self::Plan(_) | Self::Cache(_))
+    }
+
     /// A note if the command that runs on hosts is one that asks for a password on a terminal, which it has not.
     pub(crate) fn becomes_by_itself(&self) -> Option<String> {
         let Self::Run(args) = self else { return None };
@@ -282,6 +307,10 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
+    /// As for run
+    #[arg(long)]
+    #[arg(hide_short_help = true)]
+    pub(crate) no_upload: bool,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
     #[command(flatten)]
@@ -302,6 +331,8 @@ impl DoctorArgs {
             keep: None,
             kept_at: None,
             binary: self.binary.clone(),
+            no_upload: self.no_upload,
+            allow: Vec::new(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }
@@ -401,6 +432,14 @@ pub(crate) struct ReachArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "cache")]
     #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
+    /// Send no image: a host that has none, by --binary or --cache, is unreachable
+    #[arg(long)]
+    #[arg(hide_short_help = true)]
+    pub(crate) no_upload: bool,
+    /// Let hosts run these functions only: commands, files, sockets, children, or names of functions; may be repeated
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = allowed::parse)]
+    #[arg(hide_short_help = true)]
+    pub(crate) allow: Vec<Allowed>,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
     #[command(flatten)]

@@ -53,7 +53,7 @@ pub(crate) fn find<'a>(functions: &'a [Exported], wanted: &str) -> Result<&'a Ex
     }
 }
 
-fn index(names: &[&str], wanted: &str) -> Result<usize, String> {
+pub(crate) fn index(names: &[&str], wanted: &str) -> Result<usize, String> {
     if let Some(index) = names.iter().position(|name| *name == wanted) {
         return Ok(index);
     }

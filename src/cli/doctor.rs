@@ -216,12 +216,13 @@ pub(super) fn in_full(steps: &[Step]) -> String {
     let taken = steps.iter().filter(|step| step.status != StepStatus::Pending);
     let lines: Vec<String> = taken
         .map(|step| {
-            let (status, got) = match step.status {
-                StepStatus::Failed => ("failed", "see above"),
-                StepStatus::Skipped => ("skipped", step.got.as_str()),
-                _ => ("ok", step.got.as_str()),
+            let (status, got, advice) = match step.status {
+                // The error has said what to do.
+                StepStatus::Failed => ("failed", "see above", ""),
+                StepStatus::Skipped => ("skipped", step.got.as_str(), step.advice.as_str()),
+                _ => ("ok", step.got.as_str(), step.advice.as_str()),
             };
-            line(step.step, status, &step.tried, got, &step.advice).replace('\n', "\n    ")
+            line(step.step, status, &step.tried, got, advice).replace('\n', "\n    ")
         })
         .collect();
     lines.join("\n")

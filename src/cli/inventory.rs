@@ -135,6 +135,13 @@ impl Inventories {
         format!("inventories read: {sources}; hosts with names of their own: {hosts}, groups: {groups}")
     }
 
+    /// Whether an inventory that was read has a host or a group of this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let is_there =
+            |loaded: &Loaded| loaded.inventory.host(name).is_some() || loaded.inventory.group(name).is_some();
+        self.own.groups.contains_key(name) || self.loaded.as_ref().is_some_and(is_there)
+    }
+
     /// Where a host of an inventory stands, and the groups that list it.
     pub(crate) fn place_of(&self, name: &str) -> Option<(String, Vec<String>)> {
         let inventory = &self.loaded.as_ref()?.inventory;

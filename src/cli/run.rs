@@ -197,7 +197,15 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
         hosts = hosts.into_iter().map(|host| host.behind(&via)).collect();
     }
     if let Some(login) = reach.ssh.login.as_ref().filter(|login| !config.has_default("login", login)) {
-        notes.extend(unused_login(&login.to_string_lossy(), &hosts).map_err(|why| fail(Exit::Usage, &why))?);
+        let login = login.to_string_lossy();
+        notes.extend(unused_login(&login, &hosts).map_err(|why| fail(Exit::Usage, &why))?);
+        if inventories.knows(&login) || hosts.iter().any(|host| host.text == login) {
+            let login = visible(&login);
+            notes.push(format!(
+                "-l is the user that ssh logs in as, and {login} is known as a host or group; to choose hosts, write -w, and \
+                 -x to leave some out"
+            ));
+        }
     }
     let found = inventories.take_notes();
     notes.iter().chain(&found).for_each(|note| complain(&format!("note: {note}")));

@@ -7,6 +7,7 @@ pub(crate) mod meter;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -72,6 +73,7 @@ pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
     if to.exists() && !to.is_dir() {
         return fail(Exit::Usage, &format!("{} is not a directory; name one for the hosts", shown(to.as_os_str())));
     }
+    let made: Vec<PathBuf> = to.ancestors().take_while(|place| is_missing(place)).map(Path::to_owned).collect();
     if !args.copying.dry_run
         && let Err(error) = std::fs::create_dir_all(&to)
     {
@@ -79,7 +81,15 @@ pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
     }
     // A host could have any file belong to anyone, and run as anyone. So the copies belong to who runs the tool.
     let options = options(&args.copying);
-    carry_out(cli, job(&args.copying, (sources, Way::Pull(to), options), &args.reach, args.output))
+    let exit = carry_out(cli, job(&args.copying, (sources, Way::Pull(to), options), &args.reach, args.output));
+    // If no host gave anything. A directory that is not empty stays.
+    let _ = made.iter().try_for_each(std::fs::remove_dir);
+    exit
+}
+
+fn is_missing(place: &Path) -> bool {
+    // An empty path is the directory in which the tool runs.
+    place != Path::new("") && std::fs::symlink_metadata(place).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 fn job(

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
+use crate::cli::allowed;
 use crate::cli::args::ReachArgs;
 use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, HostPath, Method};
@@ -55,6 +56,10 @@ pub(crate) struct Tree {
     secrets: Secrets,
     cache: bool,
     binary: Option<String>,
+    /// Whether a host that has no image is sent one.
+    uploads: bool,
+    /// The functions that hosts run, if they do not run all.
+    allowed: Option<Vec<&'static str>>,
     nodes: HashMap<Vec<Hop>, Rc<Node>>,
     login_limiter: LoginLimiter,
     /// Turns to ask ssh about hosts.
@@ -114,6 +119,12 @@ impl Tree {
         for host in hosts {
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         }
+        if let Some(host) = hosts.iter().find(|host| !reach.allow.is_empty() && hops.contains(&host.hops)) {
+            return Err(format!(
+                "--allow limits the last hop of each host, and {} leads to another host; name it in a run of its own",
+                host.text
+            ));
+        }
         let all = hosts.iter().flat_map(|host| (1..=host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         let mut nodes: HashMap<Vec<Hop>, Rc<Node>> = HashMap::new();
         for path in all {
@@ -135,6 +146,8 @@ impl Tree {
             // A copy that is there already is not sent, so nothing is to be kept.
             cache: reach.cache && reach.binary.is_none(),
             binary: reach.binary.clone(),
+            uploads: !reach.no_upload,
+            allowed: allowed::all(&reach.allow),
             nodes,
             login_limiter: LoginLimiter::default(),
             asking: Semaphore::new(ASKING),
@@ -278,7 +291,8 @@ impl Tree {
     /// The name of the last hop and its command.
     pub(crate) fn preview(&self, hops: &[Hop]) -> Result<(String, Vec<String>), String> {
         let hop = hops.last().ok_or("a host without a hop")?;
-        self.connect(&self.router, hop, || self.ssh(&self.router, hop)).connect_timeout(self.connect_timeout).preview()
+        let ssh = || self.ssh(&self.router, hop);
+        self.connect(&self.router, (hop, self.leads_on(hops)), ssh).connect_timeout(self.connect_timeout).preview()
     }
 
     /// Starts the context of the last hop from the context of the hop before. Also returns what was seen during
@@ -315,7 +329,7 @@ impl Tree {
         let mut last = None;
         let attempt = async |this: Try| {
             let voice = if this.asks_why && voice == Voice::Quiet { Voice::AsksWhy } else { voice };
-            let examined = self.attempt(hop, via, ssh.clone(), voice, this).await;
+            let examined = self.attempt((hop, self.leads_on(hops)), via, ssh.clone(), voice, this).await;
             last.insert(examined).context.clone()
         };
         let tell = |text| self.tell(text);
@@ -342,9 +356,15 @@ impl Tree {
         Dialled { ssh: Some(ssh), server: Some(server), took: begun.elapsed() }
     }
 
+    /// Whether other hosts are behind the last of these hops.
+    fn leads_on(&self, hops: &[Hop]) -> bool {
+        self.nodes.get(hops).is_none_or(|node| node.is_hop)
+    }
+
+    /// `leads_on`: whether other hosts are behind it.
     async fn attempt(
         &self,
-        hop: &Hop,
+        (hop, leads_on): (&Hop, bool),
         via: Option<&Context>,
         ssh: Option<Connect<Ssh>>,
         voice: Voice,
@@ -353,10 +373,11 @@ impl Tree {
         let router = self.router_for(hop, via);
         let ssh = || ssh.unwrap_or_else(|| self.ssh(router, hop)).ssh_args_first(voice.args());
         // A service that a command has started keeps running, as with ssh.
-        let connect = self.connect(router, hop, ssh).connect_timeout(this.left).descendants(Descendants::Leave);
+        let connect = self.connect(router, (hop, leads_on), ssh).connect_timeout(this.left);
+        let connect = connect.descendants(Descendants::Leave);
         let connect = connect.logged_in(this.logged_in);
         let keeper = self.keeper(hop, via);
-        self.log_command(hop, via, voice);
+        self.log_command((hop, leads_on), via, voice);
         let mut examined = match via.or(keeper) {
             Some(via) => connect.via(via).examine_for(Reader::Tool).await,
             None => connect.examine_for(Reader::Tool).await,
@@ -382,12 +403,12 @@ impl Tree {
     }
 
     /// Logs the command that is about to be started, without its first stage.
-    fn log_command(&self, hop: &Hop, via: Option<&Context>, voice: Voice) {
+    fn log_command(&self, (hop, leads_on): (&Hop, bool), via: Option<&Context>, voice: Voice) {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
         let ssh = || self.ssh(&self.router, hop).ssh_args_first(voice.args());
-        let Ok((name, command)) = self.connect(&self.router, hop, ssh).preview() else { return };
+        let Ok((name, command)) = self.connect(&self.router, (hop, leads_on), ssh).preview() else { return };
         let name = match via {
             Some(via) => format!("{}.{name}", via.name()),
             None => name,
@@ -423,7 +444,12 @@ impl Tree {
     }
 
     /// The connect for a hop, with the settings of the command line.
-    fn connect(&self, router: &Router, hop: &Hop, ssh: impl FnOnce() -> Connect<Ssh>) -> Connect<AnyMethod> {
+    fn connect(
+        &self,
+        router: &Router,
+        (hop, leads_on): (&Hop, bool),
+        ssh: impl FnOnce() -> Connect<Ssh>,
+    ) -> Connect<AnyMethod> {
         let (become_, user) = (self.secrets.become_.as_ref(), &hop.target);
         let connect = match (hop.method.own(), &hop.method) {
             (Some(own), _) => own.connect(router, user, hop.user.as_ref(), |asks| match asks {
@@ -436,10 +462,9 @@ impl Tree {
             (None, Method::Ssh) => ssh().boxed(),
             (None, _) => hop.connect(router),
         };
-        match &self.binary {
-            Some(binary) => connect.binary(binary),
-            None => connect,
-        }
+        let connect =
+            with(connect, self.binary.as_ref(), |connect, binary| connect.binary(binary)).upload(self.uploads);
+        with(connect, self.allowed.as_ref().filter(|_| !leads_on), |connect, names| connect.allow_names(&names))
     }
 
     fn ssh(&self, router: &Router, hop: &Hop) -> Connect<Ssh> {

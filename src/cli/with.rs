@@ -96,6 +96,7 @@ fn rsh_words(cli: &Cli, args: &WithArgs, found: &[String]) -> io::Result<Vec<OsS
     }
     words.extend(std::iter::repeat_n("-v".into(), cli.verbose.into()));
     words.extend(["rsh".into(), "--via".into(), OsString::from(&args.path)]);
+    words.extend(way.no_upload.then(|| "--no-upload".into()));
     for inventory in way.inventory.iter().chain(found) {
         words.extend(["--inventory".into(), absolute(inventory)?]);
     }

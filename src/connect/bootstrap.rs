@@ -39,7 +39,7 @@ pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
 use self::hello_parser::SplitHello;
 pub(crate) use self::hello_parser::{append_hello, hello_bytes};
-pub(crate) use self::nonce::Nonce;
+pub(crate) use self::nonce::{Nonce, ONLY};
 use self::output_tail::{OutputTail, Source};
 use self::prompt::Reply;
 pub(crate) use self::prompt::{Answer, Ask, GIVE_ONE, Prompts, Sign};
@@ -145,6 +145,8 @@ pub(crate) struct Dialogue {
     remote_name: String,
     /// Whether the first stage may keep the image.
     cache: bool,
+    /// Whether the image may be sent.
+    may_send: bool,
     interpret: Interpret,
     prompts: Prompts,
     phase: Phase,
@@ -222,6 +224,11 @@ impl Dialogue {
             *or_child = true;
         }
         self
+    }
+
+    /// `may_send`: whether the image is sent to a machine that has none.
+    pub(crate) fn with_upload(self, may_send: bool) -> Self {
+        Self { may_send, ..self }
     }
 
     /// Answers the launcher's questions by `prompts`.
@@ -305,6 +312,7 @@ impl Dialogue {
             hop,
             remote_name: String::new(),
             cache: false,
+            may_send: true,
             interpret,
             prompts: Prompts::default(),
             phase,
@@ -507,13 +515,12 @@ impl Dialogue {
         if !announcement.has_route() {
             return Err(self.no_place(&announcement, "", announcement.no_place()));
         }
-        self.send(announcement, upload.image, upload.digest, actions);
-        Ok(())
+        self.send(announcement, upload.image, upload.digest, actions)
     }
 
     fn take_image(&mut self, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) -> Result<(), ConnectError> {
         match std::mem::replace(&mut self.expect, Expect::Nothing) {
-            Expect::Image { announcement } => self.send(*announcement, image, digest, actions),
+            Expect::Image { announcement } => self.send(*announcement, image, digest, actions)?,
             // An image that was not asked for.
             other => self.expect = other,
         }
@@ -521,8 +528,18 @@ impl Dialogue {
     }
 
     /// Sends the image, or first asks for one that the machine may have kept.
-    fn send(&mut self, announcement: Announcement, image: Packed, digest: [u8; 32], actions: &mut Vec<Action>) {
+    fn send(
+        &mut self,
+        announcement: Announcement,
+        image: Packed,
+        digest: [u8; 32],
+        actions: &mut Vec<Action>,
+    ) -> Result<(), ConnectError> {
         let kept = announcement.caches && announcement.place.is_some();
+        if !kept && !self.may_send {
+            let (text, advice) = advice::NO_UPLOAD;
+            return Err(self.error(ConnectErrorKind::Image, text).with_advice(advice));
+        }
         let request = announcement.request(&image, kept, self.cache.then_some(&digest), &self.remote_name);
         actions.push(Action::Write(request.into()));
         if kept {
@@ -534,6 +551,7 @@ impl Dialogue {
         self.phase = Phase::Upload;
         let since = self.tail.position();
         self.expect = Expect::Child { upload: Some(Box::new(Upload { announcement, image, digest, kept, since })) };
+        Ok(())
     }
 
     /// Treats the rest of the buffer as noise. Called only before an error.

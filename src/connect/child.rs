@@ -65,6 +65,8 @@ struct Arguments {
     image: Option<RawFd>,
     /// The process was executed under another name. It has to execute its image again under this name.
     again_as: Option<String>,
+    /// The functions that it runs, if it does not run all, whatever its parent says.
+    only: Option<Vec<String>>,
     /// The process has to enter a container first.
     #[cfg(target_os = "linux")]
     namespace_entry: Option<NamespaceEntry>,
@@ -73,7 +75,11 @@ struct Arguments {
 impl Arguments {
     /// Reads the arguments; the environment does not matter. `None` if this process is not a child.
     fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
-        let nonce = Nonce::parse_child_argument(args.next()?.to_str()?)?;
+        let first = args.next()?;
+        if first == bootstrap::ONLY {
+            return Self::only(args.map(|name| name.to_string_lossy().into_owned()).collect());
+        }
+        let nonce = Nonce::parse_child_argument(first.to_str()?)?;
         let mut next = || args.next().filter(|arg| !arg.is_empty());
         let directory = next().map(PathBuf::from);
         let watcher = next().and_then(|pid| pid.to_str()?.parse().ok());
@@ -90,8 +96,24 @@ impl Arguments {
             watcher,
             image,
             again_as,
+            only: None,
             #[cfg(target_os = "linux")]
             namespace_entry: NamespaceEntry::parse(args),
+        })
+    }
+
+    /// The arguments of an image that was installed here, which runs these functions only. Its token comes by stdin.
+    fn only(names: Vec<String>) -> Option<Self> {
+        let nonce = Nonce::read_child_line(&mut File::from(process::dup_high(0).ok()?))?;
+        Some(Self {
+            nonce,
+            directory: None,
+            watcher: None,
+            image: None,
+            again_as: None,
+            only: Some(names),
+            #[cfg(target_os = "linux")]
+            namespace_entry: None,
         })
     }
 
@@ -282,7 +304,11 @@ fn try_live(arguments: &Arguments, is_threaded: bool) -> Result<(), String> {
     let mut input = File::from(process::dup_high(0).map_err(io_error("stdin"))?);
     let mut output = File::from(process::dup_high(1).map_err(io_error("stdout"))?);
     hello.write(&arguments.nonce, &mut output).map_err(io_error("cannot say hello"))?;
-    let welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
+    let mut welcome = Welcome::read(&mut input).map_err(io_error("the parent has gone"))?;
+    if let Some(mut only) = arguments.only.clone() {
+        only.retain(|name| welcome.allowed.as_ref().is_none_or(|allowed| allowed.contains(name)));
+        welcome.allowed = Some(only);
+    }
     drop((input, output));
     let is_supervised = welcome.descendants == Descendants::Supervise;
     if is_supervised && !is_threaded {

@@ -88,6 +88,8 @@ pub(crate) struct Spec {
     pub(crate) shell: String,
     /// Path of an image on the machine; then nothing is uploaded.
     pub(crate) binary: Option<String>,
+    /// Whether the connect fails if the machine has no image.
+    pub(crate) sends_none: bool,
     /// Whether the machine may keep the image.
     pub(crate) cache: bool,
     /// No first stage can run there, so the image is copied in. The connect finds this out on the way.
@@ -153,7 +155,7 @@ impl Spec {
     /// Returns which option is not possible, and why.
     fn plan(&self, nonce: &Nonce, remote_name: &str, has_answerer: bool) -> Result<Plan, String> {
         let mut remote = match &self.binary {
-            Some(binary) => RemoteCommand::binary(nonce, &self.exec_prefix, binary),
+            Some(binary) => RemoteCommand::binary(nonce, &self.exec_prefix, binary, self.only()),
             None => RemoteCommand::staged(nonce, &self.exec_prefix, &self.shell, self.cache),
         };
         let direct = match &self.method {
@@ -184,6 +186,16 @@ impl Spec {
         plan.prompts.has_answerer = has_answerer;
         plan.may_be_direct = remote.may_be_direct();
         Ok(plan)
+    }
+
+    /// The functions that are named in the arguments of an image on the machine, so that a rule of sudo can name them, too:
+    /// each once, in order.
+    fn only(&self) -> Option<Vec<String>> {
+        let mut only = self.allowed.clone().filter(|_| self.binary.is_some())?;
+        only.extend(self.on_start.clone());
+        only.sort_unstable();
+        only.dedup();
+        Some(only)
     }
 
     /// The child's default name, without the name of its parent. Before there is a child, there is no pid.

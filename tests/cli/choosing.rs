@@ -198,12 +198,18 @@ pub(crate) fn a_variable_of_pdsh_names_a_file_of_hosts() -> Result<()> {
 }
 
 pub(crate) fn a_user_that_no_login_takes_is_told() -> Result<()> {
-    let project = project(&[(".config/offshoot/config.toml", "login = \"bob\"\n")])?;
+    let project = project(&[(".config/offshoot/config.toml", "login = \"bob\"\n"), ("hosts", "[web]\nweb1\nweb2\n")])?;
     let ended = offshoot(&project, &["run", "-l", "amy", "-w", "local1", "--", "true"])?;
     let says = "no hop to local1 is by ssh; to become amy there, write local1/sudo:amy";
     ensure!(ended.code == Some(64) && ended.stderr.concat().contains(says), "{ended:?}");
     let ended = offshoot(&project, &["plan", "-F", "none", "-l", "amy", "-w", "web1,local1"])?;
     ensure!(ended.code == Some(0) && ended.stderr.concat().contains("note: -l is the user"), "{ended:?}");
+    ensure!(!ended.stderr.concat().contains("known as a host"), "{ended:?}");
+    for (login, hosts) in [("web1", "web1,web2"), ("web", "@web"), ("web2", "@web")] {
+        let ended = offshoot(&project, &["plan", "-F", "none", "-l", login, "-w", hosts])?;
+        let says = format!("{login} is known as a host or group; to choose hosts, write -w");
+        ensure!(ended.code == Some(0) && ended.stderr.concat().contains(&says), "{ended:?}");
+    }
     // A default is for the hosts that it concerns.
     let ended = offshoot(&project, &["run", "-w", "local1", "--", "true"])?;
     ensure!(ended.code == Some(0) && !ended.stderr.concat().contains("note"), "{ended:?}");

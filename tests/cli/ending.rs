@@ -22,7 +22,11 @@ pub(crate) fn a_command_that_takes_too_long_is_ended() -> Result<()> {
     let ended = run(&mut command)?;
     assert_eq!(ended.code, Some(2));
     ensure!(ended.elapsed > ONE_SECOND && ended.elapsed < promised(ONE_SECOND), "it took {:?}", ended.elapsed);
-    ensure!(ended.stderr.iter().any(|line| line.starts_with("local2: timed out after 1.")), "{:?}", ended.stderr);
+    ensure!(
+        ended.stderr.iter().any(|line| line.starts_with("local2: timed out: the command did not end within 1s")),
+        "{:?}",
+        ended.stderr
+    );
     ensure!(ended.stderr.iter().any(|line| line.contains(": 3 timed out in 1.")), "{:?}", ended.stderr);
     trace.expect_nothing_left(AT_ONCE)
 }
@@ -283,7 +287,10 @@ pub(crate) fn a_timeout_holds_while_nobody_reads_stdout() -> Result<()> {
     ensure!(stdout.iter().count() > 10_000, "what had arrived is shown");
     assert_eq!(unread.code()?, Some(2));
     let stderr = lines_of(unread.0.stderr.take());
-    ensure!(stderr.iter().any(|line| line.starts_with("local1: timed out after 2.")), "the host is named");
+    ensure!(
+        stderr.iter().any(|line| line.starts_with("local1: timed out: the command did not end within 2s")),
+        "the host is named"
+    );
     trace.expect_nothing_left(AT_ONCE)
 }
 

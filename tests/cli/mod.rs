@@ -2,6 +2,7 @@
 
 mod about;
 mod advising;
+mod allowing;
 mod cache;
 mod calling;
 mod choosing;
@@ -93,6 +94,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_hop_that_is_almost_a_method_is_asked_about
             words_of_the_shell_are_advised_to_be_a_line_of_shell
             advice_for_many_hosts_is_said_once
+        ;
+        allowing:
+            a_host_runs_only_what_is_allowed
+            an_installed_copy_keeps_to_its_arguments_whatever_its_parent_says
+            a_host_without_an_image_is_sent_none
         ;
         input:
             stdin_goes_to_a_command_by_hops_too

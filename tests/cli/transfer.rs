@@ -102,6 +102,16 @@ pub(crate) fn what_cannot_be_copied_is_told_and_the_rest_arrives() -> Result<()>
     let ended = at(place.path(), &["pull", "-w", "local1", "/no/such/file", "/etc/hostname", "out"])?;
     ensure!(ended.code == Some(2) && ended.stderr.concat().contains("No such file"), "{ended:?}");
     ensure!(place.path().join("out/local1/hostname").exists(), "the other one arrives");
+    fs::create_dir_all(place.path().join("before/local1"))?;
+    for out in ["new/for/hosts", "before"] {
+        let ended = at(place.path(), &["pull", "-w", "local1", "/no/such/file", out])?;
+        ensure!(
+            ended.code == Some(2) && ended.stdout == ["local1: 0 files written, 1 failed, 0 unchanged"],
+            "{ended:?}"
+        );
+    }
+    ensure!(!place.path().join("new").exists(), "a directory without a copy is not left");
+    ensure!(place.path().join("before/local1").exists(), "a directory of the user stays");
     Ok(())
 }
 

@@ -155,7 +155,10 @@ fn too_long(fleet: &Fleet) -> Result<()> {
     let ended = run(&mut command)?;
     ensure!(ended.code == Some(2), "{ended:?}");
     ensure!(ended.stderr.iter().any(|line| line.contains("2 timed out in ")), "{ended:?}");
-    ensure!(ended.stderr.iter().any(|line| line.starts_with("here-user: timed out after ")), "{ended:?}");
+    ensure!(
+        ended.stderr.iter().any(|line| line.starts_with("here-user: timed out: the command did not end within ")),
+        "{ended:?}"
+    );
     trace.expect_nothing_left(ONE_SECOND)
 }
 

@@ -1,6 +1,11 @@
 //! Settings of sudoers that change how sudo runs a program: recorded, checked, traced, kept from executing others, or
 //! for some commands alone.
 
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use offshoot::error::{ConnectErrorKind, Phase};
 use offshoot::facts::host_facts;
@@ -11,6 +16,8 @@ use crate::fleet::Fleet;
 use crate::functions::double;
 use crate::own_image::is_direct;
 use crate::stage::Stage;
+use crate::support::tool::{Ended, run, tool};
+use crate::support::{ONE_SECOND, unique};
 use crate::via::stream_error;
 
 /// A host, and what comes of `sudo` there.
@@ -38,6 +45,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
         |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((format!("sudoers: {name}"), Box::new(trial)));
     add("a rule with NOEXEC is named, and what to write instead", noexec);
     add("a rule without a password for one command is told from one for a shell", few_commands);
+    add("a rule for this program and one function lets nothing else through", one_function);
     trials
 }
 
@@ -87,4 +95,70 @@ fn few_commands(fleet: &Fleet) -> Result<()> {
         ensure!(error.text.starts_with("sudo password is incorrect"), "{error:?}");
         stage.end().await
     })
+}
+
+/// `offshoot sudoers` prints the rule for a copy of the tool. The rule of sudo-rs has no digest.
+fn one_function(fleet: &Fleet) -> Result<()> {
+    let mark = unique();
+    let copy = fleet.homes.join(format!("rule-{mark}"));
+    let _tidy = Removed(copy.clone());
+    // Another process writes it. If this one did, a child that another trial forks would hold it open for writing.
+    let copied = std::process::Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_offshoot")), &copy]).status()?;
+    ensure!(copied.success(), "cp");
+    for (server, alias, has_digest) in [("priv", "few-commands", true), ("sudo-rs", "sudo-rs-few", false)] {
+        let installed = copy.to_string_lossy();
+        let mut words = vec!["sudoers", "--user", "ofs-few-cmds", "--binary", &installed, "--program", &installed];
+        words.extend(["--allow", "host_facts"]);
+        words.extend((!has_digest).then_some("--no-digest"));
+        let (mut command, _) = tool(&words);
+        let rule = run(&mut command)?;
+        ensure!(rule.code == Some(0) && rule.stderr.is_empty(), "{rule:?}");
+        let file = format!("/proc/{}/root/etc/sudoers.d/{mark}", fleet.server(server)?);
+        fs::write(&file, rule.stdout.join("\n") + "\n")?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o440))?;
+        let _tidy = Removed(file.into());
+
+        let config = fleet.config.display().to_string();
+        let with = |options: &[&str], what: &[&str]| -> Result<Ended> {
+            let reach = ["-F", &config, "-w", alias, "-b", "--binary", &installed];
+            let (mut command, mut trace) = tool(&[&what[..1], &reach[..], options, &what[1..]].concat());
+            let ended = run(&mut command)?;
+            trace.expect_nothing_left(ONE_SECOND)?;
+            Ok(ended)
+        };
+        let allow = ["--allow", "host_facts"];
+        let ended = with(&allow, &["call", "host_facts"])?;
+        ensure!(ended.code == Some(0) && ended.stdout.concat().contains("\"uid\":0,"), "{alias}: {ended:?}");
+        let ended = with(&allow, &["run", "--", "id"])?;
+        let told = ended.stderr.concat();
+        ensure!(ended.code == Some(2) && told.contains("runs only the functions that its connect allows"), "{ended:?}");
+        for options in [&["--allow", "commands"][..], &["--allow", "host_facts,commands"], &[]] {
+            let ended = with(options, &["run", "--", "id"])?;
+            let told = ended.stderr.concat();
+            ensure!(ended.code == Some(4) && told.contains("sudo password is required"), "{alias}: {ended:?}");
+        }
+        if has_digest {
+            let mut file = fs::OpenOptions::new().write(true).open(&copy)?;
+            // A text in its header says nothing about how it runs.
+            file.seek(SeekFrom::Start(9))?;
+            file.write_all(b"x")?;
+            drop(file);
+            let ended = with(&allow, &["call", "host_facts"])?;
+            let told = ended.stderr.concat();
+            ensure!(ended.code == Some(4) && told.contains("sudo password is required"), "{ended:?}");
+            let mut file = fs::OpenOptions::new().write(true).open(&copy)?;
+            file.seek(SeekFrom::Start(9))?;
+            file.write_all(&[0])?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that is removed at the end.
+struct Removed(std::path::PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::{Cli, ToolCommand};
+use crate::cli::args::{Cli, ReachArgs, ToolCommand};
+use crate::cli::hosts::path::Method;
 use crate::cli::inventory::format::Format;
 use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
@@ -64,6 +65,11 @@ fn is_child(word: &str) -> bool {
     word.strip_prefix("local").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Whether this is a hop to another user, as `sudo` or `su:amy`.
+fn is_become_hop(word: &str) -> bool {
+    Method::BECOMING.iter().any(|method| word.split(':').next() == Some(method.as_str()))
+}
+
 /// Whether it is a file that can be read, is not empty, and is no key of ssh.
 fn is_no_key(path: &Path) -> bool {
     use std::io::Read;
@@ -122,15 +128,8 @@ impl Cli {
 
     /// Refuses `-a` beside expressions. Whoever knows `-a` from ansible means the command by it.
     pub(super) fn check_all(&self) -> Result<(), String> {
-        let reach = match &self.command {
-            ToolCommand::Run(args) => &args.reach,
-            ToolCommand::Script(args) => &args.reach,
-            ToolCommand::Call(args) => &args.reach,
-            ToolCommand::Push(args) => &args.reach,
-            ToolCommand::Pull(args) => &args.reach,
-            _ => return Ok(()),
-        };
-        match reach.hosts.first().filter(|_| reach.choosing.all) {
+        let is_told = |reach: &&ReachArgs| reach.choosing.all && self.command.works_on_hosts();
+        match self.command.reach().filter(is_told).and_then(|reach| reach.hosts.first()) {
             Some(hosts) => Err(format!(
                 "-a is all hosts of the inventories, so it cannot stand beside -w {}; leave out one of them; the command \
                  stands behind `--`, and a line of shell behind -s",
@@ -142,13 +141,13 @@ impl Cli {
 
     /// Refuses `--keep` where nothing is left that could be kept.
     pub(super) fn check_keep(&self) -> Result<(), String> {
-        let (name, why, keep) = match &self.command {
-            ToolCommand::Tree(args) => ("tree", "ends what it has connected", args.reach.keep),
-            ToolCommand::Cache(args) => ("cache", "ends what it has connected", args.reach.keep),
-            ToolCommand::Plan(args) => ("plan", "connects to nothing", args.reach.keep),
+        let (name, why) = match &self.command {
+            ToolCommand::Tree(_) => ("tree", "ends what it has connected"),
+            ToolCommand::Cache(_) => ("cache", "ends what it has connected"),
+            ToolCommand::Plan(_) => ("plan", "connects to nothing"),
             _ => return Ok(()),
         };
-        match keep {
+        match self.command.reach().and_then(|reach| reach.keep) {
             Some(_) => Err(format!(
                 "`offshoot {name}` {why}, so --keep does not apply to it; `offshoot run --keep TIME` keeps connections, \
                  and `offshoot kept` lists what is kept"
@@ -159,23 +158,23 @@ impl Cli {
 
     /// What is allowed but most likely not what was meant.
     pub(super) fn suspicions(&self) -> Vec<String> {
-        let (hosts, identities): (&[String], &[PathBuf]) = match &self.command {
-            ToolCommand::Run(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Script(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Push(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Pull(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Call(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Tree(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Plan(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Cache(args) => (&args.reach.hosts, &args.reach.ssh.identity),
-            ToolCommand::Shell(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
-            ToolCommand::Forward(args) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
-            ToolCommand::Doctor(args) => (std::slice::from_ref(&args.host), &args.ssh.identity),
-            ToolCommand::Hosts(args) => (&args.expressions, &[]),
+        let (hosts, identities): (&[String], &[PathBuf]) = match (&self.command, self.command.reach()) {
+            (_, Some(reach)) => (&reach.hosts, &reach.ssh.identity),
+            (ToolCommand::Shell(args), _) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
+            (ToolCommand::Forward(args), _) => (std::slice::from_ref(&args.host), &args.way.ssh.identity),
+            (ToolCommand::Doctor(args), _) => (std::slice::from_ref(&args.host), &args.ssh.identity),
+            (ToolCommand::Hosts(args), _) => (&args.expressions, &[]),
             _ => (&[], &[]),
         };
         let mut notes = Vec::new();
+        let mut before = None;
         for word in hosts.iter().flat_map(|hosts| hosts.split(',')).take(MAX_SUSPECTED) {
+            if let Some(before) = before.replace(word).filter(|_| is_become_hop(word)) {
+                let (before, word) = (visible(before), visible(word));
+                notes.push(format!(
+                    "behind the comma, {word} is another user of this machine; for that user of {before}, write {before}/{word}"
+                ));
+            }
             if let Some((user, child)) =
                 word.split_once('@').filter(|(user, child)| !user.is_empty() && is_child(child))
             {

@@ -158,6 +158,10 @@ pub(crate) struct WayArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "cache")]
     #[arg(hide_short_help = true)]
     pub(crate) binary: Option<String>,
+    /// Send no image
+    #[arg(long)]
+    #[arg(hide_short_help = true)]
+    pub(crate) no_upload: bool,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
     /// These hold for all hops by ssh.
@@ -180,6 +184,8 @@ impl WayArgs {
             keep: None,
             kept_at: None,
             binary: self.binary.clone(),
+            no_upload: self.no_upload,
+            allow: Vec::new(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }

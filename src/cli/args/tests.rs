@@ -251,6 +251,14 @@ fn files_that_are_taken_for_hosts_or_keys_are_noted() {
 }
 
 #[test]
+fn a_user_that_a_comma_has_made_a_host_is_noted() {
+    let notes = |hosts: &str| cli(&["offshoot", "run", "-w", hosts, "--", "true"]).suspicions().join("; ");
+    assert!(notes("web1,sudo").ends_with("for that user of web1, write web1/sudo"));
+    assert!(notes("web1,su:amy").ends_with("for that user of web1, write web1/su:amy"));
+    assert_eq!(notes("sudo,web1,sudoku,web1/sudo"), "");
+}
+
+#[test]
 fn a_line_of_shell_as_one_word_is_noted() {
     let notes = |word: &str| cli(&["offshoot", "run", "-w", "a", "--", word]).suspicions().join("; ");
     assert!(notes("echo hi; hostname").contains("write -s 'echo hi; hostname'"));

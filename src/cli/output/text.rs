@@ -167,7 +167,9 @@ fn outcome(exit: &HostExit) -> String {
     match (exit.status, exit.code, exit.signal) {
         (Status::Failed, _, Some(signal)) => format!("killed by signal {}", signal_name(signal)),
         (Status::Failed, Some(code), None) => format!("exited with return code {code}"),
-        (Status::Timeout, ..) => format!("timed out after {:.1} s", exit.seconds),
+        (Status::Timeout, ..) if exit.error.is_none() => format!("timed out after {:.1} s", exit.seconds),
+        // The error has the limit. The time of the connect, which does not count for it, would be misleading.
+        (Status::Timeout, ..) => "timed out".into(),
         (status, ..) => status.as_str().to_owned(),
     }
 }
@@ -267,6 +269,8 @@ mod tests {
         assert_eq!(exit(Status::Failed, None, Some(9), ""), "web1: killed by signal 9 (SIGKILL)\n");
         assert_eq!(exit(Status::Failed, None, Some(64), ""), "web1: killed by signal 64\n");
         assert_eq!(exit(Status::Timeout, None, None, ""), "web1: timed out after 30.0 s\n");
+        let timed_out = exit(Status::Timeout, None, None, "the command did not end within 1s");
+        assert_eq!(timed_out, "web1: timed out: ssh.web1: the command did not end within 1s\n");
         let shown = advised(Status::Unreachable, None, None, "no key\nPermission denied", "install one");
         assert_eq!(shown, "web1: unreachable: ssh.web1: no key; install one\n    Permission denied\n");
         assert_eq!(

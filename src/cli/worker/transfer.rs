@@ -1,5 +1,6 @@
 //! The copies of `push` and `pull` on one host. The side that is here runs on a thread where it may block.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,11 +70,7 @@ impl Worker {
         let mut told = Told::default();
         let outcome = match &transfer.way {
             Way::Push(destination) => self.push(context, transfer, destination, &mut told).await?,
-            Way::Pull(directory) => {
-                let path = Blob(directory.clone().into_os_string().into_encoded_bytes());
-                let place = Place::Below(Blob(file_name(&host.text).into_bytes()));
-                self.pull(context, transfer, Destination { path, place }, &mut told).await?
-            }
+            Way::Pull(directory) => self.pull(context, transfer, (directory, file_name(&host.text)), &mut told).await?,
         };
         let Outcome { tally, stopped } = outcome;
         if tally != Tally::default() || stopped.is_none() {
@@ -159,9 +156,12 @@ impl Worker {
         &self,
         context: &Context,
         transfer: &Transfer,
-        destination: Destination,
+        (directory, name): (&Path, String),
         told: &mut Told,
     ) -> Result<Outcome, Error> {
+        let own = directory.join(&name);
+        let path = Blob(directory.as_os_str().as_encoded_bytes().to_vec());
+        let destination = Destination { path, place: Place::Below(Blob(name.into_bytes())) };
         let (shared, id) = (context.shared(), context.id());
         let messages: Receiver<ToSink> = Receiver::from_context(shared, id, true);
         let ready: Receiver<Sender<ToSource>> = Receiver::from_context(shared, id, true);
@@ -179,8 +179,15 @@ impl Worker {
         let (tell, mut notes) = mpsc::channel(WAITING);
         let mut writing: oneshot::Receiver<Outcome> = on_other_thread(move || {
             let tell = Box::new(move |note| drop(tell.blocking_send(note)));
+            let is_new = own.symlink_metadata().is_err();
             let target = Target::open(destination, options, (drafts, READY), (tell, Arc::clone(&stop)));
-            sink::drive(target, &messages, &answers, Some(&watch))
+            let mut outcome = sink::drive(target, &messages, &answers, Some(&watch));
+            let has_failed = outcome.stopped.is_some() || outcome.tally.failed > 0;
+            // A directory that is not empty stays.
+            if is_new && has_failed && std::fs::remove_dir(own).is_ok() {
+                outcome.tally.made = outcome.tally.made.saturating_sub(1);
+            }
+            outcome
         });
         let mut far = None;
         let outcome = loop {

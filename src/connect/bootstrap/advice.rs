@@ -25,6 +25,11 @@ pub(super) fn hint(phase: Phase, code: Option<i32>) -> &'static str {
     }
 }
 
+/// The error, and the advice, if an image would have to be sent and must not be.
+pub(super) const NO_UPLOAD: (&str, &str) = (
+    "it has no image of this program, and none may be sent",
+    "install this program there and name it by ⟨--binary|binary()⟩, or let an image be kept by ⟨--cache|cache()⟩ first",
+);
 /// Advice if the time is over and nothing is known of what happens on the machine.
 pub(super) const NOTHING_RUNS: &str = "nothing of ours has run on the machine yet: is it slow, does it wait for an answer, is it told to run no \
      command (SessionType in ssh_config), or does a start-up file of the login shell (.bashrc, .profile, .zshenv, \

@@ -39,6 +39,18 @@ impl Nonce {
         format!("{CHILD_PREFIX}{}:{}", self.a, self.b)
     }
 
+    /// The line for the stdin of a process that was started with [`ONLY`].
+    pub(crate) fn child_line(&self) -> String {
+        self.child_argument() + "\n"
+    }
+
+    /// Reads [`child_line`](Self::child_line) and nothing behind it.
+    pub(crate) fn read_child_line(input: &mut impl std::io::Read) -> Option<Self> {
+        let mut line = [0; CHILD_PREFIX.len() + 2 * HALF + 2];
+        input.read_exact(&mut line).ok()?;
+        Self::parse_child_argument(std::str::from_utf8(&line).ok()?.strip_suffix('\n')?)
+    }
+
     /// Parses [`child_argument`](Self::child_argument). `None` means that this process is not a child.
     pub(crate) fn parse_child_argument(argument: &str) -> Option<Self> {
         let (a, b) = argument.strip_prefix(CHILD_PREFIX)?.split_once(':')?;
@@ -56,6 +68,10 @@ impl Nonce {
     }
 }
 
+/// The first argument of a process that has to become a child, gets its token by stdin, and runs only the functions that
+/// the other arguments name.
+pub(crate) const ONLY: &str = "offshoot-child:only";
+
 const HALF: usize = 16;
 const CHILD_PREFIX: &str = "offshoot-child:";
 
@@ -69,6 +85,10 @@ mod tests {
         assert_eq!(nonce.token(), "0001020304050607f8f9fafbfcfdfeff");
         assert_eq!(nonce.child_argument(), "offshoot-child:0001020304050607:f8f9fafbfcfdfeff");
         assert!(!nonce.child_argument().contains(&nonce.token()));
+        let input = nonce.child_line() + "rest";
+        let mut input = input.as_bytes();
+        assert_eq!(Nonce::read_child_line(&mut input), Some(nonce.clone()));
+        assert_eq!(input, b"rest");
         assert_eq!(Nonce::parse_child_argument(&nonce.child_argument()), Some(nonce));
     }
 
@@ -92,6 +112,7 @@ mod tests {
             "",
             "run",
             "offshoot-child",
+            ONLY,
             "offshoot-child:",
             "offshoot-child:0001020304050607",
             "offshoot-child:0001020304050607:",

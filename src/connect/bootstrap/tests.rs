@@ -413,6 +413,27 @@ fn an_image_that_was_kept_is_asked_for_and_sent_if_it_is_not_there() {
 }
 
 #[test]
+fn an_image_that_must_not_be_sent_is_asked_for_all_the_same() {
+    let begun = |announcement: &str| {
+        let dialogue = Dialogue::staged(nonce(), "ssh.web1".into(), "n".into(), true, no_interpretation);
+        let mut dialogue = dialogue.with_upload(false);
+        dialogue.input(Input::Stdout(announcement.as_bytes()));
+        dialogue
+    };
+    let mut keeps = begun(&ANNOUNCEMENT.replace("zstd", "zstd+"));
+    let actions = keeps.input(Input::Image(Ok((image(), [7; 32]))));
+    assert!(matches!(&actions[..], [Action::Write(line)] if line.starts_with(b"0 zstd")), "{actions:?}");
+    for (mut dialogue, input) in
+        [(keeps, Input::Stdout(ANNOUNCEMENT.as_bytes())), (begun(ANNOUNCEMENT), Input::Image(Ok((image(), [7; 32]))))]
+    {
+        let actions = dialogue.input(input);
+        let [.., Action::Fail(error)] = &actions[..] else { panic!("{actions:?}") };
+        assert!(!actions.iter().any(|action| matches!(action, Action::Write(_))), "{actions:?}");
+        assert_eq!((error.kind, error.phase), (ConnectErrorKind::Image, Phase::FirstStage));
+    }
+}
+
+#[test]
 fn complaints_on_stderr_explain_a_failed_upload_too() {
     let mut dialogue = uploading();
     dialogue.input(Input::Stderr(b"head: I/O error"));

@@ -39,7 +39,8 @@ pub(super) struct Attempt {
     answerer: Option<Answerer>,
     /// Whether the command may bring the child up without an upload.
     pub(super) may_be_direct: bool,
-    /// Tells whether the first stage may have given its directory a certain name.
+    /// Tells whether the first stage may have given its directory a certain name. An image on the machine may get it by
+    /// its stdin.
     nonce: Nonce,
     /// Checksum of the image that was sent.
     sent: Option<u64>,
@@ -139,7 +140,7 @@ impl Attempt {
             if !plan.may_be_direct {
                 drop(on_other_thread(packing::prepare));
             }
-            Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret)
+            Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret).with_upload(!spec.sends_none)
         } else {
             let phase = if is_inside { Phase::Login } else { Phase::Exec };
             Dialogue::direct(nonce, hop.clone(), phase, interpret)

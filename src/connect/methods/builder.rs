@@ -114,6 +114,7 @@ impl<M: Method> Connect<M> {
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
+            sends_none: false,
             cache: false,
             copied: false,
             #[cfg(feature = "cli")]
@@ -199,6 +200,13 @@ impl<M: Method> Connect<M> {
         self
     }
 
+    /// As [`allow`](Self::allow), by name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn allow_names(mut self, names: &[&str]) -> Self {
+        self.spec.allowed.get_or_insert_default().extend(names.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
     /// What happens to processes below the child when it ends. Its own children inherit this. Default: the
     /// setting of [`Router::supervise`] in this process, or else the setting of the context that starts the
     /// child, or else [`Descendants::End`].
@@ -239,8 +247,19 @@ impl<M: Method> Connect<M> {
 
     /// Path of a copy of this program on the machine, which is run instead of an uploaded one. It must be of
     /// the same build, or have the same function table. Default: none.
+    ///
+    /// With [`allow`](Self::allow), its arguments are always the same: they name the functions, and the copy runs no others,
+    /// whatever the parent says. So a rule of sudo can allow this command and no other one.
     pub fn binary(mut self, path: impl Into<String>) -> Self {
         self.spec.binary = Some(path.into());
+        self
+    }
+
+    /// Whether an image may be sent to the machine. Without, the connect fails with
+    /// [`ConnectErrorKind::Image`](crate::error::ConnectErrorKind::Image) if the machine has none: by
+    /// [`binary`](Self::binary), by [`cache`](Self::cache), or as root on the machine of the parent. Default: true.
+    pub fn upload(mut self, on: bool) -> Self {
+        self.spec.sends_none = !on;
         self
     }
 
@@ -387,7 +406,7 @@ impl Connect<AnyMethod> {
         spec.profiling = spec.profiling.or_else(|| shared.profile.is_some().then_some(true));
         let (begun, limit) = (Instant::now(), spec.connect_timeout);
         let mut unfinished = Unfinished { shared, first: None };
-        let only_leads_on = Spec { name: None, remote_name: None, on_start: None, ..spec.clone() };
+        let only_leads_on = Spec { name: None, remote_name: None, on_start: None, allowed: None, ..spec.clone() };
         for Hop { method, name } in before {
             let connect_timeout = limit.saturating_sub(begun.elapsed());
             let spec = Spec { method: method.0, name, connect_timeout, ..only_leads_on.clone() };

@@ -28,9 +28,14 @@ impl RemoteCommand {
         Self { words: Vec::new(), prelude: String::new(), first_stage, prefix: Vec::new() }
     }
 
-    /// An image that is on the machine already.
-    pub(super) fn binary(nonce: &Nonce, prefix: &[String], binary: &str) -> Self {
-        let words = vec![binary.to_owned(), nonce.child_argument()];
+    /// An image that is on the machine already. With `only`, it runs these functions only, and gets the token by stdin, so
+    /// that its arguments are always the same.
+    pub(super) fn binary(nonce: &Nonce, prefix: &[String], binary: &str, only: Option<Vec<String>>) -> Self {
+        let mut words = vec![binary.to_owned()];
+        match only {
+            None => words.push(nonce.child_argument()),
+            Some(only) => words.extend(std::iter::once(bootstrap::ONLY.to_owned()).chain(only)),
+        }
         Self { words, prelude: String::new(), first_stage: None, prefix: prefix.to_vec() }
     }
 
@@ -147,8 +152,10 @@ mod tests {
         let words = remote.words();
         assert_eq!(words[..4], ["nice", "-n 5", "sh", "-c"]);
         assert_eq!(remote.line(), format!("nice '-n 5' sh -c '{}'", words[4]));
-        let remote = RemoteCommand::binary(&nonce(), &[], "/opt/a b");
+        let remote = RemoteCommand::binary(&nonce(), &[], "/opt/a b", None);
         assert_eq!(remote.line(), format!("'/opt/a b' {}", nonce().child_argument()));
+        let only = RemoteCommand::binary(&nonce(), &[], "/opt/a b", Some(vec!["a::f".into()]));
+        assert_eq!(only.words(), ["/opt/a b", "offshoot-child:only", "a::f"]);
         assert_eq!(remote.words(), ["/opt/a b".to_owned(), nonce().child_argument()]);
     }
 

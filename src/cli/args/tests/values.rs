@@ -10,7 +10,7 @@ const TIME: &str = "write 30s";
 const NUMBER: &str = "write a number from ";
 
 /// An option of a command, a wrong value, and what the message says of it.
-const WRONG: [(&str, &str, &str, &str); 55] = [
+const WRONG: [(&str, &str, &str, &str); 57] = [
     ("run", "--timeout", "soon", TIME),
     ("run", "-t", "5x", TIME),
     ("run", "--env", "1A=b", "write NAME=VALUE, or NAME"),
@@ -29,6 +29,8 @@ const WRONG: [(&str, &str, &str, &str); 55] = [
     ("run", "--pass-fd", "-1", "write a number from 0 to "),
     ("run", "--cache", "maybe", "true|false"),
     ("run", "--keep", "long", TIME),
+    ("run", "--allow", "no_such", "write commands, files, sockets, children, or the name of a function"),
+    ("sudoers", "--as", "-x", "not the name of a user"),
     ("run", "--port", "x", "write a number from 1 to 65535"),
     ("run", "-p", "65536", "write a number from 1 to 65535"),
     ("run", "--batch", "few", "write 3 or 10%, or a list such as 1,10%,rest"),
@@ -69,7 +71,7 @@ const WRONG: [(&str, &str, &str, &str); 55] = [
 ];
 
 /// Options that take any text. What is wrong with it is told when it is used, or by ssh.
-const ANY: [&str; 17] = [
+const ANY: [&str; 18] = [
     "shell",
     "chdir",
     "hosts",
@@ -87,6 +89,7 @@ const ANY: [&str; 17] = [
     "output",
     "config",
     "program",
+    "user",
 ];
 const COMMANDS: [&str; 2] = ["pass-command", "become-pass-command"];
 
@@ -107,6 +110,7 @@ fn line(command: &str, option: &str, value: &str) -> Vec<String> {
         "rsh" => &["a", "x"],
         "forward" => &["a", "-L", "1:b:2"],
         "completions" | "kept" => &[],
+        "sudoers" => &["--allow", "x"],
         _ => &["a"],
     };
     words.extend(rest.iter().map(|word| (*word).to_owned()));

@@ -116,7 +116,8 @@ impl Attempt {
     ) -> Result<Greeting, ConnectError> {
         let (mut output, mut errors) = (vec![0; 32 * 1024], vec![0; 4 * 1024]);
         let mut end = End { stdout_open: true, stderr_open: true, exit: None, at: None };
-        let unsent = VecDeque::new();
+        // If the launcher has ended, its exit status says why.
+        let unsent = spec.only().map(|_| Bytes::from(self.nonce.child_line())).into_iter().collect();
         let mut under_way = UnderWay { unsent, packing: None, typing: None, answering: None, waiting: None };
         #[cfg(feature = "cli")]
         self.look_later(spec, &mut under_way.waiting);
