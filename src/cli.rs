@@ -83,6 +83,7 @@ use std::process::ExitCode;
 
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
+use crate::sys::panic::exit_with;
 use crate::sys::process::{open_files_limit, raise_open_files, stdout_was_closed};
 
 /// Said where stdout was closed from the beginning, as by `>&-`.
@@ -95,6 +96,8 @@ const FEWEST_FILES: u64 = 32;
 pub fn main() -> ExitCode {
     let argv = args::rsh::written_out(std::env::args_os().collect());
     let is_rsh = args::rsh::is_meant(&argv);
+    // A fault of ours has a code of its own.
+    exit_with(if is_rsh { Exit::Internal.as_of_ssh() } else { Exit::Internal }.code().into());
     let exit = carry_out(argv);
     if is_rsh { exit.as_of_ssh() } else { exit }.into()
 }

@@ -36,6 +36,7 @@ use crate::engine::log::{DebugLog, LogSource, Recorder};
 use crate::engine::shared::{Levels, Request, Settings, Shared};
 use crate::engine::task_set;
 use crate::image::executable::Image;
+use crate::sys::panic::exit_with;
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::sys::process;
 use crate::wire::message::Handle;
@@ -48,6 +49,9 @@ const STAGED_IMAGE: RawFd = 9;
 /// Stack size of a thread that replaces the main thread: the size of the main thread's stack on most systems.
 /// The stack takes memory only where it is used.
 const STACK: usize = 8 << 20;
+
+/// The exit code of a child that has panicked, where that ends it.
+const PANICKED: i32 = 101;
 
 /// The prefix of the argument that asks for another name.
 const AGAIN_AS: &str = "as:";
@@ -266,6 +270,7 @@ fn again(arguments: &Arguments, name: &str) -> Result<(), String> {
 
 /// `is_threaded`: whether the program had threads before it checked whether it is a child.
 fn live(arguments: &Arguments, is_threaded: bool) -> ! {
+    exit_with(PANICKED);
     #[cfg(target_os = "linux")]
     process::spare(bootstrap::holds_first_stage);
     if let Err(why) = try_live(arguments, is_threaded) {

@@ -8,6 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Once;
 use std::task::Poll;
+use std::time::Duration;
+
+use super::process::exit_now;
 
 thread_local! {
     /// Where the panic of the call that runs on this thread happened.
@@ -25,6 +28,23 @@ struct Place {
 pub(crate) fn backtrace() -> Option<String> {
     let backtrace = std::backtrace::Backtrace::capture();
     (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string())
+}
+
+/// How long other threads have to pass on what a panic has printed.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Lets a program that ends at a panic exit with this code. SIGABRT, which would end it otherwise, may leave a dump of its
+/// memory. In a program that unwinds, this does nothing.
+pub(crate) fn exit_with(code: i32) {
+    if cfg!(panic = "unwind") {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        std::thread::sleep(LAST_WORD);
+        exit_now(code);
+    }));
 }
 
 /// Awaits `work`. If it panics, returns the panic.
@@ -58,7 +78,8 @@ impl Quiet {
                     }
                     quiet
                 });
-                if !noted {
+                // Nobody catches it where it ends the process.
+                if !noted || cfg!(panic = "abort") {
                     before(info);
                 }
             }));

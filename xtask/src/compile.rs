@@ -18,9 +18,6 @@ pub(super) const SMALLER: [&str; 4] = [
     "-Cno-vectorize-loops",
     "-Cno-vectorize-slp",
 ];
-/// The target whose code is too large for its budget at opt-level 3. It has opt-level s.
-const SMALL: &str = "i686-unknown-linux-musl";
-
 /// The target that programs of this machine are built for.
 pub(super) fn host() -> &'static str {
     match std::env::consts::ARCH {
@@ -49,11 +46,11 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
         cargo.arg(if is_by_rustc || verb != "build" { verb } else { "zigbuild" });
         cargo.arg("--locked").args(args.iter().map(AsRef::as_ref));
         for target in targets {
-            let small = (target == SMALL).then(|| "-Copt-level=s".to_owned());
             let packed = target::packed_relocations(target, toolchain.minor);
             let frameworks = target.ends_with("-darwin").then(frameworks);
             let remapped = remapped(&toolchain)?;
-            let flags = remapped.iter().chain(flags).chain(&packed).chain(&small).chain(&frameworks);
+            let untabled = if is_by_rustc { without_unwind_tables() } else { Vec::new() };
+            let flags = remapped.iter().chain(flags).chain(&untabled).chain(&packed).chain(&frameworks);
             let flags = flags.map(|flag| format!("{flag:?}"));
             let flags = flags.collect::<Vec<_>>().join(", ");
             // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
@@ -65,6 +62,13 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
         check(&mut cargo)?;
     }
     Ok(())
+}
+
+/// Leaves out the unwind tables, which are a twelfth of a packed image. The profiles of what is shipped have `panic = "abort"`;
+/// cargo does not apply that to benchmarks.
+fn without_unwind_tables() -> Vec<String> {
+    let script = format!("-Clink-arg=-T{}", top().join("xtask/no_unwind_tables.ld").display());
+    vec!["-Cpanic=abort".into(), "-Clink-arg=--no-eh-frame-hdr".into(), script]
 }
 
 /// Names the frameworks of macOS that the tool uses. zig comes with its C library, and without these.
