@@ -16,7 +16,7 @@ all: dist/offshoot ## build the tool as one static binary (default)
 # Always run: cargo decides whether there is anything to do.
 .PHONY: dist/offshoot
 dist/offshoot:
-	cargo xtask tool
+	cargo xtask bundle dist/offshoot $(TARGET)
 
 check-fast: lint docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
 

@@ -167,6 +167,11 @@ fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {
             Err(error) => complaint::fail(error.kind.into(), &error),
         };
     }
+    if args.choosing.all
+        && let Err(why) = sources.inventories.check_all()
+    {
+        return complaint::fail(Exit::NoHosts, &why);
+    }
     let expansion = match hosts::expression::list(args.choosing.choice(&args.expressions), &mut sources) {
         Ok(expansion) => expansion,
         Err(error) => return complaint::fail(error.kind.into(), &error),

@@ -311,6 +311,10 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     #[arg(hide_short_help = true)]
     pub(crate) no_upload: bool,
+    /// As for run
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = allowed::parse)]
+    #[arg(hide_short_help = true)]
+    pub(crate) allow: Vec<Allowed>,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
     #[command(flatten)]
@@ -332,7 +336,7 @@ impl DoctorArgs {
             kept_at: None,
             binary: self.binary.clone(),
             no_upload: self.no_upload,
-            allow: Vec::new(),
+            allow: self.allow.clone(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::cli::complaint::complain;
 use crate::cli::exit::Exit;
 use crate::cli::hosts::fold::fold;
 use crate::cli::hosts::path::HostPath;
@@ -36,7 +37,9 @@ pub(super) fn check(job: &Job, hosts: &[HostPath]) -> Result<(), String> {
 
 /// Prints the batches, their hosts, and the command of each host.
 pub(super) fn print(job: &Job, hosts: &[HostPath]) -> Exit {
-    crate::cli::print(text(job, hosts).as_bytes())
+    let exit = crate::cli::print(text(job, hosts).as_bytes());
+    complain("nothing was run");
+    exit
 }
 
 fn text(job: &Job, hosts: &[HostPath]) -> String {

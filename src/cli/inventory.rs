@@ -135,6 +135,18 @@ impl Inventories {
         format!("inventories read: {sources}; hosts with names of their own: {hosts}, groups: {groups}")
     }
 
+    /// Checks that there are inventories, whose hosts `-a` names.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, or they cannot be read.
+    pub(crate) fn check_all(&mut self) -> Result<(), String> {
+        match self.group(model::ALL)? {
+            Some(_) => Ok(()),
+            None => Err(format!("-a is all hosts of the inventories, and {}", self.instead(model::ALL))),
+        }
+    }
+
     /// Whether an inventory that was read has a host or a group of this name.
     pub(crate) fn knows(&self, name: &str) -> bool {
         let is_there =

@@ -181,6 +181,9 @@ const UNUSED_PASSWORD: &str = "-K asks for the password of sudo, su or doas, and
 pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
     reach.passwords.keep_descriptors();
     let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory).with_config(config));
+    if reach.choosing.all {
+        sources.inventories.check_all().map_err(|why| fail(Exit::NoHosts, &why))?;
+    }
     let choice = reach.choosing.choice(&reach.hosts);
     let expansion = expression::expand(choice, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
     // An empty one takes back that of the configuration.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::builtin::process;
 use crate::cli::allowed::{self, Allowed};
 use crate::cli::args::sudoers::SudoersArgs;
 use crate::cli::complaint::{complain, fail};
@@ -59,9 +60,11 @@ fn rule(args: &SudoersArgs) -> Result<String, String> {
     let functions = functions(args)?;
     let allow: Vec<String> = args.allow.iter().map(|what| quote::quote(what.as_ref())).collect();
     let rule = Rule { who, as_user: &args.as_user, digest, binary: &args.binary, functions };
+    let runs = process::COMMANDS.0().iter().all(|name| rule.functions.iter().any(|function| function == name));
     Ok(rule.text()
         + &format!(
-            "# Then: offshoot run -w HOSTS --become={} --binary {} --allow {} ...\n",
+            "# Then: offshoot {} -w HOSTS --become={} --binary {} --allow {} ...\n",
+            if runs { "run" } else { "call" },
             rule.as_user,
             rule.binary,
             allow.join(",")
@@ -182,7 +185,7 @@ mod tests {
             "%ops ALL=(root) NOPASSWD: sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad /opt/o \
              offshoot-child\\:only offshoot\\:\\:builtin\\:\\:facts\\:\\:host_facts"
         );
-        assert!(text.contains("run -w HOSTS --become=root --binary /opt/o --allow host_facts"), "{text}");
+        assert!(text.contains("call -w HOSTS --become=root --binary /opt/o --allow host_facts"), "{text}");
         let text = printed(&["--allow", "disk::usage", "--program", program, "--no-digest", "--as", "amy"]).unwrap();
         assert!(
             text.contains("ALL=(amy) NOPASSWD: /usr/local/libexec/offshoot offshoot-child\\:only disk\\:\\:usage\n")

@@ -54,6 +54,9 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
     if to.is_empty() {
         return fail(Exit::Usage, &"the destination is empty; name a path on the hosts, or . for the home directory");
     }
+    if let Some(why) = tilde(std::slice::from_ref(to)) {
+        return fail(Exit::Usage, &why);
+    }
     let place = match check(sources, to, args.copying.delete).and_then(|()| place(sources, to)) {
         Ok(place) => place,
         Err(why) => return fail(Exit::Usage, &why),
@@ -66,7 +69,7 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
 /// Copies from all hosts and reports.
 pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
     let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
-    if let Some(why) = twice(sources) {
+    if let Some(why) = tilde(sources).or_else(|| twice(sources)) {
         return fail(Exit::Usage, &why);
     }
     let to = PathBuf::from(to);
@@ -142,6 +145,17 @@ fn check(sources: &[OsString], to: &OsStr, delete: bool) -> Result<(), String> {
     twice(sources).map_or(Ok(()), Err)
 }
 
+/// What is wrong if a path on hosts begins with the sign that a shell replaces by the home directory.
+fn tilde(paths: &[OsString]) -> Option<String> {
+    let path = paths.iter().find(|path| *path == "~" || path.as_bytes().starts_with(b"~/"))?;
+    let rest = path.as_bytes().strip_prefix(b"~/").filter(|rest| !rest.is_empty()).unwrap_or(b".");
+    Some(format!(
+        "no shell reads {} on the hosts; a relative path begins at the home directory there, so write {}",
+        shown(path),
+        shown(OsStr::from_bytes(rest))
+    ))
+}
+
 /// What is wrong if two sources have the same name, of which one copy would replace the other.
 fn twice(sources: &[OsString]) -> Option<String> {
     let mut seen = HashSet::new();
@@ -175,6 +189,10 @@ fn place(sources: &[OsString], to: &OsStr) -> Result<Place, String> {
 }
 
 impl Transfer {
+    pub(super) fn is_push(&self) -> bool {
+        matches!(self.way, Way::Push(_))
+    }
+
     /// The sources as they are sent. What becomes a copy under another name is its content.
     pub(super) fn named(&self) -> Vec<Blob> {
         let is_content = matches!(&self.way, Way::Push(Destination { place: Place::Copy(_), .. }));
@@ -197,11 +215,12 @@ pub(super) fn would(change: Change) -> &'static str {
 }
 
 /// A result in words.
-pub(super) fn in_words(tally: &Tally, is_dry: bool) -> String {
+pub(super) fn in_words(tally: &Tally, is_dry: bool, is_push: bool) -> String {
     let Tally { written, bytes, made, adjusted, unchanged, deleted, failed, left_out } = *tally;
     let file = |count: u64| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
     let mut words = vec![format!("{} {}", file(written), if is_dry { "to write" } else { "written" })];
-    words.extend((!is_dry && bytes > 0).then(|| format!("{bytes} bytes sent")));
+    words
+        .extend((!is_dry && bytes > 0).then(|| format!("{bytes} bytes {}", if is_push { "sent" } else { "received" })));
     for (count, what) in [(made, "made"), (adjusted, "adjusted"), (deleted, "deleted")] {
         words.extend((count > 0).then(|| format!("{count} {}{what}", if is_dry { "to be " } else { "" })));
     }
@@ -259,10 +278,10 @@ mod tests {
     #[test]
     fn results_are_told_in_words_and_numbers() {
         let tally = Tally { written: 1, bytes: 5, unchanged: 7, deleted: 2, failed: 1, ..Tally::default() };
-        assert_eq!(in_words(&tally, false), "1 file written, 5 bytes sent, 2 deleted, 1 failed, 7 unchanged");
-        assert_eq!(in_words(&tally, true), "1 file to write, 2 to be deleted, 1 failed, 7 unchanged");
+        assert_eq!(in_words(&tally, false, true), "1 file written, 5 bytes sent, 2 deleted, 1 failed, 7 unchanged");
+        assert_eq!(in_words(&tally, true, true), "1 file to write, 2 to be deleted, 1 failed, 7 unchanged");
         let left = Tally { left_out: 3, ..Tally::default() };
-        assert_eq!(in_words(&left, false), "0 files written, 3 left out (pipes, sockets, devices), 0 unchanged");
+        assert_eq!(in_words(&left, false, false), "0 files written, 3 left out (pipes, sockets, devices), 0 unchanged");
         let value: serde_json::Value = serde_json::from_str(&in_json(&tally)).unwrap();
         assert_eq!((&value["bytes"], &value["failed"]), (&5.into(), &1.into()));
     }

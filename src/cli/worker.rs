@@ -46,6 +46,17 @@ pub(super) enum Work {
     Transfer(Rc<Transfer>),
 }
 
+impl Work {
+    /// What `--allow` has to name for it.
+    fn needs(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "commands",
+            Self::Call(function, _) => function.name(),
+            Self::Transfer(_) => "files",
+        }
+    }
+}
+
 /// The work, the hosts, the time limit, and how to show the output.
 #[derive(Clone)]
 pub(super) struct Job {
@@ -259,6 +270,9 @@ impl Worker {
                             info.text.push_str(&format!("\n{line}"));
                         }
                     }
+                    _ if info.kind == "refused" && !job.reach.allow.is_empty() => {
+                        info.advice = format!("{what} needs --allow {}", job.work.needs());
+                    }
                     Work::Command(command) if info.text.ends_with(run_process::NOT_FOUND) => {
                         info.advice = shell_words::advice(&command.argv).unwrap_or_default();
                     }
@@ -308,9 +322,8 @@ impl Worker {
             }
             info.steps = match error.phase {
                 // The text already has everything.
-                Phase::Start => String::new(),
+                Phase::Start | Phase::Login => String::new(),
                 _ if self.alone => doctor::in_full(&error.steps()),
-                Phase::Login => String::new(),
                 _ => doctor::in_short(&error.steps(), &host.text),
             };
         }

@@ -250,6 +250,14 @@ impl Spec {
             error.advice = NO_BINARY.into();
             return;
         }
+        if let (Some(binary), Variant::Sudo(_)) = (&self.binary, &self.method)
+            && matches!(error.kind, ConnectErrorKind::Password | ConnectErrorKind::Auth)
+        {
+            error.advice = format!(
+                "a rule without a password has to name {binary}, its SHA-256 as it is now, and exactly the functions of \
+                 ⟨--allow: `offshoot sudoers` prints it|allow()⟩; `sudo -l` there lists the rules"
+            );
+        }
         if let Variant::Container(container) = &self.method
             && error.kind == ConnectErrorKind::Eof
             && !container.note().is_empty()

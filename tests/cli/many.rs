@@ -215,7 +215,10 @@ pub(crate) fn a_dry_run_prints_what_would_be_run_and_connects_to_nothing() -> Re
             "local1,web[2-3]: A=... echo 'a b'",
         ]
     );
-    ensure!(ended.code == Some(0) && ended.stderr.is_empty() && !directory.path().join("called").exists(), "{ended:?}");
+    ensure!(
+        ended.code == Some(0) && ended.stderr == ["nothing was run"] && !directory.path().join("called").exists(),
+        "{ended:?}"
+    );
     std::fs::write(directory.path().join("x.py"), "#!/usr/bin/env python3\n")?;
     let script = directory.path().join("x.py");
     let script = script.to_str().context("a path of text")?;

@@ -202,7 +202,7 @@ fn for_people(fleet: &Fleet) -> Result<()> {
     // A host that is alone is worth all of it.
     let (mut command, _trace) = tool(&["run", "-F", &config, "-w", "crammed-user", "--", "true"]);
     let said = run(&mut command)?.stderr.join("\n");
-    for part in ["    first stage  ok ", "    places       FAILED", "see above\n        do: free or mount"] {
+    for part in ["    first stage  ok ", "    places       FAILED", "; free or mount", ": see above"] {
         ensure!(said.contains(part), "{part:?} is not in {said}");
     }
     Ok(())

@@ -65,6 +65,14 @@ fn is_child(word: &str) -> bool {
     word.strip_prefix("local").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Whether a word has a meaning for a shell alone: an operator, a variable, or a pattern of paths.
+fn is_for_a_shell(word: &str) -> bool {
+    let is_variable = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    ["|", "||", "&&", ";", ">", ">>", "<", "2>&1", "&"].contains(&word)
+        || word.strip_prefix('$').is_some_and(is_variable)
+        || (word.starts_with('/') && word.contains('*') && !word.contains(char::is_whitespace))
+}
+
 /// Whether this is a hop to another user, as `sudo` or `su:amy`.
 fn is_become_hop(word: &str) -> bool {
     Method::BECOMING.iter().any(|method| word.split(':').next() == Some(method.as_str()))
@@ -204,6 +212,12 @@ impl Cli {
                 "-i names a file with a private key, and {file} contains none; to name the hosts in it, write {write}"
             ));
         }
+        self.suspect_command(&mut notes);
+        notes
+    }
+
+    /// What is most likely not meant of the command for the hosts.
+    fn suspect_command(&self, notes: &mut Vec<String>) {
         if let ToolCommand::Run(args) = &self.command
             && let Some(first) = args.argv.first()
             && first.as_encoded_bytes().starts_with(b"./")
@@ -226,6 +240,16 @@ impl Cli {
             ));
         }
         if let ToolCommand::Run(args) = &self.command
+            && args.argv.len() > 1
+            && let Some(word) = args.argv.iter().filter_map(|word| word.to_str()).find(|word| is_for_a_shell(word))
+        {
+            notes.push(format!(
+                "no shell reads the command, so {} is an argument as it is; for a line of shell, write -s '{}'",
+                visible(&quote::quote(word.as_ref())),
+                visible(&args.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")),
+            ));
+        }
+        if let ToolCommand::Run(args) = &self.command
             && let [word] = args.argv.as_slice()
             && let Some(text) = word.to_str()
             && text.contains(|c: char| c.is_whitespace() || ";|&<>$`*()".contains(c))
@@ -236,6 +260,5 @@ impl Cli {
                 visible(&quote::quote(word)),
             ));
         }
-        notes
     }
 }

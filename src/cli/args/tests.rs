@@ -263,6 +263,11 @@ fn a_line_of_shell_as_one_word_is_noted() {
     let notes = |word: &str| cli(&["offshoot", "run", "-w", "a", "--", word]).suspicions().join("; ");
     assert!(notes("echo hi; hostname").contains("write -s 'echo hi; hostname'"));
     assert_eq!(notes("/usr/bin/true"), "");
+    let notes = |words: &[&str]| cli(&[&["offshoot", "run", "-w", "a", "--"], words].concat()).suspicions().join("; ");
+    assert!(notes(&["ls", "/", "|", "wc"]).ends_with("write -s 'ls / | wc'"), "{}", notes(&["ls", "/", "|", "wc"]));
+    assert!(notes(&["ls", "/etc/host*"]).contains("so '/etc/host*' is an argument"));
+    assert!(notes(&["echo", "$HOME"]).contains("for a line of shell, write -s 'echo $HOME'"));
+    assert_eq!(notes(&["awk", "{ print $1 }", "find", "*.log", "grep", "a|b", "$1"]), "");
 }
 
 #[test]

@@ -94,7 +94,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["all"],
         "ansible's `all -m shell -a LINE` is offshoot run -w HOSTS -s LINE, and `all -a CMD` is offshoot run -w HOSTS -- CMD; \
-         -w names the hosts, as '@GROUP' or all of the inventory, -a",
+         name the hosts by -w, as in -w '@GROUP', or take all of the inventory by -a",
     ),
     (&["setup", "facts"], "for facts about hosts write offshoot call -w HOSTS host_facts"),
     (
@@ -190,8 +190,17 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
              what would be run",
             visible(word)
         )),
+        name @ ("push" | "pull") if ["-r", "-R", "--recursive"].contains(&word.as_str()) => {
+            Some(format!("offshoot {name} copies directories with all that is in them; leave out {word}"))
+        }
+        name @ ("push" | "pull") if word.split('=').next() == Some("--dest") => {
+            Some(format!("the last path of offshoot {name} is the destination; leave out --dest"))
+        }
         name @ ("push" | "pull") if word == "-a" || word == "--archive" => {
             Some(format!("offshoot {name} always keeps modes and times; {word} is of rsync, and all hosts are --all"))
+        }
+        "kept" if word == "--end" => {
+            Some("to end connections, write offshoot kept end, or offshoot kept end PATH".into())
         }
         "shell" if !word.starts_with('-') => {
             Some(format!("offshoot shell takes a command behind `--`: offshoot shell HOST -- {}", visible(word)))
@@ -310,6 +319,9 @@ mod tests {
             (&["run", "-f", "5", "--", "uptime", "-w", "a"], "", "-w 'web[1-3]'"),
             (&["plan", "-w", "a", "uptime", "-p"], "leave out `uptime`", "run --dry-run"),
             (&["hosts", "-w", "a"], "without -w", "offshoot hosts 'EXPR'"),
+            (&["push", "-w", "a", "-r", "b", "c"], "with all that is in them", "leave out -r"),
+            (&["push", "-w", "a", "b", "--dest", "c"], "is the destination", "leave out --dest"),
+            (&["kept", "--end"], "offshoot kept end", ""),
             (&["doctor", "--hosts=a"], "without -w", "offshoot doctor HOST"),
         ] {
             let said = said(words);

@@ -130,5 +130,9 @@ async fn end(paths: &[String], keepers: &[(Joined, Vec<Kept>)], all_answer: bool
     if ended == 0 && !paths.is_empty() && all_answer {
         return fail(Exit::Usage, &format!("nothing is kept at {}; `offshoot kept` lists what is", paths.join(", ")));
     }
+    complain(&match ended {
+        1 => "1 connection ends".to_owned(),
+        ended => format!("{ended} connections end"),
+    });
     Exit::Done(Outcome::default())
 }

@@ -35,7 +35,7 @@ fn of_channel(error: &ChannelError, what: &str, hop: &str) -> HostExit {
             let text = format!("the connection was lost while the {what} ran; {after}");
             return failed(Status::Unreachable, "disconnect", what, hop, text);
         }
-        Refused => ("refused", format!("a message of the {what} was refused"), ""),
+        Refused => return failed(Status::Failed, "refused", what, "", error.reason.clone()),
         TooLarge => {
             let advice = "let the function return less, or send it in pieces through a Sender";
             ("too_large", format!("a message of the {what} is too large"), advice)
@@ -65,7 +65,6 @@ mod tests {
     #[test]
     fn what_was_refused_or_too_large_is_no_lost_connection() {
         for (kind, word, part) in [
-            (ChannelErrorKind::Refused, "refused", "a message of the call was refused: why"),
             (ChannelErrorKind::TooLarge, "too_large", "is too large: why"),
             (ChannelErrorKind::InvalidHandle, "invalid_handle", "no receiver any more: why"),
             (ChannelErrorKind::SenderClosed, "sender_closed", "too early: why"),

@@ -35,6 +35,7 @@ const TOLD: u64 = 100;
 
 /// How Rust ends the text of these errors of the system, whatever the system.
 const DENIED: &str = "(os error 13)";
+const NOT_PERMITTED: &str = "(os error 1)";
 const MISSING: &str = "(os error 2)";
 
 /// What was told of a host that was not copied.
@@ -76,7 +77,7 @@ impl Worker {
         if tally != Tally::default() || stopped.is_none() {
             let event = match transfer.is_json {
                 true => HostEvent::Result { host: self.host, json: in_json(&tally) },
-                false => self.line(Stream::Stdout, &in_words(&tally, transfer.options.dry_run)),
+                false => self.line(Stream::Stdout, &in_words(&tally, transfer.options.dry_run, transfer.is_push())),
             };
             // An error means that the report is gone.
             let _ = self.events.send(event).await;
@@ -86,7 +87,15 @@ impl Worker {
             Some(Stop { reason: Reason::Gone, text }) => {
                 failed(Status::Unreachable, "disconnect", "copy", context.name(), text)
             }
-            Some(Stop { reason, text }) => fail(reason.as_str(), text),
+            Some(Stop { reason, text }) => {
+                let mut exit = fail(reason.as_str(), text);
+                if let (Reason::NotFound, Way::Push(_), Some(info)) = (reason, &transfer.way, &mut exit.error) {
+                    info.advice =
+                        "push makes the last directory only; make those before it by `offshoot run ... -- mkdir -p`"
+                            .into();
+                }
+                exit
+            }
             None if tally.failed > 0 => {
                 let what = if tally.failed == 1 { "1 file or directory was" } else { "several were" };
                 let count = if tally.failed == 1 { String::new() } else { format!(" ({})", tally.failed) };
@@ -230,7 +239,7 @@ impl Worker {
             }
             Note::Fault(Fault { path, why }) => {
                 told.count += 1;
-                told.denied |= why.ends_with(DENIED);
+                told.denied |= why.ends_with(DENIED) || why.ends_with(NOT_PERMITTED);
                 told.is_pattern |= why.ends_with(MISSING) && path.0.iter().any(|byte| b"*?[".contains(byte));
                 if told.count > TOLD {
                     return;

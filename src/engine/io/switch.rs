@@ -221,7 +221,9 @@ impl Switch {
         let Message { dst, src, handle, .. } = message;
         // The refusal of a log record must not cause another log record.
         let is_log = *handle == Handle::FORWARD_LOG;
-        if reason.kind == ChannelErrorKind::Refused && !is_log && self.may_complain(from, Fault::Refused) {
+        // A caller above this context is trusted, and gets the reason as its answer.
+        let is_told = message.wants_reply() && io.shared.parent_ids().contains(&message.auth);
+        if reason.kind == ChannelErrorKind::Refused && !is_log && !is_told && self.may_complain(from, Fault::Refused) {
             log_later!(io, ERROR, "message of {src} for handle {handle} of {dst}: {reason}");
         }
         if message.wants_reply() {
