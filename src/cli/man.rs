@@ -48,6 +48,8 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     std::iter::once(tool)
         .chain(commands)
         .map(|command| {
+            // The pages would have the names of these options without their texts.
+            let command = command.mut_args(|arg| arg.hide_short_help(false));
             let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
             let mut page = Vec::new();
             // A Vec takes all that is written.
@@ -76,6 +78,8 @@ mod tests {
         };
         assert!(page("offshoot").contains("SUBCOMMANDS"), "{}", page("offshoot"));
         assert!(page("offshoot-run").contains("connect\\-timeout"), "{}", page("offshoot-run"));
+        assert!(page("offshoot-run").contains("How long each hop may take"), "{}", page("offshoot-run"));
+        assert!(page("offshoot").contains("Have each process write a debug log"), "{}", page("offshoot"));
         assert!(pages.iter().all(|(name, _)| !name.contains("__")));
         for (name, _) in &pages {
             let page = page(name);

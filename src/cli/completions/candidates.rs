@@ -151,6 +151,13 @@ fn values(arg: &Arg, typed: &str, names: &mut dyn Names) -> Vec<Candidate> {
     match arg.get_id().as_str() {
         "hosts" | "except" | "expressions" | "host" | "via" => hosts(typed, names),
         "function" => bare(names.functions()),
+        "allow" => bare(
+            ["commands", "files", "sockets", "children"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(names.functions())
+                .collect(),
+        ),
         "topic" => names.topics(),
         _ => bare(arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()),
     }
@@ -215,6 +222,12 @@ mod tests {
         tool.build();
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         candidates(&tool, &words, &mut Few).into_iter().map(|(candidate, _)| candidate).collect()
+    }
+
+    #[test]
+    fn what_may_be_allowed_is_offered() {
+        assert_eq!(at(&["run", "--allow", "c"]), ["commands", "children"]);
+        assert_eq!(at(&["sudoers", "--allow", "h"]), ["host_facts"]);
     }
 
     #[test]
