@@ -7,7 +7,7 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit soak hosts long own nodeset odd-root elsewhere test reproducible installed msrv example fmt \
+.PHONY: all check-fast check check-long lint docs unit soak hosts long own own-openssl nodeset odd-root elsewhere test reproducible installed msrv example fmt \
 	bench bundle size release packaged offline help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -41,8 +41,12 @@ nodeset: ## compare host expressions with those of ClusterShell, which comes fro
 long: ## the tests on hosts of other processors, and all kills
 	OFS_LEVEL=long scripts/as-before scripts/test --test hosts
 
-own: ## make, build and run packages by `cargo offshoot` (minutes)
-	cargo test --locked --target $(TARGET) --features files --test own
+own: ## make, build and run packages by `cargo offshoot` (minutes); ARGS go to the test
+	cargo xtask zig
+	cargo test --locked --target $(TARGET) --features files --test own -- $(ARGS)
+
+own-openssl: ## the same for a program with OpenSSL, which takes minutes to compile
+	$(MAKE) own ARGS='--ignored --exact with_c::a_program_with_openssl_in_it_is_built_for_two_processors'
 
 odd-root: ## some tests on hosts over a small system with odd settings
 	scripts/odd-root

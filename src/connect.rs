@@ -19,6 +19,8 @@ pub(crate) mod bootstrap;
 pub(crate) mod child;
 pub(crate) mod handshake;
 pub(crate) mod host_path;
+#[cfg(debug_assertions)]
+pub(crate) mod large_image;
 pub(crate) mod master;
 pub(crate) mod methods;
 #[cfg(target_os = "linux")]

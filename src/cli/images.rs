@@ -273,6 +273,7 @@ fn machine_in(triple: &str) -> Option<(&'static str, &'static str)> {
         "i586" | "i686" => "x86",
         "riscv64gc" | "riscv64a23" => "riscv64",
         "s390x" => "s390x",
+        "loongarch64" => "loongarch64",
         "powerpc64" => "ppc64",
         "powerpc64le" => "ppc64le",
         arm if arm.starts_with("arm") => "arm",

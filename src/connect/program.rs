@@ -97,6 +97,10 @@ impl Program {
         let levels = move |hooked| if hooked || log::has_subscriber() { log_levels(hooked) } else { shown.clone() };
         let router = builder.build_with(Box::new(levels)).map_err(|error| error.to_string())?;
         let quiet = self.quiet;
+        #[cfg(debug_assertions)]
+        if !quiet {
+            crate::connect::large_image::note_on_stderr();
+        }
         router.shared().request(Request::SetLogHook(Arc::new(move |record| {
             if !quiet && !log::has_subscriber() {
                 show(record);

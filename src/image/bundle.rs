@@ -137,7 +137,9 @@ impl Bundle {
     /// The image for a machine, by the output of `uname -sm`. The first call reads the image and
     /// checks it, and blocks for some milliseconds.
     pub(crate) fn find(&self, system: &str, machine: &str) -> io::Result<Option<Arc<Image>>> {
-        let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine);
+        // What is built for armv6 runs on armv7, too, and the headers of both are the same.
+        let is_for_armv6 = |entry: &Entry| machine == "armv6l" && entry.triple.starts_with("arm-");
+        let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine) || is_for_armv6(entry);
         let Some(at) = self.entries.iter().position(fits) else {
             return Ok(None);
         };
@@ -187,6 +189,7 @@ pub fn machine_of(executable: &[u8]) -> Option<(&'static str, &'static str)> {
                 (40, 1) => "arm",
                 (243, 2) => "riscv64",
                 (22, 2) => "s390x",
+                (258, 2) => "loongarch64",
                 (21, 2) if *endian == 2 => "ppc64",
                 (21, 2) => "ppc64le",
                 _ => return None,

@@ -405,7 +405,7 @@ pub(crate) fn own_machine() -> (&'static str, &'static str) {
 ///
 /// The kernel decides: a static image needs nothing else of a machine. So a 32-bit userland on a
 /// 64-bit kernel is no obstacle. A processor older than the images are built for gives another
-/// result: there is no image for i586 or armv6l.
+/// result: there is no image for i586, and for armv6l one of its own (`Bundle::find`).
 pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
     let processor = match machine {
         "amd64" | "x86-64" => "x86_64",

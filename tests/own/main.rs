@@ -1,12 +1,13 @@
 //! Tests of `cargo offshoot` with real packages: they are made, built with the cargo of this machine, and run.
 //!
-//! Nothing is downloaded: the packages have the dependencies of this repository.
+//! The packages have the dependencies of this repository, so nothing is downloaded for them; those of `with_c` have others.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 #![expect(clippy::print_stderr, reason = "the progress of a test of minutes")]
 
 mod package;
 mod page;
+mod with_c;
 mod wrong_images;
 
 use package::{Package, said};
@@ -67,7 +68,7 @@ fn plain_cargo_builds_for_another_processor_without_a_compiler_of_c() {
 
 #[test]
 fn a_workspace_with_several_programs_features_and_examples_gives_one_file_for_each_program() {
-    let package = Package::in_workspace("several");
+    let package = Package::in_workspace("two-programs");
     let append = |path: &str, text: &str| {
         let file = package.file(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -75,27 +76,37 @@ fn a_workspace_with_several_programs_features_and_examples_gives_one_file_for_ea
         std::fs::write(file, before + text).unwrap();
     };
     append("Cargo.toml", "\n[features]\nloud = []\n");
+    let manifest = std::fs::read_to_string(package.file("Cargo.toml")).unwrap();
+    std::fs::write(package.file("Cargo.toml"), manifest.replace("\"2024\"", "\"2021\"")).unwrap();
+    append(
+        "build.rs",
+        "fn main() {\n    println!(\"cargo:rustc-env=FOR={}\", std::env::var(\"TARGET\").unwrap());\n}\n",
+    );
     let main = "fn main() -> std::process::ExitCode {\n    offshoot::run(app)\n}\n\
                 async fn app(router: offshoot::Router) -> Result<(), offshoot::Error> {\n    \
-                let child = router.local().connect().await?;\n    child.call(several::uptime, ()).await?;\n    \
-                println!(\"NAME {}\", cfg!(feature = \"loud\"));\n    Ok(())\n}\n";
+                let child = router.local().connect().await?;\n    child.call(two_programs::uptime, ()).await?;\n    \
+                println!(\"NAME {} {}\", cfg!(feature = \"loud\"), env!(\"FOR\"));\n    Ok(())\n}\n";
     append("src/bin/second.rs", &main.replace("NAME", "second"));
     append("examples/shown.rs", &main.replace("NAME", "shown"));
     append("src/bin/plain.rs", "fn main() {}\n");
 
-    let built = package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "-p", "several", "-F", "loud"]);
+    let built =
+        package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "-p", "two-programs", "-F", "loud"]);
     let files: Vec<_> = said(&built).lines().filter(|line| !line.starts_with(' ')).collect();
-    assert!(files.len() == 2 && files[0].ends_with("/second") && files[1].ends_with("/several"), "{built:?}");
+    assert!(files.len() == 2 && files[0].ends_with("/second") && files[1].ends_with("/two-programs"), "{built:?}");
     let note = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(note.contains("plain does not use the library offshoot, and is left out"), "{note}");
     let second = package.run_on("Linux x86_64", files[0].as_ref(), "");
-    assert_eq!(said(&second), "second true\n");
+    assert_eq!(said(&second), "second true x86_64-unknown-linux-musl\n");
 
     let shown = package.offshoot(&["run", "--targets", "x86_64", "--example", "shown"]);
-    assert_eq!(said(&shown), "shown false\n");
+    assert_eq!(said(&shown), "shown false x86_64-unknown-linux-musl\n");
     let which = package.offshoot(&["run", "--targets", "x86_64"]);
     let why = String::from_utf8_lossy(&which.stderr).into_owned();
-    assert!(!which.status.success() && why.contains("there are several programs, plain, second, several"), "{why}");
+    assert!(
+        !which.status.success() && why.contains("there are several programs, plain, second, two-programs"),
+        "{why}"
+    );
     let alone = package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "--bin", "plain"]);
     let why = String::from_utf8_lossy(&alone.stderr).into_owned();
     assert!(!alone.status.success() && why.contains("plain does not use the library offshoot"), "{why}");

@@ -1,5 +1,6 @@
 //! A package that `cargo offshoot new` has made, and what is done with it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,19 +12,36 @@ use tempfile::TempDir;
 pub(crate) struct Package {
     directory: TempDir,
     name: String,
+    /// Further variables for the commands. One of them may be PATH.
+    env: Vec<(&'static str, OsString)>,
+    /// Whether crates may be downloaded.
+    is_online: bool,
 }
 
 impl Package {
     /// Makes one that uses this library.
     pub(crate) fn new(name: &str) -> Self {
-        let package = Self { directory: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        let package = Self::of(name);
         let root = package.root();
         package.make(&root)
     }
 
+    /// The same, with further variables for its commands. Crates that this repository does not have are downloaded.
+    pub(crate) fn online(name: &str, env: &[(&'static str, OsString)]) -> Self {
+        let package = Self { env: env.to_vec(), is_online: true, ..Self::of(name) };
+        let root = package.root();
+        package.make(&root)
+    }
+
+    fn of(name: &str) -> Self {
+        // Paths of users may have spaces.
+        let directory = tempfile::Builder::new().prefix("own packages ").tempdir().unwrap();
+        Self { directory, name: name.to_owned(), env: Vec::new(), is_online: false }
+    }
+
     /// The same in a workspace.
     pub(crate) fn in_workspace(name: &str) -> Self {
-        let package = Self { directory: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        let package = Self::of(name);
         let root = package.directory.path().to_owned();
         fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = []\n").unwrap();
         package.make(&root)
@@ -57,7 +75,9 @@ impl Package {
         let tools = ssh_to("Linux x86_64");
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-offshoot"));
         command.arg("offshoot").args(args);
-        self.clean(&mut command).env("PATH", with_first(tools.path())).output().unwrap()
+        let path = self.env.iter().find(|(name, _)| *name == "PATH");
+        let path = path.map_or_else(|| std::env::var_os("PATH").unwrap_or_default(), |(_, path)| path.clone());
+        self.clean(&mut command).env("PATH", before(tools.path(), &path)).output().unwrap()
     }
 
     /// Runs cargo in it. The only program that can compile C refuses to.
@@ -93,7 +113,11 @@ impl Package {
         }
         let root = self.root();
         let directory = if root.exists() { root } else { self.directory.path().to_owned() };
-        command.current_dir(directory).env("CARGO_TERM_COLOR", "never").env("CARGO_NET_OFFLINE", "true");
+        command.current_dir(directory).env("CARGO_TERM_COLOR", "never");
+        if !self.is_online {
+            command.env("CARGO_NET_OFFLINE", "true");
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         // What is asked here does not depend on how well it is optimised.
         for (name, value) in [("INCREMENTAL", "0"), ("PROFILE_RELEASE_LTO", "off"), ("PROFILE_RELEASE_OPT_LEVEL", "0")]
         {
@@ -120,9 +144,13 @@ fn write_program(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn with_first(directory: &Path) -> std::ffi::OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
+/// The search path, and a directory before it.
+pub(crate) fn with_first(directory: &Path) -> OsString {
+    before(directory, &std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn before(directory: &Path, path: &OsStr) -> OsString {
+    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(path));
     std::env::join_paths(all).unwrap()
 }
 

@@ -44,6 +44,7 @@ usage: cargo xtask COMMAND
   msrv                           check with the oldest toolchain that Cargo.toml allows
   elsewhere                      build for the systems that nothing here can run
   foreign                        build what the tests send to hosts of other processors
+  zig                            put zig into target/tools, and print where it is
 ";
 
 /// The targets whose images a bundle has by default.
@@ -91,6 +92,10 @@ fn run(args: &[String]) -> Result<()> {
         ("msrv", []) => msrv::msrv(),
         ("elsewhere", []) => image::elsewhere(),
         ("foreign", []) => image::foreign(),
+        ("zig", []) => {
+            println!("{}", zig::tools()?.display());
+            Ok(())
+        }
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");
             Ok(())

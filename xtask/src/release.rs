@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::image::{self, contains};
-use super::{DEFAULT_TARGETS, check, packagers, target_directory, top};
+use super::{DEFAULT_TARGETS, check, elf, packagers, target_directory, top};
 
 /// The machines on which the tool runs, with the name that Debian has for them. macOS is built, and nothing runs it.
 const CONTROLLERS: [(&str, Option<&str>); 4] = [
@@ -42,6 +42,7 @@ pub(super) fn release() -> Result<()> {
     for (target, debian) in CONTROLLERS {
         let bundle = place.join(format!("offshoot-{version}-{target}"));
         image::tool_with(&tool, &image::tool_for(target)?, &images, &bundle)?;
+        check_headers(target, &fs::read(&bundle)?).with_context(|| bundle.display().to_string())?;
         if let Some(architecture) = debian {
             // cargo-deb takes the program from the place that Cargo.toml names.
             fs::copy(&bundle, parts.join("offshoot"))?;
@@ -58,6 +59,20 @@ pub(super) fn release() -> Result<()> {
     print!("{sums}");
     Ok(())
 }
+
+/// Checks what docs/guide/packaging.md says of the headers of a tool. `images` checks those of images.
+fn check_headers(target: &str, tool: &[u8]) -> Result<()> {
+    if target.contains("-linux-") {
+        return elf::Headers::check(tool);
+    }
+    let flags = tool.get(FLAGS_OF_MACH_O).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    ensure!(flags & MH_PIE != 0, "it is loaded at a fixed address");
+    Ok(())
+}
+
+/// Where a Mach-O file of 64 bits has its flags, and the flag of one that is loaded at any address.
+const FLAGS_OF_MACH_O: std::ops::Range<usize> = 24..28;
+const MH_PIE: u32 = 0x20_0000;
 
 /// The seconds that files of packages have as their time.
 fn epoch() -> Result<String> {

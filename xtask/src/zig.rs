@@ -2,7 +2,7 @@
 //! comes from PyPI into `target/tools`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -11,10 +11,16 @@ use super::{check, top};
 
 const PACKAGES: [&str; 2] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
 
-/// A command for `cargo-zigbuild`, which is installed if it is missing.
-pub(super) fn cargo() -> Result<Command> {
+/// The directory of zig and its driver, which are installed if they are missing.
+pub(super) fn tools() -> Result<PathBuf> {
     let tools = top().join("target/tools");
     install(&tools)?;
+    Ok(tools)
+}
+
+/// A command for `cargo-zigbuild`.
+pub(super) fn cargo() -> Result<Command> {
+    let tools = tools()?;
     let mut path = tools.join("bin").into_os_string();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());

@@ -12,6 +12,7 @@ use offshoot::cli::own::{self, Packing};
 
 use super::args::{How, Selection, Targets};
 use super::build_id::build_id;
+use super::config;
 use super::elf::Headers;
 use super::plan::{self, Facts, Job, Step, Strip};
 use super::project::Project;
@@ -42,7 +43,7 @@ impl Work {
         let metadata = command.other_options(options).exec().map_err(without_prefix)?;
         let project = Project::of(&metadata, &selection.package)?;
         let targets = wanted(targets, project.targets.as_deref())?;
-        Ok(Self { facts: facts(toolchain, &project, &targets), project, targets })
+        Ok(Self { facts: facts(toolchain, &project, &targets)?, project, targets })
     }
 
     /// What cargo is to do for a program that is shipped: all images of it have one build id.
@@ -55,7 +56,7 @@ impl Work {
         }
         let mut inputs = vec![self.facts.toolchain.version.clone(), job.profile.clone()];
         inputs.extend(selection.features());
-        inputs.extend(self.facts.rustflags.iter().flatten().cloned());
+        inputs.extend(self.facts.flags_of_user(&target::own(&self.facts.toolchain.host)).iter().cloned());
         let lock = fs::read_to_string(self.project.root.join("Cargo.lock"));
         inputs.push(lock.context("Cargo.lock cannot be read")?);
         job.build_id = Some(build_id(&self.project.names, &inputs, &self.project.sources)?);
@@ -115,33 +116,26 @@ fn wanted(targets: &Targets, of_manifest: Option<&[String]>) -> Result<Vec<Strin
     Ok(wanted)
 }
 
-fn facts(toolchain: Toolchain, project: &Project, targets: &[String]) -> Facts {
+fn facts(toolchain: Toolchain, project: &Project, targets: &[String]) -> Result<Facts> {
     let own = target::own(&toolchain.host);
     let all: Vec<&String> = targets.iter().chain([&own]).collect();
-    let having = |is_there: &dyn Fn(&str) -> bool| {
-        all.iter().filter(|target| is_there(target)).map(|target| (*target).clone()).collect()
-    };
     let is_set = |name: String| std::env::var_os(name).is_some();
-    let linked_by_user =
-        having(&|target| is_set(format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase())));
-    let compiled_by_user = having(&|target| {
+    let has_compiler = |target: &str| {
         let name = target::in_variables(target);
         let compiler = target.replace("-unknown", "") + "-gcc";
         is_set(format!("CC_{name}")) || is_set(format!("CC_{target}")) || toolchain::on_path(&compiler).is_some()
-    });
-    let variable = |name: &str| std::env::var(name).ok();
-    let rustflags = plan::rustflags(variable("CARGO_ENCODED_RUSTFLAGS"), variable("RUSTFLAGS"));
+    };
+    let compiled_by_user = all.iter().filter(|target| has_compiler(target)).map(|target| (*target).clone()).collect();
     let needs_zig = !project.in_c.is_empty()
         || all.iter().any(|target| target::linker(target, &toolchain.host) == target::Linker::Zig);
-    Facts {
+    Ok(Facts {
         cargo: std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
-        rustflags,
+        configured: config::of(&all)?,
         zig: if needs_zig { zig::find() } else { None },
         in_c: project.in_c.clone(),
-        linked_by_user,
         compiled_by_user,
         toolchain,
-    }
+    })
 }
 
 /// A step as a process that can be started.
@@ -249,7 +243,7 @@ pub(crate) fn bundles(work: &Work, job: &Job, output: &Path, packing: Packing, q
 /// What is not wrong with an image and still makes it a bad one.
 fn remarks(target: &str, image: &[u8], facts: &Facts) -> Vec<String> {
     let mut remarks = own::remarks(image);
-    let is_ours = target::is_made_position_independent(target) && !facts.linked_by_user.contains(target);
+    let is_ours = target::is_made_position_independent(target) && facts.linker_of_user(target).is_none();
     if is_ours
         && remarks.is_empty()
         && let Err(why) = Headers::check(image)

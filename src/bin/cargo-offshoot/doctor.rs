@@ -126,8 +126,8 @@ fn of_target(facts: &Facts, tools: &Tools, target: &str) -> Finding {
         return Finding::Bad(format!("{target}: there is no standard library for it"), advice);
     }
     let linker = target::linker(target, &facts.toolchain.host);
-    let is_by_user = facts.linked_by_user.contains(target);
-    if linker == Linker::Rustc && !is_by_user && !tools.rust_lld {
+    let of_user = facts.linker_of_user(target);
+    if linker == Linker::Rustc && of_user.is_none() && !tools.rust_lld {
         let variable = format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase());
         let why = format!("{target}: this toolchain has no rust-lld, which links for it");
         return Finding::Bad(why, format!("use a toolchain of rustup, or name a linker by {variable}"));
@@ -147,11 +147,11 @@ fn of_target(facts: &Facts, tools: &Tools, target: &str) -> Finding {
         }
         Ok(_) => Finding::Good(format!(
             "{target}: standard library, linked by {}",
-            match linker {
-                _ if is_by_user => "the linker of the environment",
-                Linker::Rustc => "rust-lld",
-                Linker::Zig => "zig",
-                Linker::Native => "cc",
+            match (of_user, linker) {
+                (Some(name), _) => format!("{name}, which is configured"),
+                (None, Linker::Rustc) => "rust-lld".into(),
+                (None, Linker::Zig) => "zig".into(),
+                (None, Linker::Native) => "cc".into(),
             }
         )),
     }

@@ -1,6 +1,7 @@
 //! `cargo offshoot`: builds programs that use the library, so that one file has an image for every machine.
 //!
 //! - `args`: the command line; `project`: what the manifests say; `build_id`: what the images of one build have in common
+//! - `config`: what the user has configured for cargo
 //! - `plan`: from these and the facts of this machine to the commands that build, without I/O
 //! - `target`, `toolchain`, `zig`, `elf`: targets, rustc, linkers and executables; `xtask` includes some of them
 //! - `build`, `run`, `size`, `doctor`, `new`: the commands
@@ -10,6 +11,7 @@
 mod args;
 mod build;
 mod build_id;
+mod config;
 mod doctor;
 mod elf;
 mod new;

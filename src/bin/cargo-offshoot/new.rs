@@ -92,6 +92,11 @@ const PROFILE: &str = r#"
 opt-level = "s"
 lto = true
 codegen-units = 1
+strip = true
+
+# Each host gets a copy, and debug information would be most of it.
+[profile.dev]
+strip = "debuginfo"
 "#;
 
 const LIB: &str = r#"//! The functions that run on other machines.

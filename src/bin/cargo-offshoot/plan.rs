@@ -1,10 +1,11 @@
 //! From what is to be built, and what this machine has, to the commands that build it. Nothing is run here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use super::config::Configured;
 use super::target::{self, Linker};
 use super::toolchain::Toolchain;
 
@@ -40,16 +41,26 @@ pub(crate) struct Facts {
     pub(crate) toolchain: Toolchain,
     /// The program that is cargo.
     pub(crate) cargo: PathBuf,
-    /// The flags for rustc in the environment, which cargo takes instead of those of any configuration.
-    pub(crate) rustflags: Option<Vec<String>>,
+    /// What the user has configured for each target.
+    pub(crate) configured: BTreeMap<String, Configured>,
     /// The driver of zig, and the variables that it needs.
     pub(crate) zig: Option<Zig>,
     /// The packages that compile C.
     pub(crate) in_c: Vec<String>,
-    /// The targets for which the environment names a linker.
-    pub(crate) linked_by_user: BTreeSet<String>,
     /// The targets for which there is a C compiler without zig.
     pub(crate) compiled_by_user: BTreeSet<String>,
+}
+
+impl Facts {
+    /// The linker that the user names for a target.
+    pub(crate) fn linker_of_user(&self, target: &str) -> Option<&str> {
+        self.configured.get(target)?.linker.as_deref()
+    }
+
+    /// The flags for rustc that the user has configured for a target.
+    pub(crate) fn flags_of_user(&self, target: &str) -> &[String] {
+        self.configured.get(target).map_or(&[], |configured| &configured.flags)
+    }
 }
 
 /// zig and its driver for cargo.
@@ -74,7 +85,7 @@ pub(crate) const GET_ZIG: &str = "pip install ziglang cargo-zigbuild";
 pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result<Step> {
     let toolchain = &facts.toolchain;
     let linker = target::linker(target, &toolchain.host);
-    let is_by_user = facts.linked_by_user.contains(target);
+    let is_by_user = facts.linker_of_user(target).is_some();
     let needs_c = !facts.in_c.is_empty() && !facts.compiled_by_user.contains(target);
     let by_zig = !is_by_user && linker == Linker::Zig || linker != Linker::Native && needs_c;
     let (mut step, verb) = match (&facts.zig, by_zig) {
@@ -106,17 +117,9 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
         let name = format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase());
         step.env.push((name, "rust-lld".into()));
         let flags = target::flags(target, &toolchain.sysroot, toolchain.minor);
-        match &facts.rustflags {
-            // cargo adds these to what other configurations have.
-            None => {
-                let list: Vec<_> = flags.iter().map(|flag| quoted(flag)).collect();
-                step.args.extend(config(&format!("target.{target}.rustflags"), &format!("[{}]", list.join(", "))));
-            }
-            Some(theirs) => {
-                let all: Vec<_> = theirs.iter().chain(&flags).map(String::as_str).collect();
-                step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
-            }
-        }
+        // cargo takes these instead of those of any configuration, which are among them.
+        let all: Vec<_> = facts.flags_of_user(target).iter().chain(&flags).map(String::as_str).collect();
+        step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
     }
     if let Some(id) = &job.build_id {
         step.env.push(("OFFSHOOT_BUILD".into(), id.clone()));
@@ -149,18 +152,6 @@ fn lacks_zig(target: &str, linker: Linker, in_c: &[String]) -> String {
     )
 }
 
-/// The flags for rustc that the environment has, by the variables that cargo reads, in its order.
-pub(crate) fn rustflags(encoded: Option<String>, plain: Option<String>) -> Option<Vec<String>> {
-    let words = |text: &str, split: &dyn Fn(char) -> bool| -> Vec<String> {
-        text.split(split).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    match (encoded, plain) {
-        (Some(encoded), _) => Some(words(&encoded, &|c| c == '\x1f')),
-        (None, Some(plain)) => Some(words(&plain, &|c| c == ' ')),
-        (None, None) => None,
-    }
-}
-
 #[cfg(test)]
 impl Facts {
     /// A machine with Rust 1.95 and nothing else.
@@ -173,10 +164,9 @@ impl Facts {
                 minor: 95,
             },
             cargo: "cargo".into(),
-            rustflags: None,
+            configured: BTreeMap::new(),
             zig: None,
             in_c: Vec::new(),
-            linked_by_user: BTreeSet::new(),
             compiled_by_user: BTreeSet::new(),
         }
     }
@@ -212,7 +202,6 @@ mod tests {
             "profile.offshoot-release.inherits=\"release\"",
             "profile.offshoot-release.strip=\"symbols\"",
             "target.aarch64-unknown-linux-musl.linker=\"rust-lld\"",
-            "target.aarch64-unknown-linux-musl.rustflags=[\"-Crelocation-model=pie\", ",
         ] {
             assert!(line.contains(&format!("--config {part}")), "{part}: {line}");
         }
@@ -230,22 +219,27 @@ mod tests {
         assert_eq!(id(AARCH64), id("x86_64-unknown-linux-musl"));
     }
 
+    /// The environment of a step, with what the user has configured.
+    fn configured(linker: Option<&str>, flags: &[&str]) -> Facts {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let configured = Configured { linker: linker.map(str::to_owned), flags };
+        Facts { configured: [(AARCH64.to_owned(), configured)].into(), ..Facts::sample() }
+    }
+
     #[test]
-    fn flags_of_the_environment_are_kept() {
-        let facts = Facts { rustflags: Some(vec!["-Dwarnings".into()]), ..Facts::sample() };
-        let step = step("build", AARCH64, &job(), &facts).unwrap();
-        let flags = step.env.iter().find(|(name, _)| name == "CARGO_ENCODED_RUSTFLAGS").unwrap();
-        assert!(flags.1.starts_with("-Dwarnings\x1f-Crelocation-model=pie\x1f"), "{flags:?}");
-        assert!(!step.args.join(" ").contains(".rustflags="), "{step:?}");
-        assert_eq!(rustflags(Some("a b\x1fc".into()), Some("d".into())), Some(vec!["a b".into(), "c".into()]));
-        assert_eq!(rustflags(None, Some("a  b".into())), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(rustflags(None, None), None);
+    fn flags_of_the_user_are_kept() {
+        let flags = |facts: &Facts| {
+            let step = step("build", AARCH64, &job(), facts).unwrap();
+            step.env.into_iter().find(|(name, _)| name == "CARGO_ENCODED_RUSTFLAGS").unwrap().1
+        };
+        assert!(flags(&Facts::sample()).starts_with("-Crelocation-model=pie\x1f"));
+        let both = flags(&configured(None, &["--cfg", "tokio_unstable"]));
+        assert!(both.starts_with("--cfg\x1ftokio_unstable\x1f-Crelocation-model=pie\x1f"), "{both:?}");
     }
 
     #[test]
     fn a_linker_of_the_user_is_left_alone() {
-        let facts = Facts { linked_by_user: [AARCH64.to_owned()].into(), ..Facts::sample() };
-        let step = step("build", AARCH64, &job(), &facts).unwrap();
+        let step = step("build", AARCH64, &job(), &configured(Some("my-ld"), &["-Clink-arg=-v"])).unwrap();
         assert!(!step.args.join(" ").contains("rust-lld") && step.env.len() == 1, "{step:?}");
     }
 

@@ -97,7 +97,8 @@ pub(crate) fn named(word: &str) -> Result<String> {
         "armv6l" | "arm" => "arm-unknown-linux-musleabihf",
         "riscv64" | "riscv64gc" => "riscv64gc-unknown-linux-musl",
         "ppc64le" | "powerpc64le" => "powerpc64le-unknown-linux-musl",
-        "s390x" => "s390x-unknown-linux-musl",
+        // Nobody has a static standard library for it.
+        "s390x" => "s390x-unknown-linux-gnu",
         "loongarch64" => "loongarch64-unknown-linux-musl",
         triple if triple.split('-').count() >= 3 && triple.bytes().all(is_part_of_a_name) => triple,
         _ => bail!(
@@ -140,7 +141,9 @@ mod tests {
             ("Linux-aarch64", "aarch64-unknown-linux-musl"),
             ("FreeBSD-amd64", "x86_64-unknown-freebsd"),
             ("armv7l", "armv7-unknown-linux-musleabihf"),
+            ("armv6l", "arm-unknown-linux-musleabihf"),
             ("i686", "i686-unknown-linux-musl"),
+            ("Linux-s390x", "s390x-unknown-linux-gnu"),
             ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"),
             ("aarch64-apple-darwin", "aarch64-apple-darwin"),
         ] {

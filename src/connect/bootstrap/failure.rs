@@ -144,7 +144,7 @@ impl Dialogue {
                 None => advice::NOTHING_RUNS,
             },
             Phase::FirstStage => "no image was chosen in that time",
-            Phase::Upload => "the image was not all sent: a slow line needs a longer connect_timeout",
+            Phase::Upload => "the image was not all sent: strip the program, or raise connect_timeout for a slow line",
             Phase::Exec => "the image was sent or started, but no child has spoken",
             Phase::Handshake => "the child did not finish introducing itself",
         };

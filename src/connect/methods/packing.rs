@@ -43,6 +43,8 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Pac
 fn pack(image: &Image, compression: Compression) -> Result<(Packed, [u8; 32]), String> {
     let packed = image.pack(compression).map_err(|error| format!("the image cannot be packed: {error}"))?;
     let digest = image.digest().map_err(|error| format!("the image cannot be read: {error}"))?;
+    #[cfg(debug_assertions)]
+    crate::connect::large_image::note(packed.unpacked);
     Ok((packed, digest))
 }
 

@@ -143,6 +143,28 @@ mod tests {
     }
 
     #[test]
+    fn an_image_for_armv6_is_for_armv7_too_and_not_the_other_way_round() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = bundle(directory.path(), "plain", b"program");
+        let (old, new) = ("arm-unknown-linux-musleabihf", "armv7-unknown-linux-musleabihf");
+        for (name, triples, machine, found) in [
+            ("old", &[old][..], "armv6l", Some(0)),
+            ("old", &[old], "armv7l", Some(0)),
+            ("new", &[new], "armv6l", None),
+            ("both", &[new, old], "armv6l", Some(1)),
+            ("both", &[new, old], "armv7l", Some(0)),
+        ] {
+            let images: Vec<_> =
+                triples.iter().zip(0..).map(|(triple, number)| ((*triple).to_owned(), elf(40, 1, number))).collect();
+            let mut bytes = Vec::new();
+            plain.write(&images, &mut bytes).unwrap();
+            let image = bundle(directory.path(), name, &bytes).find("Linux", machine).unwrap();
+            let image = image.map(|image| image.pack(crate::image::executable::Compression::Plain).unwrap().bytes);
+            assert_eq!(image.as_deref(), found.map(|number: usize| &images[number].1[..]), "{machine} of {triples:?}");
+        }
+    }
+
+    #[test]
     fn a_damaged_bundle_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let plain = bundle(directory.path(), "plain", b"program");
@@ -161,6 +183,9 @@ mod tests {
     #[test]
     fn machines_are_read_from_headers() {
         assert_eq!(machine_of(&elf(62, 2, 0)), Some(("Linux", "x86_64")));
+        let mut loongarch = elf(2, 2, 0);
+        loongarch[19] = 1;
+        assert_eq!(machine_of(&loongarch), Some(("Linux", "loongarch64")));
         let mut big = elf(0, 2, 0);
         big[5] = 2;
         big[18..20].copy_from_slice(&[0, 22]);
