@@ -28,8 +28,9 @@ unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --features files --doc
 
-soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test
+soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100; OFS_SEED, ARGS as for the test), then the fuzzers, OFS_FUZZ seconds each (default 3600)
 	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --features files --test hostile -- --test-threads 1 $(ARGS)
+	cargo xtask fuzz $${OFS_FUZZ:-3600}
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
@@ -49,6 +50,7 @@ odd-root: ## some tests on hosts over a small system with odd settings
 
 lint: ## check formatting, run clippy, and shellcheck if it is installed
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets --features files --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings

@@ -5,6 +5,7 @@ mod curve;
 // What `cargo offshoot` needs as well.
 #[path = "../../src/bin/cargo-offshoot/elf.rs"]
 mod elf;
+mod fuzz;
 mod image;
 mod installed;
 mod msrv;
@@ -43,6 +44,8 @@ usage: cargo xtask COMMAND
   offline                        build from the published package without a network
   msrv                           check with the oldest toolchain that Cargo.toml allows
   elsewhere                      build for the systems that nothing here can run
+  fuzz [SECONDS] [TARGET...]     run the fuzzers, each for so long (default: 60)
+  corpora [TARGET...]            take what they have found into fuzz/corpora
   foreign                        build what the tests send to hosts of other processors
 ";
 
@@ -91,6 +94,8 @@ fn run(args: &[String]) -> Result<()> {
         ("msrv", []) => msrv::msrv(),
         ("elsewhere", []) => image::elsewhere(),
         ("foreign", []) => image::foreign(),
+        ("fuzz", _) => fuzz::fuzz(args),
+        ("corpora", _) => fuzz::corpora(args),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");
             Ok(())
