@@ -7,7 +7,7 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit soak hosts long own nodeset odd-root elsewhere test reproducible installed msrv example fmt \
+.PHONY: all check-fast check check-long lint advisories docs unit soak hosts long own nodeset odd-root elsewhere test reproducible installed msrv example fmt \
 	bench bundle size release packaged offline help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -18,7 +18,7 @@ all: dist/offshoot ## build the tool as one static binary (default)
 dist/offshoot:
 	cargo xtask tool
 
-check-fast: lint docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
+check-fast: lint advisories docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
 
 check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
@@ -55,6 +55,9 @@ lint: ## check formatting, run clippy, and shellcheck if it is installed
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -a -S warning $(shell_scripts); fi
+
+advisories: ## look for known faults, licences and sources of the dependencies
+	cargo xtask advisories
 
 docs: ## build the API documentation; a warning is an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features files --target $(TARGET)

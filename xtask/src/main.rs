@@ -1,5 +1,6 @@
 //! The builds that need more than `cargo build`. Run it by `cargo xtask COMMAND`.
 
+mod advisories;
 mod compile;
 mod curve;
 // What `cargo offshoot` needs as well.
@@ -46,6 +47,8 @@ usage: cargo xtask COMMAND
   elsewhere                      build for the systems that nothing here can run
   fuzz [SECONDS] [TARGET...]     run the fuzzers, each for so long (default: 60)
   corpora [TARGET...]            take what they have found into fuzz/corpora
+  advisories                     whether a dependency has a known fault, or a licence that is not allowed
+  advisories DIRECTORY           write xtask/advisories.toml again, from a checkout of RustSec's database
   foreign                        build what the tests send to hosts of other processors
 ";
 
@@ -94,6 +97,8 @@ fn run(args: &[String]) -> Result<()> {
         ("msrv", []) => msrv::msrv(),
         ("elsewhere", []) => image::elsewhere(),
         ("foreign", []) => image::foreign(),
+        ("advisories", []) => advisories::advisories(),
+        ("advisories", [database]) => advisories::renew(database),
         ("fuzz", _) => fuzz::fuzz(args),
         ("corpora", _) => fuzz::corpora(args),
         ("help" | "--help" | "-h", _) => {
