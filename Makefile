@@ -7,7 +7,8 @@ export TARGET
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
 
 .NOTPARALLEL:
-.PHONY: all check-fast check check-long lint docs unit soak hosts long own own-openssl nodeset odd-root elsewhere test reproducible installed msrv example fmt \
+.PHONY: all check-fast check check-long lint advisories docs unit soak hosts long own own-openssl nodeset odd-root elsewhere test reproducible \
+	installed msrv example fmt \
 	bench bundle size release packaged offline help clean
 
 all: dist/offshoot ## build the tool as one static binary (default)
@@ -18,7 +19,7 @@ all: dist/offshoot ## build the tool as one static binary (default)
 dist/offshoot:
 	cargo xtask bundle dist/offshoot $(TARGET)
 
-check-fast: lint docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
+check-fast: lint advisories docs unit example ## lint, documentation, and the tests that need no root and no hosts (minutes)
 
 check: check-fast hosts ## check-fast, and the tests on real ssh hosts; every change must pass it
 
@@ -28,8 +29,9 @@ unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --features files --doc
 
-soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100); OFS_SEED, ARGS as for the test
+soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100; OFS_SEED, ARGS as for the test), then the fuzzers, OFS_FUZZ seconds each (default 3600)
 	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --features files --test hostile -- --test-threads 1 $(ARGS)
+	cargo xtask fuzz $${OFS_FUZZ:-3600}
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before
 	OFS_LEVEL=check scripts/as-before scripts/test --test hosts
@@ -53,10 +55,14 @@ odd-root: ## some tests on hosts over a small system with odd settings
 
 lint: ## check formatting, run clippy, and shellcheck if it is installed
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets --features files --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x -a -S warning $(shell_scripts); fi
+
+advisories: ## look for known faults, licences and sources of the dependencies
+	cargo xtask advisories
 
 docs: ## build the API documentation; a warning is an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features files --target $(TARGET)

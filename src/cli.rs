@@ -42,7 +42,7 @@ pub(crate) mod hosts;
 pub(crate) mod images;
 pub(crate) mod input;
 pub(crate) mod inventory;
-mod kept;
+pub(crate) mod kept;
 pub(crate) mod last_run;
 pub(crate) mod login_limiter;
 mod man;

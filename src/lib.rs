@@ -91,6 +91,9 @@ mod builtin;
 pub mod cli;
 pub mod connect;
 mod engine;
+#[cfg(all(feature = "cli", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod routing;
 mod sys;

@@ -5,6 +5,8 @@ pub(crate) mod allocator;
 #[cfg(feature = "files")]
 pub(crate) mod beneath;
 pub(crate) mod blocking;
+#[cfg(test)]
+pub(crate) mod counted;
 pub(crate) mod directory;
 pub(crate) mod hash;
 #[cfg(feature = "cli")]

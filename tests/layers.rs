@@ -13,7 +13,7 @@ use std::path::Path;
 use sources::sources;
 
 /// From the lowest to the highest. A layer may use those before it.
-const LAYERS: [&str; 9] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli"];
+const LAYERS: [&str; 10] = ["sys", "wire", "routing", "image", "engine", "api", "connect", "builtin", "cli", "fuzzing"];
 /// Files of one layer that may form one circle of imports: a context makes calls of functions, which get contexts, senders
 /// and receivers.
 const LARGEST_CIRCLE: usize = 8;

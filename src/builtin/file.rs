@@ -43,7 +43,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// A piece of a file in a stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-enum Piece {
+pub(crate) enum Piece {
     Bytes(Blob),
     /// The whole file has been sent. A stream that ends without this is incomplete.
     End,

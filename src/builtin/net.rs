@@ -35,7 +35,8 @@ use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::connect_socket::{Reply, Target, connect_socket};
+use self::connect_socket::connect_socket;
+pub(crate) use self::connect_socket::{Reply, Target};
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::function::Builtin;

@@ -39,4 +39,6 @@ mod listener;
 mod vouching;
 
 pub use client::{Joined, connect};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use handshake::introduce;
 pub use listener::{Listener, listen};

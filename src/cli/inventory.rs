@@ -89,6 +89,12 @@ impl Inventories {
         }
     }
 
+    /// Inventories that were read already.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(loaded: Loaded) -> Self {
+        Self { loaded: Some(loaded), ..Self::new(&[]) }
+    }
+
     fn load(&mut self) -> Result<&mut Loaded, String> {
         if self.loaded.is_none() {
             let places = if self.named.is_empty() {

@@ -19,3 +19,5 @@ mod question;
 
 pub(crate) use command::kept;
 pub(crate) use keeper::serve;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use question::{Kept, Question};

@@ -323,6 +323,18 @@ mod tests {
     }
 
     #[test]
+    fn advice_that_repeats_a_part_of_a_path_can_be_shown() {
+        for (text, says) in [
+            ("CORP\\\u{9b}amy@web1\x1b", "braces: {CORP\\\\u{9b}amy}@web1\\u{1b}"),
+            ("fe80::1%\x1b", "brackets: [fe80::1%\\u{1b}]"),
+        ] {
+            let error = fault(text);
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
+    }
+
+    #[test]
     #[cfg(feature = "cli")]
     fn the_way_there_makes_the_host_not_its_spelling() {
         let hop = |target: &str| Hop::plain(MethodName::Ssh, target);

@@ -37,6 +37,8 @@ use container::Container;
 pub(crate) use container::Engine;
 pub use container::{Buildah, Docker, Incus, Jail, Kubectl, Lxc, Lxd, Podman};
 pub use delegated_connect::CHILDREN;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use delegated_connect::Proxied;
 pub(crate) use delegated_connect::{Connected, Unclaimed};
 use launcher::Launch;
 #[cfg(feature = "cli")]
@@ -65,6 +67,11 @@ const NO_BINARY: &str = "install this program there, or leave ⟨--binary|binary
 ///
 /// The [module](crate::connect) has an example of connects.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What reads the messages of each program that lets a user in.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) const INTERPRETERS: [Interpret; 6] =
+    [ssh::interpret, sudo::interpret, su::interpret, doas::interpret, container::interpret, setns::interpret];
 
 /// A child to start: everything that another context needs to start it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -21,4 +21,6 @@ mod outgoing;
 mod switch;
 
 pub(crate) use event_loop::{Io, Parent, Role, Setup, Timer, prepare, sleep_until};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use image_exchange::Load;
 pub(crate) use neighbours::Neighbour;

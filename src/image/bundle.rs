@@ -25,7 +25,7 @@ use crate::wire::codec;
 #[doc(hidden)]
 pub use pack::Packing;
 
-const MAGIC: [u8; 8] = *b"\x89OFSBDL\n";
+pub(crate) const MAGIC: [u8; 8] = *b"\x89OFSBDL\n";
 const TRAILER: u64 = 12;
 /// The most bytes of an index.
 const MAX_INDEX: u32 = 64 * 1024;
@@ -108,7 +108,7 @@ impl Bundle {
         &self.entries
     }
 
-    fn read(file: File) -> io::Result<Self> {
+    pub(crate) fn read(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
         let none = |file| Self { file, entries: Vec::new(), program: size, loaded: Vec::new() };
         let Some(end) = size.checked_sub(TRAILER) else { return Ok(none(file)) };

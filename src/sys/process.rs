@@ -58,6 +58,8 @@ pub(crate) use random::random;
 pub(crate) use secrecy::{Secrecy, keep_in_memory};
 pub(crate) use start::{Start, null};
 pub(crate) use started::Started;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use stdio::keep_stdio;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
 pub(crate) use sys::{
     adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,

@@ -1,10 +1,12 @@
 //! The builds that need more than `cargo build`. Run it by `cargo xtask COMMAND`.
 
+mod advisories;
 mod compile;
 mod curve;
 // What `cargo offshoot` needs as well.
 #[path = "../../src/bin/cargo-offshoot/elf.rs"]
 mod elf;
+mod fuzz;
 mod image;
 mod installed;
 mod msrv;
@@ -43,6 +45,10 @@ usage: cargo xtask COMMAND
   offline                        build from the published package without a network
   msrv                           check with the oldest toolchain that Cargo.toml allows
   elsewhere                      build for the systems that nothing here can run
+  fuzz [SECONDS] [TARGET...]     run the fuzzers, each for so long (default: 60)
+  corpora [TARGET...]            take what they have found into fuzz/corpora
+  advisories                     whether a dependency has a known fault, or a licence that is not allowed
+  advisories DIRECTORY           write xtask/advisories.toml again, from a checkout of RustSec's database
   foreign                        build what the tests send to hosts of other processors
   zig                            put zig into target/tools, and print where it is
 ";
@@ -96,6 +102,10 @@ fn run(args: &[String]) -> Result<()> {
             println!("{}", zig::tools()?.display());
             Ok(())
         }
+        ("advisories", []) => advisories::advisories(),
+        ("advisories", [database]) => advisories::renew(database),
+        ("fuzz", _) => fuzz::fuzz(args),
+        ("corpora", _) => fuzz::corpora(args),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");
             Ok(())

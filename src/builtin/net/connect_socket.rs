@@ -21,14 +21,14 @@ const CHUNK: usize = 32 * 1024;
 
 /// What to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Tcp(String),
     Unix(PathBuf),
 }
 
 /// What the far side says of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// It is made. The sender takes what is written to it: closing it ends that, and an empty chunk ends the whole
     /// connection.
     Connected(#[serde(deserialize_with = "crate::api::sender::to_its_origin")] Option<Sender<Blob>>),

@@ -76,7 +76,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::access::{Registered, clean};
-use self::message::{Answer, FromHost, Refusal, received};
+pub(crate) use self::message::{Answer, FromHost};
+use self::message::{Refusal, received};
 use self::places::Places;
 use self::sending::{Opened, send};
 use crate::api::context::Context;

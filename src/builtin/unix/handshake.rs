@@ -73,7 +73,7 @@ pub(super) fn answer(welcome: Result<(&Welcome, Handle), &str>) -> Result<Vec<u8
 
 /// Writes the client's part and reads the answer, and no byte after it. Blocks. The inner error is the reason of a
 /// refusal.
-pub(super) fn introduce(
+pub(crate) fn introduce(
     mut socket: impl Read + Write,
     greeting: &[u8],
 ) -> io::Result<Result<(Welcome, Handle), String>> {

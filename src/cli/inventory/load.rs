@@ -60,6 +60,17 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// What a text says, as an inventory of its own. Sources of groups that are commands are left out.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_text(format: Format, text: &str) -> Result<Self, String> {
+        let mut loaded = Self::read(&[])?;
+        let source = loaded.inventory.add_source("hosts".into());
+        loaded.text(Path::new("/nowhere/hosts"), source, format, text)?;
+        loaded.groups.commands.clear();
+        loaded.inventory.arrange()?;
+        Ok(loaded)
+    }
+
     fn place(&mut self, place: &Place) -> Result<(), String> {
         let is_dsh = || place.format.is_none() && place.path.join("machines.list").is_file();
         if place.path.is_dir() && (place.format == Some(Format::Dsh) || is_dsh()) {

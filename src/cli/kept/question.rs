@@ -11,10 +11,10 @@ use crate::{ContextId, Handle};
 pub(super) const HANDLE: Handle = Handle::FIRST_DYNAMIC;
 
 /// Identifies a way to a host: a digest of its hops and of the settings of each.
-pub(super) type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Question {
+pub(crate) enum Question {
     /// Which of these ways are connected. They stay for `keep` longer than the program that asks, if that is more than
     /// was said before.
     Find { ways: Vec<Key>, keep: Option<Duration> },
@@ -30,7 +30,7 @@ pub(super) enum Question {
 
 /// A context that is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub(super) way: Key,
     pub(super) context: ContextId,
     /// The name of the context.

@@ -104,7 +104,7 @@ impl Announcement {
 
     /// The line that precedes the image, or that asks for a kept image. A first stage with a cache gets the
     /// digest, too.
-    pub(super) fn request(&self, image: &Packed, kept: bool, digest: Option<&[u8; 32]>, remote_name: &str) -> String {
+    pub(crate) fn request(&self, image: &Packed, kept: bool, digest: Option<&[u8; 32]>, remote_name: &str) -> String {
         let mut hex = String::new();
         for byte in digest.into_iter().flatten() {
             hex += &format!("{byte:02x}");
@@ -126,7 +126,7 @@ impl Announcement {
     }
 
     /// Text of the error if the image cannot be executed anywhere.
-    pub(super) fn no_place(&self) -> String {
+    pub(crate) fn no_place(&self) -> String {
         let memory = match (&self.interpreter, self.system.as_str()) {
             (None, "Linux") => ", and neither perl (with /proc mounted) nor python3 is there to run it from memory",
             _ => "",

@@ -2,6 +2,7 @@
 
 use crate::connect::host_path::fault::{Fault, Span, is_unprintable};
 use crate::connect::host_path::method_name::MethodName;
+use crate::wire::sanitize::printable;
 
 /// Characters that are special in some shell, or may become special here. Outside of braces they are most
 /// likely a mistake.
@@ -210,10 +211,13 @@ fn plain(text: &str, at: usize) -> Result<&str, Fault> {
             c if RESERVED.contains(c) || c.is_whitespace() => {
                 let remedy = match c {
                     '%' if text[..n].matches(':').count() > 1 => {
-                        format!("an IPv6 address stands in brackets: [{text}]")
+                        format!("an IPv6 address stands in brackets: [{}]", printable(text))
                     }
                     '\\' | '%' | '#' | '$' => match user_around(text, n) {
-                        Some((user, host)) => format!("such a user is quoted with braces: {{{user}}}@{host}"),
+                        Some((user, host)) => {
+                            let (user, host) = (printable(user), printable(host));
+                            format!("such a user is quoted with braces: {{{user}}}@{host}")
+                        }
                         None => "it is quoted with braces, as in docker:{NAME} and {DOMAIN\\USER}@HOST".into(),
                     },
                     _ => "a name that holds it is quoted with braces: docker:{NAME}".into(),

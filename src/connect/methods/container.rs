@@ -353,7 +353,7 @@ const FAULTS: [(ConnectErrorKind, &str, &str, &[&str]); 11] = [
 ];
 
 /// What the last lines of an engine's client mean.
-fn interpret(lines: &[String]) -> Option<Diagnosis> {
+pub(super) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     if let Some(line) = cannot_fork(lines) {
         return Some(Diagnosis::no_processes(line));
     }

@@ -17,7 +17,7 @@ pub(super) const FACTS: Facts = Facts {
 };
 
 /// Returns what the last lines of doas mean.
-fn interpret(lines: &[String]) -> Option<Diagnosis> {
+pub(super) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let line = lines.iter().rev().find(|line| line.starts_with("doas: "))?;
     Some(if line.contains("not permitted") {
         let text = "doas policy: no rule in doas.conf permits a shell as this user (Operation not permitted)";

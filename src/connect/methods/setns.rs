@@ -165,7 +165,7 @@ pub(crate) fn leader(said: &str) -> Option<i32> {
 }
 
 /// Returns what the last lines of the entering process mean.
-fn interpret(lines: &[String]) -> Option<Diagnosis> {
+pub(super) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let last = |mark| lines.iter().rev().find_map(|line| line.split_once("offshoot: ")?.1.strip_prefix(mark));
     let (kind, text) = match (last(REFUSED), last(FAILED)) {
         (Some(text), _) => (ConnectErrorKind::Auth, text),

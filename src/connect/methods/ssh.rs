@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::diagnosis::interpret;
+pub(super) use self::diagnosis::interpret;
 use crate::connect::bootstrap::{Answer, Ask, Prompts, Sign};
 use crate::connect::methods::remote_command::RemoteCommand;
 use crate::connect::methods::{AnyMethod, Connect, Plan, Run, Variant};

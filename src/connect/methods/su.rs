@@ -16,7 +16,7 @@ pub(super) const FACTS: Facts = Facts {
 };
 
 /// Returns what the last lines of su mean.
-fn interpret(lines: &[String]) -> Option<Diagnosis> {
+pub(super) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let signs = [
         ("does not exist", CHECK_NAME),
         ("unknown user", CHECK_NAME),

@@ -241,7 +241,7 @@ const REFUSALS: [&str; 3] =
     ["incorrect password attempt", "no password was provided", "incorrect authentication attempt"];
 
 /// Returns what the last lines of sudo mean.
-fn interpret(lines: &[String]) -> Option<Diagnosis> {
+pub(super) fn interpret(lines: &[String]) -> Option<Diagnosis> {
     let with = |words: &str| lines.iter().rev().find(|line| line.contains(words));
     if let Some(line) = with(" is not allowed to execute ") {
         // The command is left out: it is ours, and long.

@@ -28,7 +28,7 @@ const CONGESTED: Duration = Duration::from_millis(20);
 
 /// The payload of `LOAD_IMAGE`.
 #[derive(Serialize, Deserialize)]
-struct Load {
+pub(crate) struct Load {
     machine: Machine,
     result: Result<Sent, Missing>,
 }

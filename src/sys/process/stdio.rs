@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+#[cfg(any(test, feature = "fuzzing"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::process::sys::{dup_high, replace};
 
@@ -40,9 +42,23 @@ pub(crate) fn take_stdio() -> io::Result<ChildFds> {
     Ok(ChildFds { input, output, stdout: stdout.into(), stderr: stderr.into() })
 }
 
+/// Whether the standard descriptors belong to no child, although children run here.
+#[cfg(any(test, feature = "fuzzing"))]
+static KEPT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves the standard descriptors open when a child ends. Several children run in one process only in tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn keep_stdio() {
+    KEPT.store(true, Ordering::Relaxed);
+}
+
 /// Closes this process's ends of the pipes that [`take_stdio`] has made, so that their readers find
 /// the end of the file.
 pub(crate) fn close_stdio() {
+    #[cfg(any(test, feature = "fuzzing"))]
+    if KEPT.load(Ordering::Relaxed) {
+        return;
+    }
     // Without /dev/null the best choice is to leave them open.
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         for fd in [1, 2] {

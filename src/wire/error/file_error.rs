@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::sanitize::printable;
+
 /// A service of files has refused, or a file has not arrived whole.
 ///
 /// [`service::files`](crate::service::files) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("cannot fetch {}: {text}", .path.display())]
+#[error("cannot fetch {}: {text}", printable(&.path.to_string_lossy()))]
 #[non_exhaustive]
 pub struct FileError {
     /// The kind of failure.
@@ -52,4 +54,16 @@ pub enum FileErrorKind {
     Unwritable,
     /// The service keeps as many files as it can.
     TooMany,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_another_context_has_named_can_be_shown() {
+        let error = FileError::new(FileErrorKind::Changed, "/a\x1b[2J".into(), "it changed");
+        assert_eq!(error.to_string(), "cannot fetch /a\\u{1b}[2J: it changed");
+        assert_eq!(error.path.to_str(), Some("/a\x1b[2J"));
+    }
 }

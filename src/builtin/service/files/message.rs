@@ -14,7 +14,7 @@ use crate::wire::error::{Error, FileError, FileErrorKind};
 
 /// What the service sends to an asker, in this order: the begin, and the pieces up to the end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum FromHost {
+pub(crate) enum FromHost {
     Begin {
         metadata: FileMetadata,
         /// How many bytes the asker has already.
@@ -25,7 +25,7 @@ pub(super) enum FromHost {
 
 /// Why a file is not sent, or not to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) kind: FileErrorKind,
     pub(super) text: String,
 }
@@ -50,7 +50,7 @@ impl Refusal {
 
 /// The end of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer(pub(super) Result<(), Refusal>);
+pub(crate) struct Answer(pub(super) Result<(), Refusal>);
 
 impl Value for Answer {}
 
