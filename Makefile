@@ -29,8 +29,9 @@ unit: ## the tests that need no hosts, and the examples in the documentation
 	cargo test --locked --target $(TARGET) --workspace --features offshoot/files --lib --bins --examples --test calls --test counts --test programs --test layers --test hostile --test namespace --test documentation --test transcripts --test mistakes
 	cargo test --locked --target $(TARGET) --features files --doc
 
-soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100; OFS_SEED, ARGS as for the test), then the fuzzers, OFS_FUZZ seconds each (default 3600)
+soak: ## the attacks of a hostile child, OFS_ROUNDS times as long (default 100), 100 times as many faults of links, and the fuzzers, OFS_FUZZ seconds each (default 3600)
 	OFS_ROUNDS=$${OFS_ROUNDS:-100} cargo test --locked --target $(TARGET) --features files --test hostile -- --test-threads 1 $(ARGS)
+	OFS_ROUNDS=$$(($${OFS_ROUNDS:-100} * 100)) cargo test --locked --target $(TARGET) --features files --test hosts -- ' faults of links'
 	cargo xtask fuzz $${OFS_FUZZ:-3600}
 
 hosts: ## the tests on hosts that take minutes; checks that this machine is as before

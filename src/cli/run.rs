@@ -45,6 +45,9 @@ use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
 /// Events that may wait for stdout. If stdout is slow, the hosts become slow, too.
 const WAITING: usize = 256;
 
+/// The time that a host has to end in order. A host whose connection has stalled is left after it and half a second more,
+/// so that the run ends within three seconds after the time of its command.
+const GRACE: Duration = Duration::from_secs(2);
 /// Why commands that are tried again get no input.
 const NO_INPUT_AGAIN: &str = "--retry-on all starts a command more than once, and stdin can be sent only once; write -n to \
                               send none";
@@ -115,7 +118,11 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Ok(files) => files,
         Err(why) => return fail(Exit::Usage, &why),
     };
-    let session = Session::begin(&job.reach, &hosts, || start(cli.debug));
+    let session = Session::begin(&job.reach, &hosts, || {
+        let router = start(cli.debug)?;
+        router.broker().set_shutdown_timeout(GRACE);
+        Ok(router)
+    });
     let Session { router, runtime, tree } = match session.map(|session| session.with_kept(&job.reach)) {
         Ok(session) => session,
         Err(exit) => return exit,

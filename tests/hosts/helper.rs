@@ -18,6 +18,10 @@ pub(crate) const DAMAGE: &str = "@damage";
 /// A launcher whose input is counted. Arguments: a file for the number of bytes, and the command to run.
 pub(crate) const COUNT: &str = "@count";
 
+/// A launcher that strikes at the link that passes through it. See [`interposer`](crate::faults::interposer). Arguments: a
+/// directory, and those of ssh.
+pub(crate) const INTERPOSE: &str = "@interpose";
+
 /// The kernel of 2013, as it looks to the program whose command line follows.
 pub(crate) const OLD_KERNEL: &str = "@old-kernel";
 
@@ -29,6 +33,7 @@ pub(crate) fn main() -> Option<ExitCode> {
         CONTROLLER => Some(controller::main(rest)),
         DAMAGE => Some(exit_code("damage", damage(rest))),
         COUNT => Some(exit_code("count", count(rest))),
+        INTERPOSE => Some(crate::faults::interposer::main(rest).unwrap_or(ExitCode::FAILURE)),
         OLD_KERNEL => Some(exit_code("old kernel", crate::cli::old_kernel::become_old(rest))),
         _ => None,
     }

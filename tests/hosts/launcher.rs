@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::helper::{COUNT, DAMAGE};
+use crate::helper::{COUNT, DAMAGE, INTERPOSE};
 
 /// Files that all trials share. They are written before the first trial begins. Otherwise a process that is
 /// started at the same time would hold a file open for writing, and no process could execute it ("Text file
@@ -34,6 +34,7 @@ pub(crate) fn prepare() -> Result<TempDir> {
         "#!/bin/sh
 for last; do :; done
 printf '%s\\n' \"$last\" >>\"$0.notes\"
+[ ! -e \"$0.faults\" ] || exec '{controller}' {INTERPOSE} \"${{0%/*}}\" \"$@\"
 [ ! -e \"$0.count\" ] || exec '{controller}' {COUNT} \"$0.counted\" '{ssh}' \"$@\"
 [ -e \"$0.damage\" ] || exec '{ssh}' \"$@\"
 exec '{controller}' {DAMAGE} $(cat \"$0.damage\") \"$0.damaged\" '{ssh}' \"$@\"
@@ -96,11 +97,7 @@ impl Launcher {
 
     /// Puts its directory first in the PATH of a command.
     pub(crate) fn lead(&self, command: &mut Command) {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let elements = [self.directory.path().to_owned()].into_iter().chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(elements) {
-            command.env("PATH", path);
-        }
+        lead(self.directory.path(), command);
     }
 
     /// The commands that ssh was given, one line per connect.
@@ -112,6 +109,23 @@ impl Launcher {
     pub(crate) fn damaged_at(&self) -> Result<u128> {
         let file = self.directory.path().join("ssh.damaged");
         Ok(fs::read_to_string(file).context("no damage was done")?.parse()?)
+    }
+}
+
+/// Puts an interposer into a directory, which is the first in the PATH of the command. Returns the file with the commands
+/// that it was given.
+pub(crate) fn interpose(place: &Path, command: &mut Command) -> Result<PathBuf> {
+    symlink(&KIT.get().context("nothing was prepared")?.ssh, place.join("ssh"))?;
+    fs::write(place.join("ssh.faults"), "")?;
+    lead(place, command);
+    Ok(place.join("ssh.notes"))
+}
+
+fn lead(directory: &Path, command: &mut Command) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let elements = [directory.to_owned()].into_iter().chain(std::env::split_paths(&path));
+    if let Ok(path) = std::env::join_paths(elements) {
+        command.env("PATH", path);
     }
 }
 

@@ -13,6 +13,8 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
+#[path = "../faults/mod.rs"]
+mod faults;
 #[path = "../first_stage/mod.rs"]
 mod first_stage;
 #[path = "../support/mod.rs"]
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
     add(any.into(), Box::new(writing::whatever_writes_and_however_it_is_read_all_of_it_arrives));
     let any = "whatever runs, and however it is stopped, nothing is left (alone)";
     add(any.into(), Box::new(stopping::whatever_runs_and_however_it_is_stopped_nothing_is_left));
+    add(faults::name(level), Box::new(move || faults::no_promise_is_broken(level)));
     let fleet = Fleet::find();
     let on_hosts = [
         visit::trials(),
@@ -183,7 +186,7 @@ impl Level {
         let takes_long = name.contains("foreign") || name.contains(LONG);
         match self {
             Self::Check => !takes_long,
-            Self::Long => takes_long || name.contains(killing::MANY),
+            Self::Long => takes_long || name.contains(killing::MANY) || name.contains(faults::MANY),
             Self::All => true,
         }
     }
