@@ -38,8 +38,8 @@ use trial::Outcome;
 /// A part of the name of the trial.
 pub(crate) const MANY: &str = " faults of links";
 /// The number of faults, if time is short and otherwise.
-const FEW: u32 = 40;
-const USUAL: u32 = 300;
+const FEW: u32 = 24;
+const USUAL: u32 = 120;
 /// How many runs there are at once. They mostly wait.
 const THREADS: usize = 4;
 /// The trial ends with this many failures.
