@@ -35,7 +35,9 @@ fn of_channel(error: &ChannelError, what: &str, hop: &str) -> HostExit {
             let text = format!("the connection was lost while the {what} ran; {after}");
             return failed(Status::Unreachable, "disconnect", what, hop, text);
         }
-        Refused => return failed(Status::Failed, "refused", what, "", error.reason.clone()),
+        Refused => {
+            return failed(Status::Failed, "refused", what, "", format!("the {what} was refused: {}", error.reason));
+        }
         TooLarge => {
             let advice = "let the function return less, or send it in pieces through a Sender";
             ("too_large", format!("a message of the {what} is too large"), advice)
@@ -64,6 +66,10 @@ mod tests {
 
     #[test]
     fn what_was_refused_or_too_large_is_no_lost_connection() {
+        let refused =
+            of_channel(&ChannelError::new(ContextId(1), ChannelErrorKind::Refused, "why"), "call", "ssh.web1");
+        let error = refused.error.unwrap();
+        assert_eq!((&error.kind[..], &error.text[..]), ("refused", "the call was refused: why"));
         for (kind, word, part) in [
             (ChannelErrorKind::TooLarge, "too_large", "is too large: why"),
             (ChannelErrorKind::InvalidHandle, "invalid_handle", "no receiver any more: why"),

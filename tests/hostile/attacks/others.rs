@@ -63,11 +63,11 @@ fn against_others() -> Vec<Attack> {
                 Kind::Dead(7),
                 Kind::Lane(0),
             ],
-            says: &["a message of the command was refused: gone", LOST],
+            says: &["the command was refused: gone", LOST],
             ..Attack::new("news that others have gone", CHILD, dead)
         },
         Attack {
-            says: &["a message of the command was refused: gone", LOST],
+            says: &["the command was refused: gone", LOST],
             ..Attack::new("news that others have gone, behind a hop", BEHIND_HOP, dead)
         },
         Attack {
