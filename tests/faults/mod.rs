@@ -39,7 +39,7 @@ use trial::Outcome;
 pub(crate) const MANY: &str = " faults of links";
 /// The number of faults, if time is short and otherwise.
 const FEW: u32 = 24;
-const USUAL: u32 = 120;
+const USUAL: u32 = 60;
 /// How many runs there are at once. They mostly wait.
 const THREADS: usize = 4;
 /// The trial ends with this many failures.
