@@ -26,9 +26,8 @@ pub(super) fn arguments(bytes: &[u8]) {
     let mut functions = Exported::all();
     functions.retain(Exported::takes_json);
     let function = functions[usize::from(*which) % functions.len()];
-    let is_list = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).is_ok();
     match function.encode(json) {
-        Ok(_) => assert!(is_list, "{json:?} is no list"),
+        Ok(_) => assert!(json.trim_start().starts_with('['), "{json:?} is no list"),
         Err(why) => {
             assert!(why.contains(function.name()), "{why}");
             checks::complains(&why);

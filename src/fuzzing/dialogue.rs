@@ -28,6 +28,10 @@ const MAX_UPLOADS: usize = 8;
 pub(super) fn dialogue(bytes: &[u8]) {
     let mut rest = bytes;
     let (Ok(kind), Ok(questions)) = (rest.try_get_u8(), rest.try_get_u8()) else { return };
+    if bytes.windows(PASSWORD.len()).any(|bytes| bytes == PASSWORD.as_bytes()) {
+        // What repeats it would not be what is looked for.
+        return;
+    }
     let mut talk = Talk::new(kind, questions);
     let (mut printed, mut is_printed) = (Vec::new(), true);
     while let Ok(event) = rest.try_get_u8() {

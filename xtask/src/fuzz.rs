@@ -25,6 +25,8 @@ const COVERAGE: [&str; 5] = [
 const LONGEST: u64 = 4096;
 /// The most that the corpus of one target has in the repository, in bytes.
 const CORPUS: u64 = 12 * 1024;
+/// The most files of it that the fuzzer has found.
+const FILES: usize = 40;
 /// The most memory that the fuzzer may take, in MiB, and the most seconds for one input.
 const MEMORY: u32 = 2048;
 const SLOWEST: u32 = 60;
@@ -98,7 +100,9 @@ impl Fuzzer {
         let program = place.join(&toolchain.host).join("release/fuzz");
         let said = Command::new(&program).output().context("the fuzzer cannot be run")?.stdout;
         let targets = String::from_utf8(said)?.lines().map(str::to_owned).collect();
-        Ok(Some(Self { program, targets, place }))
+        let fuzzer = Self { program, targets, place };
+        fs::create_dir_all(fuzzer.finds())?;
+        Ok(Some(fuzzer))
     }
 
     /// The targets that are named, or all.
@@ -116,21 +120,26 @@ impl Fuzzer {
         Ok(corpora)
     }
 
+    /// Where inputs are put that break something.
+    fn finds(&self) -> PathBuf {
+        self.place.join("found")
+    }
+
     fn command(&self, target: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.env("OFS_TARGET", target).arg(format!("-max_len={LONGEST}"));
         command.arg(format!("-rss_limit_mb={MEMORY}")).arg(format!("-timeout={SLOWEST}"));
+        command.arg(format!("-artifact_prefix={}/{target}-", self.finds().display()));
         command
     }
 
     /// Runs a target and returns the number of inputs. Adds to `found` what has ended it.
     fn run(&self, target: &str, seconds: &str, found: &mut Vec<String>) -> Result<u64> {
         let [kept, growing] = self.corpora(target)?;
-        let (log, finds) = (self.place.join(format!("{target}.log")), self.place.join("found"));
-        fs::create_dir_all(&finds)?;
+        let log = self.place.join(format!("{target}.log"));
         let mut command = self.command(target);
         command.arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
-        command.arg(format!("-artifact_prefix={}/{target}-", finds.display())).arg(&growing).arg(&kept);
+        command.arg(&growing).arg(&kept);
         let status = command.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?).status()?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         let number = |mark: &str| said.lines().rev().find_map(|line| line.strip_prefix(mark)?.trim().parse().ok());
@@ -159,7 +168,9 @@ impl Fuzzer {
         let mut all: BTreeMap<_, _> = named.into_iter().collect();
         let mut merged: Vec<_> = files(&merged)?.into_iter().filter(|(name, _)| is_found(name)).collect();
         merged.sort_by_key(|(name, content)| (content.len(), name.clone()));
-        for (name, content) in merged {
+        // Those that are left out are like their neighbours.
+        let step = merged.len().div_ceil(FILES).max(1);
+        for (name, content) in merged.into_iter().step_by(step) {
             let size = content.len() as u64;
             if size <= room && !all.values().any(|other| *other == content) {
                 fs::write(kept.join(&name), &content)?;

@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn control_characters_are_not_printed() {
-        let text = error("a\x1b[2Jb\t\u{202e}", 1, 1).to_string();
-        assert!(!text.contains('\x1b') && !text.contains('\u{202e}') && !text.contains('\t'));
+        let text = error("a\x1b[2Jb\t\u{202e}\u{fffb}\u{e0041}", 1, 1).to_string();
+        assert!(!text.contains(['\x1b', '\u{202e}', '\t', '\u{fffb}', '\u{e0041}']), "{text:?}");
     }
 
     #[test]

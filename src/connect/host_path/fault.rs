@@ -1,5 +1,7 @@
 //! What is wrong with a path, or with an expression of paths, and where.
 
+use crate::wire::sanitize::is_unsafe;
+
 /// What kind of fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {
@@ -59,7 +61,5 @@ impl Span {
 /// Control characters, and characters that are invisible or change how others are shown. In a name they can
 /// only mislead.
 pub(crate) fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    is_unsafe(c) || matches!(c, '\u{200c}' | '\u{200d}' | '\u{2065}')
 }
