@@ -38,12 +38,15 @@ use trial::Outcome;
 /// A part of the name of the trial.
 pub(crate) const MANY: &str = " faults of links";
 /// The number of faults, if time is short and otherwise.
-const FEW: u32 = 24;
-const USUAL: u32 = 60;
+const FEW: u32 = 16;
+const USUAL: u32 = 32;
 /// How many runs there are at once. They mostly wait.
 const THREADS: usize = 4;
 /// The trial ends with this many failures.
 const ENOUGH: usize = 10;
+
+/// So many failures may be those of a busy machine.
+const FEW_FAILURES: usize = 3;
 
 /// Faults that have broken a promise once.
 const FOUND: [&str; 1] = ["run,link,there,web1,up,321,stall-both"];
@@ -123,7 +126,7 @@ type Measured = Arc<OnceLock<Result<Streams, String>>>;
 struct All {
     measured: Mutex<BTreeMap<Scene, Measured>>,
     outcomes: Mutex<BTreeMap<(&'static str, Outcome), u32>>,
-    failures: Mutex<Vec<String>>,
+    failures: Mutex<Vec<(Injection, String)>>,
 }
 
 impl All {
@@ -157,33 +160,35 @@ impl All {
         Ok(spread.map(|place| Task { injection: places[place], place: None }).collect())
     }
 
+    /// Tries a fault. With `random`, that chooses its place.
+    fn try_one(&self, injection: &mut Injection, random: Option<&Random>) -> Result<Outcome> {
+        let streams = self.streams(injection.scene)?;
+        let stream = streams.of(injection.link, injection.direction)?;
+        if let Some(random) = random {
+            injection.at = stream.random(&mut random.clone());
+        }
+        let outcome = trial::inject(injection)?;
+        let is_ok = outcome == Outcome::Struck(Some("ok".into()));
+        let is_short =
+            injection.direction == Direction::Up && injection.at + SPREAD + stream.length / 20 < stream.needed;
+        ensure!(
+            !(is_ok && is_short && injection.fault == Fault::Cut),
+            "the host is ok, and its link was cut before its last word, which ends at about byte {}",
+            stream.needed
+        );
+        Ok(outcome)
+    }
+
     fn run(&self, task: &Task) {
         let mut injection = task.injection;
-        let outcome = (|| {
-            let streams = self.streams(injection.scene)?;
-            let stream = streams.of(injection.link, injection.direction)?;
-            if let Some(random) = &task.place {
-                injection.at = stream.random(&mut random.clone());
-            }
-            let outcome = trial::inject(&injection)?;
-            let is_ok = outcome == Outcome::Struck(Some("ok".into()));
-            let is_short =
-                injection.direction == Direction::Up && injection.at + SPREAD + stream.length / 20 < stream.needed;
-            ensure!(
-                !(is_ok && is_short && injection.fault == Fault::Cut),
-                "the host is ok, and its link was cut before its last word, which ends at about byte {}",
-                stream.needed
-            );
-            Ok(outcome)
-        })();
-        match outcome {
+        match self.try_one(&mut injection, task.place.as_ref()) {
             Ok(outcome) => *lock(&self.outcomes).entry((injection.fault.kind(), outcome)).or_default() += 1,
             Err(error) => {
                 eprintln!("faults: OFS_FAULT={injection} {AGAIN}\n  {error:#}");
                 // The rest is what the tool has said.
                 let error = format!("{error:#}");
                 let error = error.lines().next().unwrap_or_default();
-                lock(&self.failures).push(format!("OFS_FAULT={injection}: {error}"));
+                lock(&self.failures).push((injection, error.to_owned()));
             }
         }
     }
@@ -192,12 +197,29 @@ impl All {
         lock(&self.failures).len() >= ENOUGH
     }
 
+    /// The failures. If there are few, each of them is tried once more with nothing beside it, as trials are.
+    fn broken(&self) -> Vec<String> {
+        let failures = std::mem::take(&mut *lock(&self.failures));
+        let are_few = failures.len() <= FEW_FAILURES;
+        let mut broken = Vec::new();
+        for (mut injection, error) in failures {
+            let name = format!("OFS_FAULT={injection}: {error}");
+            match are_few.then(|| self.try_one(&mut injection, None)) {
+                Some(Ok(_)) => eprintln!("faults: FAILED BESIDE OTHERS: {name}"),
+                Some(Err(again)) => broken.push(format!("{name}; and alone: {again:#}")),
+                None => broken.push(name),
+            }
+        }
+        broken
+    }
+
     fn report(&self, seed: &str, start: Instant) -> Result<()> {
+        let failures = self.broken();
         let outcomes = lock(&self.outcomes);
         for ((kind, outcome), count) in outcomes.iter() {
             eprintln!("faults: {count} x {kind}: {outcome}");
         }
-        let (all, failures) = (outcomes.values().sum::<u32>(), lock(&self.failures));
+        let all = outcomes.values().sum::<u32>();
         let missed: u32 = outcomes
             .iter()
             .filter(|((_, outcome), _)| !matches!(outcome, Outcome::Struck(_)))
