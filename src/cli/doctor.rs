@@ -148,10 +148,9 @@ async fn examine_hop(tree: &Rc<Tree>, path: &[Hop], via: Option<&Context>, limit
 
 async fn first_call(context: &Context, args: &DoctorArgs) -> Result<String, String> {
     let started = Instant::now();
-    let allowed = allowed::all(&args.allow);
-    if allowed.is_some_and(|names| !names.iter().any(|name| name.ends_with("::host_facts"))) {
-        let answer = context.ask_stats(Some(args.connect_timeout)).await.map_err(|error| error.to_string())?;
-        drop(answer);
+    let allowed = allowed::all(&args.least.allow);
+    if allowed.is_some_and(|names| !names.contains(&std::any::type_name_of_val(&host_facts))) {
+        context.ask_stats(Some(args.connect_timeout)).await.map_err(|error| error.to_string())?;
         return Ok(format!("it answers, in {} ms; --allow leaves out host_facts", started.elapsed().as_millis()));
     }
     let facts: HostFacts =

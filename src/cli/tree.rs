@@ -119,7 +119,7 @@ impl Tree {
         for host in hosts {
             hops.extend((1..host.hops.len()).map(|depth| host.hops[..depth].to_vec()));
         }
-        if let Some(host) = hosts.iter().find(|host| !reach.allow.is_empty() && hops.contains(&host.hops)) {
+        if let Some(host) = hosts.iter().find(|host| !reach.least.allow.is_empty() && hops.contains(&host.hops)) {
             return Err(format!(
                 "--allow limits the last hop of each host, and {} leads to another host; name it in a run of its own",
                 host.text
@@ -146,8 +146,8 @@ impl Tree {
             // A copy that is there already is not sent, so nothing is to be kept.
             cache: reach.cache && reach.binary.is_none(),
             binary: reach.binary.clone(),
-            uploads: !reach.no_upload,
-            allowed: allowed::all(&reach.allow),
+            uploads: !reach.least.no_upload,
+            allowed: allowed::all(&reach.least.allow),
             nodes,
             login_limiter: LoginLimiter::default(),
             asking: Semaphore::new(ASKING),

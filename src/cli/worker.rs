@@ -270,7 +270,7 @@ impl Worker {
                             info.text.push_str(&format!("\n{line}"));
                         }
                     }
-                    _ if info.kind == "refused" && !job.reach.allow.is_empty() => {
+                    _ if info.kind == "refused" && !job.reach.least.allow.is_empty() => {
                         info.advice = format!("{what} needs --allow {}", job.work.needs());
                     }
                     Work::Command(command) if info.text.ends_with(run_process::NOT_FOUND) => {

@@ -10,8 +10,8 @@ use clap::{Arg, ArgAction, Args};
 use super::choosing::ChoiceArgs;
 use super::number::number;
 use super::passwords::PasswordArgs;
+use super::reach::{LeastArgs, ReachArgs, SshArgs, become_method, user};
 use super::shell::{EscapeCharacter, character};
-use super::{ReachArgs, SshArgs, become_method, user};
 use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
 use crate::cli::duration;
@@ -184,8 +184,7 @@ impl WayArgs {
             keep: None,
             kept_at: None,
             binary: self.binary.clone(),
-            no_upload: self.no_upload,
-            allow: Vec::new(),
+            least: LeastArgs { no_upload: self.no_upload, ..LeastArgs::default() },
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }

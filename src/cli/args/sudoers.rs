@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::user;
+use super::reach::user;
 
 /// `offshoot sudoers`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

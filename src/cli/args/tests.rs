@@ -1,6 +1,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::cli::hosts::path::Method;
 
 mod values;
 

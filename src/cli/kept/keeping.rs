@@ -48,7 +48,7 @@ impl Keeping {
     /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept; a note says
     /// why, if something was to be kept.
     pub(crate) async fn begin(reach: &ReachArgs) -> Option<Self> {
-        let settings = format!("{:?} {:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method, reach.allow);
+        let settings = format!("{:?} {:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method, reach.least.allow);
         if let Some(socket) = &reach.kept_at {
             return match join(socket).await {
                 Some(Ok(joined)) => {
