@@ -17,7 +17,7 @@
 //! - `kept`: connections that outlive a run; `cache`: images that stay on hosts
 //! - `display`: what shows a run while it goes on; `output`: what is printed, as text, JSON or lines of JSON
 //! - `rerun`: the command line that repeats a run; `last_run`: the hosts of `@failed`
-//! - `allowed`: the functions of `--allow`; `sudoers`: a rule of sudo for them
+//! - `allowed`: the functions of `--allow`; `sudoers`: a rule of sudo for them, with the `file_digest` of a program
 //! - `config`: the user's configuration
 //! - `completions`, `man`, `help_topics`: what the tool tells about itself
 //! - `ending`: signals, and the last output; `duration`, `quote`: small notations
@@ -36,6 +36,7 @@ mod dry_run;
 pub(crate) mod duration;
 mod ending;
 pub(crate) mod exit;
+mod file_digest;
 pub(crate) mod forward;
 mod help_topics;
 pub(crate) mod hosts;
@@ -72,6 +73,7 @@ mod worker;
 /// What `cargo offshoot` shares with the tool.
 #[cfg(feature = "cargo")]
 pub mod own {
+    pub use crate::cli::file_digest::file_digest;
     pub use crate::cli::images::{check_image, has_library, remarks, write};
     pub use crate::image::bundle::Packing;
 }
@@ -167,9 +169,7 @@ fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {
             Err(error) => complaint::fail(error.kind.into(), &error),
         };
     }
-    if args.choosing.all
-        && let Err(why) = sources.inventories.check_all()
-    {
+    if let Err(why) = args.choosing.check(&mut sources.inventories) {
         return complaint::fail(Exit::NoHosts, &why);
     }
     let expansion = match hosts::expression::list(args.choosing.choice(&args.expressions), &mut sources) {

@@ -9,6 +9,7 @@ pub(crate) mod blocking;
 pub(crate) mod counted;
 pub(crate) mod directory;
 pub(crate) mod hash;
+pub(crate) mod hex;
 #[cfg(feature = "cli")]
 pub(crate) mod local_time;
 #[cfg(all(target_arch = "x86_64", target_env = "musl"))]

@@ -14,6 +14,11 @@ const SETS: [(&str, Builtin); 4] = [
     ("children", connect::CHILDREN),
 ];
 
+/// The names of the sets.
+pub(crate) fn sets() -> [&'static str; SETS.len()] {
+    SETS.map(|(name, _)| name)
+}
+
 /// What one `--allow` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allowed {
@@ -33,7 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<Allowed, String> {
     }
     let all: Vec<&'static str> = Exported::all().iter().map(Exported::name).collect();
     let index = call::index(&all, text)
-        .map_err(|why| format!("{why}; write commands, files, sockets, children, or the name of a function"))?;
+        .map_err(|why| format!("{why}; write {}, or the name of a function", sets().join(", ")))?;
     Ok(Allowed { names: vec![all[index]], set: None })
 }
 

@@ -26,6 +26,7 @@ use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 use crate::image::bundle::Bundle;
 use crate::image::executable::Image;
+use crate::sys::hex::hex;
 use crate::{Blob, Context, Error, Router};
 
 /// Most bytes that a host may say about its cache. It keeps four images, and a line has some 90 bytes.
@@ -94,7 +95,7 @@ fn current() -> Result<HashSet<String>, String> {
     let own = Image::own()?.digest().map_err(text)?;
     let mut names: HashSet<String> =
         Bundle::own().map_err(text)?.entries().iter().map(crate::image::bundle::Entry::digest_hex).collect();
-    names.insert(own.iter().map(|byte| format!("{byte:02x}")).collect());
+    names.insert(hex(&own));
     Ok(names)
 }
 

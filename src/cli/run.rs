@@ -48,6 +48,7 @@ const WAITING: usize = 256;
 /// The time that a host has to end in order. A host whose connection has stalled is left after it and half a second more,
 /// so that the run ends within three seconds after the time of its command.
 const GRACE: Duration = Duration::from_secs(2);
+
 /// Why commands that are tried again get no input.
 const NO_INPUT_AGAIN: &str = "--retry-on all starts a command more than once, and stdin can be sent only once; write -n to \
                               send none";
@@ -188,9 +189,7 @@ const UNUSED_PASSWORD: &str = "-K asks for the password of sudo, su or doas, and
 pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath>, Vec<String>), Exit> {
     reach.passwords.keep_descriptors();
     let mut sources = Reading::new(Inventories::new(&reach.choosing.inventory).with_config(config));
-    if reach.choosing.all {
-        sources.inventories.check_all().map_err(|why| fail(Exit::NoHosts, &why))?;
-    }
+    reach.choosing.check(&mut sources.inventories).map_err(|why| fail(Exit::NoHosts, &why))?;
     let choice = reach.choosing.choice(&reach.hosts);
     let expansion = expression::expand(choice, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
     // An empty one takes back that of the configuration.

@@ -1,19 +1,17 @@
 //! `offshoot sudoers`: prints a rule by which sudo runs this program, and nothing else, for some functions only.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use crate::builtin::process;
 use crate::cli::allowed::{self, Allowed};
 use crate::cli::args::sudoers::SudoersArgs;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::exit::Exit;
+use crate::cli::file_digest::file_digest;
 use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
-use crate::connect::bootstrap::ONLY;
+use crate::connect::bootstrap::only;
+use crate::sys::hex::hex;
 
 /// The sets that give all that the user may do.
 const EVERYTHING: [&str; 2] = ["commands", "files"];
@@ -74,7 +72,7 @@ fn rule(args: &SudoersArgs) -> Result<String, String> {
 /// The functions, as the far side names them. Those of another program are not known here.
 fn functions(args: &SudoersArgs) -> Result<Vec<String>, String> {
     let parsed: Result<Vec<Allowed>, String> = args.allow.iter().map(|what| allowed::parse(what)).collect();
-    let mut names = match parsed {
+    let names = match parsed {
         Ok(parsed) => {
             for set in parsed.iter().filter_map(|what| what.set).filter(|set| EVERYTHING.contains(set)) {
                 complain(&format!(
@@ -88,10 +86,8 @@ fn functions(args: &SudoersArgs) -> Result<Vec<String>, String> {
         Err(_) if args.program.is_some() => args.allow.clone(),
         Err(why) => return Err(format!("--allow: {why}; the functions of another program need --program FILE")),
     };
-    names.sort_unstable();
-    names.dedup();
-    let is_plain = |name: &&String| name.chars().all(|c| c.is_alphanumeric() || "_:<>,& ".contains(c));
-    match names.iter().find(|name| name.is_empty() || name.contains(' ') || !is_plain(name)) {
+    let is_plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "_:<>,&".contains(c));
+    match names.iter().find(|name| name.is_empty() || !is_plain(name)) {
         Some(name) => Err(format!("--allow: {} is not the name of a function", visible(name))),
         None => Ok(names),
     }
@@ -116,27 +112,16 @@ fn digest(program: Option<&Path>) -> Result<String, String> {
         Some(program) => program.to_owned(),
         None => std::env::current_exe().map_err(|error| format!("cannot find the own program: {error}"))?,
     };
-    let hashed = File::open(&path).and_then(|file| sha256(&file));
-    let hashed = hashed.map_err(|error| format!("cannot read {}: {error}", visible(&path.to_string_lossy())))?;
-    Ok(hashed.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn sha256(mut file: &File) -> io::Result<[u8; 32]> {
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().into()),
-            count => hash.update(&buffer[..count]),
-        }
-    }
+    let digest = file_digest(&path);
+    let digest = digest.map_err(|error| format!("cannot read {}: {error}", visible(&path.to_string_lossy())))?;
+    Ok(hex(&digest))
 }
 
 impl Rule<'_> {
     fn text(&self) -> String {
         let Self { who, as_user, digest, binary, functions } = self;
         let digest = digest.as_ref().map_or_else(String::new, |digest| format!("sha256:{digest} "));
-        let arguments = std::iter::once(ONLY).chain(functions.iter().map(String::as_str));
-        let arguments: Vec<String> = arguments.map(escaped).collect();
+        let arguments: Vec<String> = only(functions.clone()).iter().map(|word| escaped(word)).collect();
         format!(
             "# On each host {binary} is this program. It and its directories belong to root, and nobody else writes them.\n\
              # This file belongs into /etc/sudoers.d; `visudo -c -f FILE` checks it.\n\

@@ -39,7 +39,7 @@ pub(crate) use self::first_stage::holds_first_stage;
 pub(crate) use self::first_stage::{first_stage, login_command};
 use self::hello_parser::SplitHello;
 pub(crate) use self::hello_parser::{append_hello, hello_bytes};
-pub(crate) use self::nonce::{Nonce, ONLY};
+pub(crate) use self::nonce::{Nonce, ONLY, only};
 use self::output_tail::{OutputTail, Source};
 use self::prompt::Reply;
 pub(crate) use self::prompt::{Answer, Ask, GIVE_ONE, Prompts, Sign};

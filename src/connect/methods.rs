@@ -95,8 +95,8 @@ pub(crate) struct Spec {
     pub(crate) shell: String,
     /// Path of an image on the machine; then nothing is uploaded.
     pub(crate) binary: Option<String>,
-    /// Whether the connect fails if the machine has no image.
-    pub(crate) sends_none: bool,
+    /// Whether an image may be sent to the machine.
+    pub(crate) may_send: bool,
     /// Whether the machine may keep the image.
     pub(crate) cache: bool,
     /// No first stage can run there, so the image is copied in. The connect finds this out on the way.
@@ -195,13 +195,10 @@ impl Spec {
         Ok(plan)
     }
 
-    /// The functions that are named in the arguments of an image on the machine, so that a rule of sudo can name them, too:
-    /// each once, in order.
+    /// The functions that are named in the arguments of an image on the machine.
     fn only(&self) -> Option<Vec<String>> {
         let mut only = self.allowed.clone().filter(|_| self.binary.is_some())?;
         only.extend(self.on_start.clone());
-        only.sort_unstable();
-        only.dedup();
         Some(only)
     }
 

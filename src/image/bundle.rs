@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::executable::runs_on;
 use crate::image::executable::{Image, MAX_IMAGE};
+use crate::sys::hex::hex;
 use crate::wire::codec;
 
 #[cfg(feature = "cli")]
@@ -55,7 +56,7 @@ pub struct Entry {
 impl Entry {
     /// The digest in hexadecimal.
     pub fn digest_hex(&self) -> String {
-        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.digest)
     }
 }
 

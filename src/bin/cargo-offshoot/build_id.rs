@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use offshoot::cli::own;
 use sha2::{Digest, Sha256};
 
 /// Names that an id contains; the rest are in the digest alone.
@@ -30,7 +30,7 @@ pub(crate) fn build_id(names: &[String], inputs: &[String], sources: &[PathBuf])
         for file in &files {
             let name = file.strip_prefix(root).unwrap_or(file);
             add(format!("{number} {}", name.display()).as_bytes());
-            match content(file) {
+            match own::file_digest(file) {
                 Ok(content) => add(&content),
                 // An editor has removed it in between.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -53,18 +53,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// The digest of a file, which is read in pieces.
-fn content(file: &Path) -> std::io::Result<[u8; 32]> {
-    let (mut file, mut digest, mut piece) = (fs::File::open(file)?, Sha256::new(), vec![0; 64 * 1024]);
-    loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
-            return Ok(digest.finalize().into());
-        }
-        digest.update(&piece[..count]);
-    }
 }
 
 /// Folders within folders that are read.

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::number::number;
 use crate::cli::hosts::expression::Choice;
+use crate::cli::inventory::Inventories;
 
 /// Which of the hosts, and where groups come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
@@ -46,6 +47,13 @@ pub(super) fn how_else_or_groups() -> Vec<&'static str> {
 }
 
 impl ChoiceArgs {
+    /// # Errors
+    ///
+    /// If `-a` stands for the hosts of inventories, and there are none or they cannot be read.
+    pub(crate) fn check(&self, inventories: &mut Inventories) -> Result<(), String> {
+        if self.all { inventories.check_all() } else { Ok(()) }
+    }
+
     /// What is chosen, beside `expressions`.
     pub(crate) fn choice(&self, expressions: &[String]) -> Choice {
         let mut expressions = expressions.to_vec();

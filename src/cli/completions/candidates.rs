@@ -2,6 +2,7 @@
 
 use clap::{Arg, Command};
 
+use crate::cli::allowed;
 use crate::cli::hosts::path::Method;
 
 /// A candidate, and what it is.
@@ -151,13 +152,7 @@ fn values(arg: &Arg, typed: &str, names: &mut dyn Names) -> Vec<Candidate> {
     match arg.get_id().as_str() {
         "hosts" | "except" | "expressions" | "host" | "via" => hosts(typed, names),
         "function" => bare(names.functions()),
-        "allow" => bare(
-            ["commands", "files", "sockets", "children"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(names.functions())
-                .collect(),
-        ),
+        "allow" => bare(allowed::sets().map(str::to_owned).into_iter().chain(names.functions()).collect()),
         "topic" => names.topics(),
         _ => bare(arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()),
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 
+use crate::sys::hex::hex;
+
 /// What of the environment decides how ssh logs in. A keeper serves only runs that have the same.
 const ENVIRONMENT: [&str; 6] = ["HOME", "PATH", "SSH_AUTH_SOCK", "KRB5CCNAME", "DOCKER_HOST", "KUBECONFIG"];
 
@@ -37,8 +39,7 @@ pub(super) fn socket(names_files: bool) -> PathBuf {
     if names_files {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_encoded_bytes());
     }
-    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    directory().join(format!("{digest}.sock"))
+    directory().join(format!("{}.sock", hex(&hash.finalize()[..8])))
 }
 
 /// Makes the directory, for this user only.

@@ -72,6 +72,14 @@ impl Nonce {
 /// the other arguments name.
 pub(crate) const ONLY: &str = "offshoot-child:only";
 
+/// All its arguments, which are the same for the same functions: each once, in order. A rule of sudo names them, too.
+pub(crate) fn only(mut functions: Vec<String>) -> Vec<String> {
+    functions.sort_unstable();
+    functions.dedup();
+    functions.insert(0, ONLY.to_owned());
+    functions
+}
+
 const HALF: usize = 16;
 const CHILD_PREFIX: &str = "offshoot-child:";
 

@@ -140,7 +140,7 @@ impl Attempt {
             if !plan.may_be_direct {
                 drop(on_other_thread(packing::prepare));
             }
-            Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret).with_upload(!spec.sends_none)
+            Dialogue::staged(nonce, hop.clone(), remote_name, spec.cache, interpret).with_upload(spec.may_send)
         } else {
             let phase = if is_inside { Phase::Login } else { Phase::Exec };
             Dialogue::direct(nonce, hop.clone(), phase, interpret)

@@ -114,7 +114,7 @@ impl<M: Method> Connect<M> {
             exec_prefix: Vec::new(),
             shell: "sh".into(),
             binary: None,
-            sends_none: false,
+            may_send: true,
             cache: false,
             copied: false,
             #[cfg(feature = "cli")]
@@ -259,7 +259,7 @@ impl<M: Method> Connect<M> {
     /// [`ConnectErrorKind::Image`](crate::error::ConnectErrorKind::Image) if the machine has none: by
     /// [`binary`](Self::binary), by [`cache`](Self::cache), or as root on the machine of the parent. Default: true.
     pub fn upload(mut self, on: bool) -> Self {
-        self.spec.sends_none = !on;
+        self.spec.may_send = on;
         self
     }
 

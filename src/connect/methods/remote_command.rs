@@ -34,7 +34,7 @@ impl RemoteCommand {
         let mut words = vec![binary.to_owned()];
         match only {
             None => words.push(nonce.child_argument()),
-            Some(only) => words.extend(std::iter::once(bootstrap::ONLY.to_owned()).chain(only)),
+            Some(functions) => words.extend(bootstrap::only(functions)),
         }
         Self { words, prelude: String::new(), first_stage: None, prefix: prefix.to_vec() }
     }

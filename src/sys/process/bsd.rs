@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 
+use crate::sys::hex::hex;
 use crate::sys::process::descendants::Relative;
 use crate::sys::process::random::random;
 use crate::sys::process::sys::dup_high;
@@ -42,8 +43,7 @@ pub(super) unsafe fn bare_fork() -> libc::pid_t {
 
 /// A file with these bytes that has no name any more. Its number is high.
 pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let name: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = std::env::temp_dir().join(format!(".offshoot.{name}"));
+    let path = std::env::temp_dir().join(format!(".offshoot.{}", hex(&random()?)));
     let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     file.write_all(bytes)?;

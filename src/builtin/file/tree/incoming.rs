@@ -221,10 +221,10 @@ impl Current {
         if from != 0 && !is_offered {
             return Err(Stop::rule("the other side begins in the middle of a file"));
         }
-        let (at, new) = (from, Sum::new(target.options.sum()));
+        let (at, kind) = (from, target.options.sum());
         let kept = match has {
             Some(Has::Whole(digest, _)) if is_offered => {
-                return Ok(Self { wanted, draft: None, same: Some(digest), at, digest: new });
+                return Ok(Self { wanted, draft: None, same: Some(digest), at, digest: Sum::new(kind) });
             }
             Some(Has::Part(kept, digest)) if is_offered => Some((kept, digest)),
             // What was kept is released, so that it can be replaced.
@@ -236,10 +236,10 @@ impl Current {
         let directory = target.directory(&wanted.directory);
         let begun = directory.and_then(|directory| match kept {
             Some((kept, digest)) => Ok((Draft::resume(&target.drafts, &directory, &wanted.name, kept)?, digest)),
-            None => Ok((Draft::new(&target.drafts, &directory, &wanted.name)?, new.clone())),
+            None => Ok((Draft::new(&target.drafts, &directory, &wanted.name)?, Sum::new(kind))),
         });
         let begun = target.check(&wanted.path(), "write", begun)?;
-        let (draft, digest) = begun.map_or((None, new.clone()), |(draft, digest)| (Some(draft), digest));
+        let (draft, digest) = begun.map_or_else(|| (None, Sum::new(kind)), |(draft, digest)| (Some(draft), digest));
         Ok(Self { wanted, draft, same: None, at, digest })
     }
 
