@@ -56,6 +56,10 @@ impl Announcement {
         let words: Vec<&str> = parts.next()?.split_ascii_whitespace().collect();
         let (uname, [decompressor, reader, interpreter]) = words.split_last_chunk()?;
         let (system, machine) = uname.split_first()?;
+        // Without `uname`, the line prints a dash for each.
+        if machine.is_empty() {
+            return None;
+        }
         let (decompressor, caches) = match decompressor.strip_suffix('+') {
             Some(decompressor) => (decompressor, true),
             None => (*decompressor, false),
@@ -241,6 +245,7 @@ mod tests {
             " Linux x86_64 lzma head perl |none",
             " Linux x86_64 zstd tail perl |none",
             " zstd head perl |none",
+            " Linux zstd head perl |none",
             " Linux x86_64 zstd head perl",
         ] {
             assert_eq!(Announcement::parse(line.as_bytes()), None, "{line}");

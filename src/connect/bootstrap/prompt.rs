@@ -168,7 +168,7 @@ impl Prompts {
     /// it does not, the launcher waits for a secret.
     pub(super) fn waiting(&mut self, echoes: bool) -> Option<Reply> {
         let line = &mut self.lines[0];
-        let question = stripped(&line.text);
+        let question = self.asks.iter().fold(stripped(&line.text), |question, ask| ask.sign.without_mark(question));
         if line.done || question.is_empty() {
             return None;
         }
@@ -454,6 +454,10 @@ mod tests {
         let Some(Reply::Fail(failure)) = prompts.input(false, format!("\r\nPIN {MARK}").as_bytes()) else { panic!() };
         let text = failure.text;
         assert!(text.contains("PIN password:") && !text.contains("0123"), "{text}");
+        let mut prompts = sudo(Some("pw"));
+        prompts.input(false, format!("{MARK} once more? ").as_bytes());
+        let Some(Reply::Fail(failure)) = prompts.waiting(false) else { panic!() };
+        assert!(failure.text.ends_with(": password: once more?"), "{}", failure.text);
     }
 
     #[test]
