@@ -103,7 +103,8 @@ fmt: ## format the sources
 	cargo fmt
 
 bench: dist/offshoot ## measure beside Mitogen, execnet and OpenSSH (minutes); ARGS are groups of figures
-	scripts/bench $(ARGS)
+	scripts/bench --save target/bench.json $(ARGS)
+	cargo run --quiet --package xtask --features plot -- plot target/bench.json target/bench.svg
 
 size: ## print the sizes of images and bundle; fail above the budgets
 	cargo xtask size

@@ -1,12 +1,12 @@
 //! Figures of the library itself, one per line: `name value unit`.
 //!
 //!     calls FIGURE... [--ssh HOST] [--config FILE] [--binary PATH]
-//!     calls start -- COMMAND...      time from its start to its end
+//!     calls start -- COMMAND...      time from its start to its end, and processor time of it and what it waits for
 //!     calls drain -- COMMAND...      rate at which its output comes, from the first byte on
 //!     calls pour                     a GiB of output, for `drain`
 //!
-//! Figures are `connect`, `fork`, `round-trip`, `pipelined`, `bulk`, `resident`
-//! and `hops`. `scripts/bench` runs it beside the reference and prints the ratios.
+//! Figures are `connect`, `fork`, `round-trip`, `pipelined`, `bulk`, `resident`, `hops`, `depths` and `lengths`.
+//! `scripts/bench` runs it beside the reference and prints the ratios.
 
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -14,6 +14,8 @@ use std::io::{Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use offshoot::{Blob, Context, Econtext, Error, Receiver, Router, Sender, export};
 
 #[global_allocator]
@@ -28,6 +30,11 @@ const PIPELINED: u32 = 20_000;
 
 fn nothing() {}
 export!(nothing);
+
+fn echo(bytes: Blob) -> Blob {
+    bytes
+}
+export!(echo);
 
 /// A line of this process's status, in KiB.
 fn status(line: String) -> std::io::Result<u64> {
@@ -100,6 +107,8 @@ async fn figures(router: &Router, options: Options) -> Result<(), Error> {
             "bulk" => bulk(router, &options).await?,
             "resident" => resident(router, &options).await?,
             "hops" => hops(router, &options).await?,
+            "depths" => depths(router, &options).await?,
+            "lengths" => lengths(router, &options).await?,
             other => eprintln!("calls: no such figure: {other}"),
         }
     }
@@ -229,8 +238,38 @@ async fn hops(router: &Router, options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// Round trips through chains of children, by their length.
+async fn depths(router: &Router, options: &Options) -> Result<(), Error> {
+    let mut far = child(router, options).await?;
+    for depth in 1..=DEEPEST {
+        if depth.is_power_of_two() {
+            println!("depth-{depth} {:.2} us", median_round_trip(&far).await? * 1e6);
+        }
+        far = router.local().via(&far).connect().await?;
+    }
+    Ok(())
+}
+
+/// Calls that return their argument, by its bytes.
+async fn lengths(router: &Router, options: &Options) -> Result<(), Error> {
+    let context = child(router, options).await?;
+    for length in [1, 1 << 10, 1 << 14, 1 << 18, 1 << 22] {
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let bytes = Blob(vec![7; length]);
+            let start = Instant::now();
+            context.call(echo, (bytes,)).await?;
+            times.push(start.elapsed());
+        }
+        println!("length-{length} {:.2} us", median(times) * 1e6);
+    }
+    context.shutdown().await;
+    Ok(())
+}
+
 fn start(command: &[String]) -> std::io::Result<()> {
     let mut times = Vec::new();
+    let spent = processor_time()?;
     let end = Instant::now() + Duration::from_secs(1);
     while times.is_empty() || times.len() < 40 && Instant::now() < end {
         let start = Instant::now();
@@ -240,8 +279,17 @@ fn start(command: &[String]) -> std::io::Result<()> {
             return Err(std::io::Error::other(format!("{command:?}: {status}")));
         }
     }
+    let spent = (processor_time()? - spent) / u32::try_from(times.len()).unwrap_or(u32::MAX);
     println!("start {:.3} ms", median(times) * 1e3);
+    println!("processor {:.3} ms", spent.as_secs_f64() * 1e3);
     Ok(())
+}
+
+/// What all processes have used that this one has waited for, and those that these have waited for.
+fn processor_time() -> std::io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 
 fn drain(command: &[String]) -> std::io::Result<()> {
@@ -285,3 +333,5 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 const MIB: f64 = 1024.0 * 1024.0;
 const FURTHER_HOPS: u32 = 3;
+/// The most children in one chain.
+const DEEPEST: u32 = 8;

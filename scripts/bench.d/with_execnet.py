@@ -6,6 +6,7 @@ import time
 
 import execnet
 
+PIPELINED = 5000
 ECHO = """
 for item in channel:
     channel.send(item)
@@ -42,5 +43,19 @@ def round_trip(where):
     print("round-trip %.2f us" % (statistics.median(times) * 1e6))
 
 
-{"connect": connect, "round-trip": round_trip}[sys.argv[1]](sys.argv[2:])
+def pipelined(where):
+    """As many items under way as calls of the others. The other end does not look up a function."""
+    channel = gateway(where).remote_exec(ECHO)
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        for _ in range(PIPELINED):
+            channel.send(None)
+        for _ in range(PIPELINED):
+            channel.receive()
+        times.append(time.perf_counter() - start)
+    print("pipelined %.0f calls/s" % (PIPELINED / statistics.median(times)))
+
+
+{"connect": connect, "round-trip": round_trip, "pipelined": pipelined}[sys.argv[1]](sys.argv[2:])
 execnet.default_group.terminate(1)

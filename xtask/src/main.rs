@@ -12,6 +12,8 @@ mod installed;
 mod msrv;
 mod offline;
 mod packagers;
+#[cfg(feature = "plot")]
+mod plot;
 mod release;
 #[path = "../../src/bin/cargo-offshoot/target.rs"]
 #[expect(dead_code, reason = "some of it is for `cargo offshoot` alone")]
@@ -39,6 +41,7 @@ usage: cargo xtask COMMAND
   size [TARGET...]               what images and the bundle weigh, against their budgets
   curve [CALLS]                  image size against call rate at several opt-levels;
                                  CALLS is benches/calls of another build, to compare with
+  plot FROM TO                   draw what scripts/bench --save has written, as SVG; needs the feature `plot`
   release                        make all that is published of this version, in dist/release
   reproducible                   build in two places and compare the bytes
   installed                      install the tool as anybody does, and see that it can send itself
@@ -92,6 +95,10 @@ fn run(args: &[String]) -> Result<()> {
         ("curve", []) => curve::curve(None),
         ("curve", [base]) => curve::curve(Some(base)),
         ("offline", []) => offline::offline(),
+        #[cfg(feature = "plot")]
+        ("plot", [from, to]) => plot::plot(Path::new(from), Path::new(to)),
+        #[cfg(not(feature = "plot"))]
+        ("plot", _) => bail!("this needs a feature: cargo run --package xtask --features plot -- plot FROM TO"),
         ("release", []) => release::release(),
         ("reproducible", []) => image::reproducible(),
         ("installed", []) => installed::installed(),
