@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::io::{self, Io, Setup};
+use crate::engine::io::{self, DueWrites, Io, Setup};
 use crate::engine::timers::{Due, TimerKey, TimerKeys, Timers};
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
@@ -158,9 +158,10 @@ impl Broker {
         let spawned = std::thread::Builder::new().name("offshoot-io".into()).spawn(move || {
             let _ended = thread.ended.clone().drop_guard();
             blocking::serve_here();
-            let local = LocalSet::new();
-            let work = Loop::new(Arc::clone(&thread)).run(queue);
-            if catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work))).is_err() {
+            let (local, due) = (LocalSet::new(), Rc::<DueWrites>::default());
+            let work = Loop::new(Arc::clone(&thread), Rc::clone(&due)).run(queue);
+            let work = due.write_after(local.run_until(work));
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).is_err() {
                 tracing::error!("broker crashed");
             }
             // This drops the remaining routers. Their guards notify everything that waits for them.
@@ -389,6 +390,7 @@ impl Drop for Watched {
 /// The state of the thread.
 struct Loop {
     thread: Arc<Thread>,
+    due: Rc<DueWrites>,
     routers: Vec<RcWeak<Io>>,
     running: JoinSet<()>,
     timers: Timers<Scheduled>,
@@ -396,9 +398,9 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(thread: Arc<Thread>) -> Self {
+    fn new(thread: Arc<Thread>, due: Rc<DueWrites>) -> Self {
         let (routers, running, timers) = (Vec::new(), JoinSet::new(), Timers::default());
-        Self { thread, routers, running, timers, stopping: false }
+        Self { thread, due, routers, running, timers, stopping: false }
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
@@ -432,7 +434,7 @@ impl Loop {
             // for an answer.
             Job::Router(setup) if self.stopping => drop(setup()),
             Job::Router(setup) => {
-                let (io, running) = io::prepare(setup(), Arc::clone(&self.thread));
+                let (io, running) = io::prepare(setup(), Arc::clone(&self.thread), Rc::clone(&self.due));
                 self.routers.push(Rc::downgrade(&io));
                 self.running.spawn_local(running);
             }

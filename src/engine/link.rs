@@ -22,12 +22,15 @@ const READ: usize = 128 * 1024;
 /// after the handshake.
 pub(crate) fn start(io: &Rc<Io>, link: LinkId, closed: CancellationToken, stream: Stream, rest: Vec<u8>) {
     let (reader, writer, also) = (Guard::new(io, link), Guard::new(io, link), closed.clone());
+    let Stream { input, output } = stream;
+    let output = Rc::new(output);
+    io.with_links(|links| links.set_output(link, &output));
     io.tasks.spawn(async move {
-        let why = closed.run_until_cancelled_owned(read(&reader.io, link, &stream.input, rest)).await;
+        let why = closed.run_until_cancelled_owned(read(&reader.io, link, &input, rest)).await;
         reader.end(why);
     });
     io.tasks.spawn(async move {
-        let why = also.run_until_cancelled_owned(write(&writer.io, link, &stream.output)).await;
+        let why = also.run_until_cancelled_owned(write(&writer.io, link, &output)).await;
         writer.end(why);
     });
 }
@@ -99,6 +102,7 @@ async fn allowed(io: &Rc<Io>, link: LinkId) {
     }
 }
 
+/// Writes what [`Links::write_due`](crate::engine::links::Links::write_due) leaves.
 async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String> {
     let mut batch = WriteBatch::default();
     let mut left = Vec::new();
@@ -107,7 +111,7 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String>
             return Ok(());
         };
         if !batch.is_empty() {
-            match write_all(output, &batch).await {
+            match write_rest(output, &batch, next.written).await {
                 Ok(()) => {}
                 Err(error) if is_end(&error) => return Ok(()),
                 Err(error) => return Err(error.to_string()),
@@ -121,8 +125,8 @@ async fn write(io: &Rc<Io>, link: LinkId, output: &Output) -> Result<(), String>
     }
 }
 
-async fn write_all(output: &Output, batch: &WriteBatch) -> io::Result<()> {
-    let mut written = 0;
+/// Writes what comes after the first `written` bytes.
+async fn write_rest(output: &Output, batch: &WriteBatch, mut written: usize) -> io::Result<()> {
     while written < batch.len() {
         let mut slices = [IoSlice::new(&[]); SLICES];
         written += output.write_vectored(batch.slices(written, &mut slices)).await?;

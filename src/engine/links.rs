@@ -2,6 +2,7 @@
 //! its neighbour. The tasks of [`link`](crate::engine::link) transfer the bytes.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,9 +15,10 @@ use crate::engine::stats::LinkStats;
 use crate::routing::outbox::{Left, Outbox};
 use crate::routing::table::{LinkId, Routing};
 use crate::sys::hash::HashMap;
+use crate::sys::pipe::Output;
 use crate::sys::process::Launched;
 use crate::wire::message::{ContextId, Message};
-use crate::wire::write_batch::WriteBatch;
+use crate::wire::write_batch::{SLICES, WriteBatch};
 
 /// Maximum size of the frames from one link in the outboxes of other links. While it is exceeded, the link is
 /// not read.
@@ -58,7 +60,15 @@ struct Traffic {
 #[derive(Default)]
 struct Link {
     outbox: Outbox,
-    /// Notified when the outbox has been filled.
+    /// Where its frames go. `None` until its tasks run.
+    output: Option<Rc<Output>>,
+    /// The writer waits, because everything has been written.
+    is_idle: bool,
+    /// It is among [`Links::due`].
+    is_due: bool,
+    /// Frames that have left the outbox, and how many of their bytes have been written. The writer writes the rest.
+    unsent: Option<(WriteBatch, usize)>,
+    /// Notified when the writer has something to write.
     wake: Rc<Notify>,
     /// Bytes that arrived on this link and wait in the outboxes of other links.
     held: usize,
@@ -94,6 +104,8 @@ pub(crate) struct Closed {
 
 /// The next step of the writer of a link, after it has written its batch.
 pub(crate) struct Next {
+    /// How many bytes of the batch have been written already.
+    pub(crate) written: usize,
     /// If the batch is empty, the writer waits for this, unless the link is closing.
     pub(crate) wake: Rc<Notify>,
     pub(crate) closing: bool,
@@ -107,6 +119,11 @@ pub(crate) struct Links {
     by_id: HashMap<LinkId, Link>,
     /// The number of the last link.
     last: u32,
+    /// The links that have frames for [`Links::write_due`].
+    due: Vec<LinkId>,
+    /// Reusable memory for these frames.
+    batch: WriteBatch,
+    left: Vec<Left>,
     /// The children that were lost, and the last stderr lines of their launchers.
     lost: VecDeque<(ContextId, Rc<LastWords>)>,
 }
@@ -123,6 +140,13 @@ impl Links {
         let closed = link.closed.clone();
         self.by_id.insert(LinkId(self.last), link);
         (LinkId(self.last), closed)
+    }
+
+    /// Names the descriptor to which the frames of a link are written.
+    pub(crate) fn set_output(&mut self, link: LinkId, output: &Rc<Output>) {
+        if let Some(link) = self.by_id.get_mut(&link) {
+            link.output = Some(Rc::clone(output));
+        }
     }
 
     /// Removes the link to `remote` and ends its tasks. The frames in its outbox no longer count for the
@@ -166,7 +190,12 @@ impl Links {
         let link = self.by_id.get_mut(&out)?;
         link.told_to_end |= ends_remote;
         if link.outbox.push(part, more, origin) {
-            link.wake.notify_one();
+            if !link.is_idle {
+                link.wake.notify_one();
+            } else if !link.is_due {
+                link.is_due = true;
+                self.due.push(out);
+            }
             if let Some(origin) = origin.and_then(|origin| self.by_id.get_mut(&origin)) {
                 origin.held += bytes;
             }
@@ -188,19 +217,55 @@ impl Links {
         }
     }
 
-    /// Moves frames from the outbox of `out` to `batch`. `left` is reusable memory for their accounting.
-    pub(crate) fn fill(&mut self, out: LinkId, batch: &mut WriteBatch, left: &mut Vec<Left>) -> Option<Next> {
-        batch.clear();
-        left.clear();
-        let (now, link) = (Instant::now(), self.by_id.get_mut(&out)?);
-        while batch.len() < WRITE
-            && let Some(one) = link.outbox.pop(now, batch)
-        {
-            left.push(one);
+    /// Whether frames wait for [`Links::write_due`].
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Writes frames to the links whose writers wait, without waking these. A writer is woken if there is no room for
+    /// all of them, or if an error has to be handled.
+    pub(crate) fn write_due(&mut self) {
+        let (mut batch, mut left) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.left));
+        while let Some(out) = self.due.pop() {
+            let Some(link) = self.by_id.get_mut(&out) else { continue };
+            link.is_due = false;
+            let Some(output) = link.output.as_ref().filter(|_| link.is_idle) else { continue };
+            let output = Rc::clone(output);
+            link.take(&mut batch, &mut left);
+            let written = write_now(&output, &batch);
+            let is_all = written == batch.len() && written < WRITE;
+            if written < batch.len() {
+                link.unsent = Some((std::mem::take(&mut batch), written));
+            }
+            if !is_all {
+                link.is_idle = false;
+                link.wake.notify_one();
+            }
+            self.account(&left);
         }
-        link.traffic.frames_out += left.len() as u64;
-        link.traffic.bytes_out += batch.len() as u64;
-        let next = Next { wake: Rc::clone(&link.wake), closing: link.closing, flushed: link.flushed.clone() };
+        // A payload may be a secret, or large.
+        batch.clear();
+        (self.batch, self.left) = (batch, left);
+    }
+
+    /// Moves frames from the outbox of `out` to `batch`. `left` is reusable memory for their accounting. If there are
+    /// none, [`Links::write_due`] writes the next ones, unless the link is closing.
+    pub(crate) fn fill(&mut self, out: LinkId, batch: &mut WriteBatch, left: &mut Vec<Left>) -> Option<Next> {
+        let link = self.by_id.get_mut(&out)?;
+        let written = match link.unsent.take() {
+            Some((unsent, written)) => {
+                *batch = unsent;
+                // They were accounted for when they left the outbox.
+                left.clear();
+                written
+            }
+            None => {
+                link.take(batch, left);
+                0
+            }
+        };
+        link.is_idle = batch.is_empty() && !link.closing;
+        let next = Next { written, wake: Rc::clone(&link.wake), closing: link.closing, flushed: link.flushed.clone() };
         self.account(left);
         Some(next)
     }
@@ -288,7 +353,7 @@ impl Links {
     /// cancelled then.
     pub(crate) fn begin_flush(&mut self, link: LinkId) -> Option<CancellationToken> {
         let link = self.by_id.get_mut(&link)?;
-        link.closing = true;
+        (link.closing, link.is_idle) = (true, false);
         link.wake.notify_one();
         Some(link.flushed.clone())
     }
@@ -334,8 +399,40 @@ impl Links {
     }
 }
 
+impl Link {
+    /// Replaces what is in `batch` and `left` by frames of the outbox.
+    fn take(&mut self, batch: &mut WriteBatch, left: &mut Vec<Left>) {
+        batch.clear();
+        left.clear();
+        let now = Instant::now();
+        while batch.len() < WRITE
+            && let Some(one) = self.outbox.pop(now, batch)
+        {
+            left.push(one);
+        }
+        self.traffic.frames_out += left.len() as u64;
+        self.traffic.bytes_out += batch.len() as u64;
+    }
+}
+
+/// Writes as many bytes as there is room for now, and returns how many these are. After an error, the writer tries again
+/// and handles it.
+fn write_now(output: &Output, batch: &WriteBatch) -> usize {
+    let mut written = 0;
+    while written < batch.len() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        match output.write_now(batch.slices(written, &mut slices)) {
+            Ok(count) => written += count,
+            Err(_) => break,
+        }
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::wire::message::{Handle, Lane};
 
@@ -358,6 +455,55 @@ mod tests {
         let (mut batch, mut left) = (WriteBatch::default(), Vec::new());
         links.fill(out, &mut batch, &mut left).unwrap();
         assert!(links.must_wait(from).is_none());
+    }
+
+    #[test]
+    fn a_link_whose_writer_waits_is_written_at_once_as_far_as_there_is_room() {
+        let mut links = Links::default();
+        let link = open(&mut links);
+        let (mut other, ours) = std::os::unix::net::UnixStream::pair().unwrap();
+        other.set_nonblocking(true).unwrap();
+        links.set_output(link, &Rc::new(Output::new(ours.into()).unwrap()));
+        let (mut batch, mut left) = (WriteBatch::default(), Vec::new());
+        // The writer has not run yet, so the first message is its own.
+        links.push(link, message(100), false, None, false);
+        assert!(!links.has_due());
+        assert!(!links.fill(link, &mut batch, &mut left).unwrap().closing && !batch.is_empty());
+        links.push(link, message(100), false, None, false);
+        assert!(!links.has_due(), "the writer has not written the first one");
+        links.fill(link, &mut batch, &mut left).unwrap();
+        links.fill(link, &mut batch, &mut left).unwrap();
+        assert!(batch.is_empty());
+        links.push(link, message(100), false, None, false);
+        links.push(link, message(100), false, None, false);
+        assert_eq!(links.due.len(), 1);
+        links.write_due();
+        let mut arrived = vec![0; 1 << 24];
+        let frame = crate::wire::frame::HEADER + 100;
+        assert_eq!((other.read(&mut arrived).unwrap(), links.has_due()), (2 * frame, false));
+        // More than fits. The writer gets the rest, in order, and nothing twice.
+        let sizes = [100, 3 << 20, 200];
+        for size in sizes {
+            links.push(link, message(size), false, None, false);
+        }
+        links.write_due();
+        let mut count = other.read(&mut arrived).unwrap();
+        links.push(link, message(300), false, None, false);
+        assert!(!links.has_due() && count > 0, "the writer has been woken");
+        loop {
+            let next = links.fill(link, &mut batch, &mut left).unwrap();
+            if batch.is_empty() {
+                break;
+            }
+            count += batch.len() - next.written;
+        }
+        let frames = sizes.iter().map(|size| size.div_ceil(crate::wire::frame::MAX_PAYLOAD)).sum::<usize>() + 1;
+        assert_eq!(count, sizes.iter().sum::<usize>() + 300 + frames * crate::wire::frame::HEADER);
+        // After an error, the writer tries again.
+        drop(other);
+        links.push(link, message(100), false, None, false);
+        links.write_due();
+        assert!(links.fill(link, &mut batch, &mut left).unwrap().written == 0 && batch.len() == frame);
     }
 
     #[test]

@@ -115,6 +115,20 @@ impl Output {
         self.write_some(|mut file| file.write_vectored(slices)).await
     }
 
+    /// Writes as much of all the slices as there is room for now.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room, and errors of the descriptor.
+    pub(crate) fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match (&*self.file).write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Writes all of `bytes`. Not cancel safe.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {

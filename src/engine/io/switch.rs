@@ -236,11 +236,17 @@ impl Switch {
     }
 
     /// Adds a message or frame to the outbox of a link.
-    fn push(&self, io: &Io, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
+    fn push(&self, io: &Rc<Io>, out: LinkId, part: Message, more: bool, origin: Option<LinkId>) {
         self.trace(io, "out to", out, &part, more);
         let src = part.src;
         let ends_remote = part.handle == Handle::SHUTDOWN && part.dst == self.routing.borrow().remote(out);
-        let dropped = self.links.borrow_mut().push(out, part, more, origin, ends_remote);
+        let (was_due, dropped, is_due) = {
+            let mut links = self.links.borrow_mut();
+            (links.has_due(), links.push(out, part, more, origin, ends_remote), links.has_due())
+        };
+        if is_due && !was_due {
+            io.will_write();
+        }
         if let Some(dropped) = dropped {
             log_later!(io, WARN, "log records of context {src} come too fast: {dropped} dropped");
         }
