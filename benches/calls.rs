@@ -5,7 +5,7 @@
 //!     calls drain -- COMMAND...      rate at which its output comes, from the first byte on
 //!     calls pour                     a GiB of output, for `drain`
 //!
-//! Figures are `connect`, `fork`, `round-trip`, `pipelined`, `bulk`, `resident`, `hops`, `depths` and `lengths`.
+//! Figures are `connect`, `fork`, `round-trip`, `pipelined`, `bulk`, `resident`, `hops`, `depths`, `lengths` and `chain-COUNT`.
 //! `scripts/bench` runs it beside the reference and prints the ratios.
 
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
@@ -109,7 +109,10 @@ async fn figures(router: &Router, options: Options) -> Result<(), Error> {
             "hops" => hops(router, &options).await?,
             "depths" => depths(router, &options).await?,
             "lengths" => lengths(router, &options).await?,
-            other => eprintln!("calls: no such figure: {other}"),
+            other => match other.strip_prefix("chain-").and_then(|count| count.parse().ok()) {
+                Some(count) => chain(router, count).await?,
+                None => eprintln!("calls: no such figure: {other}"),
+            },
         }
     }
     Ok(())
@@ -235,6 +238,18 @@ async fn hops(router: &Router, options: &Options) -> Result<(), Error> {
     }
     let added = (median_round_trip(&far).await? - near) / f64::from(FURTHER_HOPS);
     println!("hop {:.2} us", added * 1e6);
+    Ok(())
+}
+
+/// So many calls, one after the other, by way of two contexts. Prints nothing: callgrind counts the instructions.
+async fn chain(router: &Router, count: u32) -> Result<(), Error> {
+    let mut far = router.local().connect().await?;
+    for _ in 0..2 {
+        far = router.local().via(&far).connect().await?;
+    }
+    for _ in 0..count {
+        far.call(nothing, ()).await?;
+    }
     Ok(())
 }
 

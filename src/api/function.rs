@@ -342,7 +342,8 @@ impl Allowed<()> for Builtin {
 /// The exported functions of this program, by name.
 #[derive(Debug)]
 pub(crate) struct Table {
-    by_name: HashMap<&'static str, &'static Entry>,
+    /// Each call is looked up at both ends.
+    by_name: foldhash::HashMap<&'static str, &'static Entry>,
     digest: [u8; 32],
 }
 
@@ -364,7 +365,7 @@ impl Table {
     pub(crate) fn checked() -> &'static Result<Self, String> {
         static TABLE: OnceLock<Result<Table, String>> = OnceLock::new();
         TABLE.get_or_init(|| {
-            let mut by_name = HashMap::new();
+            let mut by_name = foldhash::HashMap::default();
             let mut lines = Vec::new();
             for entry in inventory::iter::<Entry> {
                 let name = (entry.name)();

@@ -160,6 +160,7 @@ impl Broker {
             blocking::serve_here();
             let (local, due) = (LocalSet::new(), Rc::<DueWrites>::default());
             let work = Loop::new(Arc::clone(&thread), Rc::clone(&due)).run(queue);
+            // Not as a task of `local`: a thread that ends can wake it also when it has lost its thread-local values.
             let work = due.write_after(local.run_until(work));
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).is_err() {
                 tracing::error!("broker crashed");

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::io::Io;
 use crate::routing::table::LinkId;
@@ -18,24 +17,24 @@ use crate::wire::write_batch::{SLICES, WriteBatch};
 /// Minimum free space in the buffer before a read, in bytes.
 const READ: usize = 128 * 1024;
 
-/// Starts the tasks of a link. They end when `closed` is cancelled. `rest` contains the bytes that were read
-/// after the handshake.
-pub(crate) fn start(io: &Rc<Io>, link: LinkId, closed: CancellationToken, stream: Stream, rest: Vec<u8>) {
-    let (reader, writer, also) = (Guard::new(io, link), Guard::new(io, link), closed.clone());
+/// Starts the tasks of a link. They end with the link. `rest` contains the bytes that were read after the handshake.
+pub(crate) fn start(io: &Rc<Io>, link: LinkId, stream: Stream, rest: Vec<u8>) {
+    let (reader, writer) = (Guard::new(io, link), Guard::new(io, link));
     let Stream { input, output } = stream;
     let output = Rc::new(output);
-    io.with_links(|links| links.set_output(link, &output));
-    io.tasks.spawn(async move {
-        let why = closed.run_until_cancelled_owned(read(&reader.io, link, &input, rest)).await;
+    let also = Rc::clone(&output);
+    let reading = io.tasks.spawn(async move {
+        let why = read(&reader.io, link, &input, rest).await;
         reader.end(why);
     });
-    io.tasks.spawn(async move {
-        let why = also.run_until_cancelled_owned(write(&writer.io, link, &output)).await;
+    let writing = io.tasks.spawn(async move {
+        let why = write(&writer.io, link, &also).await;
         writer.end(why);
     });
+    io.with_links(|links| links.set_tasks(link, output, vec![reading, writing]));
 }
 
-/// Reports the end of a task of a link, even if the task panics.
+/// Reports the end of a task of a link, even if the task panics. A task that is aborted ends because the link has ended.
 struct Guard {
     io: Rc<Io>,
     link: LinkId,
@@ -47,16 +46,16 @@ impl Guard {
         Self { io: Rc::clone(io), link, done: false }
     }
 
-    fn end(mut self, why: Option<Result<(), String>>) {
+    fn end(mut self, why: Result<(), String>) {
         self.done = true;
-        let why = why.and_then(Result::err);
+        let why = why.err();
         self.io.neighbours().lost(&self.io, self.link, why.as_deref());
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && std::thread::panicking() {
             self.io.neighbours().lost(&self.io, self.link, Some("its task has panicked"));
         }
     }
@@ -73,9 +72,10 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result
             io.on_frame(link, frame);
         }
         let bytes = before - buffer.len();
-        io.with_links(|links| links.note_read(link, frames, bytes));
         debug_assert!(buffer.len() < HEADER + MAX_PAYLOAD, "a whole frame is taken at once");
-        allowed(io, link).await;
+        if io.with_links(|links| links.note_read(link, frames, bytes)).is_some() {
+            allowed(io, link).await;
+        }
         if buffer.capacity() - buffer.len() < READ / 2 {
             // Reuses the same memory, unless a payload still refers to it.
             buffer.reserve(READ);
@@ -87,7 +87,9 @@ async fn read(io: &Rc<Io>, link: LinkId, input: &Input, rest: Vec<u8>) -> Result
             Err(error) => return Err(error.to_string()),
         }
         // Reading may have been stopped while there was nothing to read.
-        allowed(io, link).await;
+        if io.with_links(|links| links.must_wait(link)).is_some() {
+            allowed(io, link).await;
+        }
         if buffer.len() == buffer.capacity() {
             // There may be more to read. Other tasks run first.
             tokio::task::yield_now().await;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::last_words::LastWords;
@@ -91,8 +92,8 @@ struct Link {
     /// No further frames are queued. The writer ends when the outbox is empty.
     closing: bool,
     flushed: CancellationToken,
-    /// Cancelled to end the tasks of the link.
-    closed: CancellationToken,
+    /// They read and write. They end with the link.
+    tasks: Vec<AbortHandle>,
 }
 
 /// The remaining parts of a link that was closed.
@@ -129,23 +130,18 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Adds a link, and returns its id and the token that ends its tasks.
-    pub(crate) fn open(
-        &mut self,
-        process: Option<Launched>,
-        last_words: Option<Rc<LastWords>>,
-    ) -> (LinkId, CancellationToken) {
+    /// Adds a link, and returns its id.
+    pub(crate) fn open(&mut self, process: Option<Launched>, last_words: Option<Rc<LastWords>>) -> LinkId {
         self.last += 1;
-        let link = Link { process, last_words, ..Link::default() };
-        let closed = link.closed.clone();
-        self.by_id.insert(LinkId(self.last), link);
-        (LinkId(self.last), closed)
+        self.by_id.insert(LinkId(self.last), Link { process, last_words, ..Link::default() });
+        LinkId(self.last)
     }
 
-    /// Names the descriptor to which the frames of a link are written.
-    pub(crate) fn set_output(&mut self, link: LinkId, output: &Rc<Output>) {
-        if let Some(link) = self.by_id.get_mut(&link) {
-            link.output = Some(Rc::clone(output));
+    /// Names the tasks of a link, and the descriptor to which its frames are written.
+    pub(crate) fn set_tasks(&mut self, link: LinkId, output: Rc<Output>, tasks: Vec<AbortHandle>) {
+        match self.by_id.get_mut(&link) {
+            Some(link) => (link.output, link.tasks) = (Some(output), tasks),
+            None => abort(&tasks),
         }
     }
 
@@ -160,14 +156,14 @@ impl Links {
             }
         }
         self.account(&link.outbox.drain());
-        link.closed.cancel();
+        abort(&link.tasks);
         Some(Closed { process: link.process, told_to_end: link.told_to_end })
     }
 
     /// Removes all links, which kills the processes behind them.
     pub(crate) fn abandon(&mut self) {
         for (_, link) in self.by_id.drain() {
-            link.closed.cancel();
+            abort(&link.tasks);
         }
     }
 
@@ -282,19 +278,18 @@ impl Links {
         }
     }
 
-    /// Counts the frames and bytes that arrived on a link.
-    pub(crate) fn note_read(&mut self, link: LinkId, frames: u64, bytes: usize) {
-        if let Some(link) = self.by_id.get_mut(&link) {
-            link.traffic.frames_in += frames;
-            link.traffic.bytes_in += bytes as u64;
-        }
+    /// Counts the frames and bytes that arrived on a link. The result is that of [`Links::must_wait`].
+    pub(crate) fn note_read(&mut self, link: LinkId, frames: u64, bytes: usize) -> Option<Rc<Notify>> {
+        let link = self.by_id.get_mut(&link)?;
+        link.traffic.frames_in += frames;
+        link.traffic.bytes_in += bytes as u64;
+        link.must_wait()
     }
 
     /// If a link must not be read now, returns the notification for when this may have changed. Either its
     /// frames occupy too much of the outboxes of other links, or the user has stopped reading from it.
     pub(crate) fn must_wait(&self, link: LinkId) -> Option<Rc<Notify>> {
-        let link = self.by_id.get(&link)?;
-        (link.held > MAX_HELD || link.paused).then(|| Rc::clone(&link.resume))
+        self.by_id.get(&link)?.must_wait()
     }
 
     /// Starts or stops reading from a link.
@@ -400,6 +395,10 @@ impl Links {
 }
 
 impl Link {
+    fn must_wait(&self) -> Option<Rc<Notify>> {
+        (self.held > MAX_HELD || self.paused).then(|| Rc::clone(&self.resume))
+    }
+
     /// Replaces what is in `batch` and `left` by frames of the outbox.
     fn take(&mut self, batch: &mut WriteBatch, left: &mut Vec<Left>) {
         batch.clear();
@@ -415,13 +414,20 @@ impl Link {
     }
 }
 
+fn abort(tasks: &[AbortHandle]) {
+    tasks.iter().for_each(AbortHandle::abort);
+}
+
 /// Writes as many bytes as there is room for now, and returns how many these are. After an error, the writer tries again
 /// and handles it.
 fn write_now(output: &Output, batch: &WriteBatch) -> usize {
     let mut written = 0;
     while written < batch.len() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        match output.write_now(batch.slices(written, &mut slices)) {
+        let wrote = match batch.in_one_piece() {
+            Some(bytes) => output.write_now(&[IoSlice::new(&bytes[written..])]),
+            None => output.write_now(batch.slices(written, &mut [IoSlice::new(&[]); SLICES])),
+        };
+        match wrote {
             Ok(count) => written += count,
             Err(_) => break,
         }
@@ -441,7 +447,7 @@ mod tests {
     }
 
     fn open(links: &mut Links) -> LinkId {
-        links.open(None, None).0
+        links.open(None, None)
     }
 
     #[test]
@@ -463,7 +469,7 @@ mod tests {
         let link = open(&mut links);
         let (mut other, ours) = std::os::unix::net::UnixStream::pair().unwrap();
         other.set_nonblocking(true).unwrap();
-        links.set_output(link, &Rc::new(Output::new(ours.into()).unwrap()));
+        links.set_tasks(link, Rc::new(Output::new(ours.into()).unwrap()), Vec::new());
         let (mut batch, mut left) = (WriteBatch::default(), Vec::new());
         // The writer has not run yet, so the first message is its own.
         links.push(link, message(100), false, None, false);
@@ -557,10 +563,9 @@ mod tests {
     fn the_last_words_of_a_child_are_kept_unless_it_was_told_to_end() {
         let mut links = Links::default();
         for ends in [false, true] {
-            let (link, closed) = links.open(None, Some(Rc::default()));
+            let link = links.open(None, Some(Rc::default()));
             links.push(link, message(1), false, None, ends);
             assert_eq!(links.close(link, ContextId(7)).unwrap().told_to_end, ends);
-            assert!(closed.is_cancelled());
         }
         assert_eq!(links.lost.len(), 1);
     }

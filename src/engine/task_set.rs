@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -15,9 +16,9 @@ pub(crate) struct TaskSet(TaskTracker);
 
 impl TaskSet {
     /// Starts a task on this thread.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         let task: Task = Box::pin(task);
-        self.0.spawn_local(task);
+        self.0.spawn_local(task).abort_handle()
     }
 
     /// The number of tasks.

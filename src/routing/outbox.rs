@@ -43,6 +43,12 @@ struct Entry {
     origin: Option<LinkId>,
 }
 
+impl Entry {
+    fn pair(&self) -> Pair {
+        (self.part.src, self.part.dst)
+    }
+}
+
 /// A frame that has left the queue: the link by which it came in, its bytes, and the context if it
 /// was a log record.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub(crate) struct Left {
 
 #[derive(Debug, Default)]
 struct Turns {
+    /// The only message that waits, if there is one only. It needs no queue.
+    lone: Option<Entry>,
     queues: HashMap<Pair, PairQueue>,
     turn: VecDeque<Pair>,
     /// The memory of queues that were emptied, for the next ones.
@@ -78,8 +86,8 @@ impl Outbox {
             Lane::Control => self.control.push_back(entry),
             Lane::User => self.user.push(entry),
             Lane::Log => {
-                let pair = (entry.part.src, entry.part.dst);
-                if self.log.queues.get(&pair).is_some_and(|queue| queue.bytes + bytes > MAX_LOG_BYTES) {
+                let pair = entry.pair();
+                if self.log.bytes(pair).is_some_and(|queued| queued + bytes > MAX_LOG_BYTES) {
                     return false;
                 }
                 self.log.push(entry);
@@ -106,8 +114,7 @@ impl Outbox {
             self.bytes -= left.bytes;
             return Some(left);
         }
-        let silent = |gone: &ContextId, user: &Turns| !user.queues.keys().any(|(src, _)| src == gone);
-        if let Some(at) = self.farewells.iter().position(|(gone, _)| silent(gone, &self.user)) {
+        if let Some(at) = self.farewells.iter().position(|(gone, _)| !self.user.has_from(*gone)) {
             // The last log records of the context leave now. After its `DEL_ROUTE` they would count
             // as forged. In their own turn, messages of others could delay them for long.
             let gone = self.farewells[at].0;
@@ -132,9 +139,11 @@ impl Outbox {
 
     /// Removes everything that is queued, with the link by which it came in.
     pub(crate) fn drain(&mut self) -> Vec<Left> {
+        let lone = [&mut self.user, &mut self.log].map(|turns| turns.lone.take()).into_iter().flatten();
         let queues = self.user.queues.drain().chain(self.log.queues.drain());
         let entries: Vec<Entry> = queues
             .flat_map(|(_, queue)| queue.entries)
+            .chain(lone)
             .chain(self.control.drain(..))
             .chain(self.farewells.drain(..).map(|(_, entry)| entry))
             .collect();
@@ -147,7 +156,18 @@ impl Outbox {
 
 impl Turns {
     fn push(&mut self, entry: Entry) {
-        let pair = (entry.part.src, entry.part.dst);
+        if self.lone.is_none() && self.queues.is_empty() {
+            self.lone = Some(entry);
+            return;
+        }
+        if let Some(lone) = self.lone.take() {
+            self.queue(lone);
+        }
+        self.queue(entry);
+    }
+
+    fn queue(&mut self, entry: Entry) {
+        let pair = entry.pair();
         let spare = &mut self.spare;
         let queue = self.queues.entry(pair).or_insert_with(|| {
             self.turn.push_back(pair);
@@ -157,8 +177,25 @@ impl Turns {
         queue.entries.push_back(entry);
     }
 
+    /// Whether messages from a context wait.
+    fn has_from(&self, src: ContextId) -> bool {
+        let lone = self.lone.as_ref().map(Entry::pair);
+        lone.iter().chain(self.queues.keys()).any(|pair| pair.0 == src)
+    }
+
+    /// The bytes of payload that wait from one context to another one, if any message does.
+    fn bytes(&self, pair: Pair) -> Option<usize> {
+        match &self.lone {
+            Some(lone) => (lone.pair() == pair).then_some(lone.part.data.len()),
+            None => self.queues.get(&pair).map(|queue| queue.bytes),
+        }
+    }
+
     /// Takes the next queued message from `src`, out of turn.
     fn pop_from(&mut self, src: ContextId, now: Instant, out: &mut WriteBatch) -> Option<Left> {
+        if self.lone.as_ref().is_some_and(|lone| lone.part.src == src) {
+            return self.pop(now, out);
+        }
         let at = self.turn.iter().position(|pair| pair.0 == src)?;
         let pair = self.turn.remove(at)?;
         self.turn.push_front(pair);
@@ -166,6 +203,13 @@ impl Turns {
     }
 
     fn pop(&mut self, now: Instant, out: &mut WriteBatch) -> Option<Left> {
+        if let Some(lone) = &mut self.lone {
+            let (left, done) = take_fragment(lone, now, out);
+            if done {
+                self.lone = None;
+            }
+            return Some(left);
+        }
         let pair = self.turn.pop_front()?;
         let queue = self.queues.get_mut(&pair)?;
         let entry = queue.entries.front_mut()?;

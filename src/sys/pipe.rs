@@ -80,7 +80,8 @@ impl Input {
 
     async fn read_some(&self, room: usize, mut read: impl FnMut(&File) -> io::Result<usize>) -> io::Result<usize> {
         loop {
-            let mut ready = self.file.readable().await?;
+            // Only one task reads at a time, which is what this needs. It costs less than `readable`.
+            let mut ready = std::future::poll_fn(|cx| self.file.poll_read_ready(cx)).await?;
             match ready.try_io(|file| read(file.get_ref())) {
                 Ok(Ok(count)) => {
                     if self.short_read_is_empty && count < room {
@@ -122,7 +123,11 @@ impl Output {
     /// `WouldBlock` if there is no room, and errors of the descriptor.
     pub(crate) fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            match (&*self.file).write_vectored(slices) {
+            let wrote = match slices {
+                [one] => (&*self.file).write(one),
+                _ => (&*self.file).write_vectored(slices),
+            };
+            match wrote {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }

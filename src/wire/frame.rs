@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use zeroize::Zeroize;
 
 use crate::wire::codec;
@@ -73,15 +73,14 @@ pub(crate) fn encode(part: &Message, payload: Bytes, more: bool, now: Instant, o
     let left = part.deadline.map_or(0, |deadline| {
         u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX).max(1)
     });
-    let mut header = [0; HEADER];
-    let mut rest = &mut header[..];
-    rest.put_u16(MAGIC);
-    rest.put_u8(flags);
-    rest.put_u8(part.lane as u8);
     #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD")]
     let length = payload.len() as u32;
-    for field in [part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0, length, left] {
-        rest.put_u32(field);
+    let [high, low] = MAGIC.to_be_bytes();
+    let first = u32::from_be_bytes([high, low, flags, part.lane as u8]);
+    let words = [first, part.dst.0, part.src.0, part.auth.0, part.handle.0, part.reply_to.0, length, left];
+    let mut header = [0; HEADER];
+    for (place, word) in header.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
     }
     out.push(&header, payload, part.secret);
 }

@@ -37,6 +37,11 @@ impl WriteBatch {
         self.bytes = 0;
     }
 
+    /// All bytes, if they are in one piece.
+    pub(crate) fn in_one_piece(&self) -> Option<&[u8]> {
+        self.long.is_empty().then_some(&self.copied)
+    }
+
     /// Adds a frame. A `secret` payload is never copied.
     pub(crate) fn push(&mut self, header: &[u8], payload: Bytes, secret: bool) {
         self.bytes += header.len() + payload.len();

@@ -110,7 +110,8 @@ fn draw_growth(area: &Area<'_>, curve: &Curve) -> Result<()> {
         points.iter().map(|&(number, value)| (number, value / own)).collect()
     };
     let last = curve.ours.last().map_or(first, |point| point.0);
-    let lines = std::iter::once(("ours", &curve.ours)).chain(curve.theirs.iter().map(|(name, points)| (name.as_str(), points)));
+    let lines =
+        std::iter::once(("ours", &curve.ours)).chain(curve.theirs.iter().map(|(name, points)| (name.as_str(), points)));
     let lines: Vec<_> = lines.map(|(name, points)| (name, relative(points))).collect();
     let highest = lines.iter().flat_map(|(_, points)| points).map(|point| point.1).fold(2.0, f64::max);
     let mut chart = ChartBuilder::on(area)
@@ -121,9 +122,10 @@ fn draw_growth(area: &Area<'_>, curve: &Curve) -> Result<()> {
         .build_cartesian_2d((first..last).log_scale(), (0.8..highest * 1.3).log_scale())?;
     chart.configure_mesh().disable_mesh().x_label_formatter(&|x| format!("{x:.0}")).draw()?;
     let straight = [first, last].map(|number| (number, number / first));
-    chart.draw_series(LineSeries::new(straight, BLACK.mix(0.25)))?.label("in proportion").legend(|(x, y)| {
-        PathElement::new([(x, y), (x + 14, y)], BLACK.mix(0.25))
-    });
+    chart
+        .draw_series(LineSeries::new(straight, BLACK.mix(0.25)))?
+        .label("in proportion")
+        .legend(|(x, y)| PathElement::new([(x, y), (x + 14, y)], BLACK.mix(0.25)));
     for ((name, points), colour) in lines.into_iter().zip(COLOURS) {
         let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?;
         drawn.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2)));

@@ -124,11 +124,7 @@ pub(crate) struct Io {
 
 /// Creates the I/O side of a router, and the future that does its work. Run the future on this thread, the
 /// I/O thread.
-pub(crate) fn prepare(
-    setup: Setup,
-    thread: Arc<Thread>,
-    due: Rc<DueWrites>,
-) -> (Rc<Io>, impl Future<Output = ()>) {
+pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>, due: Rc<DueWrites>) -> (Rc<Io>, impl Future<Output = ()>) {
     let Setup { shared, queue, role } = setup;
     let (io, told, kind) = match role {
         Role::Master { logs, dispatcher } => {
@@ -165,9 +161,12 @@ pub(crate) fn prepare(
 async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Option<oneshot::Sender<()>>) {
     let guard = Guard::new(&io);
     let mut batch = Vec::new();
+    let mut bell = std::pin::pin!(io.bell.notified());
     loop {
         let next = io.run_timers();
         tokio::select! {
+            // The timers have just been served, and the bell only says that there is something to look at.
+            biased;
             count = queue.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
                     break;
@@ -177,7 +176,7 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Opti
                 }
             }
             () = sleep_until(next) => {}
-            () = io.bell.notified() => {}
+            () = bell.as_mut() => bell.set(io.bell.notified()),
         }
         if io.ending.is_over() {
             break;

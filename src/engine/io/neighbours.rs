@@ -62,9 +62,9 @@ impl Neighbours {
         let Some(parent) = io.shared.parent() else {
             return;
         };
-        let (link, closed) = io.with_links(|links| links.open(None, None));
+        let link = io.with_links(|links| links.open(None, None));
         io.with_routing(|routing| routing.add_parent(link, parent));
-        link::start(io, link, closed, stream, Vec::new());
+        link::start(io, link, stream, Vec::new());
     }
 
     /// Attaches a child whose handshake is complete, or another neighbour that is not the parent. Announces
@@ -72,12 +72,12 @@ impl Neighbours {
     pub(crate) fn attach(&self, io: &Rc<Io>, neighbour: Neighbour<'_>) {
         let Neighbour { context, name, authority, stream, rest, process } = neighbour;
         let (process, last_words) = process.unzip();
-        let (link, closed) = io.with_links(|links| links.open(process, last_words));
+        let link = io.with_links(|links| links.open(process, last_words));
         io.with_routing(|routing| routing.add_child(link, context, name.to_owned(), authority));
         if let Some(parent) = io.shared.parent() {
             io.send(add_route(parent, context, name));
         }
-        link::start(io, link, closed, stream, rest);
+        link::start(io, link, stream, rest);
     }
 
     /// Attaches a context that already uses the frame protocol on `stream`, and announces it to the parent.
