@@ -163,6 +163,25 @@ fn orphans_that_have_ended_are_reaped() {
     eventually("the reaping", || zombies_of(process) == 0);
 }
 
+#[test]
+fn what_commands_leave_is_reaped_where_it_may_live_on_as_well() {
+    let tree = Tree::new();
+    let child = block_on(tree.0.local().descendants(Descendants::Leave).connect()).unwrap();
+    let process = child.blocking_call(pid, ()).unwrap();
+    // While one starts, another one ends and leaves what ends later.
+    let all = (0..16).map(|nth| {
+        let child = child.clone();
+        std::thread::spawn(move || {
+            for _ in 0..20 {
+                let line = format!("sleep 0.0{} >/dev/null 2>&1 &", nth % 4);
+                assert_eq!(block_on(child.command("sh").args(["-c", &line]).status()).unwrap().code, Some(0));
+            }
+        })
+    });
+    all.collect::<Vec<_>>().into_iter().for_each(|one| one.join().unwrap());
+    eventually("the reaping", || zombies_of(process) == 0);
+}
+
 static KEPT: Mutex<Option<Child>> = Mutex::new(None);
 
 fn start_one_that_fails() -> std::io::Result<u32> {

@@ -202,11 +202,19 @@ fn exchange(lines: &[String]) -> Reading {
             return Some(Diagnosis { cause: ConnectCause::Banned, ..diagnosis });
         }
         if !rest.contains("invalid characters") {
-            let text = format!(
-                "the server closed the connection before the login ({rest}): too many logins at once (MaxStartups, \
-                 PerSourcePenalties), a ban, or a proxy command that failed"
-            );
-            let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, "try fewer at a time");
+            const BUSY: &str = "too many logins at once (MaxStartups, PerSourcePenalties), or a ban";
+            // ssh calls the other end of a proxy so. The proxy does not say whether it or the server has failed.
+            let (text, advice) = if lines.iter().any(|line| line.contains(" UNKNOWN port ")) {
+                let text = format!(
+                    "the connection through a proxy (ProxyCommand, ProxyJump) ended before the login ({rest}): the proxy \
+                     has failed; or, at the server behind it, {BUSY}"
+                );
+                (text, "try the proxy by hand; if it works, try fewer hosts at a time")
+            } else {
+                let text = format!("the server closed the connection before the login ({rest}): {BUSY}");
+                (text, "try fewer at a time")
+            };
+            let diagnosis = Diagnosis::new(ConnectErrorKind::Eof, text, advice);
             return Some(Diagnosis { cause: ConnectCause::TurnedAway, ..diagnosis });
         }
         (format!("what listens there is not an ssh server ({rest})"), "check the port")
@@ -465,6 +473,7 @@ mod tests {
         ("Connection timed out during banner exchange\r\n", Timeout, &["does not speak ssh in time"]),
         ("kex_exchange_identification: read: Connection reset by peer\r\n", Eof, &["too many logins at once (MaxStartups"]),
         ("kex_exchange_identification: Connection closed by remote host\r\n", Eof, &["MaxStartups"]),
+        ("kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n", Eof, &["the proxy has failed", "MaxStartups"]),
         ("debug1: identity file /root/.ssh/id_rsa type -1\r\ndebug1: kex_exchange_identification: banner line 0: Exceeded MaxStartups\r\nkex_exchange_identification: Connection closed by remote host\r\n", Eof, &["MaxStartups"]),
         ("debug1: key_load_public: No such file or directory\r\ndebug1: kex_exchange_identification: banner line 0: Not allowed at this time\r\nkex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port 2222\r\n", Eof, &["refuses this address for now (PerSourcePenalties)", "PerSourcePenaltyExemptList"]),
         ("kex_exchange_identification: banner line contains invalid characters\r\n", Eof, &["not an ssh server"]),
