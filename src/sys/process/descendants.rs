@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn what_leads_a_session_is_left_to_a_function_unless_all_orphans_are_adopted() {
         let mut leader = std::process::Command::new("setsid").arg("true").spawn().unwrap();
-        let is_zombie = |pid| platform::children_of(getpid().as_raw()).iter().any(|one| one.pid == pid && one.is_zombie);
+        let is_zombie =
+            |pid| platform::children_of(getpid().as_raw()).iter().any(|one| one.pid == pid && one.is_zombie);
         let pid = leader.id().cast_signed();
         while !is_zombie(pid) {}
         reap_orphans(false);
