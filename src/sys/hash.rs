@@ -39,6 +39,7 @@ impl BuildHasher for QuickState {
     }
 
     #[inline(always)]
+    #[expect(clippy::manual_hash_one, reason = "this is the method itself, which is not inlined otherwise")]
     fn hash_one<T: Hash>(&self, key: T) -> u64 {
         let mut hasher = self.build_hasher();
         key.hash(&mut hasher);
