@@ -49,7 +49,8 @@ pub(super) fn release() -> Result<()> {
             let file = place.join(format!("offshoot_{version}_{architecture}.deb"));
             let mut deb = packagers::cargo("deb")?;
             deb.args(["deb", "--no-build", "--no-strip", "--locked", "--quiet", "--target", target, "--output"]);
-            check(deb.arg(&file).env("SOURCE_DATE_EPOCH", &epoch))?;
+            deb.arg(&file).env("SOURCE_DATE_EPOCH", &epoch);
+            check(deb.args(maintainer()))?;
         }
     }
     fs::write(place.join(format!("offshoot-{version}.cdx.json")), contents(&epoch)?)?;
@@ -66,6 +67,15 @@ fn check_headers(target: &str, tool: &[u8]) -> Result<()> {
         return elf::Headers::check(tool);
     }
     macho::check(tool, target)
+}
+
+/// Who maintains the packages for Debian, if the environment says it as Debian's own tools take it.
+fn maintainer() -> Vec<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (set("DEBFULLNAME"), set("DEBEMAIL")) {
+        (Some(name), Some(address)) => vec!["--maintainer".into(), format!("{name} <{address}>")],
+        _ => Vec::new(),
+    }
 }
 
 /// The seconds that files of packages have as their time.
