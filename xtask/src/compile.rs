@@ -53,8 +53,7 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
             let flags = flags.map(|flag| format!("{flag:?}"));
             let flags = flags.collect::<Vec<_>>().join(", ");
             // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.
-            let named = if is_by_rustc { (*target).to_owned() } else { target::for_zig(target) };
-            cargo.args(["--target", &named, "--config"]).arg(format!("target.{target}.rustflags=[{flags}]"));
+            cargo.args(["--target", target, "--config"]).arg(format!("target.{target}.rustflags=[{flags}]"));
             if is_by_rustc {
                 cargo.arg("--config").arg(format!("target.{target}.linker=\"rust-lld\""));
             }

@@ -135,16 +135,6 @@ pub(crate) fn own(host: &str) -> String {
     named(processor).unwrap_or_else(|_| host.to_owned())
 }
 
-/// A target as the driver of zig takes it: with the oldest glibc that Rust supports there. zig takes a much later one by itself.
-pub(crate) fn for_zig(target: &str) -> String {
-    let oldest_glibc = match target.split('-').next() {
-        Some("riscv64gc") => "2.29",
-        Some("loongarch64") => "2.36",
-        _ => "2.17",
-    };
-    if target.contains("-linux-gnu") { format!("{target}.{oldest_glibc}") } else { target.to_owned() }
-}
-
 /// The oldest version of macOS that Rust supports. zig takes a much later one by itself.
 pub(crate) fn oldest_macos(target: &str) -> Option<&'static str> {
     match target {
@@ -235,18 +225,6 @@ mod tests {
         assert_eq!(own("aarch64-apple-darwin"), "aarch64-apple-darwin");
         assert_eq!(dynamic("armv7-unknown-linux-musleabihf").unwrap(), "armv7-unknown-linux-gnueabihf");
         assert_eq!(dynamic(HOST), None);
-    }
-
-    #[test]
-    fn zig_is_told_the_oldest_glibc() {
-        for (target, told) in [
-            ("armv7-unknown-linux-gnueabihf", "armv7-unknown-linux-gnueabihf.2.17"),
-            ("riscv64gc-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu.2.29"),
-            ("aarch64-unknown-linux-musl", "aarch64-unknown-linux-musl"),
-            ("x86_64-unknown-freebsd", "x86_64-unknown-freebsd"),
-        ] {
-            assert_eq!(for_zig(target), told);
-        }
         assert_eq!(in_variables("x86_64-unknown-linux-musl"), "x86_64_unknown_linux_musl");
     }
 }
