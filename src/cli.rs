@@ -74,7 +74,7 @@ mod worker;
 #[cfg(feature = "cargo")]
 pub mod own {
     pub use crate::cli::file_digest::file_digest;
-    pub use crate::cli::images::{check_image, has_library, remarks, write};
+    pub use crate::cli::images::{check_image, has_library, has_target, remarks, write};
     pub use crate::image::bundle::Packing;
 }
 

@@ -183,6 +183,12 @@ pub fn has_library(executable: &[u8]) -> bool {
     build_in(executable).is_some()
 }
 
+/// Whether an image for such a machine can be built. The machine is the output of its `uname -sm`.
+#[cfg(feature = "cargo")]
+pub fn has_target(system: &str, machine: &str) -> bool {
+    crate::image::executable::has_target(system, machine)
+}
+
 /// What is not wrong with an image and still makes it a bad one, each with what to do.
 pub fn remarks(image: &[u8]) -> Vec<String> {
     let mut remarks = Vec::new();

@@ -138,9 +138,13 @@ impl Bundle {
     /// The image for a machine, by the output of `uname -sm`. The first call reads the image and
     /// checks it, and blocks for some milliseconds.
     pub(crate) fn find(&self, system: &str, machine: &str) -> io::Result<Option<Arc<Image>>> {
-        // What is built for armv6 runs on armv7, too, and the headers of both are the same.
-        let is_for_armv6 = |entry: &Entry| machine == "armv6l" && entry.triple.starts_with("arm-");
-        let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine) || is_for_armv6(entry);
+        // What is built for armv6 runs on armv7, too, and the headers of both are the same. So it is with i586 and i686.
+        let is_for_older = |entry: &Entry| match machine {
+            "armv6l" => entry.triple.starts_with("arm-"),
+            "i586" => entry.triple.starts_with("i586-"),
+            _ => false,
+        };
+        let fits = |entry: &Entry| runs_on((&entry.system, &entry.processor), system, machine) || is_for_older(entry);
         let Some(at) = self.entries.iter().position(fits) else {
             return Ok(None);
         };

@@ -405,7 +405,7 @@ pub(crate) fn own_machine() -> (&'static str, &'static str) {
 ///
 /// The kernel decides: a static image needs nothing else of a machine. So a 32-bit userland on a
 /// 64-bit kernel is no obstacle. A processor older than the images are built for gives another
-/// result: there is no image for i586, and for armv6l one of its own (`Bundle::find`).
+/// result: i586 and armv6l have images of their own (`Bundle::find`).
 pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
     let processor = match machine {
         "amd64" | "x86-64" => "x86_64",
@@ -419,6 +419,20 @@ pub(crate) fn machine(system: &str, machine: &str) -> (String, String) {
         other => other,
     };
     (system.into(), processor.into())
+}
+
+/// Whether Rust has a target for such a machine that the library can be built for.
+pub(crate) fn has_target(system: &str, machine: &str) -> bool {
+    let (system, processor) = self::machine(system, machine);
+    match &*system {
+        "Linux" => {
+            ["x86_64", "aarch64", "x86", "i586", "arm", "armv6l", "riscv64", "ppc64le", "ppc64", "s390x", "loongarch64"]
+                .contains(&&*processor)
+        }
+        "FreeBSD" => processor == "x86_64",
+        "Darwin" => processor == "x86_64" || processor == "aarch64",
+        _ => false,
+    }
 }
 
 /// Whether an image for `own` runs on a machine with this system and processor.

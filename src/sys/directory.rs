@@ -311,8 +311,8 @@ impl Iterator for Names {
 /// The part of a file that has bytes at or after `at`, as its begin and its end. `None` if only a hole follows.
 #[cfg(target_os = "linux")]
 pub(crate) fn next_data(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
-    use nix::unistd::{Whence, lseek};
-    let seek = |at: u64, whence| match lseek(file, i64::try_from(at).map_err(io::Error::other)?, whence) {
+    use nix::unistd::{Whence, lseek64};
+    let seek = |at: u64, whence| match lseek64(file, i64::try_from(at).map_err(io::Error::other)?, whence) {
         Ok(found) => Ok(Some(u64::try_from(found).unwrap_or(0))),
         Err(Errno::ENXIO) => Ok(None),
         Err(error) => Err(io::Error::from(error)),

@@ -37,10 +37,9 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
     targets.iter().try_for_each(|target| toolchain::install(&toolchain, target))?;
     let is_by_rustc = |target: &&str| target::linker(target, &toolchain.host) == Linker::Rustc;
     let (by_rustc, by_zig): (Vec<&str>, Vec<&str>) = targets.iter().copied().partition(is_by_rustc);
-    for (targets, is_by_rustc) in [(by_rustc, true), (by_zig, false)] {
-        if targets.is_empty() {
-            continue;
-        }
+    // One run of cargo for each that zig links, as its variables are for one target.
+    let runs = by_zig.chunks(1).map(|target| (target, false));
+    for (targets, is_by_rustc) in runs.chain((!by_rustc.is_empty()).then_some((&by_rustc[..], true))) {
         let mut cargo = if is_by_rustc { Command::new(env!("CARGO")) } else { zig::cargo()? };
         // The driver of zig has another verb for `build`.
         cargo.arg(if is_by_rustc || verb != "build" { verb } else { "zigbuild" });
@@ -58,6 +57,12 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
             if is_by_rustc {
                 cargo.arg("--config").arg(format!("target.{target}.linker=\"rust-lld\""));
             }
+        }
+        if !is_by_rustc
+            && std::env::var_os(target::OLDEST_MACOS).is_none()
+            && let Some(version) = target::oldest_macos(targets[0])
+        {
+            cargo.env(target::OLDEST_MACOS, version);
         }
         check(&mut cargo)?;
     }

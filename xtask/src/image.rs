@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::{DEFAULT_TARGETS, check, compile, elf, target_directory, top};
+use super::{DEFAULT_TARGETS, check, compile, elf, macho, target_directory, top};
 
 /// The most bytes of an image of a default target, packed by zstd -19.
 const IMAGE_BUDGET: usize = 850 * 1024;
@@ -159,9 +159,9 @@ pub(super) fn elsewhere() -> Result<()> {
         let args = ["--quiet", "--no-default-features", "--bin", "offshoot", "--config", "profile.dev.opt-level=0"];
         compile::cargo("build", &[target], &args)?;
         let file = fs::read(executable(target, "debug", "offshoot"))?;
-        let magic: &[u8] = if target.ends_with("-darwin") { b"\xcf\xfa\xed\xfe" } else { b"\x7fELF" };
-        if !file.starts_with(magic) {
-            bail!("what was built for {target} is no executable for it");
+        match target.ends_with("-darwin") {
+            true => macho::check(&file, target).with_context(|| target.to_owned())?,
+            false => ensure!(file.starts_with(b"\x7fELF"), "what was built for {target} is no executable for it"),
         }
         println!("{target}: linked");
     }

@@ -9,6 +9,7 @@ mod elf;
 mod fuzz;
 mod image;
 mod installed;
+mod macho;
 mod msrv;
 mod offline;
 mod packagers;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::image::{self, contains};
-use super::{DEFAULT_TARGETS, check, elf, packagers, target_directory, top};
+use super::{DEFAULT_TARGETS, check, elf, macho, packagers, target_directory, top};
 
 /// The machines on which the tool runs, with the name that Debian has for them. macOS is built, and nothing runs it.
 const CONTROLLERS: [(&str, Option<&str>); 4] = [
@@ -49,7 +49,8 @@ pub(super) fn release() -> Result<()> {
             let file = place.join(format!("offshoot_{version}_{architecture}.deb"));
             let mut deb = packagers::cargo("deb")?;
             deb.args(["deb", "--no-build", "--no-strip", "--locked", "--quiet", "--target", target, "--output"]);
-            check(deb.arg(&file).env("SOURCE_DATE_EPOCH", &epoch))?;
+            deb.arg(&file).env("SOURCE_DATE_EPOCH", &epoch);
+            check(deb.args(maintainer()))?;
         }
     }
     fs::write(place.join(format!("offshoot-{version}.cdx.json")), contents(&epoch)?)?;
@@ -65,14 +66,17 @@ fn check_headers(target: &str, tool: &[u8]) -> Result<()> {
     if target.contains("-linux-") {
         return elf::Headers::check(tool);
     }
-    let flags = tool.get(FLAGS_OF_MACH_O).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
-    ensure!(flags & MH_PIE != 0, "it is loaded at a fixed address");
-    Ok(())
+    macho::check(tool, target)
 }
 
-/// Where a Mach-O file of 64 bits has its flags, and the flag of one that is loaded at any address.
-const FLAGS_OF_MACH_O: std::ops::Range<usize> = 24..28;
-const MH_PIE: u32 = 0x20_0000;
+/// Who maintains the packages for Debian, if the environment says it as Debian's own tools take it.
+fn maintainer() -> Vec<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (set("DEBFULLNAME"), set("DEBEMAIL")) {
+        (Some(name), Some(address)) => vec!["--maintainer".into(), format!("{name} <{address}>")],
+        _ => Vec::new(),
+    }
+}
 
 /// The seconds that files of packages have as their time.
 fn epoch() -> Result<String> {

@@ -128,12 +128,14 @@ fn facts(toolchain: Toolchain, project: &Project, targets: &[String]) -> Result<
     let compiled_by_user = all.iter().filter(|target| has_compiler(target)).map(|target| (*target).clone()).collect();
     let needs_zig = !project.in_c.is_empty()
         || all.iter().any(|target| target::linker(target, &toolchain.host) == target::Linker::Zig);
+    let (configured, names_macos) = config::of(&all, target::OLDEST_MACOS)?;
     Ok(Facts {
         cargo: std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),
-        configured: config::of(&all)?,
+        configured,
         zig: if needs_zig { zig::find() } else { None },
         in_c: project.in_c.clone(),
         compiled_by_user,
+        names_macos,
         toolchain,
     })
 }
@@ -294,6 +296,25 @@ mod tests {
         let both = wanted(&of(&[], &["Linux-armv7l", "i686"]), Some(&manifest)).unwrap();
         assert_eq!(both, ["i686-unknown-linux-musl", "armv7-unknown-linux-musleabihf"]);
         assert!(wanted(&of(&["vax"], &[]), None).is_err());
+    }
+
+    #[test]
+    fn a_host_without_an_image_is_told_a_target_exactly_if_there_is_one() {
+        for (system, processors, has_target) in [
+            ("Linux", "x86_64 aarch64 i686 i586 armv7l armv8l armv6l riscv64 ppc64le ppc64 s390x loongarch64", true),
+            ("FreeBSD", "amd64", true),
+            ("Darwin", "x86_64 arm64", true),
+            ("Linux", "i486 armv5tel mips mips64 ppc sparc64 riscv32 alpha vax", false),
+            ("FreeBSD", "arm64 i386", false),
+            ("Darwin", "i386", false),
+            ("Plan9", "x86_64", false),
+        ] {
+            for processor in processors.split(' ') {
+                let word = format!("{system}-{processor}");
+                assert_eq!(own::has_target(system, processor), has_target, "{word}");
+                assert_eq!(target::named(&word).is_ok(), has_target, "{word}");
+            }
+        }
     }
 
     #[test]

@@ -17,10 +17,13 @@ pub(crate) struct Configured {
     pub(crate) flags: Vec<String>,
 }
 
-/// Reads it for each target, as cargo would in this directory.
-pub(crate) fn of(targets: &[&String]) -> Result<BTreeMap<String, Configured>> {
+/// Reads it for each target, as cargo would in this directory. Also says whether the environment of rustc, which cargo adds to,
+/// has a variable.
+pub(crate) fn of(targets: &[&String], variable: &str) -> Result<(BTreeMap<String, Configured>, bool)> {
     let config = Config::load().context("the configuration of cargo cannot be read")?;
-    targets.iter().map(|target| Ok(((*target).clone(), one(&config, target)?))).collect()
+    let configured = targets.iter().map(|target| Ok(((*target).clone(), one(&config, target)?)));
+    let is_set = std::env::var_os(variable).is_some() || config.env.contains_key(variable);
+    Ok((configured.collect::<Result<_>>()?, is_set))
 }
 
 fn one(config: &Config, target: &str) -> Result<Configured> {

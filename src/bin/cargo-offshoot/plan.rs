@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) in_c: Vec<String>,
     /// The targets for which there is a C compiler without zig.
     pub(crate) compiled_by_user: BTreeSet<String>,
+    /// Whether the user says which version of macOS is the oldest that a program runs on.
+    pub(crate) names_macos: bool,
 }
 
 impl Facts {
@@ -121,6 +123,12 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
         let all: Vec<_> = facts.flags_of_user(target).iter().chain(&flags).map(String::as_str).collect();
         step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
     }
+    if linker == Linker::Zig
+        && !facts.names_macos
+        && let Some(version) = target::oldest_macos(target)
+    {
+        step.env.push((target::OLDEST_MACOS.into(), version.into()));
+    }
     if let Some(id) = &job.build_id {
         step.env.push(("OFFSHOOT_BUILD".into(), id.clone()));
     }
@@ -168,6 +176,7 @@ impl Facts {
             zig: None,
             in_c: Vec::new(),
             compiled_by_user: BTreeSet::new(),
+            names_macos: false,
         }
     }
 }
@@ -256,6 +265,19 @@ mod tests {
         assert_eq!(step("test", target, &job(), &facts).unwrap().args[0], "test");
         // zig is not asked for what it is not needed for.
         assert_eq!(step("build", AARCH64, &job(), &facts).unwrap().program, PathBuf::from("cargo"));
+    }
+
+    #[test]
+    fn a_program_for_macos_runs_on_the_oldest_that_rust_supports_or_that_the_user_names() {
+        let version = |target: &str, names_macos| {
+            let facts = Facts { zig: zig(), names_macos, ..Facts::sample() };
+            let step = step("build", target, &job(), &facts).unwrap();
+            step.env.into_iter().find(|(name, _)| name == "MACOSX_DEPLOYMENT_TARGET").map(|(_, value)| value)
+        };
+        assert_eq!(version("x86_64-apple-darwin", false).as_deref(), Some("10.12"));
+        assert_eq!(version("aarch64-apple-darwin", false).as_deref(), Some("11.0"));
+        assert_eq!(version("aarch64-apple-darwin", true), None);
+        assert_eq!(version("x86_64-unknown-freebsd", false), None);
     }
 
     #[test]

@@ -35,6 +35,11 @@ fn is_musl(target: &str) -> bool {
     target.contains("-linux-musl")
 }
 
+/// The target whose programs take the libc of their machine, in place of one with static programs.
+pub(crate) fn dynamic(target: &str) -> Option<String> {
+    is_musl(target).then(|| target.replace("-linux-musl", "-linux-gnu"))
+}
+
 /// The targets that need flags and start files of their own to be position-independent. rustc links them at a fixed
 /// address by default.
 const FIXED: [&str; 2] = ["aarch64-unknown-linux-musl", "i686-unknown-linux-musl"];
@@ -92,15 +97,20 @@ pub(crate) fn named(word: &str) -> Result<String> {
         "Darwin-x86_64" => "x86_64-apple-darwin",
         "x86_64" | "amd64" => "x86_64-unknown-linux-musl",
         "aarch64" | "arm64" => "aarch64-unknown-linux-musl",
-        "x86" | "i686" | "i586" | "i386" => "i686-unknown-linux-musl",
+        "x86" | "i686" | "i386" => "i686-unknown-linux-musl",
+        "i586" => "i586-unknown-linux-musl",
         "armv7" | "armv7l" | "armv8l" | "armhf" => "armv7-unknown-linux-musleabihf",
         "armv6l" | "arm" => "arm-unknown-linux-musleabihf",
         "riscv64" | "riscv64gc" => "riscv64gc-unknown-linux-musl",
         "ppc64le" | "powerpc64le" => "powerpc64le-unknown-linux-musl",
+        "ppc64" | "powerpc64" => "powerpc64-unknown-linux-musl",
         // Nobody has a static standard library for it.
         "s390x" => "s390x-unknown-linux-gnu",
         "loongarch64" => "loongarch64-unknown-linux-musl",
         triple if triple.split('-').count() >= 3 && triple.bytes().all(is_part_of_a_name) => triple,
+        _ if SYSTEMS.iter().any(|system| word.starts_with(system)) => {
+            bail!("there is no target for {word}: Rust has no standard library for it, or the library cannot use it")
+        }
         _ => bail!(
             "{word} is no target: write a processor as `uname -m` names it, such as aarch64, or a target as rustc names it, \
              such as aarch64-unknown-linux-musl"
@@ -108,6 +118,9 @@ pub(crate) fn named(word: &str) -> Result<String> {
     };
     Ok(target.to_owned())
 }
+
+/// What the name of a machine in an error of the library begins with.
+const SYSTEMS: [&str; 3] = ["Linux-", "FreeBSD-", "Darwin-"];
 
 fn is_part_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
@@ -121,6 +134,18 @@ pub(crate) fn own(host: &str) -> String {
     }
     named(processor).unwrap_or_else(|_| host.to_owned())
 }
+
+/// The oldest version of macOS that Rust supports. zig takes a much later one by itself.
+pub(crate) fn oldest_macos(target: &str) -> Option<&'static str> {
+    match target {
+        "x86_64-apple-darwin" => Some("10.12"),
+        "aarch64-apple-darwin" => Some("11.0"),
+        _ => None,
+    }
+}
+
+/// The variable from which rustc and zig take the oldest version of macOS that a program runs on.
+pub(crate) const OLDEST_MACOS: &str = "MACOSX_DEPLOYMENT_TARGET";
 
 /// The name of a target in the variables of cargo and of the crate `cc`.
 pub(crate) fn in_variables(target: &str) -> String {
@@ -143,6 +168,8 @@ mod tests {
             ("armv7l", "armv7-unknown-linux-musleabihf"),
             ("armv6l", "arm-unknown-linux-musleabihf"),
             ("i686", "i686-unknown-linux-musl"),
+            ("Linux-i586", "i586-unknown-linux-musl"),
+            ("Linux-ppc64", "powerpc64-unknown-linux-musl"),
             ("Linux-s390x", "s390x-unknown-linux-gnu"),
             ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"),
             ("aarch64-apple-darwin", "aarch64-apple-darwin"),
@@ -151,6 +178,10 @@ mod tests {
         }
         for word in ["vax", "", "a-b", "x86_64-unknown-linux-\"", "../x-y-z"] {
             assert!(named(word).unwrap_err().to_string().contains("is no target"), "{word}");
+        }
+        for word in ["Linux-mips", "Linux-ppc", "Linux-armv5tel", "FreeBSD-arm64", "Darwin-ppc"] {
+            let why = named(word).unwrap_err().to_string();
+            assert!(why.starts_with(&format!("there is no target for {word}: ")), "{why}");
         }
     }
 
@@ -192,6 +223,8 @@ mod tests {
         assert_eq!(own(HOST), "x86_64-unknown-linux-musl");
         assert_eq!(own("aarch64-unknown-linux-gnu"), "aarch64-unknown-linux-musl");
         assert_eq!(own("aarch64-apple-darwin"), "aarch64-apple-darwin");
+        assert_eq!(dynamic("armv7-unknown-linux-musleabihf").unwrap(), "armv7-unknown-linux-gnueabihf");
+        assert_eq!(dynamic(HOST), None);
         assert_eq!(in_variables("x86_64-unknown-linux-musl"), "x86_64_unknown_linux_musl");
     }
 }

@@ -62,9 +62,13 @@ pub(crate) fn install(toolchain: &Toolchain, target: &str) -> Result<()> {
         return Ok(());
     }
     check(Command::new("rustup").args(["target", "add", target])).with_context(|| {
+        let other = match target::dynamic(target) {
+            Some(other) => format!("; with {other} instead, the program needs the libc of its machine"),
+            None => String::new(),
+        };
         format!(
             "the standard library for {target} is missing, and rustup (https://rustup.rs) cannot add it: `rustup target list` \
-             shows the targets that it has for this toolchain"
+             shows the targets that it has for this toolchain{other}"
         )
     })
 }

@@ -25,9 +25,12 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Pac
             Missing::Unknown(known) => {
                 let known = known.join(", ");
                 let text = format!("there is no image for {system} {machine}: this program carries {known}");
-                let advice = format!(
-                    "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..."
-                );
+                let advice = match executable::has_target(&system, &machine) {
+                    true => format!(
+                        "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..."
+                    ),
+                    false => "none can be built for such a machine; use plain ssh for it".to_owned(),
+                };
                 fail(ConnectErrorKind::Unsupported, text).with_advice(advice)
             }
             Missing::Broken(why) => fail(ConnectErrorKind::Image, why),

@@ -143,9 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn an_image_for_armv6_is_for_armv7_too_and_not_the_other_way_round() {
+    fn an_image_for_an_older_processor_is_for_the_newer_too_and_not_the_other_way_round() {
         let directory = tempfile::tempdir().unwrap();
         let plain = bundle(directory.path(), "plain", b"program");
+        let processor = |triple: &str| if triple.starts_with('i') { 3 } else { 40 };
         let (old, new) = ("arm-unknown-linux-musleabihf", "armv7-unknown-linux-musleabihf");
         for (name, triples, machine, found) in [
             ("old", &[old][..], "armv6l", Some(0)),
@@ -153,9 +154,15 @@ mod tests {
             ("new", &[new], "armv6l", None),
             ("both", &[new, old], "armv6l", Some(1)),
             ("both", &[new, old], "armv7l", Some(0)),
+            ("i586", &["i586-unknown-linux-musl"], "i586", Some(0)),
+            ("i586", &["i586-unknown-linux-musl"], "i686", Some(0)),
+            ("i686", &["i686-unknown-linux-musl"], "i586", None),
         ] {
-            let images: Vec<_> =
-                triples.iter().zip(0..).map(|(triple, number)| ((*triple).to_owned(), elf(40, 1, number))).collect();
+            let images: Vec<_> = triples
+                .iter()
+                .zip(0..)
+                .map(|(triple, number)| ((*triple).to_owned(), elf(processor(triple), 1, number)))
+                .collect();
             let mut bytes = Vec::new();
             plain.write(&images, &mut bytes).unwrap();
             let image = bundle(directory.path(), name, &bytes).find("Linux", machine).unwrap();
