@@ -176,6 +176,13 @@ impl Directory {
         Ok(openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
     }
 
+    /// Makes a file for writing with the mode that the umask leaves. Fails if the name is taken.
+    #[cfg(feature = "cli")]
+    pub(crate) fn create_for_all(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(self, name, flags, Mode::from_bits_truncate(0o666))?.into())
+    }
+
     /// Opens a file for reading and writing.
     pub(crate) fn write(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;

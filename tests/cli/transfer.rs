@@ -224,6 +224,12 @@ pub(crate) fn a_copy_that_nobody_can_mean_is_refused() -> Result<()> {
     // Options may be between the paths.
     let ended = at(place.path(), &["push", "from", "-w", "local1", &to])?;
     ensure!(ended.code == Some(0) && text(&place.path().join("to/a/b/file"))? == "hello\n", "{ended:?}");
+    fs::create_dir_all(place.path().join("elsewhere"))?;
+    fs::create_dir_all(place.path().join("logs"))?;
+    symlink("../elsewhere", place.path().join("logs/local1"))?;
+    let ended = at(place.path(), &["run", "-w", "local1", "--outdir", "logs/%h/log", "--", "echo", "x"])?;
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains("logs/local1 is a symbolic link"), "{ended:?}");
+    ensure!(names(&place.path().join("elsewhere"))?.is_empty());
     Ok(())
 }
 
