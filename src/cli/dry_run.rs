@@ -15,12 +15,13 @@ use crate::cli::worker::{Job, Work};
 ///
 /// # Errors
 ///
-/// If a `%` of the command stands for nothing, or a shell would not read a host as a word.
+/// If a `%` of the command stands for nothing, or a shell would not read a host as a word, or a path names a host.
 pub(super) fn check(job: &Job, hosts: &[HostPath]) -> Result<(), String> {
-    let Work::Command(command) = &job.work else { return Ok(()) };
-    if !job.substitutes {
-        return Ok(());
-    }
+    let command = match &job.work {
+        Work::Command(command) if job.substitutes => command,
+        Work::Transfer(transfer) => return transfer.check_hosts(hosts),
+        _ => return Ok(()),
+    };
     for (number, host) in hosts.iter().enumerate() {
         for word in &command.argv {
             substitution::apply(word, Values { host: &host.text, number })?;

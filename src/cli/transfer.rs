@@ -22,6 +22,7 @@ use crate::cli::args::copying::{CopyingArgs, PullArgs, PushArgs};
 use crate::cli::args::{Cli, OutputArgs, ReachArgs};
 use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
+use crate::cli::hosts::path::HostPath;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::carry_out;
 use crate::cli::transfer::meter::Meters;
@@ -49,7 +50,12 @@ pub(super) enum Way {
 
 /// Copies to all hosts and reports.
 pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
-    let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    let Some((to, sources)) = args.paths.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        return fail(
+            Exit::Usage,
+            &"name the files or directories here, and then the place on the hosts; only one path is there",
+        );
+    };
     // A variable of a shell that is not set must not stand for the home directory.
     if to.is_empty() {
         return fail(Exit::Usage, &"the destination is empty; name a path on the hosts, or . for the home directory");
@@ -68,7 +74,12 @@ pub(crate) fn push(cli: &Cli, args: &PushArgs) -> Exit {
 
 /// Copies from all hosts and reports.
 pub(crate) fn pull(cli: &Cli, args: &PullArgs) -> Exit {
-    let Some((to, sources)) = args.paths.split_last() else { return Exit::Usage };
+    let Some((to, sources)) = args.paths.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        return fail(
+            Exit::Usage,
+            &"name the files or directories on the hosts, and then a directory here; only one path is there",
+        );
+    };
     if let Some(why) = tilde(sources).or_else(|| twice(sources)) {
         return fail(Exit::Usage, &why);
     }
@@ -137,10 +148,13 @@ fn shown(path: &OsStr) -> String {
 ///
 /// What is wrong, and what to write instead.
 fn check(sources: &[OsString], to: &OsStr, delete: bool) -> Result<(), String> {
-    // All that the hosts have would go.
-    let is_root = Path::new(to).components().all(|part| matches!(part, Component::RootDir | Component::CurDir));
-    if delete && is_root && to.as_bytes().starts_with(b"/") {
-        return Err("with --delete, / would lose all that the source does not have; name a directory in it".into());
+    // All that the hosts have would go, or all that is beside the home directory. Other spellings are refused there.
+    let is_nameless = Path::new(to).components().all(|part| !matches!(part, Component::Normal(_)));
+    if delete && is_nameless && (to.as_bytes().starts_with(b"/") || to.as_bytes().windows(2).any(|two| two == b"..")) {
+        return Err(format!(
+            "with --delete, {} would lose all that the source does not have; name a directory in it",
+            shown(to)
+        ));
     }
     twice(sources).map_or(Ok(()), Err)
 }
@@ -191,6 +205,27 @@ fn place(sources: &[OsString], to: &OsStr) -> Result<Place, String> {
 impl Transfer {
     pub(super) fn is_push(&self) -> bool {
         matches!(self.way, Way::Push(_))
+    }
+
+    /// What is wrong if a path on the hosts begins with one of them, as scp and rsync want it.
+    pub(super) fn check_hosts(&self, hosts: &[HostPath]) -> Result<(), String> {
+        let paths = match &self.way {
+            Way::Push(Destination { path, .. }) => std::slice::from_ref(path),
+            Way::Pull(_) => &self.sources,
+        };
+        let host_of = |path: &Blob| {
+            let text = String::from_utf8_lossy(&path.0).into_owned();
+            let (host, rest) = text.split_once(':').map(|(host, rest)| (host.to_owned(), rest.to_owned()))?;
+            hosts.iter().any(|known| known.text == host).then_some((text, rest))
+        };
+        let Some((path, rest)) = paths.iter().find_map(host_of) else { return Ok(()) };
+        Err(format!(
+            "{} would be a path in the home directory of each host, since -w names the hosts; write {} for the path, or \
+             ./{} if it has that name",
+            visible(&path),
+            visible(if rest.is_empty() { "." } else { &rest }),
+            visible(&path)
+        ))
     }
 
     /// The sources as they are sent. What becomes a copy under another name is its content.
@@ -268,7 +303,10 @@ mod tests {
             assert!(checked(&["x/"], to, true).is_err(), "{to}");
             assert_eq!(checked(&["x/"], to, false), Ok(()));
         }
-        for to in [".", "./", "/srv", "x"] {
+        for to in ["..", "../", "../..", "./..", "/.."] {
+            assert!(checked(&["x/"], to, true).unwrap_err().contains(to), "{to}");
+        }
+        for to in [".", "./", "/srv", "x", "../x", "x.."] {
             assert_eq!(checked(&["x/"], to, true), Ok(()), "{to}");
         }
         assert!(checked(&["a/x", "b/x"], "d", false).unwrap_err().contains("the name x"));

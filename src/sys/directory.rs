@@ -15,13 +15,15 @@ use nix::sys::stat::{
     utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, linkat, symlinkat, unlinkat};
 
 /// Names of one directory or above it.
 const DOTS: [&[u8]; 2] = [b".", b".."];
 
 /// The mode of a directory or file that is not finished.
 const PRIVATE: Mode = Mode::S_IRWXU;
+/// What the owner of a directory needs to change what is in it.
+const OWNER: u32 = 0o700;
 
 /// An open directory.
 #[derive(Debug, Clone)]
@@ -174,6 +176,13 @@ impl Directory {
         Ok(openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
     }
 
+    /// Makes a file for writing with the mode that the umask leaves. Fails if the name is taken.
+    #[cfg(feature = "cli")]
+    pub(crate) fn create_for_all(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(self, name, flags, Mode::from_bits_truncate(0o666))?.into())
+    }
+
     /// Opens a file for reading and writing.
     pub(crate) fn write(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -214,17 +223,35 @@ impl Directory {
         Ok(unlinkat(self, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Removes what has this name, with all that is in it. `deepest` is how far down it goes.
-    pub(crate) fn remove_all(&self, name: &[u8], deepest: u32) -> io::Result<()> {
+    /// Removes what has this name, with all that is in it. `deepest` is how far down it goes. It enters no directory that
+    /// `is_spared`.
+    pub(crate) fn remove_all(&self, name: &[u8], deepest: u32, is_spared: &dyn Fn(&Self) -> bool) -> io::Result<()> {
         if !self.stat(name)?.is_some_and(|stat| stat.kind == Kind::Directory) {
             return self.remove(name);
         }
         let Some(deeper) = deepest.checked_sub(1) else { return Err(Errno::ENAMETOOLONG.into()) };
+        self.open_up(name);
         let directory = self.child(name)?;
+        if is_spared(&directory) {
+            return Err(Errno::EBUSY.into());
+        }
         for inside in directory.names()? {
-            directory.remove_all(&inside?, deeper)?;
+            directory.remove_all(&inside?, deeper, is_spared)?;
         }
         Ok(unlinkat(self, name, UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Lets this user write into the directory of this name, if it is the user's and has no permission for that. Whether
+    /// that was done shows when something is written. Root needs no permission.
+    pub(crate) fn open_up(&self, name: &[u8]) {
+        let user = geteuid();
+        if user.is_root() {
+            return;
+        }
+        let Ok(Some(stat)) = self.stat(name) else { return };
+        if stat.user == user.as_raw() && stat.mode & OWNER != OWNER {
+            let _ = self.permit(name, stat.mode | OWNER);
+        }
     }
 
     /// Sets the owner of a name. Sets nothing that is `None`.
@@ -369,8 +396,12 @@ mod tests {
         std::fs::write(place.path().join("kept/file"), "").unwrap();
         std::os::unix::fs::symlink("../../kept", place.path().join("x/a/link")).unwrap();
         let root = Directory::open(place.path()).unwrap();
-        assert!(root.remove_all(b"x", 2).is_err(), "deeper than that");
-        root.remove_all(b"x", 9).unwrap();
+        assert!(root.remove_all(b"x", 2, &|_| false).is_err(), "deeper than that");
+        let spared = Stat::of(root.below(b"x/a/b").unwrap()).unwrap().identity;
+        let is_spared = |directory: &Directory| Stat::of(directory).unwrap().identity == spared;
+        let error = root.remove_all(b"x", 9, &is_spared).unwrap_err();
+        assert!(error.kind() == io::ErrorKind::ResourceBusy && place.path().join("x/a/b").exists(), "{error}");
+        root.remove_all(b"x", 9, &|_| false).unwrap();
         assert!(!place.path().join("x").exists() && place.path().join("kept/file").exists());
     }
 }

@@ -124,6 +124,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             ten_thousand_small_files_take_a_moment
             a_push_that_is_killed_leaves_the_old_file_or_the_new_one
             a_copy_that_is_interrupted_leaves_no_drafts_of_small_files
+            a_read_only_directory_is_updated_by_its_owner_and_stays_so
+            a_copy_that_nobody_can_mean_is_refused
         ;
         shell:
             a_terminal_there_has_the_size_and_the_variables_of_the_one_here

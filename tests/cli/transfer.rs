@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ pub(crate) fn what_cannot_be_copied_is_told_and_the_rest_arrives() -> Result<()>
     fs::create_dir_all(place.path().join("to/run"))?;
     let ended = at(place.path(), &["push", "-w", "local1", "from", &to])?;
     ensure!(ended.code == Some(2), "{ended:?}");
-    ensure!(ended.stderr.contains(&"local1: run: a directory is in its place; remove it".into()), "{ended:?}");
+    let told = "local1: run: a directory is in its place; remove it, or copy the tree with --delete";
+    ensure!(ended.stderr.contains(&told.into()), "{ended:?}");
     ensure!(text(&place.path().join("to/a/b/file"))? == "hello\n");
     let ended = at(place.path(), &["push", "-w", "local1", "--json", "from/run", &format!("{to}/no/such/name")])?;
     let json: serde_json::Value = serde_json::from_str(&ended.stdout.concat())?;
@@ -135,6 +137,99 @@ pub(crate) fn a_full_disk_ends_the_copy_with_its_name() -> Result<()> {
     let error = &json["hosts"]["local1"]["error"];
     ensure!(ended.code == Some(2) && error["kind"] == "no_space", "{json}");
     ensure!(error["text"].as_str().is_some_and(|text| text.contains("cannot write big")), "{json}");
+    // What has arrived whole stays. A file that is mounted cannot be replaced.
+    let script = "mount -t tmpfs -o size=8192 tmpfs \"$1\" && { \"$0\" push -qw local1 small big \"$1/\" >&2; \
+                  cat \"$1/small\"; mount --bind \"$1/small\" \"$1/small\" && echo more > small && \
+                  exec \"$0\" push -w local1 small \"$1/small\"; }";
+    fs::write(place.path().join("small"), "small\n")?;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", script]).arg(tool.get_program()).arg(&full);
+    let ended = run(command.current_dir(place.path()))?;
+    ensure!(ended.code == Some(2) && ended.stdout.first().is_some_and(|line| line == "small"), "{ended:?}");
+    ensure!(ended.stderr.concat().contains("neither replaced nor deleted"), "{ended:?}");
+    Ok(())
+}
+
+/// Runs the tool in a directory that belongs to an ordinary user, as that user.
+fn as_user(place: &Path, args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace) = tool(args);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY).env("HOME", place);
+    }
+    let ended = run(command.current_dir(place))?;
+    trace.expect_nothing_left(AT_ONCE)?;
+    Ok(ended)
+}
+
+/// A user without permissions of its own.
+const NOBODY: u32 = 65534;
+
+pub(crate) fn a_read_only_directory_is_updated_by_its_owner_and_stays_so() -> Result<()> {
+    let (place, to) = tree()?;
+    let at = |path: &str| place.path().join(path);
+    fs::create_dir_all(at("from/a/gone"))?;
+    fs::write(at("from/a/gone/file"), "")?;
+    if nix::unistd::geteuid().is_root() {
+        let paths = ["", "from", "from/run", "from/a", "from/a/b", "from/a/b/file", "from/a/gone", "from/a/gone/file"];
+        paths.iter().try_for_each(|path| std::os::unix::fs::chown(at(path), Some(NOBODY), Some(NOBODY)))?;
+    }
+    let permit = |mode| {
+        let paths = ["from", "from/a", "from/a/b", "from/a/gone"].into_iter().filter(|path| at(path).exists());
+        paths.into_iter().try_for_each(|path| fs::set_permissions(at(path), PermissionsExt::from_mode(mode)))
+    };
+    permit(0o555)?;
+    let ended = as_user(place.path(), &["push", "-w", "local1", "from", &to])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    permit(0o755)?;
+    fs::write(at("from/a/b/file"), "changed\n")?;
+    fs::write(at("from/new"), "new")?;
+    fs::remove_dir_all(at("from/a/gone"))?;
+    permit(0o555)?;
+    let ended = as_user(place.path(), &["push", "-w", "local1", "--delete", "from", &to])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(text(&at("to/a/b/file"))? == "changed\n" && names(&at("to/a"))? == ["b"] && at("to/new").exists());
+    for path in ["to", "to/a", "to/a/b"] {
+        ensure!(fs::metadata(at(path))?.mode() & 0o777 == 0o555, "{path}");
+    }
+    let again = as_user(place.path(), &["push", "-w", "local1", "--delete", "from", &to])?;
+    ensure!(again.stdout.concat().starts_with("local1: 0 files written, ") && again.code == Some(0), "{again:?}");
+    ensure!(!again.stdout.concat().contains("adjusted"), "{again:?}");
+    // A directory that is no copy keeps its mode, and what it says.
+    let ended = as_user(place.path(), &["push", "-w", "local1", "from/new", &format!("{to}/a/other")])?;
+    ensure!(ended.code == Some(2) && ended.stderr.concat().contains("Permission denied"), "{ended:?}");
+    for path in ["from", "to"].into_iter().flat_map(|top| ["", "/a", "/a/b"].map(|path| format!("{top}{path}"))) {
+        fs::set_permissions(at(&path), PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn a_copy_that_nobody_can_mean_is_refused() -> Result<()> {
+    let (place, to) = tree()?;
+    symlink("/", place.path().join("link"))?;
+    let link = place.path().join("link").to_string_lossy().into_owned();
+    // Nothing is ever deleted here: not without the guard, either.
+    for root in ["/usr/..", "/usr/bin/../../", &link] {
+        let ended = at(place.path(), &["push", "-w", "local1", "--delete", "--dry-run", "from/", root])?;
+        let told = ended.stderr.concat();
+        ensure!(ended.code == Some(2) && told.contains("with --delete, ") && ended.stdout.is_empty(), "{ended:?}");
+    }
+    for args in
+        [["push", "-w", "local1", "from/run", "local1:run"], ["pull", "-w", "local1", "local1:/etc/hostname", "out"]]
+    {
+        let ended = at(place.path(), &args)?;
+        ensure!(ended.code == Some(64) && ended.stderr.concat().contains("-w names the hosts"), "{ended:?}");
+    }
+    let ended = at(place.path(), &["push", "-w", "local1", &to])?;
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains("only one path"), "{ended:?}");
+    // Options may be between the paths.
+    let ended = at(place.path(), &["push", "from", "-w", "local1", &to])?;
+    ensure!(ended.code == Some(0) && text(&place.path().join("to/a/b/file"))? == "hello\n", "{ended:?}");
+    fs::create_dir_all(place.path().join("elsewhere"))?;
+    fs::create_dir_all(place.path().join("logs"))?;
+    symlink("../elsewhere", place.path().join("logs/local1"))?;
+    let ended = at(place.path(), &["run", "-w", "local1", "--outdir", "logs/%h/log", "--", "echo", "x"])?;
+    ensure!(ended.code == Some(64) && ended.stderr.concat().contains("logs/local1 is a symbolic link"), "{ended:?}");
+    ensure!(names(&place.path().join("elsewhere"))?.is_empty());
     Ok(())
 }
 

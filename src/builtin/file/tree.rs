@@ -8,6 +8,7 @@
 //! - `decision`: what is to be done with an entry; `glob`: which names are left out
 //! - `source`: lists and sends, with `walk` and `content`; `sum`: the digest of content
 //! - `sink`: compares and writes, with `incoming` and `deferred`; `target`, `draft` and `owners`: the files there
+//! - `system`: what no copy may empty
 //! - `remote`: the functions that run one of them in another context
 
 pub(crate) mod content;
@@ -24,6 +25,7 @@ pub(crate) mod remote;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod sum;
+pub(crate) mod system;
 pub(crate) mod target;
 pub(crate) mod walk;
 

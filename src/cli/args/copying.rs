@@ -26,7 +26,7 @@ pub(crate) struct PushArgs {
     #[arg(hide_short_help = true)]
     pub(crate) no_owner: bool,
     /// Files and directories here, and then the place on the hosts
-    #[arg(value_name = "PATH", required = true, num_args = 2..)]
+    #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<OsString>,
     // Last, since the heading of a group holds for all that follow.
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
     /// Files and directories on the hosts, and then a directory here, which gets one directory for each host
-    #[arg(value_name = "PATH", required = true, num_args = 2..)]
+    #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<OsString>,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,

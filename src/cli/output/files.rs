@@ -1,24 +1,25 @@
 //! `--outdir`: the output of each host in files, written as it comes.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::OFlag;
 
 use crate::cli::output::file_name::file_name;
 use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::substitution::{self, Values, names_host};
+use crate::sys::directory::{Directory, Kind};
 
 /// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// The paths by the index of the host, without the endings.
     stems: Vec<PathBuf>,
+    /// The directory that the user has named. Below it no symbolic link is followed, which another user may have made.
+    base: PathBuf,
     overwrite: bool,
     open: HashMap<usize, Pair>,
     /// Why output of a host is missing in its files.
@@ -45,7 +46,7 @@ impl Files {
         };
         let stem = |(number, host): (usize, &String)| {
             let values = Values { host: &file_name(host), number };
-            substitution::apply(pattern.as_os_str(), values).map(PathBuf::from)
+            substitution::apply(pattern.as_os_str(), values).map(|path| Path::new(&path).components().collect())
         };
         let stems: Vec<PathBuf> = hosts.iter().enumerate().map(stem).collect::<Result<_, _>>()?;
         if !overwrite && let Some(file) = stems.iter().flat_map(|stem| both(stem)).find(|file| exists(file)) {
@@ -55,8 +56,9 @@ impl Files {
             ));
         }
         // That of the first host tells what is wrong before anything is run.
-        stems.first().map_or(Ok(()), |stem| make_parent(stem))?;
-        Ok(Self { stems, overwrite, open: HashMap::new(), failed: HashMap::new() })
+        let base = base_of(&pattern);
+        stems.first().map_or(Ok(()), |stem| make_parent(&base, stem).map(drop))?;
+        Ok(Self { stems, base, overwrite, open: HashMap::new(), failed: HashMap::new() })
     }
 
     /// Writes what an event has for the files. A host whose output could not be written has failed.
@@ -110,19 +112,21 @@ impl Files {
     fn pair(&mut self, index: usize) -> Result<&mut Pair, String> {
         let stem = self.stems.get(index).ok_or("there is no such host")?;
         if !self.open.contains_key(&index) {
-            make_parent(stem)?;
-            let [stdout, stderr] = both(stem).map(|path| self.make(&path).map_err(|error| error.to_string()));
+            let directory = make_parent(&self.base, stem)?;
+            let [stdout, stderr] =
+                both(stem).map(|path| self.make(&directory, &path).map_err(|error| error.to_string()));
             self.open.insert(index, Pair { stdout: stdout?, stderr: stderr? });
         }
         self.open.get_mut(&index).ok_or_else(|| "there is no such host".into())
     }
 
     /// Makes a file that was not there before. What is replaced may be a link, so it is removed and not written.
-    fn make(&self, path: &Path) -> io::Result<File> {
-        if self.overwrite && exists(path) {
-            fs::remove_file(path)?;
+    fn make(&self, directory: &Directory, path: &Path) -> io::Result<File> {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        if self.overwrite && directory.stat(name)?.is_some() {
+            directory.remove(name)?;
         }
-        OpenOptions::new().write(true).create_new(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
+        directory.create_for_all(name)
     }
 }
 
@@ -139,14 +143,44 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn make_parent(stem: &Path) -> Result<(), String> {
-    match stem.parent() {
-        Some(parent) => fs::create_dir_all(parent).map_err(|error| match no_directory(parent) {
-            Some(file) => format!("--outdir: {} is no directory; name another place", file.display()),
-            None => format!("--outdir: the directory {} cannot be made: {error}", parent.display()),
-        }),
-        None => Ok(()),
+/// The directory that a pattern names before the first `%`.
+fn base_of(pattern: &Path) -> PathBuf {
+    let bytes = pattern.as_os_str().as_bytes();
+    let fixed = bytes.split(|byte| *byte == b'%').next().unwrap_or_default();
+    let end = fixed.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    Path::new(OsStr::from_bytes(&fixed[..end])).components().collect()
+}
+
+/// Makes and opens the directory of these files.
+fn make_parent(base: &Path, stem: &Path) -> Result<Directory, String> {
+    let failed = |place: &Path, error: io::Error| match no_directory(place) {
+        Some(file) => format!("--outdir: {} is no directory; name another place", file.display()),
+        None => format!("--outdir: the directory {} cannot be made: {error}", place.display()),
+    };
+    let mut path = if base == Path::new("") { PathBuf::from(".") } else { base.to_owned() };
+    fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+    let mut directory = Directory::open(&path).map_err(|error| failed(&path, error))?;
+    let below = stem.parent().and_then(|parent| parent.strip_prefix(base).ok()).unwrap_or_else(|| Path::new(""));
+    for part in below {
+        let name = part.as_bytes();
+        path.push(part);
+        match directory.stat(name) {
+            Ok(Some(stat)) if stat.kind == Kind::Link => {
+                return Err(format!(
+                    "--outdir: {} is a symbolic link, and another user may have made it; remove it, or name the \
+                     directory where it leads before the first %",
+                    path.display()
+                ));
+            }
+            Ok(None) => match directory.make_for_all(name) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&path, error)),
+                _ => {}
+            },
+            _ => {}
+        }
+        directory = directory.below(name).map_err(|error| failed(&path, error))?;
     }
+    Ok(directory)
 }
 
 /// What stands in the place of a directory and is none.
@@ -231,6 +265,43 @@ mod tests {
             (read(directory.path(), "target"), read(directory.path(), "web1.err")),
             ("precious".into(), "new".into())
         );
+    }
+
+    #[test]
+    fn a_link_below_the_directory_that_is_named_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink(at("real"), at("logs")).unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("real/web2")).unwrap();
+        let mut files = Files::new(&at("logs/%h/deep/log"), false, &hosts(&["web1", "web2"])).unwrap();
+        let mut events = [0, 1].map(|host| (out(host, Stream::Stdout, "x"), exit(host, Status::Ok)));
+        for (event, exit) in &mut events {
+            files.take(event);
+            files.take(exit);
+        }
+        // The user has named `logs`, so it is followed.
+        assert_eq!(read(&at("real/web1/deep"), "log.out"), "x");
+        assert_eq!(fs::read_dir(at("elsewhere")).unwrap().count(), 0);
+        let HostEvent::Exit { exit, .. } = &events[1].1 else { panic!() };
+        let why = exit.error.as_ref().map(|error| error.text.clone()).unwrap_or_default();
+        assert!(exit.status == Status::Failed && why.contains("logs/web2 is a symbolic link"), "{why}");
+        let refused = Files::new(&at("logs/%h/log"), false, &hosts(&["web2"])).unwrap_err();
+        assert!(refused.contains("logs/web2 is a symbolic link"), "{refused}");
+    }
+
+    #[test]
+    fn the_directory_that_is_named_ends_before_the_first_sign_of_a_host() {
+        for (pattern, base) in [
+            ("logs/%h", "logs/"),
+            ("%h/log", ""),
+            ("/%n", "/"),
+            ("a/b%%/c-%h", "a/"),
+            ("/var/log/x-%n/%h", "/var/log/"),
+        ] {
+            assert_eq!(base_of(Path::new(pattern)), Path::new(base), "{pattern}");
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ const TOLD: u64 = 100;
 const DENIED: &str = "(os error 13)";
 const NOT_PERMITTED: &str = "(os error 1)";
 const MISSING: &str = "(os error 2)";
+const BUSY: &str = "(os error 16)";
 
 /// What was told of a host that was not copied.
 #[derive(Default)]
@@ -46,6 +47,8 @@ struct Told {
     denied: bool,
     /// Whether a name is missing that looks like a pattern.
     is_pattern: bool,
+    /// Whether something is mounted in the place of a file.
+    is_busy: bool,
 }
 
 impl Told {
@@ -55,6 +58,10 @@ impl Told {
         match self {
             Self { is_pattern: true, .. } => "names on hosts are no patterns; name the directory, and take --exclude",
             Self { denied: true, .. } if !is_become => "-b copies as root",
+            Self { is_busy: true, .. } => {
+                "what is mounted there can be neither replaced nor deleted; \
+                 `offshoot run ... -s 'cat > FILE' < FILE` writes into a file that is mounted"
+            }
             _ => "",
         }
     }
@@ -240,6 +247,7 @@ impl Worker {
             Note::Fault(Fault { path, why }) => {
                 told.count += 1;
                 told.denied |= why.ends_with(DENIED) || why.ends_with(NOT_PERMITTED);
+                told.is_busy |= why.ends_with(BUSY);
                 told.is_pattern |= why.ends_with(MISSING) && path.0.iter().any(|byte| b"*?[".contains(byte));
                 if told.count > TOLD {
                     return;

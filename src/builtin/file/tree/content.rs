@@ -22,6 +22,8 @@ pub(crate) struct Content {
     data_end: u64,
     is_sparse: bool,
     digest: Sum,
+    /// When it was modified, and its size then.
+    begun: ((i64, u32), u64),
 }
 
 impl Content {
@@ -50,7 +52,8 @@ impl Content {
             }
         }
         let data_end = if stat.is_sparse { at } else { listed };
-        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest })
+        let begun = (stat.modified, stat.size);
+        Ok(Self { file, at, size: listed, data_end, is_sparse: stat.is_sparse, digest, begun })
     }
 
     #[cfg(feature = "files")]
@@ -66,6 +69,12 @@ impl Content {
     /// The next piece, of at most [`CHUNK`] bytes, or the end.
     pub(crate) fn next(&mut self, stop: &AtomicBool) -> io::Result<Piece> {
         if self.at == self.size {
+            let stat = Stat::of(&self.file)?;
+            let (modified, size) = self.begun;
+            // What is written to the end of a log leaves its beginning as it was.
+            if stat.modified != modified && stat.size <= size {
+                return Err(io::Error::other("it changed while it was read; copy it again"));
+            }
             return Ok(Piece::End(self.digest.digest()));
         }
         if self.at == self.data_end {

@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Compare,
     /// Nothing can be done, and why.
     Refuse(&'static str),
+    /// The same, unless what is there is deleted first.
+    Replace(&'static str),
 }
 
 /// What is at the target in place of an entry.
@@ -38,8 +40,14 @@ pub(crate) fn decide(entry: &Entry, found: Option<Found<'_>>, checksum: bool) ->
         (What::Directory, Some(Kind::Link)) => {
             Step::Refuse("a symbolic link is in the place of the directory; remove it, or copy to where it leads")
         }
-        (What::Directory, Some(_)) => Step::Refuse("a file is in the place of the directory; remove it"),
-        (_, Some(Kind::Directory)) => Step::Refuse("a directory is in its place; remove it"),
+        // It may be what all programs of the system use, as /dev/null.
+        (_, Some(Kind::Other)) => Step::Refuse("a device, a pipe or a socket is in its place; name another place"),
+        (What::Directory, Some(_)) => {
+            Step::Replace("a file is in the place of the directory; remove it, or copy the tree with --delete")
+        }
+        (_, Some(Kind::Directory)) => {
+            Step::Replace("a directory is in its place; remove it, or copy the tree with --delete")
+        }
         (What::Directory, None) => Step::Make,
         (What::Symlink(target), _) => match found.and_then(|found| found.target) {
             Some(there) if there == target.0 => Step::Keep,
@@ -128,7 +136,6 @@ mod tests {
             (Some(stat(Kind::File, 3, (11, 5))), Step::Fetch, Step::Compare),
             (Some(stat(Kind::File, 4, (10, 5))), Step::Fetch, Step::Fetch),
             (Some(stat(Kind::Link, 3, (10, 5))), Step::Fetch, Step::Fetch),
-            (Some(stat(Kind::Other, 3, (10, 5))), Step::Fetch, Step::Fetch),
         ] {
             let found = found.as_ref().map(|stat| Found { stat, target: None });
             assert_eq!(decide(&file, found, false), by_time, "{found:?}");
@@ -140,7 +147,7 @@ mod tests {
     fn a_directory_is_never_taken_for_a_link_nor_replaced() {
         let at = |what, kind| decide(&entry(what), Some(Found { stat: &stat(kind, 0, (0, 0)), target: None }), false);
         let says = |step| match step {
-            Step::Refuse(why) => why,
+            Step::Refuse(why) | Step::Replace(why) => why,
             step => panic!("{step:?}"),
         };
         assert_eq!(at(What::Directory, Kind::Directory), Step::Keep);
@@ -148,6 +155,18 @@ mod tests {
         assert!(says(at(What::Directory, Kind::File)).contains("a file is in the place"));
         for what in [What::File { size: 0 }, What::Symlink(Blob(b"x".to_vec()))] {
             assert!(says(at(what, Kind::Directory)).contains("a directory is in its place"));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_link_is_not_replaced() {
+        let link = What::HardLink(Blob(Vec::new()), Blob(b"b".to_vec()));
+        for what in [What::File { size: 0 }, What::Symlink(Blob(b"x".to_vec())), link, What::Directory] {
+            let stat = stat(Kind::Other, 0, (10, 5));
+            for checksum in [false, true] {
+                let step = decide(&entry(what.clone()), Some(Found { stat: &stat, target: None }), checksum);
+                assert!(matches!(step, Step::Refuse(why) if why.contains("a device, a pipe or a socket")), "{step:?}");
+            }
         }
     }
 

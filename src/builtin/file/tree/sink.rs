@@ -11,8 +11,10 @@ use super::decision::{Found, Step, check, check_path, decide};
 use super::deferred::Deferred;
 use super::draft::{Draft, KEPT_FROM, is_draft, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
-use super::message::{BATCH, Change, Entry, Fault, Group, Outcome, Stop, Tally, ToSink, ToSource, Watch, What, joined};
-use super::target::Target;
+use super::message::{
+    BATCH, Change, Entry, Fault, Group, Outcome, Reason, Stop, Tally, ToSink, ToSource, Watch, What, joined,
+};
+use super::target::{ROOT, Target};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::sys::directory::{Directory, Kind, Stat};
@@ -51,6 +53,15 @@ impl Sink {
     ///
     /// If the source does not keep to the rules, or nothing can be written any more.
     pub(crate) fn take(&mut self, message: ToSink) -> Result<(Option<ToSource>, bool), Stop> {
+        let taken = self.handle(message);
+        // What has arrived whole has its room on the disk.
+        if matches!(&taken, Err(Stop { reason: Reason::NoSpace, .. })) {
+            let _ = self.incoming.place(&mut self.target);
+        }
+        taken
+    }
+
+    fn handle(&mut self, message: ToSink) -> Result<(Option<ToSource>, bool), Stop> {
         match message {
             ToSink::Owner(owner) => self.target.owners.learn(&owner),
             ToSink::Fault(Fault { path, why }) => self.target.fault(&path.0, why),
@@ -84,7 +95,7 @@ impl Sink {
             check_path(path).map_err(|why| Stop::rule(&why))?;
             let directory = match self.target.directory(path) {
                 Ok(directory) => Some(directory),
-                Err(error) if error.kind() == ErrorKind::NotFound && self.target.options.dry_run => None,
+                Err(error) if self.target.options.dry_run && self.would_be(&error) => None,
                 Err(error) => {
                     // Why it could not be made was told already, mostly.
                     if group.is_first {
@@ -125,9 +136,24 @@ impl Sink {
         Ok(ToSource(wants))
     }
 
+    /// Whether there would be a directory at a path that gives this error.
+    fn would_be(&self, error: &io::Error) -> bool {
+        match error.kind() {
+            ErrorKind::NotFound => true,
+            ErrorKind::NotADirectory => self.target.options.delete,
+            _ => false,
+        }
+    }
+
     /// Notes what is in a directory whose list begins.
     fn list_rest(&mut self, group: &Group, directory: Option<&Directory>) {
-        if group.is_first && self.target.options.delete {
+        if group.is_first
+            && self.target.options.delete
+            && directory.is_some_and(|directory| self.target.system.is_root(directory))
+        {
+            self.target.fault(&group.directory.0, format!("nothing is deleted in it: it {ROOT}"));
+            self.rest = None;
+        } else if group.is_first && self.target.options.delete {
             // What cannot be listed is not deleted.
             let names = directory.and_then(|directory| directory.names().ok()?.collect::<io::Result<_>>().ok());
             self.rest = names.map(|names| (group.directory.0.clone(), names));
@@ -151,11 +177,22 @@ impl Sink {
         let (name, whole) = (entry.name.0.clone(), joined(path, &entry.name.0));
         let looked = directory.map_or(Ok(None), |directory| look(directory, &name));
         let Some(found) = self.target.check(&whole, "look at", looked)? else { return Ok(None) };
-        let (stat, there) = found.map_or((None, None), |(stat, there)| (Some(stat), there));
+        let (mut stat, there) = found.map_or((None, None), |(stat, there)| (Some(stat), there));
         let found = stat.as_ref().map(|stat| Found { stat, target: there.as_deref() });
-        let step = decide(&entry, found, self.target.options.checksum);
+        let mut step = decide(&entry, found, self.target.options.checksum);
+        if let (Step::Replace(_), Some(directory)) = (step, directory)
+            && self.rest.as_ref().is_some_and(|(deleted, _)| **deleted == **path)
+            && !self.is_excluded(directory, &whole, &name)
+            && self.holds_excluded(directory, &whole, &name, DEEPEST).is_none()
+        {
+            self.delete_one(directory, &whole, &name, DEEPEST)?;
+            // It may be mounted, so that it stays.
+            if self.target.options.dry_run || matches!(directory.stat(&name), Ok(None)) {
+                (step, stat) = (decide(&entry, None, false), None);
+            }
+        }
         match (step, directory) {
-            (Step::Refuse(why), _) => self.target.fault(&whole, why.to_owned()),
+            (Step::Refuse(why) | Step::Replace(why), _) => self.target.fault(&whole, why.to_owned()),
             (Step::Keep, Some(directory)) => self.keep(directory, (path, &whole), entry, stat)?,
             (Step::Make, _) if matches!(entry.what, What::HardLink(..)) => self.deferred.keep(path, entry)?,
             (Step::Make, directory) => {
@@ -194,6 +231,10 @@ impl Sink {
         }
         if self.target.differs(&entry, &stat) {
             self.target.may(Change::Adjust, whole);
+        }
+        // It gets the mode of the entry at the end.
+        if !self.target.options.dry_run {
+            directory.open_up(&entry.name.0);
         }
         self.deferred.keep(path, entry)
     }
@@ -257,6 +298,10 @@ impl Sink {
         if let Some(inside) = self.holds_excluded(directory, whole, name, deepest)
             && let Some(names) = self.target.check(whole, "list", inside.names())?
         {
+            if self.target.system.is_root(&inside) {
+                self.target.fault(whole, format!("nothing is deleted in it: it {ROOT}"));
+                return Ok(());
+            }
             for name in names {
                 let Some(name) = self.target.check(whole, "list", name)? else { break };
                 self.delete_one(&inside, &joined(whole, &name), &name, deepest - 1)?;
@@ -264,7 +309,7 @@ impl Sink {
             return Ok(());
         }
         if self.target.may(Change::Delete, whole) {
-            let deleted = directory.remove_all(name, deepest);
+            let deleted = directory.remove_all(name, deepest, &|inside| self.target.system.is_root(inside));
             self.target.check(whole, "delete", deleted)?;
         }
         Ok(())

@@ -10,10 +10,14 @@ use std::sync::atomic::AtomicBool;
 use super::decision::{is_same_time, mode};
 use super::draft::Drafts;
 use super::glob::Globs;
-use super::message::{Change, Destination, Entry, Fault, Note, Options, Place, Stop, Tally, What, is_fatal};
+use super::message::{Change, Destination, Entry, Fault, Note, Options, Place, Reason, Stop, Tally, What, is_fatal};
 use super::owners::Owners;
+use super::system::System;
 use crate::sys::directory::{Directory, Stat};
 use crate::wire::codec::Blob;
+
+/// Why nothing is deleted in a directory.
+pub(crate) const ROOT: &str = "is the root of the system there; name a directory in it";
 
 /// Takes what a sink has to tell.
 pub(crate) type Notes = Box<dyn FnMut(Note) + Send>;
@@ -32,6 +36,7 @@ pub(crate) struct Target {
     pub(crate) globs: Globs,
     pub(crate) owners: Owners,
     pub(crate) drafts: Drafts,
+    pub(crate) system: System,
     pub(crate) tally: Tally,
     pub(crate) stop: Arc<AtomicBool>,
     /// The most files that are complete and not at their places yet. Together they cost one wait for the disk. Each
@@ -75,6 +80,17 @@ impl Target {
             (Some(outer), Place::Below(Blob(name))) => below(&outer, name, (&bytes, &options), &mut tally)?,
             (opened, _) => opened,
         };
+        let system = System::at(Path::new("/"));
+        // Only the system knows which paths lead there. The name of a file means that nothing beside it is deleted.
+        if options.delete && name.is_none() && opened.as_ref().is_some_and(|opened| system.is_root(opened)) {
+            let path = String::from_utf8_lossy(&bytes);
+            let text = format!("with --delete, {path} would lose all that the source does not have, and it {ROOT}");
+            return Err(Stop::new(Reason::Permission, text));
+        }
+        // What becomes a copy gets its mode at the end. What the user has made for copies keeps the mode that it has.
+        if let (Place::Copy(_), Some(opened), false) = (&place, &opened, options.dry_run) {
+            opened.open_up(b".");
+        }
         Ok(Self {
             root: opened,
             name,
@@ -84,6 +100,7 @@ impl Target {
             owners: Owners::new(options.owners),
             options,
             drafts,
+            system,
             tally,
             stop,
             most_ready,

@@ -1,4 +1,8 @@
 //! A source and a sink on this machine, and a sink whose source is hostile.
+//!
+//! - `safety`: what is neither deleted nor replaced nor mixed
+
+mod safety;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -16,6 +20,7 @@ use super::message::{
 use super::sink::{MOST_ENTRIES, Sink};
 use super::source::{Next, Source};
 use super::sum::{Sum, SumKind};
+use super::system::System;
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat};
 use crate::wire::codec::Blob;
@@ -35,6 +40,8 @@ struct World {
     options: Options,
     notes: Arc<Mutex<Vec<Note>>>,
     drafts: Drafts,
+    /// What is taken for the root of the system.
+    root: Option<std::path::PathBuf>,
 }
 
 impl World {
@@ -42,7 +49,7 @@ impl World {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("from")).unwrap();
         fs::create_dir(place.path().join("to")).unwrap();
-        Self { place, options: Options::default(), notes: Arc::default(), drafts: Drafts::default() }
+        Self { place, options: Options::default(), notes: Arc::default(), drafts: Drafts::default(), root: None }
     }
 
     fn from(&self, path: &str) -> std::path::PathBuf {
@@ -62,7 +69,11 @@ impl World {
         let notes = Arc::clone(&self.notes);
         let tell = Box::new(move |note| notes.lock().unwrap().push(note));
         let destination = Destination { path: bytes(path), place };
-        let target = Target::open(destination, self.options.clone(), (self.drafts.clone(), 3), (tell, Arc::default()))?;
+        let (drafts, options) = (self.drafts.clone(), self.options.clone());
+        let mut target = Target::open(destination, options, (drafts, 3), (tell, Arc::default()))?;
+        if let Some(root) = &self.root {
+            target.system = System::at(root);
+        }
         Ok(Sink::new(target, most))
     }
 
