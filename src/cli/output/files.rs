@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
@@ -13,14 +14,27 @@ use crate::cli::output::file_name::file_name;
 use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::substitution::{self, Values, names_host};
+use crate::sys::process::is_out_of_files;
 
-/// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on.
+/// How long a file may wait for a descriptor. Connects take those that are free, and give them back when they have failed.
+const WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked for one.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How many files a host has.
+const SPARE: usize = 2;
+
+/// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on. If descriptors run out,
+/// those of other hosts are closed, and opened again when they have more.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// The paths by the index of the host, without the endings.
     stems: Vec<PathBuf>,
     overwrite: bool,
-    open: HashMap<usize, Pair>,
+    /// The files that were made; `None` if they are closed.
+    made: HashMap<usize, Option<Pair>>,
+    /// Descriptors that are given up when none is left. One host can then write.
+    spare: Vec<File>,
     /// Why output of a host is missing in its files.
     failed: HashMap<usize, String>,
 }
@@ -56,7 +70,7 @@ impl Files {
         }
         // That of the first host tells what is wrong before anything is run.
         stems.first().map_or(Ok(()), |stem| make_parent(stem))?;
-        Ok(Self { stems, overwrite, open: HashMap::new(), failed: HashMap::new() })
+        Ok(Self { stems, overwrite, made: HashMap::new(), spare: spare(), failed: HashMap::new() })
     }
 
     /// Writes what an event has for the files. A host whose output could not be written has failed.
@@ -71,7 +85,10 @@ impl Files {
                 if matches!(exit.status, Status::Ok | Status::Failed | Status::Timeout) {
                     self.write(*host, Stream::Stdout, &[]);
                 }
-                self.open.remove(&host.0);
+                self.made.remove(&host.0);
+                if self.spare.len() < SPARE {
+                    self.spare = spare();
+                }
                 if let Some(why) = self.failed.remove(&host.0) {
                     fail(exit, why);
                 }
@@ -94,10 +111,14 @@ impl Files {
     }
 
     fn clear(&mut self, HostIndex(index): HostIndex) {
-        let Some(pair) = self.open.get_mut(&index) else { return };
-        let files = [&mut pair.stdout, &mut pair.stderr];
-        let cleared = files.into_iter().try_for_each(|file| file.set_len(0).and_then(|()| file.rewind()));
-        self.note(index, cleared.map_err(|error| error.to_string()));
+        if !self.made.contains_key(&index) {
+            return;
+        }
+        let cleared = self.pair(index).and_then(|pair| {
+            let files = [&pair.stdout, &pair.stderr];
+            files.into_iter().try_for_each(|file| file.set_len(0)).map_err(|error| error.to_string())
+        });
+        self.note(index, cleared);
     }
 
     fn note(&mut self, index: usize, done: Result<(), String>) {
@@ -109,21 +130,45 @@ impl Files {
 
     fn pair(&mut self, index: usize) -> Result<&mut Pair, String> {
         let stem = self.stems.get(index).ok_or("there is no such host")?;
-        if !self.open.contains_key(&index) {
-            make_parent(stem)?;
-            let [stdout, stderr] = both(stem).map(|path| self.make(&path).map_err(|error| error.to_string()));
-            self.open.insert(index, Pair { stdout: stdout?, stderr: stderr? });
+        if !matches!(self.made.get(&index), Some(Some(_))) {
+            let paths = both(stem);
+            let is_new = !self.made.contains_key(&index);
+            if is_new {
+                make_parent(stem)?;
+            }
+            let [stdout, stderr] = paths.map(|path| self.open(&path, is_new).map_err(|error| error.to_string()));
+            let pair = Pair { stdout: stdout?, stderr: stderr? };
+            self.made.insert(index, Some(pair));
         }
-        self.open.get_mut(&index).ok_or_else(|| "there is no such host".into())
+        self.made.get_mut(&index).and_then(Option::as_mut).ok_or_else(|| "there is no such host".into())
     }
 
-    /// Makes a file that was not there before. What is replaced may be a link, so it is removed and not written.
-    fn make(&self, path: &Path) -> io::Result<File> {
-        if self.overwrite && exists(path) {
+    /// Opens a file. If there is no descriptor for it, others are closed, and then it waits.
+    fn open(&mut self, path: &Path, is_new: bool) -> io::Result<File> {
+        if is_new && self.overwrite && exists(path) {
+            // It may be a link, so it is removed and not written.
             fs::remove_file(path)?;
         }
-        OpenOptions::new().write(true).create_new(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(is_new).custom_flags(OFlag::O_NOFOLLOW.bits());
+        let begun = Instant::now();
+        loop {
+            match options.open(path) {
+                Err(error) if is_out_of_files(&error) && begun.elapsed() < WAIT => {}
+                opened => return opened,
+            }
+            if self.made.values().any(Option::is_some) {
+                self.made.values_mut().for_each(|pair| *pair = None);
+            } else if self.spare.pop().is_none() {
+                std::thread::sleep(LOOK);
+            }
+        }
     }
+}
+
+/// Descriptors for the two files of a host, as many as there are.
+fn spare() -> Vec<File> {
+    (0..SPARE).map_while(|_| File::open("/dev/null").ok()).collect()
 }
 
 fn both(stem: &Path) -> [PathBuf; 2] {
@@ -164,8 +209,6 @@ fn fail(exit: &mut HostExit, text: String) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn out(host: usize, stream: Stream, text: &str) -> HostEvent {
@@ -205,7 +248,22 @@ mod tests {
         }
         assert_eq!((read(&path, "web1.out"), read(&path, "web1.err")), ("a\n\u{1b}".into(), "oops".into()));
         assert_eq!((read(&path, "a+..+b.out"), read(&path, "web3.out")), ("b".into(), String::new()));
-        assert!(!path.join("web4.out").exists() && files.open.is_empty());
+        assert!(!path.join("web4.out").exists() && files.made.is_empty());
+    }
+
+    /// As it is if descriptors run out.
+    #[test]
+    fn files_that_were_closed_are_opened_again_where_they_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::new(directory.path(), false, &hosts(&["web1", "web2"])).unwrap();
+        files.take(&mut out(0, Stream::Stdout, "a"));
+        files.take(&mut out(1, Stream::Stdout, "the first attempt"));
+        files.made.values_mut().for_each(|pair| *pair = None);
+        files.take(&mut HostEvent::Retry { host: HostIndex(1), exit: HostExit::cancelled(), wait: Duration::ZERO });
+        for mut event in [out(0, Stream::Stdout, "b"), out(1, Stream::Stdout, "c"), exit(0, Status::Ok)] {
+            files.take(&mut event);
+        }
+        assert_eq!((read(directory.path(), "web1.out"), read(directory.path(), "web2.out")), ("ab".into(), "c".into()));
     }
 
     #[test]
