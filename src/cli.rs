@@ -86,7 +86,8 @@ use std::process::ExitCode;
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
 use crate::sys::panic::exit_with;
-use crate::sys::process::{open_files_limit, raise_open_files, stdout_was_closed};
+use crate::sys::patient::Patient;
+use crate::sys::process::{open_files_limit, prepare_signals, raise_open_files, stdout_was_closed};
 
 /// Said where stdout was closed from the beginning, as by `>&-`.
 const STDOUT_CLOSED: &str = "stdout is closed; to discard the output, write >/dev/null";
@@ -96,6 +97,7 @@ const FEWEST_FILES: u64 = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {
+    prepare_signals();
     let argv = args::rsh::written_out(std::env::args_os().collect());
     let is_rsh = args::rsh::is_meant(&argv);
     // A fault of ours has a code of its own.
@@ -192,7 +194,7 @@ fn list(args: &HostsArgs, cli: &args::Cli) -> Exit {
 /// Writes to stdout all that a command has to say. That nobody reads it is no
 /// fault.
 pub(crate) fn print(text: &[u8]) -> Exit {
-    let mut stdout = std::io::stdout();
+    let mut stdout = Patient(std::io::stdout());
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             complaint::fail(Exit::Internal, &format!("cannot write to stdout: {error}"))
@@ -210,5 +212,8 @@ fn log_to_stderr(verbose: u8) -> Result<(), Exit> {
         _ => "io",
     };
     crate::engine::log::rate_limit::limit_records();
+    if verbose == 0 && std::env::var_os("OFFSHOOT_LOG_LEVEL").is_none_or(|levels| levels.is_empty()) {
+        crate::engine::log::rate_limit::tell_in_words();
+    }
     crate::log::log_to_file(None, levels).map_err(|error| complaint::fail(Exit::Usage, &error))
 }

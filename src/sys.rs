@@ -17,6 +17,8 @@ mod memcpy;
 pub(crate) mod panic;
 #[cfg(feature = "fakessh")]
 pub(crate) mod passing;
+#[cfg(feature = "cli")]
+pub(crate) mod patient;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod pty;

@@ -45,7 +45,12 @@ pub(crate) fn complete(args: &CompleteArgs) -> Exit {
     let typed = words.last().cloned().unwrap_or_default();
     let mut text = String::new();
     for (candidate, description) in candidates(&tool, &words, &mut OfConfig::new(&words)) {
+        // Each line is a candidate.
+        if [&candidate, &description].iter().any(|text| text.contains(char::is_control)) {
+            continue;
+        }
         match replaced {
+            Some(replaced) if !is_plain(candidate.strip_prefix(&typed).unwrap_or(&candidate), replaced) => continue,
             Some(replaced) => text.push_str(rest_of(&candidate, &typed, replaced)),
             None => {
                 text.push_str(&candidate);
@@ -56,6 +61,17 @@ pub(crate) fn complete(args: &CompleteArgs) -> Exit {
         text.push('\n');
     }
     print(text.as_bytes())
+}
+
+/// Whether bash takes a text as it is behind what was typed. It puts it into the line without quotes of its own, and names
+/// come from files that others have written.
+fn is_plain(added: &str, replaced: &str) -> bool {
+    let acts = match replaced.chars().next() {
+        Some('\'') => "'",
+        Some('"') => "\"\\$`!",
+        _ => return added.chars().all(|c| c.is_alphanumeric() || "._-+@%=:,/[]".contains(c)),
+    };
+    !added.contains(|c| acts.contains(c))
 }
 
 /// The part of a candidate that bash puts in place of `replaced`. bash divides words at `:`, `=` and `@`, too, so
@@ -80,5 +96,19 @@ mod tests {
         assert_eq!(rest_of("--color=auto", "--color=", "="), "auto");
         assert_eq!(rest_of("@web,@db", "@web,@d", "'@web,@d"), "@web,@db");
         assert_eq!(rest_of("a,docker:", "a,do", "a,do"), "a,docker:");
+    }
+
+    #[test]
+    fn bash_gets_nothing_on_which_it_would_act() {
+        for name in ["@web-1.b", "amy@[::1]", "a/docker:b", "sité", "--color=auto"] {
+            assert!(is_plain(name, ""), "{name}");
+        }
+        for name in
+            ["@$(touch x)", "`x`", "a;b", "a b", "a&b", "a|b", ">x", "~root", "a'b", "a\\b", "a*", "{a,b}", "a!b", "#a"]
+        {
+            assert!(!is_plain(name, ""), "{name}");
+        }
+        assert!(is_plain("$(touch x)", "'@") && !is_plain("'$(touch x)", "'@"));
+        assert!(is_plain("a b;c", "\"@") && !is_plain("$(touch x)", "\"@") && !is_plain("\"b", "\"@"));
     }
 }

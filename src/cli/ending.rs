@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::exit::Exit;
 use crate::cli::output::pipe::{Closed, Pipes};
+use crate::sys::process::is_ignored;
 
 /// How long the note about cut output may take to be written.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -26,7 +27,8 @@ pub(super) enum Readers {
 
 /// The signals that end a run.
 pub(super) struct Signals {
-    interrupt: Signal,
+    /// `None` if this process ignores it, as a shell has it that starts it in the background.
+    interrupt: Option<Signal>,
     terminate: Signal,
     hang_up: HangUp,
 }
@@ -39,17 +41,25 @@ impl Signals {
     ///
     /// If the system refuses.
     pub(super) fn new() -> io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hang_up: HangUp::heed() })
+        let is_ignored = is_ignored(nix::sys::signal::Signal::SIGINT);
+        let interrupt = (!is_ignored).then(|| signal(SignalKind::interrupt())).transpose()?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())?, hang_up: HangUp::heed() })
     }
 
     /// Waits for the next signal, and returns how the tool ends because of it. Cancel safe.
     pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
+            () = interrupted(&mut self.interrupt) => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
             () = self.hang_up.recv() => Exit::HungUp,
         }
+    }
+}
+
+async fn interrupted(interrupt: &mut Option<Signal>) {
+    match interrupt {
+        Some(interrupt) => drop(interrupt.recv().await),
+        None => std::future::pending().await,
     }
 }
 

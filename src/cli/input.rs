@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::sys::patient::Patient;
 use crate::sys::unnamed_file::unnamed_file;
 use crate::{Blob, Sender};
 
@@ -79,7 +80,7 @@ impl Input {
         if stdin.is_terminal() || is_null(Path::new("/dev/stdin")) {
             return Ok(None);
         }
-        Self::start(stdin, hosts, MAX_SPOOL).map(Some)
+        Self::start(Patient(stdin), hosts, MAX_SPOOL).map(Some)
     }
 
     fn start(from: impl Read + Send + 'static, hosts: usize, max_spool: u64) -> io::Result<Self> {

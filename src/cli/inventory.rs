@@ -2,7 +2,8 @@
 //!
 //! They select nobody. An expression does that, by `@GROUP`, a wildcard or `-a`.
 //!
-//! - `find`: where they are looked for; `load`: what is read of a place; `files`, `program`: within limits
+//! - `find`: where they are looked for; `trust`: whether what is found here is the user's; `load`: what is read of a
+//!   place; `files`, `program`: within limits
 //! - `format`: which format a file has. Each has a parser: `ini`, `groups`, `genders`, `ssh_config`, and `yaml`
 //!   and `json` by way of `node` and `tree`
 //! - `ranges`, `words`: small notations of Ansible
@@ -26,6 +27,7 @@ pub(crate) mod program;
 pub(crate) mod ranges;
 pub(crate) mod ssh_config;
 pub(crate) mod tree;
+mod trust;
 pub(crate) mod vars;
 pub(crate) mod vars_files;
 pub(crate) mod words;
@@ -61,12 +63,16 @@ const MAX_SHOWN: usize = 10;
 pub(crate) struct Inventories {
     /// Those that `-I` names.
     named: Vec<Place>,
+    /// Whether programs may be run, if the user has named them.
+    runs_programs: bool,
     /// Those that were found instead.
     found: Vec<Place>,
     loaded: Option<Loaded>,
     /// The groups and hosts of the configuration.
     own: Own,
     looked: Vec<String>,
+    /// What was found and is not read, and why.
+    left_out: Vec<String>,
     /// The user's `ssh_config`.
     ssh_config: Option<PathBuf>,
     /// Variables that are set and not honoured, with a host that has them, and the number of such hosts.
@@ -79,14 +85,21 @@ impl Inventories {
     pub(crate) fn new(paths: &[String]) -> Self {
         Self {
             named: paths.iter().map(|path| named(path)).collect(),
+            runs_programs: true,
             found: Vec::new(),
             loaded: None,
             own: Own::default(),
             looked: Vec::new(),
+            left_out: Vec::new(),
             ssh_config: None,
             ignored: BTreeMap::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Lets what files say be all that is known: no program is run, and no pipe is read.
+    pub(crate) fn of_files_only(self) -> Self {
+        Self { runs_programs: false, ..self }
     }
 
     /// Inventories that were read already.
@@ -101,14 +114,18 @@ impl Inventories {
                 let variable = |name: &str| std::env::var_os(name);
                 let Found { places, notes, looked, ssh_config } = Surroundings::of_process(&variable).find();
                 self.ssh_config = ssh_config;
-                self.notes.extend(notes);
+                self.notes.extend(notes.clone());
+                self.left_out = notes;
                 self.looked = looked;
                 self.found.clone_from(&places);
                 places
             } else {
                 self.named.clone()
             };
-            let mut loaded = Loaded::read(&places)?;
+            let mut loaded = match self.runs_programs {
+                true => Loaded::read(&places)?,
+                false => Loaded::read_files_only(&places)?,
+            };
             self.notes.append(&mut loaded.notes);
             self.loaded = Some(loaded);
         }
@@ -242,11 +259,14 @@ impl Inventories {
 
     /// What to say if there is no group, or no known host, with this name.
     pub(crate) fn instead(&self, name: &str) -> String {
-        let mut text = String::new();
+        let mut text: String = self.left_out.iter().map(|note| format!("{note}; ")).collect();
         let sources = self.loaded.iter().flat_map(|loaded| &loaded.inventory.sources);
         let sources: Vec<String> = sources.map(|source| source.escape_debug().to_string()).collect();
         if sources.is_empty() {
             let looked = self.looked.join(", ");
+            if !text.is_empty() {
+                return format!("{text}no other inventory was found (looked for {looked})");
+            }
             return format!("no inventory was found (looked for {looked}); name one with -I");
         }
         let _ = write!(text, "read: {}", some_of(&sources));

@@ -9,6 +9,9 @@ use clap::{Arg, Command, CommandFactory};
 use crate::cli::args::Cli;
 use crate::cli::quote;
 
+/// What stands in place of a value that is not shown.
+const MASK: &str = "***";
+
 /// Returns `argv` with `hosts` in place of its own hosts, as a line for a shell. The tool has accepted `argv`.
 /// What it says about choosing hosts is left out, except for inventories. If it names none, those that were
 /// found are added, because the names of the hosts are theirs.
@@ -17,11 +20,14 @@ use crate::cli::quote;
 /// value from the environment. A comment at the end of the line has the notes for the user, with `caution`
 /// among them.
 pub(crate) fn line(argv: &[OsString], hosts: &str, inventories: &[String], caution: Option<&str>) -> String {
-    let Again { words, hidden } = rewritten(argv, hosts, inventories);
+    let Again { words, hidden, is_masked } = rewritten(argv, hosts, inventories);
     let mut notes = Vec::new();
     if !hidden.is_empty() {
         let values = if hidden.len() == 1 { "its value is" } else { "their values are" };
         notes.push(format!("export {} first: {values} not shown", hidden.join(" and ")));
+    }
+    if is_masked {
+        notes.push(format!("write the values of SetEnv in place of {MASK}: they are not shown"));
     }
     notes.extend(caution.map(str::to_owned));
     let line = quote::line(words);
@@ -40,6 +46,7 @@ fn rewritten(argv: &[OsString], hosts: &str, inventories: &[String]) -> Again {
         begin: 0,
         words: Vec::new(),
         hidden: Vec::new(),
+        is_masked: false,
     };
     let mut rest = argv.iter();
     rewriter.words.extend(rest.next().cloned());
@@ -66,13 +73,15 @@ fn rewritten(argv: &[OsString], hosts: &str, inventories: &[String]) -> Again {
     }
     rewriter.words.extend(rest.cloned());
     rewriter.add(inventories);
-    Again { words: rewriter.words, hidden: rewriter.hidden }
+    Again { words: rewriter.words, hidden: rewriter.hidden, is_masked: rewriter.is_masked }
 }
 
 /// The words for other hosts, and the variables whose values were removed.
 struct Again {
     words: Vec<OsString>,
     hidden: Vec<String>,
+    /// Whether values of `SetEnv` were replaced.
+    is_masked: bool,
 }
 
 /// Rewrites the words of a command line. It reads them by the definitions of the options.
@@ -88,6 +97,7 @@ struct Rewriter<'a> {
     begin: usize,
     words: Vec<OsString>,
     hidden: Vec<String>,
+    is_masked: bool,
 }
 
 impl Rewriter<'_> {
@@ -180,6 +190,11 @@ impl Rewriter<'_> {
                     self.hidden.push(shown);
                 }
             }
+            "ssh_option" => {
+                let Some(masked) = without_values(value) else { return false };
+                self.is_masked = true;
+                self.words.extend(["-o".into(), masked]);
+            }
             "all" | "except" | "pick" => {}
             "outdir" => {
                 self.has_files = true;
@@ -199,6 +214,25 @@ impl Rewriter<'_> {
     }
 }
 
+/// An option of ssh that sets variables of the session, without their values; `None` if it is another one.
+fn without_values(option: &OsStr) -> Option<OsString> {
+    let text = option.to_string_lossy();
+    let (key, pairs) = text.trim_start().split_once(['=', ' ', '\t'])?;
+    let masked = |pair: &str| {
+        let name = pair.trim_start_matches('"').split('=').next().unwrap_or_default().to_owned();
+        format!("{name}={MASK}")
+    };
+    let is_set_env = key.trim_end().eq_ignore_ascii_case("SetEnv");
+    // A value with a space in it stands in quotes. The name before the first `=` is all that is sure.
+    let pairs = pairs.trim_start_matches(['=', ' ', '\t']);
+    let names = if pairs.contains(['"', '\'', '\\']) {
+        masked(pairs)
+    } else {
+        pairs.split_whitespace().map(masked).collect::<Vec<_>>().join(" ")
+    };
+    is_set_env.then(|| format!("{key}={names}").into())
+}
+
 /// Whether the value of an option can be the next word.
 fn takes_next(arg: &Arg) -> bool {
     arg.get_action().takes_values() && !arg.is_require_equals_set()
@@ -212,6 +246,21 @@ mod tests {
     use super::*;
     use crate::cli::args::ToolCommand;
     use crate::cli::args::choosing::ChoiceArgs;
+
+    #[test]
+    fn values_that_ssh_sets_there_are_not_shown() {
+        let of = |option: &str| rerun(&["offshoot", "run", "-w", "a,b", "-o", option, "-s", "w"], "b");
+        let note = "  # write the values of SetEnv in place of ***: they are not shown";
+        for (option, shown) in [
+            ("SetEnv=PASS=x", "'SetEnv=PASS=***'"),
+            ("setenv PASS=x", "'setenv=PASS=***'"),
+            ("SetEnv = A=x B=y", "'SetEnv=A=*** B=***'"),
+            ("SetEnv A=\"x y\" B=z", "'SetEnv=A=***'"),
+        ] {
+            assert_eq!(of(option), format!("offshoot run -w b -o {shown} -s w{note}"));
+        }
+        assert_eq!(of("SendEnv=LANG"), "offshoot run -w b -o SendEnv=LANG -s w");
+    }
 
     fn rerun(words: &[&str], hosts: &str) -> String {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();

@@ -28,8 +28,14 @@ use crate::cli::shell::relay::{Over, Relay};
 use crate::cli::shell::terminal::has_keyboard;
 use crate::cli::tree::Tree;
 use crate::process::Command;
+use crate::sys::process::SSH_DEPTH;
 use crate::wire::error::ChannelErrorKind;
 use crate::{Context, Error, Router};
+
+/// How many ssh there may be around this one. A proxy command may be `offshoot rsh`, of a host behind another such one.
+const MAX_DEPTH: u8 = 4;
+const STARTS_ITSELF: &str = "the `ssh` in PATH seems to start `offshoot rsh`, which starts `ssh` again; give that program \
+                             another name, or set PATH in it so that the ssh of the system comes first";
 
 /// Runs the command, with the standard streams of this process.
 pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
@@ -39,6 +45,10 @@ pub(crate) fn rsh(cli: &Cli, args: &RshArgs) -> Exit {
     };
     if args.typed.show_config {
         return super::print(format!("host {name}\n").as_bytes());
+    }
+    let depth = std::env::var(SSH_DEPTH).ok().and_then(|depth| depth.parse::<u8>().ok());
+    if depth.is_some_and(|depth| depth >= MAX_DEPTH) {
+        return fail(Exit::Usage, &STARTS_ITSELF);
     }
     let work = match Work::of(args) {
         Ok(work) => work,

@@ -165,10 +165,9 @@ fn files(job: &Job, hosts: &[HostPath]) -> Result<Option<Files>, String> {
     Files::new(outdir, job.running.overwrite, &names).map(Some)
 }
 
-/// Makes the router. On SIGUSR2 it prints what it waits for.
+/// Makes the router.
 pub(super) fn start(debug: bool) -> Result<Router, Error> {
     let router = Router::builder().build_with_words()?;
-    router.dump_on_sigusr2()?;
     if debug {
         match router.enable_debug() {
             Ok(Some(path)) => {
@@ -208,7 +207,13 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     if let Some(login) = reach.ssh.login.as_ref().filter(|login| !config.has_default("login", login)) {
         let login = login.to_string_lossy();
         notes.extend(unused_login(&login, &hosts).map_err(|why| fail(Exit::Usage, &why))?);
-        if inventories.knows(&login) || hosts.iter().any(|host| host.text == login) {
+        if login.contains('/') {
+            let login = visible(&login);
+            notes.push(format!(
+                "-l is the user that ssh logs in as, and {login} is no name of a user; a command of several words stands \
+                 behind `--`, or in quotes behind -s"
+            ));
+        } else if inventories.knows(&login) || hosts.iter().any(|host| host.text == login) {
             let login = visible(&login);
             notes.push(format!(
                 "-l is the user that ssh logs in as, and {login} is known as a host or group; to choose hosts, write -w, and \

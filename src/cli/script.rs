@@ -18,6 +18,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::carry_out;
 use crate::cli::worker::{Job, Work};
+use crate::sys::patient::Patient;
 
 /// Most bytes of a script. Each host gets a copy, and up to 32 copies are under way at once by default.
 const MAX_SCRIPT: u64 = 4 << 20;
@@ -73,7 +74,7 @@ fn read(file: &OsStr) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let most = MAX_SCRIPT + 1;
     let result = match file == STDIN {
-        true => io::stdin().take(most).read_to_end(&mut text),
+        true => Patient(io::stdin()).take(most).read_to_end(&mut text),
         false => File::open(Path::new(file)).and_then(|open| open.take(most).read_to_end(&mut text)),
     };
     result.map_err(|error| format!("cannot read {}: {error}", shown(file)))?;

@@ -18,9 +18,13 @@ use crate::cli::args::ReachArgs;
 use crate::cli::hosts::path::{HostPath, Method};
 use crate::connect::host_path::own_methods::Asks;
 use crate::sys::process::{Secrecy, keep_in_memory};
+use crate::sys::raw_end::{ignores_stop, stop};
 
 /// Longest secret, in bytes.
 const MAX: usize = 1024;
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
+const CTRL_Z: u8 = 26;
 
 /// The passwords of a run.
 #[derive(Debug, Clone, Default)]
@@ -97,12 +101,19 @@ fn ask(question: &str, kind: Kind) -> Result<Secret, Unasked> {
         ))
     };
     let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
-    let quiet = Quiet::new(&tty).map_err(failed)?;
-    (&tty).write_all(question.as_bytes()).map_err(failed)?;
-    let secret = read(&tty);
-    drop(quiet);
-    (&tty).write_all(b"\n").map_err(failed)?;
-    secret.map_err(failed)?.ok_or(Unasked::Interrupted)
+    loop {
+        let quiet = Quiet::new(&tty).map_err(failed)?;
+        (&tty).write_all(question.as_bytes()).map_err(failed)?;
+        let typed = read(&tty, !ignores_stop());
+        drop(quiet);
+        (&tty).write_all(b"\n").map_err(failed)?;
+        match typed.map_err(failed)? {
+            Typed::Line(secret) => return Ok(secret),
+            Typed::GivenUp => return Err(Unasked::Interrupted),
+            // The question is asked again when the user comes back.
+            Typed::Stop => stop().map_err(failed)?,
+        }
+    }
 }
 
 /// Room for a password, which is wiped in the end. It is never moved, so that no copy stays in memory.
@@ -126,15 +137,26 @@ fn too_long() -> io::Error {
     io::Error::other(format!("the password has more than {MAX} bytes"))
 }
 
-/// Reads a line that is typed. The usual keys correct it. `None` if the user has given up.
-fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
+/// What a user has typed.
+#[derive(Debug)]
+enum Typed {
+    Line(Secret),
+    /// Ctrl-C, Ctrl-D, or the end of input.
+    GivenUp,
+    /// Ctrl-Z.
+    Stop,
+}
+
+/// Reads a line that is typed. The usual keys correct it. `can_stop`: whether Ctrl-Z can stop this process.
+fn read(mut input: impl Read, can_stop: bool) -> io::Result<Typed> {
     let mut line = buffer();
     let mut byte = [0];
     while input.read(&mut byte)? > 0 {
         match byte[0] {
-            b'\r' | b'\n' => return secret(&line).map(Some),
-            // Ctrl-C, Ctrl-D.
-            3 | 4 => return Ok(None),
+            b'\r' | b'\n' => return secret(&line).map(Typed::Line),
+            CTRL_C | CTRL_D => return Ok(Typed::GivenUp),
+            CTRL_Z if can_stop => return Ok(Typed::Stop),
+            CTRL_Z => {}
             // Backspace, and Ctrl-U.
             8 | 127 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             21 => line.clear(),
@@ -142,7 +164,7 @@ fn read(mut input: impl Read) -> io::Result<Option<Secret>> {
             _ => return Err(too_long()),
         }
     }
-    Ok(None)
+    Ok(Typed::GivenUp)
 }
 
 /// While this exists, the terminal shows no typed characters and sends no signals.
@@ -174,7 +196,10 @@ mod tests {
     use super::*;
 
     fn line(typed: &[u8]) -> Option<String> {
-        read(typed).unwrap().map(|secret| secret.expose().to_owned())
+        match read(typed, false).unwrap() {
+            Typed::Line(secret) => Some(secret.expose().to_owned()),
+            _ => None,
+        }
     }
 
     #[test]
@@ -186,6 +211,9 @@ mod tests {
         for typed in [&b"abc\x03"[..], b"abc\x04", b"abc"] {
             assert_eq!(line(typed), None);
         }
-        assert!(read(&[b'x'; 2000][..]).is_err());
+        assert!(read(&[b'x'; 2000][..], true).is_err());
+        // Ctrl-Z is no part of it.
+        assert_eq!(line(b"wo\x1ard\n").unwrap(), "word");
+        assert!(matches!(read(&b"wo\x1ard\n"[..], true).unwrap(), Typed::Stop));
     }
 }

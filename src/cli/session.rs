@@ -23,7 +23,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Gets the passwords, and makes the rest. Nothing is connected yet.
+    /// Gets the passwords, and makes the rest. Nothing is connected yet. On SIGUSR2 the router says what it waits for.
     ///
     /// # Errors
     ///
@@ -39,6 +39,7 @@ impl Session {
             Unasked::Failed(why) => fail(Exit::Usage, &why),
         })?;
         let router = router().map_err(|error| fail(Exit::Internal, &error))?;
+        router.dump_on_sigusr2().map_err(|error| fail(Exit::Internal, &error))?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fail(Exit::Internal, &error))?;
         let tree = Tree::new(&router, reach, hosts, secrets).map_err(|error| fail(Exit::Usage, &error))?;

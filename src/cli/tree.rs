@@ -322,6 +322,7 @@ impl Tree {
         let Some(hop) = hops.last() else {
             return Err(Error::Misuse("a host without a hop".into()));
         };
+        let given = limit;
         let Dialled { ssh, server, took } = self.dialled(hops, via, limit).await;
         // What ssh takes to answer counts only if it is much.
         let limit = if took < NOTICED { limit } else { limit.saturating_sub(took) };
@@ -329,7 +330,7 @@ impl Tree {
         let mut last = None;
         let attempt = async |this: Try| {
             let voice = if this.asks_why && voice == Voice::Quiet { Voice::AsksWhy } else { voice };
-            let examined = self.attempt((hop, self.leads_on(hops)), via, ssh.clone(), voice, this).await;
+            let examined = self.attempt((hop, self.leads_on(hops)), via, ssh.clone(), voice, (this, given)).await;
             last.insert(examined).context.clone()
         };
         let tell = |text| self.tell(text);
@@ -361,19 +362,20 @@ impl Tree {
         self.nodes.get(hops).is_none_or(|node| node.is_hop)
     }
 
-    /// `leads_on`: whether other hosts are behind it.
+    /// `leads_on`: whether other hosts are behind it. `given`: the time that was given for the connect, of which less may be
+    /// left for this try.
     async fn attempt(
         &self,
         (hop, leads_on): (&Hop, bool),
         via: Option<&Context>,
         ssh: Option<Connect<Ssh>>,
         voice: Voice,
-        this: Try,
+        (this, given): (Try, Duration),
     ) -> Examined {
         let router = self.router_for(hop, via);
         let ssh = || ssh.unwrap_or_else(|| self.ssh(router, hop)).ssh_args_first(voice.args());
         // A service that a command has started keeps running, as with ssh.
-        let connect = self.connect(router, (hop, leads_on), ssh).connect_timeout(this.left);
+        let connect = self.connect(router, (hop, leads_on), ssh).connect_timeout(this.left).of_limit(given);
         let connect = connect.descendants(Descendants::Leave);
         let connect = connect.logged_in(this.logged_in);
         let keeper = self.keeper(hop, via);

@@ -23,6 +23,7 @@ use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::inventory::format::Format;
 use crate::cli::kept::bound::Bound;
+use crate::sys::process::with_usual_settings;
 
 /// As a shell says that a program is not there, or cannot be run.
 const NOT_FOUND: u8 = 127;
@@ -163,7 +164,7 @@ async fn run(args: &WithArgs, stand_ins: &StandIns) -> Exit {
     let [program, words @ ..] = args.argv.as_slice() else { return fail(Exit::Usage, &"no program is named") };
     let mut command = Command::new(program);
     command.args(words).envs(stand_ins.variables());
-    let mut child = match command.spawn() {
+    let mut child = match with_usual_settings(&mut command).spawn() {
         Ok(child) => child,
         Err(error) => {
             let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN };

@@ -79,7 +79,10 @@ pub(crate) struct Spec {
     pub(crate) method: Variant,
     pub(crate) name: Option<String>,
     pub(crate) remote_name: Option<String>,
+    /// The time that is left for the connect.
     pub(crate) connect_timeout: Duration,
+    /// The time that was given for it, if less is left; errors name it.
+    pub(crate) limit: Option<Duration>,
     pub(crate) unidirectional: Option<bool>,
     /// The names of the functions that the child runs, if it does not run all.
     pub(crate) allowed: Option<Vec<String>>,
@@ -157,6 +160,17 @@ impl Plan {
 }
 
 impl Spec {
+    /// The time that was given for the connect.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit.unwrap_or(self.connect_timeout)
+    }
+
+    /// Takes time from what is left.
+    pub(crate) fn spend(&mut self, time: Duration) {
+        self.limit.get_or_insert(self.connect_timeout);
+        self.connect_timeout = self.connect_timeout.saturating_sub(time);
+    }
+
     /// # Errors
     ///
     /// Returns which option is not possible, and why.

@@ -10,8 +10,7 @@ use tokio::sync::Notify;
 
 use crate::api::router::Router;
 use crate::connect::program::Program;
-use crate::sys::process::exit_now;
-use crate::sys::process::hang_up_is_ignored;
+use crate::sys::process::{exit_now, is_ignored};
 
 /// Runs a program that is its own child: `app` is the rest of `main`.
 ///
@@ -120,7 +119,7 @@ pub struct HangUp(Option<Signal>);
 impl HangUp {
     /// Handles SIGHUP from now on, unless the process ignores it, as under `nohup`.
     pub fn heed() -> Self {
-        Self(if hang_up_is_ignored() { None } else { signal(SignalKind::hangup()).ok() })
+        Self(if is_ignored(nix::sys::signal::Signal::SIGHUP) { None } else { signal(SignalKind::hangup()).ok() })
     }
 
     /// Waits for the next signal. Never returns if SIGHUP is ignored.

@@ -176,10 +176,11 @@ impl Directory {
         Ok(openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
     }
 
-    /// Makes a file for writing with the mode that the umask leaves. Fails if the name is taken.
+    /// Opens a file to write at its end. A new one has the mode that the umask leaves, and its name must not be taken.
     #[cfg(feature = "cli")]
-    pub(crate) fn create_for_all(&self, name: &[u8]) -> io::Result<File> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    pub(crate) fn append_for_all(&self, name: &[u8], is_new: bool) -> io::Result<File> {
+        let new = if is_new { OFlag::O_CREAT | OFlag::O_EXCL } else { OFlag::empty() };
+        let flags = new | OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(openat(self, name, flags, Mode::from_bits_truncate(0o666))?.into())
     }
 

@@ -28,6 +28,7 @@ mod program;
 mod random;
 #[cfg(feature = "cli")]
 mod secrecy;
+mod signals;
 mod start;
 mod started;
 mod stdio;
@@ -47,6 +48,8 @@ pub(crate) use ending::{describe, end_child};
 pub(crate) use group::{Group, groups_ended};
 #[cfg(feature = "cli")]
 pub(crate) use inherited::{inherit_nothing, inherited};
+#[cfg(feature = "cli")]
+pub(crate) use launch::SSH_DEPTH;
 pub(crate) use launch::{Launch, Launched, Stdio, launch};
 #[cfg(target_os = "linux")]
 pub(crate) use namespaces::{Namespaces, become_user, sealed_copy, wait_for_successor};
@@ -56,14 +59,14 @@ pub(crate) use program::Program;
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};
+#[cfg(feature = "cli")]
+pub(crate) use signals::{prepare_signals, with_usual_settings};
 pub(crate) use start::{Start, null};
 pub(crate) use started::Started;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use stdio::keep_stdio;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
-pub(crate) use sys::{
-    adopt, dup_high, exit_now, hang_up_is_ignored, heed_children, read_into, replace, set_variable, watch,
-};
+pub(crate) use sys::{adopt, dup_high, exit_now, heed_children, is_ignored, read_into, replace, set_variable, watch};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{die_with_parent, replace_environment};
 pub(crate) use usage::usage;

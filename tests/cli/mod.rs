@@ -24,6 +24,7 @@ mod schema;
 mod script;
 pub(crate) mod shell;
 mod showing;
+mod surroundings;
 mod text;
 mod transcripts;
 pub(crate) mod transfer;
@@ -297,6 +298,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             slow_hosts_are_named_in_the_summary
             the_other_commands_take_the_options_of_the_way
             the_group_sources_of_the_guide_ask_as_their_programs_want_it
+        ;
+        surroundings:
+            what_others_have_put_into_the_current_directory_is_not_read
+            bash_is_offered_no_name_on_which_it_would_act
+            what_a_parent_did_with_signals_changes_nothing
+            a_tool_that_is_asked_what_it_does_goes_on
+            streams_that_are_non_blocking_are_awaited
+            files_of_outdir_wait_for_a_place_when_files_run_out
+            a_file_that_may_not_grow_is_told
+            an_ssh_that_starts_the_tool_again_is_told
+            a_timeout_is_told_as_it_was_given
+            a_login_that_is_a_path_is_told
         ;
         transcripts:
             transcripts_that_need_more_than_this_machine_are_true

@@ -18,7 +18,9 @@ pub(super) struct OfConfig {
 impl OfConfig {
     pub(super) fn new(words: &[String]) -> Self {
         let config = Config::read(&words_for_config(words)).unwrap_or_default();
-        let sources = Reading::new(Inventories::new(&inventories(words, &config)).with_config(&config));
+        // To press a key is not to run a program.
+        let inventories = Inventories::new(&inventories(words, &config)).with_config(&config).of_files_only();
+        let sources = Reading::new(inventories);
         Self { config, sources }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::hosts::expression::{MAX_TEXT, Sources};
 use crate::cli::inventory::Inventories;
 use crate::cli::last_run::LastRun;
+use crate::sys::patient::Patient;
 
 /// The group of the hosts on which the last run did not succeed.
 const FAILED: &str = "failed";
@@ -50,7 +51,7 @@ impl Sources for Reading {
         if stdin.is_terminal() {
             return Err("it is a terminal; pipe the hosts in, or name them".into());
         }
-        read(stdin.lock())
+        read(Patient(stdin.lock()))
     }
 }
 

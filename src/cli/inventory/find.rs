@@ -1,11 +1,11 @@
 //! Where inventories are looked for if none is named.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::inventory::files::Budget;
 use crate::cli::inventory::format::Format;
+use crate::cli::inventory::trust::Reader;
 
 /// Names of inventories in the current directory. The first one counts.
 const HERE: [&str; 9] = [
@@ -121,21 +121,43 @@ impl Surroundings<'_> {
 
     fn find_here(&self, found: &mut Found) {
         found.looked.push(format!("./{} and ./{}", HERE[0], HERE[5]));
-        let is_open = self.directory.metadata().is_ok_and(|data| data.permissions().mode() & 0o002 != 0);
-        let cfg = self.path("ANSIBLE_CONFIG").unwrap_or_else(|| self.directory.join("ansible.cfg"));
-        let mut places = of_ansible_cfg(&cfg);
-        if places.is_empty() {
-            // A relative path is what the user would write.
-            let here = HERE.iter().find(|name| self.directory.join(name).exists());
-            places.extend(here.map(|name| Place::found(Path::new(".").join(name), None)));
+        if let Some(named) = self.path("ANSIBLE_CONFIG") {
+            found.places = of_ansible_cfg(&named);
+            if !found.places.is_empty() {
+                return;
+            }
         }
-        if is_open && let Some(place) = places.first() {
-            let shown = place.path.display();
-            let note = format!("{shown} is not read, because everyone may write in this directory; name it with -I");
-            found.notes.push(note);
-            return;
+        match self.here() {
+            Ok(places) => found.places = places,
+            Err((file, why)) => {
+                let shown = file.display();
+                found
+                    .notes
+                    .push(format!("{shown} is not read, because {why}; if you trust it, name it with -I {shown}"));
+            }
         }
-        found.places = places;
+    }
+
+    /// The inventories of the current directory. The error is a file that is not read, and why: others than this user and
+    /// root have a hand in it, or in the directory.
+    fn here(&self) -> Result<Vec<Place>, (PathBuf, String)> {
+        let reader = Reader::of_process();
+        let cfg = self.directory.join("ansible.cfg");
+        let named = if self.path("ANSIBLE_CONFIG").is_some() { Vec::new() } else { of_ansible_cfg(&cfg) };
+        if let Some(first) = named.first()
+            && let Some(why) = reader.doubts(&self.directory).or_else(|| reader.doubts(&cfg))
+        {
+            return Err((first.path.clone(), why));
+        }
+        // A relative path is what the user would write.
+        let name = HERE.iter().find(|name| named.is_empty() && self.directory.join(name).exists());
+        let here = name.map(|name| Place::found(Path::new(".").join(name), None));
+        for place in named.iter().chain(&here) {
+            if let Some(why) = reader.doubts_inventory(&self.directory.join(&place.path)) {
+                return Err((place.path.clone(), why));
+            }
+        }
+        Ok(named.into_iter().chain(here).collect())
     }
 
     fn find_everywhere(&self, found: &mut Found) {

@@ -60,6 +60,18 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// Reads what files say. Inventories and sources of groups that are programs have nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which inventory.
+    pub(crate) fn read_files_only(places: &[Place]) -> Result<Self, String> {
+        let found: Vec<Place> = places.iter().map(|place| Place { is_named: false, ..place.clone() }).collect();
+        let mut loaded = Self::read(&found)?;
+        loaded.groups.commands.clear();
+        Ok(loaded)
+    }
+
     /// What a text says, as an inventory of its own. Sources of groups that are commands are left out.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(format: Format, text: &str) -> Result<Self, String> {

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cli::kept::keeping::SUBCOMMAND;
+use crate::sys::process::with_usual_settings;
 
 /// How long it may take until it listens, and at the end until all connections have ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ impl Bound {
         keeper.arg(SUBCOMMAND).arg("--bound").arg(socket);
         // The other end of stdin is here only, so it ends with this process.
         keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut keeper = Self(keeper.spawn()?);
+        let mut keeper = Self(with_usual_settings(&mut keeper).spawn()?);
         let begun = Instant::now();
         loop {
             match UnixStream::connect(socket) {

@@ -12,6 +12,7 @@ use crate::cli::complaint::fail;
 use crate::cli::ending::Signals;
 use crate::cli::exit::Exit;
 use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::sys::patient::Patient;
 use crate::sys::process;
 use crate::{ContextId, Message, Router, policy, unix};
 
@@ -57,6 +58,9 @@ pub(crate) fn serve(socket: &Path, is_bound: bool) -> Exit {
         Ok(server) => server,
         Err(error) => return fail(Exit::Internal, &error),
     };
+    if let Err(error) = router.dump_on_sigusr2() {
+        return fail(Exit::Internal, &error);
+    }
     let keeper = Arc::new(Keeper { router: router.downgrade(), kept: Mutex::default() });
     let answering = Arc::clone(&keeper);
     let handler = router.add_handler(move |message: Message| {
@@ -102,7 +106,7 @@ fn watch_stdin() -> std::io::Result<Bond> {
     let (ended, bond) = oneshot::channel();
     std::thread::Builder::new().name("offshoot-bond".into()).spawn(move || {
         // An error ends it as well.
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = std::io::copy(&mut Patient(std::io::stdin()), &mut std::io::sink());
         let _ = ended.send(());
     })?;
     Ok(bond)

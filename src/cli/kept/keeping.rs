@@ -15,7 +15,7 @@ use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, Method};
 use crate::cli::kept::place;
 use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
-use crate::sys::process::inherit_nothing;
+use crate::sys::process::{inherit_nothing, with_usual_settings};
 use crate::sys::socket::listener;
 use crate::unix::{self, Joined};
 use crate::{Context, Error, Message, Router};
@@ -89,6 +89,8 @@ impl Keeping {
                 }
             },
         };
+        // Where its I/O thread has ended, nothing is asked of it either.
+        let _ = joined.router.dump_on_sigusr2();
         Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) })
     }
 
@@ -214,8 +216,9 @@ async fn start(socket: &Path) -> Result<Joined, String> {
     inherit_nothing();
     let mut keeper = Command::new(tool);
     keeper.arg(SUBCOMMAND).arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut keeper =
-        keeper.spawn().map_err(|error| format!("the process that keeps connections does not start: {error}"))?;
+    let mut keeper = with_usual_settings(&mut keeper)
+        .spawn()
+        .map_err(|error| format!("the process that keeps connections does not start: {error}"))?;
     let begun = Instant::now();
     loop {
         match unix::connect(socket).await {

@@ -3,17 +3,28 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Seek, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::cli::output::file_name::file_name;
 use crate::cli::output::report::{ErrorInfo, HostEvent, HostExit, HostIndex, Stream};
 use crate::cli::output::summary::Status;
 use crate::cli::substitution::{self, Values, names_host};
 use crate::sys::directory::{Directory, Kind};
+use crate::sys::process::is_out_of_files;
 
-/// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on.
+/// How long a file may wait for a descriptor. Connects take those that are free, and give them back when they have failed.
+const WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked for one.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How many files a host has.
+const SPARE: usize = 2;
+
+/// The files of a run. A host has two, with the endings `.out` and `.err`, from its first output on. If descriptors run out,
+/// those of other hosts are closed, and opened again when they have more.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// The paths by the index of the host, without the endings.
@@ -21,7 +32,10 @@ pub(crate) struct Files {
     /// The directory that the user has named. Below it no symbolic link is followed, which another user may have made.
     base: PathBuf,
     overwrite: bool,
-    open: HashMap<usize, Pair>,
+    /// The files that were made; `None` if they are closed.
+    made: HashMap<usize, Option<Pair>>,
+    /// Descriptors that are given up when none is left. One host can then write.
+    spare: Vec<File>,
     /// Why output of a host is missing in its files.
     failed: HashMap<usize, String>,
 }
@@ -57,8 +71,8 @@ impl Files {
         }
         // That of the first host tells what is wrong before anything is run.
         let base = base_of(&pattern);
-        stems.first().map_or(Ok(()), |stem| make_parent(&base, stem).map(drop))?;
-        Ok(Self { stems, base, overwrite, open: HashMap::new(), failed: HashMap::new() })
+        stems.first().map_or(Ok(()), |stem| make_parent(&base, stem).map(drop).map_err(|unmade| unmade.text))?;
+        Ok(Self { stems, base, overwrite, made: HashMap::new(), spare: spare(), failed: HashMap::new() })
     }
 
     /// Writes what an event has for the files. A host whose output could not be written has failed.
@@ -73,7 +87,10 @@ impl Files {
                 if matches!(exit.status, Status::Ok | Status::Failed | Status::Timeout) {
                     self.write(*host, Stream::Stdout, &[]);
                 }
-                self.open.remove(&host.0);
+                self.made.remove(&host.0);
+                if self.spare.len() < SPARE {
+                    self.spare = spare();
+                }
                 if let Some(why) = self.failed.remove(&host.0) {
                     fail(exit, why);
                 }
@@ -96,10 +113,14 @@ impl Files {
     }
 
     fn clear(&mut self, HostIndex(index): HostIndex) {
-        let Some(pair) = self.open.get_mut(&index) else { return };
-        let files = [&mut pair.stdout, &mut pair.stderr];
-        let cleared = files.into_iter().try_for_each(|file| file.set_len(0).and_then(|()| file.rewind()));
-        self.note(index, cleared.map_err(|error| error.to_string()));
+        if !self.made.contains_key(&index) {
+            return;
+        }
+        let cleared = self.pair(index).and_then(|pair| {
+            let files = [&pair.stdout, &pair.stderr];
+            files.into_iter().try_for_each(|file| file.set_len(0)).map_err(|error| error.to_string())
+        });
+        self.note(index, cleared);
     }
 
     fn note(&mut self, index: usize, done: Result<(), String>) {
@@ -110,24 +131,54 @@ impl Files {
     }
 
     fn pair(&mut self, index: usize) -> Result<&mut Pair, String> {
-        let stem = self.stems.get(index).ok_or("there is no such host")?;
-        if !self.open.contains_key(&index) {
-            let directory = make_parent(&self.base, stem)?;
+        if !matches!(self.made.get(&index), Some(Some(_))) {
+            let stem = self.stems.get(index).ok_or("there is no such host")?.clone();
+            let is_new = !self.made.contains_key(&index);
+            let base = self.base.clone();
+            let directory = self
+                .patiently(|| make_parent(&base, &stem), |unmade| unmade.is_out_of_files)
+                .map_err(|unmade| unmade.text)?;
             let [stdout, stderr] =
-                both(stem).map(|path| self.make(&directory, &path).map_err(|error| error.to_string()));
-            self.open.insert(index, Pair { stdout: stdout?, stderr: stderr? });
+                both(&stem).map(|path| self.open(&directory, &path, is_new).map_err(|error| error.to_string()));
+            let pair = Pair { stdout: stdout?, stderr: stderr? };
+            self.made.insert(index, Some(pair));
         }
-        self.open.get_mut(&index).ok_or_else(|| "there is no such host".into())
+        self.made.get_mut(&index).and_then(Option::as_mut).ok_or_else(|| "there is no such host".into())
     }
 
-    /// Makes a file that was not there before. What is replaced may be a link, so it is removed and not written.
-    fn make(&self, directory: &Directory, path: &Path) -> io::Result<File> {
+    /// Opens a file, which was not there before if it is new. What is replaced may be a link, so it is removed and not written.
+    fn open(&mut self, directory: &Directory, path: &Path, is_new: bool) -> io::Result<File> {
         let name = path.file_name().unwrap_or_default().as_bytes();
-        if self.overwrite && directory.stat(name)?.is_some() {
+        if is_new && self.overwrite && directory.stat(name)?.is_some() {
             directory.remove(name)?;
         }
-        directory.create_for_all(name)
+        self.patiently(|| directory.append_for_all(name, is_new), is_out_of_files)
     }
+
+    /// Tries something that takes a descriptor. If there is none, files of other hosts are closed, and then it waits.
+    fn patiently<T, E>(
+        &mut self,
+        attempt: impl Fn() -> Result<T, E>,
+        is_out_of_files: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
+        let begun = Instant::now();
+        loop {
+            match attempt() {
+                Err(error) if is_out_of_files(&error) && begun.elapsed() < WAIT => {}
+                done => return done,
+            }
+            if self.made.values().any(Option::is_some) {
+                self.made.values_mut().for_each(|pair| *pair = None);
+            } else if self.spare.pop().is_none() {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+}
+
+/// Descriptors for the two files of a host, as many as there are.
+fn spare() -> Vec<File> {
+    (0..SPARE).map_while(|_| File::open("/dev/null").ok()).collect()
 }
 
 fn both(stem: &Path) -> [PathBuf; 2] {
@@ -151,11 +202,20 @@ fn base_of(pattern: &Path) -> PathBuf {
     Path::new(OsStr::from_bytes(&fixed[..end])).components().collect()
 }
 
+/// Why there is no directory for files.
+struct Unmade {
+    text: String,
+    is_out_of_files: bool,
+}
+
 /// Makes and opens the directory of these files.
-fn make_parent(base: &Path, stem: &Path) -> Result<Directory, String> {
-    let failed = |place: &Path, error: io::Error| match no_directory(place) {
-        Some(file) => format!("--outdir: {} is no directory; name another place", file.display()),
-        None => format!("--outdir: the directory {} cannot be made: {error}", place.display()),
+fn make_parent(base: &Path, stem: &Path) -> Result<Directory, Unmade> {
+    let failed = |place: &Path, error: io::Error| {
+        let text = match no_directory(place) {
+            Some(file) => format!("--outdir: {} is no directory; name another place", file.display()),
+            None => format!("--outdir: the directory {} cannot be made: {error}", place.display()),
+        };
+        Unmade { text, is_out_of_files: is_out_of_files(&error) }
     };
     let mut path = if base == Path::new("") { PathBuf::from(".") } else { base.to_owned() };
     fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
@@ -166,11 +226,12 @@ fn make_parent(base: &Path, stem: &Path) -> Result<Directory, String> {
         path.push(part);
         match directory.stat(name) {
             Ok(Some(stat)) if stat.kind == Kind::Link => {
-                return Err(format!(
+                let text = format!(
                     "--outdir: {} is a symbolic link, and another user may have made it; remove it, or name the \
                      directory where it leads before the first %",
                     path.display()
-                ));
+                );
+                return Err(Unmade { text, is_out_of_files: false });
             }
             Ok(None) => match directory.make_for_all(name) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&path, error)),
@@ -198,8 +259,6 @@ fn fail(exit: &mut HostExit, text: String) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn out(host: usize, stream: Stream, text: &str) -> HostEvent {
@@ -239,7 +298,22 @@ mod tests {
         }
         assert_eq!((read(&path, "web1.out"), read(&path, "web1.err")), ("a\n\u{1b}".into(), "oops".into()));
         assert_eq!((read(&path, "a+..+b.out"), read(&path, "web3.out")), ("b".into(), String::new()));
-        assert!(!path.join("web4.out").exists() && files.open.is_empty());
+        assert!(!path.join("web4.out").exists() && files.made.is_empty());
+    }
+
+    /// As it is if descriptors run out.
+    #[test]
+    fn files_that_were_closed_are_opened_again_where_they_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::new(directory.path(), false, &hosts(&["web1", "web2"])).unwrap();
+        files.take(&mut out(0, Stream::Stdout, "a"));
+        files.take(&mut out(1, Stream::Stdout, "the first attempt"));
+        files.made.values_mut().for_each(|pair| *pair = None);
+        files.take(&mut HostEvent::Retry { host: HostIndex(1), exit: HostExit::cancelled(), wait: Duration::ZERO });
+        for mut event in [out(0, Stream::Stdout, "b"), out(1, Stream::Stdout, "c"), exit(0, Status::Ok)] {
+            files.take(&mut event);
+        }
+        assert_eq!((read(directory.path(), "web1.out"), read(directory.path(), "web2.out")), ("ab".into(), "c".into()));
     }
 
     #[test]

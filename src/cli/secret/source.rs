@@ -2,18 +2,27 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{MAX, buffer, secret, too_long};
 use crate::Secret;
 use crate::cli::args::passwords::PasswordArgs;
-use crate::sys::process::inherited;
+use crate::sys::patient::Patient;
+use crate::sys::process::{inherited, with_usual_settings};
 
 /// The mode bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
+/// How long what a command has left behind may still print the line, as for commands of inventories.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often it is looked whether a command has ended, in milliseconds.
+const LOOK: u8 = 20;
 
 /// Whose password it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,20 +90,22 @@ fn file(path: &Path) -> Result<Secret, String> {
 }
 
 fn descriptor(fd: RawFd) -> Result<Secret, String> {
-    let mut file = inherited(fd).map_err(|error| format!("{error}; open it as in `offshoot run ... {fd}<FILE`"))?;
-    line(&mut file)
+    let file = inherited(fd).map_err(|error| format!("{error}; open it as in `offshoot run ... {fd}<FILE`"))?;
+    line(&mut Patient(file))
 }
 
 fn command(text: &str) -> Result<Secret, String> {
     let mut sh = Command::new("/bin/sh");
     // Stdin belongs to the commands on the hosts. What it has to say, and to ask, it says on the terminal.
     sh.arg("-c").arg(text).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = sh.spawn().map_err(|error| format!("cannot start /bin/sh: {error}"))?;
+    let mut child = with_usual_settings(&mut sh).spawn().map_err(|error| format!("cannot start /bin/sh: {error}"))?;
     let read = child.stdout.take().map_or_else(
         || Err("it has no output".into()),
-        |mut output| {
+        |output| {
+            let mut output = WhileRunning { output, child: &mut child, ended: None, grace: GRACE };
             let read = line(&mut output);
             // A writer of more lines is not to fail because nobody reads them.
+            output.grace = Duration::ZERO;
             let _ = io::copy(&mut output, &mut io::sink());
             read
         },
@@ -104,6 +115,31 @@ fn command(text: &str) -> Result<Secret, String> {
         (Some(0), _) => read,
         (Some(code), _) => Err(format!("it has ended with exit code {code}, so nothing was run")),
         (None, signal) => Err(format!("it was ended by signal {}, so nothing was run", signal.unwrap_or_default())),
+    }
+}
+
+/// The output of a command, until the command has ended and a moment has passed. What it has left in the background may hold
+/// the output open for ever.
+struct WhileRunning<'a, O> {
+    output: O,
+    child: &'a mut Child,
+    ended: Option<Instant>,
+    grace: Duration,
+}
+
+impl<O: Read + AsFd> Read for WhileRunning<'_, O> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.child.try_wait()?.is_some() && self.ended.get_or_insert_with(Instant::now).elapsed() >= self.grace {
+                return Ok(0);
+            }
+            let mut waited = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waited, PollTimeout::from(LOOK)) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.output.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -151,6 +187,17 @@ mod tests {
         assert!(command("echo unused; exit 3").unwrap_err().contains("exit code 3"));
         assert!(command("kill -9 $$").unwrap_err().contains("signal 9"));
         assert!(command("true").unwrap_err().contains("the line is empty"));
+    }
+
+    #[test]
+    fn what_a_command_leaves_in_the_background_is_not_awaited() {
+        let begun = Instant::now();
+        assert_eq!(command("sleep 20 2>/dev/null & echo word").unwrap().expose(), "word");
+        assert_eq!(command("yes & echo word; sleep 0.1").map(|_| ()), Ok(()));
+        // It may be what prints the line, a moment later.
+        assert_eq!(command("(sleep 0.1; echo late; exec sleep 20) 2>/dev/null &").unwrap().expose(), "late");
+        assert!(command("sleep 20 2>/dev/null &").unwrap_err().contains("the line is empty"));
+        assert!(begun.elapsed() < Duration::from_secs(15));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::process::WindowSize;
+use crate::sys::patient::Patient;
 use crate::sys::pty;
 use crate::sys::raw_end::RestoreOnSignal;
 
@@ -76,7 +77,7 @@ pub(super) fn keys() -> io::Result<Receiver<Vec<u8>>> {
     let (typed, keys) = channel(TYPED);
     // It ends with the process: nothing can end a read of a terminal.
     std::thread::Builder::new().name("keyboard".into()).spawn(move || {
-        let mut stdin = io::stdin();
+        let mut stdin = Patient(io::stdin());
         let mut chunk = vec![0; CHUNK];
         loop {
             match stdin.read(&mut chunk) {
@@ -106,7 +107,7 @@ impl Shown {
         let (chunks, mut shown) = channel::<Vec<u8>>(SHOWN);
         let (ended, done) = oneshot::channel();
         std::thread::Builder::new().name("screen".into()).spawn(move || {
-            let mut stdout = io::stdout();
+            let mut stdout = Patient(io::stdout());
             while let Some(chunk) = shown.blocking_recv() {
                 if stdout.write_all(&chunk).and_then(|()| stdout.flush()).is_err() {
                     break;

@@ -243,7 +243,8 @@ impl Dialogue {
 
 /// Cuts off digits that do not help a reader: the time that is left for one attempt has nanoseconds.
 fn readable(time: Duration) -> Duration {
-    if time < Duration::from_secs(1) { time } else { Duration::from_millis(time.as_millis() as u64 / 100 * 100) }
+    let (millis, step) = (time.as_millis() as u64, if time < Duration::from_secs(1) { 1 } else { 100 });
+    if millis == 0 { time } else { Duration::from_millis(millis / step * step) }
 }
 
 fn is_login(kind: ConnectErrorKind) -> bool {

@@ -28,7 +28,7 @@ pub(super) async fn attach(
     rest: Vec<u8>,
 ) -> Result<Unclaimed, Error> {
     let timed_out = |phase: Phase| {
-        let text = format!("Connection timed out after {:?}, in phase {phase}", spec.connect_timeout);
+        let text = format!("Connection timed out after {:?}, in phase {phase}", spec.limit());
         Error::from(ConnectError::new(ConnectErrorKind::Timeout, phase, attempt.hop.clone(), text))
     };
     let id = tokio::time::timeout_at(attempt.deadline, io.ids().allocate(io)).await;

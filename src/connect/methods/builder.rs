@@ -104,6 +104,7 @@ impl<M: Method> Connect<M> {
             name: None,
             remote_name: None,
             connect_timeout: CONNECT_TIMEOUT,
+            limit: None,
             unidirectional: None,
             allowed: None,
             descendants: None,
@@ -159,6 +160,13 @@ impl<M: Method> Connect<M> {
     /// Time limit for everything up to the handshake: login, upload, start. Default: 30 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.spec.connect_timeout = limit;
+        self
+    }
+
+    /// The time that was given for the connect, if some of it was spent before.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_limit(mut self, limit: Duration) -> Self {
+        self.spec.limit = Some(limit);
         self
     }
 
@@ -405,18 +413,19 @@ impl Connect<AnyMethod> {
         spec.debug = spec.debug.or_else(|| shared.debugs().then_some(true));
         spec.profiling = spec.profiling.or_else(|| shared.profile.is_some().then_some(true));
         let (begun, limit) = (Instant::now(), spec.connect_timeout);
+        let given = spec.limit();
         let mut unfinished = Unfinished { shared, first: None };
         let only_leads_on = Spec { name: None, remote_name: None, on_start: None, allowed: None, ..spec.clone() };
         for Hop { method, name } in before {
             let connect_timeout = limit.saturating_sub(begun.elapsed());
-            let spec = Spec { method: method.0, name, connect_timeout, ..only_leads_on.clone() };
+            let spec = Spec { method: method.0, name, connect_timeout, limit: Some(given), ..only_leads_on.clone() };
             let (context, _) = start(&router, via.as_ref(), spec, answerer.clone()).await?;
             unfinished.first.get_or_insert_with(|| context.clone());
             via = Some(context);
         }
         spec.method = method.0;
         if unfinished.first.is_some() {
-            spec.connect_timeout = limit.saturating_sub(begun.elapsed());
+            spec.spend(begun.elapsed());
         }
         let started = start(&router, via.as_ref(), spec, answerer).await?;
         unfinished.first = None;

@@ -32,7 +32,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             () = io.stop.cancelled() => None,
         };
         if begun.elapsed() >= NOTICED {
-            spec.connect_timeout = spec.connect_timeout.saturating_sub(begun.elapsed());
+            spec.spend(begun.elapsed());
         }
     }
     // Why no first stage could run, if copying is tried next.
@@ -62,7 +62,7 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
         });
         if was_direct && spec.sends_from_now_on(&error) {
             log_later!(io, DEBUG, "{}: the parent's own image did not come up, so one is sent: {error}", error.hop);
-            spec.connect_timeout = spec.connect_timeout.saturating_sub(started.elapsed());
+            spec.spend(started.elapsed());
             continue;
         }
         if !spec.copies_from_now_on(&error) {
@@ -75,6 +75,6 @@ pub(crate) async fn connect(io: &Rc<Io>, mut spec: Spec, answerer: Option<Answer
             return Err(error.into());
         }
         helpless = is_helpless(&error).then_some(error);
-        spec.connect_timeout = spec.connect_timeout.saturating_sub(started.elapsed());
+        spec.spend(started.elapsed());
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::file::TIME;
+use crate::sys::patient::Patient;
 
 /// Maximum number of lines per second and context. People cannot read more as it arrives.
 const MAX_LINES: u32 = 200;
@@ -24,6 +25,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Whether the limits are active. Other programs than the tool decide for themselves.
 static IS_ON: AtomicBool = AtomicBool::new(false);
+/// Whether warnings and errors are told in words.
+static IS_PLAIN: AtomicBool = AtomicBool::new(false);
 static RATE_LIMITS: Mutex<BTreeMap<String, RateLimit>> = Mutex::new(BTreeMap::new());
 
 /// The lines that a context has logged in one second.
@@ -92,6 +95,11 @@ impl RateLimit {
     }
 }
 
+/// Has warnings and errors of this library be told in words, without the time and the place in the code.
+pub(crate) fn tell_in_words() {
+    IS_PLAIN.store(true, Ordering::Relaxed);
+}
+
 /// Activates the limits.
 pub(crate) fn limit_records() {
     IS_ON.store(true, Ordering::Relaxed);
@@ -101,7 +109,7 @@ pub(crate) fn limit_records() {
 /// this process.
 pub(super) fn write_to_stderr(context: Option<&str>, line: &str) -> io::Result<()> {
     let Some(context) = context.filter(|_| IS_ON.load(Ordering::Relaxed)) else {
-        return io::stderr().write_all(line.as_bytes());
+        return write(context, line);
     };
     let shown = shortened(line);
     let line = shown.as_deref().unwrap_or(line);
@@ -114,7 +122,30 @@ pub(super) fn write_to_stderr(context: Option<&str>, line: &str) -> io::Result<(
         limits.entry(context.to_owned()).or_default().admit(now, line)
     };
     tell(context, &due)?;
-    if due.line { io::stderr().write_all(line.as_bytes()) } else { Ok(()) }
+    if due.line { write(Some(context), line) } else { Ok(()) }
+}
+
+fn write(context: Option<&str>, line: &str) -> io::Result<()> {
+    let words = IS_PLAIN.load(Ordering::Relaxed).then(|| in_words(context, line)).flatten();
+    stderr(words.as_deref().unwrap_or(line))
+}
+
+fn stderr(text: &str) -> io::Result<()> {
+    Patient(io::stderr()).write_all(text.as_bytes())
+}
+
+/// A warning or an error of this library as the tool says it to somebody who has not asked for a log; `None` for other lines.
+fn in_words(context: Option<&str>, line: &str) -> Option<String> {
+    let rest = line.get(TIME..)?;
+    let (label, of_library) = [(" W ", "note: "), (" E ", "")].into_iter().find_map(|(letter, label)| {
+        Some((label, rest.strip_prefix(letter)?.strip_prefix(env!("CARGO_CRATE_NAME"))?))
+    })?;
+    let behind =
+        if of_library.starts_with("::") || of_library.starts_with([':', '.']) { of_library } else { return None };
+    Some(match context {
+        None => format!("offshoot: {label}{}", behind.split_once(": ")?.1),
+        Some(context) => format!("offshoot: {label}{context}: {}", behind.split_once(&format!(".[{context}]: "))?.1),
+    })
 }
 
 fn without_time(line: &str) -> Option<&str> {
@@ -139,7 +170,7 @@ pub(crate) fn tell_dropped_records() {
 
 fn tell(context: &str, due: &Due) -> io::Result<()> {
     if let Some(line) = &due.repeated {
-        io::stderr().write_all(line.as_bytes())?;
+        write(Some(context), line)?;
     }
     let dropped = due.dropped;
     if dropped == 0 {
@@ -150,7 +181,7 @@ fn tell(context: &str, due: &Due) -> io::Result<()> {
          or {} KiB in a second\n",
         MAX_BYTES / 1024
     );
-    io::stderr().write_all(text.as_bytes())
+    stderr(&text)
 }
 
 #[cfg(test)]
@@ -187,6 +218,21 @@ mod tests {
         let due = limit.admit(now + SECOND, &line("bye"));
         assert!(due.line && due.repeated.is_some_and(|repeated| repeated.ends_with("]: bye\n")));
         assert_eq!(limit.rest(), KEPT);
+    }
+
+    #[test]
+    fn who_has_not_asked_for_a_log_is_told_in_words() {
+        let of = |target: &str, context: Option<&str>, level: u8| {
+            in_words(context, &super::super::file::line(target, context, level, "it is: lost", &[]))
+        };
+        let inner = "offshoot::engine::io";
+        assert_eq!(of(inner, None, 1).unwrap(), "offshoot: it is: lost\n");
+        assert_eq!(of(inner, None, 2).unwrap(), "offshoot: note: it is: lost\n");
+        assert_eq!(of(inner, Some("ssh.web1"), 2).unwrap(), "offshoot: note: ssh.web1: it is: lost\n");
+        assert_eq!(
+            (of(inner, None, 3), of("stderr", Some("ssh.web1"), 2), of("offshooting", None, 1)),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::sys::pipe::{Input, Output, Stream};
+use crate::sys::process::program::Variables;
 use crate::sys::process::{Known, Program, Start, Started};
 use crate::sys::pty;
 
@@ -22,6 +23,11 @@ const KILL_AFTER: Duration = Duration::from_secs(1);
 /// One wait of the thread for a process that was killed because it is not wanted any more.
 const MOMENT: Duration = Duration::from_millis(1);
 const MOMENTS: u32 = 20;
+
+/// The program that a stand-in of ours may be found in place of.
+const SSH: &str = "ssh";
+/// How many ssh have been started within each other: by a proxy command, or because ssh is a stand-in for itself.
+pub(crate) const SSH_DEPTH: &str = "OFFSHOOT_SSH_DEPTH";
 
 /// What to start.
 #[derive(Debug)]
@@ -75,12 +81,16 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
             (Some(Output::new(ours.try_clone()?)?), ours, theirs.into())
         }
     };
+    let is_ssh = matches!(&what, Launch::Tool(argv) if argv.first().is_some_and(|program| program == SSH));
     let program = match what {
         Launch::Tool(argv) => Program::new(&argv)?,
         Launch::Image { image, argv } => Program::image(image, &argv)?,
     };
     let [stdin, stdout] = theirs;
     let mut start = Start::new(program, [stdin, stdout, their_stderr]);
+    if is_ssh {
+        count_ssh(&mut start.variables);
+    }
     if terminal.is_some() {
         start.with_terminal();
         // ssh must ask on the terminal, where the answers come from.
@@ -92,6 +102,15 @@ pub(crate) fn launch(what: Launch, stdio: Stdio) -> io::Result<(Launched, Stream
     let pid = child.id();
     let launched = Launched { child, pid, terminal, is_free: false, may_clean_up: true, _known: Known::new(pid) };
     Ok((launched, stream, Input::new(stderr)?))
+}
+
+/// Tells an ssh within how many others it is started.
+fn count_ssh(variables: &mut Variables) {
+    let depth =
+        variables.iter().find(|(name, _)| name == SSH_DEPTH).and_then(|(_, depth)| depth.to_str()?.parse().ok());
+    let depth = depth.unwrap_or(0_u8).saturating_add(1);
+    variables.retain(|(name, _)| name != SSH_DEPTH);
+    variables.push((SSH_DEPTH.into(), depth.to_string().into()));
 }
 
 /// Both ends of a link. Each end is a descriptor to read from and one to write to.

@@ -17,7 +17,7 @@ use crate::sys::process::open_files::{Old, lower_open_files, old_open_files};
 use crate::sys::process::program::{self, Program, Variables};
 use crate::sys::process::started::Started;
 use crate::sys::process::sys::dup_high;
-use crate::sys::process::{guard, platform};
+use crate::sys::process::{guard, platform, signals};
 
 /// A process to start. It dies with the thread that starts it, or if it has a terminal and a guard, by these.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl Prepared<'_> {
 }
 
 /// Removes the handlers of the old process, and then blocks no signal. What is ignored stays so, but for SIGPIPE, which
-/// only Rust programs ignore.
+/// only Rust programs ignore, and for what only this process ignores.
 ///
 /// # Safety
 ///
@@ -204,7 +204,8 @@ unsafe fn reset_signals() {
             if number == libc::SIGABRT || libc::sigaction(number, std::ptr::null(), &raw mut action) != 0 {
                 continue;
             }
-            let is_ignored = action.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE;
+            let is_ignored =
+                action.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE && !signals::is_ignored_here(number);
             if action.sa_sigaction != libc::SIG_DFL && !is_ignored {
                 libc::signal(number, libc::SIG_DFL);
             }

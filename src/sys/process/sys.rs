@@ -169,13 +169,13 @@ pub(crate) fn read_into(file: &File, buffer: &mut BytesMut) -> io::Result<usize>
     }
 }
 
-/// Whether this process was started with SIGHUP ignored.
-pub(crate) fn hang_up_is_ignored() -> bool {
+/// Whether this process ignores a signal, as it does if it was started so.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the call only reads the action, into a value that has room for it. All zeros is a
     // valid action.
     unsafe {
-        libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr());
+        libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr());
         action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
@@ -183,14 +183,9 @@ pub(crate) fn hang_up_is_ignored() -> bool {
 /// Makes the system keep the exit status of this process's children until it is asked for. Needed
 /// if the process was started by one that ignores SIGCHLD.
 pub(crate) fn heed_children() {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the call only reads the action, into a value that has room for it. All zeros is a
-    // valid action. No handler is installed.
-    unsafe {
-        libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
-        if action.assume_init().sa_sigaction == libc::SIG_IGN {
-            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
-        }
+    if is_ignored(Signal::SIGCHLD) {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     }
 }
 

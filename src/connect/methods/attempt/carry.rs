@@ -148,7 +148,7 @@ impl Attempt {
                     Vec::new()
                 }
                 Event::Ended => self.ended(&mut end).await,
-                Event::Deadline => self.dialogue.input(Input::Deadline(spec.connect_timeout)),
+                Event::Deadline => self.dialogue.input(Input::Deadline(spec.limit())),
                 Event::Cancelled => self.dialogue.input(Input::Cancelled),
                 #[cfg(feature = "cli")]
                 Event::UnderWay(Progress::Quiet) if self.launched.terminal().is_none() => {

@@ -55,7 +55,7 @@ impl Attempt {
         }
         match self.stream.output.end() {
             true => {
-                let limit = spec.connect_timeout;
+                let limit = spec.limit();
                 self.dialogue.input(Input::StdinClosed(Closing { at: limit.saturating_sub(left(spec)), limit }))
             }
             false => Vec::new(),
