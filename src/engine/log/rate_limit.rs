@@ -126,7 +126,8 @@ pub(super) fn write_to_stderr(context: Option<&str>, line: &str) -> io::Result<(
 }
 
 fn write(context: Option<&str>, line: &str) -> io::Result<()> {
-    let words = IS_PLAIN.load(Ordering::Relaxed).then(|| in_words(context, line)).flatten();
+    // What another context has written must not look as if the tool said it.
+    let words = (context.is_none() && IS_PLAIN.load(Ordering::Relaxed)).then(|| in_words(line)).flatten();
     stderr(words.as_deref().unwrap_or(line))
 }
 
@@ -134,18 +135,15 @@ fn stderr(text: &str) -> io::Result<()> {
     Patient(io::stderr()).write_all(text.as_bytes())
 }
 
-/// A warning or an error of this library as the tool says it to somebody who has not asked for a log; `None` for other lines.
-fn in_words(context: Option<&str>, line: &str) -> Option<String> {
+/// A warning or an error of this process as the tool says it to somebody who has not asked for a log; `None` for lines that
+/// are none of this library.
+fn in_words(line: &str) -> Option<String> {
     let rest = line.get(TIME..)?;
     let (label, of_library) = [(" W ", "note: "), (" E ", "")].into_iter().find_map(|(letter, label)| {
         Some((label, rest.strip_prefix(letter)?.strip_prefix(env!("CARGO_CRATE_NAME"))?))
     })?;
-    let behind =
-        if of_library.starts_with("::") || of_library.starts_with([':', '.']) { of_library } else { return None };
-    Some(match context {
-        None => format!("offshoot: {label}{}", behind.split_once(": ")?.1),
-        Some(context) => format!("offshoot: {label}{context}: {}", behind.split_once(&format!(".[{context}]: "))?.1),
-    })
+    let behind = of_library.starts_with(':').then_some(of_library)?;
+    Some(format!("offshoot: {label}{}", behind.split_once(": ")?.1))
 }
 
 fn without_time(line: &str) -> Option<&str> {
@@ -222,17 +220,11 @@ mod tests {
 
     #[test]
     fn who_has_not_asked_for_a_log_is_told_in_words() {
-        let of = |target: &str, context: Option<&str>, level: u8| {
-            in_words(context, &super::super::file::line(target, context, level, "it is: lost", &[]))
-        };
+        let of = |target: &str, level: u8| in_words(&super::super::file::line(target, None, level, "it is: lost", &[]));
         let inner = "offshoot::engine::io";
-        assert_eq!(of(inner, None, 1).unwrap(), "offshoot: it is: lost\n");
-        assert_eq!(of(inner, None, 2).unwrap(), "offshoot: note: it is: lost\n");
-        assert_eq!(of(inner, Some("ssh.web1"), 2).unwrap(), "offshoot: note: ssh.web1: it is: lost\n");
-        assert_eq!(
-            (of(inner, None, 3), of("stderr", Some("ssh.web1"), 2), of("offshooting", None, 1)),
-            (None, None, None)
-        );
+        assert_eq!(of(inner, 1).unwrap(), "offshoot: it is: lost\n");
+        assert_eq!(of(inner, 2).unwrap(), "offshoot: note: it is: lost\n");
+        assert_eq!((of(inner, 3), of("stderr", 2), of("offshooting", 1)), (None, None, None));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What the tool does with signals that concern every command of it, whatever the process that has started it did with them.
 
-#![expect(unsafe_code, reason = "dispositions of signals, also between fork and exec")]
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
@@ -15,6 +13,7 @@ pub(super) fn is_ignored_here(number: libc::c_int) -> bool {
 }
 
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "dispositions of signals, also between fork and exec")]
 mod of_the_tool {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
