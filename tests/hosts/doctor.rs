@@ -34,7 +34,7 @@ const FAULTS: [Fault; 44] = [
     ("a server that is closed for users", &["no-logins"], "login", "Closed until the new disks", "/etc/nologin"),
     ("a server without sessions", &["no-sessions"], "login", "gives it no session", "MaxSessions"),
     ("a client that asks for no session", &["no-session"], "login", "", "SessionType"),
-    ("a machine of another kind", &["odd-machine"], "image", "Plan9 vax", "make bundle TARGETS"),
+    ("a machine of another kind", &["odd-machine"], "image", "Plan9 vax", "none can be built for such a machine"),
     ("a machine without uname", &["no-uname"], "first stage", "uname", "`uname` on its PATH"),
     ("a machine that cannot read", &["no-reader"], "first stage", "neither `head -c` nor `dd`", "on its PATH"),
     ("no place and no interpreter", &["nowhere-user"], "places", "/tmp does not allow execution", "noexec"),
