@@ -2,6 +2,8 @@
 
 TARGET ?= $(shell uname -m)-unknown-linux-musl
 export TARGET
+# rustup installs the toolchain of rust-toolchain.toml, and its target, even where it is set to ask first.
+export RUSTUP_AUTO_INSTALL = 1
 
 # Scripts that others read in are checked together with those.
 shell_scripts = $(shell find scripts .ci -type f | xargs awk 'FNR == 1 && /^.!.*(\/sh|bash)$$/ { print FILENAME }')
@@ -54,9 +56,10 @@ own-openssl: ## the same for a program with OpenSSL, which takes minutes to comp
 odd-root: ## some tests on hosts over a small system with odd settings
 	scripts/odd-root
 
-lint: ## check formatting, run clippy, and shellcheck if it is installed
+lint: ## check formatting and the lock file of the fuzzers, run clippy, and shellcheck if it is installed
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo update --quiet --workspace --locked --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets --features files --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings
