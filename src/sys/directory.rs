@@ -356,6 +356,20 @@ pub(crate) fn next_data(_: &File, at: u64, size: u64) -> io::Result<Option<(u64,
     Ok((at < size).then_some((at, size)))
 }
 
+/// Has the system begin to bring this part of a file to the disk. It does not wait, and says nothing of failures: those are
+/// told by [`to_disk`].
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_to_disk(file: &File, from: u64, to: u64) {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    let (Ok(from), Ok(count)) = (from.try_into(), (to - from).try_into()) else { return };
+    // Linux does so with what it is told to forget. It forgets what is there already, which nothing of this part is.
+    let _ = posix_fadvise(file, from, count, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
+
+/// Other systems begin by themselves.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_to_disk(_: &File, _: u64, _: u64) {}
+
 /// Brings to the disk what was written to these files, which are in one directory.
 pub(crate) fn to_disk(files: &[&File]) -> io::Result<()> {
     /// With this many files, the whole file system is told once, which takes less time than one file after the other.

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use super::message::MAX_NAME;
-use crate::sys::directory::{Directory, Kind, Stat, lock};
+use crate::sys::directory::{Directory, Kind, Stat, begin_to_disk, lock};
 
 /// The end of the name of a draft.
 const ENDING: &[u8] = b".offshoot-part";
@@ -21,6 +21,8 @@ const MAX_STEM: usize = MAX_NAME - ENDING.len() - 40;
 /// A draft with at least as many bytes is kept if the copy is interrupted, so that the next one goes on. To send less
 /// again takes little time.
 pub(crate) const KEPT_FROM: u64 = 4 << 20;
+/// So many bytes go to the disk together while the next ones are written. Otherwise the disk begins when all are there.
+const BEGUN: u64 = 8 << 20;
 
 /// Whether this is the name of a draft.
 pub(crate) fn is_draft(name: &[u8]) -> bool {
@@ -128,6 +130,8 @@ pub(crate) struct Draft {
     target: Vec<u8>,
     file: File,
     at: u64,
+    /// What comes before goes to the disk already.
+    begun: u64,
     /// Whether the file is shorter than what was written, because it ends with a hole.
     ends_with_hole: bool,
     /// Its number among the drafts that are removed. `None` if it stays when the copy is interrupted.
@@ -189,7 +193,7 @@ impl Draft {
         number: Option<u64>,
     ) -> Self {
         let (drafts, directory, target) = (drafts.clone(), directory.clone(), target.to_vec());
-        Self { drafts, directory, name, target, file, at, ends_with_hole: false, number }
+        Self { drafts, directory, name, target, file, at, begun: at, ends_with_hole: false, number }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -200,12 +204,17 @@ impl Draft {
         self.file.write_all(bytes)?;
         self.at += bytes.len() as u64;
         self.ends_with_hole = false;
+        if self.at - self.begun >= BEGUN {
+            begin_to_disk(&self.file, self.begun, self.at);
+            self.begun = self.at;
+        }
         // Only under this name would it be found.
         if self.at >= KEPT_FROM
+            && let Some(number) = self.number
             && self.name == name_of(&self.target, None)
-            && let Some(number) = self.number.take()
         {
             self.drafts.forget(number);
+            self.number = None;
         }
         Ok(())
     }
