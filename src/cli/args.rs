@@ -183,7 +183,7 @@ impl ToolCommand {
         let line = args.shell.as_ref().map(|line| line.to_string_lossy().into_owned());
         let word = line.as_deref().and_then(|line| line.split_whitespace().next());
         let word = word.or_else(|| args.argv.first()?.to_str())?;
-        let is_it = ["sudo", "doas", "su"].contains(&word) && args.reach.become_user.is_none();
+        let is_it = ["sudo", "doas", "su"].contains(&word) && args.reach.becoming.become_user.is_none();
         is_it.then(|| {
             format!(
                 "{word} in a command has no terminal to ask for a password; -b in its place runs the command as root, and \

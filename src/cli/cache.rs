@@ -14,8 +14,8 @@ use tokio::task::{JoinSet, LocalSet};
 
 use self::listing::{HostCache, Kept};
 use crate::builtin::process::{Event, Running};
+use crate::cli::args::Cli;
 use crate::cli::args::cache::{CacheArgs, What};
-use crate::cli::args::{Cli, ReachArgs};
 use crate::cli::complaint::fail;
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
@@ -48,7 +48,8 @@ const PURGE: &str = r#"cd -- "$C" 2>/dev/null||exit 0;rm -f -- "$@"||exit 1;cd /
 /// Lists or removes the images on the hosts.
 pub(crate) fn cache(cli: &Cli, args: &CacheArgs) -> Exit {
     // It must not put there what it lists.
-    let args = CacheArgs { reach: ReachArgs { cache: false, ..args.reach.clone() }, ..args.clone() };
+    let mut args = args.clone();
+    args.reach.image.cache = false;
     let hosts = match expand(&args.reach, &cli.config) {
         Ok((hosts, _)) => hosts,
         Err(exit) => return exit,

@@ -52,9 +52,9 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         Ok(single) => single,
         Err(error) => return fail(error.kind.into(), &error),
     };
-    let host = match sources.inventories.resolve(host, args.become_user.is_none()) {
-        Ok(host) => match &args.become_user {
-            Some(user) => host.then(args.become_method, user),
+    let host = match sources.inventories.resolve(host, args.becoming.become_user.is_none()) {
+        Ok(host) => match &args.becoming.become_user {
+            Some(user) => host.then(args.becoming.become_method, user),
             None => host,
         },
         Err(why) => return fail(Exit::Usage, &why),

@@ -173,13 +173,13 @@ fn host(args: &RshArgs, name: &str, config: &Config) -> Result<HostPath, Exit> {
         found.notes.iter().chain(&inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
         Ok::<_, Exit>(host)
     };
-    let host = resolve(&as_path(name), args.way.become_user.is_none())?;
+    let host = resolve(&as_path(name), args.way.becoming.become_user.is_none())?;
     let mut host = typed(host, args).map_err(|why| fail(Exit::Usage, &why))?;
     if let Some(via) = args.via.as_ref().filter(|via| !via.is_empty()) {
         host = host.behind(&resolve(via, false)?);
     }
-    if let Some(user) = &args.way.become_user {
-        host = host.then(args.way.become_method, user);
+    if let Some(user) = &args.way.becoming.become_user {
+        host = host.then(args.way.becoming.become_method, user);
     }
     Ok(host)
 }

@@ -195,7 +195,7 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     let via = reach.via.as_ref().filter(|via| !via.is_empty()).map(|via| expression::single(via, &mut sources));
     let via = via.transpose().map_err(|error| fail(error.kind.into(), &error))?;
     let inventories = &mut sources.inventories;
-    let becomes = reach.become_user.is_none();
+    let becomes = reach.becoming.become_user.is_none();
     let resolved = expansion.hosts.into_iter().map(|host| inventories.resolve(host, becomes));
     let mut hosts = resolved.collect::<Result<Vec<_>, _>>().map_err(|why| fail(Exit::Usage, &why))?;
     let mut notes = expansion.notes;
@@ -223,8 +223,8 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     }
     let found = inventories.take_notes();
     notes.iter().chain(&found).for_each(|note| complain(&format!("note: {note}")));
-    if let Some(user) = &reach.become_user {
-        hosts = hosts.into_iter().map(|host| host.then(reach.become_method, user)).collect();
+    if let Some(user) = &reach.becoming.become_user {
+        hosts = hosts.into_iter().map(|host| host.then(reach.becoming.become_method, user)).collect();
     }
     let has_default = config.has_default("ask-become-pass", OsStr::new("true"));
     if reach.passwords.ask_become_pass && !has_default && !secret::is_wanted(Kind::Become, &hosts) {

@@ -64,7 +64,7 @@ impl Secrets {
             secrets.ssh = Some(source.read(Kind::Login).map_err(Unasked::Failed)?);
         }
         if passwords.ask_become_pass {
-            let method = reach.become_method.as_str();
+            let method = reach.becoming.become_method.as_str();
             let given = match &secrets.ssh {
                 Some(_) => ask(&format!("{method} password (empty: the one for ssh): "), Kind::Become)?,
                 None => ask(&format!("{method} password: "), Kind::Become)?,

@@ -90,7 +90,7 @@ impl Session {
 /// How the tool ends. It has been printed.
 pub(crate) async fn connected(tree: &Rc<Tree>, host: &HostPath, reach: &ReachArgs) -> Result<Context, Exit> {
     tree.context(&host.hops).await.map_err(|error| {
-        let flag = match reach.become_user.as_deref() {
+        let flag = match reach.becoming.become_user.as_deref() {
             None => String::new(),
             Some("root") => "-b ".into(),
             Some(user) => format!("-b={user} "),

@@ -106,7 +106,7 @@ impl Tree {
         secrets: Secrets,
     ) -> Result<Self, String> {
         let is_fork = |host: &&HostPath| host.hops.iter().any(|hop| hop.method == Method::Fork);
-        if reach.binary.is_some()
+        if reach.image.binary.is_some()
             && let Some(host) = hosts.iter().find(is_fork)
         {
             return Err(format!(
@@ -144,9 +144,9 @@ impl Tree {
             jump,
             secrets,
             // A copy that is there already is not sent, so nothing is to be kept.
-            cache: reach.cache && reach.binary.is_none(),
-            binary: reach.binary.clone(),
-            uploads: !reach.least.no_upload,
+            cache: reach.image.cache && reach.image.binary.is_none(),
+            binary: reach.image.binary.clone(),
+            uploads: !reach.image.no_upload,
             allowed: allowed::all(&reach.least.allow),
             nodes,
             login_limiter: LoginLimiter::default(),

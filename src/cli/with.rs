@@ -97,7 +97,7 @@ fn rsh_words(cli: &Cli, args: &WithArgs, found: &[String]) -> io::Result<Vec<OsS
     }
     words.extend(std::iter::repeat_n("-v".into(), cli.verbose.into()));
     words.extend(["rsh".into(), "--via".into(), OsString::from(&args.path)]);
-    words.extend(way.no_upload.then(|| "--no-upload".into()));
+    words.extend(way.image.no_upload.then(|| "--no-upload".into()));
     for inventory in way.inventory.iter().chain(found) {
         words.extend(["--inventory".into(), absolute(inventory)?]);
     }
@@ -106,11 +106,11 @@ fn rsh_words(cli: &Cli, args: &WithArgs, found: &[String]) -> io::Result<Vec<OsS
         words.push([OsStr::new(name), value].join(OsStr::new("=")));
     };
     option("--connect-timeout", format!("{}ms", way.connect_timeout.as_millis()).as_ref());
-    if let Some(user) = &way.become_user {
+    if let Some(user) = &way.becoming.become_user {
         option("--become", user.as_ref());
     }
-    option("--become-method", way.become_method.as_str().as_ref());
-    way.binary.iter().for_each(|file| option("--binary", file.as_ref()));
+    option("--become-method", way.becoming.become_method.as_str().as_ref());
+    way.image.binary.iter().for_each(|file| option("--binary", file.as_ref()));
     way.ssh.ssh_config.iter().try_for_each(|file| {
         option("--ssh-config", std::path::absolute(file)?.as_ref());
         io::Result::Ok(())
@@ -132,7 +132,7 @@ fn rsh_words(cli: &Cli, args: &WithArgs, found: &[String]) -> io::Result<Vec<OsS
     }
     passwords.become_pass_command.iter().for_each(|command| option("--become-pass-command", command.as_ref()));
     passwords.pass_command.iter().for_each(|command| option("--pass-command", command.as_ref()));
-    option("--cache", if way.cache { "true" } else { "false" }.as_ref());
+    option("--cache", if way.image.cache { "true" } else { "false" }.as_ref());
     let flags = [("--ask-become-pass", passwords.ask_become_pass), ("--ask-pass", passwords.ask_pass)];
     words.extend(flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| OsString::from(flag)));
     Ok(words)

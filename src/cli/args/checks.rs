@@ -134,7 +134,7 @@ impl Cli {
         ))
     }
 
-    /// Refuses `-a` beside expressions. Whoever knows `-a` from ansible means the command by it.
+    /// Refuses `-a` beside expressions. Users of ansible mean the command by `-a`.
     pub(super) fn check_all(&self) -> Result<(), String> {
         let is_told = |reach: &&ReachArgs| reach.choosing.all && self.command.works_on_hosts();
         match self.command.reach().filter(is_told).and_then(|reach| reach.hosts.first()) {

@@ -7,9 +7,8 @@ use clap::Args;
 use super::ReachArgs;
 use super::choosing::ChoiceArgs;
 use super::passwords::PasswordArgs;
-use super::reach::{LeastArgs, SshArgs, become_method, user};
+use super::reach::{BecomeArgs, ImageArgs, LeastArgs, SshArgs};
 use crate::cli::duration;
-use crate::cli::hosts::path::Method;
 
 /// `offshoot doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -23,28 +22,14 @@ pub(crate) struct DoctorArgs {
     /// The inventory that has the host; may be repeated
     #[arg(short = 'I', long, value_name = "PATH")]
     pub(crate) inventory: Vec<String>,
-    /// Become this user there, root if none is named
-    #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "root", value_parser = user)]
-    pub(crate) become_user: Option<String>,
-    /// How to become that user
-    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
-    #[arg(hide_short_help = true)]
-    pub(crate) become_method: Method,
+    #[command(flatten)]
+    pub(crate) becoming: BecomeArgs,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
-    /// As for run
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
-    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
-    #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
-    #[arg(hide_short_help = true)]
-    pub(crate) cache: bool,
-    /// As for run
-    #[arg(long, value_name = "PATH", conflicts_with = "cache")]
-    #[arg(hide_short_help = true)]
-    pub(crate) binary: Option<String>,
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
     #[command(flatten)]
     pub(crate) least: LeastArgs,
     #[command(flatten)]
@@ -61,12 +46,10 @@ impl DoctorArgs {
             via: None,
             fanout: 1,
             connect_timeout: self.connect_timeout,
-            become_user: self.become_user.clone(),
-            become_method: self.become_method,
-            cache: self.cache,
+            becoming: self.becoming.clone(),
+            image: self.image.clone(),
             keep: None,
             kept_at: None,
-            binary: self.binary.clone(),
             least: self.least.clone(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),

@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args};
 
 use super::choosing::{ChoiceArgs, how_else};
 use super::number::number;
@@ -34,20 +34,10 @@ pub(crate) struct ReachArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
-    /// Become this user on each host, root if none is named
-    #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "root", value_parser = user)]
-    pub(crate) become_user: Option<String>,
-    /// How to become that user
-    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
-    #[arg(hide_short_help = true)]
-    pub(crate) become_method: Method,
-    /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
-    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
-    #[arg(hide_possible_values = true, action = clap::ArgAction::Set)]
-    #[arg(hide_short_help = true)]
-    pub(crate) cache: bool,
+    #[command(flatten)]
+    pub(crate) becoming: BecomeArgs,
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
     /// Keep the connections for this long after the run, as 10m; later commands to the same hosts use them
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
@@ -55,10 +45,6 @@ pub(crate) struct ReachArgs {
     /// The socket of a keeper that `with` has started
     #[arg(skip)]
     pub(crate) kept_at: Option<PathBuf>,
-    /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
-    #[arg(long, value_name = "PATH", conflicts_with = "cache")]
-    #[arg(hide_short_help = true)]
-    pub(crate) binary: Option<String>,
     #[command(flatten)]
     pub(crate) least: LeastArgs,
     #[command(flatten)]
@@ -67,13 +53,41 @@ pub(crate) struct ReachArgs {
     pub(crate) ssh: SshArgs,
 }
 
-/// What hosts get, and may do.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
-pub(crate) struct LeastArgs {
+/// The user that is taken on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct BecomeArgs {
+    /// Become this user on each host, root if none is named
+    #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "root", value_parser = user)]
+    pub(crate) become_user: Option<String>,
+    /// How to become that user
+    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
+    #[arg(hide_short_help = true)]
+    pub(crate) become_method: Method,
+}
+
+/// The copy of the program that runs at a hop.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct ImageArgs {
+    /// Keep the image on the hosts, below ~/.cache, so that it is sent once; its hash is checked at every use
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    #[arg(hide_possible_values = true, action = ArgAction::Set)]
+    #[arg(hide_short_help = true)]
+    pub(crate) cache: bool,
+    /// Send nothing: run this copy of the program, which is there already, at each hop (all but fork)
+    #[arg(long, value_name = "PATH", conflicts_with = "cache")]
+    #[arg(hide_short_help = true)]
+    pub(crate) binary: Option<String>,
     /// Send no image: a host that has none, by --binary or --cache, is unreachable
     #[arg(long)]
     #[arg(hide_short_help = true)]
     pub(crate) no_upload: bool,
+}
+
+/// What hosts may do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+pub(crate) struct LeastArgs {
     /// Let hosts run these functions only: commands, files, sockets, children, or names of functions; may be repeated
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = allowed::parse)]
     #[arg(hide_short_help = true)]
@@ -140,7 +154,7 @@ impl SshArgs {
     }
 }
 
-pub(super) fn become_method() -> impl TypedValueParser<Value = Method> {
+fn become_method() -> impl TypedValueParser<Value = Method> {
     let names = PossibleValuesParser::new(Method::BECOMING.map(Method::as_str));
     names.map(|name| Method::by_name(&name).unwrap_or(Method::Sudo))
 }

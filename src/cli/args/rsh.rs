@@ -10,13 +10,12 @@ use clap::{Arg, ArgAction, Args};
 use super::choosing::ChoiceArgs;
 use super::number::number;
 use super::passwords::PasswordArgs;
-use super::reach::{LeastArgs, ReachArgs, SshArgs, become_method, user};
+use super::reach::{BecomeArgs, ImageArgs, LeastArgs, ReachArgs, SshArgs};
 use super::shell::{EscapeCharacter, character};
 use crate::builtin::fakessh::remote::sent_variables;
 use crate::cli::config;
 use crate::cli::duration;
 use crate::cli::forward::rule::Target;
-use crate::cli::hosts::path::Method;
 use crate::cli::output::visible::word as visible;
 
 /// The name of the command.
@@ -45,7 +44,7 @@ pub(crate) fn is_meant(argv: &[OsString]) -> bool {
 #[expect(clippy::duplicated_attributes, reason = "each names another option")]
 #[command(mut_arg("ssh_config", long_only), mut_arg("ssh_option", long_only), mut_arg("jump", long_only))]
 #[command(mut_arg("port", long_only), mut_arg("login", long_only), mut_arg("identity", long_only))]
-#[command(mut_arg("inventory", long_only), mut_arg("ask_become_pass", long_only))]
+#[command(mut_arg("inventory", long_only), mut_arg("ask_become_pass", long_only), mut_arg("become_user", long_only))]
 pub(crate) struct RshArgs {
     /// Reach the host through this path
     #[arg(long, value_name = "PATH")]
@@ -140,28 +139,10 @@ pub(crate) struct WayArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
     pub(crate) connect_timeout: Duration,
-    /// Become this user on the host, root if none is named
-    #[arg(long = "become", value_name = "USER", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "root", value_parser = user)]
-    pub(crate) become_user: Option<String>,
-    /// How to become that user
-    #[arg(long, value_name = "METHOD", default_value = "sudo", value_parser = become_method())]
-    #[arg(hide_short_help = true)]
-    pub(crate) become_method: Method,
-    /// Keep the image on the hosts
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
-    #[arg(default_value = "false", default_missing_value = "true", hide_default_value = true)]
-    #[arg(hide_possible_values = true, action = ArgAction::Set)]
-    #[arg(hide_short_help = true)]
-    pub(crate) cache: bool,
-    /// Run this copy of the program at each hop, and send nothing
-    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
-    #[arg(hide_short_help = true)]
-    pub(crate) binary: Option<String>,
-    /// Send no image
-    #[arg(long)]
-    #[arg(hide_short_help = true)]
-    pub(crate) no_upload: bool,
+    #[command(flatten)]
+    pub(crate) becoming: BecomeArgs,
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
     /// These hold for all hops by ssh.
@@ -178,13 +159,11 @@ impl WayArgs {
             via: None,
             fanout: 1,
             connect_timeout: self.connect_timeout,
-            become_user: self.become_user.clone(),
-            become_method: self.become_method,
-            cache: self.cache,
+            becoming: self.becoming.clone(),
+            image: self.image.clone(),
             keep: None,
             kept_at: None,
-            binary: self.binary.clone(),
-            least: LeastArgs { no_upload: self.no_upload, ..LeastArgs::default() },
+            least: LeastArgs::default(),
             passwords: self.passwords.clone(),
             ssh: self.ssh.clone(),
         }

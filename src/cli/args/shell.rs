@@ -12,7 +12,6 @@ use crate::cli::shell::escape;
 /// `offshoot shell`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = SHELL_HELP, override_usage = SHELL_USAGE)]
-#[command(mut_arg("become_user", |user| user.short('b')))]
 pub(crate) struct ShellArgs {
     /// The host, with all hops that lead to it, as bastion/web1/sudo
     #[arg(value_name = "HOST")]

@@ -50,13 +50,17 @@ fn stdin_can_be_the_hosts() {
 #[test]
 fn another_user_is_root_unless_it_is_named() {
     let args = run(&["-w", "a", "-b", "id"]);
-    assert_eq!((args.reach.become_user.as_deref(), args.argv.len()), (Some("root"), 1));
-    assert_eq!(args.reach.become_method, Method::Sudo);
+    assert_eq!((args.reach.becoming.become_user.as_deref(), args.argv.len()), (Some("root"), 1));
+    assert_eq!(args.reach.becoming.become_method, Method::Sudo);
     let args = run(&["-bKw", "a", "id"]);
-    assert!(args.reach.become_user.is_some() && args.reach.passwords.ask_become_pass && !args.reach.passwords.ask_pass);
+    assert!(
+        args.reach.becoming.become_user.is_some()
+            && args.reach.passwords.ask_become_pass
+            && !args.reach.passwords.ask_pass
+    );
     let args = run(&["-w", "a", "--become=bob", "--become-method", "doas", "--ask-pass", "id"]);
-    assert_eq!(args.reach.become_user.as_deref(), Some("bob"));
-    assert!(args.reach.become_method == Method::Doas && args.reach.passwords.ask_pass);
+    assert_eq!(args.reach.becoming.become_user.as_deref(), Some("bob"));
+    assert!(args.reach.becoming.become_method == Method::Doas && args.reach.passwords.ask_pass);
     assert!(refused(&["offshoot", "run", "-w", "a", "--become=-x", "id"]).contains("not the name of a user"));
     assert!(refused(&["offshoot", "run", "-w", "a", "--become-method=runas", "id"]).contains("doas"));
 }

@@ -24,19 +24,19 @@ fn a_default_holds_until_the_command_line_says_something_else() {
     assert_eq!((run.reach.fanout, run.reach.via.as_deref(), color), (7, Some("b"), Color::Never));
     assert_eq!((run.reach.connect_timeout.as_secs(), run.timeout.unwrap().as_secs()), (3, 90));
     assert_eq!(run.reach.choosing.inventory, ["/etc/hosts.yml", "genders:/g"]);
-    assert_eq!((run.reach.become_method.as_str(), run.reach.ssh.port), ("doas", Some(22)));
-    assert!(run.reach.cache);
+    assert_eq!((run.reach.becoming.become_method.as_str(), run.reach.ssh.port), ("doas", Some(22)));
+    assert!(run.reach.image.cache);
     let line = "o --color always run -w a -f 9 --via c -I x --connect-timeout 8 -o B=2 -l bob --become-method su id";
     let Cli { command: ToolCommand::Run(run), color, .. } = cli(&config, line) else { panic!() };
     assert_eq!((run.reach.fanout, run.reach.via.as_deref(), color), (9, Some("c"), Color::Always));
     assert_eq!((run.reach.choosing.inventory, run.reach.connect_timeout.as_secs()), (vec!["x".to_owned()], 8));
     assert_eq!((run.reach.ssh.ssh_option, run.reach.ssh.login), (vec!["B=2".into()], Some("bob".into())));
-    assert_eq!(run.reach.become_method.as_str(), "su");
+    assert_eq!(run.reach.becoming.become_method.as_str(), "su");
     for (line, cache) in [("--cache=false", false), ("--cache", true), ("--cache=true", true), ("--binary /x", true)] {
         let Cli { command: ToolCommand::Run(run), .. } = cli(&config, &format!("o run -w a {line} id")) else {
             panic!()
         };
-        assert_eq!((run.reach.cache, &run.argv[..]), (cache, &["id".into()][..]), "{line}");
+        assert_eq!((run.reach.image.cache, &run.argv[..]), (cache, &["id".into()][..]), "{line}");
     }
     let Cli { command: ToolCommand::Doctor(doctor), .. } = cli(&config, "o doctor a") else { panic!() };
     assert_eq!((doctor.connect_timeout.as_secs(), doctor.inventory.len()), (4, 2));

@@ -48,7 +48,10 @@ impl Keeping {
     /// Joins the keeper of this user, if there is one. With `--keep`, starts one. `None` if nothing is kept; a note says
     /// why, if something was to be kept.
     pub(crate) async fn begin(reach: &ReachArgs) -> Option<Self> {
-        let settings = format!("{:?} {:?} {:?} {:?}", reach.ssh, reach.binary, reach.become_method, reach.least.allow);
+        let settings = format!(
+            "{:?} {:?} {:?} {:?}",
+            reach.ssh, reach.image.binary, reach.becoming.become_method, reach.least.allow
+        );
         if let Some(socket) = &reach.kept_at {
             return match join(socket).await {
                 Some(Ok(joined)) => {
@@ -64,7 +67,7 @@ impl Keeping {
                 }
             };
         }
-        let names_files = reach.binary.is_some() || reach.ssh.has_any();
+        let names_files = reach.image.binary.is_some() || reach.ssh.has_any();
         let socket = place::socket(names_files);
         if reach.keep.is_none() && !socket.exists() {
             return None;
