@@ -294,7 +294,7 @@ mod tests {
         for item in 0..5 {
             fair_queue.put(item).unwrap();
         }
-        // The item belongs to the waiter, whoever asks for one before it wakes up.
+        // The item belongs to the waiter, even if another one asks before it wakes up.
         assert_eq!(fair_queue.try_take(), Got::Poked);
         for place in [3, 0, 4, 2, 1] {
             assert_eq!(woken(&waiters[place]), 1);

@@ -311,7 +311,8 @@ impl Routing {
     /// it if it cannot be that one. Whatever `via` says, it can give away only a new context of its
     /// own that no other connect has taken. Returns the name of the child.
     pub(crate) fn claim(&mut self, child: ContextId, via: ContextId, since: u64) -> Result<String, &'static str> {
-        let way = self.routes.get(&via).ok_or("which cannot be checked, as no route leads to whoever says so")?;
+        let way =
+            self.routes.get(&via).ok_or("which cannot be checked, as no route leads to the context that says so")?;
         let route = self.routes.get(&child).ok_or("to which no route leads")?;
         if route != way {
             return Err("to which another link leads");

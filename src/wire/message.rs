@@ -134,7 +134,7 @@ pub(crate) enum Lane {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Message {
-    /// The context it is for. Default: the master; whoever sends it to a
+    /// The context it is for. Default: the master. A method that sends it to a
     /// context fills it in.
     #[doc(alias = "dst_id")]
     pub dst: ContextId,

@@ -281,7 +281,7 @@ fn run_with_router_leaves_no_thread_and_no_child_also_after_a_panic() {
         assert!(result.is_err() || result.unwrap() == Ok(5));
         let (thread, process) = seen.lock().unwrap().take().unwrap();
         assert!(!is_alive(process), "the child has ended (fails: {fails})");
-        // Whoever joins a thread is let go a moment before the kernel has taken it off its list.
+        // A join returns a moment before the kernel has taken it off its list.
         eventually("the end of the thread", || !io_threads().contains(&thread));
     }
 }

@@ -60,7 +60,7 @@ fn a_message_to_a_handle_from_1000_on_is_received_with_source_and_authority() {
 }
 
 #[test]
-fn whoever_sends_cannot_claim_to_be_another() {
+fn a_sender_cannot_claim_to_be_another() {
     let tree = Tree::new();
     let (handle, told) = heard(&tree.0);
     let mut message = Message::encoded(&1u8).unwrap().to_handle(handle);
@@ -71,7 +71,7 @@ fn whoever_sends_cannot_claim_to_be_another() {
 }
 
 #[test]
-fn a_reply_goes_to_whoever_asked() {
+fn a_reply_goes_to_the_context_that_asked() {
     let tree = Tree::new();
     let child = tree.child();
     let handler = tree.0.add_handler(|message| message.reply(&message.src.0).unwrap()).build().unwrap();
@@ -174,7 +174,7 @@ fn a_handler_that_does_not_persist_takes_one_message() {
 }
 
 #[test]
-fn a_refusing_policy_tells_whoever_waits_and_delivers_nothing() {
+fn a_refusing_policy_tells_the_caller_and_delivers_nothing() {
     let tree = Tree::new();
     let child = tree.child();
     let (tell, told) = mpsc::channel::<()>();

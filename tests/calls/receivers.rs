@@ -116,7 +116,7 @@ fn a_remote_close_wakes_one_of_those_who_wait() {
 }
 
 #[test]
-fn whoever_has_waited_longest_gets_the_next_value() {
+fn who_has_waited_longest_gets_the_next_value() {
     let tree = Tree::new();
     let receiver: Receiver<u32> = Receiver::new(&tree.0);
     let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(receiver.recv())).collect();

@@ -74,7 +74,7 @@ async fn share(below: Context, numbers: Sender<u32>) -> Result<(), Error> {
     std::future::pending().await
 }
 
-/// Sends to whoever it can, until it is told not to.
+/// Sends to all that it can, until it is told not to.
 fn intrude(to: Sender<u32>) -> Result<(), Error> {
     (0..1000).try_for_each(|_| {
         std::thread::sleep(Duration::from_millis(1));

@@ -50,7 +50,7 @@ fn text<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 }
 
 #[test]
-fn a_context_runs_only_what_its_connect_allows_whoever_asks() {
+fn a_context_runs_only_what_its_connect_allows_for_every_caller() {
     use offshoot::{connect, facts, file, net, process};
 
     let tree = Tree::new();
@@ -101,7 +101,7 @@ fn a_call_ten_hops_deep_knows_all_its_parents() {
 }
 
 #[test]
-fn a_message_to_nobody_is_answered_by_whoever_gave_up() {
+fn a_message_to_nobody_is_answered_by_the_context_that_gave_up() {
     let tree = Tree::new();
     let error = tree.0.context_by_id(ContextId(1234)).blocking_call(pid, ()).unwrap_err();
     assert_eq!(reason(error), "no route to 1234, my ID is 0");
@@ -295,7 +295,7 @@ fn routes_by_hand_lead_where_they_say_until_they_are_taken_back() {
 }
 
 #[test]
-fn the_end_of_a_registered_stream_is_told_to_whoever_waits() {
+fn the_end_of_a_registered_stream_is_told_to_those_who_wait() {
     let tree = Tree::new();
     let (context, mut stream) = played(&tree, None);
     let pending = context.call(pid, ());

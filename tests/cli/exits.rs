@@ -47,7 +47,7 @@ pub(crate) fn help_is_found_where_it_is_looked_for() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_command_that_has_ended_in_time_has_its_code_whoever_writes_on() -> Result<()> {
+pub(crate) fn a_command_that_has_ended_in_time_has_its_code_even_if_others_write_on() -> Result<()> {
     for (code, exit) in [(3, 2), (0, 0)] {
         let line = format!("(while :; do echo x; sleep 0.2; done) & exit {code}");
         let (mut command, mut trace) = tool(&["run", "-t", "3s", "-w", "local1", "-s", &line]);

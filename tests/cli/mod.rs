@@ -82,7 +82,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         exits:
             what_cannot_be_written_is_no_success
             help_is_found_where_it_is_looked_for
-            a_command_that_has_ended_in_time_has_its_code_whoever_writes_on
+            a_command_that_has_ended_in_time_has_its_code_even_if_others_write_on
             hosts_that_were_interrupted_have_their_seconds
             a_program_without_images_is_a_wrong_argument
         ;

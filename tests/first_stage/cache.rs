@@ -105,7 +105,7 @@ pub(super) fn in_a_shell(shell: &str) -> Outcome {
     }
     // Every user may write to it, and the result is the same.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
-    check(!come_up(&launch()?, &words)?, "whoever may write to it")
+    check(!come_up(&launch()?, &words)?, "others may write to it")
 }
 
 pub(super) fn with_each_hasher() -> Outcome {

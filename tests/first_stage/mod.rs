@@ -68,7 +68,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "sh",
     );
     add("three images are kept beside a new one".into(), |_| cache::is_bounded(), "sh");
-    add("an image is kept whole, whoever keeps it at the same time".into(), |_| cache::two_at_once(), "sh");
+    add("an image is kept whole, even if another run keeps it at the same time".into(), |_| cache::two_at_once(), "sh");
     add("without a home nothing is kept".into(), |_| cache::without_a_home(), "sh");
     for (name, trial) in [
         ("noexec everywhere: the image runs from memory", noexec_everywhere as fn() -> Outcome),

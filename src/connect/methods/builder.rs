@@ -178,7 +178,7 @@ impl<M: Method> Connect<M> {
     }
 
     /// Adds a function to those that the child runs. A child for which this is never called runs all exported functions
-    /// of the program, and those of the library. With it, the child refuses all others, whoever calls them, with
+    /// of the program, and those of the library. With it, the child refuses all others, from every caller, with
     /// [`ChannelErrorKind::Refused`](crate::error::ChannelErrorKind::Refused), and so do all children of the child.
     /// The function of [`on_start`](Self::on_start) is added by itself.
     ///

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_copy_cannot_be_changed_by_whoever_opens_it_again() {
+    fn a_sealed_copy_cannot_be_changed_when_it_is_opened_again() {
         let copy = sealed_copy(b"image").unwrap();
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         let mut text = String::new();

@@ -10,9 +10,9 @@ use super::message::Digest;
 /// How content is summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SumKind {
-    /// Finds damage. Whoever chooses both contents can make them have the same digest.
+    /// Finds damage. An author of both contents can make them have the same digest.
     Quick,
-    /// Two contents that have the same digest are the same, whoever has chosen them. Takes several times as long.
+    /// Two contents that have the same digest are the same, even if somebody has chosen them to differ. Takes several times as long.
     Sha256,
 }
 
