@@ -56,10 +56,11 @@ own-openssl: ## the same for a program with OpenSSL, which takes minutes to comp
 odd-root: ## some tests on hosts over a small system with odd settings
 	scripts/odd-root
 
-lint: ## check formatting and the lock file of the fuzzers, run clippy, and shellcheck if it is installed
+lint: ## check formatting and lock files, run clippy, and shellcheck if it is installed
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo update --quiet --workspace --locked --manifest-path fuzz/Cargo.toml
+	cargo update --quiet --workspace --locked --manifest-path tests/mistakes/Cargo.toml
 	cargo clippy --locked --workspace --all-targets --features files --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --target $(TARGET) -- -D warnings
 	cargo clippy --locked --no-default-features --features files --target $(TARGET) -- -D warnings
