@@ -28,8 +28,10 @@ gzip-only        root           gzip-only   dash, coreutils and gzip: no zstd, p
 
 aarch64          root           aarch64     a processor of this kind, by emulation; a static busybox, with /proc
 aarch64-user     ofs-user       aarch64     a processor of this kind, by emulation, as an ordinary user
-armv7            root           armv7       a processor of this kind, by emulation; a static busybox, with /proc
+armv7            root           armv7       a processor of this kind, by emulation; a static busybox and a libc, with /proc
 s390x            root           s390x       a processor of this kind, whose numbers begin at the other end; likewise
+ppc64le          root           ppc64le     a processor of this kind; likewise
+riscv64          root           riscv64     a processor of this kind; likewise
 i686             root           i686        a kernel that calls itself so; a static busybox of 32 bits, with /proc
 i686-on-x86_64   root           i686-on-x86_64 a static busybox of 32 bits on a kernel that calls itself x86_64
 

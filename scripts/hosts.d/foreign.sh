@@ -1,15 +1,18 @@
 # shellcheck shell=sh
-# Hosts with another processor. Each has a static busybox for its architecture. qemu-user runs it, and the kernel
-# recognises it by its header (binfmt_misc). i686 needs no emulator on an x86_64 kernel.
+# Hosts with another processor. Each has a static busybox for its architecture, and the C library if its images need
+# one. qemu-user runs them, and the kernel recognises them by their headers (binfmt_misc). i686 needs no emulator on an
+# x86_64 kernel.
 
-# Prints the host, Debian's name of the architecture, qemu's name, and the first bytes of an executable in the notation
-# of `printf`: class, byte order, and the number of the machine.
+# Prints the host, Debian's name of the architecture, qemu's name, the first bytes of an executable in the notation of
+# `printf` (class, byte order, and the number of the machine), and whether the host has a C library.
 foreigners() {
     cat <<'TABLE'
-aarch64 arm64 aarch64 \002\001 \267\000
-armv7   armhf arm     \001\001 \050\000
-s390x   s390x s390x   \002\002 \000\026
-i686    i386  -       -        -
+aarch64 arm64 aarch64 \002\001 \267\000 -
+armv7   armhf arm     \001\001 \050\000 libc
+s390x   s390x s390x   \002\002 \000\026 libc
+ppc64le ppc64el ppc64le \002\001 \025\000 libc
+riscv64 riscv64 riscv64 \002\001 \363\000 libc
+i686    i386  -       -        -        -
 TABLE
 }
 

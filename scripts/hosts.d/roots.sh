@@ -93,10 +93,11 @@ add_programs() (
     cp -L --parents $programs $libraries "$base/roots/$1/"
 )
 
-# A static busybox for each other processor.
+# A static busybox for each other processor, and the C library for some.
 make_foreign_roots() {
-    foreigners | while read -r host arch _; do
+    foreigners | while read -r host arch _ _ _ libc; do
         make_foreign_root "$host" "$store/busybox/$arch"
+        [ "$libc" != libc ] || cp -a "$store/libc/$arch/." "$base/roots/$host/"
     done
     # Another kernel than that of its programs: `uname -m` reports the kernel.
     make_foreign_root i686-on-x86_64 "$store/busybox/i386"

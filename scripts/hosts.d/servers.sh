@@ -147,7 +147,7 @@ Match User ofs-forced
     ForceCommand echo "This key may do one thing, and this is it."
 CONF
         ;;
-    bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
+    bare | bare-noproc | mini | gzip-only | aarch64 | armv7 | s390x | ppc64le | riscv64 | i686 | i686-on-x86_64) echo "ChrootDirectory $base/roots/$1" ;;
     nowhere | crammed) echo "SetEnv PATH=$base/path/nowhere" ;;
     perl | picky | sealed) echo "SetEnv PATH=$base/path/perl" ;;
     # With another isolation, buildah would set up a network on this machine.

@@ -19,14 +19,20 @@ use crate::support::{A_WHILE, Missing};
 const HOSTS: [(&str, &str); 4] =
     [("aarch64", "aarch64"), ("aarch64-user", "aarch64"), ("i686", "x86"), ("i686-on-x86_64", "x86_64")];
 
+/// Hosts whose images need the C library of the host, and the processor of each image.
+const WITH_LIBC: [(&str, &str); 4] =
+    [("armv7", "arm"), ("s390x", "s390x"), ("ppc64le", "powerpc64"), ("riscv64", "riscv64")];
+
 /// The most bytes of an image as it travels.
 const BUDGET: u64 = 850 * 1024;
 
 pub(crate) fn trials() -> Vec<OnHosts> {
     let mut trials: Vec<OnHosts> = Vec::new();
-    for (alias, processor) in HOSTS {
+    for (bundle, (alias, processor)) in
+        HOSTS.map(|host| ("offshoot", host)).into_iter().chain(WITH_LIBC.map(|host| ("with-libc", host)))
+    {
         let name = format!("the bundle's image for {processor} works on {alias} and leaves nothing (foreign)");
-        trials.push((name, Box::new(move |fleet| visit(fleet, alias, processor))));
+        trials.push((name, Box::new(move |fleet| visit(fleet, bundle, alias, processor))));
     }
     let mut add = |name: &str, trial: fn(&Fleet) -> Result<()>| trials.push((name.into(), Box::new(trial)));
     add("behind a hop, an image for another processor comes from further up (foreign)", behind_a_hop);
@@ -50,18 +56,18 @@ pub(crate) fn bundle(name: &str) -> Result<PathBuf> {
 }
 
 /// The bundled tool with the hosts' configuration.
-fn tool(fleet: &Fleet, args: &[&str]) -> Result<(Command, Trace, Launcher)> {
+fn tool(fleet: &Fleet, name: &str, args: &[&str]) -> Result<(Command, Trace, Launcher)> {
     let (what, args) = args.split_first().context("a subcommand")?;
     let config = fleet.config.display().to_string();
-    let (mut command, trace) = program(&bundle("offshoot")?, &[&[what, "-F", &config], args].concat());
+    let (mut command, trace) = program(&bundle(name)?, &[&[what, "-F", &config], args].concat());
     let launcher = Launcher::that_notes()?;
     launcher.lead(&mut command);
     let trace = trace.with_places(&fleet.places).with_notes(launcher.notes());
     Ok((command, trace, launcher))
 }
 
-fn to_the_end(fleet: &Fleet, args: &[&str]) -> Result<Ended> {
-    let (mut command, mut trace, _launcher) = tool(fleet, args)?;
+fn to_the_end(fleet: &Fleet, name: &str, args: &[&str]) -> Result<Ended> {
+    let (mut command, mut trace, _launcher) = tool(fleet, name, args)?;
     let ended = run(&mut command)?;
     // A program under an emulator ends slowly.
     trace.expect_nothing_left(A_WHILE)?;
@@ -72,10 +78,10 @@ fn document(ended: &Ended) -> Result<Value> {
     serde_json::from_str(&ended.stdout.concat()).with_context(|| format!("{ended:?}"))
 }
 
-fn visit(fleet: &Fleet, alias: &str, processor: &str) -> Result<()> {
+fn visit(fleet: &Fleet, bundle: &str, alias: &str, processor: &str) -> Result<()> {
     fleet.login(alias)?;
     let line = "echo out; echo err >&2; seq 20000; exit 7";
-    let ended = to_the_end(fleet, &["run", "--json", "-w", alias, "-s", line])?;
+    let ended = to_the_end(fleet, bundle, &["run", "--json", "-w", alias, "-s", line])?;
     let host = &document(&ended)?["hosts"][alias];
     ensure!(ended.code == Some(2) && host["code"] == 7, "{ended:?}");
     let stdout = host["stdout"].as_str().context("an output")?;
@@ -84,7 +90,7 @@ fn visit(fleet: &Fleet, alias: &str, processor: &str) -> Result<()> {
     // Numbers of every size cross in both directions, and a child of the child starts from its own image.
     let below = format!("{alias}/local1");
     for path in [alias, &below] {
-        let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
+        let ended = to_the_end(fleet, bundle, &["call", "--json", "-w", path, "host_facts"])?;
         let facts = &document(&ended)?["hosts"][path]["result"];
         ensure!(facts["arch"] == processor && facts["os"] == "linux", "{ended:?}");
         let memory = facts["memory"].as_u64().context("a size")?;
@@ -101,7 +107,7 @@ fn behind_a_hop(fleet: &Fleet) -> Result<()> {
         // A container without a shell. Only the engine knows its processor.
         ("engines/docker:foreign", "aarch64"),
     ] {
-        let ended = to_the_end(fleet, &["call", "--json", "-w", path, "host_facts"])?;
+        let ended = to_the_end(fleet, "offshoot", &["call", "--json", "-w", path, "host_facts"])?;
         let facts = &document(&ended)?["hosts"][path]["result"];
         ensure!(facts["arch"] == processor, "{ended:?}");
     }
@@ -111,7 +117,7 @@ fn behind_a_hop(fleet: &Fleet) -> Result<()> {
 /// The bytes that go to the host `here` when others are reached through it.
 fn bytes_to_here(fleet: &Fleet, hosts: &str) -> Result<u64> {
     let launcher = Launcher::that_counts()?;
-    let (mut command, mut trace, _) = tool(fleet, &["run", "-w", hosts, "--", "true"])?;
+    let (mut command, mut trace, _) = tool(fleet, "offshoot", &["run", "-w", hosts, "--", "true"])?;
     launcher.lead(&mut command);
     let ended = run(&mut command)?;
     ensure!(ended.code == Some(0), "{ended:?}");
@@ -141,7 +147,7 @@ fn once_over_a_link(fleet: &Fleet) -> Result<()> {
 
 fn unsupported(fleet: &Fleet) -> Result<()> {
     for path in ["odd-machine", "here/odd-machine"] {
-        let ended = to_the_end(fleet, &["run", "--json", "-w", path, "--", "true"])?;
+        let ended = to_the_end(fleet, "offshoot", &["run", "--json", "-w", path, "--", "true"])?;
         let error = document(&ended)?["hosts"][path]["error"].clone();
         ensure!(ended.code == Some(4) && error["kind"] == "unsupported", "{ended:?}");
         let text = error["text"].as_str().context("a text")?;

@@ -17,7 +17,7 @@ use package::{Package, said};
 #[test]
 fn the_commands_of_the_guide_make_a_program_that_reaches_machines_of_other_kinds() {
     let mut commands = page::commands().into_iter();
-    assert_eq!(commands.next().unwrap(), ["new", "disk"]);
+    assert_eq!(commands.next().unwrap(), ["new", "disk", "--library", "../offshoot"]);
     let package = Package::new("disk");
     let mut ran = Vec::new();
     for args in commands {
@@ -94,6 +94,7 @@ fn a_workspace_with_several_programs_features_and_examples_gives_one_file_for_ea
         package.offshoot(&["build", "--profile", "dev", "--targets", "x86_64", "-p", "two-programs", "-F", "loud"]);
     let files: Vec<_> = said(&built).lines().filter(|line| !line.starts_with(' ')).collect();
     assert!(files.len() == 2 && files[0].ends_with("/second") && files[1].ends_with("/two-programs"), "{built:?}");
+    assert!(files.iter().all(|file| file.starts_with(env!("CARGO_TARGET_TMPDIR"))), "{built:?}");
     let note = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(note.contains("plain does not use the library offshoot, and is left out"), "{note}");
     let second = package.run_on("Linux x86_64", files[0].as_ref(), "");

@@ -39,9 +39,9 @@ impl Package {
         Self { directory, name: name.to_owned(), env: Vec::new(), is_online: false }
     }
 
-    /// The same in a workspace.
+    /// The same in a workspace whose results are elsewhere.
     pub(crate) fn in_workspace(name: &str) -> Self {
-        let package = Self::of(name);
+        let package = Self { env: vec![("CARGO_TARGET_DIR", results().into())], ..Self::of(name) };
         let root = package.directory.path().to_owned();
         fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = []\n").unwrap();
         package.make(&root)
@@ -56,9 +56,9 @@ impl Package {
         assert!(said(&output).contains("cargo offshoot run"), "{output:?}");
         // Otherwise the newest versions are downloaded.
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"), root.join("Cargo.lock")).unwrap();
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own");
-        fs::create_dir_all(&kept).unwrap();
-        std::os::unix::fs::symlink(kept, root.join("target")).unwrap();
+        if package.env.iter().all(|(name, _)| *name != "CARGO_TARGET_DIR") {
+            std::os::unix::fs::symlink(results(), root.join("target")).unwrap();
+        }
         package
     }
 
@@ -125,6 +125,13 @@ impl Package {
         }
         command
     }
+}
+
+/// The directory for what is built.
+fn results() -> PathBuf {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own");
+    fs::create_dir_all(&kept).unwrap();
+    kept
 }
 
 /// A directory with an `ssh` that reaches this machine by any name. The machine calls itself `machine`.

@@ -15,6 +15,14 @@ const BUNDLE_BUDGET: usize = 7 * 1024 * 1024;
 /// Targets that nothing on this machine can run. They are built and linked.
 const ELSEWHERE: [&str; 3] = ["x86_64-unknown-freebsd", "x86_64-apple-darwin", "aarch64-apple-darwin"];
 
+/// Targets whose images need the C library of the host. zig links them.
+const WITH_LIBC: [&str; 4] = [
+    "armv7-unknown-linux-gnueabihf",
+    "s390x-unknown-linux-gnu",
+    "powerpc64le-unknown-linux-gnu",
+    "riscv64gc-unknown-linux-gnu",
+];
+
 /// The path at which cargo puts an executable.
 fn executable(target: &str, profile: &str, name: &str) -> PathBuf {
     target_directory().join(target).join(profile).join(name)
@@ -169,12 +177,15 @@ pub(super) fn elsewhere() -> Result<()> {
 }
 
 /// Builds the programs that the tests send to hosts of other processors, in `target/bundles`: the
-/// tool with images for the default targets, and an example with one image, made like any other
-/// program.
+/// tool with images for the default targets, the tool with images that need a C library, and an
+/// example with one image, made like any other program.
 pub(super) fn foreign() -> Result<()> {
     let bundles = top().join("target/bundles");
     fs::create_dir_all(&bundles)?;
     bundle(&bundles.join("offshoot"), &DEFAULT_TARGETS)?;
+    let images = images_with_libc()?;
+    let tool = target_directory().join("tool");
+    tool_with(&tool, &tool, &images, &bundles.join("with-libc"))?;
     let mut files = Vec::new();
     for target in [compile::host(), "aarch64-unknown-linux-musl"] {
         compile::cargo("build", &[target], &["--quiet", "--example", "disk_usage"])?;
@@ -183,6 +194,16 @@ pub(super) fn foreign() -> Result<()> {
     let mut make = Command::new(bundles.join("offshoot"));
     make.args(["bundle", "--program"]).arg(&files[0]).arg("--output").arg(bundles.join("disk_usage"));
     check(make.arg(&files[1]))
+}
+
+/// Builds images that need a C library. They are hardly optimised: emulators run them, and nobody ships them.
+fn images_with_libc() -> Result<Vec<PathBuf>> {
+    let mut args = vec!["--quiet", "--profile", "image", "--no-default-features", "--bin", "offshoot"];
+    for setting in ["profile.image.opt-level=1", "profile.image.lto=\"off\"", "profile.image.codegen-units=16"] {
+        args.extend(["--config", setting]);
+    }
+    compile::cargo("build", &WITH_LIBC, &args)?;
+    Ok(WITH_LIBC.map(|target| executable(target, "image", "offshoot")).into())
 }
 
 #[cfg(test)]
