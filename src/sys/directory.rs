@@ -146,6 +146,28 @@ impl Directory {
         }
     }
 
+    /// Opens a directory of this name, if nothing is mounted on it.
+    pub(crate) fn enter(&self, name: &[u8]) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        match self.below_on_this_mount(name) {
+            Err(Errno::EXDEV) => return Err(Errno::EBUSY.into()),
+            Err(Errno::ENOSYS | Errno::EPERM) => {}
+            opened => return Ok(opened?),
+        }
+        // A directory of the same file system that is mounted here is not told apart.
+        let directory = self.child(name)?;
+        let is_same = Stat::of(&directory)?.identity.0 == Stat::of(self)?.identity.0;
+        if is_same { Ok(directory) } else { Err(Errno::EBUSY.into()) }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn below_on_this_mount(&self, name: &[u8]) -> nix::Result<Self> {
+        use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV;
+        openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)).map(|fd| Self(Arc::new(fd)))
+    }
+
     /// What is known of a name. `None` if there is nothing of this name.
     pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
         match fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -225,14 +247,17 @@ impl Directory {
     }
 
     /// Removes what has this name, with all that is in it. `deepest` is how far down it goes. It enters no directory that
-    /// `is_spared`.
+    /// `is_spared`, and none on which something is mounted. What somebody else removes meanwhile is no error.
     pub(crate) fn remove_all(&self, name: &[u8], deepest: u32, is_spared: &dyn Fn(&Self) -> bool) -> io::Result<()> {
         if !self.stat(name)?.is_some_and(|stat| stat.kind == Kind::Directory) {
-            return self.remove(name);
+            return match self.remove(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
         }
         let Some(deeper) = deepest.checked_sub(1) else { return Err(Errno::ENAMETOOLONG.into()) };
         self.open_up(name);
-        let directory = self.child(name)?;
+        let directory = self.enter(name)?;
         if is_spared(&directory) {
             return Err(Errno::EBUSY.into());
         }

@@ -150,6 +150,34 @@ pub(crate) fn a_full_disk_ends_the_copy_with_its_name() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn what_is_mounted_and_other_systems_lose_nothing() -> Result<()> {
+    let (place, _) = tree()?;
+    let at = |path: &str| place.path().join(path);
+    for directory in ["empty", "data", "to/inside/mounted", "root/proc/self", "root/etc"] {
+        fs::create_dir_all(at(directory))?;
+    }
+    fs::write(at("data/kept"), "")?;
+    fs::write(at("to/gone"), "")?;
+    let (tool, _) = tool(&[]);
+    // The directory is mounted a second time, so that it has the same device.
+    let script = "mount --bind data to/inside/mounted && exec \"$0\" push -w local1 --delete empty/ to";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-c", script]).arg(tool.get_program());
+    let ended = run(command.current_dir(place.path()))?;
+    let may_mount = nix::unistd::geteuid().is_root();
+    ensure!(ended.code == Some(2) || !may_mount, "{ended:?}");
+    ensure!(at("data/kept").exists() && (!at("to/gone").exists() || !may_mount), "{ended:?}");
+    // As the root of a container that runs has it.
+    let root = at("root").display().to_string();
+    let ended = self::at(place.path(), &["push", "-w", "local1", "--delete", "empty/", &root])?;
+    ensure!(
+        ended.code == Some(2) && ended.stderr.concat().contains("it is the root of a system that runs"),
+        "{ended:?}"
+    );
+    ensure!(at("root/etc").exists());
+    Ok(())
+}
+
 /// Runs the tool in a directory that belongs to an ordinary user, as that user.
 fn as_user(place: &Path, args: &[&str]) -> Result<Ended> {
     let (mut command, mut trace) = tool(args);

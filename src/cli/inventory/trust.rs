@@ -20,16 +20,12 @@ const MAX_LEVELS: usize = 8;
 pub(super) struct Reader {
     user: u32,
     group: u32,
-    /// The user and the group that have become root by sudo, as sudo says. They can do what root can.
-    before_sudo: Option<(u32, u32)>,
 }
 
 impl Reader {
     pub(super) fn of_process() -> Self {
-        let number = |name| std::env::var(name).ok()?.parse().ok();
-        let before_sudo = || Some((number("SUDO_UID")?, number("SUDO_GID")?));
-        let (user, group) = (geteuid(), getegid().as_raw());
-        Self { user: user.as_raw(), group, before_sudo: user.is_root().then(before_sudo).flatten() }
+        // The user that has become root by sudo is another one: a rule of sudo may let it do this and nothing else.
+        Self { user: geteuid().as_raw(), group: getegid().as_raw() }
     }
 
     /// Why somebody else may have a hand in a file or a directory; `None` if only this user and root do, and the user's own
@@ -40,12 +36,11 @@ impl Reader {
 
     fn of_metadata(self, data: &Metadata) -> Option<&'static str> {
         let mode = data.permissions().mode();
-        let (user, group) = self.before_sudo.unwrap_or((self.user, self.group));
-        if ![self.user, user, 0].contains(&data.uid()) {
+        if ![self.user, 0].contains(&data.uid()) {
             Some("belongs to another user")
         } else if mode & BY_EVERYONE != 0 {
             Some("can be written by everyone")
-        } else if mode & BY_GROUP != 0 && ![self.group, group].contains(&data.gid()) {
+        } else if mode & BY_GROUP != 0 && self.group != data.gid() {
             Some("can be written by another group")
         } else {
             None
@@ -89,7 +84,7 @@ mod tests {
         let (user, group) = (file.metadata().unwrap().uid(), file.metadata().unwrap().gid());
         let of = |mode: u32, user: u32, group: u32| {
             set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            Reader { user, group, before_sudo: None }.doubts(&file)
+            Reader { user, group }.doubts(&file)
         };
         assert_eq!(of(0o644, user, group + 1), None);
         assert_eq!(of(0o664, user, group), None);
@@ -97,10 +92,7 @@ mod tests {
         assert!(of(0o646, user, group).unwrap().ends_with("can be written by everyone"));
         // What belongs to root, as the file of this test may, is that of every user.
         assert_eq!(of(0o600, user + 1, group).is_some(), user != 0);
-        let by_sudo = Reader { user: user + 1, group: group + 1, before_sudo: Some((user, group)) };
-        assert_eq!((by_sudo.doubts(&file), of(0o664, user, group)), (None, None));
-        assert_eq!(by_sudo.doubts(&file), None);
-        let stranger = Reader { user: 12345, group: 12345, before_sudo: None };
+        let stranger = Reader { user: 12345, group: 12345 };
         assert_eq!((stranger.doubts(Path::new("/")), stranger.doubts(Path::new("/nonexistent"))), (None, None));
     }
 

@@ -255,6 +255,11 @@ impl Drop for Draft {
     }
 }
 
+/// Whether a file is a draft that another copy writes.
+pub(crate) fn is_in_use(directory: &Directory, name: &[u8]) -> bool {
+    directory.write(name).is_ok_and(|file| matches!(lock(&file), Ok(false)))
+}
+
 /// Opens and locks a draft that nobody uses. `None` if it is in use, or is none of ours.
 fn left(directory: &Directory, name: &[u8]) -> io::Result<Option<File>> {
     // What cannot be opened is another user's, or something else under this name.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::content::digest_of;
 use super::decision::{Found, Step, check, check_path, decide};
 use super::deferred::Deferred;
-use super::draft::{Draft, KEPT_FROM, is_draft, name_of};
+use super::draft::{Draft, KEPT_FROM, is_draft, is_in_use, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
 use super::message::{
     BATCH, Change, Entry, Fault, Group, Outcome, Reason, Stop, Tally, ToSink, ToSource, Watch, What, joined,
@@ -281,8 +281,9 @@ impl Sink {
         let wanted = self.incoming.names(path);
         for name in rest {
             let whole = joined(path, &name);
-            let is_used = is_draft(&name) && wanted.iter().any(|wanted| name_of(wanted, None) == name);
-            if !is_used {
+            let is_wanted = || wanted.iter().any(|wanted| name_of(wanted, None) == name);
+            // Another copy may write there at the same time.
+            if !is_draft(&name) || !is_wanted() && !is_in_use(directory, &name) {
                 self.delete_one(directory, &whole, &name, DEEPEST)?;
             }
         }
@@ -300,6 +301,9 @@ impl Sink {
         {
             if self.target.system.is_root(&inside) {
                 self.target.fault(whole, format!("nothing is deleted in it: it {ROOT}"));
+                return Ok(());
+            }
+            if self.target.check(whole, "delete what is in it", directory.enter(name))?.is_none() {
                 return Ok(());
             }
             for name in names {

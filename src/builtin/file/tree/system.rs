@@ -1,4 +1,5 @@
-//! The directory that no copy may empty: the root of the running system, whatever path leads to it.
+//! The directories that no copy may empty: the root of the running system, whatever path leads to it, and the roots of
+//! other systems that run, as that of a container.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,10 +26,15 @@ impl System {
         Self { root: identity(root), essential: ESSENTIAL.map(|name| identity(&root.join(name))) }
     }
 
-    /// Whether this directory is the root, or has in it what the root has.
+    /// Whether this directory is the root, has in it what the root has, or has the processes of a system.
     pub(crate) fn is_root(&self, directory: &Directory) -> bool {
         let is_this = Stat::of(directory).is_ok_and(|stat| Some(stat.identity) == self.root);
+        let has_processes = || {
+            let processes = directory.below(b"proc");
+            processes.is_ok_and(|processes| matches!(processes.stat(b"self"), Ok(Some(_))))
+        };
         is_this
+            || has_processes()
             || ESSENTIAL.iter().zip(self.essential).any(|(name, essential)| {
                 let here = directory.stat(name.as_bytes()).ok().flatten();
                 essential.is_some() && here.map(|stat| stat.identity) == essential
@@ -52,7 +58,9 @@ mod tests {
         for path in ["root", "root/.", "root/usr/..", "root/usr/bin/../..", "link", "link/etc/.."] {
             assert!(is_root(path), "{path}");
         }
-        for path in [".", "root/usr", "other", "twice"] {
+        std::fs::create_dir_all(at("container/proc/self")).unwrap();
+        assert!(is_root("container"));
+        for path in [".", "root/usr", "other", "twice", "container/proc"] {
             assert!(!is_root(path), "{path}");
         }
         // As if a part of the root were mounted there, too.

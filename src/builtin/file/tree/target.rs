@@ -17,7 +17,7 @@ use crate::sys::directory::{Directory, Stat};
 use crate::wire::codec::Blob;
 
 /// Why nothing is deleted in a directory.
-pub(crate) const ROOT: &str = "is the root of the system there; name a directory in it";
+pub(crate) const ROOT: &str = "is the root of a system that runs; name a directory in it";
 
 /// Takes what a sink has to tell.
 pub(crate) type Notes = Box<dyn FnMut(Note) + Send>;

@@ -1,6 +1,7 @@
 //! The configuration files of ssh, as far as they can be understood without asking ssh, which takes a process.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// The system's configuration files, depending on the system that OpenSSH was built for.
@@ -50,7 +51,7 @@ impl ConfigFiles {
 
     /// Adds a file. A missing one counts as empty, unless it `must_exist`.
     fn add(&mut self, path: &Path, must_exist: bool) {
-        let Ok(text) = std::fs::read_to_string(path) else {
+        let Ok(text) = read(path) else {
             self.has_unknown |= must_exist || path.exists();
             return;
         };
@@ -103,9 +104,17 @@ fn included_by(pattern: &str) -> Option<Vec<String>> {
     texts.iter().all(|text| settings_in(text).all(|(name, _)| name != "include")).then_some(texts)
 }
 
+/// The text of a file. A pipe is an error: it would have to be waited for, and ssh could not read it again.
+fn read(path: &Path) -> io::Result<String> {
+    if std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    std::fs::read_to_string(path)
+}
+
 /// The text of a file, empty if there is none. `None` if it cannot be read.
 fn read_if_there(path: &Path) -> Option<String> {
-    match std::fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => Some(text),
         Err(_) => (!path.exists()).then(String::new),
     }
