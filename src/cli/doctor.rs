@@ -59,6 +59,19 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         },
         Err(why) => return fail(Exit::Usage, &why),
     };
+    // An empty one takes back that of the configuration.
+    let host = match args.via.as_ref().filter(|via| !via.is_empty()) {
+        Some(via) => {
+            let via = expression::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error));
+            match via
+                .and_then(|via| sources.inventories.resolve(via.hosts, false).map_err(|why| fail(Exit::Usage, &why)))
+            {
+                Ok(via) => host.behind(&via),
+                Err(exit) => return exit,
+            }
+        }
+        None => host,
+    };
     notes.iter().chain(&sources.inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
     let Session { router, runtime, tree } =
         match Session::begin(&args.reach(), std::slice::from_ref(&host), Router::new) {

@@ -58,6 +58,11 @@ fn rule(args: &SudoersArgs) -> Result<String, String> {
     let functions = functions(args)?;
     let allow: Vec<String> = args.allow.iter().map(|what| quote::quote(what.as_ref())).collect();
     let rule = Rule { who, as_user: &args.as_user, digest, binary: &args.binary, functions };
+    // The tool cannot call functions that it does not have.
+    if args.allow.iter().any(|what| allowed::parse(what).is_err()) {
+        let allow: String = rule.functions.iter().map(|name| format!(".allow({name})")).collect();
+        return Ok(rule.text() + &format!("# Then, in the program: router.sudo().binary({:?}){allow}\n", rule.binary));
+    }
     let runs = process::COMMANDS.0().iter().all(|name| rule.functions.iter().any(|function| function == name));
     Ok(rule.text()
         + &format!(
@@ -89,7 +94,12 @@ fn functions(args: &SudoersArgs) -> Result<Vec<String>, String> {
     let is_plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "_:<>,&".contains(c));
     match names.iter().find(|name| name.is_empty() || !is_plain(name)) {
         Some(name) => Err(format!("--allow: {} is not the name of a function", visible(name))),
-        None => Ok(names),
+        None => match names.iter().find(|name| !name.contains("::")) {
+            Some(name) => {
+                Err(format!("--allow: {} is short; write the full name of the function, as disk::usage", visible(name)))
+            }
+            None => Ok(names),
+        },
     }
 }
 
@@ -123,7 +133,8 @@ impl Rule<'_> {
         let digest = digest.as_ref().map_or_else(String::new, |digest| format!("sha256:{digest} "));
         let arguments: Vec<String> = only(functions.clone()).iter().map(|word| escaped(word)).collect();
         format!(
-            "# On each host {binary} is this program. It and its directories belong to root, and nobody else writes them.\n\
+            "# On each host {binary} is this program. It and its directories have to belong to root, and nobody else\n\
+             # may write them.\n\
              # This file belongs into /etc/sudoers.d; `visudo -c -f FILE` checks it.\n\
              {who} ALL=({as_user}) NOPASSWD: {digest}{binary} {}\n",
             arguments.join(" ")
@@ -175,6 +186,7 @@ mod tests {
         assert!(
             text.contains("ALL=(amy) NOPASSWD: /usr/local/libexec/offshoot offshoot-child\\:only disk\\:\\:usage\n")
         );
+        assert!(text.ends_with("router.sudo().binary(\"/usr/local/libexec/offshoot\").allow(disk::usage)\n"), "{text}");
     }
 
     #[test]
@@ -186,6 +198,7 @@ mod tests {
             (&["--allow", "host_facts", "--as", "ALL:ALL"], "--as: ALL:ALL"),
             (&["--allow", "a*", "--program", "/dev/null"], "--allow: a*"),
             (&["--allow", "", "--program", "/dev/null"], "--allow: "),
+            (&["--allow", "usage", "--program", "/dev/null"], "--allow: usage is short"),
             (&["--allow", "no_such"], "need --program"),
             (&["--allow", "host_facts", "--program", "/no/such"], "cannot read /no/such"),
         ] {

@@ -13,11 +13,19 @@ use super::toolchain::check;
 /// The version of the library that a package asks for.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Whether the registry has the library. Until then, its name there may be somebody else's.
+const IS_PUBLISHED: bool = false;
+
 /// Has cargo make a package, and writes the files of a program into it.
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) fn new(args: &New) -> Result<ExitCode> {
     let path = &args.path;
     ensure!(!path.exists(), "{} exists; choose another name", path.display());
+    ensure!(
+        IS_PUBLISHED || args.library.is_some(),
+        "offshoot is not on crates.io yet: name a checkout of it, as `cargo offshoot new {} --library ../offshoot`",
+        path.display()
+    );
     let name = path.file_name().and_then(|name| name.to_str()).context("the name of a package is not empty")?;
     let library = args.library.as_ref().map(|path| library(path)).transpose()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

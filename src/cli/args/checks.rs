@@ -78,6 +78,12 @@ fn is_become_hop(word: &str) -> bool {
     Method::BECOMING.iter().any(|method| word.split(':').next() == Some(method.as_str()))
 }
 
+/// Whether there is no such file. ssh itself evaluates some signs, so such a name is not looked at.
+fn is_missing(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    !text.starts_with('~') && !text.contains(['%', '$']) && !path.exists() && !text.ends_with(".pub")
+}
+
 /// Whether it is a file that can be read, is not empty, and is no key of ssh.
 fn is_no_key(path: &Path) -> bool {
     use std::io::Read;
@@ -203,6 +209,13 @@ impl Cli {
                     "{word} is read as a host, but a file has this name; to name the hosts in the file, write '^{word}'"
                 ));
             }
+        }
+        let connects = !matches!(self.command, ToolCommand::Plan(_));
+        for file in identities.iter().filter(|file| connects && is_missing(file)) {
+            let file = visible(&file.to_string_lossy());
+            notes.push(format!(
+                "-i names a file with a private key, and there is no file {file} here; ssh goes on without it"
+            ));
         }
         for file in identities.iter().filter(|file| is_no_key(file)) {
             let is_list = matches!(Format::of_head(file), None | Some(Format::Plain));

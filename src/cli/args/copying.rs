@@ -21,7 +21,7 @@ use crate::cli::share::Share;
 pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) copying: CopyingArgs,
-    /// As root, leave the copies to root; by default the user and group of the same names get them
+    /// As root, leave new files to root; by default the user and group of the same names own the copies
     #[arg(long)]
     #[arg(hide_short_help = true)]
     pub(crate) no_owner: bool,

@@ -24,6 +24,10 @@ pub(crate) struct DoctorArgs {
     pub(crate) inventory: Vec<String>,
     #[command(flatten)]
     pub(crate) becoming: BecomeArgs,
+    /// Reach the host through this path
+    #[arg(long, value_name = "PATH")]
+    #[arg(hide_short_help = true)]
+    pub(crate) via: Option<String>,
     /// How long each hop may take to connect
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration::parse)]
     #[arg(hide_short_help = true)]
@@ -43,7 +47,7 @@ impl DoctorArgs {
         ReachArgs {
             hosts: vec![self.host.clone()],
             choosing: ChoiceArgs { inventory: self.inventory.clone(), ..ChoiceArgs::default() },
-            via: None,
+            via: self.via.clone(),
             fanout: 1,
             connect_timeout: self.connect_timeout,
             becoming: self.becoming.clone(),

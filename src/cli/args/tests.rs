@@ -252,7 +252,8 @@ fn files_that_are_taken_for_hosts_or_keys_are_noted() {
         let told = notes(&["-w", &format!("{mark}{list}"), "true"]);
         assert!(told.contains(&format!("{list} is a file; to name the hosts in it, write '^{list}'")), "{told}");
     }
-    assert_eq!(notes(&["-w", &format!("^{list},web1,@web"), "-i", key, "-i", "/nowhere", "true"]), "");
+    assert!(notes(&["-w", "web", "-i", "/nowhere", "true"]).contains("there is no file /nowhere here"));
+    assert_eq!(notes(&["-w", &format!("^{list},web1,@web"), "-i", key, "-i", "~/nowhere", "-i", "%d/k", "true"]), "");
 }
 
 #[test]
