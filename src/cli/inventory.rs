@@ -199,6 +199,16 @@ impl Inventories {
         names.map(str::to_owned).collect()
     }
 
+    /// The groups that commands list, as `SOURCE:GROUP`. They are run for it.
+    ///
+    /// # Errors
+    ///
+    /// If a command fails, or the inventories cannot be read.
+    pub(crate) fn listed_groups(&mut self) -> Result<Vec<String>, String> {
+        let Loaded { groups, budget, .. } = self.load()?;
+        groups.listed(budget)
+    }
+
     /// The hosts of a group as a list of expressions; `None` if there is no such group.
     ///
     /// # Errors

@@ -49,7 +49,9 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
             let frameworks = target.ends_with("-darwin").then(frameworks);
             let remapped = remapped(&toolchain)?;
             let untabled = if is_by_rustc { without_unwind_tables() } else { Vec::new() };
+            let static_by_zig = target::static_by_zig(target).map(str::to_owned);
             let flags = remapped.iter().chain(flags).chain(&untabled).chain(&packed).chain(&frameworks);
+            let flags = flags.chain(&static_by_zig);
             let flags = flags.map(|flag| format!("{flag:?}"));
             let flags = flags.collect::<Vec<_>>().join(", ");
             // cargo adds these to the flags of `.cargo/config.toml`; RUSTFLAGS would replace them.

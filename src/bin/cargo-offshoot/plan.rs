@@ -124,6 +124,13 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
         step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
     }
     if linker == Linker::Zig
+        && !is_by_user
+        && let Some(flag) = target::static_by_zig(target)
+    {
+        let all: Vec<_> = facts.flags_of_user(target).iter().map(String::as_str).chain([flag]).collect();
+        step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
+    }
+    if linker == Linker::Zig
         && !facts.names_macos
         && let Some(version) = target::oldest_macos(target)
     {

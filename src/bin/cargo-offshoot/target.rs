@@ -24,12 +24,22 @@ pub(crate) enum Linker {
 pub(crate) fn linker(target: &str, host: &str) -> Linker {
     if target == host {
         Linker::Native
-    } else if is_musl(target) {
+    } else if is_musl(target) && !WITHOUT_LIBC.contains(&target) {
         Linker::Rustc
     } else {
         Linker::Zig
     }
 }
+
+/// Targets with static programs whose libc does not come with rustc. zig has it.
+const WITHOUT_LIBC: [&str; 1] = ["powerpc64-unknown-linux-musl"];
+
+/// The flag by which zig links a static program, if the target has such programs.
+pub(crate) fn static_by_zig(target: &str) -> Option<&'static str> {
+    WITHOUT_LIBC.contains(&target).then_some(STATIC)
+}
+
+const STATIC: &str = "-Ctarget-feature=+crt-static";
 
 fn is_musl(target: &str) -> bool {
     target.contains("-linux-musl")
@@ -66,7 +76,7 @@ pub(crate) fn flags(target: &str, sysroot: &Path, rustc_minor: u32) -> Vec<Strin
         }
     } else {
         // Some of these targets are dynamic by default.
-        flags.extend(["-Clink-self-contained=yes".to_owned(), "-Ctarget-feature=+crt-static".into()]);
+        flags.extend(["-Clink-self-contained=yes".to_owned(), STATIC.into()]);
     }
     flags.extend(packed_relocations(target, rustc_minor));
     flags
@@ -190,6 +200,9 @@ mod tests {
         assert_eq!(linker("armv7-unknown-linux-musleabihf", HOST), Linker::Rustc);
         assert_eq!(linker("x86_64-unknown-linux-musl", HOST), Linker::Rustc);
         assert_eq!(linker("aarch64-unknown-linux-gnu", HOST), Linker::Zig);
+        assert_eq!(static_by_zig("aarch64-unknown-linux-gnu"), None);
+        assert_eq!(linker("powerpc64-unknown-linux-musl", HOST), Linker::Zig);
+        assert_eq!(static_by_zig("powerpc64-unknown-linux-musl"), Some("-Ctarget-feature=+crt-static"));
         assert_eq!(linker(HOST, HOST), Linker::Native);
         assert_eq!(linker("aarch64-apple-darwin", "aarch64-apple-darwin"), Linker::Native);
     }

@@ -70,6 +70,7 @@ pub(crate) fn groups(args: &HostsArgs, sources: &mut Reading) -> Result<Vec<u8>,
     let whole = |why| ExprError::new(Fault::empty(why), "", None);
     sources.known().map_err(whole)?;
     let mut names = sources.inventories.group_names();
+    names.extend(sources.inventories.listed_groups().map_err(whole)?);
     names.sort_unstable();
     names.dedup();
     let mut all = Vec::new();

@@ -13,7 +13,7 @@ use crate::cli::inventory::{words, yaml};
 
 /// The source of groups of a file that names none.
 const UNNAMED: &str = "local";
-/// Most groups that a command lists, if it has none for all hosts. Each is another command.
+/// Most groups that a command lists. The hosts of each are another command.
 const MAX_LISTED_GROUPS: usize = 200;
 
 /// A source whose groups are the output of commands.
@@ -53,6 +53,19 @@ impl Sources {
         }
     }
 
+    /// The groups that commands list, as `SOURCE:GROUP`.
+    ///
+    /// # Errors
+    ///
+    /// If a command fails.
+    pub(crate) fn listed(&self, budget: &mut Budget) -> Result<Vec<String>, String> {
+        let mut all = Vec::new();
+        for source in &self.commands {
+            all.extend(source.listed(budget)?.iter().map(|group| format!("{}:{group}", source.name)));
+        }
+        Ok(all)
+    }
+
     /// All hosts of all commands.
     ///
     /// # Errors
@@ -79,17 +92,23 @@ impl CommandSource {
         if let Some(all) = &self.all {
             return self.run(all, "", budget).map(|text| qualified(&text, &self.name));
         }
-        let Some(list) = &self.list else { return Ok(String::new()) };
-        let list = self.run(list, "", budget)?;
         let mut text = String::new();
-        for (nth, group) in list.split_whitespace().enumerate() {
-            if nth == MAX_LISTED_GROUPS {
-                return Err(format!("the source {} has more than {MAX_LISTED_GROUPS} groups and no `all`", self.name));
-            }
-            text.push_str(&self.group(group, budget)?.unwrap_or_default());
+        for group in self.listed(budget)? {
+            text.push_str(&self.group(&group, budget)?.unwrap_or_default());
             text.push('\n');
         }
         Ok(text)
+    }
+
+    /// The groups that it lists, if it lists any.
+    fn listed(&self, budget: &mut Budget) -> Result<Vec<String>, String> {
+        let Some(list) = &self.list else { return Ok(Vec::new()) };
+        let list = self.run(list, "", budget)?;
+        let groups: Vec<String> = list.split_whitespace().take(MAX_LISTED_GROUPS + 1).map(str::to_owned).collect();
+        if groups.len() > MAX_LISTED_GROUPS {
+            return Err(format!("the source {} lists more than {MAX_LISTED_GROUPS} groups", self.name));
+        }
+        Ok(groups)
     }
 
     fn run(&self, command: &str, group: &str, budget: &mut Budget) -> Result<String, String> {

@@ -289,6 +289,7 @@ fn groups_of_clustershell_are_read() {
     ] {
         assert_eq!(hosts(&mut sources, expression), expected, "{expression}");
     }
+    assert_eq!(sources.inventories.listed_groups().unwrap(), ["local:compute", "local:all"]);
     assert!(error(&mut sources, "@cmd:y").contains("@cmd:x"), "a group of a command may refer to others");
     assert!(error(&mut sources, "@local:nope").contains("there is no group @local:nope"));
     assert!(error(&mut sources, "@{local:$(touch x)}").contains("cannot be in a group"));

@@ -27,7 +27,8 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Pac
                 let text = format!("there is no image for {system} {machine}: this program carries {known}");
                 let advice = match executable::has_target(&system, &machine) {
                     true => format!(
-                        "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..."
+                        "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..., \
+                         with a target that docs/reference/support.md names"
                     ),
                     false => "none can be built for such a machine; use plain ssh for it".to_owned(),
                 };

@@ -287,7 +287,9 @@ mod tests {
         let mut draft = Draft::new(&drafts, &directory, b"a").unwrap();
         draft.write(b"new").unwrap();
         assert_eq!(names(place.path()), [".a.offshoot-part"]);
+        assert!(is_in_use(&directory, b".a.offshoot-part"));
         draft.place().unwrap();
+        assert!(!is_in_use(&directory, b"a"));
         let draft = Draft::new(&drafts, &directory, b"a").unwrap();
         drop(draft);
         assert_eq!(std::fs::read(place.path().join("a")).unwrap(), b"new");

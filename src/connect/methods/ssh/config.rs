@@ -249,6 +249,14 @@ mod tests {
         assert!(!read(&["-F", "none"]).has_unknown && read(&["-Fnone"]).texts.is_empty());
     }
 
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("config");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(ConfigFiles::read(&["-F".into(), pipe.display().to_string()]).has_unknown);
+    }
+
     #[cfg(feature = "cli")]
     #[test]
     fn ssh_would_say_the_same() {

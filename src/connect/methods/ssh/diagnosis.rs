@@ -123,10 +123,12 @@ fn authentication(lines: &[String]) -> Reading {
         return Some(Diagnosis::new(ConnectErrorKind::Auth, text, advice));
     }
     if methods.contains("password") || methods.contains("keyboard-interactive") {
-        let text = format!(
-            "SSH password was requested, but none specified: no key was accepted{who}, \
-             and the server would take {methods}"
-        );
+        // Behind a key that it has accepted, a server that wants a password as well takes no keys.
+        let refused = match methods.contains("publickey") {
+            true => format!("no key was accepted{who}, and the server would take"),
+            false => "the server takes".to_owned(),
+        };
+        let text = format!("SSH password was requested, but none specified: {refused} {methods}");
         return Some(Diagnosis::new(ConnectErrorKind::Password, text, GIVE_PASSWORD));
     }
     let text = format!("SSH authentication is incorrect: no key was accepted{who}, and the server takes {methods}");
