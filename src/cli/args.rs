@@ -51,7 +51,7 @@ use self::help::{
 };
 use self::number::number;
 use self::plan::PlanArgs;
-pub(crate) use self::reach::ReachArgs;
+pub(crate) use self::reach::{BecomeArgs, ReachArgs};
 use self::rsh::{RshArgs, WithArgs};
 use self::running::RunningArgs;
 use self::script::ScriptArgs;

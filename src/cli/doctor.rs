@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 
 use crate::cli::allowed;
 use crate::cli::args::DoctorArgs;
-use crate::cli::complaint::{complain, fail};
+use crate::cli::complaint::fail;
 use crate::cli::config::Config;
 use crate::cli::ending::{Readers, Signals, end};
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::hosts::expression::{self, Expansion};
 use crate::cli::hosts::path::{Hop, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
 use crate::cli::output::pipe::Pipes;
 use crate::cli::output::safe_json;
 use crate::cli::output::visible;
+use crate::cli::run::{led, resolved};
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
 
@@ -47,32 +47,10 @@ impl HopReport {
 /// Tries the way to a host and prints a report.
 pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
     args.passwords.keep_descriptors();
-    let mut sources = Reading::new(Inventories::new(&args.inventory).with_config(config));
-    let Expansion { hosts: host, notes } = match expression::single(&args.host, &mut sources) {
-        Ok(single) => single,
-        Err(error) => return fail(error.kind.into(), &error),
+    let host = match host(args, config) {
+        Ok(host) => host,
+        Err(exit) => return exit,
     };
-    let host = match sources.inventories.resolve(host, args.becoming.become_user.is_none()) {
-        Ok(host) => match &args.becoming.become_user {
-            Some(user) => host.then(args.becoming.become_method, user),
-            None => host,
-        },
-        Err(why) => return fail(Exit::Usage, &why),
-    };
-    // An empty one takes back that of the configuration.
-    let host = match args.via.as_ref().filter(|via| !via.is_empty()) {
-        Some(via) => {
-            let via = expression::single(via, &mut sources).map_err(|error| fail(error.kind.into(), &error));
-            match via
-                .and_then(|via| sources.inventories.resolve(via.hosts, false).map_err(|why| fail(Exit::Usage, &why)))
-            {
-                Ok(via) => host.behind(&via),
-                Err(exit) => return exit,
-            }
-        }
-        None => host,
-    };
-    notes.iter().chain(&sources.inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
     let Session { router, runtime, tree } =
         match Session::begin(&args.reach(), std::slice::from_ref(&host), Router::new) {
             Ok(session) => session,
@@ -96,6 +74,13 @@ pub(crate) fn doctor(args: &DoctorArgs, config: &Config) -> Exit {
         let exit = end(&router, &mut signals, &pipes, 0, Readers::AreAwaited).await;
         exit.unwrap_or_else(|| Exit::Done(Outcome { unreachable: !is_ok, ..Outcome::default() }))
     })
+}
+
+/// The host with the hops that lead to it.
+fn host(args: &DoctorArgs, config: &Config) -> Result<HostPath, Exit> {
+    let mut sources = Reading::new(Inventories::new(&args.inventory).with_config(config));
+    let host = resolved(&args.host, args.becoming.become_user.is_none(), &mut sources)?;
+    led(host, args.via.as_deref(), &args.becoming, &mut sources)
 }
 
 async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<HopReport> {

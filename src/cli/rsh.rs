@@ -17,10 +17,10 @@ use crate::cli::config::Config;
 use crate::cli::ending::Signals;
 use crate::cli::exit::{Exit, OWN_FAULT_OF_SSH, Outcome};
 use crate::cli::forward::rule::Target;
-use crate::cli::hosts::expression;
 use crate::cli::hosts::path::{FromInventory, HostPath, Method};
 use crate::cli::hosts::sources::Reading;
 use crate::cli::inventory::Inventories;
+use crate::cli::run::{led, resolved};
 use crate::cli::session::Session;
 use crate::cli::sftp;
 use crate::cli::shell;
@@ -166,22 +166,9 @@ fn sent(args: &RshArgs) -> impl Iterator<Item = (String, OsString)> {
 /// The host with the hops that lead to it.
 fn host(args: &RshArgs, name: &str, config: &Config) -> Result<HostPath, Exit> {
     let mut sources = Reading::new(Inventories::new(&args.way.inventory).with_config(config));
-    let mut resolve = |text: &str, becomes: bool| {
-        let found = expression::single(text, &mut sources).map_err(|error| fail(error.kind.into(), &error))?;
-        let inventories = &mut sources.inventories;
-        let host = inventories.resolve(found.hosts, becomes).map_err(|why| fail(Exit::Usage, &why))?;
-        found.notes.iter().chain(&inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
-        Ok::<_, Exit>(host)
-    };
-    let host = resolve(&as_path(name), args.way.becoming.become_user.is_none())?;
-    let mut host = typed(host, args).map_err(|why| fail(Exit::Usage, &why))?;
-    if let Some(via) = args.via.as_ref().filter(|via| !via.is_empty()) {
-        host = host.behind(&resolve(via, false)?);
-    }
-    if let Some(user) = &args.way.becoming.become_user {
-        host = host.then(args.way.becoming.become_method, user);
-    }
-    Ok(host)
+    let host = resolved(&as_path(name), args.way.becoming.become_user.is_none(), &mut sources)?;
+    let host = typed(host, args).map_err(|why| fail(Exit::Usage, &why))?;
+    led(host, args.via.as_deref(), &args.way.becoming, &mut sources)
 }
 
 /// A host as ssh takes it, in the notation of paths.

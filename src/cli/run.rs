@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::running::RetryOn;
-use crate::cli::args::{CallArgs, Cli, ReachArgs, RunArgs};
+use crate::cli::args::{BecomeArgs, CallArgs, Cli, ReachArgs, RunArgs};
 use crate::cli::call;
 use crate::cli::complaint::{complain, fail};
 use crate::cli::config::Config;
@@ -247,6 +247,32 @@ fn unused_login(login: &str, hosts: &[HostPath]) -> Result<Option<String>, Strin
     let says =
         format!("-l is the user that ssh logs in as, and no hop to {} is by ssh; {advice}", visible(&fold(&without)));
     if without.len() == hosts.len() { Err(says) } else { Ok(Some(says)) }
+}
+
+/// The host that an expression names, with what the inventories say of it. Prints their notes. `becomes`: whether to become
+/// the user that an inventory names for it.
+pub(crate) fn resolved(text: &str, becomes: bool, sources: &mut Reading) -> Result<HostPath, Exit> {
+    let found = expression::single(text, sources).map_err(|error| fail(error.kind.into(), &error))?;
+    let inventories = &mut sources.inventories;
+    let host = inventories.resolve(found.hosts, becomes).map_err(|why| fail(Exit::Usage, &why))?;
+    found.notes.iter().chain(&inventories.take_notes()).for_each(|note| complain(&format!("note: {note}")));
+    Ok(host)
+}
+
+/// A host behind the path of `--via`, and as the user of `--become`. An empty path takes back that of the configuration.
+pub(crate) fn led(
+    mut host: HostPath,
+    via: Option<&str>,
+    becoming: &BecomeArgs,
+    sources: &mut Reading,
+) -> Result<HostPath, Exit> {
+    if let Some(via) = via.filter(|via| !via.is_empty()) {
+        host = host.behind(&resolved(via, false, sources)?);
+    }
+    Ok(match &becoming.become_user {
+        Some(user) => host.then(becoming.become_method, user),
+        None => host,
+    })
 }
 
 /// The host of a command that takes only one. `why` says of the command what it takes.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+#[cfg(target_os = "linux")]
+use nix::fcntl::{OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, mkdirat, mode_t,
     utimensat,
@@ -118,7 +120,7 @@ impl Directory {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path leads out of the directory"));
         }
         #[cfg(target_os = "linux")]
-        if let Ok(directory) = self.below_at_once(path) {
+        if let Ok(directory) = self.below_at_once(path, ResolveFlag::RESOLVE_NO_SYMLINKS) {
             return Ok(directory);
         }
         // Also if the system does not know the call above; the error is then the one of the part that fails.
@@ -130,11 +132,10 @@ impl Directory {
     }
 
     #[cfg(target_os = "linux")]
-    fn below_at_once(&self, path: &[u8]) -> nix::Result<Self> {
-        use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+    fn below_at_once(&self, path: &[u8], limits: ResolveFlag) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-        openat2(self, path, OpenHow::new().flags(flags).resolve(resolve)).map(|fd| Self(Arc::new(fd)))
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | limits);
+        openat2(self, path, how).map(|fd| Self(Arc::new(fd)))
     }
 
     fn child(&self, name: &[u8]) -> io::Result<Self> {
@@ -149,7 +150,7 @@ impl Directory {
     /// Opens a directory of this name, if nothing is mounted on it.
     pub(crate) fn enter(&self, name: &[u8]) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        match self.below_on_this_mount(name) {
+        match self.below_at_once(name, ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV) {
             Err(Errno::EXDEV) => return Err(Errno::EBUSY.into()),
             Err(Errno::ENOSYS | Errno::EPERM) => {}
             opened => return Ok(opened?),
@@ -158,14 +159,6 @@ impl Directory {
         let directory = self.child(name)?;
         let is_same = Stat::of(&directory)?.identity.0 == Stat::of(self)?.identity.0;
         if is_same { Ok(directory) } else { Err(Errno::EBUSY.into()) }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn below_on_this_mount(&self, name: &[u8]) -> nix::Result<Self> {
-        use nix::fcntl::{OpenHow, ResolveFlag, openat2};
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV;
-        openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)).map(|fd| Self(Arc::new(fd)))
     }
 
     /// What is known of a name. `None` if there is nothing of this name.
