@@ -9,6 +9,7 @@ pub(crate) mod outbox;
 pub(crate) mod policy;
 pub(crate) mod refused_windows;
 pub(crate) mod runs_on;
+pub(crate) mod slots;
 pub(crate) mod table;
 pub(crate) mod waiting_line;
 pub(crate) mod window;

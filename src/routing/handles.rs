@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sys::hash::{HashMap, HashSet};
+use crate::routing::slots::Slots;
+use crate::sys::hash::HashMap;
 use crate::wire::error::{ChannelErrorKind, DeadReason};
 use crate::wire::message::{ContextId, Handle, Message};
 
@@ -39,9 +40,6 @@ pub(crate) enum Rule {
 
 const UNEXPECTED: DeadReason = DeadReason::fixed(ChannelErrorKind::Refused, "reply from unexpected context");
 
-/// The most handles of a set whose memory is kept.
-const MAX_SPARE: usize = 64;
-
 /// What a handle stands for.
 pub(crate) struct Registration<S> {
     pub(crate) sink: S,
@@ -74,17 +72,23 @@ pub(crate) trait Provenance {
     fn is_from(&self, context: ContextId) -> bool;
 }
 
+/// A registration, and its neighbours among those of the same respondent. `Handle::NONE` stands for none.
+struct Entry<S> {
+    registration: Registration<S>,
+    older: Handle,
+    newer: Handle,
+}
+
 /// All handles that are registered.
 pub(crate) struct Handles<S> {
-    by_handle: HashMap<Handle, Registration<S>>,
-    by_respondent: HashMap<ContextId, HashSet<Handle>>,
-    /// The memory of a set that was emptied, for the next one.
-    spare: HashSet<Handle>,
+    entries: Slots<Entry<S>>,
+    /// The newest handle of each respondent that has one.
+    newest: HashMap<ContextId, Handle>,
 }
 
 impl<S> Default for Handles<S> {
     fn default() -> Self {
-        Self { by_handle: HashMap::default(), by_respondent: HashMap::default(), spare: HashSet::default() }
+        Self { entries: Slots::default(), newest: HashMap::default() }
     }
 }
 
@@ -97,7 +101,7 @@ impl<S> Handles<S> {
         peer: impl FnOnce() -> Peer,
         provenance: &impl Provenance,
     ) -> Result<(), DeadReason> {
-        let Some(registration) = self.by_handle.get(&message.handle) else {
+        let Some(registration) = self.registration(message.handle) else {
             return Err(DeadReason::INVALID_HANDLE);
         };
         if let Some(respondent) = registration.respondent
@@ -123,71 +127,87 @@ impl<S> Handles<S> {
     /// The sink of a handle that [`Handles::check`] has accepted. The handle is removed if it takes
     /// one message only.
     pub(crate) fn sink(&mut self, handle: Handle) -> Option<Sink<'_, S>> {
-        if self.by_handle.get(&handle)?.once {
+        if self.registration(handle)?.once {
             return self.remove(handle).map(|registration| Sink::Taken(registration.sink));
         }
-        self.by_handle.get_mut(&handle).map(|registration| Sink::Kept(&mut registration.sink))
+        self.entries.get_mut(handle).map(|entry| Sink::Kept(&mut entry.registration.sink))
     }
 
     /// Registers a handle. Returns the registration as an error if the handle is in use.
     pub(crate) fn add(&mut self, handle: Handle, registration: Registration<S>) -> Result<(), Registration<S>> {
-        if self.by_handle.contains_key(&handle) {
+        if self.registration(handle).is_some() {
             return Err(registration);
         }
-        if let Some(respondent) = registration.respondent {
-            let spare = &mut self.spare;
-            self.by_respondent.entry(respondent).or_insert_with(|| std::mem::take(spare)).insert(handle);
+        let older = registration.respondent.and_then(|respondent| self.newest.insert(respondent, handle));
+        if let Some(older) = older
+            && let Some(entry) = self.entries.get_mut(older)
+        {
+            entry.newer = handle;
         }
-        self.by_handle.insert(handle, registration);
+        self.entries.insert(handle, Entry { registration, older: older.unwrap_or_default(), newer: Handle::NONE });
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, handle: Handle) -> Option<Registration<S>> {
-        let registration = self.by_handle.remove(&handle)?;
-        if let Some(respondent) = registration.respondent
-            && let Some(handles) = self.by_respondent.get_mut(&respondent)
-        {
-            handles.remove(&handle);
-            if handles.is_empty() {
-                let emptied = self.by_respondent.remove(&respondent);
-                self.spare = emptied.filter(|set| set.capacity() <= MAX_SPARE).unwrap_or_default();
+        let Entry { registration, older, newer } = self.entries.remove(handle)?;
+        if let Some(entry) = self.entries.get_mut(older) {
+            entry.newer = newer;
+        }
+        match registration.respondent {
+            _ if newer != Handle::NONE => {
+                if let Some(entry) = self.entries.get_mut(newer) {
+                    entry.older = older;
+                }
             }
+            Some(respondent) if older != Handle::NONE => drop(self.newest.insert(respondent, older)),
+            Some(respondent) => drop(self.newest.remove(&respondent)),
+            None => {}
         }
         Some(registration)
     }
 
     /// The sink of a handle.
     pub(crate) fn get(&self, handle: Handle) -> Option<&S> {
-        self.by_handle.get(&handle).map(|registration| &registration.sink)
+        self.registration(handle).map(|registration| &registration.sink)
     }
 
     /// The sink of a handle that awaits a reply of `respondent`.
     #[cfg(feature = "cli")]
     pub(crate) fn awaiting(&mut self, handle: Handle, respondent: ContextId) -> Option<&mut S> {
-        let registration = self.by_handle.get_mut(&handle)?;
+        let registration = &mut self.entries.get_mut(handle)?.registration;
         (registration.respondent == Some(respondent)).then_some(&mut registration.sink)
     }
 
-    /// Removes and returns all handles whose respondent is `gone`.
+    /// Removes and returns all handles whose respondent is `gone`, the oldest first.
     pub(crate) fn orphans(&mut self, gone: ContextId) -> Vec<Registration<S>> {
-        let handles = self.by_respondent.remove(&gone).unwrap_or_default();
-        handles.into_iter().filter_map(|handle| self.by_handle.remove(&handle)).collect()
+        let mut next = self.newest.remove(&gone).unwrap_or_default();
+        let mut orphans = Vec::new();
+        while let Some(entry) = self.entries.remove(next) {
+            next = entry.older;
+            orphans.push(entry.registration);
+        }
+        orphans.reverse();
+        orphans
     }
 
     /// Removes and returns every handle. Called when the router ends.
     pub(crate) fn drain(&mut self) -> Vec<Registration<S>> {
-        self.by_respondent.clear();
-        self.by_handle.drain().map(|(_, registration)| registration).collect()
+        self.newest.clear();
+        self.entries.drain().map(|entry| entry.registration).collect()
     }
 
     /// All registered handles.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &Registration<S>)> {
-        self.by_handle.iter().map(|(handle, registration)| (*handle, registration))
+        self.entries.iter().map(|(handle, entry)| (handle, &entry.registration))
     }
 
     /// Number of registered handles.
     pub(crate) fn len(&self) -> usize {
-        self.by_handle.len()
+        self.entries.len()
+    }
+
+    fn registration(&self, handle: Handle) -> Option<&Registration<S>> {
+        self.entries.get(handle).map(|entry| &entry.registration)
     }
 }
 
@@ -201,6 +221,9 @@ fn agrees(policy: &Policy, message: &Message, peer: &Peer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::routing::policy;
 
@@ -278,14 +301,35 @@ mod tests {
         assert!(handles.check(&from(1), peer(1), &ELSEWHERE).is_err());
     }
 
-    #[test]
-    fn the_end_of_a_respondent_takes_its_handles_out() {
-        let mut handles = Handles::default();
-        for handle in [1000, 1001] {
-            let registration = Registration { sink: "r", once: true, respondent: Some(ContextId(1)), policy: None };
-            handles.add(Handle(handle), registration).unwrap();
+    proptest! {
+        /// Handles come and go in any order, and so do their respondents.
+        #[test]
+        fn the_end_of_a_respondent_takes_its_handles_out_in_order(steps in vec((0..3u8, 1000..1020u32, 0..4u32), 0..200)) {
+            let mut handles = Handles::default();
+            let mut model: Vec<(u32, Option<u32>)> = Vec::new();
+            for (step, handle, context) in steps {
+                let respondent = (context > 0).then_some(ContextId(context));
+                let held = model.iter().position(|(held, _)| *held == handle);
+                match step {
+                    0 => {
+                        let registration = Registration { sink: handle, once: true, respondent, policy: None };
+                        prop_assert_eq!(handles.add(Handle(handle), registration).is_err(), held.is_some());
+                        if held.is_none() {
+                            model.push((handle, respondent.map(|context| context.0)));
+                        }
+                    }
+                    1 => {
+                        let removed = handles.remove(Handle(handle)).map(|registration| registration.sink);
+                        prop_assert_eq!(removed, held.map(|at| model.remove(at).0));
+                    }
+                    _ => {
+                        let orphans: Vec<_> = handles.orphans(ContextId(context)).iter().map(|one| one.sink).collect();
+                        let gone = model.extract_if(.., |(_, respondent)| *respondent == Some(context));
+                        prop_assert_eq!(orphans, gone.map(|(handle, _)| handle).collect::<Vec<_>>());
+                    }
+                }
+                prop_assert_eq!(handles.len(), model.len());
+            }
         }
-        assert_eq!(handles.orphans(ContextId(1)).len(), 2);
-        assert_eq!(handles.len(), 0);
     }
 }

@@ -287,7 +287,8 @@ mod tests {
         let living = living();
         assert!(living.contains(&stage.id().cast_signed()));
         assert!(!living.contains(&cleaner) && !living.contains(&sleep().unwrap()));
-        for pid in [sleep().unwrap(), cleaner, stage.id().cast_signed()] {
+        // From the outside inwards: what waits for the end of another one is still there.
+        for pid in [stage.id().cast_signed(), cleaner, sleep().unwrap()] {
             kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         }
         stage.wait().unwrap();
