@@ -93,7 +93,7 @@ use crate::sys::process::{open_files_limit, prepare_signals, raise_open_files, s
 const STDOUT_CLOSED: &str = "stdout is closed; to discard the output, write >/dev/null";
 
 /// The files that the tool opens for one host and for itself; with fewer, what fails depends on who comes first.
-const FEWEST_FILES: u64 = 32;
+const FEWEST_FILES: nix::sys::resource::rlim_t = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {

@@ -400,7 +400,9 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
             let parent = Parent { stream, dispatcher, printed, ended, ends_descendants };
             task_set::spawn(heed_signals(Arc::clone(&shared)));
-            task_set::spawn(reap_orphans(ends_descendants));
+            if ends_descendants {
+                task_set::spawn(reap_orphans());
+            }
             task_set::spawn(async move {
                 // The process ends here, whatever the other threads do.
                 let _ = has_ended.await;
@@ -452,14 +454,13 @@ async fn heed_signals(shared: Arc<Shared>) {
     }
 }
 
-/// Reaps orphans that became children of this process and have ended. A process that does not adopt all of them adopts those
-/// that come while it starts a command.
-async fn reap_orphans(adopts_all: bool) {
+/// Reaps orphans that became children of this process and have ended.
+async fn reap_orphans() {
     let Ok(mut ended) = signal(SignalKind::child()) else { return };
     while ended.recv().await.is_some() {
         // This reaps several at once, and leaves time to the code that waits for its own children.
         tokio::time::sleep(REAP_AFTER).await;
-        process::reap_orphans(adopts_all);
+        process::reap_orphans();
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// Builds and links the program without the tool for systems that nothing on this machine can run.
+/// Builds and links the program without the tool for systems that nothing on this machine can run, and checks the tool for them.
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn elsewhere() -> Result<()> {
     for target in ELSEWHERE {
@@ -171,7 +171,8 @@ pub(super) fn elsewhere() -> Result<()> {
             true => macho::check(&file, target).with_context(|| target.to_owned())?,
             false => ensure!(file.starts_with(b"\x7fELF"), "what was built for {target} is no executable for it"),
         }
-        println!("{target}: linked");
+        compile::cargo("check", &[target], &["--quiet", "--bins"])?;
+        println!("{target}: linked, and the tool is checked");
     }
     Ok(())
 }

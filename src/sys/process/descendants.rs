@@ -180,15 +180,12 @@ fn living() -> Vec<i32> {
 /// a function starts is in the session of the context, unless this module knows it. A zombie in the
 /// session of the context may be one that a function will still wait for. It is reaped only if
 /// there are more than [`MAX_ZOMBIES`].
-///
-/// `adopts_all`: this process adopts all orphans below it. If not, it adopts some of those of commands that end while
-/// another one starts. Then what leads a session of its own is more likely to be a process that a function waits for.
-pub(crate) fn reap_orphans(adopts_all: bool) {
+pub(crate) fn reap_orphans() {
     let own = getsid(None).map_or(0, Pid::as_raw);
     let mut zombies = platform::children_of(getpid().as_raw());
     let known = known();
     zombies.retain(|child| child.is_zombie && !u32::try_from(child.pid).is_ok_and(|pid| known.contains(&pid)));
-    let may_be_awaited = |zombie: &Relative| zombie.session == own || !adopts_all && zombie.session == zombie.pid;
+    let may_be_awaited = |zombie: &Relative| zombie.session == own;
     let is_crowd = zombies.iter().filter(|zombie| may_be_awaited(zombie)).count() > MAX_ZOMBIES;
     for zombie in zombies.iter().filter(|zombie| is_crowd || !may_be_awaited(zombie)) {
         let _ = waitpid(Pid::from_raw(zombie.pid), Some(WaitPidFlag::WNOHANG));
@@ -254,23 +251,10 @@ mod tests {
                 .any(|found| u32::try_from(found.pid) == Ok(pid) && found.is_zombie)
         };
         while !is_zombie(child.id()) {}
-        reap_orphans(true);
+        reap_orphans();
         assert!(is_zombie(child.id()), "it is known, and in this session");
         drop(known);
         assert!(child.wait().is_ok());
-    }
-
-    #[test]
-    fn what_leads_a_session_is_left_to_a_function_unless_all_orphans_are_adopted() {
-        let mut leader = std::process::Command::new("setsid").arg("true").spawn().unwrap();
-        let is_zombie =
-            |pid| platform::children_of(getpid().as_raw()).iter().any(|one| one.pid == pid && one.is_zombie);
-        let pid = leader.id().cast_signed();
-        while !is_zombie(pid) {}
-        reap_orphans(false);
-        assert!(is_zombie(pid));
-        reap_orphans(true);
-        assert!(!is_zombie(pid) && leader.wait().is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::sys::process::{Known, Start, Started, platform};
+use crate::sys::process::{Known, Start, Started};
 
 /// The time between SIGTERM and SIGKILL for a group that is to end. The children of a context that
 /// has lost its parent have no more time than this.
@@ -60,7 +60,7 @@ impl Group {
         // Closed on exec, like every descriptor that std opens.
         let (link, theirs) = UnixStream::pair()?;
         command.with_guard(theirs.into());
-        let leader = platform::adopting(|| command.spawn())?;
+        let leader = command.spawn()?;
         let pid = leader.id();
         let id = pid.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let guard = Guard::of(link);

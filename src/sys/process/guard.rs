@@ -37,18 +37,9 @@ pub(super) unsafe fn start(link: RawFd) {
     // SAFETY: plain system calls, and functions that make only plain system calls.
     unsafe {
         let leader = libc::getpid();
-        // Not by the function of the C library, whose locks and records are those of the process that shares its memory.
-        let middle = platform::bare_fork();
-        if middle == 0 {
-            if platform::bare_fork() == 0 {
-                live(link, leader);
-            }
-            libc::_exit(0);
+        if platform::fork_sibling() == 0 {
+            live(link, leader);
         }
-        while middle > 0
-            && libc::waitpid(middle, std::ptr::null_mut(), 0) < 0
-            && nix::errno::Errno::last_raw() == libc::EINTR
-        {}
     }
 }
 
@@ -61,9 +52,9 @@ unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
     // SAFETY: plain system calls. The descriptors that are closed belong to this process alone.
     unsafe {
         libc::setpgid(0, 0);
-        for signal in 1..SIGNALS {
-            libc::signal(signal, libc::SIG_IGN);
-        }
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
         platform::rename_in_fork(NAME);
         let own = libc::getpid().to_ne_bytes();
         libc::write(link, own.as_ptr().cast(), own.len());

@@ -55,14 +55,17 @@ pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument:
     Ok(Errno::result(pid).map(Pid::from_raw)?)
 }
 
-/// fork without anything that the C library does around it.
+/// fork, without anything that the C library does around it. The new process is a child of the parent of this one.
 ///
 /// # Safety
 ///
 /// The new process makes system calls only.
-pub(super) unsafe fn bare_fork() -> libc::pid_t {
-    // SAFETY: the caller guarantees it. No memory is shared.
-    unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), 0, 0, 0, 0) as libc::pid_t }
+pub(super) unsafe fn fork_sibling() -> libc::pid_t {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // No stack: that of this process, as no memory is shared. This processor has the two arguments the other way round.
+    let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
+    // SAFETY: the caller guarantees it.
+    unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) as libc::pid_t }
 }
 
 /// A descriptor of a child of this process, which becomes readable when the child ends. Linux has these since 5.3.
@@ -152,25 +155,6 @@ pub(super) fn die_softly_with_parent() {
 pub(super) fn adopt_orphans() -> bool {
     // SAFETY: a plain system call.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
-}
-
-/// Starts a process whose orphans become children of this one. While this runs, orphans of other
-/// processes may do so too.
-pub(super) fn adopting<T>(start: impl FnOnce() -> T) -> T {
-    let mut does_always: c_int = 0;
-    // SAFETY: the kernel writes one number; otherwise a plain system call.
-    unsafe {
-        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut does_always);
-    }
-    adopt_orphans();
-    let started = start();
-    if does_always == 0 {
-        // SAFETY: a plain system call.
-        unsafe {
-            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0);
-        }
-    }
-    started
 }
 
 /// In a process that was just forked: closes all descriptors from `first` on. Returns false if the
