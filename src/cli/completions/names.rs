@@ -17,8 +17,8 @@ pub(super) struct OfConfig {
 
 impl OfConfig {
     pub(super) fn new(words: &[String]) -> Self {
-        let config = Config::read(&words_for_config(words)).unwrap_or_default();
-        // To press a key is not to run a program.
+        // To press a key is neither to run a program nor to wait for one.
+        let config = Config::read(&words_for_config(words).of_files_only()).unwrap_or_default();
         let inventories = Inventories::new(&inventories(words, &config)).with_config(&config).of_files_only();
         let sources = Reading::new(inventories);
         Self { config, sources }

@@ -33,6 +33,14 @@ impl Place {
         }
     }
 
+    /// The same place if it is a file. One that writes to a pipe may never do so.
+    pub(crate) fn of_files_only(self) -> Self {
+        match self {
+            Self::Named(path) if !path.is_file() => Self::Nowhere,
+            place => place,
+        }
+    }
+
     /// The text of the file, and its path. `None` if no file is there and none was named.
     pub(super) fn read(&self) -> Result<Option<(String, PathBuf)>, String> {
         let (path, is_named) = match self {
@@ -132,6 +140,14 @@ mod tests {
         assert_eq!(of("--config=none up"), Place::Nowhere);
         assert_eq!(of("run -- --config /a"), Place::Usual);
         assert_eq!(of("run --configs /a"), Place::Usual);
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_out_where_nothing_may_wait() {
+        let of = |path: &str| Place::Named(path.into()).of_files_only();
+        assert_eq!((of("/dev/null"), of("/nowhere/at/all")), (Place::Nowhere, Place::Nowhere));
+        assert_eq!(of("/etc/passwd"), Place::Named("/etc/passwd".into()));
+        assert_eq!(Place::Usual.of_files_only(), Place::Usual);
     }
 
     #[test]
