@@ -5,6 +5,7 @@
 //!
 //! - `checks`: what must hold for every text that people see
 //! - `frames`, `reassembly`, `payloads`, `values`: what comes over a link
+//! - `packing`: content that was packed
 //! - `announcement`, `dialogue`, `hello`, `diagnosis`: what comes during a connect
 //! - `paths`, `expressions`, `inventories`, `arguments`, `size`: what users and their files say
 //! - `bundle`: what lies behind the last byte of a program
@@ -22,6 +23,7 @@ mod expressions;
 mod frames;
 mod hello;
 mod inventories;
+mod packing;
 mod paths;
 mod payloads;
 mod reassembly;
@@ -49,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "frames", run: frames::frames },
     Target { name: "hello", run: hello::hello },
     Target { name: "inventories", run: inventories::inventories },
+    Target { name: "packing", run: packing::packing },
     Target { name: "paths", run: paths::paths },
     Target { name: "payloads", run: payloads::payloads },
     Target { name: "reassembly", run: reassembly::reassembly },

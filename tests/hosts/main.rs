@@ -67,11 +67,11 @@ use fleet::Fleet;
 use support::Missing;
 
 /// Gives the signals of a terminal their usual action. A shell that starts a program in the background has it ignore
-/// them, and so would everything that the trials start.
+/// some of them, and nohup another one. Everything that the trials start would ignore them, too.
 fn catch_again() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
         // SAFETY: there is no handler.
         #[expect(unsafe_code, reason = "std has no way to do this")]
         let _ = unsafe { sigaction(signal, &usual) };

@@ -19,7 +19,8 @@ use crate::controller::block_on;
 use crate::fleet::Fleet;
 use crate::functions::double;
 use crate::kept::Tidy;
-use crate::support::{ONE_SECOND, unique};
+use crate::support::tool::{Running, tool};
+use crate::support::{A_WHILE, ONE_SECOND, PATIENCE, unique};
 
 /// The delay. It is long compared with everything that is not waiting for the connection.
 const ROUND_TRIP: Duration = Duration::from_millis(300);
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<OnHosts> {
     add("over a slow line a login takes hardly longer than that of ssh, and a call one round trip", login);
     add("over a slow line a connect behind a login takes one round trip, also by a password", behind);
     add("a network that has died is noticed by ssh", dead);
+    add("over a narrow line text is packed in both directions", packed);
     add("over a line of 50 ms every connect takes as many round trips as are promised", counted);
     trials
 }
@@ -50,8 +52,9 @@ struct Line {
 struct Seen {
     /// At the near end and at the far end.
     known: Mutex<[u32; 2]>,
-    /// The bytes from the near end.
+    /// The bytes from the near end, and those from the far end.
     up: AtomicU64,
+    down: AtomicU64,
     /// The pieces that have not arrived.
     under_way: AtomicU64,
     /// Whether pieces are lost, and neither end is told.
@@ -64,9 +67,7 @@ impl Seen {
     /// A piece leaves end 0 or 1. It carries the number of round trips that are known there.
     fn leaves(&self, end: usize, bytes: usize) -> u32 {
         self.under_way.fetch_add(1, Ordering::SeqCst);
-        if end == 0 {
-            self.up.fetch_add(bytes as u64, Ordering::SeqCst);
-        }
+        if end == 0 { &self.up } else { &self.down }.fetch_add(bytes as u64, Ordering::SeqCst);
         // A round trip begins with data from the near end.
         self.known.lock().map_or(0, |known| if end == 0 { known[0] + 1 } else { known[1] })
     }
@@ -82,6 +83,15 @@ impl Seen {
 impl Line {
     /// Passes bytes to the server of this host, each with the delay.
     fn to(fleet: &Fleet, alias: &str, round_trip: Duration) -> Result<Self> {
+        Self::with(fleet, alias, round_trip, None)
+    }
+
+    /// Passes so many bytes in a second, without a delay.
+    fn narrow(fleet: &Fleet, alias: &str, rate: f64) -> Result<Self> {
+        Self::with(fleet, alias, Duration::ZERO, Some(rate))
+    }
+
+    fn with(fleet: &Fleet, alias: &str, round_trip: Duration, rate: Option<f64>) -> Result<Self> {
         let said = Command::new("ssh").arg("-G").arg("-F").arg(&fleet.config).arg(alias).output()?.stdout;
         let said = String::from_utf8(said)?;
         let value = |name: &str| {
@@ -105,8 +115,8 @@ impl Line {
                     if let (Ok(mut ends), Ok(near), Ok(far)) = (sees.ends.lock(), near.try_clone(), far.try_clone()) {
                         ends.extend([near, far]);
                     }
-                    carry(near, far, 0, round_trip / 2, &sees);
-                    carry(far_too, near_too, 1, round_trip / 2, &sees);
+                    carry(near, far, 0, (round_trip / 2, rate), &sees);
+                    carry(far_too, near_too, 1, (round_trip / 2, rate), &sees);
                 }
             }
         });
@@ -164,7 +174,7 @@ impl Line {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, late: Duration, seen: &Arc<Seen>) {
+fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, (late, rate): (Duration, Option<f64>), seen: &Arc<Seen>) {
     let (sent, arrived) = channel::<(Instant, Vec<u8>, u32)>();
     let sees = Arc::clone(seen);
     thread::spawn(move || {
@@ -174,6 +184,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream, end: usize, late: Duration, see
             let ended = sent.send((Instant::now() + late, buffer[..count].to_vec(), round_trips)).is_err();
             if count == 0 || ended {
                 break;
+            }
+            // The sender waits as well, once the buffers of the system are full.
+            if let Some(rate) = rate {
+                thread::sleep(Duration::from_secs_f64(count as f64 / rate));
             }
         }
     });
@@ -289,6 +303,41 @@ fn dead(fleet: &Fleet) -> Result<()> {
     })?;
     line.is_cut();
     trace.expect_nothing_left(ONE_SECOND)
+}
+
+fn packed(fleet: &Fleet) -> Result<()> {
+    const SIZE: usize = 4 << 20;
+    let line = Line::narrow(fleet, "here-user", f64::from(4 << 20))?;
+    let here = tempfile::tempdir()?;
+    let text: Vec<u8> = (0..).flat_map(|number: u32| format!("line {number}\n").into_bytes()).take(SIZE).collect();
+    std::fs::write(here.path().join("text"), &text)?;
+    let config = here.path().join("config");
+    let config = config.to_str().context("a path")?;
+    let options: Vec<&str> = line.options.iter().map(String::as_str).filter(|option| *option != "-o").collect();
+    std::fs::write(config, format!("Host here-user\n{}\nInclude {}\n", options.join("\n"), fleet.config.display()))?;
+    let there = format!("/tmp/offshoot-narrow-{}", unique());
+    let run = |words: &[&str]| -> Result<(u64, u64)> {
+        let crossed = || (line.seen.up.load(Ordering::SeqCst), line.seen.down.load(Ordering::SeqCst));
+        let before = crossed();
+        let words = [&words[..1], &["-F", config, "-w", "here-user"], &words[1..]].concat();
+        let (mut command, mut trace) = tool(&words);
+        let ended = Running::start(command.current_dir(&here))?.finish_within(4 * PATIENCE)?;
+        ensure!(ended.code == Some(0), "{words:?}: {ended:?}");
+        trace.expect_nothing_left(A_WHILE)?;
+        Ok((crossed().0 - before.0, crossed().1 - before.1))
+    };
+    // The image crosses the line each time.
+    let (image, _) = run(&["run", "--", "true"])?;
+    let (up, _) = run(&["push", "text", &there])?;
+    let (_, down) = run(&["pull", &there, "back"])?;
+    run(&["run", "--", "rm", &there])?;
+    let up = up.saturating_sub(image);
+    eprintln!("{SIZE} bytes of text: {up} bytes up, {down} bytes down");
+    // It is packed to about a third. ssh and sshd take some of it before anybody waits.
+    ensure!(up < SIZE as u64 * 2 / 3 && down < SIZE as u64 * 2 / 3, "{up} bytes up, {down} bytes down");
+    let name = std::path::Path::new(&there).file_name().context("a name")?;
+    ensure!(std::fs::read(here.path().join("back/here-user").join(name))? == text, "it is another text");
+    Ok(())
 }
 
 fn counted(fleet: &Fleet) -> Result<()> {

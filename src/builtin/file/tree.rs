@@ -7,6 +7,7 @@
 //! - `message`: what the two say to each other
 //! - `decision`: what is to be done with an entry; `glob`: which names are left out
 //! - `source`: lists and sends, with `walk` and `content`; `sum`: the digest of content
+//! - `packing`: content on slow links
 //! - `sink`: compares and writes, with `incoming` and `deferred`; `target`, `draft` and `owners`: the files there
 //! - `system`: what no copy may empty
 //! - `remote`: the functions that run one of them in another context
@@ -21,6 +22,7 @@ pub(crate) mod message;
 pub(crate) mod owners;
 #[cfg(feature = "cli")]
 pub(crate) mod pace;
+pub(crate) mod packing;
 pub(crate) mod remote;
 pub(crate) mod sink;
 pub(crate) mod source;

@@ -63,6 +63,7 @@ impl Meter {
                 self.counts.bytes = self.counts.bytes.saturating_sub(size - self.left);
             }
             Piece::Bytes(Blob(bytes)) => self.sent(bytes.len() as u64),
+            Piece::Packed { size, .. } => self.sent(u64::from(*size)),
             Piece::Zeros(count) => self.sent(*count),
             Piece::End(_) | Piece::Broken(_) => {
                 self.counts.bytes = self.counts.bytes.saturating_sub(std::mem::take(&mut self.left));

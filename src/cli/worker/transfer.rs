@@ -13,7 +13,7 @@ use crate::builtin::file::tree::message::{
 };
 use crate::builtin::file::tree::pace::Pace;
 use crate::builtin::file::tree::remote::{Closing, Running, panicked, receive_tree, send_tree};
-use crate::builtin::file::tree::source::{Source, size};
+use crate::builtin::file::tree::source::Source;
 use crate::builtin::file::tree::target::Target;
 use crate::builtin::file::tree::{sink, source};
 use crate::cli::hosts::path::{HostPath, Method};
@@ -279,7 +279,7 @@ impl Watching {
 
 impl Watch for Watching {
     fn message(&self, message: &ToSink) {
-        self.pace.iter().for_each(|pace| pace.wait(size(message), &self.stop));
+        self.pace.iter().for_each(|pace| pace.wait(message.size(), &self.stop));
         self.meter().message(message);
     }
 

@@ -10,9 +10,11 @@ use super::draft::Draft;
 use super::message::{
     BATCH, CHUNK, Change, Digest, Entry, Piece, Start, Stop, UNANSWERED, Want, What, is_fatal, joined,
 };
+use super::packing::unpack;
 use super::sum::Sum;
 use super::target::Target;
 use crate::sys::directory::{Directory, Stat, own, permit, stamp, to_disk};
+use crate::wire::codec::Blob;
 
 /// The most bytes of files that are complete and not at their places yet: about what a disk writes while the next files arrive.
 const READY_BYTES: u64 = 16 << 20;
@@ -136,6 +138,11 @@ impl Incoming {
                 current.digest.update(&bytes.0);
                 target.tally.bytes += bytes.0.len() as u64;
                 current.write(target, |draft| draft.write(&bytes.0))
+            }
+            Piece::Packed { size, blocks } => {
+                let bytes = unpack(size, &blocks);
+                let bytes = bytes.ok_or_else(|| Stop::rule("the other side sends content that cannot be unpacked"))?;
+                self.take(target, Piece::Bytes(Blob(bytes)))
             }
             Piece::Zeros(count) => {
                 current.grow(count)?;

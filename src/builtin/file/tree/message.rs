@@ -117,6 +117,41 @@ pub(crate) enum Piece {
     End(Digest),
     /// The file, whose content has begun, cannot be read to its end.
     Broken(String),
+    /// So many bytes, as zstd has packed them: blocks, without the header of a frame. See `packing`.
+    Packed {
+        size: u32,
+        blocks: Blob,
+    },
+}
+
+/// What a piece costs besides its bytes, about: so that a message has no endless number of them.
+const PIECE: usize = 16;
+
+impl Piece {
+    /// The bytes that it takes in a message, about.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Bytes(Blob(bytes)) | Self::Packed { blocks: Blob(bytes), .. } => PIECE + bytes.len(),
+            _ => PIECE,
+        }
+    }
+}
+
+impl ToSink {
+    /// The bytes that it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        /// What an entry takes besides its name: mode, time and owner.
+        const ENTRY: usize = 32;
+        match self {
+            Self::Pieces(pieces) => pieces.iter().map(Piece::size).sum(),
+            Self::Entries(groups) => {
+                let entries = groups.iter().flat_map(|group| &group.entries);
+                entries.map(|entry| ENTRY + entry.name.0.len()).sum()
+            }
+            Self::Fault(Fault { path, why }) => path.0.len() + why.len(),
+            Self::Owner(_) | Self::End => PIECE,
+        }
+    }
 }
 
 /// Something that was not copied.

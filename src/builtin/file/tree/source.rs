@@ -6,20 +6,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::message::{BATCH, CHUNK, Options, Piece, Stop, ToSink, ToSource, UNANSWERED, Want, Watch};
-#[cfg(any(feature = "cli", test))]
-use super::message::{Fault, joined};
+use super::packing::Packing;
 use super::sum::SumKind;
 use super::walk::{Listed, Location, Walk};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::sys::directory::Directory;
 use crate::wire::codec::Blob;
-
-/// What a small piece costs besides its bytes, about: so that a message has no endless number of them.
-const PIECE: usize = 16;
 
 /// What the source does next.
 #[derive(Debug)]
@@ -49,6 +46,7 @@ pub(crate) struct Source<'a> {
     /// The directory of the last file.
     last: Option<(Rc<Location>, Directory)>,
     has_ended: bool,
+    packing: Packing,
     /// How content is summed up.
     sum: SumKind,
     stop: &'a AtomicBool,
@@ -69,6 +67,7 @@ impl<'a> Source<'a> {
             begun: 0,
             last: None,
             has_ended: false,
+            packing: Packing::default(),
             sum: options.sum(),
             stop,
         }
@@ -121,12 +120,18 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Takes note that a message of this size was sent, and how long that took.
+    pub(crate) fn sent(&mut self, size: usize, took: Duration) {
+        self.packing.sent(size, took);
+    }
+
     fn push(&mut self, piece: Piece) {
         if matches!(piece, Piece::End(_) | Piece::Broken(_)) {
             self.content = None;
         }
         self.begun += usize::from(matches!(piece, Piece::Begin { .. }));
-        self.filled += PIECE + if let Piece::Bytes(Blob(bytes)) = &piece { bytes.len() } else { 0 };
+        let piece = self.packing.pack(piece);
+        self.filled += piece.size();
         self.pieces.push(piece);
     }
 
@@ -200,8 +205,10 @@ pub(crate) fn drive(
         }
         match source.next() {
             Next::Send(message) => {
+                let (size, begun) = (message.size(), Instant::now());
                 watch.inspect(|watch| watch.message(&message));
                 to.blocking_send(message).map_err(|_| Stop::gone())?;
+                source.sent(size, begun.elapsed());
             }
             Next::Await => {
                 let answer = answers.blocking_recv().map_err(|_| Stop::gone())?;
@@ -210,24 +217,5 @@ pub(crate) fn drive(
             }
             Next::Done => return Ok(()),
         }
-    }
-}
-
-/// The bytes of a message, about.
-#[cfg(any(feature = "cli", test))]
-pub(crate) fn size(message: &ToSink) -> usize {
-    /// What an entry takes besides its name: mode, time and owner.
-    const ENTRY: usize = 32;
-    match message {
-        ToSink::Pieces(pieces) => {
-            let bytes = |piece: &Piece| PIECE + if let Piece::Bytes(Blob(bytes)) = piece { bytes.len() } else { 0 };
-            pieces.iter().map(bytes).sum()
-        }
-        ToSink::Entries(groups) => {
-            let entries = groups.iter().flat_map(|group| &group.entries);
-            entries.map(|entry| ENTRY + entry.name.0.len()).sum()
-        }
-        ToSink::Fault(Fault { path, why }) => joined(&path.0, why.as_bytes()).len(),
-        ToSink::Owner(_) | ToSink::End => PIECE,
     }
 }

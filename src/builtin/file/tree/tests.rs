@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -92,7 +93,9 @@ impl World {
         loop {
             match source.next() {
                 Next::Send(message) => {
+                    let (size, begun) = (message.size(), Instant::now());
                     see(&message);
+                    source.sent(size, begun.elapsed());
                     let (answer, _) = sink.take(message)?;
                     answers.extend(answer);
                     // Answers are late, as on a long way.
@@ -132,7 +135,7 @@ impl World {
 }
 
 fn age(path: &Path, seconds: u64) {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
     File::open(path).unwrap().set_modified(time).unwrap();
 }
 
@@ -356,6 +359,25 @@ fn many_small_files_take_few_messages() {
 }
 
 #[test]
+fn a_source_that_has_to_wait_packs_what_it_sends() {
+    let world = World::new();
+    let text: String = (0..150_000).map(|number| format!("line {number}\n")).collect();
+    world.write("text", &text);
+    let (mut sent, mut packed) = (0, 0);
+    let tally = world
+        .copy_as(&["from/"], Place::Inside, "to", |message| {
+            let ToSink::Pieces(pieces) = message else { return };
+            packed += pieces.iter().filter(|piece| matches!(piece, Piece::Packed { .. })).count();
+            sent += message.size();
+            std::thread::sleep(Duration::from_millis(20));
+        })
+        .unwrap();
+    assert!(packed > 10 && sent < text.len() / 2, "{packed} pieces are packed, and {sent} bytes sent");
+    assert_eq!((tally.written, tally.bytes as usize), (1, text.len()));
+    assert!(fs::read(world.to("text")).unwrap() == text.as_bytes());
+}
+
+#[test]
 fn an_interrupted_copy_goes_on_within_a_large_file() {
     let world = World::new();
     let size = 3 * KEPT_FROM as usize;
@@ -366,7 +388,7 @@ fn an_interrupted_copy_goes_on_within_a_large_file() {
     let mut seen = 0;
     let interrupted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         world.copy_as(&["from/large"], Place::Inside, "to", |message| {
-            seen += super::source::size(message);
+            seen += message.size();
             assert!(seen < 2 * size / 3, "cut");
         })
     }));

@@ -6,6 +6,7 @@ use super::message::{FromHost, Refusal};
 use super::metadata::FileMetadata;
 use crate::builtin::file::tree::content::add_zeros;
 use crate::builtin::file::tree::message::{CHUNK, Digest, Piece};
+use crate::builtin::file::tree::packing::unpack;
 use crate::builtin::file::tree::sum::{Sum, SumKind};
 use crate::wire::codec::Blob;
 use crate::wire::error::FileErrorKind;
@@ -52,6 +53,10 @@ impl Arrival {
                 self.grow(bytes.len() as u64)?;
                 self.digest.update(&bytes);
                 Ok(Step::Write(bytes))
+            }
+            FromHost::Piece(Piece::Packed { size, blocks }) => {
+                let bytes = unpack(size, &blocks).ok_or_else(against_the_rules)?;
+                self.take(FromHost::Piece(Piece::Bytes(Blob(bytes))), stop)
             }
             FromHost::Piece(Piece::Zeros(count)) => {
                 self.grow(count)?;

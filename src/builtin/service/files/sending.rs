@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
@@ -18,6 +18,7 @@ use super::places::Places;
 use crate::api::sender::{Sender, Sending};
 use crate::builtin::file::tree::content::Content;
 use crate::builtin::file::tree::message::{Piece, Start};
+use crate::builtin::file::tree::packing::Packing;
 use crate::builtin::file::tree::remote::Running;
 use crate::builtin::file::tree::sum::SumKind;
 use crate::sys::beneath::{leads_out, open_beneath};
@@ -33,6 +34,7 @@ const STALLED: Duration = Duration::from_secs(60);
 /// A file that is sent.
 pub(super) struct Opened {
     content: Content,
+    packing: Packing,
     metadata: FileMetadata,
     /// Whether somebody else may change the file meanwhile.
     may_change: bool,
@@ -62,7 +64,7 @@ impl Opened {
     ) -> Result<Self, Refusal> {
         let content =
             Content::new(file, metadata.size, (has, SumKind::Sha256), stop).map_err(|error| unreadable(&error))?;
-        Ok(Self { content, metadata, may_change })
+        Ok(Self { content, packing: Packing::default(), metadata, may_change })
     }
 
     /// The next pieces. After the last one, the file must be as it was at the begin. Blocks.
@@ -77,7 +79,7 @@ impl Opened {
                     return Err(Refusal::new(FileErrorKind::Changed, "it changed while it was sent; fetch it again"));
                 }
             }
-            pieces.push(next.map_err(|error| unreadable(&error))?);
+            pieces.push(self.packing.pack(next.map_err(|error| unreadable(&error))?));
             if is_end {
                 break;
             }
@@ -136,7 +138,9 @@ pub(super) async fn send(
         opened = rest;
         let is_end = matches!(pieces.last(), Some(Piece::End(_)));
         for piece in pieces {
+            let (size, begun) = (piece.size(), Instant::now());
             accepted(places, to.send(FromHost::Piece(piece))).await?;
+            opened.packing.sent(size, begun.elapsed());
         }
         if is_end {
             return Ok(());
