@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::io::{self, DueWrites, Io, Setup};
+use crate::engine::io::{self, EndOfPass, Io, Setup};
 use crate::engine::timers::{Due, TimerKey, TimerKeys, Timers};
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
@@ -158,15 +158,16 @@ impl Broker {
         let spawned = std::thread::Builder::new().name("offshoot-io".into()).spawn(move || {
             let _ended = thread.ended.clone().drop_guard();
             blocking::serve_here();
-            let (local, due) = (LocalSet::new(), Rc::<DueWrites>::default());
-            let work = Loop::new(Arc::clone(&thread), Rc::clone(&due)).run(queue);
+            let (local, end) = (LocalSet::new(), Rc::<EndOfPass>::default());
+            let work = Loop::new(Arc::clone(&thread), Rc::clone(&end)).run(queue);
             // Not as a task of `local`: a thread that ends can wake it also when it has lost its thread-local values.
-            let work = due.write_after(local.run_until(work));
+            let work = end.after(local.run_until(work));
             if catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).is_err() {
                 tracing::error!("broker crashed");
             }
             // This drops the remaining routers. Their guards notify everything that waits for them.
             drop(local);
+            end.come();
             runtime.shutdown_timeout(LAST_FILES);
         });
         let handle =
@@ -391,7 +392,7 @@ impl Drop for Watched {
 /// The state of the thread.
 struct Loop {
     thread: Arc<Thread>,
-    due: Rc<DueWrites>,
+    end: Rc<EndOfPass>,
     routers: Vec<RcWeak<Io>>,
     running: JoinSet<()>,
     timers: Timers<Scheduled>,
@@ -399,9 +400,9 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(thread: Arc<Thread>, due: Rc<DueWrites>) -> Self {
+    fn new(thread: Arc<Thread>, end: Rc<EndOfPass>) -> Self {
         let (routers, running, timers) = (Vec::new(), JoinSet::new(), Timers::default());
-        Self { thread, due, routers, running, timers, stopping: false }
+        Self { thread, end, routers, running, timers, stopping: false }
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
@@ -435,7 +436,7 @@ impl Loop {
             // for an answer.
             Job::Router(setup) if self.stopping => drop(setup()),
             Job::Router(setup) => {
-                let (io, running) = io::prepare(setup(), Arc::clone(&self.thread), Rc::clone(&self.due));
+                let (io, running) = io::prepare(setup(), Arc::clone(&self.thread), Rc::clone(&self.end));
                 self.routers.push(Rc::downgrade(&io));
                 self.running.spawn_local(running);
             }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use self::pool::Pool;
 use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running};
-use crate::engine::io::{Io, Timer};
+use crate::engine::io::{Handed, Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
 use crate::engine::shared::{Request, Shared};
@@ -240,8 +240,7 @@ impl Dispatcher {
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
         match invocation.callee.runs_on() {
-            // An error means that the main thread has ended. The process is about to end too.
-            RunsOn::Queued => drop(self.queue.send(invocation)),
+            RunsOn::Queued => io.hand(Handed::Call(self.queue.clone(), invocation)),
             RunsOn::Concurrent => self.pool.submit(invocation),
             RunsOn::Io => io.spawn_answer(invocation.run_as_task()),
         }

@@ -10,7 +10,7 @@
 
 mod control_handles;
 mod detaching;
-mod due_writes;
+mod end_of_pass;
 mod ending;
 mod event_loop;
 mod ids;
@@ -22,7 +22,7 @@ mod observer;
 mod outgoing;
 mod switch;
 
-pub(crate) use due_writes::DueWrites;
+pub(crate) use end_of_pass::{EndOfPass, Handed};
 pub(crate) use event_loop::{Io, Parent, Role, Setup, Timer, prepare, sleep_until};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use image_exchange::Load;

@@ -16,7 +16,7 @@ use crate::engine::dispatch::Dispatcher;
 use crate::engine::inboxes::{Inboxes, Target};
 use crate::engine::io::control_handles::{self, Kind};
 use crate::engine::io::detaching::Detaching;
-use crate::engine::io::due_writes::DueWrites;
+use crate::engine::io::end_of_pass::{EndOfPass, Handed};
 use crate::engine::io::ending::{Ending, Guard};
 use crate::engine::io::ids::Ids;
 use crate::engine::io::image_exchange::ImageExchange;
@@ -101,7 +101,7 @@ impl Due for Timer {
 pub(crate) struct Io {
     pub(crate) shared: Arc<Shared>,
     thread: Arc<Thread>,
-    due: Rc<DueWrites>,
+    end: Rc<EndOfPass>,
     /// Set when the router begins to end.
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskSet,
@@ -124,15 +124,15 @@ pub(crate) struct Io {
 
 /// Creates the I/O side of a router, and the future that does its work. Run the future on this thread, the
 /// I/O thread.
-pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>, due: Rc<DueWrites>) -> (Rc<Io>, impl Future<Output = ()>) {
+pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>, end: Rc<EndOfPass>) -> (Rc<Io>, impl Future<Output = ()>) {
     let Setup { shared, queue, role } = setup;
     let (io, told, kind) = match role {
         Role::Master { logs, dispatcher } => {
             let kind = if dispatcher.is_some() { Kind::Server } else { Kind::Master };
-            (Io::new(shared, (thread, due), dispatcher.map(|boxed| *boxed), Some(logs), Ending::default()), None, kind)
+            (Io::new(shared, (thread, end), dispatcher.map(|boxed| *boxed), Some(logs), Ending::default()), None, kind)
         }
         Role::Client { stream, logs } => {
-            let io = Io::new(shared, (thread, due), None, Some(logs), Ending::default());
+            let io = Io::new(shared, (thread, end), None, Some(logs), Ending::default());
             match Stream::of_socket(stream) {
                 Ok(stream) => io.neighbours.attach_parent(&io, stream),
                 Err(error) => {
@@ -145,7 +145,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>, due: Rc<DueWrites>) -> 
         Role::Child(parent) => {
             let Parent { stream, dispatcher, printed, ended, ends_descendants } = *parent;
             let ending = Ending::new(ends_descendants, printed);
-            let io = Io::new(shared, (thread, due), Some(dispatcher), None, ending);
+            let io = Io::new(shared, (thread, end), Some(dispatcher), None, ending);
             io.neighbours.attach_parent(&io, stream);
             io.observer.dump_on_signal(&io);
             (io, Some(ended), Kind::Child)
@@ -204,7 +204,7 @@ pub(crate) async fn sleep_until(when: Option<Instant>) {
 impl Io {
     fn new(
         shared: Arc<Shared>,
-        (thread, due): (Arc<Thread>, Rc<DueWrites>),
+        (thread, end): (Arc<Thread>, Rc<EndOfPass>),
         dispatcher: Option<Dispatcher>,
         logs: Option<Box<dyn LogSink>>,
         ending: Ending,
@@ -213,7 +213,7 @@ impl Io {
             switch: Switch::new(&shared),
             shared,
             thread,
-            due,
+            end,
             stop: CancellationToken::new(),
             tasks: TaskSet::default(),
             dispatcher,
@@ -448,7 +448,12 @@ impl Io {
 
     /// Has [`Links::write_due`] called when the tasks that are ready have run.
     pub(super) fn will_write(self: &Rc<Self>) {
-        self.due.add(self);
+        self.end.write(self);
+    }
+
+    /// Hands something to another thread when the tasks that are ready have run.
+    pub(crate) fn hand(&self, handed: Handed) {
+        self.end.hand(handed);
     }
 
     /// Returns room to a sender.
