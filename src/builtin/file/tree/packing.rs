@@ -70,7 +70,8 @@ impl Packing {
 /// The bytes of a packed piece. `None` if they are not so many, or more than a piece may have.
 pub(crate) fn unpack(size: u32, Blob(blocks): &Blob) -> Option<Vec<u8>> {
     let size = usize::try_from(size).ok().filter(|size| *size <= CHUNK)?;
-    let decoder = StreamingDecoder::new(HEADER.chain(&blocks[..])).ok()?;
+    let frame = [&HEADER[..], blocks].concat();
+    let decoder = StreamingDecoder::new(&frame[..]).ok()?;
     let mut bytes = Vec::with_capacity(size);
     decoder.take(size as u64 + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() == size).then_some(bytes)
