@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     offshoot::child();
+    support::catch_again();
     if std::env::args().nth(1).as_deref() == Some(deputy::ARGUMENT) {
         return deputy::main();
     }

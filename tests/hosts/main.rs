@@ -66,24 +66,12 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use fleet::Fleet;
 use support::Missing;
 
-/// Gives the signals of a terminal their usual action. A shell that starts a program in the background has it ignore
-/// some of them, and nohup another one. Everything that the trials start would ignore them, too.
-fn catch_again() {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-    let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-        // SAFETY: there is no handler.
-        #[expect(unsafe_code, reason = "std has no way to do this")]
-        let _ = unsafe { sigaction(signal, &usual) };
-    }
-}
-
 fn main() -> ExitCode {
     offshoot::child();
     if let Some(exit) = helper::main() {
         return exit;
     }
-    catch_again();
+    support::catch_again();
     let mut arguments = Arguments::from_args();
     let level = Level::chosen();
     let (mut beside, mut alone) = (Vec::new(), Vec::new());

@@ -29,6 +29,18 @@ pub(crate) const A_WHILE: Duration = Duration::from_secs(5);
 /// Set once the trials that run side by side are over.
 pub(crate) static ALONE: AtomicBool = AtomicBool::new(false);
 
+/// Gives the signals of a terminal their usual action. A shell that starts a program in the background has it ignore
+/// some of them, and nohup another one. Everything that the trials start would ignore them, too.
+pub(crate) fn catch_again() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        // SAFETY: there is no handler.
+        #[expect(unsafe_code, reason = "std has no way to do this")]
+        let _ = unsafe { sigaction(signal, &usual) };
+    }
+}
+
 /// The time that a trial waits for something promised within `time`.
 ///
 /// Three seconds are never extended. Every other time gets a margin, which grows with the work that the
