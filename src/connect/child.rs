@@ -400,7 +400,8 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
             let printed = vec![(stdout, "stdout", log.clone()), (stderr, "stderr", log)];
             let parent = Parent { stream, dispatcher, printed, ended, ends_descendants };
             task_set::spawn(heed_signals(Arc::clone(&shared)));
-            if ends_descendants {
+            // The first process of a container adopts orphans as well.
+            if ends_descendants || std::process::id() == 1 {
                 task_set::spawn(reap_orphans());
             }
             task_set::spawn(async move {

@@ -164,6 +164,19 @@ fn orphans_that_have_ended_are_reaped() {
 }
 
 #[test]
+fn what_cannot_be_executed_leaves_nothing() {
+    for descendants in [Descendants::Leave, Descendants::End] {
+        let tree = Tree::new();
+        let child = block_on(tree.0.local().descendants(descendants).connect()).unwrap();
+        let process = child.blocking_call(pid, ()).unwrap();
+        for _ in 0..5 {
+            assert!(block_on(child.command("/nowhere/at/all").status()).is_err());
+        }
+        eventually("the reaping", || zombies_of(process) == 0);
+    }
+}
+
+#[test]
 fn what_commands_leave_is_reaped_where_it_may_live_on_as_well() {
     let tree = Tree::new();
     let child = block_on(tree.0.local().descendants(Descendants::Leave).connect()).unwrap();

@@ -263,7 +263,9 @@ pub(crate) fn a_copy_that_nobody_can_mean_is_refused() -> Result<()> {
 
 pub(crate) fn a_copy_keeps_to_its_rate() -> Result<()> {
     let (place, to) = tree()?;
-    fs::write(place.path().join("large"), vec![7; 300_000])?;
+    // Nothing that could be packed: the rate is that of the link.
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(300_000).collect();
+    fs::write(place.path().join("large"), noise)?;
     let start = Instant::now();
     let ended = at(place.path(), &["push", "-w", "local1", "--bwlimit", "200K", "large", &to])?;
     ensure!(ended.code == Some(0) && start.elapsed() > Duration::from_millis(900), "{ended:?}");

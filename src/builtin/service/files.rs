@@ -54,7 +54,7 @@
 //! written to while it is sent is an error of the kind [`Changed`](crate::error::FileErrorKind::Changed), never a
 //! wrong file. Each asker has 32 files at once, and all together have 256. Further requests wait, up to 1,024 of one
 //! asker. An asker that ends, or drops the future, frees its places. A sender packs by zstd what becomes smaller by it,
-//! as long as its link takes less than 8 MiB in a second.
+//! as long as the other side takes less than 8 MiB in a second.
 
 // - `access`: which files are given to whom; `places`: how many at once
 // - `sending`: the side of the service; `receiving`, `arrival`, `sinks`, `request`: that of the asker

@@ -1,4 +1,5 @@
-//! What an I/O thread does when all tasks that were ready have run: it hands messages to other threads, and writes frames.
+//! What an I/O thread does when all tasks that were ready have run: it hands replies to their callers and calls to the main
+//! thread, and writes frames.
 //!
 //! A pass of the tasks may bring many messages. To wake another thread for each would take longer than to handle it: where
 //! threads share a processor, the system may switch to that thread at once and back after one message. So that thread is

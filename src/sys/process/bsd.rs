@@ -33,24 +33,17 @@ pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument:
     Ok(Errno::result(pid).map(Pid::from_raw)?)
 }
 
-/// fork. The new process is a child of no process that waits for its children: its parent ends at once.
-///
 /// # Safety
 ///
 /// The new process makes only calls that are allowed between fork and exec.
-pub(super) unsafe fn fork_sibling() -> libc::pid_t {
+pub(super) unsafe fn bare_fork() -> libc::pid_t {
     // SAFETY: the caller guarantees it.
-    unsafe {
-        let middle = libc::fork();
-        if middle == 0 {
-            if libc::fork() == 0 {
-                return 0;
-            }
-            libc::_exit(0);
-        }
-        while middle > 0 && libc::waitpid(middle, std::ptr::null_mut(), 0) < 0 && Errno::last() == Errno::EINTR {}
-        middle
-    }
+    unsafe { libc::fork() }
+}
+
+/// These systems have nothing like it.
+pub(super) unsafe fn fork_sibling() -> libc::pid_t {
+    -1
 }
 
 /// A file with these bytes that has no name any more. Its number is high.

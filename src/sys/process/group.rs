@@ -60,7 +60,14 @@ impl Group {
         // Closed on exec, like every descriptor that std opens.
         let (link, theirs) = UnixStream::pair()?;
         command.with_guard(theirs.into());
-        let leader = command.spawn()?;
+        let leader = match command.spawn() {
+            Ok(leader) => leader,
+            Err(error) => {
+                // The guard begins before the program.
+                Guard::of(link).into_iter().for_each(|guard| spawn(guard.dismiss()));
+                return Err(error);
+            }
+        };
         let pid = leader.id();
         let id = pid.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let guard = Guard::of(link);

@@ -9,6 +9,7 @@
 
 use std::os::fd::RawFd;
 
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::sys::process::group;
@@ -37,9 +38,22 @@ pub(super) unsafe fn start(link: RawFd) {
     // SAFETY: plain system calls, and functions that make only plain system calls.
     unsafe {
         let leader = libc::getpid();
-        if platform::fork_sibling() == 0 {
+        let sibling = platform::fork_sibling();
+        if sibling == 0 {
             live(link, leader);
         }
+        if sibling > 0 {
+            return;
+        }
+        // A process whose parent ends is a child of neither, too.
+        let middle = platform::bare_fork();
+        if middle == 0 {
+            if platform::bare_fork() == 0 {
+                live(link, leader);
+            }
+            libc::_exit(0);
+        }
+        while middle > 0 && libc::waitpid(middle, std::ptr::null_mut(), 0) < 0 && Errno::last() == Errno::EINTR {}
     }
 }
 
@@ -70,7 +84,7 @@ unsafe fn live(link: RawFd, leader: libc::pid_t) -> ! {
         let mut word = 0_u8;
         let count = loop {
             let count = libc::read(0, (&raw mut word).cast(), 1);
-            if count >= 0 || nix::errno::Errno::last_raw() != libc::EINTR {
+            if count >= 0 || Errno::last() != Errno::EINTR {
                 break count;
             }
         };

@@ -55,13 +55,31 @@ pub(super) unsafe fn vfork(child: extern "C" fn(*mut c_void) -> c_int, argument:
     Ok(Errno::result(pid).map(Pid::from_raw)?)
 }
 
-/// fork, without anything that the C library does around it. The new process is a child of the parent of this one.
+/// fork, without anything that the C library does around it.
+///
+/// # Safety
+///
+/// The new process makes system calls only.
+pub(super) unsafe fn bare_fork() -> libc::pid_t {
+    // SAFETY: the caller guarantees it.
+    unsafe { clone(libc::SIGCHLD) }
+}
+
+/// The same, but the new process is a child of the parent of this one. Fails where that is not possible, as under qemu-user.
 ///
 /// # Safety
 ///
 /// The new process makes system calls only.
 pub(super) unsafe fn fork_sibling() -> libc::pid_t {
-    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: the caller guarantees it.
+    unsafe { clone(libc::CLONE_PARENT | libc::SIGCHLD) }
+}
+
+/// # Safety
+///
+/// The new process makes system calls only.
+unsafe fn clone(flags: c_int) -> libc::pid_t {
+    let flags = libc::c_long::from(flags);
     // No stack: that of this process, as no memory is shared. This processor has the two arguments the other way round.
     let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
     // SAFETY: the caller guarantees it.

@@ -114,7 +114,10 @@ fn swaps(fleet: &Fleet) -> Result<()> {
             Some(0) => {}
             // A fault names what is wrong and where.
             Some(2) => {
-                let names = |line: &String| line.starts_with("nopass: d");
+                let names = |line: &String| {
+                    let reasons = ["/f", "directory", "cannot make it: File exists"];
+                    line.starts_with("nopass: d") && reasons.iter().any(|reason| line.contains(reason))
+                };
                 ensure!(ended.stderr.iter().any(names), "round {round}: {ended:?}");
             }
             _ => ensure!(false, "round {round}: {ended:?}"),

@@ -128,6 +128,15 @@ pub(crate) enum Piece {
 const PIECE: usize = 16;
 
 impl Piece {
+    /// The bytes of a file that it has, but for zeros.
+    pub(crate) fn content(&self) -> usize {
+        match self {
+            Self::Bytes(Blob(bytes)) => bytes.len(),
+            Self::Packed { size, .. } => *size as usize,
+            _ => 0,
+        }
+    }
+
     /// The bytes that it takes in a message, about.
     pub(crate) fn size(&self) -> usize {
         match self {

@@ -1,6 +1,6 @@
-//! Content on slow links, which is packed by zstd.
+//! Content for a side that takes it slowly, mostly because of the link: it is packed by zstd.
 //!
-//! The sender notices how long the other side makes it wait. Where a link takes less in a second than a slow processor
+//! The sender notices how long the other side makes it wait. Where that side takes less in a second than a slow processor
 //! packs, packing costs no time.
 
 use std::io::Read;
@@ -17,7 +17,7 @@ use crate::wire::codec::Blob;
 const HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
 /// The fewest bytes that are packed.
 const FEWEST: usize = 256;
-/// A link that takes fewer bytes in a second is slow.
+/// A side that takes fewer bytes in a second is slow.
 const SLOW: usize = 8 << 20;
 /// The speed is known anew after so many bytes, or after so long.
 const SAMPLE: (usize, Duration) = (256 << 10, Duration::from_millis(50));
@@ -45,15 +45,17 @@ impl Packing {
             return piece;
         }
         let packed = compress_to_vec(&bytes[..], CompressionLevel::Fastest);
-        match (packed.strip_prefix(&HEADER), u32::try_from(bytes.len())) {
-            (Some(blocks), Ok(size)) if blocks.len() <= bytes.len() / 8 * 7 => {
-                Piece::Packed { size, blocks: Blob(blocks.to_vec()) }
-            }
-            _ => {
-                self.skipped = SKIPPED;
-                piece
-            }
+        if let Some(blocks) = packed.strip_prefix(&HEADER)
+            && blocks.len() <= bytes.len() / 8 * 7
+            && let Ok(size) = u32::try_from(bytes.len())
+            && let blocks = Blob(blocks.to_vec())
+            // A fault of the packer would otherwise be found at the end of the file, again and again.
+            && unpack(size, &blocks).is_some_and(|unpacked| unpacked == *bytes)
+        {
+            return Piece::Packed { size, blocks };
         }
+        self.skipped = SKIPPED;
+        piece
     }
 
     /// Takes note that so many bytes were sent, and how long that took.
@@ -69,7 +71,7 @@ impl Packing {
 
 /// The bytes of a packed piece. `None` if they are not so many, or more than a piece may have.
 pub(crate) fn unpack(size: u32, Blob(blocks): &Blob) -> Option<Vec<u8>> {
-    let size = usize::try_from(size).ok().filter(|size| *size <= CHUNK)?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= CHUNK && blocks.len() <= CHUNK)?;
     let frame = [&HEADER[..], blocks].concat();
     let decoder = StreamingDecoder::new(&frame[..]).ok()?;
     let mut bytes = Vec::with_capacity(size);

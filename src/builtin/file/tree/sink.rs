@@ -12,7 +12,8 @@ use super::deferred::Deferred;
 use super::draft::{Draft, KEPT_FROM, is_draft, is_in_use, name_of};
 use super::incoming::{Has, Incoming, Wanted, adjust};
 use super::message::{
-    BATCH, Change, Entry, Fault, Group, Outcome, Reason, Stop, Tally, ToSink, ToSource, Watch, What, joined,
+    BATCH, CHUNK, Change, Entry, Fault, Group, Outcome, Piece, Reason, Stop, Tally, ToSink, ToSource, Watch, What,
+    joined,
 };
 use super::target::{ROOT, Target};
 use crate::api::receiver::Receiver;
@@ -67,6 +68,10 @@ impl Sink {
             ToSink::Fault(Fault { path, why }) => self.target.fault(&path.0, why),
             ToSink::Entries(groups) => return self.compare(groups).map(|answer| (Some(answer), false)),
             ToSink::Pieces(pieces) => {
+                // Packed pieces hardly fill a message, and have to be written all the same.
+                if pieces.iter().map(Piece::content).fold(0, usize::saturating_add) > 2 * CHUNK {
+                    return Err(Stop::rule("the other side sends more at once than it may"));
+                }
                 for piece in pieces {
                     self.incoming.take(&mut self.target, piece)?;
                 }

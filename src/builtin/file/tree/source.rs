@@ -130,9 +130,9 @@ impl<'a> Source<'a> {
             self.content = None;
         }
         self.begun += usize::from(matches!(piece, Piece::Begin { .. }));
-        let piece = self.packing.pack(piece);
+        // As it is before it is packed: the other side has to write all of it.
         self.filled += piece.size();
-        self.pieces.push(piece);
+        self.pieces.push(self.packing.pack(piece));
     }
 
     fn flush(&mut self) -> Next {

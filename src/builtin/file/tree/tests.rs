@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::draft::{Drafts, KEPT_FROM};
 use super::message::{
-    BATCH, Change, Destination, Entry, Fault, Group, Note, Options, Piece, Place, Reason, Stop, Tally, ToSink,
+    BATCH, CHUNK, Change, Destination, Entry, Fault, Group, Note, Options, Piece, Place, Reason, Stop, Tally, ToSink,
     ToSource, Want, What,
 };
 use super::sink::{MOST_ENTRIES, Sink};
@@ -551,6 +551,7 @@ fn end(content: &[u8]) -> Piece {
 
 #[test]
 fn a_hostile_source_is_stopped_where_it_breaks_a_rule() {
+    let packed = |size, blocks| Piece::Packed { size: u32::try_from(size).unwrap(), blocks: blob(blocks) };
     let begin = |number, from| Piece::Begin { number, from };
     let pieces = |pieces: Vec<Piece>| ToSink::Pieces(pieces);
     let small = || listed("", "a", What::File { size: 3 });
@@ -561,6 +562,8 @@ fn a_hostile_source_is_stopped_where_it_breaks_a_rule() {
         (vec![small(), pieces(vec![begin(1, 0)])], "not wanted now"),
         (vec![pieces(vec![begin(0, 0)])], "not wanted now"),
         (vec![pieces(vec![Piece::Bytes(blob("x"))])], "without a file"),
+        (vec![pieces(vec![packed(CHUNK, ""); 3])], "more at once"),
+        (vec![small(), pieces(vec![begin(0, 0), packed(3, "xxx")])], "cannot be unpacked"),
         (vec![small(), pieces(vec![begin(0, 0), begin(0, 0)])], "before the end of another"),
         (vec![small(), ToSink::End], "not sent all"),
         (vec![small(), listed("", "b", What::Directory), listed("", "c", What::Directory)], "more than 2 names"),
