@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::builtin::file::tree::message::{BATCH, Piece, ToSink, ToSource, UNANSWERED, What};
 use crate::cli::output::progress::Counts;
 use crate::cli::output::report::HostIndex;
-use crate::wire::codec::Blob;
 
 /// Counts the files and bytes of one host. What the other side claims is not checked here: source and sink refuse
 /// what is against the rules, and these numbers are only shown.
@@ -62,8 +61,7 @@ impl Meter {
                 self.left = size.saturating_sub(*from);
                 self.counts.bytes = self.counts.bytes.saturating_sub(size - self.left);
             }
-            Piece::Bytes(Blob(bytes)) => self.sent(bytes.len() as u64),
-            Piece::Packed { size, .. } => self.sent(u64::from(*size)),
+            Piece::Bytes(_) | Piece::Packed { .. } => self.sent(piece.content() as u64),
             Piece::Zeros(count) => self.sent(*count),
             Piece::End(_) | Piece::Broken(_) => {
                 self.counts.bytes = self.counts.bytes.saturating_sub(std::mem::take(&mut self.left));
@@ -115,6 +113,7 @@ pub(crate) fn total(counts: &BTreeMap<HostIndex, Counts>) -> Counts {
 mod tests {
     use super::*;
     use crate::builtin::file::tree::message::{Entry, Group, Want};
+    use crate::wire::codec::Blob;
 
     fn entries(sizes: &[Option<u64>]) -> ToSink {
         let entry = |size: &Option<u64>| {

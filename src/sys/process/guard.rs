@@ -45,7 +45,8 @@ pub(super) unsafe fn start(link: RawFd) {
         if sibling > 0 {
             return;
         }
-        // A process whose parent ends is a child of neither, too.
+        // Or else it becomes a child of a process that ends at once. Not by the function of the C library, whose locks and records are
+        // those of the process that shares its memory.
         let middle = platform::bare_fork();
         if middle == 0 {
             if platform::bare_fork() == 0 {

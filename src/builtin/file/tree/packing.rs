@@ -34,7 +34,7 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Packs a piece, if the link is slow and the piece becomes smaller by an eighth.
+    /// Packs a piece, if the other side is slow and the piece becomes smaller by an eighth.
     pub(crate) fn pack(&mut self, piece: Piece) -> Piece {
         let Piece::Bytes(Blob(bytes)) = &piece else { return piece };
         if !self.is_slow || bytes.len() < FEWEST {
