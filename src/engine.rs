@@ -12,6 +12,7 @@ pub(crate) mod last_words;
 pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod log;
+pub(crate) mod mailbox;
 pub(crate) mod ports;
 pub(crate) mod profile;
 pub(crate) mod queue;

@@ -14,8 +14,6 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 
 use crate::api::function::LocalFunctions;
@@ -33,6 +31,7 @@ use crate::engine::descendants::Descendants;
 use crate::engine::dispatch::{Dispatcher, Invocation};
 use crate::engine::io::{Parent, Role, Setup};
 use crate::engine::log::{DebugLog, LogSource, Recorder};
+use crate::engine::mailbox;
 use crate::engine::shared::{Levels, Request, Settings, Shared};
 use crate::engine::task_set;
 use crate::image::executable::Image;
@@ -416,22 +415,18 @@ fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Re
 }
 
 /// Runs the calls that need the main thread. Returns only if it has no runtime.
-pub(super) fn run_calls(mut calls: UnboundedReceiver<Invocation>) -> Result<(), String> {
+pub(super) fn run_calls(mut calls: mailbox::Receiver<Invocation>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("no event queue for the main thread: {error}"))?;
+    let mut batch = Vec::new();
+    while runtime.block_on(calls.take(&mut batch)) {
+        batch.drain(..).for_each(|call| call.run_here(&runtime));
+    }
+    // No more calls come. The I/O thread ends the process when its last frames are written.
     loop {
-        let call = match calls.try_recv() {
-            Ok(call) => Some(call),
-            Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => runtime.block_on(calls.recv()),
-        };
-        match call {
-            Some(call) => call.run_here(&runtime),
-            // No more calls come. The I/O thread ends the process when its last frames are written.
-            None => std::thread::park(),
-        }
+        std::thread::park();
     }
 }
 

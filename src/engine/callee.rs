@@ -44,11 +44,11 @@ pub(crate) struct CallState {
 }
 
 impl CallState {
-    pub(crate) fn new(name: &'static str, caller: ContextId, runs_on: RunsOn) -> Self {
+    pub(crate) fn new(name: &'static str, caller: ContextId, runs_on: RunsOn, since: Instant) -> Self {
         Self {
             name,
             caller,
-            since: Instant::now(),
+            since,
             is_queued: runs_on == RunsOn::Queued,
             running: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -79,7 +79,12 @@ impl CallState {
 impl IncomingCall {
     /// Creates a call that `me` makes to itself.
     pub(crate) fn own(me: ContextId) -> Self {
-        Self { caller: me, auth: me, deadline: None, state: Arc::new(CallState::new("", me, RunsOn::Io)) }
+        Self {
+            caller: me,
+            auth: me,
+            deadline: None,
+            state: Arc::new(CallState::new("", me, RunsOn::Io, Instant::now())),
+        }
     }
 }
 

@@ -12,17 +12,15 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use self::pool::Pool;
 use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running};
-use crate::engine::io::{Handed, Io, Timer};
+use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
+use crate::engine::mailbox;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::ServedCall;
 use crate::engine::timers::TimerKey;
@@ -35,6 +33,7 @@ use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
+use bytes::Bytes;
 
 /// Maximum number of remembered cancellations that arrived before their calls.
 const MAX_EARLY: usize = 1024;
@@ -44,14 +43,16 @@ pub(crate) struct Dispatcher {
     functions: Box<dyn Functions>,
     /// The handle that its calls come to.
     handle: Handle,
-    queue: mpsc::UnboundedSender<Invocation>,
+    queue: mailbox::Sender<Invocation>,
+    /// The calls that go to that queue at the end of this pass of the tasks.
+    ready: RefCell<Vec<Invocation>>,
     pool: Arc<Pool>,
     inlets: Arc<Mutex<ReceiveWindows>>,
+    /// Every call that was received and has not ended, by its caller and the handle for its reply.
     calls: RefCell<HashMap<(ContextId, Handle), Call>>,
+    /// The number of calls that were received.
+    received: Cell<u64>,
     chains: RefCell<Chains<Invocation>>,
-    /// Every call that was received and has not ended, in the order of arrival. Some entries are of calls
-    /// that have ended.
-    served: RefCell<Vec<Weak<CallState>>>,
     /// Cancellations that arrived before their calls. Such a call does not run.
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     /// Set when the context begins to end.
@@ -62,6 +63,8 @@ pub(crate) struct Dispatcher {
 
 struct Call {
     state: Arc<CallState>,
+    /// Calls are numbered in the order of their arrival.
+    number: u64,
     timer: Option<TimerKey>,
     /// The time limit, as long as the timer is set to an earlier time.
     deadline: Option<Instant>,
@@ -74,8 +77,8 @@ pub(crate) struct Invocation {
     args: Bytes,
     /// The size that the message occupies in the window of its sender.
     size: usize,
-    /// The key of the call in [`Dispatcher::calls`]. If no reply is wanted but there is a time limit, it is a
-    /// handle of this context that nothing is sent to.
+    /// The key of the call in [`Dispatcher::calls`]. If no reply is wanted, it is a handle of this context that nothing is
+    /// sent to.
     key: (ContextId, Handle),
     reply_to: Handle,
     /// The handle of the caller that receives the values that the function sends.
@@ -102,18 +105,19 @@ enum Ended {
 
 impl Dispatcher {
     /// Creates the dispatcher, and the queue of plain calls for the main thread.
-    pub(crate) fn new(functions: Box<dyn Functions>, handle: Handle) -> (Self, mpsc::UnboundedReceiver<Invocation>) {
-        #[expect(clippy::disallowed_methods, reason = "bounded by the callers' windows")]
-        let (queue, calls) = mpsc::unbounded_channel();
+    pub(crate) fn new(functions: Box<dyn Functions>, handle: Handle) -> (Self, mailbox::Receiver<Invocation>) {
+        // The windows of the callers bound it.
+        let (queue, calls) = mailbox::mailbox();
         let dispatcher = Self {
             functions,
             handle,
             queue,
+            ready: RefCell::default(),
             pool: Arc::default(),
             inlets: Arc::default(),
             calls: RefCell::default(),
+            received: Cell::new(0),
             chains: RefCell::default(),
-            served: RefCell::default(),
             early: RefCell::default(),
             stopped: Cell::new(false),
             active: Cell::new(0),
@@ -160,27 +164,27 @@ impl Dispatcher {
             Ok(callee) => callee,
             Err(error) => return self.fail(io, message, chain, &error),
         };
+        let runs_on = callee.runs_on();
+        let state = Arc::new(CallState::new(callee.name(), message.src, runs_on, io.now()));
         // A call without a reply and without a time limit cannot be cancelled by itself.
-        let is_known = message.wants_reply() || message.deadline.is_some();
-        let state = self.serve(&*callee, message.src);
+        let is_alone = !message.wants_reply() && message.deadline.is_none();
         // A call that was overtaken still takes its place in the chain. There it ends the chain.
-        if overtaken || (!is_known && self.stopped.get()) {
+        if overtaken || (is_alone && self.stopped.get()) {
             state.cancel();
         }
-        let key = match is_known && !message.wants_reply() {
-            true => (io.shared.me, io.shared.next_handle()),
-            false => key,
+        // A caller that uses a handle twice at the same time cannot cancel the second call.
+        let key = match message.wants_reply() && !self.knows(key.0, key.1) {
+            true => key,
+            false => (io.shared.me, io.shared.next_handle()),
         };
-        if is_known {
-            let late = message.deadline.filter(|_| state.is_queued && message.wants_reply());
-            let first = late.map_or(message.deadline, |when| Some(before(when)));
-            let timer = first.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
-            let call = Call { state: Arc::clone(&state), timer, deadline: late };
-            self.calls.borrow_mut().insert(key, call);
-        }
+        let late = message.deadline.filter(|_| state.is_queued && message.wants_reply());
+        let first = late.map_or(message.deadline, |when| Some(before(when)));
+        let timer = first.map(|when| io.set_timer(when, Timer::Call(key.0, key.1)));
+        let number = self.received.get();
+        self.received.set(number + 1);
+        self.calls.borrow_mut().insert(key, Call { state: Arc::clone(&state), number, timer, deadline: late });
         self.active.set(self.active.get() + 1);
         let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
-        let runs_on = callee.runs_on();
         let invocation = Invocation {
             shared: Arc::clone(&io.shared),
             callee,
@@ -211,39 +215,42 @@ impl Dispatcher {
         Ok((header, callee))
     }
 
-    /// Adds a call to the list of [`Dispatcher::serving`]. It stays there until it ends.
-    fn serve(&self, callee: &dyn Callee, caller: ContextId) -> Arc<CallState> {
-        let state = Arc::new(CallState::new(callee.name(), caller, callee.runs_on()));
-        let mut all = self.served.borrow_mut();
-        if all.len() == all.capacity() {
-            // The list grows only after ended calls were removed. So at most half of the entries are of ended
-            // calls.
-            all.retain(|served| served.strong_count() > 0);
-            let room = all.len().max(64);
-            all.reserve(room);
-        }
-        all.push(Arc::downgrade(&state));
-        state
-    }
-
     /// The calls that run here or are queued, in the order of arrival.
     pub(crate) fn serving(&self) -> Vec<ServedCall> {
-        let all = self.served.borrow();
-        let told = |served: Arc<CallState>| ServedCall {
-            caller: served.caller,
-            function: cut(served.name, MAX_NAME),
-            age: served.since.elapsed(),
-            running: served.running.load(Ordering::Relaxed),
+        let calls = self.calls.borrow();
+        let mut all: Vec<_> = calls.values().collect();
+        all.sort_unstable_by_key(|call| call.number);
+        let told = |call: &Call| ServedCall {
+            caller: call.state.caller,
+            function: cut(call.state.name, MAX_NAME),
+            age: call.state.since.elapsed(),
+            running: call.state.running.load(Ordering::Relaxed),
         };
-        all.iter().filter_map(Weak::upgrade).map(told).collect()
+        all.into_iter().map(told).collect()
     }
 
     fn start(&self, io: &Rc<Io>, invocation: Invocation) {
         match invocation.callee.runs_on() {
-            RunsOn::Queued => io.hand(Handed::Call(self.queue.clone(), invocation)),
+            RunsOn::Queued => {
+                let mut ready = self.ready.borrow_mut();
+                if ready.is_empty() {
+                    io.will_hand_calls();
+                }
+                ready.push(invocation);
+            }
             RunsOn::Concurrent => self.pool.submit(invocation),
             RunsOn::Io => io.spawn_answer(invocation.run_as_task()),
         }
+    }
+
+    /// Hands the calls that are ready to the main thread.
+    pub(crate) fn hand_calls(&self) {
+        let mut ready = self.ready.take();
+        if !ready.is_empty() {
+            self.queue.send_all(&mut ready);
+        }
+        // Its memory is used again.
+        self.ready.replace(ready);
     }
 
     /// Answers a call that cannot run.
@@ -295,12 +302,10 @@ impl Dispatcher {
             return self.cancel(src, handle);
         };
         call.timer = Some(io.set_timer(deadline, Timer::Call(src, handle)));
-        let all = self.served.borrow();
-        let mut running = all.iter().filter_map(Weak::upgrade).filter(|other| other.running.load(Ordering::Relaxed));
-        if !call.state.running.load(Ordering::Relaxed)
-            && let Some(other) = running.find(|other| other.is_queued)
-        {
-            let data = [&handle.0.to_be_bytes(), cut(other.name, MAX_NAME).as_bytes()].concat();
+        let runs = |call: &Call| call.state.running.load(Ordering::Relaxed);
+        let waits = !runs(call);
+        if waits && let Some(other) = calls.values().find(|other| other.state.is_queued && runs(other)) {
+            let data = [&handle.0.to_be_bytes(), cut(other.state.name, MAX_NAME).as_bytes()].concat();
             io.send(Message { lane: Lane::Control, raw: true, ..Message::new(src, Handle::WAITS, data) });
         }
     }
@@ -353,7 +358,7 @@ impl Dispatcher {
     /// Cancels all calls, because the context is ending.
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
-        self.served.borrow().iter().filter_map(Weak::upgrade).for_each(|state| state.cancel());
+        self.calls.borrow().values().for_each(|call| call.state.cancel());
     }
 
     fn take_early(&self, key: (ContextId, Handle)) -> bool {
@@ -388,9 +393,8 @@ impl Dispatcher {
 impl Invocation {
     /// Runs the function on this thread, and sends the reply. The function may block.
     pub(crate) fn run_here(self, runtime: &tokio::runtime::Runtime) {
-        let shared = Arc::clone(&self.shared);
         self.taken();
-        let began = shared.profile_clock();
+        let began = self.shared.profile_clock();
         let ended = self.already_ended().unwrap_or_else(|| match self.begin() {
             Running::Done(outcome) => Ended::Outcome(outcome),
             Running::Pending(work) => {
@@ -399,7 +403,7 @@ impl Invocation {
             }
         });
         self.note_in_profile(began);
-        shared.request(self.answer(ended));
+        self.shared.request(self.answer(ended));
     }
 
     /// Runs a built-in function, which never blocks.

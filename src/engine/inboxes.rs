@@ -109,10 +109,10 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn now(function: &'static str) -> Self {
+    pub(crate) fn new(function: &'static str, since: Instant) -> Self {
         Self {
             function,
-            since: Instant::now(),
+            since,
             #[cfg(feature = "cli")]
             waits_for: None,
         }
@@ -313,7 +313,13 @@ mod tests {
         inboxes
             .add(
                 Handle(1000),
-                registration(Target::Reply { to, timer: None, asked: Asked::now("f"), number: 0, room: None }),
+                registration(Target::Reply {
+                    to,
+                    timer: None,
+                    asked: Asked::new("f", Instant::now()),
+                    number: 0,
+                    room: None,
+                }),
             )
             .unwrap();
         assert_eq!(inboxes.pending(&HashSet::new())[0].waits_for, WaitsFor::Answer);

@@ -22,7 +22,7 @@ mod observer;
 mod outgoing;
 mod switch;
 
-pub(crate) use end_of_pass::{EndOfPass, Handed};
+pub(crate) use end_of_pass::EndOfPass;
 pub(crate) use event_loop::{Io, Parent, Role, Setup, Timer, prepare, sleep_until};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use image_exchange::Load;

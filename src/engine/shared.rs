@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::engine::broker::Thread;
 use crate::engine::descendants::Descendants;
 use crate::engine::inboxes::Target;
 use crate::engine::io;
 use crate::engine::log::{self, LogHook, Record};
+use crate::engine::mailbox;
 use crate::engine::ports::Ports;
 use crate::engine::profile::Profile;
 use crate::engine::queue::Queue;
@@ -54,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) services: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Who knows what this context cannot know of others, as the layer that asks keeps it.
     pub(crate) voucher: OnceLock<Box<dyn Any + Send + Sync>>,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mailbox::Sender<Request>,
 }
 
 /// What all handles to a router share. It ends the router when it is dropped.
@@ -224,12 +225,9 @@ impl Shared {
         name: String,
         parent_ids: Vec<ContextId>,
         settings: Settings,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "callers queue at once by contract; windows bound what leaves, and each caller holds its own backlog"
-        )]
-        let (requests, queue) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mailbox::Receiver<Request>) {
+        // Callers queue at once by contract. Windows bound what leaves, and each caller holds its own backlog.
+        let (requests, queue) = mailbox::mailbox();
         let shared = Self {
             me,
             name,
@@ -298,7 +296,7 @@ impl Shared {
 
     /// Queues a request. Returns false if the router has ended.
     pub(crate) fn request(&self, request: Request) -> bool {
-        self.requests.send(request).is_ok()
+        self.requests.send(request)
     }
 
     /// The levels of the log records that a new child sends.

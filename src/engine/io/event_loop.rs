@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::broker::Thread;
@@ -16,7 +16,7 @@ use crate::engine::dispatch::Dispatcher;
 use crate::engine::inboxes::{Inboxes, Target};
 use crate::engine::io::control_handles::{self, Kind};
 use crate::engine::io::detaching::Detaching;
-use crate::engine::io::end_of_pass::{EndOfPass, Handed};
+use crate::engine::io::end_of_pass::EndOfPass;
 use crate::engine::io::ending::{Ending, Guard};
 use crate::engine::io::ids::Ids;
 use crate::engine::io::image_exchange::ImageExchange;
@@ -27,6 +27,7 @@ use crate::engine::io::outgoing::Outgoing;
 use crate::engine::io::switch::Switch;
 use crate::engine::links::{Fault, Links};
 use crate::engine::log::{LogSink, LogSource, OwnEvent, log_later};
+use crate::engine::mailbox;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
 use crate::engine::task_set::TaskSet;
@@ -39,13 +40,10 @@ use crate::wire::error::{DeadReason, Error};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of requests that are handled in a row. Then timers and links are served.
-const BATCH: usize = 256;
-
 /// The initial parts of a new router.
 pub(crate) struct Setup {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: mpsc::UnboundedReceiver<Request>,
+    pub(crate) queue: mailbox::Receiver<Request>,
     pub(crate) role: Role,
 }
 
@@ -158,7 +156,7 @@ pub(crate) fn prepare(setup: Setup, thread: Arc<Thread>, end: Rc<EndOfPass>) -> 
     (Rc::clone(&io), run(io, queue, told))
 }
 
-async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Option<oneshot::Sender<()>>) {
+async fn run(io: Rc<Io>, mut queue: mailbox::Receiver<Request>, told: Option<oneshot::Sender<()>>) {
     let guard = Guard::new(&io);
     let mut batch = Vec::new();
     let mut bell = std::pin::pin!(io.bell.notified());
@@ -167,13 +165,15 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Opti
         tokio::select! {
             // The timers have just been served, and the bell only says that there is something to look at.
             biased;
-            count = queue.recv_many(&mut batch, BATCH) => {
-                if count == 0 {
+            is_open = queue.take(&mut batch) => {
+                if !is_open {
                     break;
                 }
                 for request in batch.drain(..) {
                     io.carry_out(request);
                 }
+                // Links are served in between.
+                tokio::task::consume_budget().await;
             }
             () = sleep_until(next) => {}
             () = bell.as_mut() => bell.set(io.bell.notified()),
@@ -185,7 +185,6 @@ async fn run(io: Rc<Io>, mut queue: mpsc::UnboundedReceiver<Request>, told: Opti
     // From here on every request fails. Everything that waits for an answer to an earlier request gets an
     // error.
     queue.close();
-    while queue.try_recv().is_ok() {}
     io.ending.tell();
     if let Some(told) = told {
         let _ = told.send(());
@@ -451,9 +450,24 @@ impl Io {
         self.end.write(self);
     }
 
-    /// Hands something to another thread when the tasks that are ready have run.
-    pub(crate) fn hand(&self, handed: Handed) {
-        self.end.hand(handed);
+    /// Hands the reply to a call to its caller when the tasks that are ready have run.
+    pub(crate) fn hand(&self, caller: oneshot::Sender<Message>, reply: Message) {
+        self.end.hand(caller, reply);
+    }
+
+    /// Hands the calls of the dispatchers to the main thread when the tasks that are ready have run.
+    pub(crate) fn will_hand_calls(self: &Rc<Self>) {
+        self.end.hand_calls(self);
+    }
+
+    /// Hands them over now.
+    pub(super) fn hand_calls(&self) {
+        self.dispatchers().for_each(Dispatcher::hand_calls);
+    }
+
+    /// The time, as it was early in this pass of the tasks.
+    pub(crate) fn now(&self) -> Instant {
+        self.end.now()
     }
 
     /// Returns room to a sender.

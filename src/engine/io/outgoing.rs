@@ -49,7 +49,7 @@ impl Outgoing {
             payload: u32::try_from(message.data.len()).unwrap_or(u32::MAX),
         });
         let registration = Registration {
-            sink: Target::Reply { to: reply, timer, asked: Asked::now(function), number, room },
+            sink: Target::Reply { to: reply, timer, asked: Asked::new(function, io.now()), number, room },
             once: true,
             respondent: reaches.then_some(message.dst),
             policy: None,
@@ -74,7 +74,7 @@ impl Outgoing {
             return reply;
         };
         let reply_to = io.shared.next_handle();
-        let asked = Asked::now(if handle == Handle::ALLOCATE_ID { "ALLOCATE_ID" } else { "DETACHING" });
+        let asked = Asked::new(if handle == Handle::ALLOCATE_ID { "ALLOCATE_ID" } else { "DETACHING" }, io.now());
         let sink = Target::Reply { to, timer: None, asked, number: 0, room: None };
         let registration = Registration { sink, once: true, respondent: Some(parent), policy: None };
         if io.add_handler(reply_to, registration).is_ok() {

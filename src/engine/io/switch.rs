@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::engine::inboxes::{Delivery, Inboxes, Target};
-use crate::engine::io::{Handed, Io};
+use crate::engine::io::Io;
 use crate::engine::links::{Fault, Links};
 use crate::engine::log::log_later;
 use crate::engine::ports::Callback;
@@ -160,7 +160,7 @@ impl Switch {
                 if let Some(room) = room.filter(|_| message.is_dead()) {
                     io.outgoing().take_room_back(io, room, message.dead_kind);
                 }
-                io.hand(Handed::Reply(to, message));
+                io.hand(to, message);
             }
             Target::Queue(queue) => {
                 let header = Message { data: Bytes::new(), ..message.clone() };

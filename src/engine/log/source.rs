@@ -105,10 +105,11 @@ impl Taker for LogSource {
 mod tests {
     use super::*;
     use crate::engine::log::Recorder;
+    use crate::engine::mailbox;
     use crate::engine::shared::Settings;
     use crate::wire::message::ContextId;
 
-    fn source(levels: &str) -> (LogSource, tokio::sync::mpsc::UnboundedReceiver<Request>) {
+    fn source(levels: &str) -> (LogSource, mailbox::Receiver<Request>) {
         let parents = vec![ContextId::MASTER];
         let levels = Levels::parse(levels).unwrap();
         let settings = Settings {
@@ -123,12 +124,12 @@ mod tests {
         (LogSource::new(shared, levels, None), queue)
     }
 
-    fn records(queue: &mut tokio::sync::mpsc::UnboundedReceiver<Request>) -> Vec<Record> {
-        let next = || match queue.try_recv() {
-            Ok(Request::Log(record)) => Some(record),
+    fn records(queue: &mut mailbox::Receiver<Request>) -> Vec<Record> {
+        let record = |request| match request {
+            Request::Log(record) => Some(record),
             _ => None,
         };
-        std::iter::from_fn(next).collect()
+        queue.taken().into_iter().flatten().filter_map(record).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::functions;
 use super::wire::Wire;
@@ -17,6 +17,7 @@ use crate::engine::broker::Broker;
 use crate::engine::dispatch::{Dispatcher, Invocation};
 use crate::engine::io::{Parent, Role, Setup};
 use crate::engine::log;
+use crate::engine::mailbox;
 use crate::engine::shared::{Levels, Settings, Shared};
 use crate::engine::stats::Stats;
 use crate::sys::blocking::{block_on, block_until};
@@ -39,7 +40,7 @@ pub(super) struct Child {
     pub(super) context: Context,
     ended: oneshot::Receiver<()>,
     /// Calls for a main thread, of which there are none.
-    _calls: mpsc::UnboundedReceiver<Invocation>,
+    _calls: mailbox::Receiver<Invocation>,
 }
 
 /// All routers share one I/O thread.
@@ -147,7 +148,7 @@ fn child(broker: &Broker, parent: &Router, near: UnixStream, far: UnixStream, na
     Ok(Child { router, context, ended, _calls: calls })
 }
 
-type Running = (Router, oneshot::Receiver<()>, mpsc::UnboundedReceiver<Invocation>);
+type Running = (Router, oneshot::Receiver<()>, mailbox::Receiver<Invocation>);
 
 /// Starts the router of a child.
 fn run(
