@@ -436,8 +436,10 @@ where
     let argv = argv.into_iter().map(Into::into).collect();
     let Parsed { cli: parsed, argv } = config::parse(argv).map_err(|why| fail(Exit::Usage, &why))?;
     let is_rsh = rsh::is_meant(&argv);
-    let is_in_question =
-        !is_rsh && parsed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnknownArgument);
+    // What clap makes of the letters of a user's name.
+    let of_letters =
+        [ErrorKind::UnknownArgument, ErrorKind::ValueValidation, ErrorKind::InvalidValue, ErrorKind::ArgumentConflict];
+    let is_in_question = !is_rsh && parsed.as_ref().err().is_none_or(|error| of_letters.contains(&error.kind()));
     if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
         return Err(fail(Exit::Usage, &why));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::builtin::facts::{HostFacts, host_facts};
 use crate::connect::report::{Examined, Step, StepStatus};
-use crate::wire::error::{ConnectErrorKind, Phase};
+use crate::wire::error::{ConnectErrorKind, Phase, joined};
 use crate::{Context, Error, Router};
 use serde_json::{Value, json};
 
@@ -95,7 +95,17 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
                 break;
             }
         };
-        let steps = examined.steps();
+        let mut steps = examined.steps();
+        if let Err(Error::Connect(error)) = &examined.context
+            && error.kind == ConnectErrorKind::Timeout
+            && let Some(failed) = steps.iter_mut().find(|step| step.status == StepStatus::Failed)
+        {
+            let more = format!(
+                "for a host that is only slow, give it more than {:?} by --connect-timeout",
+                args.connect_timeout
+            );
+            failed.advice = joined(&failed.advice, &more).trim_start_matches("; ").to_owned();
+        }
         let (name, call) = match &examined.context {
             Ok(context) => (context.name().to_owned(), Some(first_call(context, args).await)),
             Err(Error::Connect(error)) => (error.hop.clone(), None),

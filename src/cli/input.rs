@@ -102,6 +102,11 @@ impl Input {
         Ok(Self { shared })
     }
 
+    /// Whether stdin had anything in it so far.
+    pub(crate) fn has_content(&self) -> bool {
+        self.shared.log().end > 0
+    }
+
     /// Sends all input to a host. It is not an error if the host takes no more.
     ///
     /// # Errors

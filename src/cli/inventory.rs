@@ -46,6 +46,7 @@ use crate::cli::inventory::load::Loaded;
 use crate::cli::inventory::model::{Group, Members, shown};
 use crate::cli::inventory::own::Own;
 use crate::cli::inventory::vars::{Var, Vars};
+use crate::cli::inventory::vars_files::Encrypted;
 use crate::cli::last_run::LastRun;
 use crate::connect::host_path::{PathError, distance};
 
@@ -77,6 +78,7 @@ pub(crate) struct Inventories {
     ssh_config: Option<PathBuf>,
     /// Variables that are set and not honoured, with a host that has them, and the number of such hosts.
     ignored: BTreeMap<Var, (String, usize)>,
+    encrypted: Encrypted,
     notes: Vec<String>,
 }
 
@@ -93,6 +95,7 @@ impl Inventories {
             left_out: Vec::new(),
             ssh_config: None,
             ignored: BTreeMap::new(),
+            encrypted: Encrypted::default(),
             notes: Vec::new(),
         }
     }
@@ -374,19 +377,21 @@ impl Inventories {
 
     /// All variables of a host, as Ansible puts them together.
     fn vars(&mut self, name: &str) -> Result<Vars, String> {
-        let Loaded { inventory, group_vars, host_vars, budget, .. } = self.load()?;
+        self.load()?;
+        let Self { loaded: Some(loaded), encrypted, .. } = self else { return Ok(Vars::default()) };
+        let Loaded { inventory, group_vars, host_vars, budget, .. } = loaded;
         let Some(host) = inventory.host(name) else { return Ok(Vars::default()) };
         let groups = inventory.groups_of(host);
         let mut vars = Vars::default();
         groups.iter().for_each(|group| vars.override_by(&group.vars));
         for group in &groups {
             for files in group_vars.iter_mut() {
-                vars.override_by(&files.get(&group.name, budget)?);
+                vars.override_by(&files.get(&group.name, budget, encrypted)?);
             }
         }
         vars.override_by(&host.vars);
         for files in host_vars.iter_mut() {
-            vars.override_by(&files.get(name, budget)?);
+            vars.override_by(&files.get(name, budget, encrypted)?);
         }
         for (var, _) in vars.iter().filter(|(var, _)| var.advice().is_some()) {
             self.ignored.entry(var).or_insert_with(|| (name.to_owned(), 0)).1 += 1;
@@ -397,6 +402,7 @@ impl Inventories {
     /// What the user should know, once.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(std::mem::take(&mut self.encrypted).note());
         for (var, (host, count)) in std::mem::take(&mut self.ignored) {
             let others = match count {
                 1 => String::new(),

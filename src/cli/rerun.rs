@@ -17,9 +17,14 @@ const MASK: &str = "***";
 /// found are added, because the names of the hosts are theirs.
 ///
 /// The line is shown, and values of variables may be secret. So only their names stay: `-e NAME` takes the
-/// value from the environment. A comment at the end of the line has the notes for the user, with `caution`
+/// value from the environment. A comment at the end of the line has the notes for the user, those of `more`
 /// among them.
-pub(crate) fn line(argv: &[OsString], hosts: &str, inventories: &[String], caution: Option<&str>) -> String {
+pub(crate) fn line<'a>(
+    argv: &[OsString],
+    hosts: &str,
+    inventories: &[String],
+    more: impl IntoIterator<Item = &'a str>,
+) -> String {
     let Again { words, hidden, is_masked } = rewritten(argv, hosts, inventories);
     let mut notes = Vec::new();
     if !hidden.is_empty() {
@@ -29,7 +34,7 @@ pub(crate) fn line(argv: &[OsString], hosts: &str, inventories: &[String], cauti
     if is_masked {
         notes.push(format!("write the values of SetEnv in place of {MASK}: they are not shown"));
     }
-    notes.extend(caution.map(str::to_owned));
+    notes.extend(more.into_iter().map(str::to_owned));
     let line = quote::line(words);
     if notes.is_empty() { line } else { format!("{line}  # {}", notes.join("; ")) }
 }

@@ -1,7 +1,6 @@
 //! `offshoot run` and `offshoot call`: a command, or a function, on many hosts at the same time.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,7 +39,7 @@ use crate::cli::rollout::Rollout;
 use crate::cli::secret::{self, Kind};
 use crate::cli::session::Session;
 use crate::cli::tree::Tree;
-use crate::cli::worker::{Ends, Job, Work, Workers, start_all};
+use crate::cli::worker::{Ends, Job, Stdin, Work, Workers, start_all};
 
 /// Events that may wait for stdout. If stdout is slow, the hosts become slow, too.
 const WAITING: usize = 256;
@@ -52,6 +51,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Why commands that are tried again get no input.
 const NO_INPUT_AGAIN: &str = "--retry-on all starts a command more than once, and stdin can be sent only once; write -n to \
                               send none";
+
+/// What the user has to know of a line that runs again what had stdin.
+const SAME_STDIN: &str = "give it the same stdin again";
 
 /// Runs the command on all hosts and reports.
 pub(crate) fn run(cli: &Cli, args: &RunArgs) -> Exit {
@@ -67,7 +69,7 @@ pub(super) fn job(args: &RunArgs) -> Job {
         timeout: args.timeout,
         substitutes: args.subst,
         is_shell: args.shell.is_some(),
-        takes_stdin: !args.no_stdin,
+        stdin: if args.no_stdin { Stdin::Unread } else { Stdin::ForCommands },
         shown: None,
     }
 }
@@ -93,7 +95,7 @@ pub(crate) fn call(cli: &Cli, args: &CallArgs) -> Exit {
         timeout,
         substitutes: false,
         is_shell: false,
-        takes_stdin: false,
+        stdin: Stdin::Unread,
         shown: None,
     };
     carry_out(cli, job)
@@ -128,7 +130,11 @@ pub(super) fn carry_out(cli: &Cli, mut job: Job) -> Exit {
         Ok(session) => session,
         Err(exit) => return exit,
     };
-    let input = match if job.takes_stdin { Input::of_stdin(hosts.len()) } else { Ok(None) } {
+    let input = match job.stdin {
+        Stdin::ForCommands => Input::of_stdin(hosts.len()),
+        Stdin::Script | Stdin::Unread => Ok(None),
+    };
+    let input = match input {
         Ok(Some(_)) if job.running.retries > 0 && job.running.retry_on == RetryOn::All => {
             return fail(Exit::Usage, &NO_INPUT_AGAIN);
         }
@@ -180,8 +186,12 @@ pub(super) fn start(debug: bool) -> Result<Router, Error> {
     Ok(router)
 }
 
-const UNUSED_PASSWORD: &str = "-K asks for the password of sudo, su or doas, and no host is reached by one of these; write -b \
-                               to become root, -b=USER for another user, or leave out -K";
+fn unused_password(option: &str) -> String {
+    format!(
+        "{option} is for the password of sudo, su or doas, and no host is reached by one of these; write -b to become root, \
+         -b=USER for another user, or leave out {option}"
+    )
+}
 
 /// The hosts of the command line, and the inventories that were found and read for them. The error is how the
 /// tool ends.
@@ -226,9 +236,10 @@ pub(crate) fn expand(reach: &ReachArgs, config: &Config) -> Result<(Vec<HostPath
     if let Some(user) = &reach.becoming.become_user {
         hosts = hosts.into_iter().map(|host| host.then(reach.becoming.become_method, user)).collect();
     }
-    let has_default = config.has_default("ask-become-pass", OsStr::new("true"));
-    if reach.passwords.ask_become_pass && !has_default && !secret::is_wanted(Kind::Become, &hosts) {
-        return Err(fail(Exit::Usage, &UNUSED_PASSWORD));
+    if let Some(option) = reach.passwords.asks_to_become(config)
+        && !secret::is_wanted(Kind::Become, &hosts)
+    {
+        return Err(fail(Exit::Usage, &unused_password(option)));
     }
     Ok((hosts, inventories.found()))
 }
@@ -428,13 +439,15 @@ async fn report(
     pipes: &Pipes,
     signals: &mut Signals,
 ) -> (Exit, Option<Last>) {
-    let (output, inventories) = (job.output, job.reach.choosing.inventory.clone());
+    let (output, inventories, is_script) =
+        (job.output, job.reach.choosing.inventory.clone(), job.stdin == Stdin::Script);
     let mut display = Display::new(cli, output, files, &hosts, (pipes, job.meters()));
     let (events, incoming) = mpsc::channel(WAITING);
     let (stop, deadline, started) = (CancellationToken::new(), job.running.deadline, Instant::now());
     let rollout = Rollout::new(hosts.len(), job.running.batch.as_ref(), job.running.max_fail);
     let ends = Rc::new(Ends::new(rollout));
     let input = input.map(Rc::new);
+    let stdin = input.clone();
     let tree = Rc::new(tree.with_events(&events));
     let workers = Workers { tree, events, stop: stop.clone(), ends: Rc::clone(&ends), input };
     let starting = tokio::task::spawn_local(start_all(job, hosts, workers)).abort_handle();
@@ -468,7 +481,12 @@ async fn report(
             .map_or(End::Complete, End::Stopped),
     };
     let owed = pipes.stderr.queued();
-    let summary = conclude(cli, report, end, started, &inventories, pipes);
+    let used_stdin = is_script || stdin.is_some_and(|stdin| stdin.has_content());
+    let rerun = |hosts: &str, caution: Option<&str>| {
+        let notes = caution.into_iter().chain(used_stdin.then_some(SAME_STDIN));
+        rerun::line(&cli.argv, hosts, &inventories, notes)
+    };
+    let summary = conclude(report, end, started, &rerun, pipes);
     if summary.count(Status::Failed) > 0
         && let Some(note) = cli.command.becomes_by_itself()
     {
@@ -479,9 +497,14 @@ async fn report(
 }
 
 /// Queues the last output: the summary, or the document.
-fn conclude(cli: &Cli, report: Report, end: End, started: Instant, inventories: &[String], pipes: &Pipes) -> Summary {
-    let rerun = |hosts: &str, caution: Option<&str>| rerun::line(&cli.argv, hosts, inventories, caution);
-    let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), &rerun);
+fn conclude(
+    report: Report,
+    end: End,
+    started: Instant,
+    rerun: &dyn Fn(&str, Option<&str>) -> String,
+    pipes: &Pipes,
+) -> Summary {
+    let finished = report.finish(SystemTime::now(), end, started.elapsed().as_secs_f64(), rerun);
     let Finished { summary, shown, document } = finished;
     // What is gathered comes before the summary, where both go to one terminal.
     document.into_iter().for_each(|document| pipes.stdout.write_document(document));

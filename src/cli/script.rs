@@ -17,7 +17,7 @@ use crate::cli::complaint::fail;
 use crate::cli::exit::Exit;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::carry_out;
-use crate::cli::worker::{Job, Work};
+use crate::cli::worker::{Job, Stdin, Work};
 use crate::sys::patient::Patient;
 
 /// Most bytes of a script. Each host gets a copy, and up to 32 copies are under way at once by default.
@@ -52,6 +52,11 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
     };
     let env = args.env.iter().map(|variable| ((&variable.name).into(), Some(variable.value.clone())));
     let command = CommandLine { cwd: args.chdir.clone(), env: env.collect(), ..command };
+    let stdin = match (is_stdin, args.no_stdin) {
+        (true, _) => Stdin::Script,
+        (false, true) => Stdin::Unread,
+        (false, false) => Stdin::ForCommands,
+    };
     let job = Job {
         work: Work::Command(command),
         reach: args.reach.clone(),
@@ -60,7 +65,7 @@ pub(crate) fn script(cli: &Cli, args: &ScriptArgs) -> Exit {
         timeout: args.timeout,
         substitutes: false,
         is_shell: false,
-        takes_stdin: !args.no_stdin && !is_stdin,
+        stdin,
         shown: shown_words,
     };
     carry_out(cli, job)

@@ -26,7 +26,7 @@ use crate::cli::hosts::path::HostPath;
 use crate::cli::output::visible::word as visible;
 use crate::cli::run::carry_out;
 use crate::cli::transfer::meter::Meters;
-use crate::cli::worker::{Job, Work};
+use crate::cli::worker::{Job, Stdin, Work};
 use crate::sys::directory::Stat;
 
 /// A copy to hosts or from hosts.
@@ -124,7 +124,7 @@ fn job(
         timeout: args.timeout,
         substitutes: false,
         is_shell: false,
-        takes_stdin: false,
+        stdin: Stdin::Unread,
         shown: None,
     }
 }
@@ -148,9 +148,9 @@ fn shown(path: &OsStr) -> String {
 ///
 /// What is wrong, and what to write instead.
 fn check(sources: &[OsString], to: &OsStr, delete: bool) -> Result<(), String> {
-    // All that the hosts have would go, or all that is beside the home directory. Other spellings are refused there.
-    let is_nameless = Path::new(to).components().all(|part| !matches!(part, Component::Normal(_)));
-    if delete && is_nameless && (to.as_bytes().starts_with(b"/") || to.as_bytes().windows(2).any(|two| two == b"..")) {
+    // All that the hosts have would go, or all that is beside a directory. Other spellings are refused there.
+    let mut parts = Path::new(to).components().rev().filter(|part| *part != Component::CurDir);
+    if delete && matches!(parts.next(), Some(Component::ParentDir | Component::RootDir)) {
         return Err(format!(
             "with --delete, {} would lose all that the source does not have; name a directory in it",
             shown(to)
@@ -303,10 +303,10 @@ mod tests {
             assert!(checked(&["x/"], to, true).is_err(), "{to}");
             assert_eq!(checked(&["x/"], to, false), Ok(()));
         }
-        for to in ["..", "../", "../..", "./..", "/.."] {
+        for to in ["..", "../", "../..", "./..", "/..", "/srv/site/..", "x/../..", "x/../", "x/.././"] {
             assert!(checked(&["x/"], to, true).unwrap_err().contains(to), "{to}");
         }
-        for to in [".", "./", "/srv", "x", "../x", "x.."] {
+        for to in [".", "./", "/srv", "x", "../x", "x..", "x/../y", "x/.", "..."] {
             assert_eq!(checked(&["x/"], to, true), Ok(()), "{to}");
         }
         assert!(checked(&["a/x", "b/x"], "d", false).unwrap_err().contains("the name x"));

@@ -57,6 +57,16 @@ impl Work {
     }
 }
 
+/// What stdin is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stdin {
+    /// Each host gets a copy of it.
+    ForCommands,
+    /// The script, which has been read.
+    Script,
+    Unread,
+}
+
 /// The work, the hosts, the time limit, and how to show the output.
 #[derive(Clone)]
 pub(super) struct Job {
@@ -69,8 +79,7 @@ pub(super) struct Job {
     pub(super) substitutes: bool,
     /// Whether a shell of the host reads the command.
     pub(super) is_shell: bool,
-    /// Whether stdin is sent to the hosts.
-    pub(super) takes_stdin: bool,
+    pub(super) stdin: Stdin,
     /// The words that a dry run shows in place of those of the command. Some of these get their value on the host.
     pub(super) shown: Option<Vec<OsString>>,
 }

@@ -363,6 +363,9 @@ pub(crate) fn remove(directory: &Path, own: bool) {
 }
 
 fn serve(welcome: Welcome, fds: process::ChildFds, lacks_supervisor: bool) -> Result<(), String> {
+    // From now on there is something to put in order, as files that are half written.
+    process::die_in_order_with_parent();
+    process::ignore_file_limit();
     let settings = Settings {
         max_message_size: welcome.max_message_size,
         unidirectional: welcome.unidirectional,

@@ -59,6 +59,7 @@ pub(crate) use program::Program;
 pub(crate) use random::random;
 #[cfg(feature = "cli")]
 pub(crate) use secrecy::{Secrecy, keep_in_memory};
+pub(crate) use signals::ignore_file_limit;
 #[cfg(feature = "cli")]
 pub(crate) use signals::{prepare_signals, with_usual_settings};
 pub(crate) use start::{Start, null};
@@ -66,7 +67,10 @@ pub(crate) use started::Started;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use stdio::keep_stdio;
 pub(crate) use stdio::{ChildFds, close_stdio, take_stdio};
-pub(crate) use sys::{adopt, dup_high, exit_now, heed_children, is_ignored, read_into, replace, set_variable, watch};
+pub(crate) use sys::{
+    adopt, die_in_order_with_parent, dup_high, exit_now, heed_children, is_ignored, read_into, replace, set_variable,
+    watch,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use sys::{die_with_parent, replace_environment};
 pub(crate) use usage::usage;

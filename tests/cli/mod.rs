@@ -125,6 +125,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             ten_thousand_small_files_take_a_moment
             a_push_that_is_killed_leaves_the_old_file_or_the_new_one
             a_copy_that_is_interrupted_leaves_no_drafts_of_small_files
+            a_file_above_the_limit_of_its_size_is_told
             a_read_only_directory_is_updated_by_its_owner_and_stays_so
             what_is_mounted_and_other_systems_lose_nothing
             a_copy_that_nobody_can_mean_is_refused

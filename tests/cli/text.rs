@@ -280,7 +280,7 @@ pub(crate) fn a_login_shell_that_does_not_come_to_our_command_is_told_by_what_it
     const COMMAND: &str = "case \"$*\" in *' -G '*) exit 0 ;; esac; for command; do :; done";
     let reads = "reads input, executes another program (`exec`) or redirects the output";
     for (start_up, said, advice) in [
-        ("read x", "slow: its first stage came after more than 1.9s of 2s; raise --connect-timeout", reads),
+        ("read x", "the first stage came only when its input was closed, after 1.9s of 2s; a start-up file", reads),
         ("echo 'Which project?'; read x", "of 2s; \"Which project?\" was printed last", reads),
         ("exec cat", "ended when its input was closed (exited with return code 0)", reads),
         (

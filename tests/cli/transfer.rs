@@ -236,10 +236,10 @@ pub(crate) fn a_copy_that_nobody_can_mean_is_refused() -> Result<()> {
     symlink("/", place.path().join("link"))?;
     let link = place.path().join("link").to_string_lossy().into_owned();
     // Nothing is ever deleted here: not without the guard, either.
-    for root in ["/usr/..", "/usr/bin/../../", &link] {
+    for (root, code) in [("/usr/..", 64), ("/usr/bin/../../", 64), (&*link, 2), ("/proc/self/root", 2)] {
         let ended = at(place.path(), &["push", "-w", "local1", "--delete", "--dry-run", "from/", root])?;
         let told = ended.stderr.concat();
-        ensure!(ended.code == Some(2) && told.contains("with --delete, ") && ended.stdout.is_empty(), "{ended:?}");
+        ensure!(ended.code == Some(code) && told.contains("with --delete, ") && ended.stdout.is_empty(), "{ended:?}");
     }
     for args in
         [["push", "-w", "local1", "from/run", "local1:run"], ["pull", "-w", "local1", "local1:/etc/hostname", "out"]]
@@ -416,16 +416,39 @@ pub(crate) fn kill_pushes(rounds: u32) -> Result<()> {
 }
 
 pub(crate) fn a_copy_that_is_interrupted_leaves_no_drafts_of_small_files() -> Result<()> {
-    let (place, to) = tree()?;
-    fs::write(place.path().join("from/slow"), vec![7; 1 << 20])?;
-    let (mut command, mut trace) = tool(&["push", "-w", "local1", "--bwlimit", "100K", "from", &to]);
-    let mut running = Running::start(command.current_dir(place.path()))?;
-    let to = Path::new(&to);
-    let has_draft = || names(to).is_ok_and(|names| names.iter().any(|name| name.ends_with(".offshoot-part")));
-    wait_for(PATIENCE, || has_draft().then_some(())).context("no draft")?;
-    running.signal(Signal::SIGINT)?;
-    wait_for(PATIENCE, || running.has_ended().then_some(())).context("it does not end")?;
-    trace.expect_nothing_left(A_WHILE)?;
-    ensure!(!has_draft() && !to.join("slow").exists(), "{:?}", names(to));
+    for (signal, path) in [(Signal::SIGINT, "local1"), (Signal::SIGKILL, "local1"), (Signal::SIGKILL, "local1/local2")]
+    {
+        let (place, to) = tree()?;
+        fs::write(place.path().join("from/slow"), vec![7; 1 << 20])?;
+        let (mut command, mut trace) = tool(&["push", "-w", path, "--bwlimit", "100K", "from", &to]);
+        let mut running = Running::start(command.current_dir(place.path()))?;
+        let to = Path::new(&to);
+        let has_draft = || names(to).is_ok_and(|names| names.iter().any(|name| name.ends_with(".offshoot-part")));
+        wait_for(PATIENCE, || has_draft().then_some(())).context("no draft")?;
+        running.signal(signal)?;
+        wait_for(PATIENCE, || running.has_ended().then_some(())).context("it does not end")?;
+        trace.expect_nothing_left(A_WHILE)?;
+        ensure!(!has_draft() && !to.join("slow").exists(), "{signal} {path}: {:?}", names(to));
+    }
     Ok(())
+}
+
+/// A limit of the size of files is an error of that file, and the others arrive.
+pub(crate) fn a_file_above_the_limit_of_its_size_is_told() -> Result<()> {
+    let (place, to) = tree()?;
+    fs::write(place.path().join("from/large"), vec![7; 3 << 20])?;
+    let (command, mut trace) = tool(&["push", "-w", "local1", "from", &to]);
+    let mut limited = std::process::Command::new("/bin/sh");
+    limited.args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let ended = limited.current_dir(place.path()).output()?;
+    let text = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.code() == Some(2) && text.contains("large: cannot write it: File too large"), "{ended:?}");
+    ensure!(!names(Path::new(&to))?.contains(&"large".to_owned()) && names(Path::new(&to))?.len() > 1);
+    trace.expect_nothing_left(A_WHILE)
 }

@@ -29,6 +29,9 @@ fn behind_become(word: &OsStr) -> Option<&str> {
     let flags = word.to_str()?.strip_prefix('-')?;
     let is_flag = |flag: char| matches!(flag, 'b' | 'K' | 'S' | 'v' | 'n');
     let (before, behind) = flags.split_once('b')?;
+    if before.chars().all(is_flag) && matches!(nix::unistd::User::from_name(behind), Ok(Some(_))) {
+        return Some(behind);
+    }
     let at = behind.find(|c| !is_flag(c)).filter(|_| before.chars().all(is_flag))?;
     let (name, value) = (&behind[at..], behind[at..].get(1..).unwrap_or_default());
     // An option whose value is the next word may end it, and `=` begins the user.
@@ -130,7 +133,13 @@ impl Cli {
             return Err(format!("`{shown}` comes before `--`; to become that user, write -b={shown}"));
         }
         let words = quote::line(&args.argv[..dashes]);
-        let hosts = args.reach.hosts.last().map(String::as_str).unwrap_or_default();
+        let Some(hosts) = args.reach.hosts.last() else {
+            return Err(format!(
+                "`{}` comes before `--`; if these are hosts, write -w before them; if the command begins here, leave out the \
+                 `--` behind it, or put another one before it",
+                visible(&words)
+            ));
+        };
         Err(format!(
             "`{}` comes before `--`; if these are hosts, put commas between them, as in -w {},{}, or quote \
              the expression, as in -w 'web[1-3]'; if the command begins here, put another `--` before it",

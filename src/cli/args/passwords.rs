@@ -1,6 +1,7 @@
 //! The options that say where passwords come from. "pass" is the password of ssh, "become pass" that of sudo, su and
 //! doas. Of each kind there is at most one source on the command line. It takes the place of that of the configuration.
 
+use std::ffi::OsStr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use clap::builder::{ArgPredicate, PathBufValueParser, TypedValueParser};
 
 use super::number::number;
+use crate::cli::config::Config;
 use crate::sys::process::inherited;
 
 /// Where the passwords come from.
@@ -62,6 +64,22 @@ pub(crate) struct PasswordArgs {
 }
 
 impl PasswordArgs {
+    /// The option of the command line that says where the password of sudo, su or doas comes from.
+    pub(crate) fn asks_to_become(&self, config: &Config) -> Option<&'static str> {
+        let is_typed = |option: &str, value: &OsStr| !config.has_default(option, value);
+        let file = self.become_pass_file.as_ref().map(|file| file.as_os_str());
+        let command = self.become_pass_command.as_ref().map(OsStr::new);
+        [
+            ("-K", "ask-become-pass", self.ask_become_pass.then_some(OsStr::new("true"))),
+            ("--become-pass-file", "become-pass-file", file),
+            ("--become-pass-command", "become-pass-command", command),
+        ]
+        .into_iter()
+        .find_map(|(shown, option, value)| value.filter(|value| is_typed(option, value)).map(|_| shown))
+        // A descriptor is of one process, and no default.
+        .or_else(|| self.become_pass_fd.map(|_| "--become-pass-fd"))
+    }
+
     /// Lets no process inherit the descriptors with passwords, not even the programs that print inventories.
     pub(crate) fn keep_descriptors(&self) {
         // One that is not open is told when it is read.

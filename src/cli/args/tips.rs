@@ -2,6 +2,7 @@
 //! there, and how it is written here.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
@@ -185,11 +186,8 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
     let (command, _) = subcommand_of(argv)?;
     let is_hosts = word == "-w" || word.split('=').next() == Some("--hosts");
     match command.get_name() {
-        "plan" if !word.starts_with('-') => Some(format!(
-            "offshoot plan shows how hosts are reached and takes no command, so leave out `{}`; offshoot run --dry-run prints \
-             what would be run",
-            visible(word)
-        )),
+        "plan" if !word.starts_with('-') => Some(not_for_plan(word, argv)),
+        "tree" if !word.starts_with('-') => Some(format!("-w names the hosts: offshoot tree -w {}", visible(word))),
         name @ ("push" | "pull") if ["-r", "-R", "--recursive"].contains(&word.as_str()) => {
             Some(format!("offshoot {name} copies directories with all that is in them; leave out {word}"))
         }
@@ -212,6 +210,25 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
             Some(format!("offshoot {name} takes one host, and without -w; write offshoot {name} HOST"))
         }
         _ => None,
+    }
+}
+
+fn not_for_plan(word: &str, argv: &[OsString]) -> String {
+    let shown = visible(word);
+    let place = argv.iter().position(|other| other == word);
+    if let Some(before) = place
+        .and_then(|place| argv[..place].last())
+        .filter(|before| before.as_bytes() == b"-b" || *before == "--become")
+    {
+        return format!("to become that user, write {}={shown}", before.display());
+    }
+    let names_hosts = |word: &OsString| word.as_bytes().starts_with(b"-w") || word.as_bytes().starts_with(b"--hosts");
+    match argv.iter().any(names_hosts) {
+        true => format!(
+            "offshoot plan shows how hosts are reached and takes no command, so leave out `{shown}`; offshoot run --dry-run \
+             prints what would be run"
+        ),
+        false => format!("-w names the hosts: offshoot plan -w {shown}"),
     }
 }
 
@@ -318,6 +335,9 @@ mod tests {
             (&["-v", "run", "-t", "5", "uptime", "-w", "a"], "`uptime` begins the command", "write -w before it"),
             (&["run", "-f", "5", "--", "uptime", "-w", "a"], "", "-w 'web[1-3]'"),
             (&["plan", "-w", "a", "uptime", "-p"], "leave out `uptime`", "run --dry-run"),
+            (&["plan", "a"], "-w names the hosts", "offshoot plan -w a"),
+            (&["plan", "-w", "a", "--become", "joe"], "become that user", "--become=joe"),
+            (&["tree", "a"], "-w names the hosts", "offshoot tree -w a"),
             (&["hosts", "-w", "a"], "without -w", "offshoot hosts 'EXPR'"),
             (&["push", "-w", "a", "-r", "b", "c"], "with all that is in them", "leave out -r"),
             (&["push", "-w", "a", "b", "--dest", "c"], "is the destination", "leave out --dest"),

@@ -1,9 +1,11 @@
 //! Which file is the configuration.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, geteuid};
 
 /// Longest configuration, in bytes. Large lists of hosts belong into inventories.
 const MAX_TEXT: u64 = 1 << 20;
@@ -60,12 +62,8 @@ impl Place {
             }
             file => file.map_err(|error| fail(&error))?,
         };
-        let mode = file.metadata().map_err(|error| fail(&error))?.permissions().mode();
-        // It says which programs are run.
-        if !is_named && mode & BY_EVERYONE != 0 {
-            return Err(fail(
-                &"everyone may write it; take that right away with `chmod o-w`, or name it with --config",
-            ));
+        if !is_named && let Some(why) = doubts(&file.metadata().map_err(|error| fail(&error))?, geteuid()) {
+            return Err(fail(&why));
         }
         let mut text = String::new();
         file.take(MAX_TEXT + 1).read_to_string(&mut text).map_err(|error| fail(&error))?;
@@ -74,6 +72,15 @@ impl Place {
         }
         Ok(Some((text, path)))
     }
+}
+
+/// Why somebody else than this user may have written a file. It says which programs are run.
+fn doubts(file: &Metadata, user: Uid) -> Option<&'static str> {
+    if file.permissions().mode() & BY_EVERYONE != 0 {
+        return Some("everyone may write it; take that right away with `chmod o-w`, or name it with --config");
+    }
+    let is_own = [user.as_raw(), 0].contains(&file.uid());
+    (!is_own).then_some("it belongs to another user; if you trust it, name it with --config")
 }
 
 /// The file of the user; `None` if there is no home.
@@ -131,6 +138,22 @@ mod tests {
         assert_eq!(of(None, Some("/h")).unwrap(), "/h/.config/offshoot/config.toml");
         assert_eq!(of(Some(""), Some("/h")).unwrap(), "/h/.config/offshoot/config.toml");
         assert_eq!(of(None, None), None);
+    }
+
+    #[test]
+    fn a_file_that_others_may_have_written_is_doubted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, "").unwrap();
+        let owner = path.metadata().unwrap().uid();
+        let of = |mode: u32, user: u32| {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            doubts(&path.metadata().unwrap(), Uid::from_raw(user))
+        };
+        assert_eq!(of(0o640, owner), None);
+        assert!(of(0o602, owner).unwrap().contains("everyone may write it"));
+        // What belongs to root, as the file of this test may, is that of every user.
+        assert_eq!(of(0o640, owner + 1).is_some(), owner != 0);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) const MAX_NAMED: u64 = 1_500_000;
 pub(crate) const MAX_TEXT: usize = 32 << 20;
 /// Most notes that are kept. More notes would not help the user.
 const MAX_NOTES: usize = 8;
+/// Most characters of names that wildcards are compared with, which takes a second.
+const MAX_COMPARED: u64 = 400_000_000;
 /// Most hops behind others that are compared with the names of methods, which takes some time.
 const MAX_SUSPECTED: usize = 1_000;
 /// How many levels deep groups and files may refer to each other.
@@ -111,6 +113,7 @@ fn evaluate(choice: &Choice, sources: &mut dyn Sources, limit: u64) -> Result<Ex
         bytes: 0,
         notes: Vec::new(),
         suspected: 0,
+        compared: 0,
     };
     for text in &choice.expressions {
         let line = Line { text, place: None };
@@ -189,6 +192,8 @@ struct Evaluator<'a> {
     notes: Vec<String>,
     /// How many hops were compared with the names of methods.
     suspected: usize,
+    /// How many characters wildcards were compared with.
+    compared: u64,
 }
 
 impl Evaluator<'_> {
@@ -420,7 +425,11 @@ impl Evaluator<'_> {
         let mut found = self.empty.empty();
         for nth in 0..all.len() {
             let (text, key) = (all.text(nth), all.key(nth));
-            if pattern.is_none_or(|pattern| wildcard::matches(pattern, text)) {
+            if self.compared > MAX_COMPARED {
+                let message = format!("so many wildcards for {} known hosts take too long; use fewer", all.len());
+                return Err(line.error(Fault::limit(span, message)));
+            }
+            if pattern.is_none_or(|pattern| wildcard::matches(pattern, text, &mut self.compared)) {
                 self.add(text, key, span, &mut found).map_err(|fault| line.error(fault))?;
             }
         }

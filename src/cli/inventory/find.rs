@@ -112,6 +112,7 @@ impl Surroundings<'_> {
             && let Some(config) = self.home(".ansible.cfg")
         {
             found.places = of_ansible_cfg(&config);
+            found.looked.push(config.display().to_string());
         }
         if found.places.is_empty() {
             self.find_everywhere(&mut found);
@@ -120,7 +121,7 @@ impl Surroundings<'_> {
     }
 
     fn find_here(&self, found: &mut Found) {
-        found.looked.push(format!("./{} and ./{}", HERE[0], HERE[5]));
+        found.looked.push(format!("./ansible.cfg, ./{} and ./{}", HERE[0], HERE[5]));
         if let Some(named) = self.path("ANSIBLE_CONFIG") {
             found.places = of_ansible_cfg(&named);
             if !found.places.is_empty() {

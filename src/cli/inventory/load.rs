@@ -135,7 +135,11 @@ impl Loaded {
         }
         let text = self.budget.read(path, is_named).map_err(wrong)?;
         if text.starts_with("$ANSIBLE_VAULT;") {
-            return Err(wrong("it is encrypted by ansible-vault, which is not read here".into()));
+            return Err(wrong(
+                "it is encrypted by ansible-vault, which is not read here; let Ansible print the hosts: ansible-inventory -i \
+                 FILE --list --ask-vault-pass > hosts.json"
+                    .into(),
+            ));
         }
         let format = format.unwrap_or_else(|| Format::detect(path, &text));
         let source = self.inventory.add_source(shown.clone());

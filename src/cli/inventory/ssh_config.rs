@@ -69,7 +69,10 @@ impl Loader<'_> {
                     true => {
                         let found = names(&path, MAX_ENTRIES).unwrap_or_default();
                         next.extend(
-                            found.iter().filter(|name| wildcard::matches(&part, name)).map(|name| path.join(name)),
+                            found
+                                .iter()
+                                .filter(|name| wildcard::matches(&part, name, &mut 0))
+                                .map(|name| path.join(name)),
                         );
                     }
                 }

@@ -23,6 +23,36 @@ pub(crate) struct VarsFiles {
     read: HashMap<String, Vars>,
 }
 
+/// The files that `ansible-vault` has encrypted as a whole: the first one, and their number.
+#[derive(Debug, Default)]
+pub(crate) struct Encrypted {
+    first: PathBuf,
+    count: usize,
+}
+
+impl Encrypted {
+    fn add(&mut self, path: &Path) {
+        if self.count == 0 {
+            self.first = path.to_owned();
+        }
+        self.count += 1;
+    }
+
+    /// A note about them, if there are any.
+    pub(crate) fn note(&self) -> Option<String> {
+        let (are, others) = match self.count {
+            0 => return None,
+            1 => ("is", String::new()),
+            count => ("are", format!(" and {} more", count - 1)),
+        };
+        Some(format!(
+            "{}{others} {are} encrypted by ansible-vault and not read; if hosts cannot be reached without, let Ansible \
+             print them: ansible-inventory -i INVENTORY --list --ask-vault-pass > hosts.json",
+            self.first.display()
+        ))
+    }
+}
+
 impl VarsFiles {
     /// `None` if there is no such directory.
     ///
@@ -42,44 +72,56 @@ impl VarsFiles {
     /// # Errors
     ///
     /// If a file cannot be read.
-    pub(crate) fn get(&mut self, name: &str, budget: &mut Budget) -> Result<Vars, String> {
+    pub(crate) fn get(&mut self, name: &str, budget: &mut Budget, encrypted: &mut Encrypted) -> Result<Vars, String> {
         if let Some(vars) = self.read.get(name) {
             return Ok(vars.clone());
         }
         let mut vars = Vars::default();
         let file = EXTENSIONS.iter().map(|end| format!("{name}{end}")).find(|file| self.names.contains(file));
         if let Some(file) = file {
-            read(&self.directory.join(file), budget, &mut vars, MAX_LEVELS)?;
+            let mut reader = Reader { budget, encrypted, vars: &mut vars };
+            reader.read(&self.directory.join(file), MAX_LEVELS)?;
         }
         self.read.insert(name.to_owned(), vars.clone());
         Ok(vars)
     }
 }
 
-fn read(path: &Path, budget: &mut Budget, vars: &mut Vars, levels: usize) -> Result<(), String> {
-    let wrong = |why: String| format!("{}: {why}", path.display());
-    if path.is_dir() {
-        if levels == 0 {
-            return Err(wrong(format!("directories stand more than {MAX_LEVELS} deep in each other")));
-        }
-        for name in names(path, MAX_ENTRIES).map_err(wrong)? {
-            let inner = path.join(&name);
-            let extension = inner.extension().and_then(std::ffi::OsStr::to_str).map(|end| format!(".{end}"));
-            let is_read = extension.is_none_or(|end| EXTENSIONS.contains(&end.as_str())) && !name.ends_with('~');
-            if is_read || inner.is_dir() {
-                read(&inner, budget, vars, levels - 1)?;
+/// Reads the variables of one group or host.
+struct Reader<'a> {
+    budget: &'a mut Budget,
+    encrypted: &'a mut Encrypted,
+    vars: &'a mut Vars,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, path: &Path, levels: usize) -> Result<(), String> {
+        let wrong = |why: String| format!("{}: {why}", path.display());
+        if path.is_dir() {
+            if levels == 0 {
+                return Err(wrong(format!("directories stand more than {MAX_LEVELS} deep in each other")));
             }
+            for name in names(path, MAX_ENTRIES).map_err(wrong)? {
+                let inner = path.join(&name);
+                let extension = inner.extension().and_then(std::ffi::OsStr::to_str).map(|end| format!(".{end}"));
+                let is_read = extension.is_none_or(|end| EXTENSIONS.contains(&end.as_str())) && !name.ends_with('~');
+                if is_read || inner.is_dir() {
+                    self.read(&inner, levels - 1)?;
+                }
+            }
+            return Ok(());
         }
-        return Ok(());
+        let text = self.budget.read(path, false).map_err(wrong)?;
+        // It mostly has passwords, which are not used anyway.
+        if text.starts_with("$ANSIBLE_VAULT;") {
+            self.encrypted.add(path);
+            return Ok(());
+        }
+        let document = yaml::parse(&text).map_err(wrong)?;
+        let Some(entries) = document.entries() else {
+            return Err(wrong(format!("variables are wanted, as `ansible_user: amy`, not {}", document.kind())));
+        };
+        each_var(entries, |var, value| self.vars.set(var, value));
+        Ok(())
     }
-    let text = budget.read(path, false).map_err(wrong)?;
-    if text.starts_with("$ANSIBLE_VAULT;") {
-        return Err(wrong("it is encrypted by ansible-vault, which is not read here".into()));
-    }
-    let document = yaml::parse(&text).map_err(wrong)?;
-    let Some(entries) = document.entries() else {
-        return Err(wrong(format!("variables are wanted, as `ansible_user: amy`, not {}", document.kind())));
-    };
-    each_var(entries, |var, value| vars.set(var, value));
-    Ok(())
 }

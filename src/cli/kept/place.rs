@@ -1,16 +1,20 @@
 //! Where a keeper listens: a socket in a directory of the user.
 
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
+use nix::unistd::{Uid, geteuid};
 use sha2::{Digest, Sha256};
 
 use crate::sys::hex::hex;
 
 /// What of the environment decides how ssh logs in. A keeper serves only runs that have the same.
 const ENVIRONMENT: [&str; 6] = ["HOME", "PATH", "SSH_AUTH_SOCK", "KRB5CCNAME", "DOCKER_HOST", "KUBECONFIG"];
+
+/// The mode bit of a directory in which everybody may rename only what is his own.
+const STICKY: u32 = 0o1000;
 
 /// The directory with the sockets of this user.
 fn directory() -> PathBuf {
@@ -46,13 +50,26 @@ pub(super) fn socket(names_files: bool) -> PathBuf {
 ///
 /// # Errors
 ///
-/// If it cannot be made, or belongs to somebody else.
+/// If it cannot be made, or somebody else has a hand in it.
 pub(super) fn make_directory() -> Result<(), String> {
-    let path = directory();
-    let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| failed(&error))?;
-    let metadata = fs::symlink_metadata(&path).map_err(|error| failed(&error))?;
-    if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+    make(&directory(), geteuid())
+}
+
+fn make(path: &Path, user: Uid) -> Result<(), String> {
+    let failed = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    // Whoever may rename the directory may put another one in its place.
+    let above = path.parent().unwrap_or(path);
+    let metadata = fs::metadata(above).map_err(|error| failed(above, &error))?;
+    if ![user.as_raw(), 0].contains(&metadata.uid()) || metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
+        return Err(failed(above, &"others may rename what is in this directory"));
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(path, &error)),
+        _ => {}
+    }
+    let failed = |why: &dyn std::fmt::Display| failed(path, why);
+    let metadata = fs::symlink_metadata(path).map_err(|error| failed(&error))?;
+    if !metadata.is_dir() || metadata.uid() != user.as_raw() || metadata.mode() & 0o077 != 0 {
         return Err(failed(&"this has to be a directory that belongs to you, with mode 0700"));
     }
     Ok(())
@@ -65,4 +82,30 @@ pub(super) fn all() -> Vec<PathBuf> {
     sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
     sockets.sort();
     sockets
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_is_made_where_nobody_else_has_a_hand_in_it() {
+        let above = tempfile::tempdir().unwrap();
+        let (path, user) = (above.path().join("offshoot"), geteuid());
+        let set = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(make(&path, user), Ok(()));
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        }
+        set(above.path(), 0o777);
+        assert!(make(&path, user).unwrap_err().contains("others may rename"));
+        set(above.path(), 0o1777);
+        assert_eq!(make(&path, user), Ok(()));
+        set(&path, 0o750);
+        assert!(make(&path, user).unwrap_err().contains("with mode 0700"));
+        assert!(make(&above.path().join("a/offshoot"), user).is_err(), "what is above is not made");
+        assert!(!above.path().join("a").exists());
+    }
 }

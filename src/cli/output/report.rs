@@ -3,7 +3,7 @@
 //! Events go in; bytes for stdout and stderr come out. This module does not know where events come from or what
 //! time it is.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -230,8 +230,9 @@ pub(crate) struct Report {
     started: usize,
     /// The output that `--json` keeps from all hosts.
     store: Store,
-    /// The advice that was shown as text: kinds of errors, and what to do, without the names of hosts.
-    advised: HashSet<(String, String)>,
+    /// The advice that was shown as text: kinds of errors, and what to do, without the names of hosts. With each, the first
+    /// host that got it.
+    advised: HashMap<(String, String), String>,
 }
 
 /// The results of a run at its end.
@@ -259,7 +260,7 @@ impl Report {
         let hosts: Vec<Host> = hosts.into_iter().map(host).collect();
         // A single host waits for nobody.
         let folding = (style.folds && hosts.len() > 1).then(Folding::default);
-        let (store, advised) = (Store::default(), HashSet::new());
+        let (store, advised) = (Store::default(), HashMap::new());
         Self { style, folding, started: hosts.len(), hosts, store, advised }
     }
 
@@ -492,12 +493,18 @@ impl Report {
                 let advice = match &exit.error {
                     Some(ErrorInfo { kind, advice, .. }) => {
                         // What to do is said of the first host only.
-                        let is_new = self.advised.insert((kind.clone(), advice.replace(&host.name, "")));
-                        if is_new { advice.as_str() } else { "" }
+                        let key = (kind.clone(), advice.replace(&host.name, ""));
+                        match self.advised.get(&key).filter(|_| !advice.is_empty()) {
+                            Some(first) => format!("what to do: see {first}"),
+                            None => {
+                                self.advised.insert(key, host.name.clone());
+                                advice.clone()
+                            }
+                        }
                     }
-                    None => "",
+                    None => String::new(),
                 };
-                for body in hidden.into_iter().chain(text::exit(&exit, advice)) {
+                for body in hidden.into_iter().chain(text::exit(&exit, &advice)) {
                     sink.notice(now, (index, &host.name), &body);
                 }
             }

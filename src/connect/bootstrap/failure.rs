@@ -180,12 +180,16 @@ impl Dialogue {
         None
     }
 
-    /// The error for a first stage that has come only after its input was closed. Either the machine is slow, or
-    /// something before our command has read the input to its end. Which of the two is not known.
+    /// The error for a first stage that has come only after its input was closed. Mostly, something before our command has read
+    /// the input to its end. A machine that is slow may happen to come at that moment.
     #[cfg(feature = "cli")]
     pub(super) fn came_late(&self, Closing { at, limit }: Closing) -> ConnectError {
         let (at, of) = (readable(at), readable(limit));
-        self.late(limit, format_args!("slow: its first stage came after more than {at:?} of {of:?}"), advice::SLOW)
+        self.late(
+            limit,
+            format_args!("the first stage came only when its input was closed, after {at:?} of {of:?}"),
+            advice::SLOW,
+        )
     }
 
     /// The error for a time that is over, with the last line of stdout.

@@ -27,8 +27,9 @@ pub(super) fn choose(io: &Rc<Io>, hop: &str, announcement: &Announcement) -> Pac
                 let text = format!("there is no image for {system} {machine}: this program carries {known}");
                 let advice = match executable::has_target(&system, &machine) {
                     true => format!(
-                        "`cargo offshoot build --also {system}-{machine}` adds one; for the tool: make bundle TARGETS=..., \
-                         with a target that docs/reference/support.md names"
+                        "for the tool, `make bundle` in its sources adds those of common machines, and `make bundle TARGETS=...` \
+                         others, which docs/reference/support.md names; for an own program, `cargo offshoot build --also \
+                         {system}-{machine}` adds one"
                     ),
                     false => "none can be built for such a machine; use plain ssh for it".to_owned(),
                 };

@@ -65,6 +65,8 @@ pub(super) fn die_with_parent(_: u32) {}
 
 pub(super) fn outlive_parent() {}
 
+pub(super) fn die_in_order_with_parent() {}
+
 pub(super) fn die_softly_with_parent() {}
 
 /// Orphans go to PID 1 here.

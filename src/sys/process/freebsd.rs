@@ -10,8 +10,8 @@ use nix::sys::resource::UsageWho;
 
 use crate::sys::process::bsd;
 pub(super) use crate::sys::process::bsd::{
-    adopt_orphans, bare_fork, children_of, close_from, die_softly_with_parent, die_with_parent, fork_sibling,
-    is_cleaner, open_process, outlive_parent, rename, rename_in_fork, vfork,
+    adopt_orphans, bare_fork, children_of, close_from, die_in_order_with_parent, die_softly_with_parent,
+    die_with_parent, fork_sibling, is_cleaner, open_process, outlive_parent, rename, rename_in_fork, vfork,
 };
 pub(crate) use crate::sys::process::bsd::{own_executable, own_start, terminal_name};
 

@@ -161,6 +161,17 @@ pub(super) fn outlive_parent() {
     let _ = unsafe { sigaction(Signal::SIGURG, &before) };
 }
 
+/// Makes the kernel send SIGTERM in place of SIGKILL, if [`die_with_parent`] holds for this thread.
+pub(super) fn die_in_order_with_parent() {
+    let mut signal: c_int = 0;
+    // SAFETY: plain system calls; the first one writes to a number of this function.
+    unsafe {
+        if libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) == 0 && signal != 0 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+        }
+    }
+}
+
 /// Makes the kernel send SIGTERM to this process when the thread that has forked it ends.
 pub(super) fn die_softly_with_parent() {
     // SAFETY: a plain system call.

@@ -12,24 +12,39 @@ pub(super) fn is_ignored_here(number: libc::c_int) -> bool {
     (0..64).contains(&number) && IGNORED.load(Ordering::Relaxed) & (1 << number) != 0
 }
 
+/// Ignores a signal that would end this process. What this process starts does not ignore it, unless the parent of this
+/// process did.
+#[expect(unsafe_code, reason = "a disposition of a signal")]
+fn ignore(number: libc::c_int) {
+    // SAFETY: no handler is installed, or the one that was there again.
+    unsafe {
+        match libc::signal(number, libc::SIG_IGN) {
+            libc::SIG_DFL => drop(IGNORED.fetch_or(1 << number, Ordering::Relaxed)),
+            libc::SIG_IGN | libc::SIG_ERR => {}
+            handler => drop(libc::signal(number, handler)),
+        }
+    }
+}
+
+/// Lets a file that is larger than the limit allows be an error of the write.
+pub(crate) fn ignore_file_limit() {
+    ignore(libc::SIGXFSZ);
+}
+
 #[cfg(feature = "cli")]
 #[expect(unsafe_code, reason = "dispositions of signals, also between fork and exec")]
 mod of_the_tool {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+    use nix::sys::signal::{SigSet, Signal};
 
-    use super::{IGNORED, Ordering, is_ignored_here, libc};
+    use super::{ignore, ignore_file_limit, is_ignored_here, libc};
     use crate::sys::process::open_files::{lower_open_files, old_open_files};
-    use crate::sys::process::sys::{heed_children, is_ignored};
+    use crate::sys::process::sys::heed_children;
 
     /// Signals that a parent may have blocked and that have to arrive.
     const HEARD: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGUSR2];
-    /// Signals that end a process by default. SIGUSR2 asks what the tool does, and some commands have nothing to say. A file
-    /// that is larger than allowed is an error of the write.
-    const NOT_DEADLY: [Signal; 2] = [Signal::SIGUSR2, Signal::SIGXFSZ];
-
     /// Makes this process independent of what its parent did with signals. What it ignores to outlive a terminal stays
     /// ignored: SIGHUP and SIGINT. Call it before there is another thread.
     pub(crate) fn prepare_signals() {
@@ -37,12 +52,9 @@ mod of_the_tool {
         let heard: SigSet = HEARD.into_iter().collect();
         // The system refuses nothing here.
         let _ = heard.thread_unblock();
-        for each in NOT_DEADLY.into_iter().filter(|each| !is_ignored(*each)) {
-            // SAFETY: no handler is installed.
-            if unsafe { signal(each, SigHandler::SigIgn) }.is_ok() {
-                IGNORED.fetch_or(1 << each as u32, Ordering::Relaxed);
-            }
-        }
+        // It asks what the tool does, and some commands have nothing to say.
+        ignore(libc::SIGUSR2);
+        ignore_file_limit();
     }
 
     /// Gives a program the signals and the limits that this process had when it began. As for every program of

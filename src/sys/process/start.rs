@@ -129,7 +129,8 @@ impl Start {
 
 /// A standard descriptor without input, and whose output is not wanted.
 pub(crate) fn null() -> io::Result<OwnedFd> {
-    File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)
+    let opened = File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    opened.map_err(|error| io::Error::new(error.kind(), format!("cannot open /dev/null: {error}")))
 }
 
 fn apart(fd: OwnedFd) -> io::Result<OwnedFd> {

@@ -109,6 +109,12 @@ pub(crate) fn die_with_parent(parent: u32) {
     platform::die_with_parent(parent);
 }
 
+/// If the kernel is to kill this process at the end of the one that has started it, makes it send SIGTERM instead. Call it on
+/// the first thread.
+pub(crate) fn die_in_order_with_parent() {
+    platform::die_in_order_with_parent();
+}
+
 /// Must be called only while the process has one thread, so that no other thread reads the
 /// environment.
 pub(crate) fn set_variable(name: &str, value: &OsStr) {

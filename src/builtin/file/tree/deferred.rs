@@ -15,7 +15,7 @@ use self::packed::{MOST, Records, TOO_MANY};
 use self::plain::{MOST, Records, TOO_MANY};
 use super::message::{Change, Entry, Stop, What, joined};
 use super::target::Target;
-use crate::sys::directory::Stat;
+use crate::sys::directory::{Kind, Stat};
 
 /// Entries that wait for the end.
 #[derive(Default)]
@@ -69,6 +69,13 @@ impl Deferred {
 fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
     let What::HardLink(first_directory, first) = &entry.what else { return Ok(()) };
     let (name, whole) = (&entry.name.0, joined(path, &entry.name.0));
+    let first_whole = joined(&first_directory.0, &first.0);
+    // What has that name there is something else.
+    if target.has_failed(&first_whole) {
+        let why = format!("it is {} under another name, which was not copied", String::from_utf8_lossy(&first_whole));
+        target.fault(&whole, why);
+        return Ok(());
+    }
     let found = (|| {
         let from = target.directory(&first_directory.0)?;
         let directory = target.directory(path)?;
@@ -82,6 +89,10 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
         }
         Err(error) => return target.check(&whole, "link", Err::<(), _>(error)).map(drop),
     };
+    if first_stat.is_some_and(|stat| stat.kind != Kind::File) {
+        target.fault(&whole, format!("{} is no file any more", String::from_utf8_lossy(&first_whole)));
+        return Ok(());
+    }
     let identity = |stat: Option<Stat>| stat.map(|stat| stat.identity);
     if there.is_some() && identity(there) == identity(first_stat) {
         target.tally.unchanged += 1;

@@ -1,6 +1,7 @@
 //! The place where a sink writes, and what it has done there.
 
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,10 +15,14 @@ use super::message::{Change, Destination, Entry, Fault, Note, Options, Place, Re
 use super::owners::Owners;
 use super::system::System;
 use crate::sys::directory::{Directory, Stat};
+use crate::sys::hash::HashSet;
 use crate::wire::codec::Blob;
 
 /// Why nothing is deleted in a directory.
 pub(crate) const ROOT: &str = "is the root of a system that runs; name a directory in it";
+
+/// The most paths that are remembered because they were not copied.
+const MOST_FAILED: usize = 1 << 20;
 
 /// Takes what a sink has to tell.
 pub(crate) type Notes = Box<dyn FnMut(Note) + Send>;
@@ -38,6 +43,9 @@ pub(crate) struct Target {
     pub(crate) drafts: Drafts,
     pub(crate) system: System,
     pub(crate) tally: Tally,
+    /// The digests of the paths that were not copied.
+    failed: HashSet<u64>,
+    hasher: RandomState,
     pub(crate) stop: Arc<AtomicBool>,
     /// The most files that are complete and not at their places yet. Together they cost one wait for the disk. Each
     /// has a descriptor open.
@@ -102,6 +110,8 @@ impl Target {
             drafts,
             system,
             tally,
+            failed: HashSet::default(),
+            hasher: RandomState::new(),
             stop,
             most_ready,
             notes,
@@ -125,7 +135,15 @@ impl Target {
     #[cold]
     pub(crate) fn fault(&mut self, path: &[u8], why: String) {
         self.tally.failed += 1;
+        if self.failed.len() < MOST_FAILED {
+            self.failed.insert(self.hasher.hash_one(path));
+        }
         (self.notes)(Note::Fault(Fault { path: Blob(path.to_vec()), why }));
+    }
+
+    /// Whether something with this path was not copied. If that is not known, it counts as such.
+    pub(crate) fn has_failed(&self, path: &[u8]) -> bool {
+        self.failed.len() == MOST_FAILED || self.failed.contains(&self.hasher.hash_one(path))
     }
 
     /// Notes an error about a path. Fails if nothing else can be written, either.

@@ -73,6 +73,17 @@ fn known() -> Known {
     }
 }
 
+#[test]
+fn many_wildcards_for_many_hosts_end_soon() {
+    let mut sources = known();
+    let name = |number: u32| format!("{}{number}", "a".repeat(40));
+    sources.groups.insert("all".into(), (0..100_000).map(name).collect::<Vec<_>>().join(" "));
+    let wild = |count: u32| (0..count).map(|number| format!("a*{number}")).collect::<Vec<_>>().join(",");
+    assert_eq!(expand(&[wild(1)], &mut sources).unwrap().hosts.len(), 10_000);
+    let error = list(&[wild(10_000)], &mut sources).unwrap_err();
+    assert!(error.to_string().contains("so many wildcards for 100000 known hosts"), "{error}");
+}
+
 fn texts(expression: &str) -> Vec<String> {
     let hosts = expand(&[expression], &mut known()).unwrap_or_else(|e| panic!("{e}")).hosts;
     hosts.into_iter().map(|host| host.text).collect()

@@ -88,12 +88,14 @@ fn segment(text: &str, span: Span) -> Result<Segment<'_>, Fault> {
     Err(Fault::syntax(span, what))
 }
 
-/// Whether a name is one that a pattern stands for. `*` stands for any characters, `?` for one.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+/// Whether a name is one that a pattern stands for. `*` stands for any characters, `?` for one. Adds to `compared` how many
+/// characters were compared.
+pub(crate) fn matches(pattern: &str, name: &str, compared: &mut u64) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     // Where to go on if what follows the last star does not match here.
     let mut again: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
     loop {
+        *compared += 1;
         match (pattern.next(), name.clone().next()) {
             (Some('*'), _) => again = Some((pattern.clone(), name.clone())),
             (Some(wanted), Some(c)) if wanted == '?' || wanted == c => drop(name.next()),
@@ -130,7 +132,7 @@ mod tests {
             ("**", "ab", true),
             ("h\u{e4}?", "h\u{e4}\u{df}", true),
         ] {
-            assert_eq!(matches(pattern, name), is_one, "{pattern} {name}");
+            assert_eq!(matches(pattern, name, &mut 0), is_one, "{pattern} {name}");
         }
     }
 

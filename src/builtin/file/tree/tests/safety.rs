@@ -133,3 +133,48 @@ fn with_delete_files_directories_and_links_take_the_places_of_each_other() {
     world.copy().unwrap();
     assert!(fs::symlink_metadata(world.to("to-directory")).unwrap().is_symlink());
 }
+
+#[test]
+fn a_hard_link_leads_to_what_was_copied_and_to_nothing_else() {
+    // One of the two is listed first. In its place is something that no copy replaces.
+    for (in_the_way, delete) in [("a", false), ("b", false), ("a", true), ("b", true)] {
+        let mut world = World::new();
+        world.options.delete = delete;
+        world.write("a", "new");
+        fs::hard_link(world.from("a"), world.from("b")).unwrap();
+        nix::unistd::mkfifo(&world.to(in_the_way), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let tally = world.copy().unwrap();
+        let told = format!("{:?}", world.told());
+        let is_pipe = |name: &str| {
+            let stat = world.to(name).symlink_metadata();
+            stat.is_ok_and(|stat| stat.file_type().is_fifo())
+        };
+        let other = if in_the_way == "a" { "b" } else { "a" };
+        assert!(is_pipe(in_the_way) && !is_pipe(other), "{tally:?} {told}");
+        match fs::read(world.to(other)) {
+            Ok(content) => assert!(content == b"new" && tally.failed == 1, "{tally:?} {told}"),
+            Err(_) => assert!(tally.failed == 2 && told.contains("under another name"), "{tally:?} {told}"),
+        }
+    }
+}
+
+#[test]
+fn a_hard_link_to_a_file_that_could_not_be_read_changes_nothing() {
+    let world = World::new();
+    world.write("a", "new");
+    fs::hard_link(world.from("a"), world.from("b")).unwrap();
+    for name in ["a", "b"] {
+        fs::write(world.to(name), format!("old {name}")).unwrap();
+    }
+    // The source is cut while it is read.
+    let cut = |message: &ToSink| {
+        if matches!(message, ToSink::Entries(_)) {
+            fs::write(world.from("a"), "n").unwrap();
+        }
+    };
+    let tally = world.copy_as(&["from/"], Place::Inside, "to", cut).unwrap();
+    assert_eq!((tally.written, tally.made, tally.failed), (0, 0, 2), "{tally:?} {:?}", world.told());
+    for name in ["a", "b"] {
+        assert_eq!(fs::read_to_string(world.to(name)).unwrap(), format!("old {name}"));
+    }
+}
