@@ -85,6 +85,7 @@ use std::process::ExitCode;
 
 use self::args::{HostsArgs, ToolCommand};
 use self::exit::Exit;
+use crate::sys::allocator::Cached;
 use crate::sys::panic::exit_with;
 use crate::sys::patient::Patient;
 use crate::sys::process::{open_files_limit, prepare_signals, raise_open_files, stdout_was_closed};
@@ -97,6 +98,7 @@ const FEWEST_FILES: nix::sys::resource::rlim_t = 32;
 
 /// The whole tool.
 pub fn main() -> ExitCode {
+    let _cached = Cached::here();
     prepare_signals();
     let argv = args::rsh::written_out(std::env::args_os().collect());
     let is_rsh = args::rsh::is_meant(&argv);

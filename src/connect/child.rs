@@ -35,6 +35,7 @@ use crate::engine::mailbox;
 use crate::engine::shared::{Levels, Request, Settings, Shared};
 use crate::engine::task_set;
 use crate::image::executable::Image;
+use crate::sys::allocator::Cached;
 use crate::sys::panic::exit_with;
 use crate::sys::pipe::{Input, Output, Stream};
 use crate::sys::process;
@@ -423,6 +424,7 @@ pub(super) fn run_calls(mut calls: mailbox::Receiver<Invocation>) -> Result<(), 
         .enable_all()
         .build()
         .map_err(|error| format!("no event queue for the main thread: {error}"))?;
+    let _cached = Cached::here();
     let mut batch = Vec::new();
     while runtime.block_on(calls.take(&mut batch)) {
         batch.drain(..).for_each(|call| call.run_here(&runtime));

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::api::router::Router;
 use crate::connect::program::Program;
+use crate::sys::allocator::Cached;
 use crate::sys::process::{exit_now, is_ignored};
 
 /// Runs a program that is its own child: `app` is the rest of `main`.
@@ -51,6 +52,7 @@ pub(super) fn run_with<E: fmt::Display + fmt::Debug>(
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
+    let _cached = Cached::here();
     let result = runtime.block_on(async {
         tokio::select! {
             biased;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::io::{self, EndOfPass, Io, Setup};
 use crate::engine::timers::{Due, TimerKey, TimerKeys, Timers};
+use crate::sys::allocator::Cached;
 use crate::sys::blocking;
 use crate::sys::blocking::block_on;
 use crate::sys::process;
@@ -156,6 +157,7 @@ impl Broker {
         });
         let broker = Self::of(&thread);
         let spawned = std::thread::Builder::new().name("offshoot-io".into()).spawn(move || {
+            let _cached = Cached::here();
             let _ended = thread.ended.clone().drop_guard();
             blocking::serve_here();
             let (local, end) = (LocalSet::new(), Rc::<EndOfPass>::default());

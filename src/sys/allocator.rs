@@ -1,4 +1,6 @@
 //! Memory for programs that are linked with musl.
+//!
+//! - `cached`: the allocator
 
 /// The allocator of this crate's own program, for other programs that move much data.
 ///
@@ -19,47 +21,20 @@ pub struct Allocator;
 pub use std::alloc::System as Allocator;
 
 #[cfg(target_env = "musl")]
-mod locked {
-    use std::alloc::{GlobalAlloc, Layout};
-    use std::sync::{Mutex, MutexGuard, PoisonError};
+mod cached;
 
-    use dlmalloc::Dlmalloc;
+#[cfg(target_env = "musl")]
+pub(crate) use cached::Cached;
 
-    use super::Allocator;
+/// Small memory that was freed, where the system's allocator keeps it itself.
+#[cfg(not(target_env = "musl"))]
+#[derive(Debug)]
+pub(crate) struct Cached;
 
-    /// The standard library's lock: an allocation in a program with few threads seldom waits for another one, and
-    /// this lock then costs one atomic operation. The lock that dlmalloc brings is a call into libc.
-    static MEMORY: Mutex<Dlmalloc> = Mutex::new(Dlmalloc::new());
-
-    fn memory() -> MutexGuard<'static, Dlmalloc> {
-        MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    // SAFETY: every operation goes to the one Dlmalloc, which keeps the promises of an allocator, under the lock.
-    #[expect(unsafe_code, reason = "an allocator deals in raw memory")]
-    unsafe impl GlobalAlloc for Allocator {
-        #[inline]
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            // SAFETY: the caller keeps what `GlobalAlloc` asks for, and that is what dlmalloc asks for.
-            unsafe { memory().malloc(layout.size(), layout.align()) }
-        }
-
-        #[inline]
-        unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-            // SAFETY: as above; `place` came from this allocator.
-            unsafe { memory().free(place, layout.size(), layout.align()) }
-        }
-
-        #[inline]
-        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-            // SAFETY: as above.
-            unsafe { memory().calloc(layout.size(), layout.align()) }
-        }
-
-        #[inline]
-        unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-            // SAFETY: as above; `place` came from this allocator.
-            unsafe { memory().realloc(place, layout.size(), layout.align(), size) }
-        }
+#[cfg(not(target_env = "musl"))]
+impl Cached {
+    /// Does nothing.
+    pub(crate) fn here() -> Self {
+        Self
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::engine::callee::Failure;
 use crate::engine::dispatch::{Ended, Invocation, lock};
+use crate::sys::allocator::Cached;
 
 /// Maximum number of threads for concurrent functions. Further calls wait.
 const MAX_THREADS: usize = 64;
@@ -83,6 +84,7 @@ impl Pool {
     }
 
     fn serve(&self) {
+        let _cached = Cached::here();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else {
             lock(&self.state).threads -= 1;
