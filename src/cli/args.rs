@@ -436,11 +436,18 @@ where
     let argv = argv.into_iter().map(Into::into).collect();
     let Parsed { cli: parsed, argv } = config::parse(argv).map_err(|why| fail(Exit::Usage, &why))?;
     let is_rsh = rsh::is_meant(&argv);
-    // What clap makes of the letters of a user's name.
-    let of_letters =
-        [ErrorKind::UnknownArgument, ErrorKind::ValueValidation, ErrorKind::InvalidValue, ErrorKind::ArgumentConflict];
-    let is_in_question = !is_rsh && parsed.as_ref().err().is_none_or(|error| of_letters.contains(&error.kind()));
-    if is_in_question && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok()) {
+    // What clap makes of the letters of a user's name. Other mistakes may be behind most of these errors.
+    let users = match parsed.as_ref().map_err(clap::Error::kind) {
+        _ if is_rsh => None,
+        Ok(_) | Err(ErrorKind::UnknownArgument) => Some(checks::Users::All),
+        Err(ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::ArgumentConflict) => {
+            Some(checks::Users::Known)
+        }
+        Err(_) => None,
+    };
+    if let Some(users) = users
+        && let Err(why) = checks::check_become(&argv, parsed.as_ref().ok(), users)
+    {
         return Err(fail(Exit::Usage, &why));
     }
     let cli = parsed.map_err(|error| refuse(&error, &argv, is_rsh))?;

@@ -161,6 +161,8 @@ pub fn child() {
     if tokio::runtime::Handle::try_current().is_err() {
         live(&arguments, false);
     }
+    // The setting is that of a thread, of this one.
+    process::die_in_order_with_parent();
     let thread = std::thread::Builder::new().name("offshoot-main".into()).stack_size(STACK);
     if let Err(error) = thread.spawn(move || live(&arguments, true)) {
         eprintln!("offshoot: cannot start a thread for the child: {error}");

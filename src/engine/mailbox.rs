@@ -104,10 +104,15 @@ impl<T> Sender<T> {
             drop(state);
             return items.clear();
         }
-        if !state.last.is_empty() {
-            state.next_batch();
+        if state.last.len() + items.len() <= BATCH && !state.last.is_empty() {
+            state.last.append(items);
+        } else {
+            if !state.last.is_empty() {
+                let last = std::mem::take(&mut state.last);
+                state.full.push_back(last);
+            }
+            std::mem::swap(&mut state.last, items);
         }
-        std::mem::swap(&mut state.last, items);
         wake(state);
     }
 
@@ -286,6 +291,20 @@ mod tests {
             assert!(receiver.take(&mut batch).await);
         });
         assert_eq!(batch, [7]);
+    }
+
+    #[test]
+    fn items_that_wait_take_no_more_memory_than_they_need() {
+        let (sender, mut receiver) = mailbox();
+        for item in 0..10_000 {
+            sender.send_all(&mut vec![item]);
+        }
+        {
+            let state = sender.inner.state();
+            let taken = state.full.iter().map(Vec::capacity).sum::<usize>() + state.last.capacity();
+            assert!(taken <= 20_000, "{taken}");
+        }
+        assert_eq!(receiver.taken().concat(), (0..10_000).collect::<Vec<_>>());
     }
 
     #[test]

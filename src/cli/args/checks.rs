@@ -23,14 +23,25 @@ fn is_become(word: &OsStr) -> bool {
     flags || text == "--become"
 }
 
+/// Which names of users are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Users {
+    All,
+    /// Those of this machine.
+    Known,
+}
+
 /// What stands right behind `-b` in the same word, if that is not flags: a user who was meant, as in `-bnobody`,
 /// which would be read as `-b -n -o body`.
-fn behind_become(word: &OsStr) -> Option<&str> {
+fn behind_become(word: &OsStr, users: Users) -> Option<&str> {
     let flags = word.to_str()?.strip_prefix('-')?;
     let is_flag = |flag: char| matches!(flag, 'b' | 'K' | 'S' | 'v' | 'n');
     let (before, behind) = flags.split_once('b')?;
     if before.chars().all(is_flag) && matches!(nix::unistd::User::from_name(behind), Ok(Some(_))) {
         return Some(behind);
+    }
+    if users == Users::Known {
+        return None;
     }
     let at = behind.find(|c| !is_flag(c)).filter(|_| before.chars().all(is_flag))?;
     let (name, value) = (&behind[at..], behind[at..].get(1..).unwrap_or_default());
@@ -49,14 +60,14 @@ fn is_user(word: &str) -> bool {
 }
 
 /// Refuses `-bUSER`, before what clap makes of it. The command begins where clap says so, or else is not known.
-pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>) -> Result<(), String> {
+pub(super) fn check_become(argv: &[OsString], parsed: Option<&Cli>, users: Users) -> Result<(), String> {
     let command = match parsed.map(|cli| &cli.command) {
         Some(ToolCommand::Run(args)) => args.argv.len(),
         Some(ToolCommand::Script(args)) => args.argv.len(),
         _ => 0,
     };
     let options = argv.get(1..argv.len().saturating_sub(command)).unwrap_or_default();
-    let found = options.iter().take_while(|word| *word != "--").find_map(|word| behind_become(word));
+    let found = options.iter().take_while(|word| *word != "--").find_map(|word| behind_become(word, users));
     match found.map(visible) {
         Some(user) => Err(format!("`{user}` follows -b without a `=`; to become that user, write -b={user}")),
         None => Ok(()),

@@ -217,12 +217,16 @@ fn words_before_the_dashes_are_no_command() {
 fn a_user_right_behind_the_flag_is_refused() {
     let checked = |line: &[&str]| {
         let line: Vec<OsString> = ["offshoot", "run"].iter().chain(line).map(OsString::from).collect();
-        checks::check_become(&line, Cli::try_parse_from(&line).ok().as_ref())
+        checks::check_become(&line, Cli::try_parse_from(&line).ok().as_ref(), checks::Users::All)
     };
     for (word, user) in [("-bnobody", "nobody"), ("-broot", "root"), ("-Kbwww", "www"), ("-bpostgres", "postgres")] {
         let refused = checked(&["-w", "a", word, "--", "id"]).unwrap_err();
         assert!(refused.contains(&format!("write -b={user}")), "{refused}");
     }
+    let line: Vec<OsString> = ["offshoot", "run", "-w", "a", "-bnobody", "sort", "-bk2"].map(OsString::from).into();
+    let known = |line: &[OsString]| checks::check_become(line, None, checks::Users::Known);
+    assert!(known(&line).unwrap_err().contains("write -b=nobody"));
+    assert_eq!(known(&line[5..]), Ok(()), "it is of the command, and something else is wrong");
     for line in [
         &["-w", "a", "-b=nobody", "id"][..],
         &["-w", "a", "-Kb=nobody", "id"],

@@ -187,7 +187,9 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
     let is_hosts = word == "-w" || word.split('=').next() == Some("--hosts");
     match command.get_name() {
         "plan" if !word.starts_with('-') => Some(not_for_plan(word, argv)),
-        "tree" if !word.starts_with('-') => Some(format!("-w names the hosts: offshoot tree -w {}", visible(word))),
+        "tree" if !word.starts_with('-') && !names_hosts(argv) => {
+            Some(format!("-w names the hosts: offshoot tree -w {}", visible(word)))
+        }
         name @ ("push" | "pull") if ["-r", "-R", "--recursive"].contains(&word.as_str()) => {
             Some(format!("offshoot {name} copies directories with all that is in them; leave out {word}"))
         }
@@ -213,6 +215,10 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
     }
 }
 
+fn names_hosts(argv: &[OsString]) -> bool {
+    argv.iter().any(|word| word.as_bytes().starts_with(b"-w") || word.as_bytes().starts_with(b"--hosts"))
+}
+
 fn not_for_plan(word: &str, argv: &[OsString]) -> String {
     let shown = visible(word);
     let place = argv.iter().position(|other| other == word);
@@ -222,8 +228,7 @@ fn not_for_plan(word: &str, argv: &[OsString]) -> String {
     {
         return format!("to become that user, write {}={shown}", before.display());
     }
-    let names_hosts = |word: &OsString| word.as_bytes().starts_with(b"-w") || word.as_bytes().starts_with(b"--hosts");
-    match argv.iter().any(names_hosts) {
+    match names_hosts(argv) {
         true => format!(
             "offshoot plan shows how hosts are reached and takes no command, so leave out `{shown}`; offshoot run --dry-run \
              prints what would be run"

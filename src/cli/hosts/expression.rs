@@ -47,8 +47,9 @@ pub(crate) const MAX_NAMED: u64 = 1_500_000;
 pub(crate) const MAX_TEXT: usize = 32 << 20;
 /// Most notes that are kept. More notes would not help the user.
 const MAX_NOTES: usize = 8;
-/// Most characters of names that wildcards are compared with, which takes a second.
+/// Most characters of names that wildcards are compared with, which takes a second; and, if that is more, for each known host.
 const MAX_COMPARED: u64 = 400_000_000;
+const MAX_COMPARED_EACH: u64 = 1_000;
 /// Most hops behind others that are compared with the names of methods, which takes some time.
 const MAX_SUSPECTED: usize = 1_000;
 /// How many levels deep groups and files may refer to each other.
@@ -423,9 +424,10 @@ impl Evaluator<'_> {
     fn known(&mut self, pattern: Option<&str>, line: &Line<'_>, span: Span) -> Result<Names, ExprError> {
         let all = self.source(ListSource::Known, line, span)?;
         let mut found = self.empty.empty();
+        let most = MAX_COMPARED.max(MAX_COMPARED_EACH * all.len() as u64);
         for nth in 0..all.len() {
             let (text, key) = (all.text(nth), all.key(nth));
-            if self.compared > MAX_COMPARED {
+            if self.compared > most {
                 let message = format!("so many wildcards for {} known hosts take too long; use fewer", all.len());
                 return Err(line.error(Fault::limit(span, message)));
             }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::{Uid, getegid, geteuid};
 use sha2::{Digest, Sha256};
 
 use crate::sys::hex::hex;
@@ -60,7 +60,9 @@ fn make(path: &Path, user: Uid) -> Result<(), String> {
     // Whoever may rename the directory may put another one in its place.
     let above = path.parent().unwrap_or(path);
     let metadata = fs::metadata(above).map_err(|error| failed(above, &error))?;
-    if ![user.as_raw(), 0].contains(&metadata.uid()) || metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
+    let others = if metadata.gid() == getegid().as_raw() { 0o002 } else { 0o022 };
+    let is_of_others = ![user.as_raw(), 0].contains(&metadata.uid()) || metadata.mode() & others != 0;
+    if is_of_others && metadata.mode() & STICKY == 0 {
         return Err(failed(above, &"others may rename what is in this directory"));
     }
     match DirBuilder::new().mode(0o700).create(path) {

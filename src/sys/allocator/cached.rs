@@ -28,8 +28,10 @@ const CLASSES: usize = 17;
 const MAX_SMALL: usize = size_of_class(CLASSES - 1);
 /// The alignment that all memory of dlmalloc has.
 const ALIGN: usize = 2 * size_of::<usize>();
-/// How many are taken from dlmalloc at once, and how many of one size a thread keeps. Then it gives half of them back.
-const TAKEN: usize = 16;
+/// How many are taken from dlmalloc at once, at first, so that an idle process is small, and at most.
+const FIRST_TAKEN: usize = 2;
+const MOST_TAKEN: usize = 16;
+/// How many of one size a thread keeps. Then it gives half of them back.
 const KEPT: usize = 64;
 
 const fn size_of_class(class: usize) -> usize {
@@ -55,6 +57,8 @@ struct Block {
 struct List {
     first: *mut Block,
     count: usize,
+    /// How many are taken from dlmalloc the next time.
+    next_taken: usize,
 }
 
 type Lists = [List; CLASSES];
@@ -82,12 +86,13 @@ impl List {
     #[cold]
     fn fill(&mut self, class: usize) {
         let mut memory = memory();
-        for _ in 0..TAKEN {
+        for _ in 0..self.next_taken {
             // SAFETY: dlmalloc keeps the promises of an allocator.
             let Some(block) = NonNull::new(unsafe { memory.malloc(size_of_class(class), ALIGN) }) else { return };
             // SAFETY: it is new, and has that size.
             unsafe { self.push(block.cast()) };
         }
+        self.next_taken = MOST_TAKEN.min(2 * self.next_taken);
     }
 
     /// Gives memory back to dlmalloc until no more than `kept` is left.
@@ -116,7 +121,7 @@ impl Cached {
     pub(crate) fn here() -> Self {
         let is_first = CACHE.get().is_null();
         let lists = is_first.then(|| {
-            let lists = Box::new([List { first: null_mut(), count: 0 }; CLASSES]);
+            let lists = Box::new([List { first: null_mut(), count: 0, next_taken: FIRST_TAKEN }; CLASSES]);
             NonNull::from(Box::leak(lists))
         });
         if let Some(lists) = lists {

@@ -16,12 +16,12 @@ pub(super) fn is_ignored_here(number: libc::c_int) -> bool {
 /// process did.
 #[expect(unsafe_code, reason = "a disposition of a signal")]
 fn ignore(number: libc::c_int) {
-    // SAFETY: no handler is installed, or the one that was there again.
+    // SAFETY: zeros are a valid value, which the call replaces; no handler is installed.
     unsafe {
-        match libc::signal(number, libc::SIG_IGN) {
-            libc::SIG_DFL => drop(IGNORED.fetch_or(1 << number, Ordering::Relaxed)),
-            libc::SIG_IGN | libc::SIG_ERR => {}
-            handler => drop(libc::signal(number, handler)),
+        let mut before: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(number, std::ptr::null(), &raw mut before) == 0 && before.sa_sigaction == libc::SIG_DFL {
+            libc::signal(number, libc::SIG_IGN);
+            IGNORED.fetch_or(1 << number, Ordering::Relaxed);
         }
     }
 }

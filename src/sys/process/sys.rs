@@ -16,7 +16,6 @@ use nix::unistd::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-#[cfg(target_os = "linux")]
 use crate::sys::process::platform;
 
 /// The lowest descriptor for files of this crate. Shells and scripts use lower numbers.

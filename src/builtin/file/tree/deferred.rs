@@ -89,7 +89,8 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
         }
         Err(error) => return target.check(&whole, "link", Err::<(), _>(error)).map(drop),
     };
-    if first_stat.is_some_and(|stat| stat.kind != Kind::File) {
+    // In a dry run, what will be replaced is still there.
+    if !target.options.dry_run && first_stat.is_some_and(|stat| stat.kind != Kind::File) {
         target.fault(&whole, format!("{} is no file any more", String::from_utf8_lossy(&first_whole)));
         return Ok(());
     }

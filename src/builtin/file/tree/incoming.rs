@@ -293,7 +293,9 @@ pub(crate) fn adjust(
     }
     if target.may(Change::Adjust, path) {
         let adjusted = target.adjust(directory, name, entry, Some(found));
-        target.check(path, "change mode, owner or time of", adjusted)?;
+        if target.check(path, "change mode, owner or time of", adjusted)?.is_none() {
+            target.has_content(path);
+        }
     }
     Ok(())
 }

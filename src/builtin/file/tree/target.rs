@@ -141,6 +141,11 @@ impl Target {
         (self.notes)(Note::Fault(Fault { path: Blob(path.to_vec()), why }));
     }
 
+    /// Notes that what failed about a path was not its content.
+    pub(crate) fn has_content(&mut self, path: &[u8]) {
+        self.failed.remove(&self.hasher.hash_one(path));
+    }
+
     /// Whether something with this path was not copied. If that is not known, it counts as such.
     pub(crate) fn has_failed(&self, path: &[u8]) -> bool {
         self.failed.len() == MOST_FAILED || self.failed.contains(&self.hasher.hash_one(path))

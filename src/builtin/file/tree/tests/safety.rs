@@ -159,6 +159,26 @@ fn a_hard_link_leads_to_what_was_copied_and_to_nothing_else() {
 }
 
 #[test]
+fn a_dry_run_tells_of_hard_links_what_the_copy_does() {
+    for name in ["a", "b"] {
+        let mut world = World::new();
+        world.options.delete = true;
+        world.write("a", "new");
+        fs::hard_link(world.from("a"), world.from("b")).unwrap();
+        // Whichever is listed first: it takes the place of something else.
+        symlink("elsewhere", world.to(name)).unwrap();
+        let tallies = [true, false].map(|dry_run| {
+            world.options.dry_run = dry_run;
+            let tally = world.copy().unwrap();
+            (tally.written, tally.made, tally.deleted, tally.failed)
+        });
+        assert_eq!(tallies[0], tallies[1], "{:?}", world.told());
+        assert_eq!(tallies[1].3, 0);
+        assert_eq!(fs::read(world.to("a")).unwrap(), b"new");
+    }
+}
+
+#[test]
 fn a_hard_link_to_a_file_that_could_not_be_read_changes_nothing() {
     let world = World::new();
     world.write("a", "new");
