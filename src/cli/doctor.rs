@@ -104,7 +104,7 @@ async fn examine(tree: &Rc<Tree>, host: &HostPath, args: &DoctorArgs) -> Vec<Hop
                 "for a host that is only slow, give it more than {:?} by --connect-timeout",
                 args.connect_timeout
             );
-            failed.advice = joined(&failed.advice, &more).trim_start_matches("; ").to_owned();
+            failed.advice = joined(&failed.advice, &more);
         }
         let (name, call) = match &examined.context {
             Ok(context) => (context.name().to_owned(), Some(first_call(context, args).await)),

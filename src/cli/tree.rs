@@ -399,7 +399,7 @@ impl Tree {
             && via.is_none()
             && self.is_here(hop)
         {
-            error.advice = joined(&error.advice, "for this machine write local1").trim_start_matches("; ").to_owned();
+            error.advice = joined(&error.advice, "for this machine write local1");
         }
         examined
     }

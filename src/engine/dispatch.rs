@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use self::pool::Pool;
 use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running};
 use crate::engine::io::{Io, Timer};
@@ -33,7 +35,6 @@ use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
-use bytes::Bytes;
 
 /// Maximum number of remembered cancellations that arrived before their calls.
 const MAX_EARLY: usize = 1024;
@@ -57,8 +58,6 @@ pub(crate) struct Dispatcher {
     early: RefCell<VecDeque<(ContextId, Handle)>>,
     /// Set when the context begins to end.
     stopped: Cell<bool>,
-    /// The number of calls that run or wait.
-    active: Cell<usize>,
 }
 
 struct Call {
@@ -120,7 +119,6 @@ impl Dispatcher {
             chains: RefCell::default(),
             early: RefCell::default(),
             stopped: Cell::new(false),
-            active: Cell::new(0),
         };
         (dispatcher, calls)
     }
@@ -183,7 +181,6 @@ impl Dispatcher {
         let number = self.received.get();
         self.received.set(number + 1);
         self.calls.borrow_mut().insert(key, Call { state: Arc::clone(&state), number, timer, deadline: late });
-        self.active.set(self.active.get() + 1);
         let chained = chain.as_ref().map(|(number, _)| (message.src, *number));
         let invocation = Invocation {
             shared: Arc::clone(&io.shared),
@@ -325,7 +322,6 @@ impl Dispatcher {
 
     /// Removes a call that has ended, and starts the next call of its chain. Returns the timer of the call.
     pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
-        self.active.set(self.active.get().saturating_sub(1));
         if chain != 0 {
             let next = self.chains.borrow_mut().ended((src, chain));
             next.into_iter().for_each(|invocation| self.start(io, invocation));
@@ -335,7 +331,7 @@ impl Dispatcher {
 
     /// Whether no call runs or waits here.
     pub(crate) fn is_idle(&self) -> bool {
-        self.active.get() == 0
+        self.calls.borrow().is_empty()
     }
 
     /// Removes the deadlines of all calls here, and returns their timers.

@@ -221,7 +221,7 @@ mod tests {
                         match item % 100 {
                             50 => sender.send_all(&mut vec![(thread, item)]),
                             // The receiver has nothing to do and waits.
-                            99 => std::thread::sleep(Duration::from_micros(10)),
+                            99 => std::thread::yield_now(),
                             _ => assert!(sender.send((thread, item))),
                         }
                     }
@@ -275,7 +275,9 @@ mod tests {
 
         let (sender, mut receiver) = mailbox::<u8>();
         let waits = std::thread::spawn(move || runtime().block_on(receiver.take(&mut Vec::new())));
-        std::thread::sleep(Duration::from_millis(10));
+        while sender.inner.state().waiter.is_none() {
+            std::thread::yield_now();
+        }
         drop(sender);
         assert!(!waits.join().unwrap());
     }

@@ -216,7 +216,12 @@ pub(super) fn of_command(error: &clap::Error, argv: &[OsString]) -> Option<Strin
 }
 
 fn names_hosts(argv: &[OsString]) -> bool {
-    argv.iter().any(|word| word.as_bytes().starts_with(b"-w") || word.as_bytes().starts_with(b"--hosts"))
+    argv.iter().any(|word| is_hosts(&word.to_string_lossy()))
+}
+
+/// Whether a word is the option that names hosts.
+fn is_hosts(word: &str) -> bool {
+    word.starts_with("-w") || word.starts_with("--hosts")
 }
 
 fn not_for_plan(word: &str, argv: &[OsString]) -> String {
@@ -262,7 +267,6 @@ fn begun_early(argv: &[OsString]) -> Option<String> {
         at += 1 + usize::from(takes_word(&words[at]));
     }
     let first = words.get(at).filter(|word| *word != "--")?;
-    let is_hosts = |word: &str| word.starts_with("-w") || word.starts_with("--hosts");
     let rest = words.get(at + 1..).unwrap_or_default();
     rest.iter().take_while(|word| *word != "--").find(|word| is_hosts(word))?;
     let first = visible(first);

@@ -9,7 +9,7 @@ use crate::cli::inventory::format::Format;
 use crate::cli::inventory::model::{GroupId, Inventory};
 use crate::cli::inventory::program::{self, Task};
 use crate::cli::inventory::tree::{self, Dialect};
-use crate::cli::inventory::vars_files::VarsFiles;
+use crate::cli::inventory::vars_files::{VarsFiles, is_encrypted};
 use crate::cli::inventory::{genders, groups, ini, json, ssh_config, yaml};
 
 /// How deep directories may stand in each other.
@@ -134,7 +134,7 @@ impl Loaded {
             return self.program(path).map_err(wrong);
         }
         let text = self.budget.read(path, is_named).map_err(wrong)?;
-        if text.starts_with("$ANSIBLE_VAULT;") {
+        if is_encrypted(&text) {
             return Err(wrong(
                 "it is encrypted by ansible-vault, which is not read here; let Ansible print the hosts: ansible-inventory -i \
                  FILE --list --ask-vault-pass > hosts.json"

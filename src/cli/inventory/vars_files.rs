@@ -87,6 +87,11 @@ impl VarsFiles {
     }
 }
 
+/// Whether `ansible-vault` has encrypted a whole file.
+pub(super) fn is_encrypted(text: &str) -> bool {
+    text.starts_with("$ANSIBLE_VAULT;")
+}
+
 /// Reads the variables of one group or host.
 struct Reader<'a> {
     budget: &'a mut Budget,
@@ -113,7 +118,7 @@ impl Reader<'_> {
         }
         let text = self.budget.read(path, false).map_err(wrong)?;
         // It mostly has passwords, which are not used anyway.
-        if text.starts_with("$ANSIBLE_VAULT;") {
+        if is_encrypted(&text) {
             self.encrypted.add(path);
             return Ok(());
         }

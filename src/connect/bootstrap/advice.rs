@@ -41,11 +41,9 @@ pub(super) const START_UP: &str = "does a start-up file of the login shell (.bas
 #[cfg(feature = "cli")]
 pub(super) const READS_INPUT: &str = "a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) reads input, executes another program \
      (`exec`) or redirects the output: let it do so in interactive shells only";
-/// Advice if the first stage has come shortly before the end of the time.
+/// Further advice if the first stage has come shortly before the end of the time.
 #[cfg(feature = "cli")]
-pub(super) const SLOW: &str = "a start-up file of the login shell (.bashrc, .profile, .zshenv, .cshrc) reads input, executes another program \
-     (`exec`) or redirects the output: let it do so in interactive shells only; if the host is only slow, raise \
-     ⟨--connect-timeout|connect_timeout()⟩";
+pub(super) const SLOW: &str = "if the host is only slow, raise ⟨--connect-timeout|connect_timeout()⟩";
 /// Advice for a launcher that has closed its output but keeps running.
 pub(super) const NO_OUTPUT: &str = "it has closed its output and goes on: is ssh told to run no command (SessionType none in ssh_config, `-N`), \
      or does a wrapper or a start-up file close or redirect the output?";

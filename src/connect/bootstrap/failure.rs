@@ -188,7 +188,7 @@ impl Dialogue {
         self.late(
             limit,
             format_args!("the first stage came only when its input was closed, after {at:?} of {of:?}"),
-            advice::SLOW,
+            &crate::wire::error::joined(advice::READS_INPUT, advice::SLOW),
         )
     }
 

@@ -94,7 +94,10 @@ impl ConnectError {
 
 /// What happened, followed by what to do about it.
 pub(crate) fn joined(text: &str, advice: &str) -> String {
-    if advice.is_empty() { text.to_owned() } else { format!("{text}; {advice}") }
+    match (text, advice) {
+        (one, "") | ("", one) => one.to_owned(),
+        _ => format!("{text}; {advice}"),
+    }
 }
 
 impl fmt::Display for ConnectError {
