@@ -45,6 +45,12 @@ fn the_commands_of_the_guide_make_a_program_that_reaches_machines_of_other_kinds
 
     said(&package.offshoot(&["build", "--also", "Linux-i686"]));
     let file = package.file("target/offshoot/release/disk");
+    let program = std::fs::read(&file).unwrap();
+    let home = std::env::var_os("CARGO_HOME").map_or_else(|| std::env::home_dir().unwrap().join(".cargo"), Into::into);
+    for place in [env!("CARGO_MANIFEST_DIR").as_bytes(), b"own packages ", home.as_os_str().as_encoded_bytes()] {
+        let has = program.windows(place.len()).any(|window| window == place);
+        assert!(!has, "the program names {} of this machine", String::from_utf8_lossy(place));
+    }
     // The image for i686 runs on this machine, too.
     let reached = package.run_on("Linux i686", &file, "web1");
     assert!(said(&reached).starts_with("web1: up for "), "{reached:?}");

@@ -135,9 +135,22 @@ fn facts(toolchain: Toolchain, project: &Project, targets: &[String]) -> Result<
         zig: if needs_zig { zig::find() } else { None },
         in_c: project.in_c.clone(),
         compiled_by_user,
+        remapped: remapped(&toolchain, project),
         names_macos,
         toolchain,
     })
+}
+
+/// The directories of this machine that rustc would name in a program.
+fn remapped(toolchain: &Toolchain, project: &Project) -> Vec<(PathBuf, String)> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
+    let home = home.map(|home| (home, "/cargo".to_owned()));
+    let fixed = [(project.root.clone(), "/src".to_owned()), (library, "/rust".into())];
+    let named = |path: &PathBuf| Some((path.clone(), format!("/{}", path.file_name()?.to_string_lossy())));
+    // Of these, the last one that fits counts.
+    fixed.into_iter().chain(home).chain(project.sources.iter().filter_map(named)).collect()
 }
 
 /// A step as a process that can be started.

@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) in_c: Vec<String>,
     /// The targets for which there is a C compiler without zig.
     pub(crate) compiled_by_user: BTreeSet<String>,
+    /// Directories of this machine, and what stands for each in a program. Otherwise the places of panics would name them.
+    pub(crate) remapped: Vec<(PathBuf, String)>,
     /// Whether the user says which version of macOS is the oldest that a program runs on.
     pub(crate) names_macos: bool,
 }
@@ -118,18 +120,9 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
         // The driver of zig leaves a linker alone that the environment names.
         let name = format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase());
         step.env.push((name, "rust-lld".into()));
-        let flags = target::flags(target, &toolchain.sysroot, toolchain.minor);
-        // cargo takes these instead of those of any configuration, which are among them.
-        let all: Vec<_> = facts.flags_of_user(target).iter().chain(&flags).map(String::as_str).collect();
-        step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
     }
-    if linker == Linker::Zig
-        && !is_by_user
-        && let Some(flag) = target::static_by_zig(target)
-    {
-        let all: Vec<_> = facts.flags_of_user(target).iter().map(String::as_str).chain([flag]).collect();
-        step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), all.join("\x1f")));
-    }
+    // cargo takes these instead of those of any configuration, which are among them.
+    step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), flags(target, linker, facts).join("\x1f")));
     if linker == Linker::Zig
         && !facts.names_macos
         && let Some(version) = target::oldest_macos(target)
@@ -141,6 +134,19 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
     }
     step.args.extend(job.selection.iter().chain(&job.cargo).cloned());
     Ok(step)
+}
+
+/// The flags for rustc: those of the user first.
+fn flags(target: &str, linker: Linker, facts: &Facts) -> Vec<String> {
+    let toolchain = &facts.toolchain;
+    let of_linker = match linker {
+        _ if facts.linker_of_user(target).is_some() => Vec::new(),
+        Linker::Rustc => target::flags(target, &toolchain.sysroot, toolchain.minor),
+        Linker::Zig => target::static_by_zig(target).map(str::to_owned).into_iter().collect(),
+        Linker::Native => Vec::new(),
+    };
+    let remapped = facts.remapped.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    facts.flags_of_user(target).iter().cloned().chain(of_linker).chain(remapped).collect()
 }
 
 fn command(program: &std::path::Path) -> Step {
@@ -183,6 +189,7 @@ impl Facts {
             zig: None,
             in_c: Vec::new(),
             compiled_by_user: BTreeSet::new(),
+            remapped: vec![("/home/amy/.cargo".into(), "/cargo".into())],
             names_macos: false,
         }
     }
@@ -256,7 +263,10 @@ mod tests {
     #[test]
     fn a_linker_of_the_user_is_left_alone() {
         let step = step("build", AARCH64, &job(), &configured(Some("my-ld"), &["-Clink-arg=-v"])).unwrap();
-        assert!(!step.args.join(" ").contains("rust-lld") && step.env.len() == 1, "{step:?}");
+        assert!(!step.args.join(" ").contains("rust-lld"), "{step:?}");
+        let flags =
+            step.env.iter().find(|(name, _)| name == "CARGO_ENCODED_RUSTFLAGS").map(|(_, flags)| flags.as_str());
+        assert_eq!(flags, Some("-Clink-arg=-v\x1f--remap-path-prefix=/home/amy/.cargo=/cargo"));
     }
 
     #[test]
