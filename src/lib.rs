@@ -246,7 +246,7 @@ pub mod __private {
 
     #[cfg(feature = "cli")]
     pub use crate::api::exported::{EncodedArgs, Exported};
-    pub use crate::api::function::{Entry, borrowed, run};
+    pub use crate::api::function::{Entry, arguments, run};
     pub use crate::builtin::service::{entry, run_method};
     pub use crate::connect::child::{TestEntry, first_stage_for_tests, test_child};
     pub use crate::connect::handshake::ProgramBuild;

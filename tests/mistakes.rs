@@ -10,7 +10,7 @@ enum Says {
 }
 use Says::{Compiler, Program};
 
-const MISTAKES: [(&str, Says); 12] = [
+const MISTAKES: [(&str, Says); 15] = [
     ("not_exported", Program(&["add `offshoot::export!(double)` beside it"])),
     ("closure", Program(&["a closure cannot be exported: make it a `fn name(..)`"])),
     ("capturing_closure", Compiler(&["only plain functions can be called", "write a `fn` and `offshoot::export!` it"])),
@@ -22,6 +22,8 @@ const MISTAKES: [(&str, Says); 12] = [
             "`String` instead of `&str`",
         ]),
     ),
+    ("no_argument", Compiler(&["`Disk` cannot be an argument of an exported function", "derive `serde::Serialize`"])),
+    ("many_arguments", Compiler(&["with at most 12 arguments", "more of them go into one struct"])),
     ("wrong_type", Compiler(&["mismatched types", "expected `u32`, found `&str`"])),
     ("wrong_number", Compiler(&["mismatched types", "expected a tuple with 1 element, found one with 2 elements"])),
     ("dropped_member", Compiler(&["unused `Result` that must be used"])),
@@ -29,7 +31,8 @@ const MISTAKES: [(&str, Says); 12] = [
     ("no_error", Compiler(&["Result<(), Broken> {check}", "impl std::error::Error for E {}"])),
     ("same_name", Program(&["two exported functions are called", "rename one of them, or export it only once"])),
     ("no_child", Program(&["offshoot::child()", "first"])),
-    ("late_child", Program(&["offshoot::child()", "first"])),
+    ("late_child", Program(&["offshoot::child()", "first", "offshoot::testing!()"])),
+    ("own_arguments", Program(&["reads its arguments before it becomes a child: call offshoot::child() first"])),
 ];
 
 fn cargo(command: &str, program: &str) -> Command {

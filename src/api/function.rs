@@ -5,7 +5,7 @@
 //! differ.
 
 #[doc(hidden)]
-pub mod borrowed;
+pub mod arguments;
 mod shapes;
 
 use std::any::{TypeId, type_name};
@@ -492,15 +492,19 @@ macro_rules! export {
     ($($function:path),+ $(,)?) => { $($crate::export!(@ new, Queued, $function);)+ };
     (@ $new:ident, $runs_on:ident, $function:path) => {
         const _: () = {
+            fn _sends_its_arguments() {
+                if let Some((a, b, c, d, e, f, g, h, i, j, k, l, m, n)) =
+                    $crate::__private::arguments::arguments($function)
+                {
+                    use $crate::__private::arguments::*;
+                    ((&a).owned(), (&b).owned(), (&c).owned(), (&d).owned(), (&e).owned(), (&f).owned(), (&g).owned());
+                    ((&h).owned(), (&i).owned(), (&j).owned(), (&k).owned(), (&l).owned(), (&m).owned(), (&n).owned());
+                    ((&a).sent(), (&b).sent(), (&c).sent(), (&d).sent(), (&e).sent(), (&f).sent(), (&g).sent());
+                    ((&h).sent(), (&i).sent(), (&j).sent(), (&k).sent(), (&l).sent(), (&m).sent(), (&n).sent());
+                }
+            }
             fn run<'a>(econtext: &'a $crate::Econtext, args: &[u8]) -> $crate::__private::Running<'a> {
                 $crate::__private::run($function, econtext, args)
-            }
-            fn _owns_its_arguments() {
-                if let Some((a, b, c, d, e, f, g, h, i, j, k, l)) = $crate::__private::borrowed::arguments($function) {
-                    use $crate::__private::borrowed::*;
-                    ((&a).owned(), (&b).owned(), (&c).owned(), (&d).owned(), (&e).owned(), (&f).owned());
-                    ((&g).owned(), (&h).owned(), (&i).owned(), (&j).owned(), (&k).owned(), (&l).owned());
-                }
             }
             $crate::__private::inventory::submit! {
                 $crate::__private::Entry::$new(

@@ -50,8 +50,11 @@ pub(super) const NO_OUTPUT: &str = "it has closed its output and goes on: is ssh
 /// Text and advice for a program that was started as a child but makes a router of its own.
 pub(super) const UNCLAIMED: (&str, &str) = (
     "the program was started as a child and makes a router before it becomes one",
-    "call offshoot::child(), or offshoot::run, first in its main",
+    "call offshoot::child(), or offshoot::run, first in its main; a file of tests has offshoot::testing!() for it",
 );
+/// Advice if the program has printed the argument by which it is a child.
+pub(super) const READS_ARGUMENTS: &str = "the program reads its arguments before it becomes a child: call offshoot::child() first in its main, or read \
+     them in what offshoot::run runs";
 /// Text and advice for a first stage that had no input.
 pub(super) const NOTHING_TO_READ: (&str, &str) = (
     "the first stage had no input: what runs the command there, or the launcher here, gives it \

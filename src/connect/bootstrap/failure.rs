@@ -5,6 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "cli")]
 use super::Closing;
+use super::nonce::CHILD_PREFIX;
 use super::{Action, Announcement, Diagnosis, Dialogue, Expect, SSH_FAILED, Upload, advice, note, tool_words};
 use crate::wire::error::{ConnectCause, ConnectError, ConnectErrorKind, Phase};
 
@@ -114,6 +115,9 @@ impl Dialogue {
         let text = format!("EOF on stream; last 100 lines received:{none} (phase {}, {status})", self.phase);
         let was_killed = matches!(self.phase, Phase::Exec | Phase::Handshake) && code == Some(KILLED);
         let advice = match lingered && matches!(self.phase, Phase::Start | Phase::Login) {
+            _ if self.phase == Phase::Exec && lines.iter().any(|line| line.contains(CHILD_PREFIX)) => {
+                advice::READS_ARGUMENTS
+            }
             _ if was_killed => advice::WAS_KILLED,
             _ if tool_words::lacks_files(&lines) => advice::FEW_FILES,
             true => advice::NO_OUTPUT,

@@ -81,7 +81,7 @@ pub(crate) fn only(mut functions: Vec<String>) -> Vec<String> {
 }
 
 const HALF: usize = 16;
-const CHILD_PREFIX: &str = "offshoot-child:";
+pub(super) const CHILD_PREFIX: &str = "offshoot-child:";
 
 #[cfg(test)]
 mod tests {
