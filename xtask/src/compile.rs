@@ -46,11 +46,11 @@ pub(super) fn with_flags(verb: &str, targets: &[&str], args: &[impl AsRef<str>],
         cargo.arg("--locked").args(args.iter().map(AsRef::as_ref));
         for target in targets {
             let packed = target::packed_relocations(target, toolchain.minor);
-            let frameworks = target.ends_with("-darwin").then(frameworks);
+            let of_macos = if target.ends_with("-darwin") { for_macos() } else { Vec::new() };
             let remapped = remapped(&toolchain)?;
             let untabled = if is_by_rustc { without_unwind_tables() } else { Vec::new() };
             let static_by_zig = target::static_by_zig(target).map(str::to_owned);
-            let flags = remapped.iter().chain(flags).chain(&untabled).chain(&packed).chain(&frameworks);
+            let flags = remapped.iter().chain(flags).chain(&untabled).chain(&packed).chain(&of_macos);
             let flags = flags.chain(&static_by_zig);
             let flags = flags.map(|flag| format!("{flag:?}"));
             let flags = flags.collect::<Vec<_>>().join(", ");
@@ -78,9 +78,10 @@ fn without_unwind_tables() -> Vec<String> {
     vec!["-Cpanic=abort".into(), "-Clink-arg=--no-eh-frame-hdr".into(), script]
 }
 
-/// Names the frameworks of macOS that the tool uses. zig comes with its C library, and without these.
-fn frameworks() -> String {
-    format!("-Clink-arg=-F{}", top().join("xtask/frameworks").display())
+/// Names the frameworks of macOS that the tool uses: zig comes with its C library, and without these. And leaves out what
+/// is for debuggers, since the linker makes the UUID of the file from it, and it has the paths of this machine.
+fn for_macos() -> Vec<String> {
+    vec![format!("-Clink-arg=-F{}", top().join("xtask/frameworks").display()), "-Clink-arg=-Wl,-S".into()]
 }
 
 /// Flags that keep the paths of this machine out of the result.
