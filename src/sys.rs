@@ -7,6 +7,7 @@ pub(crate) mod beneath;
 pub(crate) mod blocking;
 #[cfg(test)]
 pub(crate) mod counted;
+pub(crate) mod deadline;
 pub(crate) mod directory;
 pub(crate) mod hash;
 pub(crate) mod hex;
@@ -26,5 +27,6 @@ pub(crate) mod quote;
 #[cfg(feature = "cli")]
 pub(crate) mod raw_end;
 pub(crate) mod socket;
+pub(crate) mod temporary;
 #[cfg(any(feature = "cli", feature = "files"))]
 pub(crate) mod unnamed_file;

@@ -18,6 +18,7 @@ use crate::engine::io::Io;
 use crate::engine::shared::{Request, Shared};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
+use crate::sys::deadline::deadline;
 use crate::sys::process::describe;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
@@ -183,6 +184,10 @@ impl RawCall {
             let waited = format!(", which waited there for the end of {},", String::from_utf8_lossy(&message.data));
             return Err(self.timed_out(limit, &waited));
         }
+        // It was refused before it was whole.
+        if message.is_dead() && message.dead_kind == ChannelErrorKind::TooLarge && self.max < usize::MAX {
+            return Err(self.unreadable(&format!("it is too large (max {})", self.max)));
+        }
         if message.is_dead() {
             return Err(self.named(message.dead_error(self.shared().me)));
         }
@@ -243,7 +248,7 @@ impl RawCall {
             if let Poll::Ready(value) = self.poll(cx) {
                 return Poll::Ready(value);
             }
-            let sleep = sleep.get_or_insert_with(|| self.shared().sleep_until(Instant::now() + limit));
+            let sleep = sleep.get_or_insert_with(|| self.shared().sleep_until(deadline(limit)));
             Pin::new(sleep).poll(cx).map(|_| Err(self.late(limit)))
         })
         .await
@@ -270,9 +275,14 @@ impl<R> Call<R> {
         }
     }
 
-    /// Limits the size of the result: more than `max` bytes are an error, and are not decoded.
+    /// Limits the size of the result: more than `max` bytes are an error, and are neither kept nor decoded.
     pub(crate) fn at_most(mut self, max: usize) -> Self {
         self.inner.max = max;
+        if let Some(pending) = &self.inner.state {
+            let (handle, most) = (pending.handle, max as u64 + 1);
+            let limit = move |io: &Rc<Io>| io.with_inboxes(|inboxes| inboxes.limit(handle, most));
+            self.inner.shared().request(Request::Do(Box::new(limit)));
+        }
         self
     }
 
@@ -350,7 +360,7 @@ impl<R: DeserializeOwned> Call<R> {
     ///
     /// As [`Call::recv_timeout`].
     pub fn blocking_recv_timeout(&mut self, limit: Duration) -> Result<R, Error> {
-        let value = block_until(poll_fn(|cx| self.inner.poll(cx)), Instant::now() + limit);
+        let value = block_until(poll_fn(|cx| self.inner.poll(cx)), deadline(limit));
         let value = value.unwrap_or_else(|| Err(self.inner.late(limit)))?;
         self.inner.decode(&value)
     }

@@ -1,7 +1,7 @@
 //! Chains of calls: after one call has failed, the later calls do not run.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::api::call::Call;
@@ -53,8 +53,16 @@ pub struct CallChain {
     context: Context,
     /// The time limit of each call.
     limit: Option<Duration>,
-    /// The number of the chain. It changes with each reset; 0 before the first call.
-    number: AtomicU32,
+    here: Mutex<Here>,
+}
+
+/// What this side knows of the chain. A reset begins a new one.
+#[derive(Default)]
+struct Here {
+    /// The number of the chain; 0 before the first call.
+    number: u32,
+    /// The error of a call that could not be sent. The calls after it are not sent either.
+    failed: Option<Error>,
 }
 
 impl Context {
@@ -76,7 +84,7 @@ impl WithTimeout<'_> {
 
 impl CallChain {
     fn new(context: &Context, limit: Option<Duration>) -> Self {
-        Self { context: context.clone(), limit, number: AtomicU32::new(0) }
+        Self { context: context.clone(), limit, here: Mutex::default() }
     }
 
     /// The context that is called.
@@ -90,7 +98,7 @@ impl CallChain {
     ///
     /// As [`Context::call`], and the error of an earlier call of this chain that has failed.
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, self.limit, self.number())
+        self.start(function, &args, self.limit)
     }
 
     /// [`CallChain::call`] for code that is not async: blocks until the answer arrives.
@@ -109,7 +117,7 @@ impl CallChain {
     ///
     /// As [`CallChain::call`], and [`Error::Timeout`].
     pub fn call_within<F: Function<K>, K>(&self, limit: Duration, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, Some(limit), self.number())
+        self.start(function, &args, Some(limit))
     }
 
     /// Calls `function` and requests no answer. If the function fails, the next call of the chain returns its
@@ -119,26 +127,45 @@ impl CallChain {
     ///
     /// As [`Context::call_no_reply`].
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        self.context.start_no_reply(function, &args, self.limit, self.number())
+        self.context.queue_no_reply(self.encode(function, &args)?, self.limit)
     }
 
     /// Starts a new chain: calls from now on run, even if earlier ones have failed. Calls that were made
     /// before still belong to the old chain. Does not block.
     pub fn reset(&self) {
-        self.forget(self.number.swap(0, Ordering::Relaxed));
+        let number = std::mem::take(&mut *self.lock()).number;
+        self.forget(number);
     }
 
-    fn number(&self) -> u32 {
-        let number = self.number.load(Ordering::Relaxed);
-        if number != 0 {
-            return number;
+    fn start<F: Function<K>, K>(&self, function: F, args: &F::Args, limit: Option<Duration>) -> Call<F::Ok> {
+        self.context.start_encoded::<F, K>(self.encode(function, args), limit)
+    }
+
+    /// Encodes a call, unless one before it could not be sent.
+    fn encode<F: Function<K>, K>(&self, _: F, args: &F::Args) -> Result<Message, Error> {
+        let mut here = self.lock();
+        if let Some(error) = &here.failed {
+            return Err(error.clone());
         }
-        // A handle number is unique in this context, so it serves as the number of the chain.
-        let fresh = self.context.shared().next_handle().0;
-        match self.number.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => fresh,
-            Err(number) => number,
+        if here.number == 0 {
+            // A handle number is unique in this context, so it serves as the number of the chain.
+            here.number = self.context.shared().next_handle().0;
         }
+        let number = here.number;
+        // Arguments may make calls of this chain while they are encoded.
+        drop(here);
+        let message = self.context.call_message::<F, K>(args, number, Handle::NONE);
+        if let Err(error) = &message {
+            let mut here = self.lock();
+            if here.number == number {
+                here.failed.get_or_insert_with(|| error.clone());
+            }
+        }
+        message
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, number: u32) {

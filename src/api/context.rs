@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,6 +22,7 @@ use crate::engine::broker::Broker;
 use crate::engine::shared::{Request, Shared};
 use crate::engine::stats::Stats;
 use crate::sys::blocking::block_on;
+use crate::sys::deadline::deadline;
 use crate::wire::call_payload;
 use crate::wire::codec::{self, Origin};
 use crate::wire::error::Error;
@@ -184,7 +185,7 @@ impl Context {
     /// - [`Error::Payload`] or [`Error::TooLarge`] if the arguments or the result cannot be sent
     #[doc(alias = "call_async")]
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.start(function, &args, None, 0)
+        self.start(function, &args, None)
     }
 
     /// [`Context::call`] for code that is not async: blocks until the answer arrives.
@@ -204,7 +205,7 @@ impl Context {
     /// The errors that are known before the call is sent: [`Error::NotExported`], [`Error::Payload`],
     /// [`Error::TooLarge`], and [`Error::Channel`] if the router has ended.
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        self.start_no_reply(function, &args, None, 0)
+        self.start_no_reply(function, &args, None)
     }
 
     /// Requests the state of the context: counters, links, calls, queues. The context answers even while its
@@ -263,15 +264,17 @@ impl Context {
         words.await.ok()
     }
 
-    /// Starts a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none.
-    pub(crate) fn start<F: Function<K>, K>(
+    /// Starts a call that belongs to no chain.
+    pub(crate) fn start<F: Function<K>, K>(&self, _: F, args: &F::Args, timeout: Option<Duration>) -> Call<F::Ok> {
+        self.start_encoded::<F, K>(self.call_message::<F, K>(args, 0, Handle::NONE), timeout)
+    }
+
+    /// Starts a call, unless its encoding has failed.
+    pub(crate) fn start_encoded<F: Function<K>, K>(
         &self,
-        _: F,
-        args: &F::Args,
+        message: Result<Message, Error>,
         timeout: Option<Duration>,
-        chain: u32,
     ) -> Call<F::Ok> {
-        let message = self.call_message::<F, K>(args, chain, Handle::NONE);
         Call::from_raw(RawCall::start(self, type_name::<F>(), message, timeout))
     }
 
@@ -288,19 +291,22 @@ impl Context {
         Call::converted(RawCall::start(self, function, message, timeout), convert)
     }
 
+    /// Makes a call that nobody waits for, and that belongs to no chain.
     pub(crate) fn start_no_reply<F: Function<K>, K>(
         &self,
         _: F,
         args: &F::Args,
         timeout: Option<Duration>,
-        chain: u32,
     ) -> Result<(), Error> {
-        let mut message = self.call_message::<F, K>(args, chain, Handle::NONE)?;
-        message.deadline = timeout.map(|limit| Instant::now() + limit);
+        self.queue_no_reply(self.call_message::<F, K>(args, 0, Handle::NONE)?, timeout)
+    }
+
+    pub(crate) fn queue_no_reply(&self, mut message: Message, timeout: Option<Duration>) -> Result<(), Error> {
+        message.deadline = timeout.map(deadline);
         self.queue(Request::SendMetered { message, accepted: None })
     }
 
-    /// Encodes a call. `values` is the handle of the caller to which the function sends values before it
+    /// Encodes a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none. `values` is the handle of the caller to which the function sends values before it
     /// ends, or [`Handle::NONE`].
     pub(crate) fn call_message<F: Function<K>, K>(
         &self,

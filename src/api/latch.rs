@@ -5,12 +5,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::api::router::Router;
 use crate::engine::shared::Shared;
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
 use crate::sys::blocking::{block_on, block_until};
+use crate::sys::deadline::deadline;
 use crate::wire::error::{Closed, Error};
 
 /// A queue of values that stay in this process, so they can be of any type. It can be a member of a
@@ -135,7 +136,7 @@ impl<T> Latch<T> {
             if let Poll::Ready(value) = wait.as_mut().poll(cx) {
                 return Poll::Ready(value);
             }
-            let sleep = sleep.get_or_insert_with(|| self.inner.shared.sleep_until(Instant::now() + limit));
+            let sleep = sleep.get_or_insert_with(|| self.inner.shared.sleep_until(deadline(limit)));
             Pin::new(sleep).poll(cx).map(|_| Err(late(limit)))
         })
         .await
@@ -148,7 +149,7 @@ impl<T> Latch<T> {
     ///
     /// As [`Latch::recv_timeout`].
     pub fn blocking_recv_timeout(&self, limit: Duration) -> Result<T, Error> {
-        block_until(self.recv(), Instant::now() + limit).unwrap_or_else(|| Err(late(limit)))
+        block_until(self.recv(), deadline(limit)).unwrap_or_else(|| Err(late(limit)))
     }
 
     /// Returns the next value if one waits, and `None` if not. Does not take values that are reserved for

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,7 @@ use crate::routing::fair_queue::{FairQueue, Got, Hook};
 use crate::routing::handles::{Peer, Registration, Rule};
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
+use crate::sys::deadline::deadline;
 use crate::wire::error::{ChannelErrorKind, Closed, Error};
 use crate::wire::message::{Arrival, ContextId, Handle, Message};
 
@@ -100,7 +101,7 @@ impl Inner {
             if let Poll::Ready(message) = wait.as_mut().poll(cx) {
                 return Poll::Ready(message);
             }
-            let sleep = sleep.get_or_insert_with(|| self.shared.sleep_until(Instant::now() + timeout));
+            let sleep = sleep.get_or_insert_with(|| self.shared.sleep_until(deadline(timeout)));
             Pin::new(sleep).poll(cx).map(|_| Err(timed_out(timeout)))
         })
         .await
@@ -460,7 +461,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// As [`Receiver::recv_timeout`].
     pub fn blocking_recv_timeout(&self, timeout: Duration) -> Result<T, Error> {
-        let message = block_until(self.inner.recv(), Instant::now() + timeout);
+        let message = block_until(self.inner.recv(), deadline(timeout));
         message.unwrap_or_else(|| Err(timed_out(timeout)))?.decode()
     }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use crate::api::latch::Latch;
 use crate::api::receiver::Receiver;
 use crate::sys::blocking::block_on;
 use crate::sys::blocking::block_until;
+use crate::sys::deadline::deadline;
 use crate::wire::error::Error;
 
 /// Waits for several receivers, calls, [latches](crate::select::Latch) and other selects at once, and returns
@@ -337,7 +338,7 @@ impl<T: DeserializeOwned + 'static> Select<T> {
     ///
     /// As [`Select::recv_timeout`].
     pub fn blocking_recv_timeout(&self, limit: Duration) -> Result<(MemberId, T), Error> {
-        let item = block_until(self.core.recv(), Instant::now() + limit);
+        let item = block_until(self.core.recv(), deadline(limit));
         plain(item.unwrap_or_else(|| Err(late(limit)))?)
     }
 
@@ -386,7 +387,7 @@ impl<T: DeserializeOwned + 'static> Select<T> {
     ///
     /// As [`Select::recv_event_timeout`].
     pub fn blocking_recv_event_timeout(&self, limit: Duration) -> Result<Event<T>, Error> {
-        let item = block_until(self.core.recv(), Instant::now() + limit);
+        let item = block_until(self.core.recv(), deadline(limit));
         item.unwrap_or_else(|| Err(late(limit))).map(event)
     }
 

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::api::context::Context;
 use crate::engine::shared::Request;
 use crate::sys::blocking::{block_on, block_until};
+use crate::sys::deadline::deadline;
 
 impl Context {
     /// Ends the context and everything behind it, and waits until it has gone. After the first poll, dropping
@@ -73,7 +74,7 @@ impl ShutdownHandle {
     /// As [`ShutdownHandle::wait`], but blocks for at most `limit`. Returns whether the context has gone. If
     /// it returns false, it can be called again.
     pub fn wait_timeout(&mut self, limit: Duration) -> bool {
-        block_until(self, Instant::now() + limit).is_some()
+        block_until(self, deadline(limit)).is_some()
     }
 }
 

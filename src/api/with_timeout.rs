@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -12,6 +12,7 @@ use crate::api::context::Context;
 use crate::api::function::Function;
 use crate::engine::stats::Stats;
 use crate::sys::blocking::block_on;
+use crate::sys::deadline::deadline;
 use crate::wire::error::Error;
 use crate::wire::message::Message;
 
@@ -63,7 +64,7 @@ impl WithTimeout<'_> {
     ///
     /// As [`Context::call`], and [`Error::Timeout`].
     pub fn call<F: Function<K>, K>(&self, function: F, args: F::Args) -> Call<F::Ok> {
-        self.context.start(function, &args, Some(self.limit), 0)
+        self.context.start(function, &args, Some(self.limit))
     }
 
     /// [`WithTimeout::call`] for code that is not async: blocks for at most the time limit.
@@ -103,7 +104,7 @@ impl WithTimeout<'_> {
     ///
     /// As [`Context::call_no_reply`]. A timeout is not among them, because this returns at once.
     pub fn call_no_reply<F: Function<K>, K>(&self, function: F, args: F::Args) -> Result<(), Error> {
-        self.context.start_no_reply(function, &args, Some(self.limit), 0)
+        self.context.start_no_reply(function, &args, Some(self.limit))
     }
 
     /// As [`Context::stats`], but ends with [`Error::Timeout`] when the time limit is reached.
@@ -176,7 +177,7 @@ impl WithTimeout<'_> {
     /// Returns the result of `work`. When the time limit is reached first, drops `work` and returns an error.
     pub(crate) async fn within<T>(&self, what: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut work = pin!(work);
-        let mut time_is_up = self.context.shared().sleep_until(Instant::now() + self.limit);
+        let mut time_is_up = self.context.shared().sleep_until(deadline(self.limit));
         poll_fn(|cx| {
             if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 return Poll::Ready(result);

@@ -16,15 +16,21 @@
 //! # Ok(()) }
 //! ```
 
+pub(crate) mod replaced;
 pub(crate) mod tree;
 
 use std::any::type_name_of_val;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -34,12 +40,18 @@ use crate::api::function::{Builtin, Value};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::api::with_timeout::WithTimeout;
+use crate::builtin::file::replaced::Replaced;
+use crate::builtin::file::tree::draft::Draft;
 use crate::sys::blocking::on_other_thread;
+use crate::sys::directory::{Directory, permit};
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
 
 /// The most bytes of one piece of a file.
 const CHUNK: usize = 64 * 1024;
+/// The mode of a file that only its owner can read, and that of a new file, which the umask reduces.
+const PRIVATE: u32 = 0o600;
+const FOR_ALL: u32 = 0o666;
 
 /// A piece of a file in a stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,8 +121,10 @@ impl Context {
 
     /// Writes a file on the machine of the context. The file is written whole or not at all, also if the future
     /// is dropped: the function writes another file in the same directory and renames it. A file that is
-    /// replaced keeps its mode. A new file gets the mode 0666, reduced by the umask there. [`Context::copy_to`]
-    /// sets another mode. Code that is not async uses [`block_on`](crate::block_on).
+    /// replaced keeps its mode, and its owner and its group if the context may set them; if it may not, a setuid or setgid
+    /// program loses these bits. A new file gets the mode 0666, reduced by the umask there. [`Context::copy_to`]
+    /// sets another mode. A symbolic link is replaced, and not the file that it leads to. Code that is not async uses
+    /// [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -154,7 +168,8 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::write_file`], but fails with [`Error::Timeout`] when the time limit has passed. Then the
-    /// file is unchanged. Code that is not async uses [`block_on`](crate::block_on).
+    /// file is unchanged, or has all of the new content if the limit passed in the moment in which it got its name. Code
+    /// that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -164,7 +179,8 @@ impl WithTimeout<'_> {
     }
 
     /// As [`Context::copy_to`], but fails with [`Error::Timeout`] when the time limit has passed. Then the file
-    /// is unchanged. Code that is not async uses [`block_on`](crate::block_on).
+    /// is unchanged, or has all of the new content, as with [`WithTimeout::write_file`]. Code that is not async uses
+    /// [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -214,7 +230,7 @@ async fn write<R: AsyncRead>(
 
 async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
     let name = path.clone();
-    let mut file = blocking("read", &path, move || File::open(name)).await?;
+    let mut file = blocking("read", &path, move || open(&name)).await?;
     loop {
         let (rest, chunk) = blocking("read", &path, move || {
             let mut chunk = vec![0; CHUNK];
@@ -233,6 +249,16 @@ async fn read_file(path: PathBuf, pieces: Sender<Piece>) -> io::Result<()> {
 }
 crate::export!(bound read_file);
 
+/// Opens a file for reading.
+fn open(path: &Path) -> io::Result<File> {
+    // To open a pipe without a writer would take a thread until there is one.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe; a command, such as cat, can read it"));
+    }
+    Ok(file)
+}
+
 async fn write_file(
     econtext: &Econtext,
     path: PathBuf,
@@ -240,34 +266,75 @@ async fn write_file(
     ready: Sender<Sender<Piece>>,
 ) -> io::Result<u64> {
     let pieces: Receiver<Piece> = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
-    let unfinished = Unfinished(beside(&path)?);
-    let (name, target) = (unfinished.0.clone(), path.clone());
-    let place = path.clone();
-    let open = move || {
-        let mode = mode.or_else(|| Some(std::fs::metadata(place).ok()?.mode() & 0o7777));
-        // The file never has wider permissions than at the end. The umask reduces the mode of a new file.
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(name);
-        file.map(|file| (file, mode))
-    };
-    let (mut file, mode) = blocking("write", &path, open).await?;
+    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+    let (is_wanted, target) = (Arc::clone(&wanted.0), path.clone());
+    let mut file = blocking("write", &path, move || NewFile::begin(&target, mode, is_wanted)).await?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
     while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
         size += bytes.len() as u64;
-        file = blocking("write", &path, move || file.write_all(&bytes).map(|()| file)).await?;
+        file = blocking("write", &path, move || file.draft.write(&bytes).map(|()| file)).await?;
     }
-    let name = unfinished.0.clone();
-    let finish = move || {
-        // Sets the requested mode, regardless of the umask, or the mode of the file that is replaced.
-        if let Some(mode) = mode {
-            file.set_permissions(Permissions::from_mode(mode))?;
-        }
-        std::fs::rename(name, target)
-    };
-    blocking("write", &path, finish).await?;
+    blocking("write", &path, move || file.place()).await?;
     Ok(size)
 }
 crate::export!(bound write_file);
+
+/// Set to false on drop, so that another thread does not go on with what nobody wants any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A file that is written. All of it blocks.
+struct NewFile {
+    draft: Draft,
+    /// The mode that it gets, whatever the umask is.
+    mode: Option<u32>,
+    replaced: Option<Replaced>,
+    is_wanted: Arc<AtomicBool>,
+}
+
+impl NewFile {
+    fn begin(path: &Path, mode: Option<u32>, is_wanted: Arc<AtomicBool>) -> io::Result<Self> {
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end with the name of a file");
+        let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let directory = Directory::open(parent)?;
+        let replaced = Replaced::at(&directory, name)?;
+        // The file that a symbolic link leads to may be private. The link is replaced, and the file stays.
+        let mode = mode.or_else(|| match replaced {
+            Some(_) => None,
+            None => Some(std::fs::metadata(path).ok()?.mode() & 0o777),
+        });
+        check(&is_wanted)?;
+        // The file never has wider permissions than at the end. The umask reduces the mode of a new file.
+        let first = if replaced.is_some() { PRIVATE } else { mode.unwrap_or(FOR_ALL) & FOR_ALL };
+        let draft = Draft::brief(&directory, name, first)?;
+        Ok(Self { draft, mode, replaced, is_wanted })
+    }
+
+    fn place(self) -> io::Result<()> {
+        let file = self.draft.file();
+        let kept = self.replaced.map(|replaced| replaced.hand_over(file)).transpose()?;
+        if let Some(mode) = self.mode.or(kept) {
+            permit(file, mode)?;
+        }
+        check(&self.is_wanted)?;
+        self.draft.place()
+    }
+}
+
+/// Fails if the caller has given up.
+fn check(is_wanted: &AtomicBool) -> io::Result<()> {
+    match is_wanted.load(Ordering::Acquire) {
+        true => Ok(()),
+        false => Err(io::Error::other("the call was cancelled")),
+    }
+}
 
 /// Runs blocking work on another thread. Errors say that the file at `path` cannot be read or written.
 async fn blocking<T: Send + 'static>(
@@ -277,24 +344,4 @@ async fn blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     let result = on_other_thread(work).await.map_err(io::Error::other)?;
     result.map_err(|error| io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display())))
-}
-
-/// A file that is removed on drop, unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{}: not a file name", path.display())))?;
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".{}.offshoot-{}-{count}", name.to_string_lossy(), std::process::id());
-    Ok(path.with_file_name(name))
 }

@@ -469,7 +469,7 @@ impl Running {
         let events = receiver(context);
         let [to, stdout, stderr] = [events.sender(), events.sender(), events.sender()];
         let args = (line, Outlets { events: to, stdout, stderr, apart: false });
-        let exit = context.start(run_process, &args, limit, 0);
+        let exit = context.start(run_process, &args, limit);
         Self { events, exit }
     }
 }

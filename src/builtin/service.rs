@@ -80,6 +80,7 @@ use crate::engine::shared::Request;
 use crate::routing::handles::Peer;
 use crate::routing::policy::has_parent_authority;
 use crate::sys::blocking::block_on;
+use crate::sys::deadline::deadline;
 use crate::wire::call_payload;
 use crate::wire::codec;
 use crate::wire::error::Error;
@@ -328,7 +329,7 @@ impl WithTimeout<'_> {
     pub fn call_service_no_reply<F: Method<K>, K>(&self, method: F, args: F::Args) -> Result<(), Error> {
         let _ = method;
         let mut message = message::<F, K>(self.context, &args)?;
-        message.deadline = Some(std::time::Instant::now() + self.limit);
+        message.deadline = Some(deadline(self.limit));
         self.context.queue(Request::SendMetered { message, accepted: None })
     }
 }

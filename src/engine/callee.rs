@@ -117,8 +117,35 @@ pub(crate) trait Callee: Send {
         None
     }
 
+    /// The encoded error of a call that cannot run, and has its place in a chain.
+    fn unavailable(&self) -> Option<&Bytes> {
+        None
+    }
+
     /// Starts the function with encoded arguments.
     fn run<'a>(&'a self, call: &IncomingCall, args: &[u8]) -> Running<'a>;
+}
+
+/// Stands in a chain for a call that cannot run. In its turn, it fails with this error.
+pub(crate) struct Unavailable(pub(crate) Bytes);
+
+impl Callee for Unavailable {
+    fn name(&self) -> &'static str {
+        "a call that cannot run"
+    }
+
+    /// All calls before it have ended then.
+    fn runs_on(&self) -> RunsOn {
+        RunsOn::Io
+    }
+
+    fn unavailable(&self) -> Option<&Bytes> {
+        Some(&self.0)
+    }
+
+    fn run<'a>(&'a self, _: &IncomingCall, _: &[u8]) -> Running<'a> {
+        Running::Done(Err(Failure::new("offshoot::Error", self.name())))
+    }
 }
 
 /// The run of a function, which is finished or pending, and its encoded result.

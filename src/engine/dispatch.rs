@@ -18,7 +18,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::pool::Pool;
-use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running};
+use crate::engine::callee::{CallState, Callee, Failure, Functions, IncomingCall, Outcome, Running, Unavailable};
 use crate::engine::io::{Io, Timer};
 use crate::engine::log::MAX_NAME;
 use crate::engine::log::cut;
@@ -36,8 +36,8 @@ use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_erro
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of remembered cancellations that arrived before their calls.
-const MAX_EARLY: usize = 1024;
+/// Maximum number of remembered cancellations of one caller that arrived before their calls.
+const MAX_EARLY: usize = 64;
 
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {
@@ -54,8 +54,8 @@ pub(crate) struct Dispatcher {
     /// The number of calls that were received.
     received: Cell<u64>,
     chains: RefCell<Chains<Invocation>>,
-    /// Cancellations that arrived before their calls. Such a call does not run.
-    early: RefCell<VecDeque<(ContextId, Handle)>>,
+    /// Cancellations that arrived before their calls, or after the answers. A call that comes later does not run.
+    early: RefCell<HashMap<ContextId, VecDeque<Handle>>>,
     /// Set when the context begins to end.
     stopped: Cell<bool>,
 }
@@ -100,6 +100,8 @@ enum Ended {
     Cancelled,
     /// The call did not run because an earlier call of its chain had failed.
     NotRun(Bytes),
+    /// The call could not run.
+    Unavailable(Bytes),
 }
 
 impl Dispatcher {
@@ -126,8 +128,12 @@ impl Dispatcher {
     /// Handles a call that the policy of the handle has accepted.
     pub(crate) fn on_call(&self, io: &Rc<Io>, message: &Message, from: Option<LinkId>) {
         let callee = self.find(io, message, from);
-        // What is refused takes no room.
-        if let Ok((_, Err(Error::Channel(error)))) = callee {
+        // What is refused takes no room. In a chain it takes its place, so that the calls after it do not run.
+        if let Ok((CallHeader { chain: 0, .. }, Err(Error::Channel(error)))) = callee {
+            // By the answer, its caller takes the room back.
+            if !message.wants_reply() && self.admit(io, message) {
+                self.release(io, message);
+            }
             let reason = DeadReason { kind: error.kind, text: error.reason.into() };
             return io.refuse(message, &reason, from);
         }
@@ -137,7 +143,7 @@ impl Dispatcher {
         let key = (message.src, message.reply_to);
         let (CallHeader { chain, values, args, name }, callee) = match callee {
             Ok(asked) => asked,
-            Err(error) => return self.fail(io, message, None, &error),
+            Err(error) => return self.fail(io, message, &error),
         };
         let overtaken = self.take_early(key);
         if chain == 0 && overtaken {
@@ -154,13 +160,14 @@ impl Dispatcher {
                 None => {
                     let reason = "too many chains have failed; reset or drop those that are no longer needed";
                     let error = DeadReason::refused(reason).at(io.shared.me);
-                    return self.fail(io, message, None, &error);
+                    return self.fail(io, message, &error);
                 }
             },
         };
-        let callee = match callee {
+        let callee: Box<dyn Callee> = match callee {
             Ok(callee) => callee,
-            Err(error) => return self.fail(io, message, chain, &error),
+            Err(error) if chain.is_some() => Box::new(Unavailable(encode_error(OTHER_ERROR, &error))),
+            Err(error) => return self.fail(io, message, &error),
         };
         let runs_on = callee.runs_on();
         let state = Arc::new(CallState::new(callee.name(), message.src, runs_on, io.now()));
@@ -251,16 +258,12 @@ impl Dispatcher {
     }
 
     /// Answers a call that cannot run.
-    fn fail(&self, io: &Rc<Io>, message: &Message, chain: Option<(u32, Failed)>, error: &Error) {
+    fn fail(&self, io: &Rc<Io>, message: &Message, error: &Error) {
         self.release(io, message);
-        let data = encode_error(OTHER_ERROR, error);
-        if let Some((_, failed)) = chain {
-            let _ = failed.set(data.clone());
-        } else if !message.wants_reply() {
-            log_failure(&error);
-        }
         if message.wants_reply() {
-            io.send(Message::new(message.src, message.reply_to, data));
+            io.send(Message::new(message.src, message.reply_to, encode_error(OTHER_ERROR, error)));
+        } else {
+            log_failure(&error);
         }
     }
 
@@ -314,19 +317,25 @@ impl Dispatcher {
             return call.state.cancel();
         }
         let mut early = self.early.borrow_mut();
+        let early = early.entry(src).or_default();
         if early.len() == MAX_EARLY {
             early.pop_front();
         }
-        early.push_back((src, handle));
+        early.push_back(handle);
     }
 
     /// Removes a call that has ended, and starts the next call of its chain. Returns the timer of the call.
-    pub(crate) fn finished(&self, io: &Rc<Io>, src: ContextId, handle: Handle, chain: u32) -> Option<TimerKey> {
-        if chain != 0 {
-            let next = self.chains.borrow_mut().ended((src, chain));
+    pub(crate) fn finished(
+        &self,
+        io: &Rc<Io>,
+        call: (ContextId, Handle),
+        chain: Option<(ContextId, u32)>,
+    ) -> Option<TimerKey> {
+        if let Some(chain) = chain {
+            let next = self.chains.borrow_mut().ended(chain);
             next.into_iter().for_each(|invocation| self.start(io, invocation));
         }
-        self.calls.borrow_mut().remove(&(src, handle)).and_then(|call| call.timer)
+        self.calls.borrow_mut().remove(&call).and_then(|call| call.timer)
     }
 
     /// Whether no call runs or waits here.
@@ -343,6 +352,7 @@ impl Dispatcher {
     pub(crate) fn forget(&self, caller: ContextId) {
         self.calls.borrow().iter().filter(|((src, _), _)| *src == caller).for_each(|(_, call)| call.state.cancel());
         lock(&self.inlets).forget(caller);
+        self.early.borrow_mut().remove(&caller);
         self.chains.borrow_mut().forget_all(caller);
     }
 
@@ -357,10 +367,11 @@ impl Dispatcher {
         self.calls.borrow().values().for_each(|call| call.state.cancel());
     }
 
-    fn take_early(&self, key: (ContextId, Handle)) -> bool {
+    fn take_early(&self, (caller, handle): (ContextId, Handle)) -> bool {
         let mut early = self.early.borrow_mut();
-        let found = early.iter().position(|other| *other == key);
-        found.is_some_and(|at| early.remove(at).is_some())
+        let Some(handles) = early.get_mut(&caller) else { return false };
+        let found = handles.iter().position(|other| *other == handle);
+        found.is_some_and(|at| handles.remove(at).is_some())
     }
 
     /// Accounts for a call that came in. Returns false if its caller had no room for it.
@@ -427,8 +438,13 @@ impl Invocation {
 
     /// Returns an outcome if the call must not run.
     fn already_ended(&self) -> Option<Ended> {
-        if let Some(error) = self.chain.as_ref().and_then(|(_, failed)| failed.get()) {
-            return Some(Ended::NotRun(error.clone()));
+        if let Some((_, failed)) = &self.chain {
+            if let Some(error) = failed.get() {
+                return Some(Ended::NotRun(error.clone()));
+            }
+            if let Some(error) = self.callee.unavailable() {
+                return Some(Ended::Unavailable(error.clone()));
+            }
         }
         self.call.state.is_cancelled().then_some(Ended::Cancelled)
     }
@@ -475,6 +491,7 @@ impl Invocation {
             }
             Ended::Cancelled => (None, true),
             Ended::NotRun(error) => (Some(error), false),
+            Ended::Unavailable(error) => (Some(error), true),
         };
         if let Some((_, chain)) = self.chain.as_ref().filter(|_| failed) {
             let _ = chain.set(reply.clone().unwrap_or_else(|| {
@@ -490,7 +507,7 @@ impl Invocation {
         let reply = reply.map(|data| Message::new(self.call.caller, self.reply_to, data));
         let call = self.key;
         let grant = lock(&self.inlets).ended(self.call.caller, self.handle);
-        let chain = self.chain.as_ref().map_or(0, |(number, _)| *number);
+        let chain = self.chain.as_ref().map(|(number, _)| (self.call.caller, *number));
         Request::Answer { call, handle: self.handle, chain, values: self.values, reply, grant }
     }
 }

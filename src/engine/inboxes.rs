@@ -37,6 +37,8 @@ pub(crate) enum Target {
         number: u64,
         /// The room that the call takes in a window of the called context, if it takes any.
         room: Option<Room>,
+        /// The most bytes of the reply.
+        most: u64,
     },
     /// The queue of a receiver.
     Queue(Arc<Queue>),
@@ -203,13 +205,27 @@ impl Inboxes {
     /// Adds a fragment. The first fragment of a message decides whether the message is accepted.
     pub(crate) fn assemble(&mut self, part: &Message, more: bool, routing: &Routing, from: Option<LinkId>) -> Added {
         let Self { runs, handles, .. } = self;
-        runs.add(part, more, || match part.handle {
+        let link = from.map_or(u32::MAX, |link| link.0);
+        runs.add(part, more, link, || match part.handle {
+            // It says why something failed.
+            _ if part.is_dead() => Err(TOO_LARGE_FOR_HANDLE),
             // The other control handles accept no message that is longer than a frame.
             Handle::CALL_FUNCTION | Handle::CALL_SERVICE | Handle::LOAD_IMAGE | Handle(1000..) => {
-                check(handles, part, routing, from)
+                check(handles, part, routing, from)?;
+                match handles.get(part.handle) {
+                    Some(Target::Reply { most, .. }) => Ok(*most),
+                    _ => Ok(u64::MAX),
+                }
             }
             _ => Err(TOO_LARGE_FOR_HANDLE),
         })
+    }
+
+    /// Limits the size of the reply that is awaited at a handle.
+    pub(crate) fn limit(&mut self, handle: Handle, bytes: u64) {
+        if let Some(Target::Reply { most, .. }) = self.handles.get_mut(handle) {
+            *most = bytes;
+        }
     }
 
     /// Returns the target of a message, or the reason why it is refused.
@@ -319,6 +335,7 @@ mod tests {
                     asked: Asked::new("f", Instant::now()),
                     number: 0,
                     room: None,
+                    most: u64::MAX,
                 }),
             )
             .unwrap();

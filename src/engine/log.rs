@@ -29,6 +29,7 @@ pub(crate) use source::LogSource;
 
 use crate::wire::message::ContextId;
 use crate::wire::sanitize::printable;
+use crate::wire::text::beginning;
 
 /// Logs from the I/O thread, which must not wait for a subscriber. In a master, the log's thread creates the
 /// event. In a child, an event is queued in any case.
@@ -116,7 +117,8 @@ impl Record {
     fn escaped(self) -> Self {
         Self {
             level: self.level.clamp(1, 5),
-            target: printable(&self.target),
+            // The name of the context comes behind it, so it must look like no other name, and must not hide that one.
+            target: beginning(&self.target, MAX_NAME).replace(|c| !is_of_target(c), "_"),
             message: printable(&self.message),
             fields: self.fields.into_iter().map(|(name, value)| (printable(&name), printable(&value))).collect(),
             ..self
@@ -129,6 +131,11 @@ impl Record {
             room.free(self.size());
         }
     }
+}
+
+/// Whether a character is one of those of which the paths of modules, and the names of outputs, consist.
+fn is_of_target(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_:.-".contains(c)
 }
 
 impl fmt::Display for Record {
@@ -158,6 +165,15 @@ thread_local! {
     static TAKING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Says on drop that the thread no longer handles an event.
+struct Taken;
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        TAKING.set(false);
+    }
+}
+
 impl<T: Taker> Subscriber for Recorder<T> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.wants(metadata.target(), number(*metadata.level()))
@@ -171,11 +187,12 @@ impl<T: Taker> Subscriber for Recorder<T> {
         if TAKING.replace(true) {
             return;
         }
+        // Also if what is logged panics while it is formatted.
+        let _taken = Taken;
         let mut taken = Event::default();
         event.record(&mut taken);
         let metadata = event.metadata();
         self.0.take(metadata, number(*metadata.level()), taken);
-        TAKING.set(false);
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -239,8 +256,7 @@ fn written(max: usize, text: fmt::Arguments<'_>) -> String {
                 self.0.push_str(text);
                 return Ok(());
             }
-            let end = (0..=left).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-            self.0.push_str(&text[..end]);
+            self.0.push_str(beginning(text, left));
             Err(fmt::Error)
         }
     }

@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     owner: Mutex<Weak<Alive>>,
     /// The services of this context, as the layer that has them keeps them.
     pub(crate) services: OnceLock<Arc<dyn Any + Send + Sync>>,
-    /// Who knows what this context cannot know of others, as the layer that asks keeps it.
+    /// How to ask the contexts above for what this one cannot know. The layer that asks keeps it here.
     pub(crate) voucher: OnceLock<Box<dyn Any + Send + Sync>>,
     requests: mailbox::Sender<Request>,
 }
@@ -109,8 +109,8 @@ pub(crate) enum Request {
         call: (ContextId, Handle),
         /// The handle that the call came to.
         handle: Handle,
-        /// The number of its chain; 0 if it belongs to no chain.
-        chain: u32,
+        /// The caller and the number of its chain, if it belongs to one.
+        chain: Option<(ContextId, u32)>,
         /// The reply is sent after the values that wait for room in this handle of the caller.
         /// [`Handle::NONE`] if the call sends no values.
         values: Handle,

@@ -31,8 +31,16 @@ pub(super) fn reassembly(bytes: &[u8]) {
         let part = Message { src: source, handle, data: Bytes::from(data.clone()), ..Message::default() };
         let begun = model.entry(source).or_default();
         assert_eq!(runs.continues(&part), begun.contains_key(&handle));
-        let refusal = || if welcome { Ok(()) } else { Err(DeadReason::refused("refused by policy")) };
-        let added = runs.add(&part, more, refusal);
+        let most = if handle.0 & 1 == 0 { MAX } else { u64::MAX };
+        let refusal = || if welcome { Ok(most) } else { Err(DeadReason::refused("refused by policy")) };
+        // Two sources come by one link, and the others by one each.
+        let added = runs.add(&part, more, source.0.max(1), refusal);
+        for other in &added.displaced {
+            let run = model.get_mut(&other.src).and_then(|runs| runs.get_mut(&other.handle));
+            assert!(run.is_some_and(|run| run.take().is_some()), "a run that holds nothing is displaced");
+            assert_ne!(other.src.0.max(1), source.0.max(1), "a link makes room for itself");
+        }
+        let begun = model.entry(source).or_default();
         let count = begun.len();
         let before = begun.remove(&handle);
         assert_eq!(added.too_many, before.is_none() && count == MAX_RUNS);

@@ -45,7 +45,7 @@ const TYPES: &[fn(&[u8])] = &[
     value::<voucher::Question>,
     value::<voucher::Answer>,
     value::<kept::Question>,
-    value::<Vec<kept::Kept>>,
+    value::<Vec<kept::Found>>,
     value::<CommandLine>,
     value::<Outlets>,
     value::<Event>,

@@ -29,6 +29,11 @@ pub struct Peer {
 /// [`has_parent_authority`](crate::policy::has_parent_authority) has an example.
 pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
 
+/// Whether an authority is that of the context that decides, or of a context above it.
+fn is_own(authority: ContextId, peer: &Peer) -> bool {
+    authority == peer.me || peer.parent_ids.contains(&authority)
+}
+
 /// Which messages may reach a handle.
 #[derive(Clone)]
 pub(crate) enum Rule {
@@ -98,7 +103,7 @@ impl<S> Handles<S> {
     pub(crate) fn check(
         &self,
         message: &Message,
-        peer: impl FnOnce() -> Peer,
+        peer: impl Fn() -> Peer,
         provenance: &impl Provenance,
     ) -> Result<(), DeadReason> {
         let Some(registration) = self.registration(message.handle) else {
@@ -113,6 +118,9 @@ impl<S> Handles<S> {
                 // A router elsewhere may honestly have no route to a context that has gone. So this is no fault.
                 true => return Err(DeadReason::INVALID_HANDLE),
             }
+        } else if registration.respondent.is_some() && message.auth != message.src && !is_own(message.auth, &peer()) {
+            // Another context has led the respondent to this handle.
+            return Err(UNEXPECTED);
         }
         let refusal = match &registration.policy {
             None => None,
@@ -169,6 +177,11 @@ impl<S> Handles<S> {
     /// The sink of a handle.
     pub(crate) fn get(&self, handle: Handle) -> Option<&S> {
         self.registration(handle).map(|registration| &registration.sink)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut S> {
+        self.entries.get_mut(handle).map(|entry| &mut entry.registration.sink)
     }
 
     /// The sink of a handle that awaits a reply of `respondent`.
@@ -246,7 +259,7 @@ mod tests {
 
     const ELSEWHERE: Came = Came(false, false);
 
-    fn peer(id: u32) -> impl FnOnce() -> Peer {
+    fn peer(id: u32) -> impl Fn() -> Peer {
         move || Peer { id: ContextId(id), me: ContextId(0), parent_ids: Arc::new([]) }
     }
 
@@ -271,6 +284,18 @@ mod tests {
         handles.add(Handle(1000), guarded).unwrap();
         assert_eq!(handles.check(&from(1), peer(1), &ELSEWHERE), Err(DeadReason::refused("refused by policy")));
         assert_eq!(handles.check(&from(0), peer(0), &ELSEWHERE), Ok(()));
+    }
+
+    #[test]
+    fn a_respondent_acts_for_itself_or_for_those_who_made_the_handle() {
+        let mut handles = Handles::default();
+        let registration = Registration { sink: "s", once: false, respondent: Some(ContextId(1)), policy: None };
+        handles.add(Handle(1000), registration).unwrap();
+        let peer = || Peer { id: ContextId(1), me: ContextId(9), parent_ids: Arc::new([ContextId(1), ContextId(0)]) };
+        for (auth, may) in [(1, true), (9, true), (0, true), (2, false), (10, false)] {
+            let message = Message { auth: ContextId(auth), ..from(1) };
+            assert_eq!(handles.check(&message, peer, &ELSEWHERE).is_ok(), may, "{auth}");
+        }
     }
 
     #[test]

@@ -49,8 +49,7 @@ impl Entry {
     }
 }
 
-/// A frame that has left the queue: the link by which it came in, its bytes, and the context if it
-/// was a log record.
+/// A frame that has left the queue: the link by which it came in, its bytes, and its lane.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     pub(crate) origin: Option<LinkId>,

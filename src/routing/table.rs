@@ -22,6 +22,7 @@ use crate::sys::hash::{HashMap, HashSet};
 use crate::wire::error::DeadReason;
 use crate::wire::message::{ContextId, Message};
 use crate::wire::sanitize::printable;
+use crate::wire::text::beginning;
 
 /// The number of a link to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -279,8 +280,7 @@ impl Routing {
         if !name.strip_prefix(above).is_some_and(|rest| rest.starts_with('.')) {
             name = format!("{above}.{name}");
         }
-        let end = (0..=MAX_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at));
-        name.truncate(end.unwrap_or(0));
+        name.truncate(beginning(&name, MAX_NAME).len());
         name
     }
 

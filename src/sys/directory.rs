@@ -103,8 +103,14 @@ impl AsFd for Directory {
 impl Directory {
     /// Opens a directory by its path. Here, and here alone, symbolic links are followed: the user has named it.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self(Arc::new(openat(AT_FDCWD, path, flags, Mode::empty())?)))
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = match openat(AT_FDCWD, path, flags | OFlag::O_RDONLY, Mode::empty()) {
+            // Its names cannot be listed, but files in it can be made and renamed.
+            #[cfg(target_os = "linux")]
+            Err(Errno::EACCES) => openat(AT_FDCWD, path, flags | OFlag::O_PATH, Mode::empty()),
+            opened => opened,
+        };
+        Ok(Self(Arc::new(opened?)))
     }
 
     /// Opens the directory at a path below this one.
@@ -185,10 +191,10 @@ impl Directory {
         Ok(openat(self, name, flags, Mode::empty())?.into())
     }
 
-    /// Makes a file for writing that only its owner can read. Fails if the name is taken.
-    pub(crate) fn create(&self, name: &[u8]) -> io::Result<File> {
+    /// Makes a file for writing, with this mode as far as the umask leaves it. Fails if the name is taken.
+    pub(crate) fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+        Ok(openat(self, name, flags, bits(mode))?.into())
     }
 
     /// Opens a file to write at its end. A new one has the mode that the umask leaves, and its name must not be taken.

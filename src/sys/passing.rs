@@ -11,6 +11,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 /// How many descriptors are passed at once: standard streams.
 const COUNT: usize = 3;
+/// The most that Linux passes at once. If there is room for all, none is left open that nothing knows of.
+const MOST: usize = 253;
 
 /// Sends descriptors and a number.
 pub(crate) fn send(socket: &impl AsFd, descriptors: [RawFd; COUNT], number: u32) -> io::Result<()> {
@@ -27,7 +29,7 @@ pub(crate) fn send(socket: &impl AsFd, descriptors: [RawFd; COUNT], number: u32)
 ///
 /// [`ErrorKind::WouldBlock`] if nothing has come, and [`ErrorKind::InvalidData`] if it is something else.
 pub(crate) fn receive(socket: &impl AsFd) -> io::Result<([OwnedFd; COUNT], u32)> {
-    let (mut bytes, mut space) = ([0; 4], cmsg_space!([RawFd; COUNT]));
+    let (mut bytes, mut space) = ([0; 4], cmsg_space!([RawFd; MOST]));
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let received = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty())?;
     let (count, mut owned) = (received.bytes, Vec::new());
@@ -74,6 +76,12 @@ mod tests {
         assert_eq!(text, "hi");
         theirs.set_nonblocking(true).unwrap();
         assert_eq!(receive(&theirs).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let many = [ControlMessage::ScmRights(&[reader.as_raw_fd(); COUNT + 2])];
+        let slices = [IoSlice::new(b"many")];
+        sendmsg::<()>(ours.as_raw_fd(), &slices, &many, MsgFlags::empty(), None).unwrap();
+        assert_eq!(receive(&theirs).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(std::fs::read_dir("/proc/self/fd").unwrap().count(), before);
         (&ours).write_all(b"none").unwrap();
         assert_eq!(receive(&theirs).unwrap_err().kind(), ErrorKind::InvalidData);
     }

@@ -20,6 +20,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::sys::blocking::on_other_thread;
+use crate::sys::deadline::deadline;
 
 /// How long one address of a name may take if the name has more. A packet filter that drops everything at one address
 /// must not keep the others from being tried.
@@ -91,7 +92,7 @@ pub(crate) async fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
 /// [`ErrorKind::PermissionDenied`] if another user listens there, [`ErrorKind::TimedOut`] if nobody accepts in time, and
 /// what the system says.
 pub(crate) fn connect_own_unix(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
-    let (deadline, address) = (Instant::now() + limit, UnixAddr::new(path)?);
+    let (deadline, address) = (deadline(limit), UnixAddr::new(path)?);
     let socket = new_socket()?;
     loop {
         match connect(socket.as_raw_fd(), &address) {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::sys::temporary;
+
 /// Makes a file in the directory for temporary files. The file has no name, so it disappears when it is closed.
 /// `what` describes its purpose.
 ///
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// If the system refuses.
 pub(crate) fn unnamed_file(what: &str) -> io::Result<File> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let directory = std::env::temp_dir();
+    let directory = temporary::directory();
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     #[cfg(target_os = "linux")]

@@ -14,6 +14,7 @@ use crate::wire::codec::{self, Origin};
 use crate::wire::error::{CallError, ChannelError, ChannelErrorKind, DeadReason, Error};
 use crate::wire::port::Port;
 use crate::wire::sanitize::printable;
+use crate::wire::text::beginning;
 
 /// A process in the tree. The master is 0.
 ///
@@ -32,7 +33,7 @@ const NOT_RECEIVED: DeadReason =
     DeadReason::fixed(ChannelErrorKind::NoRoute, "this message was not received, so it cannot be answered");
 
 /// The most bytes of the reason in a dead message that are read.
-const MAX_REASON: usize = 16 * 1024;
+const MAX_REASON: usize = 4 * 1024;
 
 impl fmt::Display for ContextId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +217,7 @@ impl Message {
         Self { data: data.into(), raw: true, ..Self::default() }
     }
 
-    /// A message that ends a conversation. Its payload is the reason. The receiver gets it as
+    /// A message that ends a conversation. Its payload is the reason, of which 4 KiB are sent. The receiver gets it as
     /// [`ChannelErrorKind::Refused`].
     pub fn dead(reason: &str) -> Self {
         Self::dead_as(ChannelErrorKind::Refused, reason)
@@ -224,7 +225,7 @@ impl Message {
 
     /// A message that ends a conversation, with a reason of the given kind.
     pub fn dead_as(kind: ChannelErrorKind, reason: &str) -> Self {
-        let data = Bytes::copy_from_slice(reason.as_bytes());
+        let data = Bytes::copy_from_slice(beginning(reason, MAX_REASON).as_bytes());
         Self { reply_to: Handle::IS_DEAD, dead_kind: kind, ..Self::raw(data) }
     }
 

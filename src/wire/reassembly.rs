@@ -2,7 +2,9 @@
 //!
 //! A run is the sequence of fragments of one message. A sender that may not write to a handle is
 //! refused at the first fragment, so only accepted messages take memory. All runs together hold at
-//! most twice the largest message. One sender has few runs at a time, refused ones included.
+//! most twice the largest message: if one more fragment does not fit, the link with the most bytes loses its
+//! largest run, so that a neighbour that fills the memory harms no other one. One sender has few runs at a time,
+//! refused ones included.
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,8 +21,9 @@ pub(crate) const MAX_RUNS: usize = 8;
 pub(crate) struct Runs {
     /// The runs of each sender. A sender without runs has no entry.
     by_source: HashMap<ContextId, Vec<Run>>,
-    /// The bytes of all runs together.
+    /// The bytes of all runs together, and of those that came by one link.
     bytes: u64,
+    by_link: HashMap<u32, u64>,
     /// The largest message allowed, in bytes.
     max: u64,
 }
@@ -28,6 +31,10 @@ pub(crate) struct Runs {
 #[derive(Debug)]
 struct Run {
     key: Key,
+    /// The link that it comes by.
+    link: u32,
+    /// The most bytes that its handle takes.
+    most: u64,
     content: Content,
 }
 
@@ -41,6 +48,13 @@ enum Content {
     Refused,
 }
 
+impl Content {
+    /// The bytes that it has. `None` if it was refused.
+    fn size(&self) -> Option<u64> {
+        if let Self::Growing(data) = self { Some(data.len() as u64) } else { None }
+    }
+}
+
 /// The result of taking in a fragment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Added {
@@ -50,11 +64,13 @@ pub(crate) struct Added {
     pub(crate) refusal: Option<DeadReason>,
     /// Whether the fragment was dropped because its sender has too many runs.
     pub(crate) too_many: bool,
+    /// Runs of another link that were refused to make room, each as a message without payload.
+    pub(crate) displaced: Vec<Message>,
 }
 
 impl Runs {
     pub(crate) fn new(max: u64) -> Self {
-        Self { by_source: HashMap::default(), bytes: 0, max }
+        Self { by_source: HashMap::default(), bytes: 0, by_link: HashMap::default(), max }
     }
 
     /// Whether `part` continues a run that has begun.
@@ -62,57 +78,116 @@ impl Runs {
         !self.by_source.is_empty() && self.by_source.get(&part.src).is_some_and(|runs| find(runs, part).is_some())
     }
 
-    /// Takes in a fragment. Calls `check` for the first fragment of a run.
-    pub(crate) fn add(&mut self, part: &Message, more: bool, check: impl FnOnce() -> Result<(), DeadReason>) -> Added {
+    /// Takes in a fragment that came by this link. Calls `check` for the first fragment of a run; it says how many bytes
+    /// the handle takes.
+    pub(crate) fn add(
+        &mut self,
+        part: &Message,
+        more: bool,
+        link: u32,
+        check: impl FnOnce() -> Result<u64, DeadReason>,
+    ) -> Added {
         let mut added = Added::default();
         let runs = self.by_source.entry(part.src).or_default();
-        let content = match find(runs, part) {
-            Some(at) => runs.swap_remove(at).content,
+        let mut run = match find(runs, part) {
+            Some(at) => runs.swap_remove(at),
             None if runs.len() == MAX_RUNS => return Added { too_many: true, ..added },
-            None => check().map_or_else(
-                |reason| {
-                    added.refusal = Some(reason);
-                    Content::Refused
-                },
-                |()| Content::Growing(BytesMut::new()),
-            ),
+            None => {
+                let (most, content) = match check() {
+                    Ok(most) => (most.min(self.max), Content::Growing(BytesMut::new())),
+                    Err(reason) => {
+                        added.refusal = Some(reason);
+                        (0, Content::Refused)
+                    }
+                };
+                Run { key: key(part), link, most, content }
+            }
         };
-        let content = match content {
-            Content::Growing(mut data) => {
-                let size = (data.len() + part.data.len()) as u64;
-                let total = self.bytes + part.data.len() as u64;
-                if size > self.max || total > self.max.saturating_mul(2) {
-                    self.bytes -= data.len() as u64;
-                    added.refusal = Some(DeadReason::too_large(self.max));
-                    Content::Refused
-                } else {
-                    self.bytes = total;
+        let size = part.data.len() as u64;
+        if let Some(held) = run.content.size() {
+            let refusal = if held + size > run.most {
+                Some(DeadReason::too_large(run.most))
+            } else if self.make_room(size, run.link, &mut added.displaced) {
+                None
+            } else {
+                Some(DeadReason::TOO_MUCH_AT_ONCE)
+            };
+            match (&mut run.content, refusal) {
+                (Content::Growing(data), None) => {
                     data.extend_from_slice(&part.data);
-                    Content::Growing(data)
+                    self.take(run.link, size);
+                }
+                (content, refusal) => {
+                    self.give_back(run.link, content);
+                    *content = Content::Refused;
+                    added.refusal = refusal;
                 }
             }
-            Content::Refused => Content::Refused,
-        };
-        match content {
-            content if more => runs.push(Run { key: key(part), content }),
-            Content::Growing(data) => {
-                self.bytes -= data.len() as u64;
+        }
+        if more {
+            self.by_source.entry(part.src).or_default().push(run);
+        } else {
+            self.give_back(run.link, &run.content);
+            if let Content::Growing(data) = run.content {
                 added.whole = Some(data.freeze());
             }
-            Content::Refused => {}
         }
-        if runs.is_empty() {
-            self.by_source.remove(&part.src);
-        }
+        self.tidy(part.src);
         added
+    }
+
+    /// Makes room for the bytes of a fragment, at the cost of the link with the most bytes. Returns false if that is the
+    /// link of the fragment itself.
+    fn make_room(&mut self, size: u64, link: u32, displaced: &mut Vec<Message>) -> bool {
+        while self.bytes + size > self.max.saturating_mul(2) {
+            let own = self.by_link.get(&link).map_or(0, |bytes| *bytes) + size;
+            let heaviest = self.by_link.iter().max_by_key(|(_, bytes)| **bytes).filter(|(_, bytes)| **bytes > own);
+            let Some(message) = heaviest.map(|(link, _)| *link).and_then(|link| self.displace(link)) else {
+                return false;
+            };
+            displaced.push(message);
+        }
+        true
+    }
+
+    /// Refuses the largest run of a link.
+    fn displace(&mut self, link: u32) -> Option<Message> {
+        let all = self.by_source.iter_mut().flat_map(|(source, runs)| runs.iter_mut().map(|run| (*source, run)));
+        let (src, run) = all.filter(|(_, run)| run.link == link).max_by_key(|(_, run)| run.content.size())?;
+        let (handle, reply_to, lane) = run.key;
+        let content = std::mem::replace(&mut run.content, Content::Refused);
+        self.give_back(link, &content);
+        content.size()?;
+        Some(Message { src, handle, reply_to, lane, ..Message::default() })
+    }
+
+    fn take(&mut self, link: u32, bytes: u64) {
+        self.bytes += bytes;
+        *self.by_link.entry(link).or_default() += bytes;
+    }
+
+    /// Gives back what a run holds.
+    fn give_back(&mut self, link: u32, content: &Content) {
+        let Content::Growing(data) = content else { return };
+        self.bytes -= data.len() as u64;
+        if let Some(bytes) = self.by_link.get_mut(&link) {
+            *bytes -= data.len() as u64;
+            if *bytes == 0 {
+                self.by_link.remove(&link);
+            }
+        }
+    }
+
+    fn tidy(&mut self, source: ContextId) {
+        if self.by_source.get(&source).is_some_and(Vec::is_empty) {
+            self.by_source.remove(&source);
+        }
     }
 
     /// Drops the unfinished runs of a context that has gone.
     pub(crate) fn forget(&mut self, context: ContextId) {
         for run in self.by_source.remove(&context).unwrap_or_default() {
-            if let Content::Growing(data) = run.content {
-                self.bytes -= data.len() as u64;
-            }
+            self.give_back(run.link, &run.content);
         }
     }
 }
@@ -129,6 +204,9 @@ fn find(runs: &[Run], part: &Message) -> Option<usize> {
 mod tests {
     use super::*;
 
+    const LINK: u32 = 7;
+    const MOST: u64 = u64::MAX;
+
     fn part(src: u32, data: &'static [u8]) -> Message {
         Message { src: ContextId(src), data: Bytes::from_static(data), ..Message::default() }
     }
@@ -136,49 +214,85 @@ mod tests {
     #[test]
     fn fragments_of_different_senders_do_not_mix() {
         let mut runs = Runs::new(100);
-        let ok = || Ok(());
-        runs.add(&part(1, b"a"), true, ok);
-        runs.add(&part(2, b"x"), true, ok);
-        runs.add(&part(1, b"b"), true, ok);
-        assert_eq!(runs.add(&part(1, b"c"), false, ok).whole.unwrap(), "abc");
-        assert_eq!(runs.add(&part(2, b"y"), false, ok).whole.unwrap(), "xy");
+        let ok = || Ok(MOST);
+        runs.add(&part(1, b"a"), true, LINK, ok);
+        runs.add(&part(2, b"x"), true, LINK, ok);
+        runs.add(&part(1, b"b"), true, LINK, ok);
+        assert_eq!(runs.add(&part(1, b"c"), false, LINK, ok).whole.unwrap(), "abc");
+        assert_eq!(runs.add(&part(2, b"y"), false, LINK, ok).whole.unwrap(), "xy");
         assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 
     #[test]
     fn a_run_that_grows_too_large_is_refused_once_and_forgotten_at_its_end() {
         let mut runs = Runs::new(4);
-        let ok = || Ok(());
-        assert_eq!(runs.add(&part(1, b"abc"), true, ok), Added::default());
-        assert_eq!(runs.add(&part(1, b"de"), true, ok).refusal.unwrap(), DeadReason::too_large(4));
-        assert_eq!(runs.add(&part(1, b"fg"), true, ok), Added::default());
-        assert_eq!(runs.add(&part(1, b"h"), false, ok), Added::default());
+        let ok = || Ok(MOST);
+        assert_eq!(runs.add(&part(1, b"abc"), true, LINK, ok), Added::default());
+        assert_eq!(runs.add(&part(1, b"de"), true, LINK, ok).refusal.unwrap(), DeadReason::too_large(4));
+        assert_eq!(runs.add(&part(1, b"fg"), true, LINK, ok), Added::default());
+        assert_eq!(runs.add(&part(1, b"h"), false, LINK, ok), Added::default());
         assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 
     #[test]
     fn all_runs_together_are_bounded() {
         let mut runs = Runs::new(4);
-        let refused = (0..10).filter(|src| runs.add(&part(*src, b"abcd"), true, || Ok(())).refusal.is_some()).count();
-        assert_eq!((refused, runs.bytes), (8, 8));
+        let refused = (0..10).filter_map(|src| runs.add(&part(src, b"abcd"), true, LINK, || Ok(MOST)).refusal);
+        assert_eq!(refused.collect::<Vec<_>>(), vec![DeadReason::TOO_MUCH_AT_ONCE; 8]);
+        assert_eq!(runs.bytes, 8);
+    }
+
+    #[test]
+    fn the_link_that_holds_most_makes_room_for_the_others() {
+        let mut runs = Runs::new(4);
+        let ok = || Ok(MOST);
+        // One neighbour fills all that there is, by two contexts.
+        assert_eq!(runs.add(&Message { handle: Handle(1000), ..part(1, b"abcd") }, true, 1, ok), Added::default());
+        assert_eq!(runs.add(&Message { handle: Handle(1001), ..part(2, b"efg") }, true, 1, ok), Added::default());
+        assert_eq!(runs.add(&part(3, b"x"), true, 2, ok), Added::default());
+        let Added { displaced, refusal, .. } = runs.add(&part(3, b"yz"), true, 2, ok);
+        assert_eq!((displaced.len(), refusal), (1, None));
+        assert_eq!((displaced[0].src, displaced[0].handle), (ContextId(1), Handle(1000)));
+        assert_eq!(runs.bytes, 6);
+        // What was displaced goes on without effect, and what was not comes whole.
+        let more = runs.add(&Message { handle: Handle(1000), ..part(1, b"e") }, false, 1, ok);
+        assert_eq!(more, Added::default());
+        assert_eq!(runs.add(&part(3, b"!"), false, 2, ok).whole.unwrap(), "xyz!");
+        let second = runs.add(&Message { handle: Handle(1001), ..part(2, b"h") }, false, 1, ok);
+        assert_eq!(second.whole.unwrap(), "efgh");
+        assert_eq!((runs.bytes, runs.by_source.len(), runs.by_link.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_run_ends_where_its_handle_takes_no_more() {
+        let mut runs = Runs::new(100);
+        runs.add(&part(1, b"abc"), true, LINK, || Ok(4));
+        let refusal = runs.add(&part(1, b"de"), true, LINK, || Ok(4)).refusal;
+        assert_eq!((refusal, runs.bytes), (Some(DeadReason::too_large(4)), 0));
     }
 
     #[test]
     fn who_may_not_write_fills_no_memory() {
         let mut runs = Runs::new(100);
         let no = || Err(DeadReason::refused("refused by policy"));
-        assert_eq!(runs.add(&part(1, b"abc"), true, no).refusal.unwrap(), DeadReason::refused("refused by policy"));
+        assert_eq!(
+            runs.add(&part(1, b"abc"), true, LINK, no).refusal.unwrap(),
+            DeadReason::refused("refused by policy")
+        );
         assert_eq!(runs.bytes, 0);
-        assert_eq!(runs.add(&part(1, b"abc"), false, no), Added::default());
+        assert_eq!(runs.add(&part(1, b"abc"), false, LINK, no), Added::default());
     }
 
     #[test]
     fn a_sender_has_few_runs_at_a_time_whether_they_are_welcome_or_not() {
         let mut runs = Runs::new(100);
-        let begin = |runs: &mut Runs, handle, welcome: bool| {
-            let part = Message { handle: Handle(handle), ..part(1, b"a") };
-            runs.add(&part, true, || if welcome { Ok(()) } else { Err(DeadReason::refused("refused by policy")) })
-        };
+        let begin =
+            |runs: &mut Runs, handle, welcome: bool| {
+                let part = Message { handle: Handle(handle), ..part(1, b"a") };
+                runs.add(&part, true, LINK, || {
+                    if welcome { Ok(MOST) } else { Err(DeadReason::refused("refused by policy")) }
+                })
+            };
         for handle in 0..MAX_RUNS {
             assert!(!begin(&mut runs, u32::try_from(handle).unwrap(), handle % 2 == 0).too_many);
         }
@@ -187,15 +301,15 @@ mod tests {
         }
         assert_eq!(runs.by_source[&ContextId(1)].len(), MAX_RUNS);
         // Other senders have runs of their own, and a run that has ended makes room for another.
-        assert!(!runs.add(&part(2, b"x"), true, || Ok(())).too_many);
-        assert_eq!(runs.add(&part(1, b"b"), false, || Ok(())).whole.unwrap(), "ab");
+        assert!(!runs.add(&part(2, b"x"), true, LINK, || Ok(MOST)).too_many);
+        assert_eq!(runs.add(&part(1, b"b"), false, LINK, || Ok(MOST)).whole.unwrap(), "ab");
         assert!(!begin(&mut runs, 5000, true).too_many);
     }
 
     #[test]
     fn a_context_that_goes_takes_its_runs_with_it() {
         let mut runs = Runs::new(100);
-        runs.add(&part(1, b"abc"), true, || Ok(()));
+        runs.add(&part(1, b"abc"), true, LINK, || Ok(MOST));
         runs.forget(ContextId(1));
         assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }

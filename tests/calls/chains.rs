@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use offshoot::{CallChain, Error, Receiver, Router, Sender, export};
+use offshoot::{CallChain, Error, Receiver, Router, Sender, block_on, export};
 
 use super::{Tree, eventually};
 
@@ -149,4 +149,43 @@ fn nothing_is_left_of_chains_that_were_dropped() {
     assert_eq!(child.blocking_call(chains_there, ()).unwrap(), 1);
     drop(kept);
     eventually("the end of the chain", || child.blocking_call(chains_there, ()).unwrap() == 0);
+}
+
+fn not_exported() {}
+
+#[test]
+fn a_call_that_is_refused_or_cannot_be_sent_ends_its_chain_in_its_turn() {
+    let tree = Tree::new();
+    let child = block_on(tree.0.local().allow(step).allow(runs).connect()).unwrap();
+    let chain = child.call_chain();
+    let (before, refused, after) =
+        (chain.call(step, (false,)), chain.call(beside, (false,)), chain.call(step, (false,)));
+    assert_eq!(before.blocking_recv(), Ok(0));
+    let refused = refused.blocking_recv().unwrap_err();
+    assert!(matches!(refused, Error::Channel(_)), "{refused}");
+    assert_eq!(after.blocking_recv().unwrap_err(), refused);
+    chain.reset();
+    chain.call_no_reply(beside, (false,)).unwrap();
+    assert_eq!(chain.blocking_call(step, (false,)).unwrap_err(), refused);
+    chain.reset();
+    let unsent = chain.call_no_reply(not_exported, ()).unwrap_err();
+    assert!(matches!(unsent, Error::NotExported { .. }), "{unsent}");
+    assert_eq!(chain.blocking_call(step, (false,)).unwrap_err(), unsent);
+    assert_eq!(chain.call_no_reply(step, (false,)).unwrap_err(), unsent);
+    assert_eq!(child.blocking_call(runs, ()).unwrap(), 1);
+    chain.reset();
+    assert_eq!(chain.blocking_call(step, (false,)).unwrap(), 1);
+}
+
+#[test]
+fn calls_that_nobody_waits_for_let_those_behind_them_run() {
+    let tree = Tree::new();
+    let chain = tree.child().call_chain();
+    chain.call_no_reply(step, (false,)).unwrap();
+    chain.call_no_reply(beside, (false,)).unwrap();
+    chain.call_no_reply(step, (false,)).unwrap();
+    assert_eq!(chain.blocking_call(beside, (false,)), Ok(3));
+    let there = chain.context().blocking_call(runs, ()).unwrap();
+    assert_eq!(there, 4);
+    drop(chain);
 }

@@ -473,6 +473,53 @@ fn input_is_given_as_text_or_bytes_and_a_status_needs_no_reader() {
 }
 
 #[test]
+fn a_file_keeps_its_owner_and_nothing_but_a_file_is_replaced() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+    let tree = Tree::new();
+    let far = tree.child();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let metadata = |name: &str| std::fs::metadata(path(name)).unwrap();
+    std::fs::write(path("program"), "old").unwrap();
+    let is_root = metadata("program").uid() == 0;
+    if is_root {
+        chown(path("program"), Some(1), Some(2)).unwrap();
+    }
+    std::fs::set_permissions(path("program"), PermissionsExt::from_mode(0o4750)).unwrap();
+    let before = metadata("program");
+    block_on(far.write_file(path("program"), "new")).unwrap();
+    let after = metadata("program");
+    let of = |metadata: &std::fs::Metadata| (metadata.uid(), metadata.gid(), metadata.mode());
+    assert_eq!((of(&after), after.len()), (of(&before), 3));
+    // A pipe is neither read, which would take a thread, nor replaced.
+    nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for _ in 0..20 {
+        let error = block_on(far.timeout(Duration::from_secs(20)).read_file(path("pipe"))).unwrap_err();
+        assert!(error.to_string().contains("it is a pipe"), "{error}");
+    }
+    for place in [path("pipe"), "/dev/null".into()] {
+        let error = block_on(far.write_file(place, "new")).unwrap_err().to_string();
+        assert!(error.contains("a device, a pipe or a socket is in its place"), "{error}");
+    }
+    assert!(block_on(far.write_file(directory.path(), "new")).is_err());
+    symlink("program", path("link")).unwrap();
+    block_on(far.write_file(path("link"), "other")).unwrap();
+    assert_eq!((metadata("program").len(), metadata("link").len(), metadata("link").mode() & 0o7777), (3, 5, 0o750));
+    let long = "n".repeat(255);
+    block_on(far.copy_to(tokio::io::empty(), path(&long), 0o640)).unwrap();
+    assert_eq!((metadata(&long).len(), metadata(&long).mode() & 0o777), (0, 0o640));
+    // A write that is dropped leaves nothing, wherever it is.
+    for _ in 0..20 {
+        drop(block_on(far.timeout(Duration::from_micros(300)).write_file(path("dropped"), vec![0; 300_000])));
+    }
+    eventually("the end of what was dropped", || {
+        std::fs::read_dir(directory.path())
+            .unwrap()
+            .all(|entry| !entry.unwrap().file_name().as_encoded_bytes().starts_with(b"."))
+    });
+}
+
+#[test]
 fn a_file_that_is_replaced_keeps_its_mode_and_its_content_comes_back() {
     use std::os::unix::fs::PermissionsExt;
     let tree = Tree::new();

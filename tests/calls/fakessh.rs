@@ -42,7 +42,8 @@ fn every_ssh_of_a_program_runs_its_command_in_the_context() {
     assert!(ssh.contains("/offshoot-with.") && !directory.exists(), "{ssh}");
     for (line, code, says) in [
         ("ssh web 'kill -9 $$'", 255, "signal 9 ended the command"),
-        ("ssh web", 255, "no command is named"),
+        ("echo 'echo read >&2; exit 6' | ssh web", 6, "read"),
+        ("ssh -o RemoteCommand='exit 7' web", 7, ""),
         ("ssh -L 1:a:1 web true", 255, "no -L here"),
         ("ssh -W /no/such/socket web", 255, "/no/such/socket"),
         ("ssh -G web", 0, ""),

@@ -41,18 +41,14 @@ fn commands_files_chains_and_facts_end_with_the_limit() {
     let begun = Instant::now();
     assert_late("spawn", begun, block_on(timed.command("sleep").arg("60").spawn().wait()));
 
-    // A pipe that nobody writes to.
-    let folder = tempfile::tempdir().unwrap();
-    let pipe = folder.path().join("pipe");
-    assert!(block_on(child.command("mkfifo").arg(&pipe).status()).unwrap().success());
+    // It has no end.
     let begun = Instant::now();
-    assert_late("read_file", begun, block_on(timed.read_file(&pipe)));
-    // Lets go of the thread that opens it.
-    drop(std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
+    assert_late("copy_from", begun, block_on(timed.copy_from("/dev/zero", tokio::io::sink())));
+    let folder = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let (never, _writer) = tokio::io::duplex(1);
     assert_late("copy_to", begun, block_on(timed.copy_to(never, folder.path().join("copy"), 0o600)));
-    super::eventually("that nothing is left of the copy", || std::fs::read_dir(folder.path()).unwrap().count() == 1);
+    super::eventually("that nothing is left of the copy", || std::fs::read_dir(folder.path()).unwrap().count() == 0);
 
     // Its first call occupies the child.
     let busy = child.call(block, (60,));
@@ -192,6 +188,26 @@ fn what_ends_in_time_is_as_without_a_limit() {
     assert_eq!(block_on(timed.copy_from(&path, tokio::io::sink())).unwrap(), 4);
     let items: Vec<_> = timed.stream(say, |to| (to,)).into_iter().collect();
     assert_eq!(items, [Ok("said".to_owned())]);
+    timed.blocking_shutdown().unwrap();
+    block_on(timed.closed()).unwrap();
+}
+
+#[test]
+fn no_limit_is_too_long() {
+    let tree = Tree::new();
+    let child = tree.child();
+    let timed = child.timeout(Duration::MAX);
+    assert_eq!(timed.blocking_call(succeed, ()).unwrap(), 7);
+    assert_eq!(timed.call_chain().blocking_call(succeed, ()).unwrap(), 7);
+    assert_eq!(block_on(timed.shell("echo 1").output()).unwrap().stdout, b"1\n");
+    assert_eq!(child.call(succeed, ()).blocking_recv_timeout(Duration::MAX).unwrap(), 7);
+    let (first, second) = (Receiver::new(&tree.0), Receiver::new(&tree.0));
+    first.sender().blocking_send(1).unwrap();
+    assert_eq!(first.blocking_recv_timeout(Duration::MAX).unwrap(), 1);
+    second.sender().blocking_send(2).unwrap();
+    assert_eq!(block_on(second.recv_timeout(Duration::MAX)).unwrap(), 2);
+    let far = block_on(tree.0.local().via(&child).connect_timeout(Duration::MAX).connect()).unwrap();
+    assert_eq!(far.blocking_call(succeed, ()).unwrap(), 7);
     timed.blocking_shutdown().unwrap();
     block_on(timed.closed()).unwrap();
 }

@@ -458,8 +458,12 @@ fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
     assert!(block_on(stats).unwrap_err().to_string().contains("(max 1048576)"));
     let call = context.call(pid, ());
     let to = liar.asked();
+    liar.say(to, Handle::IS_DEAD.0, &[b'x'; 60_000]);
+    assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(4 * 1024));
+    let call = context.call(pid, ());
+    let to = liar.asked();
     liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
-    assert_eq!(reason(block_on(call).unwrap_err()), "x".repeat(16 * 1024));
+    assert_eq!(reason(block_on(call).unwrap_err()), "message too large for its handle");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::wire::{bytes, number};
 
 /// It plays the side that has the files. What it does depends on the number in its name.
 pub(crate) const ATTACK: Attack = Attack { stays: Stays::ToTheEnd, ..Attack::new("files that are none", HOSTS, act) };
-const HOSTS: &str = "evil[1-10]";
+const HOSTS: &str = "evil[1-11]";
 
 /// The handle at which it wants to hear which files are wanted.
 const ANSWERS: u32 = 6_000;
@@ -38,7 +38,7 @@ const WINDOW: i64 = 64 * 1024;
 const HEADER: i64 = 32;
 /// What a terminal acts on.
 const NASTY: &str = "\u{1b}]0;evil\u{7}\u{9b}2J\n\u{202e}";
-/// The most MiB that the tool takes, with ten attackers at once: 64 for the one that lists what has to be kept.
+/// The most MiB that the tool takes, with eleven attackers at once: 64 for the one that lists what has to be kept.
 const MEMORY: u64 = 160;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The end of a copy that has gone well: nothing was done, and nothing has stopped it.
@@ -150,7 +150,7 @@ fn act(far: &mut Far) -> io::Result<()> {
         7 => {
             sink.list("", &[directory(NASTY), link(&format!("{NASTY}link"), NASTY)])?;
             for _ in 0..1_000 * rounds {
-                sink.send(&[number(3), bytes(NASTY), bytes(NASTY)].concat())?;
+                sink.send(&[number(3), bytes(NASTY), vec![0], bytes(NASTY)].concat())?;
             }
             sink.end()?;
         }
@@ -170,6 +170,11 @@ fn act(far: &mut Far) -> io::Result<()> {
                 sink.list("", &links)?;
             }
         }
+        // What is no message, and no end of the call.
+        11 => {
+            sink.send(&[9; 9])?;
+            return far.settle();
+        }
         // Files without end, none of which is sent.
         _ => {
             for nth in 0..NAMES {
@@ -182,7 +187,7 @@ fn act(far: &mut Far) -> io::Result<()> {
 }
 
 /// What each of them is told, or says of itself.
-const SAYS: [(&str, &str); 10] = [
+const SAYS: [(&str, &str); 11] = [
     ("evil1", "is not the name of a file"),
     ("evil2", "leads out of the directory"),
     ("evil3", "leads out of the directory"),
@@ -193,6 +198,7 @@ const SAYS: [(&str, &str); 10] = [
     ("evil8", ""),
     ("evil9", "lists files, and sends none"),
     ("evil10", "more directories and hard links than fit into 64 MiB; copy parts of the tree"),
+    ("evil11", "sends what cannot be read"),
 ];
 
 /// Pulls from all of them, and from an honest host.

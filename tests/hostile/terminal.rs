@@ -21,6 +21,8 @@ use crate::wire::{call_error, events_of, output, record, route};
 const NASTY: &str = "\u{1b}]0;evil\u{7}\u{9b}2J\u{7f}\u{202e}\u{2066}\u{2028}\u{8}";
 /// The parts of it that must not arrive as they are.
 const RAW: [&str; 8] = ["\u{1b}]0;", "\u{7}", "\u{9b}", "\u{7f}", "\u{202e}", "\u{2066}", "\u{2028}", "\u{8}"];
+/// What makes a record look like one of another context.
+const OTHER: &str = "stderr.[local.honest]: it burns";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// It sends what a terminal acts on wherever it can send a text.
@@ -32,7 +34,7 @@ fn act(far: &mut Far) -> io::Result<()> {
         far.send(&far.control(ADD_ROUTE, &route(first, NASTY)))?;
         far.send(&frame(2, [0, first, first, FORWARD_LOG, 0], &record(NASTY, 1, NASTY)))?;
     }
-    for target in ["stdout", "stderr", "offshoot", NASTY] {
+    for target in ["stdout", "stderr", "offshoot", NASTY, OTHER] {
         for level in 1..=4 {
             far.send(&far.log(&record(target, level, NASTY)))?;
         }
@@ -70,6 +72,7 @@ pub(crate) fn shows_nothing_raw() -> Result<()> {
         let code = status.context("it does not end")?.code();
         ensure!(code.is_some_and(|code| code != 0 && code < 64), "{format:?} ends with {code:?}: {shown}");
         ensure!(shown.contains("evil1"), "{format:?} shows nothing of the attacker: {shown}");
+        ensure!(!shown.contains(OTHER), "{format:?} shows another name than that of the attacker: {shown}");
         for raw in RAW {
             ensure!(!shown.contains(raw), "{format:?} shows {raw:?} as it is");
         }

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +17,7 @@ use crate::api::receiver;
 use crate::api::select::MemberId;
 use crate::engine::shared::Shared;
 use crate::routing::fair_queue::{FairQueue, Got, Hook};
+use crate::sys::deadline::deadline;
 use crate::wire::error::{Closed, Error};
 use crate::wire::message::Message;
 
@@ -224,7 +225,7 @@ impl Core {
             if let Poll::Ready(item) = wait.as_mut().poll(cx) {
                 return Poll::Ready(item);
             }
-            let sleep = sleep.get_or_insert_with(|| shared.sleep_until(Instant::now() + limit));
+            let sleep = sleep.get_or_insert_with(|| shared.sleep_until(deadline(limit)));
             Pin::new(sleep).poll(cx).map(|_| Err(late(limit)))
         })
         .await

@@ -40,6 +40,7 @@ pub(super) enum Terminal {
 /// Reads the arguments. The host does not matter, nor how it is reached.
 pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
     let (mut host, mut flags, mut variables, mut address) = (None, Vec::new(), Vec::new(), None);
+    let mut line = OsString::new();
     let mut words = argv.iter();
     let mut are_options = true;
     while let Some(word) = words.next() {
@@ -58,7 +59,13 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
                         let value =
                             value.ok_or_else(|| format!("the option -{} needs a value", char::from(*letter)))?;
                         if *letter == b'o' {
-                            variables.extend(sent_variables(&value.to_string_lossy()).map(str::to_owned));
+                            let value = value.to_string_lossy();
+                            variables.extend(sent_variables(&value).map(str::to_owned));
+                            if line.is_empty()
+                                && let Some(command) = remote_command(&value)
+                            {
+                                line = command.into();
+                            }
                         } else if *letter == b'W' {
                             address = Some(value.to_string_lossy().into_owned());
                         }
@@ -73,7 +80,14 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
             }
         }
     }
-    asked(&flags, host, OsString::new(), variables, address)
+    asked(&flags, host, line, variables, address)
+}
+
+/// The command in the value of an option `-o RemoteCommand=COMMAND`.
+fn remote_command(option: &str) -> Option<&str> {
+    let (name, command) = option.split_once(|c: char| c == '=' || c.is_whitespace())?;
+    let command = command.trim();
+    (name.eq_ignore_ascii_case("RemoteCommand") && !command.eq_ignore_ascii_case("none")).then_some(command)
 }
 
 fn asked(
@@ -128,6 +142,8 @@ mod tests {
             ("-x -oForwardAgent=no -oRequestTTY=no -l amy -s -- web1 sftp", "sftp"),
             ("web1 -p22 -lamy -qTn ls -l -- -p", "ls -l -- -p"),
             ("-tt -o ControlMaster=auto amy@web1 a", "a"),
+            ("-o RemoteCommand=b web1", "b"),
+            ("-oRemoteCommand=none web1", ""),
         ] {
             let Ok(Asked::Run { remote, has_stdin, .. }) = of(line) else { panic!("{line}") };
             assert_eq!(remote.line(), wanted, "{line}");
@@ -154,7 +170,6 @@ mod tests {
     #[test]
     fn what_is_no_command_is_refused_with_a_reason() {
         for (line, says) in [
-            ("web1", "no command is named"),
             ("-l", "the option -l needs a value"),
             ("-x", "no host is named"),
             ("-L 1:a:1 web1 x", "no -L here"),

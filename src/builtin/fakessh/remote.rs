@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use crate::api::context::Context;
 use crate::builtin::process::{Command, Stdin};
 
-/// Begins in the home and has the login shell read the line, as sshd does. An account that has no shell still runs
+/// Begins in the home and has the login shell read the line, as sshd does. Without a line it reads its stdin. An account that has no shell still runs
 /// commands, because it was not reached by its login.
 const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
 case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
 command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
+[ -n "$1" ] || exec "$SHELL" -l
 exec "$SHELL" -c "$1""#;
 
 /// Finds the server of sftp where systems have it. With the second argument `look`, it only looks.
@@ -34,14 +35,11 @@ pub(crate) struct Remote {
 impl Remote {
     /// # Errors
     ///
-    /// If there is no command, or no such subsystem.
+    /// If there is no such subsystem.
     pub(crate) fn new(line: OsString, is_subsystem: bool) -> Result<Self, String> {
         let script = match (is_subsystem, line.as_encoded_bytes()) {
             (true, b"sftp") => SFTP_SERVER,
             (true, _) => return Err(format!("the subsystem {} is not known; there is sftp", line.display())),
-            (false, b"") => {
-                return Err("no command is named, and this is no login: name one, or use ssh for a shell".into());
-            }
             (false, _) => IN_LOGIN_SHELL,
         };
         Ok(Self { script, line })

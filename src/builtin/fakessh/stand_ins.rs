@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::sys::temporary;
 use nix::unistd::{AccessFlags, access};
 
 /// The begin of the name of a directory with stand-ins.
@@ -33,7 +34,7 @@ impl StandIns {
         let before = std::env::var_os("PATH").unwrap_or_default();
         let mut last = io::Error::from(ErrorKind::NotFound);
         let directories = [
-            Some(std::env::temp_dir()),
+            Some(temporary::directory()),
             std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
             Some("/dev/shm".into()),
             Some("/var/tmp".into()),

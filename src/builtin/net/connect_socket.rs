@@ -12,6 +12,7 @@ use crate::api::function::Value;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::sys::pipe::{Input, Output};
+use crate::sys::process;
 use crate::sys::socket;
 use crate::wire::codec::Blob;
 use crate::wire::error::{ChannelErrorKind, Error, IoError};
@@ -52,6 +53,7 @@ impl Drop for Closing {
 /// Connects to `target`, and carries bytes until both directions have ended or the caller ends the connection.
 pub(super) async fn connect_socket(econtext: &Econtext, target: Target, to: Sender<Reply>) -> io::Result<()> {
     let to = Closing(to);
+    process::raise_open_files();
     let (connected, name) = match target {
         Target::Tcp(address) => (socket::connect_tcp(address.clone()).await, address),
         Target::Unix(path) => (socket::connect_unix(&path).await, path.display().to_string()),

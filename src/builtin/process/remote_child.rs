@@ -53,7 +53,7 @@ impl RemoteChild {
         let outlets =
             Outlets { events: events.sender(), stdout: stdout.sender(), stderr: stderr.sender(), apart: true };
         let is_piped = line.stdin == Input::Stream;
-        let call = context.start(run_process, &(line, outlets), limit, 0);
+        let call = context.start(run_process, &(line, outlets), limit);
         let control = Arc::new(Control { events, started: OnceCell::new() });
         let stdin = is_piped.then(|| ChildStdin::new(context.shared(), &control));
         let [stdout, stderr] =

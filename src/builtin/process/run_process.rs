@@ -15,7 +15,7 @@ use crate::api::econtext::Econtext;
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::builtin::process::{Event, Exit, SILENCE, WindowSize};
-use crate::sys::process::{Group, Program, Start, null, sealed_copy};
+use crate::sys::process::{Group, Program, Start, null, raise_open_files, sealed_copy};
 use crate::sys::{pipe, pty};
 use crate::wire::codec::Blob;
 
@@ -240,6 +240,7 @@ struct Ends {
 
 impl Ends {
     fn of(command: &CommandLine) -> io::Result<Self> {
+        raise_open_files();
         if let Some(WindowSize { rows, columns }) = command.terminal {
             let (screen, theirs) = pty::open().map_err(io::Error::other)?;
             pty::resize(screen.as_fd(), [rows, columns])?;
@@ -369,7 +370,7 @@ fn check_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Said of a program that is in no directory of PATH.
-pub(crate) const NOT_FOUND: &str = "not found on the host";
+const NOT_FOUND: &str = "not found on the host";
 
 /// Why a command could not be started.
 fn not_started(error: &io::Error, program: &OsStr, is_interpreter: bool) -> io::Error {

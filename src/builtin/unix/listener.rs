@@ -19,6 +19,7 @@ use crate::engine::log::log_later;
 use crate::engine::shared::Request;
 use crate::sys::pipe::Stream;
 use crate::sys::socket::{self, PrivateSocket};
+use crate::sys::temporary;
 use crate::wire::error::{Closed, Error, IoError};
 use crate::wire::message::Handle;
 
@@ -67,7 +68,7 @@ impl Listener {
 /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if the path is too long for a socket, and what the system says.
 /// [`Error::Closed`] if the router has ended.
 pub fn listen(router: &Router, path: Option<&Path>) -> Result<Listener, Error> {
-    let path = path.map_or_else(|| std::env::temp_dir().join(name()), Path::to_owned);
+    let path = path.map_or_else(|| temporary::directory().join(name()), Path::to_owned);
     let while_listening = |error: std::io::Error| {
         Error::Io(IoError::while_doing(&format!("cannot listen on {}", path.display()), &error))
     };

@@ -151,7 +151,10 @@ mod tests {
             Piece::Zeros(30),
         ]));
         assert_eq!(meter.counts, counted((1, 3), (34, 1104)));
-        meter.message(&ToSink::Pieces(vec![Piece::Broken("gone".into()), Piece::Begin { number: 3, from: 0 }]));
+        meter.message(&ToSink::Pieces(vec![
+            Piece::Broken(std::io::Error::other("gone").into()),
+            Piece::Begin { number: 3, from: 0 },
+        ]));
         meter.message(&ToSink::Pieces(vec![Piece::Zeros(1000), digest]));
         assert_eq!(meter.counts, counted((3, 3), (1034, 1034)));
         assert_eq!(meter.counts.bytes_left(), 0);

@@ -6,13 +6,13 @@ use crate::cli::output::visible::word as visible;
 use crate::cli::quote;
 
 /// Words that a shell carries out itself and that are seldom programs. A host may have programs of these names all the
-/// same, so that only a word that was not found there is looked up here.
+/// same, so that only a word that could not be started there is looked up here.
 const BUILT_IN: [&str; 24] = [
     ".", ":", "alias", "bg", "cd", "command", "declare", "eval", "exec", "exit", "export", "fg", "hash", "jobs",
     "read", "set", "shopt", "source", "type", "ulimit", "umask", "unalias", "unset", "wait",
 ];
 
-/// What to do about a command that was not found, if its first word belongs to a shell.
+/// What to do about a command that could not be started, if its first word belongs to a shell.
 pub(super) fn advice(argv: &[OsString]) -> Option<String> {
     let (first, rest) = argv.split_first()?;
     let first = first.to_str()?;

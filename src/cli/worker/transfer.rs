@@ -1,5 +1,6 @@
 //! The copies of `push` and `pull` on one host. The side that is here runs on a thread where it may block.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,12 +33,6 @@ const WAITING: usize = 64;
 const READY: usize = 16;
 /// The most faults that are told of one host. All are counted.
 const TOLD: u64 = 100;
-
-/// How Rust ends the text of these errors of the system, whatever the system.
-const DENIED: &str = "(os error 13)";
-const NOT_PERMITTED: &str = "(os error 1)";
-const MISSING: &str = "(os error 2)";
-const BUSY: &str = "(os error 16)";
 
 /// What was told of a host that was not copied.
 #[derive(Default)]
@@ -146,6 +141,10 @@ impl Worker {
                 biased;
                 note = notes.recv() => match note {
                     Ok(note) => self.note(told, note).await,
+                    Err(Error::Payload(_)) => {
+                        let stopped = Some(Stop::rule("the other side sends what cannot be read"));
+                        break Ok(Outcome { tally: Tally::default(), stopped });
+                    }
                     // The call tells why.
                     Err(_) => break call.await,
                 },
@@ -246,13 +245,16 @@ impl Worker {
             }
             Note::Fault(Fault { path, why }) => {
                 told.count += 1;
-                told.denied |= why.ends_with(DENIED) || why.ends_with(NOT_PERMITTED);
-                told.is_busy |= why.ends_with(BUSY);
-                told.is_pattern |= why.ends_with(MISSING) && path.0.iter().any(|byte| b"*?[".contains(byte));
+                match why.kind() {
+                    ErrorKind::PermissionDenied => told.denied = true,
+                    ErrorKind::ResourceBusy => told.is_busy = true,
+                    ErrorKind::NotFound => told.is_pattern |= path.0.iter().any(|byte| b"*?[".contains(byte)),
+                    _ => {}
+                }
                 if told.count > TOLD {
                     return;
                 }
-                self.line(Stream::Stderr, &format!("{}: {}", shown(&path.0), visible::word(&why)))
+                self.line(Stream::Stderr, &format!("{}: {}", shown(&path.0), visible::word(why.text())))
             }
         };
         // An error means that the report is gone.

@@ -62,6 +62,10 @@ pub(super) async fn attach(
     io.tasks.spawn(drain(Rc::clone(io), attempt.stderr, name.clone(), Rc::clone(&words)));
     let (stream, process) = (attempt.stream, Some((attempt.launched, words)));
     io.neighbours().attach(io, Neighbour { context: id, name: &name, authority: None, stream, rest, process });
+    if io.stop.is_cancelled() {
+        // The children that were there when the end began have been told already.
+        io.neighbours().order_shutdown(io, id);
+    }
     log_later!(io, DEBUG, "context {id} is up: {name}");
     let connected = Connected { id, name, trace: std::mem::take(attempt.dialogue.trace()) };
     let connected = Unclaimed::new(&io.shared, connected);

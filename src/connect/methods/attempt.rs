@@ -18,6 +18,7 @@ use crate::connect::methods::{Run, Spec, packing, setns};
 use crate::engine::io::Io;
 use crate::image::executable::Image;
 use crate::sys::blocking::on_other_thread;
+use crate::sys::deadline::deadline;
 use crate::sys::pipe::{Input as Reading, Stream};
 use crate::sys::process::{self, Launch, Launched};
 use crate::wire::error::{ConnectError, ConnectErrorKind, Phase};
@@ -62,7 +63,7 @@ impl From<ConnectError> for Unstarted {
 impl Attempt {
     /// Starts the launcher as soon as there are descriptors for it, within the time for the connect.
     pub(super) async fn begin(io: &Rc<Io>, spec: &Spec, answerer: Option<Answerer>) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + spec.connect_timeout;
+        let deadline = deadline(spec.connect_timeout).into();
         loop {
             match Self::start(spec, answerer.clone()) {
                 Ok(attempt) => return Ok(Self { deadline, ..attempt }),
@@ -150,7 +151,7 @@ impl Attempt {
         let mut dialogue = if may_be_direct { dialogue.or_child() } else { dialogue };
         dialogue.trace().command = shown;
         let started = Instant::now();
-        let deadline = started + spec.connect_timeout;
+        let deadline = deadline(spec.connect_timeout).into();
         let (nonce, sent) = (of_stage, None);
         Ok(Self { hop, dialogue, started, deadline, launched, stream, stderr, answerer, may_be_direct, nonce, sent })
     }

@@ -121,7 +121,8 @@ pub(super) async fn connect_there(
         // The id is sent before the call.
         io.ids().give_first(io, there.id());
         let asked = Asked { hop, since: io.with_routing(|routing| routing.clock()), vouched };
-        let call = there.timeout(limit + HANGS).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
+        let call =
+            there.timeout(limit.saturating_add(HANGS)).call(proxy_connect, (spec, questions)).at_most(MAX_ANSWER);
         let here = Rc::clone(io);
         io.tasks.spawn(async move {
             let answering = async {

@@ -6,10 +6,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::api::context::Context;
 use crate::api::receiver::Receiver;
 use crate::engine::log::cut;
-use crate::sys::blocking::on_other_thread;
 use crate::wire::codec::{Secret, wiped};
 use crate::wire::message::{Handle, Message};
 use crate::wire::sanitize::printable;
@@ -41,8 +42,13 @@ impl Answerer {
     pub(super) fn ask(self, question: String) -> Answering {
         match self {
             Self::Here(answer) => {
-                let answer = on_other_thread(move || answer(&question));
-                Box::pin(async { answer.await.ok().flatten() })
+                let (to, answered) = oneshot::channel();
+                // It may wait for a human, so it takes none of the threads that read files.
+                let work = move || drop(to.send(answer(&question)));
+                if let Err(error) = std::thread::Builder::new().name("offshoot-question".into()).spawn(work) {
+                    tracing::error!("no thread for a question can be started: {error}");
+                }
+                Box::pin(async { answered.await.ok().flatten() })
             }
             Self::There(asker) => Box::pin(asker.ask(question)),
         }

@@ -47,6 +47,15 @@ impl PoolState {
     }
 }
 
+/// Answers a call for which there is no thread.
+fn fail(invocation: Invocation, why: &std::io::Error) {
+    let shared = Arc::clone(&invocation.shared);
+    let why = format!("no thread can be started: {why}");
+    let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
+    invocation.taken();
+    shared.request(invocation.answer(failed));
+}
+
 impl Pool {
     /// Sets how many functions may run at once.
     pub(super) fn set_size(&self, threads: usize) {
@@ -71,13 +80,7 @@ impl Pool {
                 Err(error) => {
                     let invocation = state.queue.pop_back();
                     drop(state);
-                    if let Some(invocation) = invocation {
-                        let shared = Arc::clone(&invocation.shared);
-                        let why = format!("no thread can be started: {error}");
-                        let failed = Ended::Outcome(Err(Failure::new("offshoot::Error", why)));
-                        invocation.taken();
-                        shared.request(invocation.answer(failed));
-                    }
+                    invocation.into_iter().for_each(|invocation| fail(invocation, &error));
                 }
             }
         }
@@ -86,11 +89,17 @@ impl Pool {
     fn serve(&self) {
         let _cached = Cached::here();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else {
-            lock(&self.state).threads -= 1;
-            return;
-        };
         let mut state = lock(&self.state);
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                state.threads -= 1;
+                // Other threads take the calls later, if there are any.
+                let left = if state.threads == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
+                drop(state);
+                return left.into_iter().for_each(|invocation| fail(invocation, &error));
+            }
+        };
         loop {
             if state.threads > state.max {
                 state.threads -= 1;

@@ -15,6 +15,7 @@ use crate::engine::io::line_splitter;
 use crate::engine::log::{LogSource, log_later};
 use crate::engine::task_set::{self, TaskSet};
 use crate::sys::blocking::on_other_thread;
+use crate::sys::deadline::deadline;
 use crate::sys::pipe::Input;
 use crate::sys::process;
 use crate::wire::error::DeadReason;
@@ -74,7 +75,7 @@ impl Ending {
     }
 
     async fn end(&self, io: &Rc<Io>, grace: Duration) {
-        let deadline = Instant::now() + grace;
+        let deadline = deadline(grace).into();
         end_children(io, grace, deadline).await;
         for closing in io.dispatchers().filter_map(Dispatcher::closing) {
             let _ = timeout_at(deadline, on_other_thread(closing)).await;

@@ -350,9 +350,15 @@ impl Io {
     }
 
     /// Handles the end of a call that ran here: it has a reply, or was cancelled.
-    fn answered(self: &Rc<Self>, call: (ContextId, Handle), to: Handle, chain: u32, grant: Option<Grant>) {
+    fn answered(
+        self: &Rc<Self>,
+        call: (ContextId, Handle),
+        to: Handle,
+        chain: Option<(ContextId, u32)>,
+        grant: Option<Grant>,
+    ) {
         if let Some(dispatcher) = self.dispatchers().find(|dispatcher| dispatcher.handle() == to)
-            && let Some(timer) = dispatcher.finished(self, call.0, call.1, chain)
+            && let Some(timer) = dispatcher.finished(self, call, chain)
         {
             self.clear_timer(timer);
         }
@@ -518,7 +524,7 @@ impl Io {
         self.switch.with_links(f)
     }
 
-    pub(super) fn with_inboxes<T>(&self, f: impl FnOnce(&mut Inboxes) -> T) -> T {
+    pub(crate) fn with_inboxes<T>(&self, f: impl FnOnce(&mut Inboxes) -> T) -> T {
         self.switch.with_inboxes(f)
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::sync::futures::Notified;
@@ -20,6 +20,7 @@ use crate::engine::log::log_later;
 #[cfg(feature = "cli")]
 use crate::engine::task_set;
 use crate::routing::table::{Gone, LinkId};
+use crate::sys::deadline::deadline;
 use crate::sys::hash::HashMap;
 use crate::sys::pipe::Stream;
 use crate::sys::process::Launched;
@@ -238,11 +239,11 @@ impl Neighbours {
     }
 
     /// Orders a context, and everything behind it, to end.
-    pub(super) fn order_shutdown(&self, io: &Rc<Io>, context: ContextId) {
+    pub(crate) fn order_shutdown(&self, io: &Rc<Io>, context: ContextId) {
         if let Some(link) = self.child_link(io, context)
             && io.with_links(|links| links.order_to_end(link))
         {
-            io.set_timer(Instant::now() + io.thread().child_grace() + KILL_DELAY, Timer::Kill(link));
+            io.set_timer(deadline(io.thread().child_grace()) + KILL_DELAY, Timer::Kill(link));
         }
         let order = Message { lane: Lane::Control, ..Message::new(context, Handle::SHUTDOWN, Bytes::new()) };
         io.send(order);

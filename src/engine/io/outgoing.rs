@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -14,6 +14,7 @@ use crate::engine::log::log_later;
 use crate::engine::stats::Stats;
 use crate::routing::handles::Registration;
 use crate::routing::window::{Grant, WINDOW};
+use crate::sys::deadline::deadline;
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::frame::HEADER;
 use crate::wire::message::{ContextId, Handle, Lane, Message};
@@ -35,7 +36,7 @@ impl Outgoing {
         function: &'static str,
     ) {
         let timer = timeout.map(|after| {
-            let when = Instant::now() + after;
+            let when = deadline(after);
             message.deadline = Some(when);
             io.set_timer(when, Timer::Reply(message.reply_to))
         });
@@ -49,7 +50,14 @@ impl Outgoing {
             payload: u32::try_from(message.data.len()).unwrap_or(u32::MAX),
         });
         let registration = Registration {
-            sink: Target::Reply { to: reply, timer, asked: Asked::new(function, io.now()), number, room },
+            sink: Target::Reply {
+                to: reply,
+                timer,
+                asked: Asked::new(function, io.now()),
+                number,
+                room,
+                most: u64::MAX,
+            },
             once: true,
             respondent: reaches.then_some(message.dst),
             policy: None,
@@ -75,7 +83,7 @@ impl Outgoing {
         };
         let reply_to = io.shared.next_handle();
         let asked = Asked::new(if handle == Handle::ALLOCATE_ID { "ALLOCATE_ID" } else { "DETACHING" }, io.now());
-        let sink = Target::Reply { to, timer: None, asked, number: 0, room: None };
+        let sink = Target::Reply { to, timer: None, asked, number: 0, room: None, most: u64::MAX };
         let registration = Registration { sink, once: true, respondent: Some(parent), policy: None };
         if io.add_handler(reply_to, registration).is_ok() {
             let lane = Lane::Control;
@@ -136,11 +144,11 @@ impl Outgoing {
         ready.into_iter().for_each(|metered| leave(io, metered));
     }
 
-    /// Takes back the room of a call that was refused on its way, or by the policy of the called context. That
+    /// Takes back the room of a call that was refused on its way, or by the called context before it was whole. That
     /// context has not counted the call, so it gives no room back.
     pub(super) fn take_room_back(&self, io: &Rc<Io>, room: Room, why: ChannelErrorKind) {
-        use ChannelErrorKind::{InvalidHandle, NoRoute, Refused};
-        if !matches!(why, Refused | InvalidHandle | NoRoute) {
+        use ChannelErrorKind::{InvalidHandle, NoRoute, Refused, TooLarge};
+        if !matches!(why, Refused | InvalidHandle | NoRoute | TooLarge) {
             return;
         }
         let bytes = room.payload.saturating_add(HEADER as u32);

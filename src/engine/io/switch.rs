@@ -98,20 +98,30 @@ impl Switch {
     /// Handles a fragment of a message to this context.
     fn assemble(&self, io: &Rc<Io>, part: Message, more: bool, from: Option<LinkId>) {
         let added = self.inboxes.borrow_mut().assemble(&part, more, &self.routing.borrow(), from);
-        let Added { whole, refusal, too_many } = added;
+        let Added { whole, refusal, too_many, displaced } = added;
         if too_many {
             return self.too_many_runs(io, part.src, from);
         }
+        for other in displaced {
+            let link = self.with_routing(|routing| routing.out(other.src));
+            let other = Message { dst: part.dst, auth: other.src, ..other };
+            self.refuse_run(io, &other, &DeadReason::TOO_MUCH_AT_ONCE, link);
+        }
         if let Some(reason) = refusal {
-            self.refuse(io, &part, &reason, from);
-            // Even a reply that is too large must end the wait for it.
-            if part.reply_to == Handle::NONE {
-                let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
-                self.deliver(io, dead, from);
-            }
+            self.refuse_run(io, &part, &reason, from);
         }
         if let Some(data) = whole {
             self.deliver(io, Message { data, ..part }, from);
+        }
+    }
+
+    /// Refuses a message of which only some fragments have arrived.
+    fn refuse_run(&self, io: &Rc<Io>, part: &Message, reason: &DeadReason, from: Option<LinkId>) {
+        self.refuse(io, part, reason, from);
+        // Even a reply that is too large must end the wait for it.
+        if part.reply_to == Handle::NONE || part.is_dead() {
+            let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
+            self.deliver(io, dead, from);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::file::TIME;
 use crate::sys::patient::Patient;
+use crate::wire::text::beginning;
 
 /// Maximum number of lines per second and context. People cannot read more as it arrives.
 const MAX_LINES: u32 = 200;
@@ -153,8 +154,7 @@ fn without_time(line: &str) -> Option<&str> {
 /// The shortened line, if it is too long to be shown completely.
 fn shortened(line: &str) -> Option<String> {
     let rest = line.len().checked_sub(MAX_LENGTH).filter(|rest| *rest > 0)?;
-    let cut = (0..=MAX_LENGTH).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-    Some(format!("{} [cut; about {} KiB more]\n", &line[..cut], rest.div_ceil(1024)))
+    Some(format!("{} [cut; about {} KiB more]\n", beginning(line, MAX_LENGTH), rest.div_ceil(1024)))
 }
 
 /// Reports the lines that were dropped or repeated last, when the tool ends.

@@ -264,10 +264,13 @@ mod tests {
 
     #[test]
     fn what_a_hostile_child_logs_is_escaped() {
-        let mut hostile = Record::new("a\nb", 3, "\x1b[2J\rgone");
+        let mut hostile = Record::new("stderr.[other]: b\n", 3, "\x1b[2J\rgone");
         hostile.fields.push(("\x07".into(), "\u{9b}31m".into()));
         let record = Record { level: 200, ..hostile }.made_by(ContextId(1), Some("web".into())).escaped();
-        assert_eq!(record.to_string(), "a\\nb.[web]: \\u{1b}[2J\\rgone \\u{7}=\\u{9b}31m");
+        assert_eq!(record.to_string(), "stderr._other_:_b_.[web]: \\u{1b}[2J\\rgone \\u{7}=\\u{9b}31m");
         assert_eq!(record.level, 5);
+        // Another context can send a longer one than this program makes.
+        let long = Record { target: "x".repeat(100_000), ..record }.escaped();
+        assert_eq!(long.target.len(), crate::engine::log::MAX_NAME);
     }
 }

@@ -48,7 +48,7 @@ pub(super) unsafe fn fork_sibling() -> libc::pid_t {
 
 /// A file with these bytes that has no name any more. Its number is high.
 pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!(".offshoot.{}", hex(&random()?)));
+    let path = crate::sys::temporary::directory().join(format!(".offshoot.{}", hex(&random()?)));
     let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     file.write_all(bytes)?;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::error::builtin_words::in_words;
+use crate::wire::text::beginning;
 
 /// The most bytes of each text of an error.
 const MAX_TEXT: usize = 64 * 1024;
@@ -160,8 +161,7 @@ impl StdError for Cause {
 
 pub(super) fn shorten(mut text: String) -> String {
     if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
+        text.truncate(beginning(&text, MAX_TEXT).len());
         text.push_str(" [cut]");
     }
     text

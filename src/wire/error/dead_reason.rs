@@ -16,6 +16,10 @@ pub(crate) struct DeadReason {
 impl DeadReason {
     pub(crate) const INVALID_HANDLE: Self = Self::fixed(ChannelErrorKind::InvalidHandle, "invalid handle");
     pub(crate) const WINDOW_EXCEEDED: Self = Self::fixed(ChannelErrorKind::WindowExceeded, "window exceeded");
+    pub(crate) const TOO_MUCH_AT_ONCE: Self = Self::fixed(
+        ChannelErrorKind::TooLarge,
+        "too many large messages arrive at once; send them one after the other",
+    );
     pub(crate) const DISCONNECTED: Self =
         Self::fixed(ChannelErrorKind::Disconnected, "the respondent Context has disconnected");
     /// The reason that registered handles get when the broker ends.

@@ -39,6 +39,11 @@ impl IoError {
         Self { kind: error.kind(), text: format!("{what}: {error}") }
     }
 
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The kind that the system has reported. In an error of another context it is
     /// [`io::ErrorKind::Other`] if std has no name for the kind.
     pub fn kind(&self) -> io::ErrorKind {

@@ -73,7 +73,7 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
     // What has that name there is something else.
     if target.has_failed(&first_whole) {
         let why = format!("it is {} under another name, which was not copied", String::from_utf8_lossy(&first_whole));
-        target.fault(&whole, why);
+        target.refuse(&whole, why);
         return Ok(());
     }
     let found = (|| {
@@ -83,7 +83,7 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
     })();
     let (first_stat, there, from, directory) = match found {
         Ok(found) => found,
-        Err(error) if target.options.dry_run && is_missing(&error) => {
+        Err(error) if target.would_be(path, &error) => {
             target.may(Change::Make, &whole);
             return Ok(());
         }
@@ -91,7 +91,7 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
     };
     // In a dry run, what will be replaced is still there.
     if !target.options.dry_run && first_stat.is_some_and(|stat| stat.kind != Kind::File) {
-        target.fault(&whole, format!("{} is no file any more", String::from_utf8_lossy(&first_whole)));
+        target.refuse(&whole, format!("{} is no file any more", String::from_utf8_lossy(&first_whole)));
         return Ok(());
     }
     let identity = |stat: Option<Stat>| stat.map(|stat| stat.identity);
@@ -104,10 +104,6 @@ fn link(target: &mut Target, path: &[u8], entry: &Entry) -> Result<(), Stop> {
         target.check(&whole, "link", made)?;
     }
     Ok(())
-}
-
-fn is_missing(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::NotFound
 }
 
 #[cfg(test)]

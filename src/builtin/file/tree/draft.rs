@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use super::message::MAX_NAME;
 use crate::sys::directory::{Directory, Kind, Stat, begin_to_disk, lock};
 
+/// The mode of a file that only its owner can read.
+const PRIVATE: u32 = 0o600;
 /// The end of the name of a draft.
 const ENDING: &[u8] = b".offshoot-part";
 /// The beginning of a file's name that the name of its draft has at most. Beside it there is room for two numbers.
@@ -139,12 +141,20 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Makes a draft, whatever a process that was killed has left.
+    /// Makes a draft, whatever a process that was killed has left. Only its owner can read it.
     pub(crate) fn new(drafts: &Drafts, directory: &Directory, target: &[u8]) -> io::Result<Self> {
-        let mut name = name_of(target, None);
+        Self::named(drafts, directory, target, name_of(target, None), PRIVATE)
+    }
+
+    /// Makes a draft with this mode that never stays, because nothing goes on with it.
+    pub(crate) fn brief(directory: &Directory, target: &[u8], mode: u32) -> io::Result<Self> {
+        Self::named(&Drafts::default(), directory, target, name_of(target, Some(further())), mode)
+    }
+
+    fn named(drafts: &Drafts, directory: &Directory, target: &[u8], mut name: Vec<u8>, mode: u32) -> io::Result<Self> {
         loop {
             let made = drafts.note(directory, &name, || {
-                let file = directory.create(&name)?;
+                let file = directory.create(&name, mode)?;
                 // Another writer may have taken it for one that was left.
                 if lock(&file)? && Stat::of(&file)?.links > 0 { Ok(Some(file)) } else { Ok(None) }
             });
@@ -237,9 +247,12 @@ impl Draft {
         let _ = self.directory.remove(&self.name);
     }
 
-    /// Puts the file at its place.
+    /// Puts the file at its place. If that fails, the draft is removed: it would fail again.
     pub(crate) fn place(mut self) -> io::Result<()> {
-        self.directory.rename(&self.name, &self.target)?;
+        if let Err(error) = self.directory.rename(&self.name, &self.target) {
+            let _ = self.directory.remove(&self.name);
+            return Err(error);
+        }
         if let Some(number) = self.number.take() {
             self.drafts.forget(number);
         }
@@ -266,7 +279,12 @@ fn left(directory: &Directory, name: &[u8]) -> io::Result<Option<File>> {
     let Ok(file) = directory.write(name) else { return Ok(None) };
     let stat = Stat::of(&file)?;
     let is_ours = stat.kind == Kind::File && stat.user == geteuid().as_raw() && stat.links == 1;
-    Ok((is_ours && lock(&file)?).then_some(file))
+    if !is_ours || !lock(&file)? {
+        return Ok(None);
+    }
+    // Its writer may have put it at its place meanwhile. Then the name belongs to nobody, or to another one.
+    let is_there = directory.stat(name)?.is_some_and(|there| there.identity == stat.identity);
+    Ok(is_there.then_some(file))
 }
 
 #[cfg(test)]

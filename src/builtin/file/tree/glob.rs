@@ -1,8 +1,9 @@
 //! Patterns of names that are left out of a copy. No I/O.
 //!
 //! `*` stands for any characters but `/`, `**` for any at all, `?` for one, `[a-z]` and `[!a-z]` for one of a set,
-//! and `\` makes the next character plain. A pattern without `/` is compared with each name, another one with the path
-//! below the root, from its beginning. A `/` at the end of a pattern makes it match directories only.
+//! and `\` makes the next character plain. A pattern without `/` is compared with each name, another one with the end of
+//! the path below the root, and one that begins with `/` with all of that path. A `/` at the end of a pattern makes it match
+//! directories only.
 
 /// Patterns that leave out what one of them matches.
 #[derive(Debug, Default)]
@@ -21,15 +22,21 @@ impl Globs {
             let bytes = pattern.as_bytes();
             let (bytes, is_directory) = bytes.strip_suffix(b"/").map_or((bytes, false), |bytes| (bytes, true));
             let is_path = bytes.contains(&b'/');
-            Glob { pattern: bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec(), is_path, is_directory }
+            // It begins at the root, or behind any slash.
+            let begin: &[u8] = if is_path && !bytes.starts_with(b"/") { b"**/" } else { b"" };
+            Glob { pattern: [begin, bytes].concat(), is_path, is_directory }
         };
         Self(patterns.iter().map(glob).collect())
     }
 
     /// Whether the entry of this name, at this path, is left out.
     pub(crate) fn match_entry(&self, path: &[u8], name: &[u8], is_directory: bool) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let path = [b"/", path].concat();
         self.0.iter().any(|glob| {
-            (is_directory || !glob.is_directory) && matches(&glob.pattern, if glob.is_path { path } else { name })
+            (is_directory || !glob.is_directory) && matches(&glob.pattern, if glob.is_path { &path } else { name })
         })
     }
 }
@@ -154,7 +161,10 @@ mod tests {
             Globs::new(&[pattern.into()]).match_entry(path.as_bytes(), name.as_bytes(), is_directory)
         };
         assert!(excluded("*.tmp", "a/b.tmp", false) && excluded("a/b", "a/b", false) && excluded("/a", "a", false));
-        assert!(!excluded("/a", "b/a", false) && !excluded("b/c", "a/b/c", false));
+        assert!(!excluded("/a", "b/a", false) && !excluded("/b/c", "a/b/c", false));
+        assert!(
+            excluded("b/c", "a/b/c", false) && excluded("b/*/c", "a/b/x/c", false) && !excluded("b/c", "ab/c", false)
+        );
         assert!(excluded("cache/", "x/cache", true) && !excluded("cache/", "x/cache", false));
     }
 

@@ -63,7 +63,7 @@ impl Wanted {
 /// The file whose content arrives.
 struct Current {
     wanted: Wanted,
-    /// `None` if it cannot be written. Its content is then taken and dropped.
+    /// `None` if it cannot be written, or nothing is. Its content is then taken and dropped.
     draft: Option<Draft>,
     /// The digest of the file that is there, if it is the same.
     same: Option<Digest>,
@@ -151,11 +151,12 @@ impl Incoming {
             }
             Piece::Broken(why) => {
                 let current = self.current.take();
+                let Some(Current { wanted, draft, .. }) = current else { return Ok(()) };
                 // What could not be written has been told.
-                if let Some(Current { wanted, draft: Some(draft), .. }) = current {
+                if draft.is_some() || target.options.dry_run {
                     target.fault(&wanted.path(), why);
-                    draft.discard();
                 }
+                draft.into_iter().for_each(Draft::discard);
                 Ok(())
             }
             Piece::End(digest) => {
@@ -171,11 +172,14 @@ impl Incoming {
         let path = wanted.path();
         if at != wanted.size() || same.unwrap_or_else(|| here.digest()) != digest {
             draft.into_iter().for_each(Draft::discard);
-            target.fault(&path, "its content was damaged on the way; copy it again".to_owned());
+            target.refuse(&path, "its content was damaged on the way; copy it again");
             return Ok(());
         }
         if same.is_some() {
             return keep(target, &wanted);
+        }
+        if target.options.dry_run {
+            target.may(Change::Write, &path);
         }
         let Some(mut draft) = draft else { return Ok(()) };
         let set = draft.complete().and_then(|()| {
@@ -240,6 +244,10 @@ impl Current {
                 None
             }
         };
+        if target.options.dry_run {
+            // Its content was wanted for the comparison only.
+            return Ok(Self { wanted, draft: None, same: None, at, digest: Sum::new(kind) });
+        }
         let directory = target.directory(&wanted.directory);
         let begun = directory.and_then(|directory| match kept {
             Some((kept, digest)) => Ok((Draft::resume(&target.drafts, &directory, &wanted.name, kept)?, digest)),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sum::SumKind;
 use crate::wire::codec::Blob;
+use crate::wire::error::{Error, IoError};
 
 /// The most entries in one message. The answer to a message has at most some 50 bytes for each.
 pub(crate) const BATCH: usize = 256;
@@ -18,7 +19,7 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_PATH: usize = 4095;
 
-/// A digest by SHA-256.
+/// A digest: SHA-256, or XXH64 in its first bytes.
 pub(crate) type Digest = [u8; 32];
 
 /// What the source sends.
@@ -116,7 +117,7 @@ pub(crate) enum Piece {
     /// All was sent. The digest is that of the whole file.
     End(Digest),
     /// The file, whose content has begun, cannot be read to its end.
-    Broken(String),
+    Broken(IoError),
     /// So many bytes, as zstd has packed them: blocks, without the header of a frame. See `packing`.
     Packed {
         size: u32,
@@ -157,7 +158,7 @@ impl ToSink {
                 let entries = groups.iter().flat_map(|group| &group.entries);
                 entries.map(|entry| ENTRY + entry.name.0.len()).sum()
             }
-            Self::Fault(Fault { path, why }) => path.0.len() + why.len(),
+            Self::Fault(Fault { path, why }) => path.0.len() + why.text().len(),
             Self::Owner(_) | Self::End => PIECE,
         }
     }
@@ -168,7 +169,7 @@ impl ToSink {
 pub(crate) struct Fault {
     /// Its path below the root.
     pub(crate) path: Blob,
-    pub(crate) why: String,
+    pub(crate) why: IoError,
 }
 
 /// What the sink tells while it works.
@@ -322,6 +323,14 @@ impl Stop {
     #[cold]
     pub(crate) fn at(what: &str, path: &[u8], error: &io::Error) -> Self {
         Self::new(Reason::of(error), format!("cannot {what} {}: {error}", String::from_utf8_lossy(path)))
+    }
+
+    /// Why nothing more is received.
+    pub(crate) fn unread(error: &Error) -> Self {
+        match error {
+            Error::Payload(_) => Self::rule("the other side sends what cannot be read"),
+            _ => Self::gone(),
+        }
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 //! It takes messages and gives answers. `drive` connects it to the other side.
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::rc::Rc;
 
 use super::content::digest_of;
@@ -19,6 +19,7 @@ use super::target::{ROOT, Target};
 use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::sys::directory::{Directory, Kind, Stat};
+use crate::wire::error::IoError;
 
 /// The most entries of one copy. Without a limit, a source that lists without end would never be done.
 pub(crate) const MOST_ENTRIES: u64 = 10_000_000;
@@ -100,11 +101,11 @@ impl Sink {
             check_path(path).map_err(|why| Stop::rule(&why))?;
             let directory = match self.target.directory(path) {
                 Ok(directory) => Some(directory),
-                Err(error) if self.target.options.dry_run && self.would_be(&error) => None,
+                Err(error) if self.target.would_be(path, &error) => None,
                 Err(error) => {
                     // Why it could not be made was told already, mostly.
                     if group.is_first {
-                        self.target.fault(path, format!("cannot open the directory: {error}"));
+                        self.target.fault(path, IoError::while_doing("cannot open the directory", &error));
                     }
                     self.number += group.entries.len() as u64;
                     continue;
@@ -141,22 +142,13 @@ impl Sink {
         Ok(ToSource(wants))
     }
 
-    /// Whether there would be a directory at a path that gives this error.
-    fn would_be(&self, error: &io::Error) -> bool {
-        match error.kind() {
-            ErrorKind::NotFound => true,
-            ErrorKind::NotADirectory => self.target.options.delete,
-            _ => false,
-        }
-    }
-
     /// Notes what is in a directory whose list begins.
     fn list_rest(&mut self, group: &Group, directory: Option<&Directory>) {
         if group.is_first
             && self.target.options.delete
             && directory.is_some_and(|directory| self.target.system.is_root(directory))
         {
-            self.target.fault(&group.directory.0, format!("nothing is deleted in it: it {ROOT}"));
+            self.target.refuse(&group.directory.0, format!("nothing is deleted in it: it {ROOT}"));
             self.rest = None;
         } else if group.is_first && self.target.options.delete {
             // What cannot be listed is not deleted.
@@ -197,7 +189,7 @@ impl Sink {
             }
         }
         match (step, directory) {
-            (Step::Refuse(why) | Step::Replace(why), _) => self.target.fault(&whole, why.to_owned()),
+            (Step::Refuse(why) | Step::Replace(why), _) => self.target.refuse(&whole, why),
             (Step::Keep, Some(directory)) => self.keep(directory, (path, &whole), entry, stat)?,
             (Step::Make, _) if matches!(entry.what, What::HardLink(..)) => self.deferred.keep(path, entry)?,
             (Step::Make, directory) => {
@@ -305,7 +297,7 @@ impl Sink {
             && let Some(names) = self.target.check(whole, "list", inside.names())?
         {
             if self.target.system.is_root(&inside) {
-                self.target.fault(whole, format!("nothing is deleted in it: it {ROOT}"));
+                self.target.refuse(whole, format!("nothing is deleted in it: it {ROOT}"));
                 return Ok(());
             }
             if self.target.check(whole, "delete what is in it", directory.enter(name))?.is_none() {
@@ -362,7 +354,7 @@ pub(crate) fn drive(
     };
     let mut run = || -> Result<(), Stop> {
         loop {
-            let message = messages.blocking_recv().map_err(|_| Stop::gone())?;
+            let message = messages.blocking_recv().map_err(|error| Stop::unread(&error))?;
             watch.inspect(|watch| watch.message(&message));
             let (answer, is_over) = sink.take(message)?;
             if let Some(answer) = answer {

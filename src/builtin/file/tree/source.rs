@@ -17,6 +17,7 @@ use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::sys::directory::Directory;
 use crate::wire::codec::Blob;
+use crate::wire::error::IoError;
 
 /// What the source does next.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl<'a> Source<'a> {
                 return self.flush();
             }
             if let Some(content) = &mut self.content {
-                let piece = content.next(self.stop).unwrap_or_else(|error| Piece::Broken(error.to_string()));
+                let piece = content.next(self.stop).unwrap_or_else(|error| Piece::Broken(error.into()));
                 self.push(piece);
             } else if let Some((want, file)) = self.wanted.pop_front() {
                 self.open(want, &file);
@@ -154,7 +155,7 @@ impl<'a> Source<'a> {
             }
             Err(error) => {
                 self.push(Piece::Begin { number, from: 0 });
-                self.push(Piece::Broken(format!("cannot read it: {error}")));
+                self.push(Piece::Broken(IoError::while_doing("cannot read it", &error)));
             }
         }
     }
@@ -199,7 +200,7 @@ pub(crate) fn drive(
     watch: Option<&dyn Watch>,
 ) -> Result<(), Stop> {
     loop {
-        while let Some(answer) = answers.try_recv().map_err(|_| Stop::gone())? {
+        while let Some(answer) = answers.try_recv().map_err(|error| Stop::unread(&error))? {
             watch.inspect(|watch| watch.answer(&answer));
             source.answer(answer)?;
         }
@@ -211,7 +212,7 @@ pub(crate) fn drive(
                 source.sent(size, begun.elapsed());
             }
             Next::Await => {
-                let answer = answers.blocking_recv().map_err(|_| Stop::gone())?;
+                let answer = answers.blocking_recv().map_err(|error| Stop::unread(&error))?;
                 watch.inspect(|watch| watch.answer(&answer));
                 source.answer(answer)?;
             }

@@ -17,6 +17,7 @@ use super::system::System;
 use crate::sys::directory::{Directory, Stat};
 use crate::sys::hash::HashSet;
 use crate::wire::codec::Blob;
+use crate::wire::error::IoError;
 
 /// Why nothing is deleted in a directory.
 pub(crate) const ROOT: &str = "is the root of a system that runs; name a directory in it";
@@ -133,12 +134,18 @@ impl Target {
 
     /// Notes that something was not copied.
     #[cold]
-    pub(crate) fn fault(&mut self, path: &[u8], why: String) {
+    pub(crate) fn fault(&mut self, path: &[u8], why: IoError) {
         self.tally.failed += 1;
         if self.failed.len() < MOST_FAILED {
             self.failed.insert(self.hasher.hash_one(path));
         }
         (self.notes)(Note::Fault(Fault { path: Blob(path.to_vec()), why }));
+    }
+
+    /// Notes that a rule forbids to copy something.
+    #[cold]
+    pub(crate) fn refuse(&mut self, path: &[u8], why: impl Into<String>) {
+        self.fault(path, IoError::new(ErrorKind::Other, why));
     }
 
     /// Notes that what failed about a path was not its content.
@@ -149,6 +156,17 @@ impl Target {
     /// Whether something with this path was not copied. If that is not known, it counts as such.
     pub(crate) fn has_failed(&self, path: &[u8]) -> bool {
         self.failed.len() == MOST_FAILED || self.failed.contains(&self.hasher.hash_one(path))
+    }
+
+    /// Whether nothing is changed, and there would otherwise be a directory at this path, which gives this error.
+    pub(crate) fn would_be(&self, path: &[u8], error: &io::Error) -> bool {
+        let would_be = match error.kind() {
+            ErrorKind::NotFound => true,
+            ErrorKind::NotADirectory => self.options.delete,
+            _ => false,
+        };
+        let ends = || path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
+        self.options.dry_run && would_be && !ends().any(|end| end > 0 && self.has_failed(&path[..end]))
     }
 
     /// Notes an error about a path. Fails if nothing else can be written, either.
@@ -166,7 +184,7 @@ impl Target {
         if is_fatal(error) {
             return Err(Stop::at(what, path, error));
         }
-        self.fault(path, format!("cannot {what} it: {error}"));
+        self.fault(path, IoError::while_doing(&format!("cannot {what} it"), error));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::message::{BATCH, Entry, Fault, Group, MAX_PATH, Options, Owner, What,
 use super::owners::name_of;
 use crate::sys::directory::{Directory, Kind, Names, Stat};
 use crate::wire::codec::Blob;
+use crate::wire::error::IoError;
 
 /// The most files with several names that are remembered. Further ones are copied as separate files.
 const MAX_LINKED: usize = 1 << 20;
@@ -97,7 +98,7 @@ impl Walk {
         let mut named = Vec::new();
         for Blob(path) in sources {
             if let Err(error) = walk.name(path, &mut named, &mut batch) {
-                let why = format!("cannot read it: {error}");
+                let why = IoError::while_doing("cannot read it", &error);
                 batch.faults.push(Fault { path: Blob(path.clone()), why });
             }
         }
@@ -162,7 +163,7 @@ impl Walk {
             // It has gone since its name was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                let why = format!("cannot read the directory: {error}");
+                let why = IoError::while_doing("cannot read the directory", &error);
                 batch.faults.push(Fault { path: Blob(location.path.clone()), why });
             }
         }
@@ -176,7 +177,7 @@ impl Walk {
             // The system may repeat the error of a directory for ever.
             let is_broken = name.is_err();
             if let Err(error) = name.and_then(|name| self.add(&reading, &name, &mut entries, batch)) {
-                let why = format!("cannot read what is in it: {error}");
+                let why = IoError::while_doing("cannot read what is in it", &error);
                 batch.faults.push(Fault { path: Blob(reading.location.path.clone()), why });
                 reading.is_complete = false;
                 if is_broken {

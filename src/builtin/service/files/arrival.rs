@@ -143,7 +143,7 @@ mod tests {
             FromHost::Piece(Piece::Zeros(4)),
             FromHost::Piece(Piece::Zeros(u64::MAX)),
             FromHost::Piece(Piece::End(digest(b""))),
-            FromHost::Piece(Piece::Broken(String::new())),
+            FromHost::Piece(Piece::Broken(std::io::Error::other("").into())),
             bytes(&vec![0; CHUNK + 1]),
             begin(3, 0),
         ];

@@ -12,11 +12,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::metadata::FileMetadata;
 use super::receiving::Sink;
+use crate::builtin::file::replaced::Replaced;
 use crate::builtin::file::tree::content::digest_of;
 use crate::builtin::file::tree::draft::{Draft, Drafts};
 use crate::builtin::file::tree::message::CHUNK;
 use crate::builtin::file::tree::sum::{Sum, SumKind};
-use crate::sys::directory::{Directory, Kind, permit, to_disk};
+use crate::sys::directory::{Directory, permit, to_disk};
 
 /// The mode of a file that only its owner can read.
 const PRIVATE: u32 = 0o600;
@@ -40,8 +41,7 @@ pub(super) struct FileSink {
     directory: Directory,
     name: Vec<u8>,
     keep: Keep,
-    /// The mode of the file that is replaced.
-    replaced: Option<u32>,
+    replaced: Option<Replaced>,
     /// What an interrupted fetch has left: the file, its size and its digest.
     kept: Option<(File, u64, Sum)>,
     draft: Option<Draft>,
@@ -54,11 +54,7 @@ impl FileSink {
         let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let directory = Directory::open(parent)?;
-        let found = directory.stat(name)?;
-        if found.is_some_and(|stat| stat.kind == Kind::Directory) {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let replaced = found.filter(|stat| stat.kind == Kind::File).map(|stat| stat.mode);
+        let replaced = Replaced::at(&directory, name)?;
         let kept = match Draft::kept(&directory, name, u64::MAX)? {
             Some((file, size)) => {
                 let digest = digest_of(&file, size, SumKind::Sha256, stop)?;
@@ -108,7 +104,7 @@ impl Sink for FileSink {
                 // A program that runs as its owner would run as somebody who was not meant.
                 Some(Mode::Same) => metadata.mode & 0o777,
                 Some(Mode::Given(mode)) => mode,
-                None => replaced.unwrap_or(PRIVATE),
+                None => replaced.map_or(Ok(PRIVATE), |replaced| replaced.hand_over(file))?,
             },
         )?;
         if keep.times {

@@ -159,6 +159,31 @@ fn a_hard_link_leads_to_what_was_copied_and_to_nothing_else() {
 }
 
 #[test]
+fn a_dry_run_tells_of_what_is_in_the_way_what_the_copy_does() {
+    for delete in [false, true] {
+        for kind in ["file", "pipe", "link"] {
+            let mut world = World::new();
+            world.write("a", "a");
+            world.write("sub/f", "f");
+            world.write("sub/deep/g", "g");
+            fs::hard_link(world.from("a"), world.from("sub/linked")).unwrap();
+            match kind {
+                "file" => fs::write(world.to("sub"), "").unwrap(),
+                "pipe" => nix::unistd::mkfifo(&world.to("sub"), nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                _ => symlink("elsewhere", world.to("sub")).unwrap(),
+            }
+            world.options.delete = delete;
+            let tallies = [true, false].map(|dry_run| {
+                world.options.dry_run = dry_run;
+                let tally = world.copy().unwrap();
+                (tally.written, tally.made, tally.failed, tally.deleted)
+            });
+            assert_eq!(tallies[0], tallies[1], "{kind}, delete: {delete}: {:?}", world.told());
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_tells_of_hard_links_what_the_copy_does() {
     for name in ["a", "b"] {
         let mut world = World::new();
