@@ -10,4 +10,5 @@ pub(crate) mod port;
 pub(crate) mod reassembly;
 pub(crate) mod repeated_line;
 pub(crate) mod sanitize;
+pub(crate) mod text;
 pub(crate) mod write_batch;

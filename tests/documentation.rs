@@ -264,7 +264,13 @@ fn the_list_of_async_functions_says_how_each_is_called_by_code_that_blocks() {
     let rows = |heading: &str| {
         let part = page.split(heading).nth(1).unwrap().split("\n## ").next().unwrap().to_owned();
         let rows = part.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | `"));
-        rows.map(|(left, right)| (left.to_owned(), right.to_owned())).collect::<BTreeMap<_, _>>()
+        // A function that belongs to no type is written with its module.
+        let of_module = |name: &str| name.starts_with(char::is_lowercase);
+        let short = |name: &str| match name.rsplit_once("::") {
+            Some((module, name)) if of_module(module) => name.to_owned(),
+            _ => name.to_owned(),
+        };
+        rows.map(|(left, right)| (short(left), right.to_owned())).collect::<BTreeMap<_, _>>()
     };
     let listed = rows("## Async functions");
     let (mut right, mut silent) = (BTreeMap::new(), Vec::new());

@@ -416,7 +416,7 @@ pub(crate) enum Color {
 
 impl Color {
     /// `is_terminal` is that of the stream in question, `no_color` whether the
-    /// variable `NO_COLOR` is set and not empty.
+    /// variable `NO_COLOR` is set and not empty, or `TERM` says that the terminal shows none.
     pub(crate) fn is_on(self, is_terminal: bool, no_color: bool) -> bool {
         match self {
             Self::Auto => is_terminal && !no_color,

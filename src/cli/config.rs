@@ -16,12 +16,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::place::{Place, first_word, words_for_config};
 use self::reader::{Entry, Reader};
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, ToolCommand};
 use crate::cli::hosts::expression::is_bare_host;
 use crate::cli::quote;
 use crate::connect::HostPath;
@@ -59,7 +59,7 @@ pub(crate) struct Parsed {
 ///
 /// What is wrong with the configuration.
 pub(crate) fn parse(argv: Vec<OsString>) -> Result<Parsed, String> {
-    let plain = Cli::try_parse_from(&argv);
+    let plain = read(Cli::command(), &argv);
     let place = match &plain {
         Ok(cli) if !cli.command.takes_config() => return Ok(Parsed { cli: plain, argv }),
         Ok(cli) => Place::named_by(cli.config_file.as_deref()),
@@ -76,9 +76,17 @@ pub(crate) fn parse(argv: Vec<OsString>) -> Result<Parsed, String> {
         return Ok(Parsed { cli: plain, argv });
     }
     let argv = config.written_out(argv);
-    let matches = config.with_defaults(Cli::command()).try_get_matches_from(&argv);
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map(|cli| Cli { config, ..cli });
+    let cli = read(config.with_defaults(Cli::command()), &argv).map(|cli| Cli { config, ..cli });
     Ok(Parsed { cli, argv })
+}
+
+fn read(command: clap::Command, argv: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from(argv)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (ToolCommand::Rsh(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+        args.note_order(matches);
+    }
+    Ok(cli)
 }
 
 impl Config {

@@ -20,4 +20,4 @@ mod question;
 pub(crate) use command::kept;
 pub(crate) use keeper::serve;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use question::{Kept, Question};
+pub(crate) use question::{Found, Question};

@@ -75,6 +75,10 @@ impl LastRun {
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let directory = path.parent().unwrap_or_else(|| Path::new("/"));
+        // A home that is not there, as that of many a service, is not made.
+        if let Some(home) = std::env::home_dir().filter(|home| directory.starts_with(home)) {
+            fs::metadata(home)?;
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let new = path.with_extension(format!("{}.new", std::process::id()));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

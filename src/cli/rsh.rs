@@ -1,7 +1,7 @@
 //! `offshoot rsh`: a command on one host in place of ssh, for programs such as rsync that start ssh themselves. It
 //! passes bytes on as they are, unless the command gets a terminal.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::net::Ipv6Addr;
 use std::rc::Rc;
@@ -79,11 +79,11 @@ impl<'a> Work<'a> {
         if args.typed.no_command {
             return Ok(Self::Nothing);
         }
-        let wanted = args.typed.terminal(!args.argv.is_empty(), has_keyboard());
-        if wanted == Terminal::Made && args.argv.is_empty() {
+        let line = args.line();
+        let wanted = args.typed.terminal(!line.is_empty(), has_keyboard());
+        if wanted == Terminal::Made && line.is_empty() {
             return Ok(Self::OnTerminal(args, None));
         }
-        let line = args.argv.join(OsStr::new(" "));
         let remote = Remote::new(line, args.typed.subsystem)?;
         if wanted == Terminal::Refused {
             complain("note: no terminal is made there, because stdin is none; -tt makes one in any case");
@@ -200,14 +200,17 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
         }
     }
     let last = host.hops.iter_mut().rfind(|hop| hop.method == Method::Ssh);
-    // As with ssh, the first one holds.
-    let (login, port) = (args.typed.login.first(), args.typed.port.first());
     match last {
         Some(hop) => {
-            hop.user = login.cloned().or_else(|| hop.user.take());
-            hop.port = port.copied().or(hop.port);
+            let is_named = args.host.as_deref().is_some_and(|host| host.contains('@'));
+            if let Some((user, is_before)) = &args.user
+                && (*is_before || !is_named)
+            {
+                hop.user = Some(user.clone());
+            }
+            hop.port = args.port.or(hop.port);
         }
-        None if login.is_some() || port.is_some() => {
+        None if !args.typed.login.is_empty() || !args.typed.port.is_empty() => {
             return Err(format!("-l and -p are for ssh, and no hop of {} is by ssh; leave them out", host.text));
         }
         None => {}

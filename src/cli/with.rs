@@ -57,7 +57,8 @@ pub(crate) fn with(cli: &Cli, args: &WithArgs) -> Exit {
     }
     let found = sources.inventories.found();
     let made = rsh_words(cli, args, &found).and_then(|words| {
-        let here = std::env::current_dir()?;
+        // Without one, no file that is named from it is the same for all.
+        let here = std::env::current_dir().unwrap_or_default();
         StandIns::new(&|directory| {
             let kept_at = ["--kept-at".into(), directory.join(KEEPER).into_os_string(), here.clone().into()];
             [OsStr::new("exec "), &stand_ins::line(words.iter().chain(&kept_at))].join(OsStr::new(""))

@@ -282,7 +282,7 @@ impl Worker {
                     _ if info.kind == "refused" && !job.reach.least.allow.is_empty() => {
                         info.advice = format!("{what} needs --allow {}", job.work.needs());
                     }
-                    Work::Command(command) if info.text.ends_with(run_process::NOT_FOUND) => {
+                    Work::Command(command) if info.kind == "call" => {
                         info.advice = shell_words::advice(&command.argv).unwrap_or_default();
                     }
                     _ => {}

@@ -63,12 +63,21 @@ fn once(fleet: &Fleet) -> Result<()> {
     ensure!(ended.stdout.iter().all(|pid| *pid == ended.stdout[0]), "each connects by itself: {ended:?}");
     trace.expect_nothing_left(ONE_SECOND)?;
     ensure!(fs::read_dir(place.path())?.next().is_none(), "the directory is left");
-    // Several at once do no harm to each other.
-    let script = "for n in 1 2 3 4 5 6; do ssh nopass \"echo $n; exit $n\" & done; wait";
+    // Several at once do no harm to each other, and the first one connects for all.
+    let script = "for n in 1 2 3 4 5 6; do ssh nopass \"echo $n; echo \\$PPID >&2; exit $n\" & done; wait";
     let (mut command, mut trace) = with(fleet, place.path(), script);
     let mut ended = run(&mut command)?;
     ended.stdout.sort();
     assert_eq!(ended.stdout, ["1", "2", "3", "4", "5", "6"], "{ended:?}");
+    ensure!(ended.stderr.iter().all(|pid| *pid == ended.stderr[0]), "each connects by itself: {ended:?}");
+    // If the first one fails, the others do not wait one after the other.
+    let script = "for n in 1 2 3 4 5 6; do ssh -p 1 nopass true & done; wait";
+    let (mut command, mut failing) = with(fleet, place.path(), script);
+    let begun = std::time::Instant::now();
+    let ended = run(&mut command)?;
+    ensure!(ended.stderr.iter().filter(|line| line.contains("nopass")).count() >= 6, "{ended:?}");
+    ensure!(begun.elapsed() < std::time::Duration::from_secs(10), "one waits for the other: {:?}", begun.elapsed());
+    failing.expect_nothing_left(ONE_SECOND)?;
     trace.expect_nothing_left(ONE_SECOND)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Args};
+use clap::{Arg, ArgAction, ArgMatches, Args};
 
 use super::choosing::ChoiceArgs;
 use super::number::number;
@@ -58,6 +58,12 @@ pub(crate) struct RshArgs {
     /// The words of the command, which the login shell there reads as one line
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub(crate) argv: Vec<OsString>,
+    /// The user that the options name, and whether they do so before the host.
+    #[arg(skip)]
+    pub(crate) user: Option<(String, bool)>,
+    /// The port that the options name.
+    #[arg(skip)]
+    pub(crate) port: Option<u16>,
     // Last, since the heading of a group holds for all that follow.
     #[command(flatten)]
     pub(crate) typed: TypedArgs,
@@ -66,6 +72,31 @@ pub(crate) struct RshArgs {
 }
 
 impl RshArgs {
+    /// Notes which user and port hold. As with ssh, it is the first one that is named, by whatever option.
+    pub(crate) fn note_order(&mut self, matches: &ArgMatches) {
+        let places = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
+        let (logins, ports, options) = (places("typed_login"), places("typed_port"), places("typed_option"));
+        let of_options = |name: &str| {
+            let values = self.typed.option.iter().map(|option| value_of(option, name));
+            options.iter().copied().zip(values).find_map(|(at, value)| Some((at, value?)))
+        };
+        let user = logins.into_iter().zip(self.typed.login.iter().cloned()).chain(of_options("User")).min();
+        let host = places("host").first().copied();
+        self.user = user.map(|(at, user)| (user, host.is_none_or(|host| at < host)));
+        let typed = ports.into_iter().zip(self.typed.port.iter().copied());
+        let in_option = of_options("Port").and_then(|(at, port)| Some((at, port.parse().ok()?)));
+        self.port = typed.chain(in_option).min().map(|(_, port)| port);
+    }
+
+    /// The command: the one of the command line, or the one of the options.
+    pub(crate) fn line(&self) -> OsString {
+        let of_options = || self.typed.value_of("RemoteCommand").filter(|line| !line.eq_ignore_ascii_case("none"));
+        match self.argv.is_empty() {
+            true => of_options().unwrap_or_default().into(),
+            false => self.argv.join(OsStr::new(" ")),
+        }
+    }
+
     /// How to reach the host. What keeps the connections of `with` starts ssh in its own directory. So nothing is kept
     /// if files are named from another one.
     pub(crate) fn reach(&self) -> ReachArgs {
@@ -103,8 +134,8 @@ Examples:
 
 const RSH_HELP: &str = "\
 -l and -p hold for the last hop of HOST by ssh, the other options of ssh for all of them.
-Without a COMMAND it runs the login shell, on a terminal. Its exit code is that of the command,
-and 255 if there is none.
+Without a COMMAND it runs the login shell, on a terminal if stdin is one. Its exit code is that
+of the command, and 255 if there is none.
 
 Examples:
   rsync -a -e 'offshoot rsh --via bastion --become' site/ web1:/srv/site
@@ -347,16 +378,19 @@ impl TypedArgs {
 
     /// The value of an option `-o NAME=VALUE`. As with ssh, the first one holds.
     fn value_of(&self, name: &str) -> Option<String> {
-        self.option.iter().filter_map(|option| option.to_str()).find_map(|option| {
-            let (typed, value) = option.split_once(|c: char| c == '=' || c.is_whitespace())?;
-            typed.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-        })
+        self.option.iter().find_map(|option| value_of(option, name))
     }
 
     /// The names of variables that the options send along, as `-o SendEnv=GIT_PROTOCOL`. Patterns are not looked up.
     pub(crate) fn sent_variables(&self) -> Vec<String> {
         self.option.iter().filter_map(|option| option.to_str()).flat_map(sent_variables).map(str::to_owned).collect()
     }
+}
+
+/// The value of an option `NAME=VALUE`, if it has this name.
+fn value_of(option: &OsStr, name: &str) -> Option<String> {
+    let (typed, value) = option.to_str()?.split_once(|c: char| c == '=' || c.is_whitespace())?;
+    typed.trim().eq_ignore_ascii_case(name).then(|| value.trim_start_matches('=').trim().to_owned())
 }
 
 /// Whether a command gets a terminal.
@@ -407,7 +441,7 @@ fn refused(option: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
     use crate::cli::args::{Cli, ToolCommand};
@@ -444,6 +478,23 @@ mod tests {
         assert_eq!(args.typed.login, ["a", "b"]);
         let args = rsh(&["-o", "sendenv GIT_PROTOCOL LC_*", "web1", "x"]);
         assert_eq!(args.typed.sent_variables(), ["GIT_PROTOCOL"]);
+    }
+
+    #[test]
+    fn the_user_and_the_port_that_are_named_first_hold() {
+        for (words, user, is_before, port) in [
+            (&["-l", "amy", "web1", "x"][..], "amy", true, 0),
+            (&["-o", "User=bob", "-l", "amy", "-p", "22", "-oPort=1", "web1"], "bob", true, 22),
+            (&["-l", "amy", "-oUser=bob", "-o", "port 3", "-p4", "web1"], "amy", true, 3),
+            (&["root@web1", "-l", "amy", "x"], "amy", false, 0),
+            (&["web1", "-oUser", "bob"], "", false, 0),
+        ] {
+            let matches = Cli::command().try_get_matches_from(["offshoot", "rsh"].iter().chain(words)).unwrap();
+            let mut args = rsh(words);
+            args.note_order(matches.subcommand().unwrap().1);
+            let (named, before) = args.user.unwrap_or_default();
+            assert_eq!((named.as_str(), before, args.port.unwrap_or(0)), (user, is_before, port), "{words:?}");
+        }
     }
 
     #[test]

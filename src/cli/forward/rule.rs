@@ -105,6 +105,11 @@ fn fields(text: &str) -> Vec<&str> {
     fields
 }
 
+/// Whether a character can be in no name and no address of a host.
+fn is_no_name(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 /// A socket is told from a name by its slash.
 fn is_path(field: &str) -> bool {
     field.starts_with(['/', '.'])
@@ -113,7 +118,7 @@ fn is_path(field: &str) -> bool {
 fn target(fields: &[&str]) -> Option<Target> {
     match fields {
         [path] if path.starts_with('/') => Some(Target::Unix(path.into())),
-        [host, port] if !host.is_empty() && !is_path(host) => {
+        [host, port] if !host.is_empty() && !is_path(host) && !host.contains(is_no_name) => {
             let port = number(port).filter(|port| *port > 0)?;
             Some(Target::Tcp(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }))
         }
@@ -181,6 +186,7 @@ mod tests {
         for (text, shown) in [("db:5432", "db:5432"), ("[::1]:80", "[::1]:80"), ("/run/a:b", "/run/a:b")] {
             assert_eq!(Target::parse(text).unwrap().to_string(), shown);
         }
+        assert!(Target::parse(" :1").is_err() && Target::parse("a\n:1").is_err());
         assert!(Target::parse("db").is_err() && Target::parse("a:b:1").is_err() && Target::parse("here/x").is_err());
     }
 }

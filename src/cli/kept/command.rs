@@ -1,6 +1,5 @@
 //! `offshoot kept`: what runs with `--keep` have left.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,7 +10,7 @@ use crate::cli::complaint::{complain, fail};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::kept::keeping::{ask, join, silent};
 use crate::cli::kept::place;
-use crate::cli::kept::question::{Kept, Question};
+use crate::cli::kept::question::{Found, Kept, Question};
 use crate::cli::output::safe_json;
 use crate::cli::print;
 use crate::unix::Joined;
@@ -43,7 +42,7 @@ pub(crate) fn kept(args: &KeptArgs) -> Exit {
                     all_answer = false;
                 }
                 Some(Ok(joined)) => match ask(&joined, Question::List).await {
-                    Ok(kept) => keepers.push((joined, kept.into_iter().flatten().collect::<Vec<_>>())),
+                    Ok(found) => keepers.push((joined, found.into_iter().filter_map(Found::kept).collect::<Vec<_>>())),
                     Err(error) => {
                         complain(&format!("note: the keeper at {} does not answer: {error}", socket.display()));
                         all_answer = false;
@@ -75,11 +74,11 @@ pub(crate) fn kept(args: &KeptArgs) -> Exit {
 }
 
 fn list(json: bool, keepers: &[(Joined, Vec<Kept>)], all_answer: bool) -> Exit {
-    let all: BTreeMap<&str, &Kept> =
-        keepers.iter().flat_map(|(_, kept)| kept).map(|kept| (kept.path.as_str(), kept)).collect();
+    let mut all: Vec<&Kept> = keepers.iter().flat_map(|(_, kept)| kept).collect();
+    all.sort_by(|one, other| one.path.cmp(&other.path));
     if json {
-        let shown = |(path, kept): (&&str, &&Kept)| Shown {
-            path: path.to_string(),
+        let shown = |kept: &&Kept| Shown {
+            path: kept.path.clone(),
             users: kept.users,
             idle: kept.idle.as_secs_f64(),
             left: kept.left.as_secs_f64(),
@@ -88,13 +87,13 @@ fn list(json: bool, keepers: &[(Joined, Vec<Kept>)], all_answer: bool) -> Exit {
         return print(&safe_json::line(&json!({ "v": 1, "kept": shown })));
     }
     let mut text = String::new();
-    let width = all.keys().map(|path| path.chars().count()).max().unwrap_or_default();
-    for (path, kept) in &all {
+    let width = all.iter().map(|kept| kept.path.chars().count()).max().unwrap_or_default();
+    for kept in &all {
         let state = match kept.users {
             0 => format!("unused for {}, ends in {}", seconds(kept.idle), seconds(kept.left)),
             users => format!("used by {users}"),
         };
-        text.push_str(&format!("{path:width$}  {state}\n"));
+        text.push_str(&format!("{:width$}  {state}\n", kept.path));
     }
     if all.is_empty() && all_answer {
         complain("nothing is kept; `offshoot run --keep 10m ...` keeps connections");

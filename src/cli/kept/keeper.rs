@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use crate::builtin::fakessh::stand_ins::is_of_stand_ins;
 use crate::cli::complaint::fail;
 use crate::cli::ending::Signals;
 use crate::cli::exit::Exit;
-use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::cli::kept::question::{Found, HANDLE, Kept, Key, Question};
 use crate::sys::patient::Patient;
 use crate::sys::process;
 use crate::{ContextId, Message, Router, policy, unix};
@@ -40,6 +40,8 @@ struct Entry {
 struct Keeper {
     router: crate::router::WeakRouter,
     kept: Mutex<HashMap<Key, Entry>>,
+    /// The ways that programs are connecting, and which program does.
+    claims: Mutex<HashMap<Key, ContextId>>,
 }
 
 /// Runs the keeper that listens at `socket`, until it has nothing to keep. If it `is_bound`, until stdin ends.
@@ -61,7 +63,7 @@ pub(crate) fn serve(socket: &Path, is_bound: bool) -> Exit {
     if let Err(error) = router.dump_on_sigusr2() {
         return fail(Exit::Internal, &error);
     }
-    let keeper = Arc::new(Keeper { router: router.downgrade(), kept: Mutex::default() });
+    let keeper = Arc::new(Keeper { router: router.downgrade(), kept: Mutex::default(), claims: Mutex::default() });
     let answering = Arc::clone(&keeper);
     let handler = router.add_handler(move |message: Message| {
         if let Ok(question) = message.decode::<Question>() {
@@ -120,24 +122,46 @@ async fn end_of(bond: &mut Option<Bond>) {
 }
 
 impl Keeper {
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn claims(&self) -> MutexGuard<'_, HashMap<Key, ContextId>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who connects a way. If nobody does, it is this program from now on.
+    fn claim(&self, way: Key, user: ContextId) -> Found {
+        let mut claims = self.claims();
+        match claims.get(&way).copied().filter(|other| *other != user && self.is_there(*other)) {
+            Some(other) => Found::Claimed(other),
+            None => {
+                if claims.len() < MOST {
+                    claims.insert(way, user);
+                }
+                Found::Nothing
+            }
+        }
+    }
+
     /// Runs on the I/O thread.
-    fn answer(&self, user: ContextId, question: Question) -> Vec<Option<Kept>> {
+    fn answer(&self, user: ContextId, question: Question) -> Vec<Found> {
         let mut kept = self.kept();
         match question {
-            Question::Find { ways, keep } => ways
+            Question::Find { ways, keep, claim } => ways
                 .into_iter()
-                .map(|way| {
-                    let entry = kept.get_mut(&way).filter(|entry| self.is_there(entry.context))?;
-                    entry.users.insert(user);
-                    entry.keep = entry.keep.max(keep.unwrap_or_default());
-                    Some(entry.kept(way))
+                .map(|way| match kept.get_mut(&way).filter(|entry| self.is_there(entry.context)) {
+                    Some(entry) => {
+                        entry.users.insert(user);
+                        entry.keep = entry.keep.max(keep.unwrap_or_default());
+                        Found::Kept(entry.kept(way))
+                    }
+                    None if claim => self.claim(way, user),
+                    None => Found::Nothing,
                 })
                 .collect(),
             Question::Keep { way, context, name, path, keep } => {
+                self.claims().remove(&way);
                 let is_acceptable = kept.len() < MOST && path.len() <= MAX_PATH && self.is_there(context);
                 if is_acceptable {
                     let (users, idle_since) = (HashSet::from([user]), Instant::now());
@@ -159,7 +183,7 @@ impl Keeper {
                 }
                 Vec::new()
             }
-            Question::List => kept.iter().map(|(way, entry)| Some(entry.kept(*way))).collect(),
+            Question::List => kept.iter().map(|(way, entry)| Found::Kept(entry.kept(*way))).collect(),
             Question::End(ways) => {
                 let ways = ways.unwrap_or_else(|| kept.keys().copied().collect());
                 for way in ways {
@@ -207,6 +231,7 @@ impl Keeper {
     /// Takes out what has gone and what nobody uses any more. Returns the latter.
     fn take_useless(&self) -> Vec<ContextId> {
         let mut useless = Vec::new();
+        self.claims().retain(|_, user| self.is_there(*user));
         self.kept().retain(|_, entry| {
             if !self.is_there(entry.context) {
                 return false;

@@ -14,7 +14,7 @@ use crate::cli::args::ReachArgs;
 use crate::cli::complaint::complain;
 use crate::cli::hosts::path::{Hop, Method};
 use crate::cli::kept::place;
-use crate::cli::kept::question::{HANDLE, Kept, Key, Question};
+use crate::cli::kept::question::{Found, HANDLE, Key, Question};
 use crate::sys::process::{inherit_nothing, with_usual_settings};
 use crate::sys::socket::listener;
 use crate::unix::{self, Joined};
@@ -28,6 +28,8 @@ const UNTIL_ITS_END: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const START: Duration = Duration::from_secs(5);
 /// How often it is looked whether it does.
 const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked whether another program has connected a way.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How long a context that was kept may take to say how it does. One that does not is connected again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// How long a keeper may take to let a run in, and to answer. One that takes longer is stopped, most likely.
@@ -40,6 +42,8 @@ pub(crate) struct Keeping {
     keep: Option<Duration>,
     /// What else decides how a host is reached.
     settings: String,
+    /// How long to wait for a way that another program is connecting. `None` if this one then connects it, too.
+    patience: Option<Duration>,
     /// Whether it has not answered. Then it is not used any more.
     is_silent: Cell<bool>,
 }
@@ -55,7 +59,8 @@ impl Keeping {
         if let Some(socket) = &reach.kept_at {
             return match join(socket).await {
                 Some(Ok(joined)) => {
-                    Some(Self { joined, keep: Some(UNTIL_ITS_END), settings, is_silent: Cell::new(false) })
+                    let (keep, patience) = (Some(UNTIL_ITS_END), Some(reach.connect_timeout));
+                    Some(Self { joined, keep, settings, patience, is_silent: Cell::new(false) })
                 }
                 Some(Err(error)) => {
                     complain(&format!("note: the connections of `offshoot with` are not used: {error}"));
@@ -94,7 +99,8 @@ impl Keeping {
         };
         // Where its I/O thread has ended, nothing is asked of it either.
         let _ = joined.router.dump_on_sigusr2();
-        Some(Self { joined, keep: reach.keep, settings, is_silent: Cell::new(false) })
+        // A run of many hosts does not wait for the slowest one of another run.
+        Some(Self { joined, keep: reach.keep, settings, patience: None, is_silent: Cell::new(false) })
     }
 
     /// The keeper, as the context by which it connects.
@@ -120,14 +126,14 @@ impl Keeping {
     pub(crate) async fn find(&self, ways: Vec<Vec<Hop>>) -> HashMap<Vec<Hop>, Context> {
         let ways: Vec<_> = ways.into_iter().filter(|hops| may_be_kept(hops)).collect();
         let keys = ways.iter().map(|hops| self.key(hops)).collect();
-        let Ok(found) = self.ask(Question::Find { ways: keys, keep: self.keep }).await else {
+        let Ok(found) = self.look(keys).await else {
             self.is_silent.set(true);
             complain(&silent(Path::new(self.joined.listener.name())));
             return HashMap::new();
         };
         let mut asked = JoinSet::new();
         for (hops, kept) in ways.into_iter().zip(found) {
-            let Some(kept) = kept else { continue };
+            let Found::Kept(kept) = kept else { continue };
             let context = Context::new(Arc::clone(self.joined.router.shared()), kept.context, &kept.name);
             asked.spawn(async move {
                 let is_alive = context.ask_stats(Some(SIGN_OF_LIFE)).await.is_ok();
@@ -155,6 +161,25 @@ impl Keeping {
         alive
     }
 
+    /// Asks for ways. Waits for those that another program is connecting, and if that gives up, for no third one.
+    async fn look(&self, ways: Vec<Key>) -> Result<Vec<Found>, Error> {
+        let (begun, mut first) = (Instant::now(), HashMap::new());
+        loop {
+            let claim = self.patience.is_some();
+            let found = self.ask(Question::Find { ways: ways.clone(), keep: self.keep, claim }).await?;
+            let mut is_coming = false;
+            for (way, found) in ways.iter().zip(&found) {
+                if let Found::Claimed(by) = found {
+                    is_coming |= *first.entry(*way).or_insert(*by) == *by;
+                }
+            }
+            if !is_coming || self.patience.is_none_or(|patience| begun.elapsed() > patience) {
+                return Ok(found);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Has the keeper keep a context.
     pub(crate) async fn keep(&self, hops: &[Hop], context: &Context) {
         let Some(keep) = self.keep else { return };
@@ -166,7 +191,7 @@ impl Keeping {
         }
     }
 
-    async fn ask(&self, question: Question) -> Result<Vec<Option<Kept>>, Error> {
+    async fn ask(&self, question: Question) -> Result<Vec<Found>, Error> {
         ask(&self.joined, question).await
     }
 
@@ -176,7 +201,7 @@ impl Keeping {
 }
 
 /// Asks a keeper.
-pub(super) async fn ask(joined: &Joined, question: Question) -> Result<Vec<Option<Kept>>, Error> {
+pub(super) async fn ask(joined: &Joined, question: Question) -> Result<Vec<Found>, Error> {
     let question = Message::encoded(&question)?.to_handle(HANDLE);
     joined.listener.timeout(ANSWER).send_await(question).await
 }

@@ -9,6 +9,7 @@ use nix::unistd::{Uid, getegid, geteuid};
 use sha2::{Digest, Sha256};
 
 use crate::sys::hex::hex;
+use crate::sys::temporary;
 
 /// What of the environment decides how ssh logs in. A keeper serves only runs that have the same.
 const ENVIRONMENT: [&str; 6] = ["HOME", "PATH", "SSH_AUTH_SOCK", "KRB5CCNAME", "DOCKER_HOST", "KUBECONFIG"];
@@ -20,7 +21,7 @@ const STICKY: u32 = 0o1000;
 fn directory() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|path| Path::new(path).is_absolute()) {
         Some(path) => PathBuf::from(path).join("offshoot"),
-        None => std::env::temp_dir().join(format!("offshoot-{}", geteuid())),
+        None => temporary::directory().join(format!("offshoot-{}", geteuid())),
     }
 }
 

@@ -16,8 +16,8 @@ pub(crate) type Key = [u8; 32];
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Question {
     /// Which of these ways are connected. They stay for `keep` longer than the program that asks, if that is more than
-    /// was said before.
-    Find { ways: Vec<Key>, keep: Option<Duration> },
+    /// was said before. With `claim`, the program says that it connects those that nobody does.
+    Find { ways: Vec<Key>, keep: Option<Duration>, claim: bool },
     /// Keep a context that was connected.
     Keep { way: Key, context: ContextId, name: String, path: String, keep: Duration },
     /// These do not answer the program that asks. They are not kept for others, and end when those who use them leave.
@@ -26,6 +26,21 @@ pub(crate) enum Question {
     List,
     /// End these, or everything.
     End(Option<Vec<Key>>),
+}
+
+/// What a keeper knows of a way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Found {
+    Nothing,
+    /// This program is connecting it.
+    Claimed(ContextId),
+    Kept(Kept),
+}
+
+impl Found {
+    pub(super) fn kept(self) -> Option<Kept> {
+        if let Self::Kept(kept) = self { Some(kept) } else { None }
+    }
 }
 
 /// A context that is kept.

@@ -172,7 +172,7 @@ pub(crate) enum Format {
 pub(crate) struct Surroundings {
     pub(crate) stdout_is_terminal: bool,
     pub(crate) stderr_is_terminal: bool,
-    /// Whether the variable `NO_COLOR` is set and not empty.
+    /// Whether the variable `NO_COLOR` is set and not empty, or `TERM` says that the terminal shows none.
     pub(crate) no_color: bool,
 }
 
