@@ -147,7 +147,8 @@ fn remapped(toolchain: &Toolchain, project: &Project) -> Vec<(PathBuf, String)> 
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let library = toolchain.sysroot.join("lib/rustlib/src/rust");
     let home = home.map(|home| (home, "/cargo".to_owned()));
-    let fixed = [(project.root.clone(), "/src".to_owned()), (library, "/rust".into())];
+    let results = (project.target_directory.clone(), "/target".into());
+    let fixed = [(project.root.clone(), "/src".to_owned()), (library, "/rust".into()), results];
     let named = |path: &PathBuf| Some((path.clone(), format!("/{}", path.file_name()?.to_string_lossy())));
     // Of these, the last one that fits counts.
     fixed.into_iter().chain(home).chain(project.sources.iter().filter_map(named)).collect()

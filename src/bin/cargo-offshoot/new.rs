@@ -27,6 +27,7 @@ pub(crate) fn new(args: &New) -> Result<ExitCode> {
         path.display()
     );
     let name = path.file_name().and_then(|name| name.to_str()).context("the name of a package is not empty")?;
+    check_name(name)?;
     let library = args.library.as_ref().map(|path| library(path)).transpose()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // cargo checks the name, adds the package to a workspace around it, and makes a repository where none is.
@@ -47,9 +48,23 @@ pub(crate) fn new(args: &New) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Checks what cargo says less well, or finds only when it builds.
+fn check_name(name: &str) -> Result<()> {
+    ensure!(name != "offshoot", "a package cannot have the name of the library that it uses; choose another one");
+    let is_fine = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    ensure!(
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(is_fine),
+        "{name:?} is no name of a package: it begins with a letter, and has letters, digits, - and _"
+    );
+    Ok(())
+}
+
 /// The absolute path of the sources of the library.
 fn library(path: &Path) -> Result<String> {
-    let manifest = fs::read_to_string(path.join("Cargo.toml")).with_context(|| path.display().to_string())?;
+    let file = path.join("Cargo.toml");
+    let manifest = fs::read_to_string(&file).with_context(|| {
+        format!("there are no sources of offshoot in {}: cannot read {}", path.display(), file.display())
+    })?;
     ensure!(manifest.contains("name = \"offshoot\""), "{} does not have the sources of offshoot", path.display());
     let path = fs::canonicalize(path)?;
     path.to_str().map(str::to_owned).context("the path of the library is not UTF-8")
@@ -196,6 +211,16 @@ mod tests {
 
     fn file<'a>(files: &'a [(&str, String)], name: &str) -> Option<&'a str> {
         files.iter().find(|(file, _)| *file == name).map(|(_, text)| &**text)
+    }
+
+    #[test]
+    fn a_name_is_checked_before_anything_is_made() {
+        for name in ["disk", "_a", "disk-2", "straße"] {
+            check_name(name).unwrap();
+        }
+        for name in ["offshoot", "9bad", "-a", "a b", "a.b", ""] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
     }
 
     #[test]

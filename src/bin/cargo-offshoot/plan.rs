@@ -121,7 +121,7 @@ pub(crate) fn step(verb: &str, target: &str, job: &Job, facts: &Facts) -> Result
         let name = format!("CARGO_TARGET_{}_LINKER", target::in_variables(target).to_uppercase());
         step.env.push((name, "rust-lld".into()));
     }
-    // cargo takes these instead of those of any configuration, which are among them.
+    // cargo takes these flags instead of those of any configuration. The flags of the user are among them.
     step.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), flags(target, linker, facts).join("\x1f")));
     if linker == Linker::Zig
         && !facts.names_macos

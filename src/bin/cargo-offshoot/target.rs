@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// The targets of a program that names none.
 pub(crate) const USUAL: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
@@ -117,7 +117,13 @@ pub(crate) fn named(word: &str) -> Result<String> {
         // Nobody has a static standard library for it.
         "s390x" => "s390x-unknown-linux-gnu",
         "loongarch64" => "loongarch64-unknown-linux-musl",
-        triple if triple.split('-').count() >= 3 && triple.bytes().all(is_part_of_a_name) => triple,
+        triple if triple.split('-').count() >= 3 && triple.bytes().all(is_part_of_a_name) => {
+            ensure!(
+                KERNELS.iter().any(|kernel| triple.contains(kernel)),
+                "{triple} is of another system than the library runs on: Linux, FreeBSD and macOS"
+            );
+            triple
+        }
         _ if SYSTEMS.iter().any(|system| word.starts_with(system)) => {
             bail!("there is no target for {word}: Rust has no standard library for it, or the library cannot use it")
         }
@@ -129,6 +135,8 @@ pub(crate) fn named(word: &str) -> Result<String> {
     Ok(target.to_owned())
 }
 
+/// How targets name the systems that the library runs on.
+const KERNELS: [&str; 3] = ["-linux-", "-freebsd", "-darwin"];
 /// What the name of a machine in an error of the library begins with.
 const SYSTEMS: [&str; 3] = ["Linux-", "FreeBSD-", "Darwin-"];
 
@@ -188,6 +196,9 @@ mod tests {
         }
         for word in ["vax", "", "a-b", "x86_64-unknown-linux-\"", "../x-y-z"] {
             assert!(named(word).unwrap_err().to_string().contains("is no target"), "{word}");
+        }
+        for word in ["x86_64-pc-windows-msvc", "wasm32-unknown-unknown"] {
+            assert!(named(word).unwrap_err().to_string().contains("of another system"), "{word}");
         }
         for word in ["Linux-mips", "Linux-ppc", "Linux-armv5tel", "FreeBSD-arm64", "Darwin-ppc"] {
             let why = named(word).unwrap_err().to_string();
