@@ -120,6 +120,8 @@ impl<'a> Work<'a> {
         };
         match exit.code {
             Some(code) => Ok(u8::try_from(code).unwrap_or(OWN_FAULT_OF_SSH)),
+            // Its reader has gone, and needs no word.
+            None if exit.signal == Some(nix::sys::signal::Signal::SIGPIPE as i32) => Ok(OWN_FAULT_OF_SSH),
             None => Err(format!("signal {} ended the command", exit.signal.unwrap_or_default())),
         }
     }
@@ -202,13 +204,18 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
     let last = host.hops.iter_mut().rfind(|hop| hop.method == Method::Ssh);
     match last {
         Some(hop) => {
-            let is_named = args.host.as_deref().is_some_and(|host| host.contains('@'));
+            // As with ssh, what is named first holds. What the inventory or the configuration says of the host does not count.
+            let (has_user, has_port) = args.host.as_deref().map_or((false, false), in_last);
             if let Some((user, is_before)) = &args.user
-                && (*is_before || !is_named)
+                && (*is_before || !has_user)
             {
                 hop.user = Some(user.clone());
             }
-            hop.port = args.port.or(hop.port);
+            if let Some((port, is_before)) = args.port
+                && (is_before || !has_port)
+            {
+                hop.port = Some(port);
+            }
         }
         None if !args.typed.login.is_empty() || !args.typed.port.is_empty() => {
             return Err(format!("-l and -p are for ssh, and no hop of {} is by ssh; leave them out", host.text));
@@ -216,6 +223,13 @@ fn typed(mut host: HostPath, args: &RshArgs) -> Result<HostPath, String> {
         None => {}
     }
     Ok(host)
+}
+
+/// Whether the last hop by ssh of a path names a user and a port.
+fn in_last(path: &str) -> (bool, bool) {
+    let hops = as_path(path).parse::<HostPath>().map(|path| path.hops).unwrap_or_default();
+    let last = hops.into_iter().rfind(|hop| hop.method == Method::Ssh);
+    last.map_or((false, false), |hop| (hop.user.is_some(), hop.port.is_some()))
 }
 
 /// Connects to the host, does the work there, and ends everything in order.
@@ -241,6 +255,20 @@ async fn run(tree: &Rc<Tree>, host: &HostPath, work: &Work<'_>) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_hop_by_ssh_is_the_one_that_options_are_about() {
+        for (path, named) in [
+            ("web1", (false, false)),
+            ("amy@web1", (true, false)),
+            ("ssh://web1:2222", (false, true)),
+            ("amy@bastion:1/web1", (false, false)),
+            ("bastion/amy@web1:22/sudo", (true, true)),
+            ("docker:app", (false, false)),
+        ] {
+            assert_eq!(in_last(path), named, "{path}");
+        }
+    }
 
     #[test]
     fn a_host_as_ssh_takes_it_is_a_path() {

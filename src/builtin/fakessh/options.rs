@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::remote::{Remote, sent_variables};
+use super::remote::{Remote, sent_variables, value_of};
 
 /// Options with a value, as in the manual of ssh.
 const WITH_VALUE: &[u8] = b"BbcDEeFIiJLlmOoPpQRSWw";
@@ -62,7 +62,8 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
                             let value = value.to_string_lossy();
                             variables.extend(sent_variables(&value).map(str::to_owned));
                             if line.is_empty()
-                                && let Some(command) = remote_command(&value)
+                                && let Some(command) = value_of(&value, "RemoteCommand")
+                                && !command.eq_ignore_ascii_case("none")
                             {
                                 line = command.into();
                             }
@@ -81,13 +82,6 @@ pub(super) fn parse(argv: &[OsString]) -> Result<Asked, String> {
         }
     }
     asked(&flags, host, line, variables, address)
-}
-
-/// The command in the value of an option `-o RemoteCommand=COMMAND`.
-fn remote_command(option: &str) -> Option<&str> {
-    let (name, command) = option.split_once(|c: char| c == '=' || c.is_whitespace())?;
-    let command = command.trim();
-    (name.eq_ignore_ascii_case("RemoteCommand") && !command.eq_ignore_ascii_case("none")).then_some(command)
 }
 
 fn asked(

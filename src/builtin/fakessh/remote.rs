@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use crate::api::context::Context;
 use crate::builtin::process::{Command, Stdin};
 
-/// Begins in the home and has the login shell read the line, as sshd does. Without a line it reads its stdin. An account that has no shell still runs
-/// commands, because it was not reached by its login.
+/// Begins in the home and has the login shell read the line, as sshd does. Without a line, that shell reads its stdin. An
+/// account that has no shell still runs commands, because it was not reached by its login.
 const IN_LOGIN_SHELL: &str = r#"cd 2>/dev/null || cd /
 case ${SHELL:-} in '' | */nologin | */false) SHELL=/bin/sh ;; esac
 command -v "$SHELL" >/dev/null 2>&1 || SHELL=/bin/sh
@@ -69,9 +69,38 @@ impl Remote {
     }
 }
 
+/// The value of an option `-o NAME=VALUE`, if it has this name. As in the configuration of ssh, blanks or one `=`, which may
+/// have blanks around it, are between them.
+pub(crate) fn value_of<'a>(option: &'a str, name: &str) -> Option<&'a str> {
+    let (typed, value) = option.trim().split_once(|c: char| c == '=' || c.is_whitespace())?;
+    let value = if option.trim()[typed.len()..].starts_with('=') { value } else { skip_equals(value) };
+    typed.eq_ignore_ascii_case(name).then(|| value.trim())
+}
+
+fn skip_equals(value: &str) -> &str {
+    let value = value.trim_start();
+    value.strip_prefix('=').unwrap_or(value)
+}
+
 /// The names of variables in the value of an option `-o SendEnv=NAME`. Patterns are not looked up.
 pub(crate) fn sent_variables(option: &str) -> impl Iterator<Item = &str> {
-    let at = option.find(|c: char| c == '=' || c.is_whitespace());
-    let list = at.filter(|at| option[..*at].eq_ignore_ascii_case("SendEnv")).map_or("", |at| &option[at + 1..]);
+    let list = value_of(option, "SendEnv").unwrap_or_default();
     list.split_whitespace().filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value_of;
+
+    #[test]
+    fn an_option_is_read_as_ssh_reads_it() {
+        for option in ["Port=22", "port 22", "PORT = 22", " Port\t22 ", "Port=  22", "port   =22"] {
+            assert_eq!(value_of(option, "Port"), Some("22"), "{option:?}");
+        }
+        assert_eq!(value_of("RemoteCommand = a = b", "remotecommand"), Some("a = b"));
+        assert_eq!(value_of("RemoteCommand==a", "remotecommand"), Some("=a"));
+        for option in ["Port", "Ports=22", ""] {
+            assert_eq!(value_of(option, "Port"), None, "{option:?}");
+        }
+    }
 }

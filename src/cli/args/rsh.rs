@@ -12,7 +12,7 @@ use super::number::number;
 use super::passwords::PasswordArgs;
 use super::reach::{BecomeArgs, ImageArgs, LeastArgs, ReachArgs, SshArgs};
 use super::shell::{EscapeCharacter, character};
-use crate::builtin::fakessh::remote::sent_variables;
+use crate::builtin::fakessh::remote::{self, sent_variables};
 use crate::cli::config;
 use crate::cli::duration;
 use crate::cli::forward::rule::Target;
@@ -61,9 +61,9 @@ pub(crate) struct RshArgs {
     /// The user that the options name, and whether they do so before the host.
     #[arg(skip)]
     pub(crate) user: Option<(String, bool)>,
-    /// The port that the options name.
+    /// The same of the port.
     #[arg(skip)]
-    pub(crate) port: Option<u16>,
+    pub(crate) port: Option<(u16, bool)>,
     // Last, since the heading of a group holds for all that follow.
     #[command(flatten)]
     pub(crate) typed: TypedArgs,
@@ -82,10 +82,11 @@ impl RshArgs {
         };
         let user = logins.into_iter().zip(self.typed.login.iter().cloned()).chain(of_options("User")).min();
         let host = places("host").first().copied();
-        self.user = user.map(|(at, user)| (user, host.is_none_or(|host| at < host)));
+        let is_before = |at: usize| host.is_none_or(|host| at < host);
+        self.user = user.map(|(at, user)| (user, is_before(at)));
         let typed = ports.into_iter().zip(self.typed.port.iter().copied());
         let in_option = of_options("Port").and_then(|(at, port)| Some((at, port.parse().ok()?)));
-        self.port = typed.chain(in_option).min().map(|(_, port)| port);
+        self.port = typed.chain(in_option).min().map(|(at, port)| (port, is_before(at)));
     }
 
     /// The command: the one of the command line, or the one of the options.
@@ -387,10 +388,9 @@ impl TypedArgs {
     }
 }
 
-/// The value of an option `NAME=VALUE`, if it has this name.
+/// The value of an option, if it has this name.
 fn value_of(option: &OsStr, name: &str) -> Option<String> {
-    let (typed, value) = option.to_str()?.split_once(|c: char| c == '=' || c.is_whitespace())?;
-    typed.trim().eq_ignore_ascii_case(name).then(|| value.trim_start_matches('=').trim().to_owned())
+    remote::value_of(option.to_str()?, name).map(str::to_owned)
 }
 
 /// Whether a command gets a terminal.
@@ -488,12 +488,17 @@ mod tests {
             (&["-l", "amy", "-oUser=bob", "-o", "port 3", "-p4", "web1"], "amy", true, 3),
             (&["root@web1", "-l", "amy", "x"], "amy", false, 0),
             (&["web1", "-oUser", "bob"], "", false, 0),
+            (&["-o", "User =bob", "web1"], "bob", true, 0),
         ] {
             let matches = Cli::command().try_get_matches_from(["offshoot", "rsh"].iter().chain(words)).unwrap();
             let mut args = rsh(words);
             args.note_order(matches.subcommand().unwrap().1);
             let (named, before) = args.user.unwrap_or_default();
-            assert_eq!((named.as_str(), before, args.port.unwrap_or(0)), (user, is_before, port), "{words:?}");
+            assert_eq!(
+                (named.as_str(), before, args.port.map_or(0, |(port, _)| port)),
+                (user, is_before, port),
+                "{words:?}"
+            );
         }
     }
 

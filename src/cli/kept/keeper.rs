@@ -20,6 +20,8 @@ use crate::{ContextId, Message, Router, policy, unix};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long it waits for the first program.
 const ALONE: Duration = Duration::from_secs(10);
+/// How long a program may take to connect a way before others do so, too. It may have given the keeper up meanwhile.
+const CLAIM: Duration = Duration::from_secs(30);
 /// The most contexts that it keeps.
 const MOST: usize = 100_000;
 /// The longest path that it lists, in bytes.
@@ -40,8 +42,8 @@ struct Entry {
 struct Keeper {
     router: crate::router::WeakRouter,
     kept: Mutex<HashMap<Key, Entry>>,
-    /// The ways that programs are connecting, and which program does.
-    claims: Mutex<HashMap<Key, ContextId>>,
+    /// The ways that programs are connecting, which program does, and since when.
+    claims: Mutex<HashMap<Key, (ContextId, Instant)>>,
 }
 
 /// Runs the keeper that listens at `socket`, until it has nothing to keep. If it `is_bound`, until stdin ends.
@@ -126,18 +128,20 @@ impl Keeper {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn claims(&self) -> MutexGuard<'_, HashMap<Key, ContextId>> {
+    fn claims(&self) -> MutexGuard<'_, HashMap<Key, (ContextId, Instant)>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who connects a way. If nobody does, it is this program from now on.
     fn claim(&self, way: Key, user: ContextId) -> Found {
         let mut claims = self.claims();
-        match claims.get(&way).copied().filter(|other| *other != user && self.is_there(*other)) {
-            Some(other) => Found::Claimed(other),
+        let is_connecting =
+            |&&(other, since): &&(ContextId, Instant)| other != user && since.elapsed() < CLAIM && self.is_there(other);
+        match claims.get(&way).filter(is_connecting) {
+            Some((other, _)) => Found::Claimed(*other),
             None => {
                 if claims.len() < MOST {
-                    claims.insert(way, user);
+                    claims.insert(way, (user, Instant::now()));
                 }
                 Found::Nothing
             }
@@ -231,7 +235,7 @@ impl Keeper {
     /// Takes out what has gone and what nobody uses any more. Returns the latter.
     fn take_useless(&self) -> Vec<ContextId> {
         let mut useless = Vec::new();
-        self.claims().retain(|_, user| self.is_there(*user));
+        self.claims().retain(|_, (user, since)| since.elapsed() < CLAIM && self.is_there(*user));
         self.kept().retain(|_, entry| {
             if !self.is_there(entry.context) {
                 return false;

@@ -161,7 +161,7 @@ impl Keeping {
         alive
     }
 
-    /// Asks for ways. Waits for those that another program is connecting, and if that gives up, for no third one.
+    /// Asks for ways. Waits for those that another program is connecting. If that one gives up, it waits for no other.
     async fn look(&self, ways: Vec<Key>) -> Result<Vec<Found>, Error> {
         let (begun, mut first) = (Instant::now(), HashMap::new());
         loop {
