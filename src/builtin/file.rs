@@ -27,8 +27,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
@@ -41,7 +39,7 @@ use crate::api::receiver::Receiver;
 use crate::api::sender::Sender;
 use crate::api::with_timeout::WithTimeout;
 use crate::builtin::file::replaced::Replaced;
-use crate::builtin::file::tree::draft::Draft;
+use crate::builtin::file::tree::draft::{Draft, Drafts};
 use crate::sys::blocking::on_other_thread;
 use crate::sys::directory::{Directory, permit};
 use crate::wire::codec::Blob;
@@ -72,7 +70,7 @@ pub const FILES: Builtin = Builtin(|| {
 });
 
 impl Context {
-    /// Reads a file on the machine of the context, into memory. Dropping the future ends the
+    /// Reads a file on the machine of the context, into memory. A pipe is an error. Dropping the future ends the
     /// reading. The [module](crate::file) has an example.
     /// Code that is not async uses [`block_on`](crate::block_on).
     ///
@@ -134,7 +132,7 @@ impl Context {
     }
 
     /// Copies `source` into a file on the machine of the context, sets its `mode`, and returns its
-    /// size in bytes. The file is written whole or not at all, as by [`Context::write_file`], also
+    /// size in bytes. The file then belongs to the user of the context, also if it replaces one of another user. The file is written whole or not at all, as by [`Context::write_file`], also
     /// if the future is dropped. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
@@ -266,9 +264,9 @@ async fn write_file(
     ready: Sender<Sender<Piece>>,
 ) -> io::Result<u64> {
     let pieces: Receiver<Piece> = Receiver::from_context(econtext.shared(), econtext.caller_id(), true);
-    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-    let (is_wanted, target) = (Arc::clone(&wanted.0), path.clone());
-    let mut file = blocking("write", &path, move || NewFile::begin(&target, mode, is_wanted)).await?;
+    let writing = Writing(Drafts::default());
+    let (drafts, target) = (writing.0.clone(), path.clone());
+    let mut file = blocking("write", &path, move || NewFile::begin(&drafts, &target, mode)).await?;
     ready.send(pieces.sender()).await.map_err(io::Error::other)?;
     let mut size = 0;
     while let Piece::Bytes(Blob(bytes)) = pieces.recv().await.map_err(io::Error::other)? {
@@ -280,12 +278,12 @@ async fn write_file(
 }
 crate::export!(bound write_file);
 
-/// Set to false on drop, so that another thread does not go on with what nobody wants any more.
-struct Wanted(Arc<AtomicBool>);
+/// Removes the draft when the call ends, also if another thread is about to go on with it.
+struct Writing(Drafts);
 
-impl Drop for Wanted {
+impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.end();
     }
 }
 
@@ -295,11 +293,10 @@ struct NewFile {
     /// The mode that it gets, whatever the umask is.
     mode: Option<u32>,
     replaced: Option<Replaced>,
-    is_wanted: Arc<AtomicBool>,
 }
 
 impl NewFile {
-    fn begin(path: &Path, mode: Option<u32>, is_wanted: Arc<AtomicBool>) -> io::Result<Self> {
+    fn begin(drafts: &Drafts, path: &Path, mode: Option<u32>) -> io::Result<Self> {
         let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end with the name of a file");
         let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -310,29 +307,22 @@ impl NewFile {
             Some(_) => None,
             None => Some(std::fs::metadata(path).ok()?.mode() & 0o777),
         });
-        check(&is_wanted)?;
         // The file never has wider permissions than at the end. The umask reduces the mode of a new file.
         let first = if replaced.is_some() { PRIVATE } else { mode.unwrap_or(FOR_ALL) & FOR_ALL };
-        let draft = Draft::brief(&directory, name, first)?;
-        Ok(Self { draft, mode, replaced, is_wanted })
+        let draft = Draft::brief(drafts, &directory, name, first)?;
+        Ok(Self { draft, mode, replaced })
     }
 
     fn place(self) -> io::Result<()> {
         let file = self.draft.file();
-        let kept = self.replaced.map(|replaced| replaced.hand_over(file)).transpose()?;
-        if let Some(mode) = self.mode.or(kept) {
+        let mode = match (self.mode, self.replaced) {
+            (None, Some(replaced)) => Some(replaced.hand_over(file)?),
+            (mode, _) => mode,
+        };
+        if let Some(mode) = mode {
             permit(file, mode)?;
         }
-        check(&self.is_wanted)?;
         self.draft.place()
-    }
-}
-
-/// Fails if the caller has given up.
-fn check(is_wanted: &AtomicBool) -> io::Result<()> {
-    match is_wanted.load(Ordering::Acquire) {
-        true => Ok(()),
-        false => Err(io::Error::other("the call was cancelled")),
     }
 }
 

@@ -147,8 +147,8 @@ impl Draft {
     }
 
     /// Makes a draft with this mode that never stays, because nothing goes on with it.
-    pub(crate) fn brief(directory: &Directory, target: &[u8], mode: u32) -> io::Result<Self> {
-        Self::named(&Drafts::default(), directory, target, name_of(target, Some(further())), mode)
+    pub(crate) fn brief(drafts: &Drafts, directory: &Directory, target: &[u8], mode: u32) -> io::Result<Self> {
+        Self::named(drafts, directory, target, name_of(target, Some(further())), mode)
     }
 
     fn named(drafts: &Drafts, directory: &Directory, target: &[u8], mut name: Vec<u8>, mode: u32) -> io::Result<Self> {
@@ -249,14 +249,12 @@ impl Draft {
 
     /// Puts the file at its place. If that fails, the draft is removed: it would fail again.
     pub(crate) fn place(mut self) -> io::Result<()> {
-        if let Err(error) = self.directory.rename(&self.name, &self.target) {
+        let placed = self.directory.rename(&self.name, &self.target);
+        let was_removed = self.number.take().is_some_and(|number| !self.drafts.forget(number));
+        if placed.is_err() && !was_removed {
             let _ = self.directory.remove(&self.name);
-            return Err(error);
         }
-        if let Some(number) = self.number.take() {
-            self.drafts.forget(number);
-        }
-        Ok(())
+        placed
     }
 }
 

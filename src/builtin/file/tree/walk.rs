@@ -1,6 +1,6 @@
 //! Lists what a source has, directory by directory, without keeping it in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -73,7 +73,7 @@ pub(crate) struct Walk {
     reading: Option<Reading>,
     /// The first name of files with several names.
     linked: HashMap<(u64, u64), (Rc<Location>, Vec<u8>)>,
-    known: HashMap<(bool, u32), ()>,
+    known: HashSet<(bool, u32)>,
 }
 
 /// Whether the content of a directory is meant, and not the directory.
@@ -92,7 +92,7 @@ impl Walk {
             pending: Vec::new(),
             reading: None,
             linked: HashMap::new(),
-            known: HashMap::new(),
+            known: HashSet::new(),
         };
         let mut batch = Batch::default();
         let mut named = Vec::new();
@@ -250,7 +250,7 @@ impl Walk {
     fn entry(&mut self, name: &[u8], what: What, stat: &Stat, owners: &mut Vec<Owner>) -> Entry {
         if self.owners {
             for (is_group, id) in [(false, stat.user), (true, stat.group)] {
-                if self.known.insert((is_group, id), ()).is_none()
+                if self.known.insert((is_group, id))
                     && let Some(name) = name_of(is_group, id)
                 {
                     owners.push(Owner { is_group, id, name });

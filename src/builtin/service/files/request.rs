@@ -66,8 +66,8 @@ impl FileRequest {
 
     /// Fetches the file to a path of this machine. The file is there whole or not at all: it is written beside its
     /// place, as `.NAME.offshoot-part`, compared with the SHA-256 that the host has computed, brought to the disk and
-    /// renamed. Holes of the file stay holes. The owner is the user of this process; but a file that keeps the mode of the one
-    /// that it replaces also keeps its owner and its group, if this process may set them.
+    /// renamed. Holes of the file stay holes. The owner is the user of this process; but a file that keeps the
+    /// mode of the one that it replaces also keeps its owner and its group, if this process may set them.
     ///
     /// If the fetch is interrupted or the future is dropped, a part of at least 4 MiB stays. The next fetch to the
     /// same path sends only the rest, if the file at the host still begins with that part.
