@@ -178,7 +178,6 @@ impl RawCall {
                 _ => Error::router_ended(self.shared().me),
             });
         };
-        #[cfg(feature = "cli")]
         if message.handle == Handle::WAITS {
             let limit = self.timeout.map_or(Duration::ZERO, |(_, limit)| limit);
             let waited = format!(", which waited there for the end of {},", String::from_utf8_lossy(&message.data));

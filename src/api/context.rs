@@ -306,8 +306,8 @@ impl Context {
         self.queue(Request::SendMetered { message, accepted: None })
     }
 
-    /// Encodes a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none. `values` is the handle of the caller to which the function sends values before it
-    /// ends, or [`Handle::NONE`].
+    /// Encodes a call. `chain` is the number of the chain that the call belongs to; 0 if it belongs to none.
+    /// `values` is the handle of the caller to which the function sends values before it ends, or [`Handle::NONE`].
     pub(crate) fn call_message<F: Function<K>, K>(
         &self,
         args: &F::Args,

@@ -29,15 +29,15 @@ use crate::engine::timers::TimerKey;
 use crate::routing::chains::{Chains, Failed};
 use crate::routing::runs_on::RunsOn;
 use crate::routing::table::LinkId;
-use crate::routing::window::ReceiveWindows;
+use crate::routing::window::{MAX_CALLS, ReceiveWindows};
 use crate::sys::hash::HashMap;
 use crate::sys::panic;
 use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_error};
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of remembered cancellations of one caller that arrived before their calls.
-const MAX_EARLY: usize = 64;
+/// Maximum number of remembered cancellations of one caller: as many as it may have calls under way.
+const MAX_EARLY: usize = MAX_CALLS as usize;
 
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {
@@ -54,7 +54,8 @@ pub(crate) struct Dispatcher {
     /// The number of calls that were received.
     received: Cell<u64>,
     chains: RefCell<Chains<Invocation>>,
-    /// Cancellations that arrived before their calls, or after the answers. A call that comes later does not run.
+    /// Cancellations that arrived before their calls, as control messages overtake calls. Such a call does not run. Those that
+    /// arrived after the answers are among them, until newer ones take their places.
     early: RefCell<HashMap<ContextId, VecDeque<Handle>>>,
     /// Set when the context begins to end.
     stopped: Cell<bool>,
@@ -388,12 +389,23 @@ impl Dispatcher {
 
     /// Gives back the room of a call that does not run.
     fn release(&self, io: &Rc<Io>, message: &Message) {
+        self.give_back(io, message.src, message.data.len());
+    }
+
+    fn give_back(&self, io: &Rc<Io>, caller: ContextId, size: usize) {
         let grants = {
             let mut inlets = lock(&self.inlets);
-            let taken = inlets.release(message.src, self.handle, message.data.len());
-            [taken, inlets.ended(message.src, self.handle)]
+            [inlets.release(caller, self.handle, size), inlets.ended(caller, self.handle)]
         };
         grants.into_iter().flatten().for_each(|grant| io.give(grant));
+    }
+
+    /// Gives back the room of a call that was refused before it was whole, and whose caller gets no answer.
+    pub(crate) fn was_refused(&self, io: &Rc<Io>, caller: ContextId, size: usize) {
+        let is_admitted = lock(&self.inlets).admit(caller, size, true);
+        if is_admitted {
+            self.give_back(io, caller, size);
+        }
     }
 }
 

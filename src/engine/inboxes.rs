@@ -19,12 +19,14 @@ use crate::sys::hash::HashMap;
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Message};
 use crate::wire::reassembly::{Added, Runs};
-#[cfg(feature = "cli")]
 use crate::wire::sanitize::printable;
 
 /// The reason for refusing a message that is too long for the handles of the router.
 const TOO_LARGE_FOR_HANDLE: DeadReason =
     DeadReason::fixed(ChannelErrorKind::TooLarge, "message too large for its handle");
+
+/// The most bytes of a message that ends a conversation.
+const MOST_DEAD: u64 = 4 * 1024;
 
 /// The target of the messages to a handle.
 pub(crate) enum Target {
@@ -66,11 +68,10 @@ impl Target {
     }
 
     /// Tells a caller whose time limit was reached which function the call has waited for, if that is known.
-    #[cfg(feature = "cli")]
     pub(crate) fn tell_waits(self, me: ContextId) {
         if let Self::Reply { to, asked: Asked { waits_for: Some(name), .. }, .. } = self {
             // An error means that the caller has dropped the call.
-            let _ = to.send(Message::new(me, Handle::WAITS, name.into_bytes()));
+            let _ = to.send(Message::new(me, Handle::WAITS, String::from(name).into_bytes()));
         }
     }
 
@@ -104,20 +105,13 @@ pub(crate) struct Room {
 pub(crate) struct Asked {
     function: &'static str,
     since: Instant,
-    /// The function that the call waits for in the called context, if that context has said so. Images, which have
-    /// to be small, tell their parents and do not ask themselves.
-    #[cfg(feature = "cli")]
-    waits_for: Option<String>,
+    /// The function that the call waits for in the called context, if that context has said so.
+    waits_for: Option<Box<str>>,
 }
 
 impl Asked {
     pub(crate) fn new(function: &'static str, since: Instant) -> Self {
-        Self {
-            function,
-            since,
-            #[cfg(feature = "cli")]
-            waits_for: None,
-        }
+        Self { function, since, waits_for: None }
     }
 }
 
@@ -169,13 +163,12 @@ impl Inboxes {
     }
 
     /// Records the function that a call waits for, as the called context says.
-    #[cfg(feature = "cli")]
     pub(crate) fn on_waits(&mut self, message: &Message) {
         if let Some((handle, name)) = message.data.split_first_chunk()
             && let handle = Handle(u32::from_be_bytes(*handle))
             && let Some(Target::Reply { asked, .. }) = self.handles.awaiting(handle, message.src)
         {
-            asked.waits_for = Some(cut(&printable(&String::from_utf8_lossy(name)), MAX_NAME));
+            asked.waits_for = Some(cut(&printable(&String::from_utf8_lossy(name)), MAX_NAME).into());
         }
     }
 
@@ -207,8 +200,8 @@ impl Inboxes {
         let Self { runs, handles, .. } = self;
         let link = from.map_or(u32::MAX, |link| link.0);
         runs.add(part, more, link, || match part.handle {
-            // It says why something failed.
-            _ if part.is_dead() => Err(TOO_LARGE_FOR_HANDLE),
+            // It says in one fragment why something has failed.
+            _ if part.is_dead() => check(handles, part, routing, from).map(|()| MOST_DEAD),
             // The other control handles accept no message that is longer than a frame.
             Handle::CALL_FUNCTION | Handle::CALL_SERVICE | Handle::LOAD_IMAGE | Handle(1000..) => {
                 check(handles, part, routing, from)?;
@@ -219,6 +212,13 @@ impl Inboxes {
             }
             _ => Err(TOO_LARGE_FOR_HANDLE),
         })
+    }
+
+    /// Notes that the called context has counted the call whose reply is awaited at a handle: it gives the room back itself.
+    pub(crate) fn was_counted(&mut self, handle: Handle) {
+        if let Some(Target::Reply { room, .. }) = self.handles.get_mut(handle) {
+            *room = None;
+        }
     }
 
     /// Limits the size of the reply that is awaited at a handle.
@@ -381,7 +381,8 @@ mod tests {
         let stranger = Message { src: ContextId(2), ..message(Handle(1000)) };
         assert!(inboxes.assemble(&stranger, true, &routing(), None).refusal.is_some());
         assert_eq!(inboxes.assemble(&stranger, true, &routing(), None), Added::default(), "once");
-        assert_eq!(inboxes.assemble(&stranger, false, &routing(), None), Added::default());
+        let end = inboxes.assemble(&stranger, false, &routing(), None);
+        assert_eq!(end, Added { lost: Some(30), ..Added::default() });
     }
 
     #[test]

@@ -29,9 +29,11 @@ pub struct Peer {
 /// [`has_parent_authority`](crate::policy::has_parent_authority) has an example.
 pub type Policy = Arc<dyn Fn(&Message, &Peer) -> bool + Send + Sync>;
 
-/// Whether an authority is that of the context that decides, or of a context above it.
-fn is_own(authority: ContextId, peer: &Peer) -> bool {
-    authority == peer.me || peer.parent_ids.contains(&authority)
+/// Whether a context above this one sends a message for another context, by a sender that it has from there. Contexts that
+/// are not above this one cannot act for those beside it.
+fn is_led(message: &Message, peer: &Peer) -> bool {
+    let is_above = |id| peer.parent_ids.contains(&id);
+    is_above(message.src) && message.auth != peer.me && !is_above(message.auth)
 }
 
 /// Which messages may reach a handle.
@@ -50,7 +52,8 @@ pub(crate) struct Registration<S> {
     pub(crate) sink: S,
     /// Whether the handle is removed when its first message is delivered.
     pub(crate) once: bool,
-    /// If set, only this context may write to the handle, and its end is reported to the handle.
+    /// If set, only this context may write to the handle, and its end is reported to the handle. If it is above this one, it
+    /// may not write for a context beside this one.
     pub(crate) respondent: Option<ContextId>,
     pub(crate) policy: Option<Rule>,
 }
@@ -118,8 +121,7 @@ impl<S> Handles<S> {
                 // A router elsewhere may honestly have no route to a context that has gone. So this is no fault.
                 true => return Err(DeadReason::INVALID_HANDLE),
             }
-        } else if registration.respondent.is_some() && message.auth != message.src && !is_own(message.auth, &peer()) {
-            // Another context has led the respondent to this handle.
+        } else if registration.respondent.is_some() && message.auth != message.src && is_led(message, &peer()) {
             return Err(UNEXPECTED);
         }
         let refusal = match &registration.policy {
@@ -185,7 +187,6 @@ impl<S> Handles<S> {
     }
 
     /// The sink of a handle that awaits a reply of `respondent`.
-    #[cfg(feature = "cli")]
     pub(crate) fn awaiting(&mut self, handle: Handle, respondent: ContextId) -> Option<&mut S> {
         let registration = &mut self.entries.get_mut(handle)?.registration;
         (registration.respondent == Some(respondent)).then_some(&mut registration.sink)
@@ -296,6 +297,11 @@ mod tests {
             let message = Message { auth: ContextId(auth), ..from(1) };
             assert_eq!(handles.check(&message, peer, &ELSEWHERE).is_ok(), may, "{auth}");
         }
+        // One that is not above may have joined another one, under whose authority it acts.
+        let registration = Registration { sink: "s", once: false, respondent: Some(ContextId(7)), policy: None };
+        handles.add(Handle(1001), registration).unwrap();
+        let joined = Message { auth: ContextId(5), handle: Handle(1001), ..from(7) };
+        assert_eq!(handles.check(&joined, peer, &ELSEWHERE), Ok(()));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A run is the sequence of fragments of one message. A sender that may not write to a handle is
 //! refused at the first fragment, so only accepted messages take memory. All runs together hold at
 //! most twice the largest message: if one more fragment does not fit, the link with the most bytes loses its
-//! largest run, so that a neighbour that fills the memory harms no other one. One sender has few runs at a time,
-//! refused ones included.
+//! largest run. So a neighbour that fills the memory harms no other one that holds less. One sender has few runs at a
+//! time, refused ones included.
 
 use bytes::{Bytes, BytesMut};
 
@@ -31,6 +31,8 @@ pub(crate) struct Runs {
 #[derive(Debug)]
 struct Run {
     key: Key,
+    /// The authority of its first fragment.
+    auth: ContextId,
     /// The link that it comes by.
     link: u32,
     /// The most bytes that its handle takes.
@@ -44,8 +46,8 @@ type Key = (Handle, Handle, Lane);
 #[derive(Debug)]
 enum Content {
     Growing(BytesMut),
-    /// The run was refused. Its other fragments are thrown away as they come.
-    Refused,
+    /// The run was refused. Its other fragments are thrown away as they come, and their bytes are counted.
+    Refused(u64),
 }
 
 impl Content {
@@ -62,6 +64,10 @@ pub(crate) struct Added {
     pub(crate) whole: Option<Bytes>,
     /// The reason why the run is refused. It is set once per run.
     pub(crate) refusal: Option<DeadReason>,
+    /// Whether the run was welcome before.
+    pub(crate) was_welcome: bool,
+    /// The bytes of a run that was refused, at its end.
+    pub(crate) lost: Option<u64>,
     /// Whether the fragment was dropped because its sender has too many runs.
     pub(crate) too_many: bool,
     /// Runs of another link that were refused to make room, each as a message without payload.
@@ -97,10 +103,10 @@ impl Runs {
                     Ok(most) => (most.min(self.max), Content::Growing(BytesMut::new())),
                     Err(reason) => {
                         added.refusal = Some(reason);
-                        (0, Content::Refused)
+                        (0, Content::Refused(0))
                     }
                 };
-                Run { key: key(part), link, most, content }
+                Run { key: key(part), auth: part.auth, link, most, content }
             }
         };
         let size = part.data.len() as u64;
@@ -119,17 +125,20 @@ impl Runs {
                 }
                 (content, refusal) => {
                     self.give_back(run.link, content);
-                    *content = Content::Refused;
-                    added.refusal = refusal;
+                    *content = Content::Refused(held + size);
+                    (added.refusal, added.was_welcome) = (refusal, true);
                 }
             }
+        } else if let Content::Refused(lost) = &mut run.content {
+            *lost += size;
         }
         if more {
             self.by_source.entry(part.src).or_default().push(run);
         } else {
             self.give_back(run.link, &run.content);
-            if let Content::Growing(data) = run.content {
-                added.whole = Some(data.freeze());
+            match run.content {
+                Content::Growing(data) => added.whole = Some(data.freeze()),
+                Content::Refused(lost) => added.lost = Some(lost),
             }
         }
         self.tidy(part.src);
@@ -154,11 +163,11 @@ impl Runs {
     fn displace(&mut self, link: u32) -> Option<Message> {
         let all = self.by_source.iter_mut().flat_map(|(source, runs)| runs.iter_mut().map(|run| (*source, run)));
         let (src, run) = all.filter(|(_, run)| run.link == link).max_by_key(|(_, run)| run.content.size())?;
-        let (handle, reply_to, lane) = run.key;
-        let content = std::mem::replace(&mut run.content, Content::Refused);
+        let (auth, (handle, reply_to, lane)) = (run.auth, run.key);
+        let held = run.content.size()?;
+        let content = std::mem::replace(&mut run.content, Content::Refused(held));
         self.give_back(link, &content);
-        content.size()?;
-        Some(Message { src, handle, reply_to, lane, ..Message::default() })
+        Some(Message { src, auth, handle, reply_to, lane, ..Message::default() })
     }
 
     fn take(&mut self, link: u32, bytes: u64) {
@@ -230,7 +239,7 @@ mod tests {
         assert_eq!(runs.add(&part(1, b"abc"), true, LINK, ok), Added::default());
         assert_eq!(runs.add(&part(1, b"de"), true, LINK, ok).refusal.unwrap(), DeadReason::too_large(4));
         assert_eq!(runs.add(&part(1, b"fg"), true, LINK, ok), Added::default());
-        assert_eq!(runs.add(&part(1, b"h"), false, LINK, ok), Added::default());
+        assert_eq!(runs.add(&part(1, b"h"), false, LINK, ok), Added { lost: Some(8), ..Added::default() });
         assert_eq!((runs.bytes, runs.by_source.len()), (0, 0));
     }
 
@@ -256,7 +265,7 @@ mod tests {
         assert_eq!(runs.bytes, 6);
         // What was displaced goes on without effect, and what was not comes whole.
         let more = runs.add(&Message { handle: Handle(1000), ..part(1, b"e") }, false, 1, ok);
-        assert_eq!(more, Added::default());
+        assert_eq!(more, Added { lost: Some(5), ..Added::default() });
         assert_eq!(runs.add(&part(3, b"!"), false, 2, ok).whole.unwrap(), "xyz!");
         let second = runs.add(&Message { handle: Handle(1001), ..part(2, b"h") }, false, 1, ok);
         assert_eq!(second.whole.unwrap(), "efgh");
@@ -280,7 +289,7 @@ mod tests {
             DeadReason::refused("refused by policy")
         );
         assert_eq!(runs.bytes, 0);
-        assert_eq!(runs.add(&part(1, b"abc"), false, LINK, no), Added::default());
+        assert_eq!(runs.add(&part(1, b"abc"), false, LINK, no), Added { lost: Some(6), ..Added::default() });
     }
 
     #[test]

@@ -99,6 +99,26 @@ fn to_drop_many_calls_takes_no_longer_than_to_make_them() {
     assert!(dropped < 2 * answered, "{dropped:?}, and {answered:?} for as many that were answered");
 }
 
+static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+fn count() -> u32 {
+    COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+export!(count);
+
+#[test]
+fn of_many_calls_that_are_dropped_while_they_wait_none_runs() {
+    let tree = Tree::new();
+    let child = tree.behind(&tree.child());
+    let busy = child.call(block, (1,));
+    for _ in 0..5 {
+        // As many as may be under way. On the way, their cancellations overtake them.
+        drop((0..1000).map(|_| child.call(count, ())).collect::<Vec<_>>());
+    }
+    block_on(busy).unwrap();
+    assert_eq!(child.blocking_call(count, ()).unwrap(), 0);
+}
+
 #[test]
 fn a_timeout_is_answered_in_time_whether_the_work_can_be_stopped_or_not() {
     let tree = Tree::new();

@@ -463,7 +463,7 @@ fn an_answer_that_is_too_large_for_its_kind_is_not_even_read() {
     let call = context.call(pid, ());
     let to = liar.asked();
     liar.say(to, Handle::IS_DEAD.0, &[b'x'; 1_000_000]);
-    assert_eq!(reason(block_on(call).unwrap_err()), "message too large for its handle");
+    assert_eq!(reason(block_on(call).unwrap_err()), "message too large (max 4096 bytes)");
 }
 
 #[test]

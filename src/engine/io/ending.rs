@@ -140,10 +140,11 @@ async fn end_children(io: &Rc<Io>, grace: Duration, deadline: Instant) {
         }
     }
     for (link, child) in children() {
+        let name = io.with_routing(|routing| routing.name(child).unwrap_or_default().to_owned());
         log_later!(
             io,
             ERROR,
-            "pending work still existed {grace:?} after shutdown began: context {child} has not ended and is killed"
+            "pending work still existed {grace:?} after shutdown began: context {child} ({name}) has not ended and is killed"
         );
         io.with_links(|links| links.kill(link));
     }

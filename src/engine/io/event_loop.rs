@@ -288,7 +288,6 @@ impl Io {
             Handle::CALL_SERVICE if !message.is_dead() => self.on_service_call(message, from),
             Handle::CREDIT => self.outgoing.on_credit(self, message),
             Handle::CANCEL => self.on_cancel(message),
-            #[cfg(feature = "cli")]
             Handle::WAITS => self.with_inboxes(|inboxes| inboxes.on_waits(message)),
             Handle::FORWARD_LOG => self.logs.on_record(self, message, from),
             Handle::ADD_ROUTE => self.neighbours.on_add_route(self, message, from),

@@ -193,7 +193,6 @@ impl Outgoing {
         if let Some(callee) = registration.respondent {
             self.stop_work(io, callee, handle, registration.sink.number());
         }
-        #[cfg(feature = "cli")]
         registration.sink.tell_waits(io.shared.me);
     }
 

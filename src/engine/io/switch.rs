@@ -98,30 +98,36 @@ impl Switch {
     /// Handles a fragment of a message to this context.
     fn assemble(&self, io: &Rc<Io>, part: Message, more: bool, from: Option<LinkId>) {
         let added = self.inboxes.borrow_mut().assemble(&part, more, &self.routing.borrow(), from);
-        let Added { whole, refusal, too_many, displaced } = added;
+        let Added { whole, refusal, was_welcome, lost, too_many, displaced } = added;
         if too_many {
             return self.too_many_runs(io, part.src, from);
         }
         for other in displaced {
             let link = self.with_routing(|routing| routing.out(other.src));
-            let other = Message { dst: part.dst, auth: other.src, ..other };
-            self.refuse_run(io, &other, &DeadReason::TOO_MUCH_AT_ONCE, link);
+            let other = Message { dst: part.dst, ..other };
+            self.refuse_run(io, &other, &DeadReason::TOO_MUCH_AT_ONCE, link, true);
         }
         if let Some(reason) = refusal {
-            self.refuse_run(io, &part, &reason, from);
+            self.refuse_run(io, &part, &reason, from, was_welcome);
+        }
+        if let Some(lost) = lost.filter(|_| !part.wants_reply())
+            && let Some(dispatcher) = io.dispatchers().find(|dispatcher| dispatcher.handle() == part.handle)
+        {
+            dispatcher.was_refused(io, part.src, usize::try_from(lost).unwrap_or(usize::MAX));
         }
         if let Some(data) = whole {
             self.deliver(io, Message { data, ..part }, from);
         }
     }
 
-    /// Refuses a message of which only some fragments have arrived.
-    fn refuse_run(&self, io: &Rc<Io>, part: &Message, reason: &DeadReason, from: Option<LinkId>) {
+    /// Refuses a message of which only some fragments have arrived. `was_welcome`: its sender may write to the handle.
+    fn refuse_run(&self, io: &Rc<Io>, part: &Message, reason: &DeadReason, from: Option<LinkId>, was_welcome: bool) {
         self.refuse(io, part, reason, from);
         // Even a reply that is too large must end the wait for it.
-        if part.reply_to == Handle::NONE || part.is_dead() {
-            let dead = Message { dst: part.dst, src: part.src, handle: part.handle, ..reason.to_message() };
-            self.deliver(io, dead, from);
+        if was_welcome && (part.reply_to == Handle::NONE || part.is_dead()) {
+            let Message { src, auth, dst, handle, .. } = *part;
+            self.inboxes.borrow_mut().was_counted(handle);
+            self.deliver(io, Message { src, auth, dst, handle, ..reason.to_message() }, from);
         }
     }
 

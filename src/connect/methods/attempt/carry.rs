@@ -16,7 +16,7 @@ use crate::connect::handshake::Hello;
 use crate::connect::methods::Spec;
 use crate::connect::methods::packing::{self, Packing};
 use crate::connect::methods::question::Answering;
-use crate::engine::io::Io;
+use crate::engine::io::{Io, sleep_until};
 use crate::engine::log::log_later;
 use crate::image::executable::Packed;
 use crate::sys::process;
@@ -182,8 +182,8 @@ impl Attempt {
         tokio::select! {
             count = self.stream.input.read(output), if end.stdout_open => Event::Stdout(count.unwrap_or(0)),
             count = self.stderr.read(errors), if end.stderr_open => Event::Stderr(count.unwrap_or(0)),
-            () = sleep_until(*waiting), if may_wait => Event::UnderWay(Progress::Quiet),
-            () = sleep_until(typing.as_ref().map(|typing| typing.next)), if typing.is_some() => Event::UnderWay(Progress::LookAtEcho),
+            () = sleep_until(waiting.map(Into::into)), if may_wait => Event::UnderWay(Progress::Quiet),
+            () = sleep_until(typing.as_ref().map(|typing| typing.next.into())), if typing.is_some() => Event::UnderWay(Progress::LookAtEcho),
             answer = finished(answering) => Event::UnderWay(Progress::Answer(answer)),
             count = self.stream.output.write(unsent.front().map_or(&[], |bytes| &bytes[..])), if !unsent.is_empty() => {
                 Event::UnderWay(Progress::Written(count))
@@ -191,7 +191,7 @@ impl Attempt {
             packed = finished(packing) => Event::UnderWay(Progress::Packed(packed)),
             status = self.launched.wait(), if end.exit.is_none() => Event::Exit(status),
             () = tokio::time::sleep_until(self.deadline) => Event::Deadline,
-            () = sleep_until(end.at) => Event::Ended,
+            () = sleep_until(end.at.map(Into::into)) => Event::Ended,
             () = io.stop.cancelled() => Event::Cancelled,
         }
     }
@@ -304,13 +304,6 @@ fn advance(unsent: &mut VecDeque<Bytes>, written: io::Result<usize>) {
 async fn finished<T>(future: &mut Option<impl Future<Output = T> + Unpin>) -> T {
     match future {
         Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
 }
