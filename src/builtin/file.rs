@@ -283,7 +283,11 @@ struct Writing(Drafts);
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.end();
+        // If another thread is making the draft just now, this one does not wait for the file system.
+        if !self.0.try_end() && tokio::runtime::Handle::try_current().is_ok() {
+            let drafts = self.0.clone();
+            drop(on_other_thread(move || drafts.end()));
+        }
     }
 }
 

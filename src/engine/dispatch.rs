@@ -36,8 +36,9 @@ use crate::wire::call_payload::{CALL_ERROR, CallHeader, OTHER_ERROR, encode_erro
 use crate::wire::error::{DeadReason, Error};
 use crate::wire::message::{ContextId, Handle, Lane, Message};
 
-/// Maximum number of remembered cancellations of one caller: as many as it may have calls under way.
-const MAX_EARLY: usize = MAX_CALLS as usize;
+/// Maximum number of remembered cancellations of one caller: as many as it may have calls of functions and of services under
+/// way, since a cancellation does not say which it is about.
+const MAX_EARLY: usize = 2 * MAX_CALLS as usize;
 
 /// The I/O side's record of the calls that run here.
 pub(crate) struct Dispatcher {

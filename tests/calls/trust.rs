@@ -64,6 +64,9 @@ fn a_context_runs_only_what_its_connect_allows_for_every_caller() {
     assert!(block_on(few.connect_tcp("localhost:1")).unwrap_err().is_refused());
     assert!(block_on(few.facts()).unwrap_err().is_refused());
     assert!(block_on(tree.0.local().via(&few).connect()).is_err());
+    // Nor does it take room if nobody waits for the answer: there is room for 1,024 calls.
+    (0..3_000).for_each(|_| few.call_no_reply(largest_message, ()).unwrap());
+    assert!(few.timeout(Duration::from_secs(20)).blocking_call(pid, ()).is_ok());
     // Functions do not have to be called by the parent to be refused, and what is refused costs nothing.
     assert!(few.blocking_call(call_sibling, (beside.clone(),)).is_err(), "siblings may not call each other anyway");
     assert!(few.blocking_call(pid, ()).is_ok() && beside.blocking_call(largest_message, ()).is_ok());

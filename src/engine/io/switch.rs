@@ -110,10 +110,8 @@ impl Switch {
         if let Some(reason) = refusal {
             self.refuse_run(io, &part, &reason, from, was_welcome);
         }
-        if let Some(lost) = lost.filter(|_| !part.wants_reply())
-            && let Some(dispatcher) = io.dispatchers().find(|dispatcher| dispatcher.handle() == part.handle)
-        {
-            dispatcher.was_refused(io, part.src, usize::try_from(lost).unwrap_or(usize::MAX));
+        if let Some(lost) = lost {
+            give_back(io, &part, usize::try_from(lost).unwrap_or(usize::MAX));
         }
         if let Some(data) = whole {
             self.deliver(io, Message { data, ..part }, from);
@@ -162,7 +160,10 @@ impl Switch {
         let delivery = self.inboxes.borrow_mut().deliver(&message, &self.routing.borrow(), from);
         match delivery {
             Ok(Delivery { target, last }) => self.hand_over(io, target, message, from, last),
-            Err(reason) => self.refuse(io, &message, &reason, from),
+            Err(reason) => {
+                give_back(io, &message, message.data.len());
+                self.refuse(io, &message, &reason, from);
+            }
         }
     }
 
@@ -306,4 +307,14 @@ impl Switch {
 fn finish(io: &Rc<Io>, queue: &Queue) {
     queue.fair_queue.finish();
     queue.farewells().into_iter().for_each(|grant| io.give(grant));
+}
+
+/// Gives back the room of a call that was refused, if its caller gets no answer by which it takes the room back itself.
+fn give_back(io: &Rc<Io>, message: &Message, size: usize) {
+    if !message.wants_reply()
+        && !message.is_dead()
+        && let Some(dispatcher) = io.dispatchers().find(|dispatcher| dispatcher.handle() == message.handle)
+    {
+        dispatcher.was_refused(io, message.src, size);
+    }
 }

@@ -65,6 +65,15 @@ struct Names {
     has_ended: bool,
 }
 
+impl Names {
+    fn end(&mut self) {
+        self.has_ended = true;
+        for (_, directory, name) in std::mem::take(&mut self.open) {
+            let _ = directory.remove(&name);
+        }
+    }
+}
+
 impl Drafts {
     fn lock(&self) -> MutexGuard<'_, Names> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,11 +81,15 @@ impl Drafts {
 
     /// Removes all drafts. No others can be made from now on.
     pub(crate) fn end(&self) {
-        let mut names = self.lock();
-        names.has_ended = true;
-        for (_, directory, name) in std::mem::take(&mut names.open) {
-            let _ = directory.remove(&name);
-        }
+        self.lock().end();
+    }
+
+    /// Does the same, unless a draft is being made.
+    pub(crate) fn try_end(&self) -> bool {
+        self.0.try_lock().is_ok_and(|mut names| {
+            names.end();
+            true
+        })
     }
 
     /// Does something that makes a draft of this name, and notes the draft. Returns its number.
