@@ -77,7 +77,8 @@ mod tests {
         theirs.set_nonblocking(true).unwrap();
         assert_eq!(receive(&theirs).unwrap_err().kind(), ErrorKind::WouldBlock);
         let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
-        let many = [ControlMessage::ScmRights(&[reader.as_raw_fd(); COUNT + 2])];
+        let descriptors = [reader.as_raw_fd(); COUNT + 2];
+        let many = [ControlMessage::ScmRights(&descriptors)];
         let slices = [IoSlice::new(b"many")];
         sendmsg::<()>(ours.as_raw_fd(), &slices, &many, MsgFlags::empty(), None).unwrap();
         assert_eq!(receive(&theirs).unwrap_err().kind(), ErrorKind::InvalidData);
