@@ -20,10 +20,8 @@ pub(crate) mod replaced;
 pub(crate) mod tree;
 
 use std::any::type_name_of_val;
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -41,14 +39,13 @@ use crate::api::with_timeout::WithTimeout;
 use crate::builtin::file::replaced::Replaced;
 use crate::builtin::file::tree::draft::{Draft, Drafts};
 use crate::sys::blocking::on_other_thread;
-use crate::sys::directory::{Directory, permit};
+use crate::sys::directory::{Directory, OWNER_ONLY, permit};
 use crate::wire::codec::Blob;
 use crate::wire::error::{Error, IoError};
 
 /// The most bytes of one piece of a file.
 const CHUNK: usize = 64 * 1024;
-/// The mode of a file that only its owner can read, and that of a new file, which the umask reduces.
-const PRIVATE: u32 = 0o600;
+/// The mode of a new file, which the umask reduces.
 const FOR_ALL: u32 = 0o666;
 
 /// A piece of a file in a stream.
@@ -132,8 +129,8 @@ impl Context {
     }
 
     /// Copies `source` into a file on the machine of the context, sets its `mode`, and returns its
-    /// size in bytes. The file then belongs to the user of the context, also if it replaces one of another user. The file is written whole or not at all, as by [`Context::write_file`], also
-    /// if the future is dropped. Code that is not async uses [`block_on`](crate::block_on).
+    /// size in bytes. The file then belongs to the user of the context, also if it replaces one of another user. It is
+    /// written whole or not at all, as by [`Context::write_file`], also if the future is dropped. Code that is not async uses [`block_on`](crate::block_on).
     ///
     /// # Errors
     ///
@@ -301,10 +298,7 @@ struct NewFile {
 
 impl NewFile {
     fn begin(drafts: &Drafts, path: &Path, mode: Option<u32>) -> io::Result<Self> {
-        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end with the name of a file");
-        let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let directory = Directory::open(parent)?;
+        let (directory, name) = Directory::of_file(path)?;
         let replaced = Replaced::at(&directory, name)?;
         // The file that a symbolic link leads to may be private. The link is replaced, and the file stays.
         let mode = mode.or_else(|| match replaced {
@@ -312,7 +306,7 @@ impl NewFile {
             None => Some(std::fs::metadata(path).ok()?.mode() & 0o777),
         });
         // The file never has wider permissions than at the end. The umask reduces the mode of a new file.
-        let first = if replaced.is_some() { PRIVATE } else { mode.unwrap_or(FOR_ALL) & FOR_ALL };
+        let first = if replaced.is_some() { OWNER_ONLY } else { mode.unwrap_or(FOR_ALL) & FOR_ALL };
         let draft = Draft::brief(drafts, &directory, name, first)?;
         Ok(Self { draft, mode, replaced })
     }

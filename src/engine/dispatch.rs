@@ -133,13 +133,13 @@ impl Dispatcher {
         // What is refused takes no room. In a chain it takes its place, so that the calls after it do not run.
         if let Ok((CallHeader { chain: 0, .. }, Err(Error::Channel(error)))) = callee {
             // By the answer, its caller takes the room back.
-            if !message.wants_reply() && self.admit(io, message) {
-                self.release(io, message);
+            if !message.wants_reply() {
+                self.was_refused(io, message.src, message.data.len());
             }
             let reason = DeadReason { kind: error.kind, text: error.reason.into() };
             return io.refuse(message, &reason, from);
         }
-        if !self.admit(io, message) {
+        if !self.admit(io, message.src, message.data.len()) {
             return io.refuse(message, &DeadReason::WINDOW_EXCEEDED, from);
         }
         let key = (message.src, message.reply_to);
@@ -149,13 +149,13 @@ impl Dispatcher {
         };
         let overtaken = self.take_early(key);
         if chain == 0 && overtaken {
-            return self.release(io, message);
+            return self.release(io, message.src, message.data.len());
         }
         let chain = match chain {
             0 => None,
             number if name.is_empty() => {
                 self.chains.borrow_mut().forget((message.src, number));
-                return self.release(io, message);
+                return self.release(io, message.src, message.data.len());
             }
             number => match self.chains.borrow_mut().open((message.src, number)) {
                 Some(failed) => Some((number, failed)),
@@ -261,7 +261,7 @@ impl Dispatcher {
 
     /// Answers a call that cannot run.
     fn fail(&self, io: &Rc<Io>, message: &Message, error: &Error) {
-        self.release(io, message);
+        self.release(io, message.src, message.data.len());
         if message.wants_reply() {
             io.send(Message::new(message.src, message.reply_to, encode_error(OTHER_ERROR, error)));
         } else {
@@ -377,23 +377,19 @@ impl Dispatcher {
     }
 
     /// Accounts for a call that came in. Returns false if its caller had no room for it.
-    fn admit(&self, io: &Rc<Io>, message: &Message) -> bool {
+    fn admit(&self, io: &Rc<Io>, caller: ContextId, size: usize) -> bool {
         let (is_admitted, grant) = {
             let mut inlets = lock(&self.inlets);
-            let is_admitted = inlets.admit(message.src, message.data.len(), true);
+            let is_admitted = inlets.admit(caller, size, true);
             // The caller may have no more places left than have come back.
-            (is_admitted, inlets.grant(message.src, self.handle))
+            (is_admitted, inlets.grant(caller, self.handle))
         };
         grant.into_iter().for_each(|grant| io.give(grant));
         is_admitted
     }
 
     /// Gives back the room of a call that does not run.
-    fn release(&self, io: &Rc<Io>, message: &Message) {
-        self.give_back(io, message.src, message.data.len());
-    }
-
-    fn give_back(&self, io: &Rc<Io>, caller: ContextId, size: usize) {
+    fn release(&self, io: &Rc<Io>, caller: ContextId, size: usize) {
         let grants = {
             let mut inlets = lock(&self.inlets);
             [inlets.release(caller, self.handle, size), inlets.ended(caller, self.handle)]
@@ -401,11 +397,10 @@ impl Dispatcher {
         grants.into_iter().flatten().for_each(|grant| io.give(grant));
     }
 
-    /// Gives back the room of a call that was refused before it was whole, and whose caller gets no answer.
+    /// Gives back the room of a call that was refused, and whose caller gets no answer.
     pub(crate) fn was_refused(&self, io: &Rc<Io>, caller: ContextId, size: usize) {
-        let is_admitted = lock(&self.inlets).admit(caller, size, true);
-        if is_admitted {
-            self.give_back(io, caller, size);
+        if self.admit(io, caller, size) {
+            self.release(io, caller, size);
         }
     }
 }

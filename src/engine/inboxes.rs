@@ -17,16 +17,13 @@ use crate::routing::handles::{Handles, Registration, Sink};
 use crate::routing::table::{LinkId, Routing};
 use crate::sys::hash::HashMap;
 use crate::wire::error::{ChannelErrorKind, DeadReason, Error};
-use crate::wire::message::{ContextId, Handle, Message};
+use crate::wire::message::{ContextId, Handle, MAX_REASON, Message};
 use crate::wire::reassembly::{Added, Runs};
 use crate::wire::sanitize::printable;
 
 /// The reason for refusing a message that is too long for the handles of the router.
 const TOO_LARGE_FOR_HANDLE: DeadReason =
     DeadReason::fixed(ChannelErrorKind::TooLarge, "message too large for its handle");
-
-/// The most bytes of a message that ends a conversation.
-const MOST_DEAD: u64 = 4 * 1024;
 
 /// The target of the messages to a handle.
 pub(crate) enum Target {
@@ -201,7 +198,7 @@ impl Inboxes {
         let link = from.map_or(u32::MAX, |link| link.0);
         runs.add(part, more, link, || match part.handle {
             // It says in one fragment why something has failed.
-            _ if part.is_dead() => check(handles, part, routing, from).map(|()| MOST_DEAD),
+            _ if part.is_dead() => check(handles, part, routing, from).map(|()| MAX_REASON as u64),
             // The other control handles accept no message that is longer than a frame.
             Handle::CALL_FUNCTION | Handle::CALL_SERVICE | Handle::LOAD_IMAGE | Handle(1000..) => {
                 check(handles, part, routing, from)?;

@@ -1,9 +1,11 @@
 //! An open directory, and what is in it. Nothing here follows a symbolic link, so that another user cannot lead
 //! this process elsewhere by planting one.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ const DOTS: [&[u8]; 2] = [b".", b".."];
 
 /// The mode of a directory or file that is not finished.
 const PRIVATE: Mode = Mode::S_IRWXU;
+/// The mode of a file that only its owner can read.
+pub(crate) const OWNER_ONLY: u32 = 0o600;
 /// What the owner of a directory needs to change what is in it.
 const OWNER: u32 = 0o700;
 
@@ -111,6 +115,14 @@ impl Directory {
             opened => opened,
         };
         Ok(Self(Arc::new(opened?)))
+    }
+
+    /// Opens the directory that a file is in or gets into, and takes the name of the file from the path.
+    pub(crate) fn of_file(path: &Path) -> io::Result<(Self, &[u8])> {
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end with the name of a file");
+        let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        Ok((Self::open(parent)?, name))
     }
 
     /// Opens the directory at a path below this one.

@@ -33,7 +33,7 @@ const NOT_RECEIVED: DeadReason =
     DeadReason::fixed(ChannelErrorKind::NoRoute, "this message was not received, so it cannot be answered");
 
 /// The most bytes of the reason in a dead message that are read.
-const MAX_REASON: usize = 4 * 1024;
+pub(crate) const MAX_REASON: usize = 4 * 1024;
 
 impl fmt::Display for ContextId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,8 @@
 //! Runs cargo with flags that make the same sources give the same bytes in every directory.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::target::{self, Linker};
 use super::toolchain::{self, Toolchain};
@@ -86,9 +85,7 @@ fn for_macos() -> Vec<String> {
 
 /// Flags that keep the paths of this machine out of the result.
 fn remapped(toolchain: &Toolchain) -> Result<Vec<String>> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("there is no home")?;
-    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
-    let names = [(top().to_owned(), "/offshoot"), (home, "/cargo"), (library, "/rust")];
-    Ok(names.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect())
+    let own = (top().to_owned(), "/offshoot".to_owned());
+    let all = std::iter::once(own).chain(toolchain.remapped()?);
+    Ok(all.map(|(path, name)| toolchain::remap(&path, &name)).collect())
 }

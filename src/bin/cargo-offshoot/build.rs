@@ -135,23 +135,18 @@ fn facts(toolchain: Toolchain, project: &Project, targets: &[String]) -> Result<
         zig: if needs_zig { zig::find() } else { None },
         in_c: project.in_c.clone(),
         compiled_by_user,
-        remapped: remapped(&toolchain, project),
+        remapped: remapped(&toolchain, project)?,
         names_macos,
         toolchain,
     })
 }
 
 /// The directories of this machine that rustc would name in a program.
-fn remapped(toolchain: &Toolchain, project: &Project) -> Vec<(PathBuf, String)> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    let library = toolchain.sysroot.join("lib/rustlib/src/rust");
-    let home = home.map(|home| (home, "/cargo".to_owned()));
-    let results = (project.target_directory.clone(), "/target".into());
-    let fixed = [(project.root.clone(), "/src".to_owned()), (library, "/rust".into()), results];
+fn remapped(toolchain: &Toolchain, project: &Project) -> Result<Vec<(PathBuf, String)>> {
+    let fixed = [(project.root.clone(), "/src".into()), (project.target_directory.clone(), "/target".into())];
     let named = |path: &PathBuf| Some((path.clone(), format!("/{}", path.file_name()?.to_string_lossy())));
     // Of these, the last one that fits counts.
-    fixed.into_iter().chain(home).chain(project.sources.iter().filter_map(named)).collect()
+    Ok(fixed.into_iter().chain(toolchain.remapped()?).chain(project.sources.iter().filter_map(named)).collect())
 }
 
 /// A step as a process that can be started.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::config::Configured;
 use super::target::{self, Linker};
-use super::toolchain::Toolchain;
+use super::toolchain::{Toolchain, remap};
 
 /// What cargo is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +145,7 @@ fn flags(target: &str, linker: Linker, facts: &Facts) -> Vec<String> {
         Linker::Zig => target::static_by_zig(target).map(str::to_owned).into_iter().collect(),
         Linker::Native => Vec::new(),
     };
-    let remapped = facts.remapped.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    let remapped = facts.remapped.iter().map(|(path, name)| remap(path, name));
     facts.flags_of_user(target).iter().cloned().chain(of_linker).chain(remapped).collect()
 }
 

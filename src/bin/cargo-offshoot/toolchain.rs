@@ -9,6 +9,11 @@ use anyhow::{Context, Result, bail};
 
 use super::target;
 
+/// The flag by which rustc writes a name in place of a directory of this machine.
+pub(crate) fn remap(path: &Path, name: &str) -> String {
+    format!("--remap-path-prefix={}={name}", path.display())
+}
+
 /// The toolchain that `cargo` and `rustc` are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Toolchain {
@@ -30,6 +35,13 @@ impl Toolchain {
         let host = host.context("`rustc -vV` does not say what this machine is")?.to_owned();
         let minor = target::minor_version(&version).context("`rustc -vV` does not say its version")?;
         Ok(Self { sysroot: PathBuf::from(rustc(&["--print", "sysroot"])?), version, host, minor })
+    }
+
+    /// The directories of every program's sources on this machine, and what stands for each in a program.
+    pub(crate) fn remapped(&self) -> Result<[(PathBuf, String); 2]> {
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("there is no home")?;
+        Ok([(home, "/cargo".into()), (self.sysroot.join("lib/rustlib/src/rust"), "/rust".into())])
     }
 
     /// Whether there is a standard library for a target.

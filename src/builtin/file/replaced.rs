@@ -3,10 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use crate::builtin::file::tree::decision::{NO_FILE, SET_GROUP, SET_USER};
 use crate::sys::directory::{Directory, Kind, Stat, own};
-
-/// The bits of a mode by which a program runs as the user and as the group that own it.
-const SET_IDS: u32 = 0o6000;
 
 /// The owner, the group and the mode of the file that is replaced.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +26,7 @@ impl Replaced {
             Kind::Directory => Err(io::ErrorKind::IsADirectory.into()),
             Kind::File => Ok(Some(Self { user: found.user, group: found.group, mode: found.mode })),
             Kind::Link => Ok(None),
-            // It may be what all programs of the system use, as /dev/null.
-            Kind::Other => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a device, a pipe or a socket is in its place; name another place",
-            )),
+            Kind::Other => Err(io::Error::new(io::ErrorKind::InvalidInput, NO_FILE)),
         }
     }
 
@@ -42,7 +36,7 @@ impl Replaced {
         let new = Stat::of(file)?;
         let has_user = new.user == self.user || own(file, (Some(self.user), None)).is_ok();
         let has_group = new.group == self.group || own(file, (None, Some(self.group))).is_ok();
-        Ok(if has_user && has_group { self.mode } else { self.mode & !SET_IDS })
+        Ok(if has_user && has_group { self.mode } else { self.mode & !(SET_USER | SET_GROUP) })
     }
 }
 

@@ -141,9 +141,8 @@ impl Worker {
                 biased;
                 note = notes.recv() => match note {
                     Ok(note) => self.note(told, note).await,
-                    Err(Error::Payload(_)) => {
-                        let stopped = Some(Stop::rule("the other side sends what cannot be read"));
-                        break Ok(Outcome { tally: Tally::default(), stopped });
+                    Err(error @ Error::Payload(_)) => {
+                        break Ok(Outcome { tally: Tally::default(), stopped: Some(Stop::unread(&error)) });
                     }
                     // The call tells why.
                     Err(_) => break call.await,

@@ -319,6 +319,11 @@ impl Io {
         self.dispatcher.iter().chain(self.services.get())
     }
 
+    /// What runs the calls that come to a handle.
+    pub(super) fn dispatcher_of(&self, handle: Handle) -> Option<&Dispatcher> {
+        self.dispatchers().find(|dispatcher| dispatcher.handle() == handle)
+    }
+
     /// Handles a call of a service. The first call of a parent starts the services of a child.
     fn on_service_call(self: &Rc<Self>, message: &Message, from: Option<LinkId>) {
         if self.services.get().is_none() {
@@ -356,7 +361,7 @@ impl Io {
         chain: Option<(ContextId, u32)>,
         grant: Option<Grant>,
     ) {
-        if let Some(dispatcher) = self.dispatchers().find(|dispatcher| dispatcher.handle() == to)
+        if let Some(dispatcher) = self.dispatcher_of(to)
             && let Some(timer) = dispatcher.finished(self, call, chain)
         {
             self.clear_timer(timer);

@@ -313,7 +313,7 @@ fn finish(io: &Rc<Io>, queue: &Queue) {
 fn give_back(io: &Rc<Io>, message: &Message, size: usize) {
     if !message.wants_reply()
         && !message.is_dead()
-        && let Some(dispatcher) = io.dispatchers().find(|dispatcher| dispatcher.handle() == message.handle)
+        && let Some(dispatcher) = io.dispatcher_of(message.handle)
     {
         dispatcher.was_refused(io, message.src, size);
     }

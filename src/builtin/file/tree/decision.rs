@@ -4,8 +4,10 @@ use super::message::{Entry, MAX_NAME, MAX_PATH, What};
 use crate::sys::directory::{Kind, Stat, is_name};
 
 /// The bit of a mode by which a program runs as the user that owns it, and that for the group.
-const SET_USER: u32 = 0o4000;
-const SET_GROUP: u32 = 0o2000;
+pub(crate) const SET_USER: u32 = 0o4000;
+pub(crate) const SET_GROUP: u32 = 0o2000;
+/// Why something else than a file is not replaced: it may be what all programs of the system use, as /dev/null.
+pub(crate) const NO_FILE: &str = "a device, a pipe or a socket is in its place; name another place";
 
 /// What is to be done at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,7 @@ pub(crate) fn decide(entry: &Entry, found: Option<Found<'_>>, checksum: bool) ->
         (What::Directory, Some(Kind::Link)) => {
             Step::Refuse("a symbolic link is in the place of the directory; remove it, or copy to where it leads")
         }
-        // It may be what all programs of the system use, as /dev/null.
-        (_, Some(Kind::Other)) => Step::Refuse("a device, a pipe or a socket is in its place; name another place"),
+        (_, Some(Kind::Other)) => Step::Refuse(NO_FILE),
         (What::Directory, Some(_)) => {
             Step::Replace("a file is in the place of the directory; remove it, or copy the tree with --delete")
         }

@@ -12,10 +12,8 @@ use nix::unistd::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use super::message::MAX_NAME;
-use crate::sys::directory::{Directory, Kind, Stat, begin_to_disk, lock};
+use crate::sys::directory::{Directory, Kind, OWNER_ONLY, Stat, begin_to_disk, lock};
 
-/// The mode of a file that only its owner can read.
-const PRIVATE: u32 = 0o600;
 /// The end of the name of a draft.
 const ENDING: &[u8] = b".offshoot-part";
 /// The beginning of a file's name that the name of its draft has at most. Beside it there is room for two numbers.
@@ -156,7 +154,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Makes a draft, whatever a process that was killed has left. Only its owner can read it.
     pub(crate) fn new(drafts: &Drafts, directory: &Directory, target: &[u8]) -> io::Result<Self> {
-        Self::named(drafts, directory, target, name_of(target, None), PRIVATE)
+        Self::named(drafts, directory, target, name_of(target, None), OWNER_ONLY)
     }
 
     /// Makes a draft with this mode that never stays, because nothing goes on with it.

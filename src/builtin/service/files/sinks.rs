@@ -1,9 +1,7 @@
 //! Where files go: a file beside its place, a file without a name, or what the user writes to.
 
-use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -17,10 +15,7 @@ use crate::builtin::file::tree::content::digest_of;
 use crate::builtin::file::tree::draft::{Draft, Drafts};
 use crate::builtin::file::tree::message::CHUNK;
 use crate::builtin::file::tree::sum::{Sum, SumKind};
-use crate::sys::directory::{Directory, permit, to_disk};
-
-/// The mode of a file that only its owner can read.
-const PRIVATE: u32 = 0o600;
+use crate::sys::directory::{Directory, OWNER_ONLY, permit, to_disk};
 
 /// What a file gets besides its content.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,10 +45,7 @@ pub(super) struct FileSink {
 impl FileSink {
     /// Looks at the place of the file.
     pub(super) fn open(path: &Path, keep: Keep, stop: &AtomicBool) -> io::Result<Self> {
-        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end with the name of a file");
-        let name = path.file_name().map(OsStr::as_bytes).ok_or_else(no_name)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let directory = Directory::open(parent)?;
+        let (directory, name) = Directory::of_file(path)?;
         let replaced = Replaced::at(&directory, name)?;
         let kept = match Draft::kept(&directory, name, u64::MAX)? {
             Some((file, size)) => {
@@ -104,7 +96,7 @@ impl Sink for FileSink {
                 // A program that runs as its owner would run as somebody who was not meant.
                 Some(Mode::Same) => metadata.mode & 0o777,
                 Some(Mode::Given(mode)) => mode,
-                None => replaced.map_or(Ok(PRIVATE), |replaced| replaced.hand_over(file))?,
+                None => replaced.map_or(Ok(OWNER_ONLY), |replaced| replaced.hand_over(file))?,
             },
         )?;
         if keep.times {
